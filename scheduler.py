@@ -20,8 +20,8 @@ from sqlalchemy import select
 
 from digest import logs
 from digest.app import jobs
-from digest.app.calendar.coming_steps import list_job_rules
-from digest.app.sending import control as sending
+from digest.app.calendar.upcoming_steps import list_schedule_rules
+from digest.app.sending import send_control as sending
 from digest.deliver.send.run.edition_run import SendReport
 from digest.installation.opened import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
@@ -42,14 +42,14 @@ FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # aft
 log = structlog.get_logger("scheduler")
 
 
-def job_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
+def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
     """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
-    return list_job_rules(installation.settings.file)
+    return list_schedule_rules(installation.settings.file)
 
 
 def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
     """Run what is owed of one job; return the outcomes."""
-    slots = jobs.find_due_slots(context, job, job_rules(context.installation)[job])
+    slots = jobs.find_due_slots(context, job, read_schedule_rules(context.installation)[job])
     outcomes = [jobs.run_slot(context, slot) for slot in slots]
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -132,7 +132,7 @@ def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) 
 
 def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> bool:
     """Send what is approved and due, and go on with what was cut short, each at its pace; return whether any of it is left."""
-    pending = sending.find_pending_releases(context.installation, now=context.clock())
+    pending = sending.find_pending_sends(context.installation, now=context.clock())
     for name in backoff.take_unreported(pending.missed):
         log.warning("release missed", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
@@ -170,7 +170,7 @@ def watch_runs(context: jobs.JobContext) -> None:
         jobs.run_job(context, "recover_runs")
 
 
-def tell_alerts(context: jobs.JobContext) -> None:
+def update_and_send_alerts(context: jobs.JobContext) -> None:
     """Look what needs somebody, and post what is due."""
     jobs.run_job(context, "look_for_alerts")
     jobs.run_job(context, "send_alert_posts")
@@ -180,19 +180,19 @@ def tell_alerts(context: jobs.JobContext) -> None:
 WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer",), ("collect",)), strict=True))
 
 
-def tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
+def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
     """Return what is done at every tick, by name: everything that a process may be for."""
     installation, backoff = context.installation, ReleaseBackoff()
     ticks: dict[str, Callable[[], object]] = {
         "runs": lambda: watch_runs(context),
         "answer": lambda: process_signups_and_notices(context),
     }
-    ticks |= {job: partial(run_due_slots, context, job) for job in job_rules(installation)}
+    ticks |= {job: partial(run_due_slots, context, job) for job in read_schedule_rules(installation)}
     ticks |= {
         "pictures": lambda: jobs.run_job(context, "fetch_pictures"),
         "look": lambda: jobs.run_job(context, "look_again"),
         "alarms": lambda: jobs.run_job(context, "mail_alarms"),
-        "alerts": lambda: tell_alerts(context),
+        "alerts": lambda: update_and_send_alerts(context),
         "mail_servers": lambda: jobs.run_job(context, "look_up_mail_servers"),
         "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
         "corrections": lambda: plan_and_send_corrections(context),
@@ -212,7 +212,7 @@ class JobScheduler:
     """
 
     def __init__(self, context: jobs.JobContext, names: Collection[str] | None = None) -> None:
-        """Prepare to tick: all that there is, or the `tick_jobs` of these names, where other processes do the rest."""
+        """Prepare to tick: all that there is, or the `build_tick_jobs` of these names, where other processes do the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
         self._context = context
@@ -221,7 +221,7 @@ class JobScheduler:
         if names is None:
             jobs.start_scheduler(context)
         wanted = {"runs", *names} if names is not None else None
-        self._actions = {name: do for name, do in tick_jobs(context).items() if wanted is None or name in wanted}
+        self._actions = {name: do for name, do in build_tick_jobs(context).items() if wanted is None or name in wanted}
         self._threads = ThreadPoolExecutor(len(self._actions), "job")
         self._periods: dict[str, int] = {}  # in which a job last looked by the clock
         self._due: set[str] = set()

@@ -36,7 +36,7 @@ from benchmarks.sample_installation import (
 )
 from digest import logs
 from digest.backups.creation import create_backup
-from digest.deliver.compose.dkim import DkimSigner, SigningKey, canonicalise_message
+from digest.deliver.compose.dkim import DkimSigner, SigningKey, canonicalize_message
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
@@ -167,7 +167,7 @@ def _read_number(session: Session, query: str) -> int:
 def measure_signing() -> float:
     """Give the CPU seconds of one DKIM signature with RSA-2048, in µs."""
     signer = DkimSigner("news.example.org", (SigningKey("bench", rsa.generate_private_key(65537, 2048)),))
-    message = canonicalise_message((b"From: desk@news.example.org\r\nSubject: The week\r\n\r\nA story.\r\n",))
+    message = canonicalize_message((b"From: desk@news.example.org\r\nSubject: The week\r\n\r\nA story.\r\n",))
     began = time.process_time()
     for _ in range(SIGNATURES):
         signer.signature_fields(message)

@@ -27,16 +27,16 @@ from digest.app.editions import drafting as editions
 from digest.app.subscribers.growth import SHOWN_DAYS
 from digest.collect.fetch.fetcher import INDEX_FILE, BundledFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.retention.edition_figures import keep_edition_figures
-from digest.deliver.retention.kept_counts import keep_delivery_counts
+from digest.deliver.retention.edition_figures import store_edition_figures
+from digest.deliver.retention.stored_counts import store_delivery_counts
 from digest.edition.approval import approved_versions as approval
-from digest.edition.calendar.windows import next_window
-from digest.edition.content.edition_content import EditionContent, LabelledBlock, RenderedFragment
+from digest.edition.calendar.edition_windows import find_next_window
+from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment
 from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.editing.edits import StoryField
-from digest.edition.queries import release_slot
-from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
-from digest.installation.acts import Actor, Face, Role
+from digest.edition.edition_queries import name_release_slot
+from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.select.values import CandidateArticle
 from digest.settings import Settings
@@ -93,8 +93,8 @@ def create_large_installation(settings: Settings, size: InstallationSize) -> Lar
     _write_rows_for_everybody(database, departed, size.subscribers)
     draft = _draft_week(installation, staff, size.articles)
     _copy_left_out_stories(database, draft)
-    keep_delivery_counts(database, now=NOW)
-    keep_edition_figures(database, now=NOW)
+    store_delivery_counts(database, now=NOW)
+    store_edition_figures(database, now=NOW)
     _write_year(database, size.subscribers, settings.file.publication.zone)
     if database.engine.dialect.name == "postgresql":  # what its own processes do within minutes
         with database.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
@@ -156,7 +156,7 @@ def _add_staff(database: Database) -> Actor:
             member.proven_at = member.added_at
             session.add(member)
         session.flush()
-        return Actor(staff_actor(member), Role.EDITOR, Face.DESK)
+        return Actor(staff_actor(member), Role.EDITOR, ActorInterface.DESK)
 
 
 # --- what went out -------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _store_past_editions(installation: Installation, size: InstallationSize, sta
     """Store the editions that went out, approved, with their totals and what was done to them; name the last."""
     database, settings = installation.database, installation.settings
     stored = EditionContent.from_json(json.loads(EDITION_FILE.read_text("utf-8")))
-    pieces = render_edition(stored, publication_frame(settings), create_mail_environment(settings))
+    pieces = render_edition(stored, build_publication_frame(settings), create_mail_environment(settings))
     name = ""
     for number in range(1, size.editions + 1):
         release = RELEASE - WEEK * (size.editions + 1 - number)
@@ -193,11 +193,11 @@ def _past_edition(session: Session, stored: EditionContent, number: int, release
     name, cut_off = f"{year}-W{week:02}", release - timedelta(hours=12)
     last = session.scalar(select(func.max(Edition.cut_off)))
     edition = Edition(
-        slot=release_slot(release),
+        slot=name_release_slot(release),
         name=name,
         number=number,
         state=EditionState.DRAFT,
-        opens_at=next_window(cut_off, last).opens_at,
+        opens_at=find_next_window(cut_off, last).opens_at,
         cut_off=cut_off,
         release_at=release,
         drafted_at=cut_off,
@@ -232,7 +232,7 @@ def _store_version(
     replace_fragments(session, edition, pieces)
     session.flush()
     approved_at = edition.release_at - timedelta(hours=2)
-    mark = approval.current_content_hash(session, edition, settings)
+    mark = approval.read_current_content_hash(session, edition, settings)
     approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=approved_at)
     edition.state = EditionState.SENT
     edition.planned_at = edition.release_at
@@ -379,7 +379,7 @@ def _work_on_draft(installation: Installation, staff: Actor, name: str) -> None:
     for url in left_out[: max(0, STORIES - len(stories))]:
         editing.place_story(installation, EditForm(name, staff, next(moments)), url, section="topics")
     for n in range(BLOCKS):
-        block = LabelledBlock(
+        block = LabeledBlock(
             f"block-{n}",
             "sponsor",
             f"What sponsor {n} sells",
@@ -387,11 +387,11 @@ def _work_on_draft(installation: Installation, staff: Actor, name: str) -> None:
             "What it is good for.",
             "https://example.org/",
         )
-        editing.write_block(installation, EditForm(name, staff, next(moments)), block)
+        editing.save_labeled_block(installation, EditForm(name, staff, next(moments)), block)
     stories = _list_placed(installation, name)
     for n in range(EDITS):
         form, words = EditForm(name, staff, next(moments)), f"What an editor wrote, the {n}th time"
-        editing.write_text(installation, form, stories[n % len(stories)], StoryField.HEADLINE, words)
+        editing.set_story_text(installation, form, stories[n % len(stories)], StoryField.HEADLINE, words)
 
 
 def _list_placed(installation: Installation, name: str) -> list[str]:

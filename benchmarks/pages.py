@@ -43,10 +43,10 @@ from benchmarks.selection import NOW
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
 from digest.app.editing import editing_state
-from digest.app.editions.mail_gallery import SUBSCRIBER_MAILS
-from digest.app.editions.recent_counts import RecentCounts
+from digest.app.editions.count_cache import CountCache
+from digest.app.editions.sample_emails import SUBSCRIBER_MAILS
+from digest.garbage_collection import freeze_long_lived_objects
 from digest.installation.acts import Role
-from digest.long_lived import set_long_lived_aside
 from digest.store import staff, staff_sessions
 from digest.store.engine import Database, open_database
 from digest.web.app import create_app
@@ -151,7 +151,7 @@ class PageBench:
         self.queries = QueryCounter()
         self.queries.listen(home.installation.database)
         self.clients = {Role.EDITOR: self._sign_in(EDITOR), Role.ADMIN: self._sign_in(ADMIN)}
-        set_long_lived_aside()  # as `digest serve` does once it has started
+        freeze_long_lived_objects()  # as `digest serve` does once it has started
 
     def _sign_in(self, email: str) -> FlaskClient:
         installation, client = self.home.installation, self.app.test_client()
@@ -193,23 +193,25 @@ class PageBench:
             member = staff.require_staff_member(session, EDITOR)
         return {
             "admin.show_subscriber": [reader],
-            "admin.ask_before_action": [reader | {"act": "erase"}],
-            "admin.ask_for_reason": [reader],
-            "admin.ask_how_to_answer": [reader],
+            "admin.confirm_subscriber_action": [reader | {"act": "erase"}],
+            "admin.ask_address_reason": [reader],
+            "admin.show_data_request_options": [reader],
             "admin.show_search": [{"name": self._find_last_subscriber(), "what": "(a search)"}],
             "admin.show_member": [{"number": str(member.id)}],
             "admin.show_settings": [{"table": "schedule"}],
             "admin.show_source": [{"number": "1"}],
             "corrections.show_corrections": [departed],
-            "corrections.show_recipients": [departed | {"number": "1"}],
+            "corrections.show_correction_recipients": [departed | {"number": "1"}],
             "history.show_history": [draft],
-            "history.show_moment": [draft | {"seq": str(EDITS // 2)}],
+            "history.show_past_state": [draft | {"seq": str(EDITS // 2)}],
             "sending.show_sending": [departed],
             "approvals.show_version": [departed | {"number": "1"}],
             "approvals.show_version_mail": [departed | {"number": "1"}],
-            "gallery.show_mail": [{"key": SUBSCRIBER_MAILS[0].key}],
-            "gallery.show_frame": [{"key": SUBSCRIBER_MAILS[0].key}],
-            "desk.frame": [one | {"view": view} for one in (draft, departed) for view in ("phone", "text", "inbox")],
+            "gallery.show_email": [{"key": SUBSCRIBER_MAILS[0].key}],
+            "gallery.show_email_frame": [{"key": SUBSCRIBER_MAILS[0].key}],
+            "desk.show_edition_frame": [
+                one | {"view": view} for one in (draft, departed) for view in ("phone", "text", "inbox")
+            ],
         }
 
     def _query_arguments(self) -> Mapping[str, str]:
@@ -281,7 +283,7 @@ class PageBench:
         """Ask for a page as if nothing had been counted before: as after an act, or after nobody looked for a while."""
         times, context = PageTimes(), self.app.extensions["digest"]
         for _ in range(rounds):
-            self.app.extensions["digest"] = replace(context, recent_counts=RecentCounts())
+            self.app.extensions["digest"] = replace(context, recent_counts=CountCache())
             self._open_page(page, times)
         self.app.extensions["digest"] = context
         return times

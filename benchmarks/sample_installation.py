@@ -21,7 +21,7 @@ from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import domain_tag, encrypt_address, lookup_hash, new_address_salt
+from subscribers.crypto.stored_addresses import encrypt_address, make_domain_tag, make_lookup_hash, new_address_salt
 from subscribers.store.models import Person, PersonState
 
 KEYS = KeyRing.from_seed(b"benchmarks")
@@ -98,9 +98,9 @@ def _person_rows(numbers: range) -> Iterator[dict[str, object]]:
         ciphertext, key_id = encrypt_address(KEYS, address, number)
         yield {
             "number": number,
-            "lookup": lookup_hash(KEYS, address),
+            "lookup": make_lookup_hash(KEYS, address),
             "lookup_key": KEYS.current("lookup").id,
-            "domain_tag": domain_tag(KEYS, address),
+            "domain_tag": make_domain_tag(KEYS, address),
             "ciphertext": ciphertext,
             "key_id": key_id,
             "salt": new_address_salt(),
@@ -157,5 +157,5 @@ def store_approved_edition(
             ],
         )
         session.flush()
-        mark = approval.current_content_hash(session, edition, settings)
+        mark = approval.read_current_content_hash(session, edition, settings)
         approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="bench", now=now)

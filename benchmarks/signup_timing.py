@@ -21,7 +21,7 @@ from sqlalchemy import delete
 
 from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, BenchmarkSize
-from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings, SettingsFile
 from digest.store.engine import migrate_schema, open_database

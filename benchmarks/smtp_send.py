@@ -34,7 +34,7 @@ from benchmarks.sample_installation import (
 )
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
-from digest.deliver.compose.variants import compose_specimen
+from digest.deliver.compose.variants import compose_sample_message
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import (
     BatchOutcome,
@@ -47,8 +47,8 @@ from digest.deliver.providers.base import (
 )
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
-from digest.edition.approval.approved_versions import read_mailable
-from digest.edition.queries import find_edition
+from digest.edition.approval.approved_versions import read_mailable_edition
+from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 
 MESSAGE_KILOBYTES = 62
@@ -134,7 +134,7 @@ class SmtpSender:
         self._provider = ParallelProvider(self._timed)
         with self._database.read() as session:
             edition = find_edition(session, EDITION_NAME)
-            length = len(compose_specimen(read_mailable(session, edition, settings), edition, settings))
+            length = len(compose_sample_message(read_mailable_edition(session, edition, settings), edition, settings))
         assert abs(length - MESSAGE_BYTES) < 0.01 * MESSAGE_BYTES, f"a message of {length:,} bytes"
 
     def send_round(self, peer_seconds: float) -> RoundTime:

@@ -16,7 +16,7 @@ from subscribers.address import read_address
 from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import encrypt_address, lookup_hash
+from subscribers.crypto.stored_addresses import encrypt_address, make_lookup_hash
 from subscribers.subscriber_language import ENGLISH
 
 MAX_MICROSECONDS = 5.0  # µs a reader
@@ -59,7 +59,7 @@ def main(sheet: ResultSheet, size: BenchmarkSize) -> None:
             EDITION_DATE,
             "hls.today",
             None,
-            (lookup_hash(keys, address), keys.current("lookup").id),
+            (make_lookup_hash(keys, address), keys.current("lookup").id),
         )
         for n in range(1, size.spliced_messages + 1)
         for address in (read_address(f"reader{n}@example.org"),)

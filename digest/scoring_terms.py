@@ -151,8 +151,8 @@ def topic(story: StoryMeasures) -> TermShare:
 @scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="How new it is.")
 def freshness(story: StoryMeasures) -> TermShare:
     """Halve with every half-life of the article that leads it."""
-    whole = int(story.age_days)
-    age = f"{whole} day{'s' if whole > 1 else ''} old" if whole else "less than a day old"
+    days = int(story.age_days)
+    age = f"{days} day{'s' if days > 1 else ''} old" if days else "less than a day old"
     return TermShare(0.5 ** (story.age_days / FRESHNESS_HALF_LIFE), age)
 
 
@@ -165,7 +165,7 @@ def freshness(story: StoryMeasures) -> TermShare:
 def proximity(story: StoryMeasures) -> TermShare:
     """Return the share of its articles about the home country, and more for a topic that knows no borders."""
     home, share = story.home_country, story.home_share
-    named = f"{share:.0%} about {home}, based on the places and agencies its articles mention"
+    note = f"{share:.0%} about {home}, based on the places and agencies its articles mention"
     if story.is_borderless:
-        return TermShare((1 + share) / 2, f"{named}; {story.topic} matters there no matter where it happens")
-    return TermShare(share, named if share else f"nothing in it mentions {home}, its agencies, or places there")
+        return TermShare((1 + share) / 2, f"{note}; {story.topic} matters there no matter where it happens")
+    return TermShare(share, note if share else f"nothing in it mentions {home}, its agencies, or places there")

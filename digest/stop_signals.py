@@ -29,8 +29,8 @@ def stop_on_signal() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
 
     def set_when_told() -> None:
-        while told := os.read(subscriber, 1):
-            if told[0] in STOP_SIGNALS:
+        while signal_byte := os.read(subscriber, 1):
+            if signal_byte[0] in STOP_SIGNALS:
                 stopping.set()
 
     subscriber, writer = os.pipe()

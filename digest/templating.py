@@ -80,13 +80,13 @@ class OperatorTemplates(Environment):
         try:
             super().handle_exception(source)
         except TemplateError as exc:
-            what = f"there is no template {exc}" if isinstance(exc, TemplateNotFound) else exc.message
-            raise TemplateMistakeError(_describe_mistake(_locate_mistake(exc), str(what))) from exc
+            mistake = f"there is no template {exc}" if isinstance(exc, TemplateNotFound) else exc.message
+            raise TemplateMistakeError(_describe_mistake(_locate_mistake(exc), str(mistake))) from exc
 
 
-def _describe_mistake(place: str, what: str) -> str:
+def _describe_mistake(place: str, mistake: str) -> str:
     """Say what is wrong with a template of the operator's own, where, and what to do."""
-    return f"{place}: {what}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
+    return f"{place}: {mistake}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
 
 
 def _locate_mistake(error: TemplateError) -> str:
@@ -183,7 +183,7 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
     return mistakes
 
 
-def _list_unknown_names(parsed: nodes.Template, file: Path, known: AbstractSet[str]) -> Iterator[str]:
+def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: AbstractSet[str]) -> Iterator[str]:
     """Say which names nobody hands to a template; rendering it would fail there, for readers first."""
     own = {name.name for name in parsed.find_all(nodes.Name) if name.ctx != "load"}
     own |= {macro.name for macro in parsed.find_all(nodes.Macro)}
@@ -197,7 +197,7 @@ def _list_unknown_names(parsed: nodes.Template, file: Path, known: AbstractSet[s
     asking += [filtered.node for filtered in parsed.find_all(nodes.Filter) if filtered.name in {"default", "d"}]
     own |= {node.name for node in asking if isinstance(node, nodes.Name)}
     for name in parsed.find_all(nodes.Name):
-        if name.name not in known and name.name not in own:
+        if name.name not in known_names and name.name not in own:
             own.add(name.name)  # once a template
             yield _describe_mistake(f"{file}, line {name.lineno}", f"'{name.name}' is undefined")
 
@@ -206,10 +206,10 @@ def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[st
     """Say what a page asks of `site`, which every page is handed, that it does not have."""
     from subscribers.pages.context import SiteDetails  # brings Flask along: commands start without it
 
-    known = {field.name for field in fields(SiteDetails)}
-    for asked in parsed.find_all(nodes.Getattr):
-        if isinstance(asked.node, nodes.Name) and asked.node.name == "site" and asked.attr not in known:
-            yield _describe_mistake(f"{file}, line {asked.lineno}", f"'site' has no attribute '{asked.attr}'")
+    known_fields = {field.name for field in fields(SiteDetails)}
+    for access in parsed.find_all(nodes.Getattr):
+        if isinstance(access.node, nodes.Name) and access.node.name == "site" and access.attr not in known_fields:
+            yield _describe_mistake(f"{file}, line {access.lineno}", f"'site' has no attribute '{access.attr}'")
 
 
 @lru_cache(maxsize=4)

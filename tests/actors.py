@@ -1,6 +1,6 @@
 """Who acts in tests."""
 
-from digest.installation.acts import Actor, Face, Role, terminal_actor
+from digest.installation.acts import Actor, ActorInterface, Role, terminal_actor
 
 ADMIN = terminal_actor("eve")
-EDITOR = Actor("staff 2", Role.EDITOR, Face.DESK)
+EDITOR = Actor("staff 2", Role.EDITOR, ActorInterface.DESK)

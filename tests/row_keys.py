@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from digest.installation.opened import InstallationError
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import RowKeys, Sealed
+from subscribers.store.row_seals import RowSealKeys, SealedModel
 
 
 def lend_row_keys(database: Database, home: Path) -> Database:
@@ -27,7 +27,7 @@ def lend_row_keys(database: Database, home: Path) -> Database:
     return Database(database.engine, row_keys=_LentKeys(find_keys))
 
 
-class _LentKeys(RowKeys):
+class _LentKeys(RowSealKeys):
     """Keys that are another's as soon as that has some."""
 
     def __init__(self, find: Callable[[], KeyRing]) -> None:
@@ -53,7 +53,7 @@ def _made_up_keys() -> KeyRing:
     return KeyRing.from_seed(b"rows that tests write")
 
 
-def change_rows(session: Session, model: type[Sealed], *conditions: ColumnElement[bool], **values: Any) -> None:
+def change_rows(session: Session, model: type[SealedModel], *conditions: ColumnElement[bool], **values: Any) -> None:
     """Change the rows that match as the product does, with their seals: after an UPDATE of our own they would count for nothing."""
     for row in session.scalars(select(model).where(*conditions)):
         for name, value in values.items():

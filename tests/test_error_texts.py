@@ -18,7 +18,7 @@ SOURCES = [
 CONVERTED = (
     *(f"digest/app/{room}/" for room in ("approval", "calendar", "editing", "editions", "sending", "sources")),
     *(f"digest/edition/{room}/" for room in ("approval", "archive", "calendar", "drafting", "editing", "preflight")),
-    *("digest/edition/queries.py", "digest/deliver/control/", "digest/web/desk/"),
+    *("digest/edition/edition_queries.py", "digest/deliver/control/", "digest/web/desk/"),
 )
 # Files whose errors are older than the two parts.
 UNCONVERTED = (

@@ -43,7 +43,7 @@ LAYERS = (
         "digest.timetable",
         "digest.templating",
         "digest.logs",
-        "digest.long_lived",
+        "digest.garbage_collection",
         "digest.stop_signals",
         "digest",
     ),
@@ -70,7 +70,7 @@ FACES = ("digest.cli", "digest.web", "scheduler")
 FACE_TOOLS = (
     "digest.settings",
     "digest.logs",
-    "digest.long_lived",
+    "digest.garbage_collection",
     "digest.stop_signals",
     "digest.templating",
     "digest.timetable",

@@ -29,11 +29,11 @@ from pydantic import SecretStr
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from digest.app.approval import signing
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import background
-from digest.app.sending import control as sending
-from digest.app.subscribers import lists
+from digest.app.approval import edition_approval
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending import background_tasks
+from digest.app.sending import send_control as sending
+from digest.app.subscribers import list_transfers
 from digest.app.upkeep import nightly_steps
 from digest.backups.creation import create_backup
 from digest.cli import digest
@@ -77,7 +77,7 @@ from tests.web.conftest import WebSetup, build_web_setup, sample_evidence, store
 from tests.web.forms import fetch_token
 
 # Pages for admins that nobody comes to here: no log of a mail server is examined, no source is removed from `digest.toml`.
-NOT_THERE = {"admin.show_log_evidence", "admin.ask_before_removing_source"}
+NOT_THERE = {"admin.show_log_evidence", "admin.confirm_source_removal"}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NEEDLE = re.compile(rb"(?:zqx|xqz)[a-z]{9}", re.IGNORECASE)  # every local part and domain begins with one of the two
 
@@ -213,8 +213,8 @@ def _live(install: Installation, left: Left) -> None:
     name = store_edition(install)
     with pytest.MonkeyPatch.context() as patch:
         approve_as_stored(patch)
-        mark = edition_status(install, name, now=NOW).content_hash
-        signing.approve_edition(install, name, mark, actor=ADMIN, now=NOW)
+        mark = read_edition_status(install, name, now=NOW).content_hash
+        edition_approval.approve_edition(install, name, mark, actor=ADMIN, now=NOW)
     sending.send_edition(install, name, actor=ADMIN, clock=lambda: RELEASE)
     _hear_from_a_provider(install, added[:100])
     _hear_from_the_mailbox(install, name, added[220:320])
@@ -275,10 +275,10 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     own_values: dict[str, list[dict[str, Any]]] = {
         "admin.show_upload": [{"name": uploaded.rpartition("/")[2]}],
         "admin.show_search": [{"name": search.rpartition("/")[2]}],
-        **dict.fromkeys(("admin.show_source", "admin.ask_before_removing_source"), first),
+        **dict.fromkeys(("admin.show_source", "admin.confirm_source_removal"), first),
         **dict.fromkeys(("approvals.show_version", "approvals.show_version_mail"), first),
         "admin.show_member": [{"number": 1}, {"number": 2}],
-        "admin.ask_before_grave_action": [{"number": number, "act": "reset"} for number in (1, 2)],
+        "admin.confirm_account_action": [{"number": number, "act": "reset"} for number in (1, 2)],
     }
     opened: Counter[str] = Counter()
     for rule in app.url_map.iter_rules():
@@ -328,7 +328,7 @@ def _ask_the_provider(install: Installation, left: Left, listed: list[str]) -> N
             )
         access = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
         install = Installation(install.settings.model_copy(update=access), install.database)
-        pulled = lists.pull_suppression_lists(install, night)
+        pulled = list_transfers.pull_suppression_lists(install, night)
         assert (pulled.entries, pulled.matched_people) == (60, 40)
         left.keep("nightly", str(pulled))
         left.keep("nightly", nightly_steps.request_provider_erasures(install, night))
@@ -357,8 +357,8 @@ def _type_into_forms(install: Installation, left: Left, typed: list[str]) -> Non
         answer = client.post("/subscribe", data={"email": typed[6], "agree": "yes", "wording": "1"})
         assert answer.status_code == 500
         left.keep("error pages", answer.data)
-    background.process_signup_requests(install, clock=lambda: NOW)
-    background.send_due_notices(install, clock=lambda: NOW)
+    background_tasks.process_signup_requests(install, clock=lambda: NOW)
+    background_tasks.send_due_notices(install, clock=lambda: NOW)
 
 
 @contextlib.contextmanager
@@ -430,7 +430,7 @@ def _hear_from_a_provider(install: Installation, several: list[str]) -> None:
     payloads.store_payload(
         install.database, install.keys, f"no JSON: {several[0]}".encode(), origin="sendgrid", now=RELEASE
     )
-    counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
+    counts = background_tasks.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=5))
     assert counts.total() >= 100
 
 
@@ -443,7 +443,7 @@ def _hear_from_the_mailbox(install: Installation, name: str, several: list[str])
         spoken = sent_message(install.keys, number, f"edition:{name}", subscriber_address=address)
         raw = spoken.returned_mail(MAIL_FORMS[place % len(MAIL_FORMS)])
         payloads.store_payload(install.database, install.keys, raw, origin="mailbox", now=RELEASE)
-    counts = background.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
+    counts = background_tasks.apply_inbound_events(install, clock=lambda: RELEASE + timedelta(minutes=6))
     assert {"bounced", "complained", "deferred", "person bounced", "person complained by mail"} <= counts.keys()
 
 

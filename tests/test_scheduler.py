@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 import scheduler
 from digest.app import jobs
 from digest.app.jobs import JobContext
-from digest.app.sending import control as sending
+from digest.app.sending import send_control as sending
 from digest.app.upkeep import nightly_steps
 from digest.collect.sources.source_rows import sync_sources
 from digest.installation.opened import Installation
@@ -43,7 +43,7 @@ def install(database: Database, tmp_path: Path) -> Installation:
 
 
 def due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJob, ...]:
-    return jobs.find_due_slots(JobContext(install, lambda: now), job, scheduler.job_rules(install)[job])
+    return jobs.find_due_slots(JobContext(install, lambda: now), job, scheduler.read_schedule_rules(install)[job])
 
 
 def slots(database: Database, job: str) -> list[ScheduleSlot]:
@@ -99,7 +99,7 @@ def test_the_slot_of_another_machine_that_died_is_taken_over_within_a_minute_and
 ) -> None:
     elsewhere, beats = ProcessOwner("elsewhere", 7), count_forever(1)
     assert schedule_slots.claim_slot(database, SLOT, elsewhere, NOON)
-    with schedule_slots.keep_slot(
+    with schedule_slots.keep_slot_renewed(
         database, SLOT, elsewhere, lambda: NOON + timedelta(minutes=next(beats)), interval=0.001
     ):
         long_after = NOON + timedelta(minutes=3)
@@ -115,7 +115,7 @@ def test_the_slot_of_another_machine_that_died_is_taken_over_within_a_minute_and
 def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is_back(install: Installation) -> None:
     with reserve_port() as port:
         away = Installation(install.settings, open_database(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none"))
-        outage, ticks = scheduler.StorageOutage(away.database), scheduler.tick_jobs(JobContext(away))
+        outage, ticks = scheduler.StorageOutage(away.database), scheduler.build_tick_jobs(JobContext(away))
         with capture_logs() as logs:
             for action in (*ticks.values(), *ticks.values()):
                 outage.guard(action)
@@ -124,7 +124,7 @@ def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is
         outage.database = install.database
         with capture_logs() as logs:
             for _ in range(2):
-                outage.guard(scheduler.tick_jobs(JobContext(install))["release"])
+                outage.guard(scheduler.build_tick_jobs(JobContext(install))["release"])
         assert [line["event"] for line in logs] == ["jobs go on"]
 
 
@@ -165,7 +165,7 @@ class CountedJobs:
         self.go_on = threading.Event()
         self.go_on.set()
         actions = {name: partial(self.look, name) for name in names}
-        monkeypatch.setattr(scheduler, "tick_jobs", lambda _context: actions)
+        monkeypatch.setattr(scheduler, "build_tick_jobs", lambda _context: actions)
         monkeypatch.setattr(time, "time", lambda: self.moment)
 
     def look(self, name: str) -> bool:
@@ -478,12 +478,12 @@ def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install
 def test_a_release_is_missed_a_day_after_it_was_due_or_approved_whichever_came_later(install: Installation) -> None:
     an_approved_edition(install.database, NOON)
     edge = NOON + timedelta(hours=24)
-    assert sending.find_pending_releases(install, now=edge) == sending.PendingReleases(("2026-W47",), {})
-    after = sending.find_pending_releases(install, now=edge + timedelta(seconds=1))
+    assert sending.find_pending_sends(install, now=edge) == sending.PendingSends(("2026-W47",), {})
+    after = sending.find_pending_sends(install, now=edge + timedelta(seconds=1))
     assert (after.ready_to_send, list(after.missed)) == ((), ["2026-W47"])
     with install.database.write() as session:
         session.scalars(select(Edition)).one().approved_at = edge
-    assert sending.find_pending_releases(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)
+    assert sending.find_pending_sends(install, now=edge + timedelta(hours=1)).ready_to_send == ("2026-W47",)
 
 
 def test_a_process_that_cannot_begin_says_why_in_a_sentence(one_database: Database, tmp_path: Path) -> None:

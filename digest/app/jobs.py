@@ -22,17 +22,17 @@ from digest.app.editing import edition_images
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
-from digest.app.sending import alarm_mail, background, mail_servers
-from digest.app.sending import control as sending
+from digest.app.sending import alarm_emails, background_tasks, mail_servers
+from digest.app.sending import send_control as sending
 from digest.app.upkeep import backups, heartbeats, nightly_steps
 from digest.backups.archive import BackupError
 from digest.collect.visits import collection_run
 from digest.deliver.inbound.imap import MailboxError
-from digest.deliver.send.claims.run_file import list_abandoned_files
+from digest.deliver.send.claims.run_file import list_abandoned_run_files
 from digest.deliver.send.run.edition_run import SendReport
 from digest.edition.drafting.drafts import DraftError
-from digest.edition.queries import UnknownEditionError
-from digest.edition.rendering.sanitiser import RenderingError
+from digest.edition.edition_queries import UnknownEditionError
+from digest.edition.rendering.sanitizer import RenderingError
 from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.installation.storage_errors import explain_storage_error
@@ -66,7 +66,7 @@ class FailedOutcome(str):
     __slots__ = ()
 
 
-class StoppedJobError(ApplicationError):
+class JobStoppedError(ApplicationError):
     """A job was stopped before it was through: its slot stays owed."""
 
 
@@ -87,7 +87,7 @@ def collect(context: JobContext) -> str:
     """Visit the sources that are due; other processes take some of them meanwhile (`share_collection`).
 
     Raises:
-        StoppedJobError: the process stops, and some are left.
+        JobStoppedError: the process stops, and some are left.
     """
     installation, stopping = context.installation, context.stopping
     # What was visited since its moment need not be again: a collection whose process died goes on where it was.
@@ -95,8 +95,8 @@ def collect(context: JobContext) -> str:
     reports = editions.collect_articles(
         installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
     ).sources
-    if left := sum(report.skipped == collection_run.STOPPED for report in reports):
-        raise StoppedJobError(f"stopped before visiting all sources (remaining: {left})")
+    if skipped_count := sum(report.skipped == collection_run.STOPPED for report in reports):
+        raise JobStoppedError(f"stopped before visiting all sources (remaining: {skipped_count})")
     elsewhere = sum(report.skipped == collection_run.VISITED_ELSEWHERE for report in reports)
     return (
         _describe_visits(reports)
@@ -121,7 +121,7 @@ def share_collection(context: JobContext) -> str:
     since = schedule_slots.find_open_slot(installation.database, "collect")
     if since is None:
         return ""
-    reports = editions.share_collection(installation, now=context.clock(), since=since, stopping=context.stopping)
+    reports = editions.join_collection(installation, now=context.clock(), since=since, stopping=context.stopping)
     if not reports:
         return ""
     outcome = _describe_visits(reports)
@@ -153,7 +153,7 @@ def remind(context: JobContext) -> str:
 
 def deadline(context: JobContext) -> str:
     """Do with an edition that is not approved at its deadline what the settings say."""
-    return deadlines.decide_deadline(context.installation, now=context.clock())
+    return deadlines.apply_deadline_rule(context.installation, now=context.clock())
 
 
 def fetch_pictures(context: JobContext) -> str:
@@ -173,19 +173,19 @@ def nightly(context: JobContext) -> str:
 def backup(context: JobContext) -> str:
     """Make the backup that is due. One that failed is tried again at its next time; meanwhile it needs somebody."""
     try:
-        done = backups.back_up_into_folder(context.installation, SCHEDULER, now=context.clock())
+        folder_backup = backups.back_up_into_folder(context.installation, SCHEDULER, now=context.clock())
     except BackupError as exc:
         log.warning("backup failed", why=str(exc))
         return FailedOutcome(f"failed: {exc}")
-    return f"{done.file.name}: {'proved' if done.proof.sound else 'its ledger is broken'}, {len(done.deleted)} older ones deleted"
+    return f"{folder_backup.file.name}: {'proved' if folder_backup.proof.sound else 'its ledger is broken'}, {len(folder_backup.deleted)} older ones deleted"
 
 
 def look_again(context: JobContext) -> str:
     """Look again at every article of what is about to be released."""
     installation, clock = context.installation, context.clock
-    names = final_check.find_due_looks(installation, now=clock())
-    looks = [final_check.look_again(installation, name, actor=SCHEDULER, clock=clock) for name in names]
-    return "; ".join(look.sentence for look in looks if look)
+    names = final_check.find_due_checks(installation, now=clock())
+    looks = [final_check.recheck_articles(installation, name, actor=SCHEDULER, clock=clock) for name in names]
+    return "; ".join(article_check.sentence for article_check in looks if article_check)
 
 
 def send_edition(context: JobContext, edition: str) -> SendReport:
@@ -203,13 +203,13 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
 
 def recover_runs(context: JobContext) -> str:
     """Take over what dead and silent processes had claimed."""
-    background.recover_runs(context.installation, clock=context.clock)
+    background_tasks.recover_runs(context.installation, clock=context.clock)
     return ""
 
 
 def has_abandoned_runs(context: JobContext) -> bool:
     """Return whether a process that ended unexpectedly left a file; no database is asked."""
-    return bool(list_abandoned_files(context.installation.settings.runs_folder))
+    return bool(list_abandoned_run_files(context.installation.settings.runs_folder))
 
 
 def require_known_schema(context: JobContext) -> None:
@@ -239,24 +239,24 @@ def look_up_mail_servers(context: JobContext) -> str:
 
 def answer_signups(context: JobContext) -> str:
     """Answer the sign-up forms that wait."""
-    return str(background.process_signup_requests(context.installation, clock=context.clock))
+    return str(background_tasks.process_signup_requests(context.installation, clock=context.clock))
 
 
 def send_notices(context: JobContext) -> str:
     """Hand over the mails that are no edition and are due."""
     stopping = context.stopping.is_set
-    return str(background.send_due_notices(context.installation, clock=context.clock, stopping=stopping))
+    return str(background_tasks.send_due_notices(context.installation, clock=context.clock, stopping=stopping))
 
 
 def mail_alarms(context: JobContext) -> str:
     """Tell the staff by mail of alarms that rang."""
-    told = alarm_mail.mail_new_alarms(context.installation, now=context.clock())
-    return f"{told} alarms mailed" if told else ""
+    alarm_count = alarm_emails.email_new_alarms(context.installation, now=context.clock())
+    return f"{alarm_count} alarms mailed" if alarm_count else ""
 
 
 def look_for_alerts(context: JobContext) -> str:
     """Look what needs somebody, and tell what is new and what is over."""
-    return alert_log.look_for_alerts(context.installation, now=context.clock())
+    return alert_log.update_alerts(context.installation, now=context.clock())
 
 
 def send_alert_posts(context: JobContext) -> str:
@@ -276,7 +276,7 @@ def plan_corrections(context: JobContext) -> str:
 
 def send_corrections(context: JobContext) -> str:
     """Hand over the corrections that are due, at the rate of editions."""
-    results = background.send_due_corrections(
+    results = background_tasks.send_due_corrections(
         context.installation, clock=context.clock, sleep=context.stopping.wait, stopping=context.stopping.is_set
     )
     return str(results) if results else ""
@@ -284,7 +284,7 @@ def send_corrections(context: JobContext) -> str:
 
 def apply_events(context: JobContext) -> str:
     """Apply what providers have posted, and log what came of it."""
-    counts = background.apply_inbound_events(context.installation, clock=context.clock)
+    counts = background_tasks.apply_inbound_events(context.installation, clock=context.clock)
     outcome = json.dumps(counts)
     if counts:
         log.info("events applied", outcome=outcome)
@@ -293,15 +293,17 @@ def apply_events(context: JobContext) -> str:
 
 def follow_mail_log(context: JobContext) -> bool:
     """Apply what the mail server's log says; return whether there's more of it."""
-    return background.follow_mail_log(context.installation, clock=context.clock)
+    return background_tasks.follow_mail_log(context.installation, clock=context.clock)
 
 
 def read_mailbox(context: JobContext) -> str:
     """Read the bounce mailbox when it is time; trouble with it is logged where it begins."""
     installation, clock = context.installation, context.clock
-    if background.claim_mailbox_turn(installation, now=clock()):
+    if background_tasks.claim_mailbox_poll(installation, now=clock()):
         with suppress(MailboxError):
-            return str(background.read_bounce_mailbox(installation, clock=clock, stopping=context.stopping.is_set))
+            return str(
+                background_tasks.read_bounce_mailbox(installation, clock=clock, stopping=context.stopping.is_set)
+            )
     return ""
 
 
@@ -371,7 +373,7 @@ def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.file.publication.zone
     since = schedule_slots.ensure_schedule_start(database, now)
-    planned = calendar.list_step_moments(context.installation, now=now) if job in CALENDAR_JOBS else {}
+    planned = calendar.list_step_times(context.installation, now=now) if job in CALENDAR_JOBS else {}
     find_due = partial(find_due_jobs, now, {job: rules}, zone=zone, since=since, planned=planned)
     completed = schedule_slots.find_completed_slots(database, job, [slot.at for slot in find_due(())])
     return find_due(completed)
@@ -391,9 +393,9 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
             run_job(context, share)
         return None
     try:
-        with schedule_slots.keep_slot(database, slot, owner, context.clock):
+        with schedule_slots.keep_slot_renewed(database, slot, owner, context.clock):
             outcome = SLOT_JOBS[slot.job](context)
-    except StoppedJobError as exc:
+    except JobStoppedError as exc:
         schedule_slots.postpone_slot(database, slot, str(exc), context.clock())
         return str(exc)
     except Exception as exc:

@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 from sqlalchemy import Table
 
 from digest.backups.encrypted_file import CHUNK_BYTES, EncryptedReader, WrongPassphraseError, is_encrypted
-from digest.backups.table_rows import ValueFormat, find_decoder, make_row_encoder, value_format
+from digest.backups.table_rows import ValueFormat, choose_value_format, find_value_decoder, make_row_encoder
 from subscribers.errors import RefusalError
 
 ARCHIVE_FORMAT = 1
@@ -91,7 +91,7 @@ class ArchiveWriter:
                 count += 1
                 if count % 1000 == 0:
                     yield count
-        columns = {column.name: value_format(column) for column in table.c}
+        columns = {column.name: choose_value_format(column) for column in table.c}
         self.archived_tables[table.name] = ArchivedTable(columns, count, digest.hexdigest())
 
     def close(self, manifest: ArchiveManifest) -> None:
@@ -175,7 +175,7 @@ class ArchiveReader:
         part = self.manifest.tables[name]
         digest, count = hashlib.sha256(), 0
         try:
-            forms = {column: find_decoder(form) for column, form in part.columns.items()}
+            forms = {column: find_value_decoder(form) for column, form in part.columns.items()}
             with self._zip.open(_member_name(name)) as member:
                 for line in member:
                     digest.update(line)

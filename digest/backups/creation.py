@@ -16,7 +16,7 @@ from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, ArchiveReade
 from digest.backups.encrypted_file import EncryptedWriter
 from digest.backups.table_rows import (
     READ_BATCH_SIZE,
-    excluded_rows,
+    build_exclusion_condition,
     reflect_tables,
     select_expression,
     tables_by_dependency,
@@ -24,7 +24,7 @@ from digest.backups.table_rows import (
 from digest.store.engine import Database, newest_schema_revision
 from subscribers.callbacks import Progress
 from subscribers.crypto.key_file import sync_folder
-from subscribers.store.key_check import key_columns
+from subscribers.store.key_check import list_key_columns
 
 
 def create_backup(
@@ -101,7 +101,7 @@ def _write_tables(session: Session, tables: Sequence[Table], writer: ArchiveWrit
 def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
     columns = map(select_expression, table.c)
     query = select(*columns).order_by(*table.primary_key.columns)
-    excluded = excluded_rows(table)
+    excluded = build_exclusion_condition(table)
     if excluded is not None:
         query = query.where(not_(excluded))
     yield from session.execute(query, execution_options={"yield_per": READ_BATCH_SIZE})
@@ -111,7 +111,7 @@ def _used_key_ids(session: Session, tables: Sequence[Table]) -> dict[str, list[s
     """Name the keys that rows were made with: without them the copy cannot be read."""
     stored = {table.name: table for table in tables}
     ids_by_kind: dict[str, set[str]] = {}
-    for kind, table, column in key_columns():
+    for kind, table, column in list_key_columns():
         if table.name in stored and column.name in stored[table.name].c:
             ids = session.scalars(select(column).where(column.is_not(None)).distinct())
             ids_by_kind.setdefault(kind, set()).update(ids)

@@ -15,7 +15,7 @@ BACKUP_STATE_KEY = "backup"
 MAX_BACKUP_LATENESS = timedelta(hours=6)  # after its time, until somebody is asked to look
 
 
-def remember_outcome(database: Database, outcome: Mapping[str, Any], *, now: datetime) -> None:
+def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: datetime) -> None:
     """Remember what came of a backup into the folder; what is known of the one that was proved last stays."""
     with database.write() as session:
         before = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
@@ -49,7 +49,7 @@ def read_backup_outcome(session: Session) -> BackupOutcome:
     )
 
 
-def find_last_proof(session: Session) -> datetime | None:
+def find_last_verified_backup(session: Session) -> datetime | None:
     """Return when the last backup was made that was proved; None where there is none."""
     return read_backup_outcome(session).proved_at
 

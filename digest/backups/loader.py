@@ -31,7 +31,7 @@ from subscribers.callbacks import Progress
 from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.store.models import Person, UtcDateTime
 from subscribers.store.people import decrypt_person_address
-from subscribers.store.row_seals import lend_keys, seal_every_row
+from subscribers.store.row_seals import seal_all_rows, set_session_keys
 
 FIRST_SEALED_REVISION, FIRST_KEYED_REVISION = "0060", "0065"  # decision 0060: rows with seals, audit rows with MACs
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time
@@ -48,11 +48,11 @@ def restore_rows(
     for current_table in table_rows.tables_by_dependency():
         advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
-    lend_keys(session, keys)
+    set_session_keys(session, keys)
     _check_keys(session, reader, keys)
     # Rows from before are vouched for as they were, by whoever restores the file.
     if reader.manifest.revision < FIRST_SEALED_REVISION:
-        seal_every_row(session, keys)
+        seal_all_rows(session, keys)
     if reader.manifest.revision < FIRST_KEYED_REVISION:
         authenticate_older_rows(session, keys)
     return session
@@ -91,10 +91,10 @@ def write_archived_rows(
                 f"{', '.join(sorted(unlike))}. The database's schema number was wrong when it was backed up. Restore a different backup."
             )
     for name, part in manifest.tables.items():
-        put = insert_statement(connection, name, part.columns)
+        insert = build_insert_statement(connection, name, part.columns)
         remaining = reader.read_rows(name)
         while rows := list(islice(remaining, INSERT_BATCH_SIZE)):
-            connection.execute(put, rows)
+            connection.execute(insert, rows)
             rows_done += len(rows)
             progress(rows_done, total)
 
@@ -108,7 +108,7 @@ _COLUMN_TYPES: dict[table_rows.ValueFormat, TypeEngine[Any]] = {
 }
 
 
-def insert_statement(connection: Connection, name: str, columns: Mapping[str, table_rows.ValueFormat]) -> Insert:
+def build_insert_statement(connection: Connection, name: str, columns: Mapping[str, table_rows.ValueFormat]) -> Insert:
     """Return what writes rows as they stood: no default of today's may fill in what the archive's time did not have.
 
     SQLite keeps JSON as the text that it is; to cast it there would make a number of it.
@@ -140,8 +140,8 @@ def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) 
 
     A few are tried, for a row may have been damaged before the backup was made.
     """
-    known = select(Person).where(Person.ciphertext.is_not(None))
-    query = known.order_by(Person.number).limit(ADDRESSES_TRIED)
+    person_query = select(Person).where(Person.ciphertext.is_not(None))
+    query = person_query.order_by(Person.number).limit(ADDRESSES_TRIED)
     some = session.scalars(query).all()
     try:
         if some and all(decrypt_person_address(keys, person) is None for person in some):

@@ -22,7 +22,7 @@ from digest.backups.archive import BackupError
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.settings import explain_database_in_clear
+from digest.settings import explain_insecure_database
 from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import include_audit_fault
 from digest.store.delivery_models import CLAIMED_STATES, Delivery
@@ -31,7 +31,7 @@ from subscribers.callbacks import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
 from subscribers.phrases import count_with_noun
-from subscribers.store.row_seals import lend_keys
+from subscribers.store.row_seals import set_session_keys
 
 HOLD_REASON = "everything was moved to another database, which now does the sending"
 _HASH_SPACE = 2**256
@@ -79,7 +79,7 @@ def parse_target_url(text_: str) -> URL:
             "The database URL isn't valid. For --to, use postgresql+psycopg://user:password@host/name or "
             "sqlite:////folder/digest.db."
         )
-    if problem := explain_database_in_clear(text_):
+    if problem := explain_insecure_database(text_):
         raise BackupError(f"--to: {problem}")
     return url.set(drivername="postgresql+psycopg") if backend == "postgresql" else url
 
@@ -97,9 +97,9 @@ def move_database(
     if make_url(source_url) == target_url:
         raise BackupError("The URL in --to is for the database in use. Choose a different, empty database.")
     with _open_target(target_url) as target, _open_source(source_url) as (source, session):
-        lend_keys(session, keys)
+        set_session_keys(session, keys)
         _refuse_handovers(session)
-        was_held = installation_hold.current_hold(session) is not None
+        was_held = installation_hold.read_current_hold(session) is not None
         is_old_one_held = False
         try:
             with target.engine.execution_options(immediate=True).begin() as connection:
@@ -109,13 +109,13 @@ def move_database(
                 _verify_rows(connection, hashes, progress)
                 proof = _finish_target(connection, keys, actor=actor, now=now)
                 # First the old one is held: were both free for a moment, both could send.
-                installation_hold.hold_and_record(session, HOLD_REASON, actor=actor, now=now)
+                installation_hold.pause_possible_copy(session, HOLD_REASON, actor=actor, now=now)
                 session.commit()
                 is_old_one_held = not was_held
         except Exception as exc:
             if is_old_one_held:
                 with source.write() as undoing:
-                    installation_hold.release_installation(undoing)
+                    installation_hold.resume_all_sending(undoing)
             if isinstance(exc, DBAPIError):
                 raise BackupError(f"The new database rejected the data: {describe_driver_error(exc)}") from exc
             raise
@@ -183,13 +183,13 @@ def _copy_rows(session: Session, connection: Connection, progress: Progress) -> 
     counts = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
     total = _PASSES * sum(counts)
     hashes: dict[str, _TableHash] = {}
-    done = 0
+    row_count = 0
     for table in tables:
         hashes[table.name] = _TableHash()
         rows = _hash_rows(session.connection(), table, hashes[table.name])
         for written in _write_rows(connection, table, rows):
-            progress(done + written, total)
-        done += hashes[table.name].rows
+            progress(row_count + written, total)
+        row_count += hashes[table.name].rows
         loader.advance_sequence(connection, table)
     return hashes
 
@@ -221,11 +221,11 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
                 f"The new database can't store a row of {table.name}: {exc.diag.message_primary}"
             ) from None
         return
-    formats = {column.name: table_rows.value_format(column) for column in table.c}
-    put = loader.insert_statement(connection, table.name, formats)
+    formats = {column.name: table_rows.choose_value_format(column) for column in table.c}
+    insert = loader.build_insert_statement(connection, table.name, formats)
     names = [column.name for column in table.c]
     while batch := list(islice(rows, loader.INSERT_BATCH_SIZE)):
-        connection.execute(put, [dict(zip(names, row, strict=True)) for row in batch])
+        connection.execute(insert, [dict(zip(names, row, strict=True)) for row in batch])
         written += len(batch)
         yield written
 
@@ -236,15 +236,15 @@ def _verify_rows(connection: Connection, hashes: dict[str, _TableHash], progress
     Raises:
         BackupError: a table has not the rows that were read.
     """
-    done = sum(hash_.rows for hash_ in hashes.values())
-    total = _PASSES * done
+    total_rows = sum(hash_.rows for hash_ in hashes.values())
+    total = _PASSES * total_rows
     for table in table_rows.tables_by_dependency():
-        found = _TableHash()
-        for number, _ in enumerate(_hash_rows(connection, table, found), 1):
+        copied_hash = _TableHash()
+        for number, _ in enumerate(_hash_rows(connection, table, copied_hash), 1):
             if number % table_rows.READ_BATCH_SIZE == 0:
-                progress(done + number, total)
-        done += found.rows
-        if found != hashes[table.name]:
+                progress(total_rows + number, total)
+        total_rows += copied_hash.rows
+        if copied_hash != hashes[table.name]:
             raise BackupError(f"The copied rows of {table.name} don't match, so the database wasn't moved. Try again.")
 
 
@@ -255,7 +255,7 @@ def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: da
     else:
         connection.execute(text("ANALYZE"))
     session = Session(connection, expire_on_commit=False)
-    lend_keys(session, keys)
+    set_session_keys(session, keys)
     # The session is in the connection's transaction from here on, and the proof begins none of its own.
     installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
     proof = include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))

@@ -34,7 +34,7 @@ from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
 from subscribers.callbacks import Progress
 from subscribers.consent import seals
-from subscribers.consent.address_binding import bind_addresses, record_older_renewals
+from subscribers.consent.address_binding import commit_existing_addresses, record_older_renewals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
@@ -133,12 +133,12 @@ def restore_backup(
         made_at = reader.manifest.made_at
         # The database belongs where it is opened next.
         installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
-        installation_hold.hold_and_record(session, f"restored from a backup made {made_at}", actor=actor, now=now)
+        installation_hold.pause_possible_copy(session, f"restored from a backup made {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)
         tell_admins(session)
-        gap = restored_copy.CopyGap(datetime.fromisoformat(made_at), now)
-        uncertain = restored_copy.doubt_open_deliveries(session, gap)
+        gap = restored_copy.RestoreGap(datetime.fromisoformat(made_at), now)
+        uncertain = restored_copy.mark_open_uncertain(session, gap)
         unsent_states = (EditionState.APPROVED, EditionState.SENDING)
         unsent = select(Edition.name).where(Edition.state.in_(unsent_states))
         names = session.scalars(unsent.order_by(Edition.release_at))
@@ -169,7 +169,7 @@ class _OpenTransaction:
 
 def _verify_restored_ledger(session: Session, keys: KeyRing, revision: str, now: datetime) -> seals.LedgerProof:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
-    bind_addresses(_OpenTransaction(session), keys, now=now)
+    commit_existing_addresses(_OpenTransaction(session), keys, now=now)
     if revision < FIRST_SEALED_REVISION:
         record_older_renewals(session, now=now)
     return include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
@@ -247,8 +247,8 @@ def _restore_into_postgresql(
         quote = connection.dialect.identifier_preparer.quote
         aside = ""
         if inspect(connection).get_table_names():
-            taken = inspect(connection).get_schema_names()
-            aside = _unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", taken.__contains__)
+            schema_names = inspect(connection).get_schema_names()
+            aside = _unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", schema_names.__contains__)
             connection.execute(text(f"ALTER SCHEMA {quote(str(schema))} RENAME TO {quote(aside)}"))
             connection.execute(text(f"CREATE SCHEMA {quote(str(schema))}"))
         return fill(connection, reader, f"schema {aside}" if aside else "")
@@ -262,22 +262,22 @@ def wait_for_other_connections(connection: Connection) -> None:
     """
     # Inside a transaction the server shows the list as it was at the first look, until told to forget that.
     forget = text("SELECT pg_stat_clear_snapshot()")
-    others = text(
+    count_query = text(
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     )
     end = time.monotonic() + CLOSING_SECONDS
-    while connection.scalar(others):
+    while connection.scalar(count_query):
         if time.monotonic() > end:
             raise BackupError(_IN_USE_MESSAGE)
         time.sleep(0.05)
         connection.execute(forget)
 
 
-def _unused_name(name: str, taken: Callable[[str], bool]) -> str:
+def _unused_name(name: str, is_taken: Callable[[str], bool]) -> str:
     """Give a name that nothing has yet."""
     candidates = (name if number == 1 else f"{name}_{number}" for number in count(1))
-    return next(candidate for candidate in candidates if not taken(candidate))
+    return next(candidate for candidate in candidates if not is_taken(candidate))
 
 
 _NOT_EMPTY_MESSAGE = (

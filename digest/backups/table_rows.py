@@ -62,12 +62,12 @@ def _list_virtual_tables(connection: Connection) -> Sequence[str]:
     return connection.scalars(query).all()
 
 
-def excluded_rows(table: Table) -> ColumnElement[bool] | None:
+def build_exclusion_condition(table: Table) -> ColumnElement[bool] | None:
     """Say which rows of a table are not for an archive."""
     return table.c.applied_at.is_not(None) if table.name == InboundPayload.__tablename__ else None
 
 
-def value_format(column: Column[Any]) -> ValueFormat:
+def choose_value_format(column: Column[Any]) -> ValueFormat:
     """Say how a column's values are written."""
     kind = column.type
     if isinstance(kind, LargeBinary):
@@ -81,7 +81,7 @@ def value_format(column: Column[Any]) -> ValueFormat:
 
 def select_expression(column: Column[Any]) -> ColumnElement[Any]:
     """Give what is selected for a column: JSON as the text that is stored, an enum as its value."""
-    if value_format(column) == "json":
+    if choose_value_format(column) == "json":
         return cast(column, Text).label(column.name)
     return type_coerce(column, String).label(column.name) if isinstance(column.type, Enum) else column
 
@@ -105,7 +105,7 @@ def _unchanged(value: Any) -> Any:
 
 def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
     """Return what writes a row of a table, in the order of its columns, as a line: the same whatever the database."""
-    encoders = [_ENCODERS.get(value_format(column), _unchanged) for column in table.c]
+    encoders = [_ENCODERS.get(choose_value_format(column), _unchanged) for column in table.c]
 
     def encode_row(row: Sequence[Any]) -> bytes:
         values = [None if v is None else write(v) for write, v in zip(encoders, row, strict=True)]
@@ -114,6 +114,6 @@ def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
     return encode_row
 
 
-def find_decoder(form: ValueFormat) -> Callable[[Any], Any]:
+def find_value_decoder(form: ValueFormat) -> Callable[[Any], Any]:
     """Return what reads a value again that was written in a form; it raises a `ValueError` or `TypeError` where it is none."""
     return _DECODERS.get(form, _unchanged)

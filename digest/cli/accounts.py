@@ -13,10 +13,10 @@ from digest.cli.context import (
     email_argument,
     flag,
     json_option,
-    label_refusals,
     pass_command_context,
     pick_fields,
-    print_answer,
+    prefix_refusals,
+    print_result,
 )
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import PROOF_LINK_LIFETIME, StaffRole
@@ -52,7 +52,7 @@ role_option = click.option(
 @pass_command_context
 def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
     """Add EMAIL to the team and email an invitation, whose link verifies the address and signs them in."""
-    with label_refusals("Not added"):
+    with prefix_refusals("Not added"):
         member = context.act(staff_actions.add_staff_member, address, role, name=name, now=context.now())
     click.echo(f"Added team member {member.id} ({role}). {_LINK_MESSAGE}")
 
@@ -65,7 +65,7 @@ def add_member(context: CommandContext, address: Address, role: StaffRole, name:
 @pass_command_context
 def change_role(context: CommandContext, address: Address, role: StaffRole) -> None:
     """Change the role of EMAIL and sign them out everywhere."""
-    with label_refusals("Not changed"):
+    with prefix_refusals("Not changed"):
         member = context.act(staff_actions.change_staff_role, address, role, now=context.now())
     click.echo(f"Team member {member.id} is now an {member.role}.")
 
@@ -75,7 +75,7 @@ def change_role(context: CommandContext, address: Address, role: StaffRole) -> N
 @pass_command_context
 def make_link(context: CommandContext, address: Address) -> None:
     """Print a link that signs EMAIL in once, within an hour, such as for the first sign-in or if they're locked out."""
-    with label_refusals("No link"):
+    with prefix_refusals("No link"):
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
     click.echo(link)
 
@@ -85,7 +85,7 @@ def make_link(context: CommandContext, address: Address) -> None:
 @pass_command_context
 def reset(context: CommandContext, address: Address) -> None:
     """Delete the passkeys, password, app, and recovery codes of EMAIL, end all sessions, and print a sign-in link."""
-    with label_refusals("Not reset"):
+    with prefix_refusals("Not reset"):
         member = context.act(staff_actions.reset_staff_sign_in, address, now=context.now())
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
     click.echo(f"Team member {member.id} is signed out everywhere. This link signs them in once, within an hour:")
@@ -102,8 +102,8 @@ def reset(context: CommandContext, address: Address) -> None:
 def list_staff(context: CommandContext, with_gone: bool, as_json: bool) -> None:
     """List team members with their audit-log numbers, and count rejected sign-ins."""
     members = context.act(staff_actions.list_staff_members, include_removed=with_gone, now=context.now())
-    found = [_member_as_json(member) for member in members]
-    print_answer(found, _describe_staff(context, members), as_json=as_json, indent=2)
+    member_rows = [_member_as_json(member) for member in members]
+    print_result(member_rows, _describe_staff(context, members), as_json=as_json, indent=2)
 
 
 def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> Iterator[RenderableType]:
@@ -133,8 +133,8 @@ def remove(context: CommandContext, address: Address) -> None:
 @pass_command_context
 def verify(context: CommandContext, address: Address) -> None:
     """Send EMAIL a new verification link. Earlier links stop working."""
-    with label_refusals("No email sent"):
-        context.act(staff_actions.mail_proof_link, address, now=context.now())
+    with prefix_refusals("No email sent"):
+        context.act(staff_actions.send_verification_link, address, now=context.now())
     click.echo(_LINK_MESSAGE)
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from digest.app.calendar import releases as calendar_actions
 from digest.app.calendar.releases import CalendarEntry
-from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_answer
+from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_result
 from digest.edition.calendar.release_calendar import PlannedRelease
 from subscribers.phrases import clock_time, weekday_date
 
@@ -40,8 +40,8 @@ Exit codes: 0 shown.""",
 def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
     """List the next editions with their draft times, reminders, and deadlines, in the publication's time zone."""
     entries = calendar_actions.read_calendar(context.installation, now=context.now(), count=count)
-    found = [_entry_as_json(entry) for entry in entries]
-    print_answer(found, [_make_calendar_table(context, entries)], as_json=as_json)
+    release_rows = [_entry_as_json(entry) for entry in entries]
+    print_result(release_rows, [_make_calendar_table(context, entries)], as_json=as_json)
 
 
 def _make_calendar_table(context: CommandContext, entries: Sequence[CalendarEntry]) -> Table:
@@ -93,10 +93,10 @@ Exit codes: 0 moved, 1 not possible."""
 def move(context: CommandContext, release: str, to: str) -> None:
     """Move an edition to another day or time, by at most seven days and not past another edition."""
     day, clock = _read_local_moment(to)
-    moved = calendar_actions.move_release(
+    new_release = calendar_actions.move_release(
         context.installation, _find_moment(context, release), day, clock, actor=context.actor, now=context.now()
     )
-    click.echo(f"Moved to {_write_release(context, moved)}.")
+    click.echo(f"Moved to {_write_release(context, new_release)}.")
 
 
 @calendar.command(
@@ -169,5 +169,5 @@ def _describe_entry(entry: CalendarEntry) -> str:
 def _entry_as_json(entry: CalendarEntry) -> dict[str, object]:
     releases = {"release_at": "release.release_at", "regular_at": "release.regular_at", "skipped": "release.is_skipped"}
     steps = {step: f"steps.{step}" for step in ("drafts", "reminders", "deadline")}
-    found = pick_fields(entry, "number", edition="name", **releases, extra="release.is_extra", **steps)
-    return found | {"state": entry.edition.state if entry.edition else None}
+    values = pick_fields(entry, "number", edition="name", **releases, extra="release.is_extra", **steps)
+    return values | {"state": entry.edition.state if entry.edition else None}

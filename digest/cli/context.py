@@ -35,7 +35,7 @@ Arguments = ParamSpec("Arguments")
 Outcome = TypeVar("Outcome")
 
 
-def moment(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """Read a moment such as 2026-11-19T17:30; without a zone it is meant in the publication's.
 
     Raises:
@@ -51,7 +51,7 @@ def moment(text: str) -> datetime:
         ) from exc
 
 
-MOMENT = moment  # the type of an option: click shows the function's name
+MOMENT = parse_moment  # the type of an option: click shows the function's name
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class CommandContext:
         """Whoever sits at this terminal."""
         from digest.installation.acts import terminal_actor
 
-        return terminal_actor(system_user())
+        return terminal_actor(find_system_user())
 
     def identify_actor(self, installation: "Installation") -> "Actor":
         """Find who acts on an installation.
@@ -160,15 +160,15 @@ class CommandContext:
         """Give the time now, in UTC."""
         return datetime.now(UTC)
 
-    def moment_or_now(self, given: datetime | None) -> datetime:
+    def moment_or_now(self, moment_option: datetime | None) -> datetime:
         """Give the moment that was named, else now; in UTC."""
-        return self.moment_or_none(given) or self.now()
+        return self.moment_or_none(moment_option) or self.now()
 
-    def moment_or_none(self, given: datetime | None) -> datetime | None:
+    def moment_or_none(self, moment_option: datetime | None) -> datetime | None:
         """Give the moment that was named, in UTC; None if there's none."""
-        if given is not None and given.tzinfo is None:
-            given = given.replace(tzinfo=self.settings.file.publication.zone)
-        return given and given.astimezone(UTC)
+        if moment_option is not None and moment_option.tzinfo is None:
+            moment_option = moment_option.replace(tzinfo=self.settings.file.publication.zone)
+        return moment_option and moment_option.astimezone(UTC)
 
 
 def _show_progress(label: str) -> AbstractContextManager[Progress]:
@@ -189,8 +189,8 @@ def print_json(value: object, *, indent: int | None = None) -> None:
 
 def pick_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
     """Return what `--json` prints of a value: its attributes of these names, and others by their paths (`release.deadline`)."""
-    found = dict(zip(names, names, strict=True)) | paths
-    return {key: attrgetter(path)(value) for key, path in found.items()}
+    path_by_name = dict(zip(names, names, strict=True)) | paths
+    return {key: attrgetter(path)(value) for key, path in path_by_name.items()}
 
 
 def print_lines(lines: "Iterable[RenderableType]") -> None:
@@ -199,15 +199,17 @@ def print_lines(lines: "Iterable[RenderableType]") -> None:
         if isinstance(line, str):
             click.echo(line)
         else:
-            from digest.cli.terminal import table_console
+            from digest.cli.terminal import make_table_console
 
-            table_console().print(line)
+            make_table_console().print(line)
 
 
-def print_answer(found: object, lines: "Iterable[RenderableType]", *, as_json: bool, indent: int | None = None) -> None:
+def print_result(
+    result: object, lines: "Iterable[RenderableType]", *, as_json: bool, indent: int | None = None
+) -> None:
     """Print what a command found: as JSON where that is asked for, else the lines that say it."""
     if as_json:
-        print_json(found, indent=indent)
+        print_json(result, indent=indent)
     else:
         print_lines(lines)
 
@@ -231,7 +233,7 @@ def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return begin
 
 
-def system_user() -> str:
+def find_system_user() -> str:
     """Name the user of this process; a container's may have a number only."""
     try:
         return getpass.getuser()
@@ -255,14 +257,14 @@ FILE_PATH = click.Path(dir_okay=False, path_type=Path)
 edition_argument = click.argument("edition", default="current")
 
 
-def json_option(what: str) -> Callable[..., Any]:
-    """Make the option that has an answer printed as JSON; `what` is its help."""
-    return flag("--json", "as_json", help=what)
+def json_option(help_text: str) -> Callable[..., Any]:
+    """Make the option that has an answer printed as JSON; `help_text` is its help."""
+    return flag("--json", "as_json", help=help_text)
 
 
-def yes_option(what: str = "Don't ask for confirmation.") -> Callable[..., Any]:
-    """Make the option that leaves a question out; `what` is its help."""
-    return flag("--yes", help=what)
+def yes_option(help_text: str = "Don't ask for confirmation.") -> Callable[..., Any]:
+    """Make the option that leaves a question out; `help_text` is its help."""
+    return flag("--yes", help=help_text)
 
 
 because_option = click.option(
@@ -271,7 +273,7 @@ because_option = click.option(
 
 
 @contextmanager
-def label_refusals(label: str) -> Iterator[None]:
+def prefix_refusals(label: str) -> Iterator[None]:
     """Begin the message of every refusal in the block with what was not done."""
     try:
         yield
@@ -287,7 +289,7 @@ def _read_email(_context: click.Context, _parameter: click.Parameter, email: str
     """
     from subscribers.address import read_address
 
-    with label_refusals("Not done"):
+    with prefix_refusals("Not done"):
         return read_address(sys.stdin.readline() if email == "-" else email)
 
 

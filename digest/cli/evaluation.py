@@ -20,7 +20,7 @@ from digest.cli.context import (
     json_option,
     pass_command_context,
     pick_fields,
-    print_answer,
+    print_result,
 )
 
 EXISTING_PATH = click.Path(exists=True, path_type=Path)
@@ -65,7 +65,7 @@ def stories(
     result = story_evaluation.evaluate_stories(
         gold, feeds, context.settings, earlier=earlier, same_story=same_story, now=context.now()
     )
-    print_answer(_stories_as_json(result), _story_report(result), as_json=as_json, indent=2)
+    print_result(_stories_as_json(result), _story_report(result), as_json=as_json, indent=2)
 
 
 def _stories_as_json(result: story_evaluation.StoryEvaluation) -> dict[str, object]:
@@ -121,7 +121,7 @@ def topics(context: CommandContext, labels: Path, as_json: bool) -> None:
     """Assign topics to the articles in LABELS, and compare them with the labels."""
     context.refuse_unknown_actor()
     result = topic_evaluation.evaluate_topics(labels, context.settings)
-    print_answer(_topics_as_json(result), _topic_report(result), as_json=as_json, indent=2)
+    print_result(_topics_as_json(result), _topic_report(result), as_json=as_json, indent=2)
 
 
 def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, object]:
@@ -149,11 +149,11 @@ def _topic_report(result: topic_evaluation.TopicEvaluation) -> Iterator[str]:
     if result.unknown_topics:
         yield f"Labeled topics that the rules don't have: {', '.join(result.unknown_topics)}"
     for m in result.disagreements:
-        given = f"{m.match.topic} ({', '.join(m.match.words)})" if m.match else "no topic"
+        given_topic = f"{m.match.topic} ({', '.join(m.match.words)})" if m.match else "no topic"
         right = " or ".join(m.label.right) or "none"
         passed = f"; also allowed: {', '.join(m.label.allowed)}" if m.label.allowed else ""
         yield f"{'let pass' if m.is_allowed else 'wrong'}: {m.label.article.title}"
-        yield f"  given {given}; right: {right}{passed}"
+        yield f"  given {given_topic}; right: {right}{passed}"
 
 
 @evaluate.command(
@@ -196,7 +196,7 @@ def grade_draft(
         result = draft_evaluation.evaluate_redraft(picks, context.installation, edition)
     else:
         result = draft_evaluation.evaluate_stored_draft(picks, context.installation, edition)
-    print_answer(asdict(result), _draft_report(result), as_json=as_json, indent=2)
+    print_result(asdict(result), _draft_report(result), as_json=as_json, indent=2)
 
 
 @evaluate.command(

@@ -11,11 +11,11 @@ import click
 
 from digest.app.setup import answers as setup_answers
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, SetupQuestion
-from digest.app.setup.completion import carry_out_setup, check_may_set_up, load_plan_signer
+from digest.app.setup.completion import apply_setup_plan, load_plan_signer, require_setup_permission
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
 from digest.app.setup.remaining_steps import list_remaining_steps
 from digest.cli.context import FILE_PATH, CommandContext, flag, pass_command_context, yes_option
-from digest.cli.upkeep.keys import show_new_keys
+from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
 
@@ -77,9 +77,9 @@ def setup(
     settings_file = _find_settings_file(context, folder)
     settings = load_settings(settings_file, may_be_missing=True)
     if context.acting_email is not None:
-        context.act(check_may_set_up, now=context.now())
-    given = _read_given_answers(answers_file, options)
-    answers = _complete_answers(given, settings, settings_file, batch=batch)
+        context.act(require_setup_permission, now=context.now())
+    given_answers = _read_given_answers(answers_file, options)
+    answers = _complete_answers(given_answers, settings, settings_file, batch=batch)
     plan = plan_setup(settings_file.parent, settings_file, answers, settings)
     for planned in plan.files:
         _show_planned_file(planned, plan)
@@ -90,8 +90,8 @@ def setup(
         return
     if is_changed and not (yes or batch):
         click.confirm("Write these changes?", abort=True, default=True)
-    result = carry_out_setup(plan, context.identify_actor, now=context.now())
-    show_new_keys(result.settings.key_file, result.new_keys.to_json() if result.new_keys else None)
+    result = apply_setup_plan(plan, context.identify_actor, now=context.now())
+    print_recovery_copy(result.settings.key_file, result.new_keys.to_json() if result.new_keys else None)
     _show_steps(list_remaining_steps(plan, result.signer, result.problem))
     if result.problem:
         raise SystemExit(1)
@@ -99,17 +99,17 @@ def setup(
 
 def _read_given_answers(answers_file: Path | None, options: Mapping[str, str | None]) -> dict[str, Any]:
     """Read the answers that are given: an option overrides the file."""
-    given = setup_answers.read_answers_file(answers_file) if answers_file else {}
-    named = {key: text for key, text in options.items() if text is not None}
-    return given | {key: setup_answers.check_answer(key, text) for key, text in named.items()}
+    file_answers = setup_answers.read_answers_file(answers_file) if answers_file else {}
+    option_answers = {key: text for key, text in options.items() if text is not None}
+    return file_answers | {key: setup_answers.check_answer(key, text) for key, text in option_answers.items()}
 
 
 def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
     in_environment = os.environ.get("DIGEST_SETTINGS")
-    named = context.settings_file or (Path(in_environment) if in_environment else None)
-    if named and folder and named.resolve().parent != folder.resolve():
-        raise SetupError(f"{named} isn't in {folder}. Leave out --folder or --settings.")
-    file = (named or (folder or Path.cwd()) / SETTINGS_FILE_NAME).resolve()
+    chosen_file = context.settings_file or (Path(in_environment) if in_environment else None)
+    if chosen_file and folder and chosen_file.resolve().parent != folder.resolve():
+        raise SetupError(f"{chosen_file} isn't in {folder}. Leave out --folder or --settings.")
+    file = (chosen_file or (folder or Path.cwd()) / SETTINGS_FILE_NAME).resolve()
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     except OSError as exc:
@@ -118,17 +118,19 @@ def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
 
 
 def _complete_answers(
-    given: Mapping[str, Any], settings: Settings, settings_file: Path, *, batch: bool
+    given_answers: Mapping[str, Any], settings: Settings, settings_file: Path, *, batch: bool
 ) -> SetupAnswers:
     """Ask what is not given; what stands in the installation is proposed."""
     present = setup_answers.read_present_answers(settings) if settings_file.exists() else {}
     if batch:
-        return setup_answers.complete_answers(given, present)
-    answers: dict[str, Any] = dict(given)
+        return setup_answers.complete_answers(given_answers, present)
+    answers: dict[str, Any] = dict(given_answers)
     for question in QUESTIONS:
-        if question.key not in given and question.concerns(answers):
-            known = present.get(question.key)
-            proposed = setup_answers.propose_answer(question.key, answers) if known in {None, ""} else known
+        if question.key not in given_answers and question.concerns(answers):
+            present_answer = present.get(question.key)
+            proposed = (
+                setup_answers.propose_answer(question.key, answers) if present_answer in {None, ""} else present_answer
+            )
             answers[question.key] = _ask_question(question, proposed)
     return setup_answers.complete_answers(answers, {})
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 from digest.app.site.processing_record import ProcessingRecord, view_processing_record
-from digest.cli.context import CommandContext, json_option, pass_command_context, print_answer
+from digest.cli.context import CommandContext, json_option, pass_command_context, print_result
 
 
 @click.command(
@@ -22,7 +22,7 @@ Exit codes: 0 shown, 2 usage error."""
 def processing(context: CommandContext, as_json: bool) -> None:
     """Print the record of processing required by GDPR Article 30, including who receives email addresses."""
     record = context.act(view_processing_record, now=context.now())
-    print_answer(asdict(record), _write_record(record), as_json=as_json, indent=2)
+    print_result(asdict(record), _write_record(record), as_json=as_json, indent=2)
 
 
 def _write_record(record: ProcessingRecord) -> Iterator[str]:

@@ -18,14 +18,14 @@ class ProgressUpdate(Protocol):
 
 
 @contextmanager
-def show_progress(label: str, *, shown: bool = True) -> Iterator[ProgressUpdate]:
+def show_progress(label: str, *, is_wanted: bool = True) -> Iterator[ProgressUpdate]:
     """Lend a function that is called with (done, total) or (done, total, last); the bar goes to standard error and vanishes at the end."""
     console = Console(stderr=True)
     columns = (
         *(TextColumn(label), BarColumn(), MofNCompleteColumn()),
         *(TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[last]}")),
     )
-    is_shown = shown and console.is_terminal
+    is_shown = is_wanted and console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=not is_shown) as bar:
         task = bar.add_task(label, total=None, last="")
 
@@ -35,7 +35,7 @@ def show_progress(label: str, *, shown: bool = True) -> Iterator[ProgressUpdate]
         yield count
 
 
-def table_console() -> Console:
+def make_table_console() -> Console:
     """Return a console for tables: as wide as the terminal, and wide enough to read where there is none."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)

@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import find_image, logo_address
+from digest.collect.articles.images import find_image, make_logo_source_url
 from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.settings import BrandingSettings, LogoPair
 
@@ -12,17 +12,17 @@ def find_logo_pair(session: Session, branding: BrandingSettings) -> LogoPair | N
     names = (branding.logo, branding.logo_dark)
     if not all(names):
         return None
-    light, dark = (find_image(session, logo_address(name)) for name in names)
+    light, dark = (find_image(session, make_logo_source_url(name)) for name in names)
     if light is None or dark is None:
         return None
     return LogoPair(
         light=light.hash,
         dark=dark.hash,
-        light_width=shown_logo_width(light.width, light.height),
-        dark_width=shown_logo_width(dark.width, dark.height),
+        light_width=compute_logo_width(light.width, light.height),
+        dark_width=compute_logo_width(dark.width, dark.height),
     )
 
 
-def shown_logo_width(width: int, height: int) -> int:
+def compute_logo_width(width: int, height: int) -> int:
     """Return how wide a logo of so many pixels is shown, in CSS pixels."""
     return max(1, round(width * LOGO_HEIGHT / height))

@@ -30,4 +30,4 @@ def split_logged_words(words: str) -> list[str]:
 
 def write_email_words(words: str, subject: str = "") -> str:
     """Write words as an email says them: `subject` takes the place of `{}`."""
-    return _SUBJECT.sub(lambda found: found[1] or subject, _LOG_ONLY.sub("", words))
+    return _SUBJECT.sub(lambda match: match[1] or subject, _LOG_ONLY.sub("", words))

@@ -38,7 +38,7 @@ class Role(StrEnum):
     SYSTEM = "system"
 
 
-class Face(StrEnum):
+class ActorInterface(StrEnum):
     """The way by which an act reached the application."""
 
     TERMINAL = "terminal"
@@ -62,7 +62,7 @@ class Actor:
 
     name: str
     role: Role
-    face: Face
+    face: ActorInterface
     confirmed_at: datetime | None = None
 
     def holds(self, role: Role) -> bool:
@@ -71,17 +71,17 @@ class Actor:
 
     def is_confirmed(self, now: datetime) -> bool:
         """Return whether the actor proved who they are within the last 15 minutes. A terminal and the timetable can't be asked."""
-        if self.face is not Face.DESK:
+        if self.face is not ActorInterface.DESK:
             return True
         return self.confirmed_at is not None and now - self.confirmed_at < CONFIRMATION_LIFETIME
 
 
-SCHEDULER = Actor("scheduler", Role.SYSTEM, Face.TIMETABLE)
+SCHEDULER = Actor("scheduler", Role.SYSTEM, ActorInterface.TIMETABLE)
 
 
 def terminal_actor(system_user: str) -> Actor:
     """Name whoever sits at the terminal: who can read the key file and the database is an admin by nature."""
-    return Actor(f"terminal:{system_user}", Role.ADMIN, Face.TERMINAL)
+    return Actor(f"terminal:{system_user}", Role.ADMIN, ActorInterface.TERMINAL)
 
 
 def identify_staff(database: Database, email: str, *, claimant: Actor, subject: str, now: datetime) -> Actor:
@@ -147,7 +147,7 @@ class AuditDraft:
     detail: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
     recorded: bool = False
-    told: bool = False
+    are_admins_told: bool = False
     recipients: GuardRecipients | None = field(default_factory=GuardRecipients)
     settings: Settings = field(init=False)
 
@@ -172,7 +172,7 @@ class AuditDraft:
     @property
     def _signed_in_as(self) -> str:
         """The staff name that a sign-in proves; `--as` in a terminal proves nothing."""
-        return self.actor.name if self.actor.face is Face.DESK else ""
+        return self.actor.name if self.actor.face is ActorInterface.DESK else ""
 
     def record(self, session: Session) -> None:
         """Write the row in one of the action's own transactions; an action may write several. The email commits with it."""
@@ -186,26 +186,26 @@ class AuditDraft:
             return  # what admins' settings have it do
         if Concern.ADDRESSES in self.concerns:
             count_address_use(session, self.words, self.actor.name, now=self.now)
-        if self.told:
+        if self.are_admins_told:
             return
         affected = "; ".join(concern for concern in self.concerns if concern.weakens_control)
         notice = GuardNotice(self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now)
         try:
-            known = self._find_recipients() if self.recipients is None else self.recipients
-            if not (recipients := known.find_by_subject(self.subject)):
+            known_recipients = self._find_recipients() if self.recipients is None else self.recipients
+            if not (recipients := known_recipients.find_by_subject(self.subject)):
                 return
             notice.queue(session, self.installation.keys, self.settings, recipients)
         except (KeyFileError, InstallationError) as exc:
             # An emergency must not wait for keys, and without them nothing can be sent.
             log.warning("admins weren't emailed about a guarded action", act=self.act, why=str(exc))
             self.detail |= {"not emailed": type(exc).__name__}
-        self.told = True
+        self.are_admins_told = True
 
     def finish(self, session: Session) -> None:
         """Write what is still unwritten when the action is done."""
         if self.changed and not self.recorded:
             self.record(session)
-        elif self.changed and not self.told:
+        elif self.changed and not self.are_admins_told:
             self.tell(session)
 
 

@@ -29,7 +29,7 @@ _DIFFERENCE_TEXTS = {
 }
 
 
-def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
+def pause_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
     """Hold the installation where its database was at home somewhere else, and make this its home."""
     current = database_identity(database, settings)
     with database.read() as session:
@@ -41,7 +41,7 @@ def hold_if_copied(database: Database, settings: Settings, *, now: datetime) -> 
         differences = [] if recorded is None else describe_differences(recorded, current)
         if differences:
             why = f"this may be a copy, because its files were last used {' and '.join(differences)}"
-            installation_hold.hold_and_record(
+            installation_hold.pause_possible_copy(
                 session,
                 (
                     f"{why}. Resume sending only if nothing else is sending to the same list. Email sent since this was "

@@ -16,14 +16,14 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.installation.action_words import write_email_words
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.guard_models import AddressUse
-from digest.store.staff import list_proven_staff
+from digest.store.staff import list_verified_staff
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
 from subscribers.store.database import upsert
@@ -53,12 +53,12 @@ def find_guard_recipients(database: Database, signed_in_as: str) -> GuardRecipie
     """
     with database.read() as session:
         admins = choose_recipients(list_proven_admins(session), signed_in_as)
-        return GuardRecipients(dict(admins), {member.id: member.email for member in list_proven_staff(session)})
+        return GuardRecipients(dict(admins), {member.id: member.email for member in list_verified_staff(session)})
 
 
 def list_proven_admins(session: Session) -> list[tuple[int, str]]:
     """Return number and address of each admin whose address is proven."""
-    return [(member.id, member.email) for member in list_proven_staff(session) if member.role == "admin"]
+    return [(member.id, member.email) for member in list_verified_staff(session) if member.role == "admin"]
 
 
 def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> Sequence[tuple[int, str]]:
@@ -103,8 +103,8 @@ def count_address_use(session: Session, words: str, actor: str, *, now: datetime
     """Count an action that touches addresses, for the day's summary, in the action's own transaction."""
     first = {"words": write_email_words(words), "actor": actor, "uses": 1, "since": now}
     statement = upsert(session, AddressUse).values(**first)
-    again = {"uses": AddressUse.uses + 1}
-    session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=again))
+    update_values = {"uses": AddressUse.uses + 1}
+    session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=update_values))
 
 
 def queue_address_summary(installation: Installation, now: datetime) -> str:
@@ -155,5 +155,5 @@ def describe_actor(session: Session, name: str) -> str:
     if number == name or not number.isdecimal():
         return name
     member = session.get(StaffMember, int(number))
-    chosen = sanitise_text(scrub_addresses(member.name)) if member is not None else ""
+    chosen = sanitize_text(scrub_addresses(member.name)) if member is not None else ""
     return f"{chosen} ({name})" if chosen else name

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copy_guard
 from digest.settings import Settings, SettingsError, SettingsFile, reload_settings
-from digest.store.audit import authenticate_older_rows, holds_own_rows, record_audit
+from digest.store.audit import authenticate_older_rows, has_authenticated_rows, record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
     Database,
@@ -28,13 +28,13 @@ from digest.store.engine import (
 )
 from digest.store.models import Edition
 from subscribers.callbacks import Clock, Progress
-from subscribers.consent.address_binding import bind_addresses, has_unsalted_addresses, record_older_renewals
+from subscribers.consent.address_binding import commit_existing_addresses, has_unsalted_addresses, record_older_renewals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-from subscribers.store.key_check import check_keys, holds_people
-from subscribers.store.key_rotation import note_sealed_rows
-from subscribers.store.row_seals import has_genuine_rows, seal_every_row
+from subscribers.store.key_check import check_key_match, has_encrypted_data
+from subscribers.store.key_rotation import mark_rows_as_sealed
+from subscribers.store.row_seals import has_genuine_rows, seal_all_rows
 
 # Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
 LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbound")
@@ -144,7 +144,7 @@ class Installation:
             raise missing_key_file(file, self.database)
         keys = KeyRing.load(file, self.settings.key_passphrase_text)
         with self.database.read() as session:
-            check_keys(session, keys)
+            check_key_match(session, keys)
         return keys
 
     def refuse_demo_keys(self) -> None:
@@ -212,7 +212,7 @@ def open_installation(
             installation = Installation(settings, database)
             if may_migrate:
                 _seal_older_rows(installation, clock)  # before anything is written to the audit log
-            copy_guard.hold_if_copied(database, settings, now=clock())
+            copy_guard.pause_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
                 f"Can't open the database in {settings.home}: {exc.strerror}.",
@@ -261,12 +261,12 @@ def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) 
             return
         with installation.database.write() as session:
             sealed = 0
-            if "audit" in unmarked and not holds_own_rows(session, keys):
+            if "audit" in unmarked and not has_authenticated_rows(session, keys):
                 sealed += authenticate_older_rows(session, keys)
             if "access" in unmarked and not has_genuine_rows(session, keys):
-                sealed += seal_every_row(session, keys)
+                sealed += seal_all_rows(session, keys)
                 record_older_renewals(session, now=clock())
-        note_sealed_rows(settings.key_file, settings.key_passphrase_text)
+        mark_rows_as_sealed(settings.key_file, settings.key_passphrase_text)
     except ApplicationError as exc:
         log.warning("rows that let somebody in, and the audit log, could not be sealed yet", why=str(exc))
     else:
@@ -283,7 +283,7 @@ def _bind_older_consents(installation: Installation, clock: Clock, show_progress
     except ApplicationError:
         return  # whoever asks for the keys is told what is wrong with them
     with show_progress("Binding consents to addresses") as progress:
-        bound = bind_addresses(installation.database, keys, now=clock(), progress=progress)
+        bound = commit_existing_addresses(installation.database, keys, now=clock(), progress=progress)
     if bound:
         with installation.database.write() as session:
             detail = {"people": bound}
@@ -340,7 +340,7 @@ def missing_key_file(file: Path, database: Database) -> InstallationError:
 def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | None:
     """Return why new keys are no remedy beside a database that was worked with; None where it was not."""
     with database.read() as session:
-        if holds_people(session):
+        if has_encrypted_data(session):
             return InstallationError(
                 (
                     f"The key file {file} is missing, but the database contains subscribers. With new keys, people who "

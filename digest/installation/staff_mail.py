@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery
-from digest.store.staff import list_proven_staff
+from digest.store.staff import list_verified_staff
 from subscribers.mail_requests import MailRequest
 
 StaffMailKind = Literal["alarm", "alert", "deadline", "gone"]
@@ -33,7 +33,7 @@ def queue_staff_mail(
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
     recipients = [
         (str(member.id), {"to": member.email})
-        for member in list_proven_staff(session)
+        for member in list_verified_staff(session)
         if member.role == "admin" or not admins_only
     ]
     queued = 0
@@ -56,7 +56,7 @@ def alarm_occasion(name: str, paused_at: datetime) -> str:
 
 def is_staff_mailed(session: Session, kind: StaffMailKind, occasion: str) -> bool:
     """Return whether an email of an occasion was queued for someone who would get it now."""
-    return _is_queued(session, kind, occasion, [str(member.id) for member in list_proven_staff(session)] or ["0"])
+    return _is_queued(session, kind, occasion, [str(member.id) for member in list_verified_staff(session)] or ["0"])
 
 
 def _is_queued(session: Session, kind: StaffMailKind, occasion: str, numbers: Sequence[str]) -> bool:

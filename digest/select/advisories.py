@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import chain
 from urllib.parse import urlsplit
 
-from digest.collect.texts.advisory_numbers import CVE_NUMBER, OWN_NUMBER, find_numbers_in
+from digest.collect.texts.advisory_numbers import CVE_NUMBER, OWN_NUMBER, extract_advisory_numbers
 from digest.select.story_links import StoryLink
 from digest.select.values import CandidateArticle
 
@@ -53,8 +53,8 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
         return Advisory(AdvisoryKind.LIST, frozenset({article.url}))
     summary = article.summary[:_MAX_TEXT]
     if _CATALOG_TITLE.search(article.title):
-        named = _find_numbers(CVE_NUMBER, f"{article.title} {summary}")
-        return Advisory(AdvisoryKind.CATALOG, named or frozenset({article.url}))
+        vulnerabilities = _find_numbers(CVE_NUMBER, f"{article.title} {summary}")
+        return Advisory(AdvisoryKind.CATALOG, vulnerabilities or frozenset({article.url}))
     page = _page_name(article)
     for text in (page, article.title, summary):
         if own := _find_numbers(OWN_NUMBER, text):
@@ -68,7 +68,7 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
 def find_advisory_numbers(article: CandidateArticle) -> frozenset[str]:
     """Return all numbers of advisories and vulnerabilities that an article names, in capitals: its page, title, summary."""
     texts = (_page_name(article), article.title, article.summary[:_MAX_TEXT])
-    return frozenset(number for text in texts for number in find_numbers_in(text))
+    return frozenset(number for text in texts for number in extract_advisory_numbers(text))
 
 
 def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryLink, ...]:
@@ -76,11 +76,11 @@ def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryLink, ..
 
     Of one kind, those that share a number are one; all others are different, whatever their titles.
     """
-    found = [(a, advisory) for a in articles if (advisory := find_advisory(a))]
-    dated_at = {a.url: a.dated_at for a, _ in found}
+    advisories = [(a, advisory) for a in articles if (advisory := find_advisory(a))]
+    dated_at = {a.url: a.dated_at for a, _ in advisories}
     links: list[StoryLink] = []
     for kind in AdvisoryKind:
-        of_kind = [(a.url, advisory) for a, advisory in found if advisory.kind is kind]
+        of_kind = [(a.url, advisory) for a, advisory in advisories if advisory.kind is kind]
         groups = _connect_by_number({url: advisory.numbers for url, advisory in of_kind})
         groups.sort(key=lambda group: (min(dated_at[url] for url in group), group))
         links += _link_groups(groups)

@@ -222,12 +222,12 @@ class AverageLinkage:
         self._factors = {n: cluster.threshold_factor(limits.min_similarity) for n, cluster in clusters}
         self._neighbours: dict[int, set[int]] = defaultdict(set)
         self._heap: list[tuple[float, int, int]] = []
-        for one, other, similarity in pairs:
-            self._pair_clusters(cluster_of.get(one, one), cluster_of.get(other, other), similarity)
+        for first, second, similarity in pairs:
+            self._pair_clusters(cluster_of.get(first, first), cluster_of.get(second, second), similarity)
 
-    def _pair_clusters(self, one: int, other: int, similarity: float) -> None:
+    def _pair_clusters(self, cluster_a: int, cluster_b: int, similarity: float) -> None:
         """Note that two clusters are neighbors, by the similarity of an article of each."""
-        first, last = sorted((one, other))
+        first, last = sorted((cluster_a, cluster_b))
         if first == last or last in self._neighbours[first]:
             return
         self._neighbours[first].add(last)

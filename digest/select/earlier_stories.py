@@ -26,9 +26,9 @@ from digest.select.values import (
     Continuation,
     EarlierStory,
     PreviousEditions,
+    PreviouslyUsedArticle,
     Story,
-    UsedStory,
-    call_edition,
+    format_edition_name,
 )
 
 CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
@@ -43,7 +43,7 @@ COPY_OVERLAP = 0.85  # of the words of two texts of two publishers, for the late
 
 @dataclass(frozen=True, slots=True)
 class _IndexedStory:
-    story: UsedStory
+    story: PreviouslyUsedArticle
     title_words: frozenset[str]
 
 
@@ -53,7 +53,7 @@ class EarlierStories:
     def __init__(self, previous: PreviousEditions, reader: TextReader) -> None:
         """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
         self._reader = reader
-        self._by_url: dict[str, UsedStory] = {}
+        self._by_url: dict[str, PreviouslyUsedArticle] = {}
         self._by_word: dict[str, list[_IndexedStory]] = {}
         # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
         used_urls = {used.url for used in previous.used_stories}
@@ -84,12 +84,12 @@ class EarlierStories:
         is_near = jaccard_overlap(words, used.title_words) >= SAME_TITLE_OVERLAP
         return is_near and is_near_duplicate(article.title, used.story.title, SAME_TITLE_OVERLAP)
 
-    def _is_new_text(self, article: CandidateArticle, earlier: UsedStory) -> bool:
+    def _is_new_text(self, article: CandidateArticle, earlier: PreviouslyUsedArticle) -> bool:
         """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
         old = self._earlier_articles.get(earlier.url)
         if advisory := find_advisory(article):  # an agency gives different advisories one title
-            told = find_advisory(old) if old else None
-            return not (told and told.numbers & advisory.numbers)
+            old_advisory = find_advisory(old) if old else None
+            return not (old_advisory and old_advisory.numbers & advisory.numbers)
         if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
             return False
         return not is_near_duplicate(old.summary, article.summary, SAME_TEXT_OVERLAP)
@@ -101,8 +101,8 @@ class EarlierStoryIndex:
     def __init__(self, stories: Iterable[EarlierStory], similarity: StorySimilarity) -> None:
         """Index the stories; of two that fit a new story equally the newer edition's is meant."""
         self._similarity = similarity
-        told = [story for story in stories if story.articles]
-        self._stories = sorted(told, key=lambda story: (story.cut_off, story.headline))
+        stories_with_articles = [story for story in stories if story.articles]
+        self._stories = sorted(stories_with_articles, key=lambda story: (story.cut_off, story.headline))
         self._places_by_word: dict[str, set[int]] = defaultdict(set)
         for place, story in enumerate(self._stories):
             titles = {story.headline, *(a.title for a in story.articles)}
@@ -147,14 +147,14 @@ def find_continuations(
     """
     index = EarlierStoryIndex(earlier, similarity)
     threshold = min(CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
-    found = ((story.lead.url, index.find_continuation(story, threshold)) for story in stories)
-    return {url: continuation for url, continuation in found if continuation}
+    continuations = ((story.lead.url, index.find_continuation(story, threshold)) for story in stories)
+    return {url: continuation for url, continuation in continuations if continuation}
 
 
 def explain_repeat(continuation: Continuation) -> str:
     """Explain why a story that goes on without news stays out."""
     earlier = continuation.earlier
-    called = call_edition(earlier.edition, earlier.number)
+    called = format_edition_name(earlier.edition, earlier.number)
     return f"it was in {called} as “{earlier.headline}”, and there's been no news since"
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from digest.select.ranking import ranking_order
+from digest.select.ranking import make_ranking_key
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
@@ -94,7 +94,7 @@ def explain_order(
     higher = [(other, s) for other, s in below if other.score > scored.score]
     if not higher:
         return ""
-    other, other_section = min(higher, key=lambda pair: ranking_order(pair[0]))
+    other, other_section = min(higher, key=lambda pair: make_ranking_key(pair[0]))
     rule = _find_rule(filler, scored, other, section, other_section)
     return f"above “{other.lead.title}” ({other.score:.1f}): {rule}"
 

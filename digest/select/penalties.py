@@ -205,16 +205,16 @@ def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def _find_penalties(title: str, url: str, *, has_date: bool) -> tuple[ScorePenalty, ...]:
-    found = []
+    penalties = []
     if _PAID_TITLE.is_in(title) or _PAID_URL.search(url):
-        found.append(_PAID)
+        penalties.append(_PAID)
     if is_round_up_title(title):
-        found.append(_ROUND_UP)
+        penalties.append(_ROUND_UP)
     if not has_date:
-        found.append(_UNDATED)
-    found += [
+        penalties.append(_UNDATED)
+    penalties += [
         penalty
         for penalty, in_title, in_url in _TITLE_PENALTIES
         if in_title.is_in(title) or (in_url and in_url.search(url))
     ]
-    return tuple(found)
+    return tuple(penalties)

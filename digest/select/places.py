@@ -78,8 +78,8 @@ def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
     counts = Counter(chain.from_iterable(places))
     least = _MIN_SHARE * len(places)
     frequent = {place for place, count in counts.items() if count >= least}
-    named = sorted(frequent | places[0])
-    return tuple(sorted(named, key=counts.__getitem__, reverse=True))
+    most_frequent = sorted(frequent | places[0])
+    return tuple(sorted(most_frequent, key=counts.__getitem__, reverse=True))
 
 
 def _split_tokens(text: str) -> list[str]:
@@ -93,8 +93,8 @@ def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> Pl
     by_tokens: dict[tuple[str, ...], PlaceName] = {}
     for name, country, state in _list_names(home_country, home_agencies):
         tokens = tuple(_split_tokens(name))
-        known = by_tokens.get(tokens)
-        if state or known is None or known.country != country:
+        existing_name = by_tokens.get(tokens)
+        if state or existing_name is None or existing_name.country != country:
             by_tokens[tokens] = PlaceName(tokens, country, state)
     by_first: dict[str, list[PlaceName]] = defaultdict(list)
     for tokens in sorted(by_tokens, key=lambda t: (-len(t), t)):

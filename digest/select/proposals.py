@@ -17,9 +17,9 @@ from types import MappingProxyType
 from digest.select.earlier_stories import EarlierStories, explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
 from digest.select.places import compile_place_rules
-from digest.select.ranking import StoryRanking, WeekStatistics, ranking_order
+from digest.select.ranking import StoryRanking, WeekStatistics, make_ranking_key
 from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
-from digest.select.stories import build_story_led_by, fit_reader, group_into_stories, merge_same_url
+from digest.select.stories import build_story_with_lead, build_text_reader, group_into_stories, merge_by_url
 from digest.select.story_links import StoryLink
 from digest.select.story_similarity import StorySimilarity, find_related_articles
 from digest.select.text_similarity import TextReader, title_words
@@ -69,11 +69,11 @@ def propose_edition(
     Returns:
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
     """
-    articles = merge_same_url(candidates)
-    reader = fit_reader(words, articles)
+    articles = merge_by_url(candidates)
+    reader = build_text_reader(words, articles)
     admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
-    found = _group_stories(admitted, kinds, select.same_story, reader, links)
-    grouped = [_lead_with_pinned(story, select.pins) for story in found]
+    grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links)
+    grouped = [_lead_with_pinned(story, select.pins) for story in grouped_stories]
     similarity = StorySimilarity(reader, select.same_story)
     continuations = find_continuations(
         (s for s in grouped if s.lead.section == NEWS_SECTION), previous.news_stories, similarity, select.same_story
@@ -159,8 +159,8 @@ def _group_stories(
     stories: list[Story] = []
     for group in by_section.values():
         stories += group_into_stories(group, threshold, reader=reader, links=links)
-    for best, *others in map(_sort_best_first, by_date.values()):
-        stories.append(build_story_led_by(best, others))
+    for best, *other_articles in map(_sort_best_first, by_date.values()):
+        stories.append(build_story_with_lead(best, other_articles))
     return stories
 
 
@@ -184,7 +184,7 @@ def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
             if pin in {article.url, article.link}:
                 if article is story.lead:
                     return story
-                return build_story_led_by(article, [a for a in story.members if a is not article])
+                return build_story_with_lead(article, [a for a in story.members if a is not article])
     return story
 
 
@@ -219,7 +219,7 @@ def _build_proposal(
             for s in sections
             if filler.sections[s.key]
         },
-        left_out=tuple(sorted(left_out, key=lambda out: ranking_order(out.scored))),
+        left_out=tuple(sorted(left_out, key=lambda out: make_ranking_key(out.scored))),
         incomplete_reason=explain_shortage(len(filler.news_stories), filler.select.minimum),
         notes=notes,
         reserves=filler.list_reserves(sections, outcome.ranked),

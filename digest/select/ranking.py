@@ -88,7 +88,7 @@ class StoryRanking:
 
     def rank_stories(self, stories: Iterable[Story]) -> tuple[ScoredStory, ...]:
         """Score stories, the best first; ties go to the earliest, then to the URL."""
-        return tuple(sorted((self.score_story(s) for s in stories), key=ranking_order))
+        return tuple(sorted((self.score_story(s) for s in stories), key=make_ranking_key))
 
     def score_story(self, story: Story) -> ScoredStory:
         """Score one story."""
@@ -105,11 +105,11 @@ class StoryRanking:
     def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:
         """Return each known term's name, hundredths of a point, and note; an unknown one's weight goes to the others."""
         computed = {name: term.compute(measures) for name, term in SCORING_TERMS.items()}
-        known = {name: found for name, found in computed.items() if found}
-        whole = math.fsum(self.weights[name] for name in known) or math.inf
+        known_terms = {name: term_share for name, term_share in computed.items() if term_share}
+        total_weight = math.fsum(self.weights[name] for name in known_terms) or math.inf
         terms = []
-        for name, (share, note) in known.items():
-            part = self.weights[name] / whole
+        for name, (share, note) in known_terms.items():
+            part = self.weights[name] / total_weight
             terms.append((name, round(10_000 * part * share), note))
         return terms
 
@@ -156,7 +156,7 @@ class StoryRanking:
             yield LOCAL_PENALTY
 
 
-def ranking_order(scored: ScoredStory) -> tuple[float, datetime, str]:
+def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
     """Return the key by which stories stand: best score, then earliest, then URL."""
     return (-scored.score, scored.lead.dated_at, scored.url)
 

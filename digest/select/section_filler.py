@@ -138,11 +138,11 @@ class SectionFiller:
         self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]
     ) -> dict[str, tuple[str, ...]]:
         """List for each section the leads' URLs of the stories that come up next where one is dropped, in order."""
-        left = [s for s in ranked if s.url not in self._taken_urls]
+        unplaced = [s for s in ranked if s.url not in self._taken_urls]
         reserves = {}
         for section in sections:
             kind = self.kinds[section.kind]
-            offered = [s for s in left if kind.may_take(section, s)]
+            offered = [s for s in unplaced if kind.may_take(section, s)]
             fit = [s for s in offered if not kind.explain_unfit(s, self.now)]
             ready = kind.order_reserve(self, fit)[:MAX_RESERVE]
             reserves[section.key] = tuple(scored.url for scored in ready)
@@ -226,9 +226,9 @@ class SectionFiller:
 
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill a section with the pins, then with the first of its pool."""
-        others = self.take_pinned(section, pool)
+        unpinned = self.take_pinned(section, pool)
         room = section.most - len(self.sections[section.key])
-        for scored in others[: max(room, 0)]:
+        for scored in unpinned[: max(room, 0)]:
             self.take_story(section, scored)
 
 

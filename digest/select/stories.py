@@ -17,8 +17,8 @@ from digest.select.word_rarity import (
     STRANGE_TABLE_WEIGHT,
     WordRarity,
     WordTable,
-    count_article_words,
-    knows_words,
+    count_document_frequencies,
+    knows_language_of,
     sample_evenly,
 )
 
@@ -40,13 +40,13 @@ def group_into_stories(
     Args:
         candidates: articles, with repetitions of a URL where several sources carried it.
         min_similarity: the mean cosine over a story's pairs of articles, 0 to 1.
-        reader: knows how rare words are; by the shipped table where none is given. See `fit_reader`.
+        reader: knows how rare words are; by the shipped table where none is given. See `build_text_reader`.
         links: what editors put together or apart, in the order in which they did.
 
     Returns:
         The stories by their lead's date and URL; every canonical URL stands in exactly one.
     """
-    articles = merge_same_url(candidates)
+    articles = merge_by_url(candidates)
     reader = reader or TextReader()
     texts = [reader.read_text(article.title, article.summary) for article in articles]
     # What an editor decided comes later, so it holds against an advisory's number.
@@ -59,7 +59,7 @@ def group_into_stories(
     return tuple(stories)
 
 
-def fit_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextReader:
+def build_text_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextReader:
     """Return a reader of a week's articles that knows how rare their words are.
 
     Args:
@@ -67,22 +67,22 @@ def fit_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextRe
         articles: those of the week, in a fixed order; in a language that neither table knows they say it themselves.
     """
     reader = WordReader()
-    if knows_words(words, _distinct_words(sample_evenly(articles), reader)):
+    if knows_language_of(words, _distinct_words(sample_evenly(articles), reader)):
         return TextReader(WordRarity(words), reader)
-    of_week = count_article_words(_distinct_words(articles, reader))
+    of_week = count_document_frequencies(_distinct_words(articles, reader))
     return TextReader(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT), reader)
 
 
 def count_earlier_words(articles: Iterable[CandidateArticle]) -> WordTable:
     """Count in how many of some earlier articles each word stands."""
-    return count_article_words(_distinct_words(articles, WordReader()))
+    return count_document_frequencies(_distinct_words(articles, WordReader()))
 
 
 def _distinct_words(articles: Iterable[CandidateArticle], reader: WordReader) -> Iterator[frozenset[str]]:
     return (reader.distinct_words(article.title, article.summary) for article in articles)
 
 
-def merge_same_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
+def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
     """Return one article a canonical URL, by date and URL; the best source's wording wins.
 
     After our own, that's a source on the article's own site: another feed can't put words in its mouth.
@@ -143,14 +143,14 @@ def _cluster_articles(
     for first, other, similarity in find_similar_pairs(texts, BARE_FACTOR * min_similarity):
         if alone[first] or alone[other]:
             continue
-        one, later = articles[first], articles[other]
-        if abs(later.dated_at - one.dated_at) > MAX_STORY_SPAN:
+        first_article, later_article = articles[first], articles[other]
+        if abs(later_article.dated_at - first_article.dated_at) > MAX_STORY_SPAN:
             continue
-        if one.publisher != later.publisher:
+        if first_article.publisher != later_article.publisher:
             pairs.append((first, other, similarity))
             continue
         is_free = other not in twin_of and linked.isdisjoint((first, other))
-        if is_free and _are_twins(one, later, reader.words):
+        if is_free and _are_twins(first_article, later_article, reader.words):
             twin_of[other] = twin_of.get(first, first)
     first_only = [pair for pair in pairs if twin_of.keys().isdisjoint(pair[:2])]
     limits = ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds(), decided.together, decided.apart)
@@ -186,10 +186,10 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
         for article, vector in zip(articles, vectors, strict=True)
     }
     ordered = order_leads(articles, central)
-    return build_story_led_by(ordered[0], ordered[1:])
+    return build_story_with_lead(ordered[0], ordered[1:])
 
 
-def build_story_led_by(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:
+def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:
     """Put the others behind a lead: the first article of each further publisher, by date and name, then the rest."""
     also: dict[str, CandidateArticle] = {}
     further = []
@@ -226,13 +226,13 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
     def lead_key(article: CandidateArticle) -> tuple[object, ...]:
         overtaken = last_report is not None and is_forecast_title(article.title) and article.dated_at <= last_report
         later = LATER_HALF_BONUS if article.has_date and article.dated_at >= middle else 0.0
-        told = SUMMARY_BONUS * min(len(article.summary.split()) / FULL_SUMMARY_WORDS, 1.0)
-        said = STATEMENT_MALUS if is_statement_title(article.title) else 0.0
+        summary_bonus = SUMMARY_BONUS * min(len(article.summary.split()) / FULL_SUMMARY_WORDS, 1.0)
+        statement_malus = STATEMENT_MALUS if is_statement_title(article.title) else 0.0
         return (
             bool(find_penalties(article)) or overtaken,
             not article.own,
             not article.primary,
-            -round(centrality[article.url] + later + told - said, 6),
+            -round(centrality[article.url] + later + summary_bonus - statement_malus, 6),
             article.dated_at,
             article.url,
         )

@@ -64,11 +64,11 @@ class _LinkResolution:
                 self._group_of.update(dict.fromkeys(other, mine))
 
     def keep_apart(self, ours: Iterable[int], theirs: Collection[int]) -> None:
-        for one in ours:
-            for other in theirs:
-                if other not in self._group(one):
-                    self._apart.setdefault(one, set()).add(other)
-                    self._apart.setdefault(other, set()).add(one)
+        for our_place in ours:
+            for their_place in theirs:
+                if their_place not in self._group(our_place):
+                    self._apart.setdefault(our_place, set()).add(their_place)
+                    self._apart.setdefault(their_place, set()).add(our_place)
 
     def finish(self) -> ArticleLinks:
         linked = [group for group in self._group_of.values() if len(group) > 1]

@@ -20,10 +20,10 @@ def choose_summary(story: Story) -> StorySummary:
     lead = story.lead
     if lead.summary:
         return StorySummary(lead.summary, SummaryOrigin(lead.summary_basis, _name_publisher(lead)))
-    others = [a for a in story.members if a.summary and not find_penalties(a)]
-    if not others:
+    candidates = [a for a in story.members if a.summary and not find_penalties(a)]
+    if not candidates:
         return StorySummary()
-    chosen = min(others, key=lambda a: not a.primary)
+    chosen = min(candidates, key=lambda a: not a.primary)
     return StorySummary(chosen.summary, SummaryOrigin(chosen.summary_basis, _name_publisher(chosen), lead.publisher))
 
 

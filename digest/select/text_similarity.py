@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
-from digest.select.word_rarity import WordRarity, shipped_rarity
+from digest.select.word_rarity import WordRarity, load_shipped_rarity
 
 TITLE_WORD_WEIGHT = 2  # a title's word counts as so many of the summary's
 MAX_SUMMARY_WORDS = 120  # a source that puts the whole text into the summary gets no more say than the others
@@ -141,7 +141,7 @@ class TextReader:
 
     def __init__(self, rarity: WordRarity | None = None, words: WordReader | None = None) -> None:
         """Begin with how rare words are (by the shipped table where nothing else is known), and with what was read."""
-        self._rarity = rarity or shipped_rarity()
+        self._rarity = rarity or load_shipped_rarity()
         self.words = words or WordReader()
         self._texts: dict[tuple[str, str], ArticleText] = {}
 

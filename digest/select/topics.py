@@ -145,24 +145,24 @@ class _PhraseIndex:
 
     def find_phrases(self, text: _PlacedText) -> list[tuple[_TopicPhrase, int]]:
         """Return each phrase that stands in a text, with the place of its first word."""
-        found = []
+        phrases = []
         for start, likely in enumerate(map(self._find_likely, text.tokens)):
             if not likely:
                 continue
             following = "".join(map(_fold_word, text.tokens[start + 1 : start + 2]))
-            found += [
+            phrases += [
                 (phrase, start)
                 for phrase, second in likely
                 if second is None or (following.startswith(second) and phrase.stands_at(text, start))
             ]
-        return found
+        return phrases
 
     def _look_up_word(self, token: str) -> tuple[tuple[_TopicPhrase, str | None], ...]:
         """Return the phrases that a word may begin, each with how its second word begins; None where the first says all."""
         first = _fold_word(token)
         stems = self._stems.get(first[:_STEM_KEY], ())
-        begun = [phrase for phrase in stems if first.startswith(phrase.tokens[0])]
-        phrases = (*self._whole.get(first, ()), *begun)
+        stem_phrases = [phrase for phrase in stems if first.startswith(phrase.tokens[0])]
+        phrases = (*self._whole.get(first, ()), *stem_phrases)
         return tuple((phrase, phrase.second_begins) for phrase in phrases)
 
 
@@ -242,9 +242,9 @@ class TopicRules:
         """Return the entries that an article matches."""
         places: dict[_TopicPhrase, int] = {}
         for text in _read_candidate(candidate):
-            found = self._index.find_phrases(text)
-            masked = self._mask_other_senses(found)
-            for phrase, start in found:
+            phrases = self._index.find_phrases(text)
+            masked = self._mask_other_senses(phrases)
+            for phrase, start in phrases:
                 if phrase in places or phrase in self._other_senses:
                     continue
                 hidden = masked.get(phrase.topic_index)
@@ -269,20 +269,20 @@ class TopicRules:
             if len(of_entry) == len(entry.groups)
         ]
 
-    def _mask_other_senses(self, found: Iterable[tuple[_TopicPhrase, int]]) -> dict[int, set[int]]:
+    def _mask_other_senses(self, phrases: Iterable[tuple[_TopicPhrase, int]]) -> dict[int, set[int]]:
         """Return by topic the places of words that stand in another sense."""
         masked: dict[int, set[int]] = {}
-        for phrase, start in found:
+        for phrase, start in phrases:
             if phrase in self._other_senses:
                 end = start + len(phrase.tokens)
                 masked.setdefault(phrase.topic_index, set()).update(range(start, end))
         return masked
 
 
-def _entry_match(entry: _TopicEntry, found: Sequence[tuple[int, int, _TopicPhrase]]) -> _EntryMatch:
+def _entry_match(entry: _TopicEntry, phrase_spots: Sequence[tuple[int, int, _TopicPhrase]]) -> _EntryMatch:
     """Make the match of an entry from the place, rank and phrase of each of its groups."""
-    phrases = [phrase for *_, phrase in found]
-    points = entry.tier.value[max(place for place, *_ in found)]
+    phrases = [phrase for *_, phrase in phrase_spots]
+    points = entry.tier.value[max(place for place, *_ in phrase_spots)]
     words = _TOGETHER.join(phrase.text for phrase in phrases)
     return _EntryMatch(entry, points, phrases[0].tokens, words)
 
@@ -364,7 +364,7 @@ def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
     return TopicRules(listed)
 
 
-def built_in_topic_names() -> list[str]:
+def list_built_in_topics() -> list[str]:
     """Return the names of the built-in topics, in their order."""
     return [topic["name"] for topic in _read_built_in_topics()]
 

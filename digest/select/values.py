@@ -198,12 +198,12 @@ class Proposal:
         return tuple(s.lead for p in placed_stories for s in (p.scored, *p.supporting))
 
 
-def call_edition(name: str, number: int | None) -> str:
+def format_edition_name(name: str, number: int | None) -> str:
     """Return what people call an edition: "No. 147"; its name where nobody knows its number."""
     return name if number is None else f"No. {number}"
 
 
-class UsedStory(NamedTuple):
+class PreviouslyUsedArticle(NamedTuple):
     """An article of a story that an earlier edition had, with the title of the story."""
 
     edition: str  # 2026-W47
@@ -214,7 +214,7 @@ class UsedStory(NamedTuple):
     @property
     def edition_called(self) -> str:
         """What people call the edition."""
-        return call_edition(self.edition, self.number)
+        return format_edition_name(self.edition, self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +225,6 @@ class PreviousEditions:
     `earlier_articles` are earlier articles, in any order; `news_stories` are the news stories of the last editions.
     """
 
-    used_stories: tuple[UsedStory, ...] = ()
+    used_stories: tuple[PreviouslyUsedArticle, ...] = ()
     earlier_articles: tuple[CandidateArticle, ...] = ()
     news_stories: tuple[EarlierStory, ...] = ()

@@ -44,7 +44,7 @@ class WordTable:
 NO_EARLIER_WORDS = WordTable()
 
 
-def count_article_words(words_of_articles: Iterable[Iterable[str]]) -> WordTable:
+def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> WordTable:
     """Count in how many articles each word stands.
 
     Args:
@@ -84,13 +84,13 @@ class WordRarity:
     def share(self, word: str) -> float:
         """Return the share of articles that hold a word, above 0. Numbers go by their shape, names of CVEs are rare."""
         if _NUMBER.fullmatch(word):
-            return number_share(word)
+            return estimate_number_share(word)
         shipped = self._shipped.get(word, self._unlisted_share)
         counted = self._table.counts.get(word, 0)
         return (shipped * self._shipped_weight + counted) / (self._shipped_weight + self._table.article_count)
 
 
-def number_share(number: str) -> float:
+def estimate_number_share(number: str) -> float:
     """Return the share of articles that hold a number of this shape: years and small numbers tell next to nothing."""
     if _YEAR.fullmatch(number):
         return _YEAR_SHARE
@@ -100,7 +100,7 @@ def number_share(number: str) -> float:
     return _HUNDREDS_SHARE if digits == 3 else _LONG_NUMBER_SHARE
 
 
-def knows_words(table: WordTable, words_of_articles: Iterable[Collection[str]]) -> bool:
+def knows_language_of(table: WordTable, words_of_articles: Iterable[Collection[str]]) -> bool:
     """Return whether a table, with the shipped one, knows the language of some articles.
 
     The shipped table knows English. Elsewhere most words of a week are not in it, and it takes enough earlier articles.
@@ -117,7 +117,7 @@ def sample_evenly(values: Sequence[_Value]) -> Sequence[_Value]:
 
 
 @cache
-def shipped_rarity() -> WordRarity:
+def load_shipped_rarity() -> WordRarity:
     """Return how rare words are by the shipped table alone."""
     return WordRarity()
 

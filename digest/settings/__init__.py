@@ -33,6 +33,6 @@ from digest.settings.publication import ConsentSettings as ConsentSettings
 from digest.settings.publication import PublicationSettings as PublicationSettings
 from digest.settings.publication import ScheduleSettings as ScheduleSettings
 from digest.settings.publication import SenderSettings as SenderSettings
-from digest.settings.values import explain_database_in_clear as explain_database_in_clear
+from digest.settings.values import explain_insecure_database as explain_insecure_database
+from digest.settings.values import is_local_url as is_local_url
 from digest.settings.values import is_loopback as is_loopback
-from digest.settings.values import leads_to_this_machine as leads_to_this_machine

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from digest.settings import values
-from digest.settings.colours import READABLE_CONTRAST, contrast_ratio, hue_distance, nearest_readable_colour
+from digest.settings.colors import READABLE_CONTRAST, contrast_ratio, find_nearest_readable_color, hue_distance
 from digest.settings.concerns import Concern
 from digest.settings.values import setting
 
@@ -38,7 +38,7 @@ def _check_logo_name(name: str) -> str:
 
 
 LogoName = Annotated[str, AfterValidator(_check_logo_name)]
-Colour = Annotated[str, AfterValidator(_check_colour), values.FormShape.COLOR]
+Colour = Annotated[str, AfterValidator(_check_colour), values.FieldShape.COLOR]
 
 
 class LogoPair(values.SettingsTable):
@@ -105,29 +105,29 @@ class BrandingSettings(values.SettingsTable, title="Look"):
     @model_validator(mode="after")
     def _check_logos(self) -> Self:
         if bool(self.logo) != bool(self.logo_dark):
-            given, missing = ("logo", "logo_dark") if self.logo else ("logo_dark", "logo")
+            present_name, missing = ("logo", "logo_dark") if self.logo else ("logo_dark", "logo")
             raise ValueError(
-                f"{given} is set but {missing} isn't; set both, so that the logo is visible on light and dark screens"
+                f"{present_name} is set but {missing} isn't; set both, so that the logo is visible on light and dark screens"
             )
         return self
 
     @field_validator("tint")
     @classmethod
     def _check_tint(cls, tint: str) -> str:
-        for what, colour in _TEXTS_ON_TINT.items():
+        for text_name, colour in _TEXTS_ON_TINT.items():
             if contrast_ratio(colour, tint) < READABLE_CONTRAST:
-                nearest = nearest_readable_colour(tint, _TEXTS_ON_TINT.values())
-                raise ValueError(_contrast_sentence(f"{what} ({colour}) on it", colour, tint, nearest))
+                nearest = find_nearest_readable_color(tint, _TEXTS_ON_TINT.values())
+                raise ValueError(_contrast_sentence(f"{text_name} ({colour}) on it", colour, tint, nearest))
         return tint
 
     @field_validator("accent", "label", "accent_dark", "label_dark")
     @classmethod
     def _check_readable(cls, colour: str, info: ValidationInfo) -> str:
         grounds = _list_grounds(info)
-        for what, ground in grounds.items():
+        for ground_name, ground in grounds.items():
             if contrast_ratio(colour, ground) < READABLE_CONTRAST:
-                nearest = nearest_readable_colour(colour, grounds.values())
-                raise ValueError(_contrast_sentence(f"{colour} on the {what} {ground}", colour, ground, nearest))
+                nearest = find_nearest_readable_color(colour, grounds.values())
+                raise ValueError(_contrast_sentence(f"{colour} on the {ground_name} {ground}", colour, ground, nearest))
         return colour
 
     @field_validator("label", "label_dark")
@@ -160,7 +160,7 @@ def _list_grounds(info: ValidationInfo) -> dict[str, str]:
     return {"paper": PAPER, "tint": info.data.get("tint", BrandingSettings.model_fields["tint"].default)}
 
 
-def _contrast_sentence(what: str, first: str, second: str, nearest: str | None) -> str:
+def _contrast_sentence(ground_name: str, first: str, second: str, nearest: str | None) -> str:
     measured = math.floor(contrast_ratio(first, second) * 10) / 10
     remedy = f"; {nearest} works" if nearest else ""
-    return f"{what} has a contrast ratio of {measured}, and at least {READABLE_CONTRAST} is required{remedy}"
+    return f"{ground_name} has a contrast ratio of {measured}, and at least {READABLE_CONTRAST} is required{remedy}"

@@ -57,10 +57,10 @@ def change_table(
     def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
         before: BaseModel = getattr(file, table)
         _refuse_conflict(before, fingerprint)
-        wanted = table_values.replace_table_values(file, table, values)
-        permit(before, getattr(wanted, table))
-        changed = table_values.find_changed_values(before, getattr(wanted, table), values)
-        return _set_table_values(text, table, changed), wanted
+        new_file = table_values.replace_table_values(file, table, values)
+        permit(before, getattr(new_file, table))
+        changed = table_values.find_changed_values(before, getattr(new_file, table), values)
+        return _set_table_values(text, table, changed), new_file
 
     return _rewrite_file(settings, edit)
 
@@ -76,9 +76,9 @@ def replace_sections(settings: Settings, sections: Sequence[Mapping[str, Any]], 
 
     def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
         _refuse_conflict(file.sections, fingerprint)
-        wanted = table_values.replace_section_list(file, sections)
-        rows = [section.model_dump() for section in wanted.sections]
-        return (text if wanted == file else _set_section_rows(text, rows)), wanted
+        new_file = table_values.replace_section_list(file, sections)
+        rows = [section.model_dump() for section in new_file.sections]
+        return (text if new_file == file else _set_section_rows(text, rows)), new_file
 
     return _rewrite_file(settings, edit)
 
@@ -94,10 +94,10 @@ def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mappi
     try:
         for table, values in tables.items():
             before = parse_settings_text(settings, text).file
-            wanted = table_values.replace_table_values(before, table, values)
-            changed = table_values.find_changed_values(getattr(before, table), getattr(wanted, table), values)
+            new_file = table_values.replace_table_values(before, table, values)
+            changed = table_values.find_changed_values(getattr(before, table), getattr(new_file, table), values)
             text = _set_table_values(text, table, changed) if changed else text
-            if parse_settings_text(settings, text).file != wanted:
+            if parse_settings_text(settings, text).file != new_file:
                 raise SettingsError(f"Can't update [{table}] automatically. Edit the file by hand.")
     except TOMLKitError as exc:
         raise SettingsError(f"The settings weren't changed: {exc}") from exc
@@ -112,20 +112,20 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
     """
 
     def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
-        wanted = table_values.check_settings_file(file, {"sources": [*file.sources, *sources]})
+        new_file = table_values.check_settings_file(file, {"sources": [*file.sources, *sources]})
         document = tomlkit.parse(text)
         listed = document.get("sources")
         rows = [_changed_source_values(source) for source in sources]
         if isinstance(listed, Array):
             listed.extend(_inline_table(row) for row in rows)
-            return tomlkit.dumps(document), wanted
+            return tomlkit.dumps(document), new_file
         blocks = "\n".join("[[sources]]\n" + tomlkit.dumps(row) for row in rows)
-        return text.rstrip("\n") + ("\n\n" if text.strip() else "") + blocks, wanted
+        return text.rstrip("\n") + ("\n\n" if text.strip() else "") + blocks, new_file
 
     return _rewrite_file(settings, edit)
 
 
-def change_source(settings: Settings, url: str, values: Mapping[str, Any], *, fingerprint: str) -> Settings:
+def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any], *, fingerprint: str) -> Settings:
     """Write new values for one source, found by its address.
 
     Raises:
@@ -137,18 +137,18 @@ def change_source(settings: Settings, url: str, values: Mapping[str, Any], *, fi
     def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
         before = next((source for source in file.sources if source.url == url), None)
         _refuse_conflict(before, fingerprint)
-        wanted = table_values.replace_source_values(file, url, values)
-        after = next(source for source in wanted.sources if source.url == values.get("url", url))
+        new_file = table_values.replace_source_values(file, url, values)
+        after = next(source for source in new_file.sources if source.url == values.get("url", url))
         document = tomlkit.parse(text)
         row = next(row for row in document["sources"] if row["url"] == url)
         for name, value in table_values.find_changed_values(before, after, values).items():
             _set_value(row, name, value)
-        return tomlkit.dumps(document), wanted
+        return tomlkit.dumps(document), new_file
 
     return _rewrite_file(settings, edit)
 
 
-def remove_source(settings: Settings, url: str) -> Settings:
+def remove_source_from_file(settings: Settings, url: str) -> Settings:
     """Take one source out of the file; comments around it stay.
 
     Raises:
@@ -156,18 +156,18 @@ def remove_source(settings: Settings, url: str) -> Settings:
     """
 
     def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
-        kept = [source for source in file.sources if source.url != url]
-        if len(kept) == len(file.sources):
+        remaining = [source for source in file.sources if source.url != url]
+        if len(remaining) == len(file.sources):
             raise SettingsConflictError(
                 f"The source {url} is no longer in the settings, so it wasn't changed. Reload the page."
             )
-        wanted = table_values.check_settings_file(file, {"sources": kept})
+        new_file = table_values.check_settings_file(file, {"sources": remaining})
         place = next(number for number, source in enumerate(file.sources) if source.url == url)
         document = tomlkit.parse(text)
         if isinstance(document.get("sources"), AoT):
-            return _cut_source_block(text, place), wanted
+            return _cut_source_block(text, place), new_file
         del document["sources"][place]
-        return tomlkit.dumps(document), wanted
+        return tomlkit.dumps(document), new_file
 
     return _rewrite_file(settings, edit)
 
@@ -186,9 +186,9 @@ def _rewrite_file(settings: Settings, edit: Callable[[str, SettingsFile], tuple[
     try:
         with _lock_folder(file.parent):
             before = file.read_bytes().decode("utf-8") if file.exists() else ""
-            after, wanted = edit(before, parse_settings_text(settings, before).file)
+            after, new_file = edit(before, parse_settings_text(settings, before).file)
             checked = parse_settings_text(settings, after)
-            if checked.file != wanted:
+            if checked.file != new_file:
                 raise SettingsError(f"Can't update {file} automatically. Edit it by hand.")
             if after != before:
                 replace_text_file(file, after)
@@ -260,10 +260,10 @@ def _make_room(text: str, table: str, name: str) -> str:
     for number in range(at + 1, len(lines)):
         if lines[number].lstrip().startswith("["):
             break
-        if shown := commented.match(lines[number]):
-            tried = "".join([*lines[:number], shown[1], *lines[number + 1 :]])
-            if _is_toml(tried):
-                return tried
+        if commented_line := commented.match(lines[number]):
+            uncommented_text = "".join([*lines[:number], commented_line[1], *lines[number + 1 :]])
+            if _is_toml(uncommented_text):
+                return uncommented_text
     end = "" if lines[at].endswith("\n") else "\n"
     return "".join([*lines[: at + 1], f'{end}{name} = ""\n', *lines[at + 1 :]])
 

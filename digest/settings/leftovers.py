@@ -24,7 +24,7 @@ _TABLES = (
 _SAMPLE_DOMAIN = "news.example.org"
 
 
-def list_foreign_texts(file: SettingsFile) -> tuple[str, ...]:
+def list_leftover_texts(file: SettingsFile) -> tuple[str, ...]:
     """Name the settings that still say what HLS.Today or the sample says, though the publication has another name."""
     if not _has_other_name(file):
         return ()
@@ -54,12 +54,12 @@ def list_sample_sources(file: SettingsFile) -> tuple[str, ...]:
 
 def _is_foreign(table: str, key: str, value: str) -> bool:
     """Return whether a text is that of the defaults or of the sample, whatever its lines and marks."""
-    default_name, said = _join_text_words(SettingsFile().publication.name), _join_text_words(value)
+    default_name, value_words = _join_text_words(SettingsFile().publication.name), _join_text_words(value)
     sample = _join_text_words(str(_read_sample().get(table, {}).get(key, "")))
     originals = {_join_text_words(_texts_of(SettingsFile(), table).get(key, "")), sample}
     # The sample's postal address stays that under any name before it.
-    holds_sample = key == "postal_address" and sample.removeprefix(f"{default_name} ") in said
-    return bool(said) and (said in originals or holds_sample)
+    holds_sample = key == "postal_address" and sample.removeprefix(f"{default_name} ") in value_words
+    return bool(value_words) and (value_words in originals or holds_sample)
 
 
 def _texts_of(file: SettingsFile, table: str) -> dict[str, str]:

@@ -10,9 +10,15 @@ from typing import Any, get_args
 from pydantic import SecretStr, ValidationError
 
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
-from digest.settings.misspelt_names import suggest_key, suggest_name
+from digest.settings.misspelled_names import suggest_key, suggest_name
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
-from digest.settings.setting_lines import KeyPath, find_key_line, find_repeated_key, find_variable_line, read_lines
+from digest.settings.setting_lines import (
+    KeyPath,
+    find_key_line,
+    find_repeated_key,
+    find_variable_line,
+    read_text_or_empty,
+)
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
 
@@ -50,9 +56,9 @@ def load_settings(
     Raises:
         SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
     """
-    named = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
-    file = named or Path(SETTINGS_FILE_NAME)
-    if named and not may_be_missing and not file.exists():
+    settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
+    file = settings_file or Path(SETTINGS_FILE_NAME)
+    if settings_file and not may_be_missing and not file.exists():
         raise SettingsError(
             f"There's no settings file {file}.", remedy="Create one with 'digest init', or leave out the option."
         )
@@ -70,13 +76,13 @@ def _read_file_values(file: Path) -> dict[str, Any]:
 
 
 def _list_unknown(variables: Iterable[str]) -> list[str]:
-    known = ENVIRONMENT_FIELDS.keys() | _OTHER_VARIABLES
-    return sorted(name for name in variables if name.startswith(ENVIRONMENT_PREFIX) and name not in known)
+    known_variables = ENVIRONMENT_FIELDS.keys() | _OTHER_VARIABLES
+    return sorted(name for name in variables if name.startswith(ENVIRONMENT_PREFIX) and name not in known_variables)
 
 
 def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
     suggested = suggest_name(name, (*ENVIRONMENT_FIELDS, *_OPERATORS_VARIABLES), prefix=ENVIRONMENT_PREFIX)
-    number = None if process_environ.get(name) else find_variable_line(read_lines(file), name)
+    number = None if process_environ.get(name) else find_variable_line(read_text_or_empty(file), name)
     place = f"line {number} of {file.absolute()}" if number else "in this process's environment"
     return f"{name} isn't a setting{suggested} ({place})"
 
@@ -131,7 +137,7 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
     try:
         settings = Settings.model_validate(values)
     except ValidationError as exc:
-        text = read_lines(file) if text is None else text
+        text = read_text_or_empty(file) if text is None else text
         errors = exc.errors(include_url=False, include_input=False)
         problems += [_describe_problem(dict(error), file, text) for error in errors]
         raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
@@ -177,17 +183,17 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
         ) from None
 
 
-def _explain_toml_error(file: Path, text: str, said: str) -> SettingsError:
+def _explain_toml_error(file: Path, text: str, message: str) -> SettingsError:
     """Say what keeps a text from being read; of what stands twice the name and both lines, in place of the parser's words."""
-    place = re.search(r"\(at line (\d+)", said)
-    second = int(place[1]) if place and said.startswith("Cannot ") else 0
+    place = re.search(r"\(at line (\d+)", message)
+    second = int(place[1]) if place and message.startswith("Cannot ") else 0
     if repeated := find_repeated_key(text, second):
         name, first = repeated
         remedy = "Merge both into one." if name.startswith("[") else "Remove one of the two lines."
         return SettingsError(f"{file.absolute()} contains {name} twice, on lines {first} and {second}.", remedy=remedy)
-    words, _, at = said.partition(" (at ")
-    where = at.rstrip(")") or "end of document"
-    return SettingsError(f"{file.absolute()} isn't valid TOML, at {where}: {words}.", remedy="Correct it there.")
+    words, _, at = message.partition(" (at ")
+    position = at.rstrip(")") or "end of document"
+    return SettingsError(f"{file.absolute()} isn't valid TOML, at {position}: {words}.", remedy="Correct it there.")
 
 
 def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
@@ -200,8 +206,8 @@ def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
     number = find_key_line(text, path) if path else None
     place = f" (line {number} of {file.absolute()})" if number else ""
     suggested = suggest_key(path) if path and error["type"] == "extra_forbidden" else ""
-    key, said = _join_steps(path), f"{described}{suggested}{place}"
-    return f"{key}: {said}" if key else said
+    key, problem = _join_steps(path), f"{described}{suggested}{place}"
+    return f"{key}: {problem}" if key else problem
 
 
 def _join_steps(path: KeyPath) -> str:

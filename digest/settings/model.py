@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, create_model, model_validator
 
-from digest.catalogues import CatalogueError, load_language
+from digest.catalogs import CatalogError, load_language
 from digest.settings import values
 from digest.settings.branding import BrandingSettings, LogoPair
 from digest.settings.edition import (
@@ -65,13 +65,13 @@ class SettingsFile(values.SettingsTable):
 
     @model_validator(mode="after")
     def _check_unique_keys(self) -> Self:
-        for what, names in (
+        for key_kind, names in (
             ("section key", [s.key for s in self.sections]),
             ("source url", [s.url for s in self.sources]),
         ):
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
-                raise ValueError(f"{what} used more than once: {', '.join(twice)}")
+                raise ValueError(f"{key_kind} used more than once: {', '.join(twice)}")
         return self
 
 
@@ -147,7 +147,7 @@ class Settings(_ProviderFields):
     def _check_language(self) -> Self:
         try:
             load_language(self.file.publication.language, self.templates)
-        except CatalogueError as exc:
+        except CatalogError as exc:
             raise ValueError(f"publication.language: {exc}") from exc
         return self
 
@@ -177,7 +177,7 @@ class Settings(_ProviderFields):
 
     @model_validator(mode="after")
     def _check_database(self) -> Self:
-        if problem := values.explain_database_in_clear(self.database_url):
+        if problem := values.explain_insecure_database(self.database_url):
             raise ValueError(f"DIGEST_DATABASE_URL: {problem}")
         return self
 

@@ -110,7 +110,7 @@ def _check_webhook(text: str) -> str:
     Raises:
         ValueError: it is neither.
     """
-    if text and not text.startswith("https://") and not values.leads_to_this_machine(text):
+    if text and not text.startswith("https://") and not values.is_local_url(text):
         raise ValueError(f"{text!r} isn't an https URL")
     return text
 

@@ -9,7 +9,7 @@ from digest.settings import values
 from digest.settings.concerns import Concern
 from digest.settings.values import setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
-from subscribers.consent.wordings import check_template
+from subscribers.consent.consent_texts import check_consent_template
 from subscribers.subscriber_language import writing_direction
 
 
@@ -76,7 +76,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
 
     concern: ClassVar = Concern.CONSENT
 
-    text: Annotated[values.LongText, AfterValidator(check_template)] = setting(
+    text: Annotated[values.LongText, AfterValidator(check_consent_template)] = setting(
         "",
         "Consent text",
         "{name} is replaced with the publication's name. Leave empty for the standard text.",

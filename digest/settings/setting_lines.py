@@ -53,25 +53,25 @@ def find_key_line(text: str, path: KeyPath) -> int | None:
     *above, name = path
     table = ".".join(step for step in above if isinstance(step, str))
     place = next((step for step in above if isinstance(step, int)), 0)
-    wanted = {(table, place, str(name))}
+    key_paths = {(table, place, str(name))}
     if not above:
-        wanted.add((str(name), 0, ""))  # its header
-    found = (line.number for line in _list_toml_lines(text) if line.path in wanted)
-    return next(found, None)
+        key_paths.add((str(name), 0, ""))  # its header
+    line_numbers = (line.number for line in _list_toml_lines(text) if line.path in key_paths)
+    return next(line_numbers, None)
 
 
 def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
     """Find which key or table of a line stood before, and on which line first; None where none did."""
-    seen = dict[str, int]()
+    lines_by_name = dict[str, int]()
     for line in _list_toml_lines(text):
         if line.is_repeatable:
-            seen = {}
+            lines_by_name = {}
             continue
         if not line.key:
-            seen = {name: at for name, at in seen.items() if name.startswith("[")}
-        if line.number == number and line.name in seen:
-            return line.name, seen[line.name]
-        seen.setdefault(line.name, line.number)
+            lines_by_name = {name: at for name, at in lines_by_name.items() if name.startswith("[")}
+        if line.number == number and line.name in lines_by_name:
+            return line.name, lines_by_name[line.name]
+        lines_by_name.setdefault(line.name, line.number)
     return None
 
 
@@ -87,7 +87,7 @@ def advise_key_change(settings: Settings, table: str, *lines: str) -> str:
     It is what a sentence goes on with: "in FILE change line 7 to: proxies = 1".
     """
     file = settings.settings_place
-    text = read_lines(file)
+    text = read_text_or_empty(file)
     numbers = {line: find_key_line(text, (table, line.partition("=")[0].strip())) for line in lines}
     written = [_advise_line_change(file, text, number, line) for line, number in numbers.items() if number]
     if new := " and ".join(line for line, number in numbers.items() if not number):
@@ -108,12 +108,12 @@ def _advise_line_change(file: Path, text: str, number: int, line: str) -> str:
 def advise_variable_change(settings: Settings, line: str) -> str:
     """Say where in `digest.env` a line such as `DIGEST_HOME=/srv/digest` belongs, as `advise_key_change` does."""
     file, name = settings.environment_place, line.partition("=")[0]
-    if number := find_variable_line(read_lines(file), name):
+    if number := find_variable_line(read_text_or_empty(file), name):
         return f"In {file}, change the line {name}=… (line {number}) to: {line}"
     return f"In {file}, add: {line}"
 
 
-def read_lines(file: Path) -> str:
+def read_text_or_empty(file: Path) -> str:
     """Return the text of a file; an empty one where it cannot be read."""
     try:
         return file.read_text("utf-8")

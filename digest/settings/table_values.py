@@ -87,8 +87,8 @@ def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
 
 def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
     """Return those of the named values that are not as they were before; all of them where there was nothing before."""
-    wanted = {name: getattr(after, name) for name in names}
-    return {name: value for name, value in wanted.items() if before is None or value != getattr(before, name)}
+    new_values = {name: getattr(after, name) for name in names}
+    return {name: value for name, value in new_values.items() if before is None or value != getattr(before, name)}
 
 
 def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -153,11 +153,11 @@ def check_settings_file(file: SettingsFile, changed: Mapping[str, Any]) -> Setti
 
 def _collect_problems(error: ValidationError) -> dict[str, str]:
     problems: dict[str, str] = {}
-    for found in error.errors(include_url=False, include_input=False):
-        field, *steps = found["loc"] or ("",)
+    for problem in error.errors(include_url=False, include_input=False):
+        field, *steps = problem["loc"] or ("",)
         # The key of a table of names is named as what it is looked up by: `gmail` of `gmail = 5`.
-        named = (step for step in steps if step != "[key]")
-        within = "".join(f"{step + 1}: " if isinstance(step, int) else f"{step}: " for step in named)
-        text = within + describe_value_error(dict(found))
+        field_steps = (step for step in steps if step != "[key]")
+        within = "".join(f"{step + 1}: " if isinstance(step, int) else f"{step}: " for step in field_steps)
+        text = within + describe_value_error(dict(problem))
         problems[str(field)] = f"{problems[str(field)]}; {text}" if str(field) in problems else text
     return problems

@@ -64,7 +64,7 @@ def file_setting(default: Any, description: str, details: str = "", **bounds: An
     return setting(default, "", description, details, **bounds)
 
 
-class FormShape(StrEnum):
+class FieldShape(StrEnum):
     """How a form shows a value. It's a mark of the value's type, unless the type itself says enough."""
 
     TEXT = "text"
@@ -95,7 +95,7 @@ def check_filled(text: str) -> str:
 
 
 SingleLine = Annotated[str, AfterValidator(join_lines)]
-LongText = Annotated[str, FormShape.LINES]
+LongText = Annotated[str, FieldShape.LINES]
 FilledLine = Annotated[SingleLine, AfterValidator(check_filled)]
 
 
@@ -152,7 +152,7 @@ def check_time_zone(name: str) -> str:
     return name
 
 
-def checked_by(parse: Callable[[str], object]) -> AfterValidator:
+def make_text_check(parse: Callable[[str], object]) -> AfterValidator:
     """Check a text by what reads it, and raises a ValueError where it can't; the text stays as it is."""
 
     def check(text: str) -> str:
@@ -189,7 +189,7 @@ def check_web_address(text: str) -> str:
     return text
 
 
-def leads_to_this_machine(base_url: str) -> bool:
+def is_local_url(base_url: str) -> bool:
     """Return whether links of a base URL lead nowhere but to this machine, and without https."""
     parts = urlsplit(base_url)
     return parts.scheme == "http" and is_loopback(parts.hostname or "")
@@ -206,7 +206,7 @@ def is_loopback(host: str) -> bool:
 _VERIFIED_TLS = {"verify-ca", "verify-full"}  # of libpq's sslmode: the others fall back, or trust whoever answers
 
 
-def explain_database_in_clear(url: str) -> str:
+def explain_insecure_database(url: str) -> str:
     """Explain why a database URL isn't taken: it leads to another machine without verified TLS. Empty where it's fine."""
     try:
         parts = urlsplit(url)
@@ -224,8 +224,8 @@ def _is_reached_safely(parts: SplitResult) -> bool:
     """Return whether a PostgreSQL URL leads to this machine alone, or by verified TLS."""
     query = parse_qs(parts.query)
     lists = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
-    named = ",".join(lists).split(",")
-    hosts = [host for host in named if host and not host.startswith("/")]
+    host_names = ",".join(lists).split(",")
+    hosts = [host for host in host_names if host and not host.startswith("/")]
     modes = set(query.get("sslmode", []))
     return all(map(is_loopback, hosts)) or (bool(modes) and modes <= _VERIFIED_TLS)
 
@@ -252,8 +252,8 @@ def shorten_address(address: str, *, host_only: bool = False) -> str:
     return place + parts.path + (f"?{HIDDEN_PART}" if parts.query else "")
 
 
-NetworkText = Annotated[str, checked_by(ipaddress.ip_network)]  # such as 10.0.0.0/8
-RuleText = Annotated[str, checked_by(parse_schedule_rule), FormShape.RULE]
+NetworkText = Annotated[str, make_text_check(ipaddress.ip_network)]  # such as 10.0.0.0/8
+RuleText = Annotated[str, make_text_check(parse_schedule_rule), FieldShape.RULE]
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
 from subscribers.store.models import Base, Moment
-from subscribers.store.row_seals import Sealed
+from subscribers.store.row_seals import SealedModel
 
 
 class Presence(Base):
@@ -21,7 +21,7 @@ class Presence(Base):
     seen_at: Mapped[Moment]
 
 
-class StaffSession(Sealed):
+class StaffSession(SealedModel):
     """One browser in which a member of the staff is signed in. The row is deleted when the session ends.
 
     `fresh_at` is when the member last proved who they are in it; `network` and `browser` are as the member is shown them.
@@ -44,7 +44,7 @@ class StaffSession(Sealed):
     browser: Mapped[Str60]
 
 
-class Passkey(Sealed):
+class Passkey(SealedModel):
     """A member's passkey: its public half, and the name that the member gave it."""
 
     __tablename__ = "passkey"
@@ -64,7 +64,7 @@ class Passkey(Sealed):
     used_at: Mapped[datetime | None]
 
 
-class CodeApp(Sealed):
+class AuthenticatorApp(SealedModel):
     """The secret that a member's app makes six-digit codes of, encrypted. It counts once a code of it was typed.
 
     A member has one that counts, and perhaps one that waits for its first code.
@@ -84,7 +84,7 @@ class CodeApp(Sealed):
     last_step: Mapped[int | None] = mapped_column(BigInteger)
 
 
-class RecoveryCode(Sealed):
+class RecoveryCode(SealedModel):
     """A code that stands in for the app once; its hash."""
 
     __tablename__ = "recovery_code"

@@ -27,7 +27,7 @@ from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import table_of
-from subscribers.store.row_seals import keys_of
+from subscribers.store.row_seals import find_session_keys
 
 # Any number that no other advisory lock of the product has.
 _CHAIN_LOCK = 0x6175646974
@@ -160,7 +160,7 @@ def _read_end(session: Session, keys: KeyRing) -> tuple[AuditRow | None, AuditRo
     return newest, None
 
 
-def holds_own_rows(session: Session, keys: KeyRing) -> bool:
+def has_authenticated_rows(session: Session, keys: KeyRing) -> bool:
     """Return whether any row carries a valid MAC."""
     return _read_end(session, keys)[1] is not None
 
@@ -202,7 +202,7 @@ _ACCESS_WALK = (
 )
 
 
-def list_waiting_entries(session: Session) -> list[AuditEntry]:
+def list_unchained_entries(session: Session) -> list[AuditEntry]:
     """Return what this session's transaction has recorded and not chained yet. A row of a savepoint that was rolled back is no row."""
     return [entry for entry in session.info.get(_WAITING, ()) if inspect(entry).persistent]
 
@@ -213,12 +213,12 @@ def chain_audit_entries(session: Session) -> None:
     A session does it by itself when it commits. One that shares the transaction of a connection never does: call it then.
     Without the key file, rows get no MAC, and fail verification: an emergency must not wait for keys.
     """
-    entries = list_waiting_entries(session)
+    entries = list_unchained_entries(session)
     session.info.pop(_WAITING, None)
     if not entries:
         return
     try:
-        keys = keys_of(session)
+        keys = find_session_keys(session)
     except ApplicationError as exc:
         log.warning("audit rows are written without the key file, so they fail verification", why=str(exc))
         keys = None

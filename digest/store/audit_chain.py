@@ -16,7 +16,7 @@ from digest.store.delivery_models import InstallationState
 from digest.store.models import AuditEntry
 from subscribers.consent.seals import LedgerProof
 from subscribers.store.models import Seal
-from subscribers.store.row_seals import keys_of
+from subscribers.store.row_seals import find_session_keys
 
 CHECK_STATE_KEY = "audit log check"
 
@@ -35,7 +35,7 @@ class AuditProof:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedEnd:
+class VerifiedEnd:
     """Where the log ended when it was last found to hold: how many rows it had, the hash of the last, and when that was."""
 
     rows: int
@@ -43,11 +43,11 @@ class CheckedEnd:
     at: str
 
 
-def read_checked_end(session: Session) -> CheckedEnd | None:
+def read_verified_end(session: Session) -> VerifiedEnd | None:
     """Return where the log ended when it was last found to hold; None where no check remembered that."""
     query = select(InstallationState.value).where(InstallationState.name == CHECK_STATE_KEY)
     stored = (session.scalar(query) or {}).get("end")
-    return CheckedEnd(stored["rows"], stored["head"], stored["at"]) if stored else None
+    return VerifiedEnd(stored["rows"], stored["head"], stored["at"]) if stored else None
 
 
 def verify_audit_log(session: Session) -> AuditProof:
@@ -55,8 +55,8 @@ def verify_audit_log(session: Session) -> AuditProof:
     covering = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None))
     seals = covering.order_by(Seal.id)
     sealed = {row.log_through: row for row in session.execute(seals)}
-    checked = read_checked_end(session)
-    rows, head, fault, keys, strange = 0, "", "", keys_of(session), list[int]()
+    checked = read_verified_end(session)
+    rows, head, fault, keys, strange = 0, "", "", find_session_keys(session), list[int]()
     for row in stream_audit_rows(session):
         rows += 1
         seal = sealed.pop(rows, None)
@@ -86,7 +86,7 @@ def _find_row_fault(row: AuditRow, place: int, head: str, *, is_own: bool) -> st
     return "" if is_own or row.is_intact else f"row {place:,} was changed; its hash doesn't match"
 
 
-def _find_witness_fault(row: AuditRow, place: int, seal: Any, checked: CheckedEnd | None) -> str:
+def _find_witness_fault(row: AuditRow, place: int, seal: Any, checked: VerifiedEnd | None) -> str:
     """Hold a row against the seal that covers it, and against where the last check found the end."""
     head = row.hash
     if seal is not None and seal.log_head != head:
@@ -101,14 +101,14 @@ def _write_minute(at: str) -> str:
 
 
 def _find_missing_rows(
-    session: Session, rows: int, uncovered: dict[int | None, Any], checked: CheckedEnd | None
+    session: Session, rows: int, uncovered: dict[int | None, Any], checked: VerifiedEnd | None
 ) -> str:
     for through, seal in uncovered.items():
         if through:
             return f"rows after {rows:,} are missing; the seal of {seal.at:%Y-%m-%d %H:%M} UTC covers row {through:,}"
     if checked is not None and checked.rows > rows:
-        found = f"{checked.rows:,} rows were verified on {_write_minute(checked.at)} UTC"
-        return f"rows after {rows:,} are missing; {found}"
+        last_check = f"{checked.rows:,} rows were verified on {_write_minute(checked.at)} UTC"
+        return f"rows after {rows:,} are missing; {last_check}"
     outside = select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None))
     stray = session.scalar(outside)
     return "" if stray is None else f"the row with id {stray} wasn't written by this program"
@@ -118,5 +118,5 @@ def _name_strange_rows(places: list[int]) -> str:
     """Name the rows without a valid MAC. They come last: rows that were written while the key file was missing must hide no change."""
     if not places:
         return ""
-    others = f", nor were {len(places) - 1:,} after it" if len(places) > 1 else ""
-    return f"row {places[0]:,} wasn't written with this installation's keys{others}"
+    other_rows = f", nor were {len(places) - 1:,} after it" if len(places) > 1 else ""
+    return f"row {places[0]:,} wasn't written with this installation's keys{other_rows}"

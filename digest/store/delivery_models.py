@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.column_types import RowId, Str16, Str20, Str26, Str32, Str40, Str60, Str64, Str80, Str200
 from subscribers.store.models import Base, Json, Moment, SealedRow, enum_by_value, partial_index, sealed_row_indexes
-from subscribers.store.row_seals import Sealed
+from subscribers.store.row_seals import SealedModel
 
 # Only what the night seals: an index of what editions send would slow each of their messages down.
 UNSEALED_NOTICE = "sealed_in IS NULL AND substr(purpose, 1, 8) <> 'edition:'"
@@ -80,7 +80,7 @@ class RunLease(Base):
     home: Mapped[str]
 
 
-class EditionFigures(Sealed):
+class EditionFigures(SealedModel):
     """What came of one edition, counted at night; see `deliver.retention.edition_figures`. It outlives the deliveries."""
 
     __tablename__ = "edition_figures"
@@ -235,7 +235,7 @@ class InstallationState(Base):
     at: Mapped[Moment]
 
 
-class StaffMember(Sealed):
+class StaffMember(SealedModel):
     """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
     A staff member's address is a sign-in name and stored in clear, here alone; no reader's ever is. Everything else

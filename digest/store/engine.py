@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from subscribers.errors import ApplicationError
 from subscribers.store.models import Base, table_of
-from subscribers.store.row_seals import ROW_KEYS, RowKeys
+from subscribers.store.row_seals import ROW_KEYS, RowSealKeys
 
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
@@ -105,7 +105,7 @@ class Database:
     """An open database. It lives as long as the process; sessions are short."""
 
     engine: Engine
-    row_keys: RowKeys = field(default_factory=RowKeys, compare=False, kw_only=True)
+    row_keys: RowSealKeys = field(default_factory=RowSealKeys, compare=False, kw_only=True)
     kept_leases: set[str] = field(default_factory=set, compare=False, kw_only=True)  # of this process's runs
 
     @contextmanager

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy.orm import Session
 
-from digest.store.audit import AuditRow, list_waiting_entries, read_newest_rows
+from digest.store.audit import AuditRow, list_unchained_entries, read_newest_rows
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import keys_of
+from subscribers.store.row_seals import find_session_keys
 
 _MARGIN = timedelta(days=1)  # rows are in the order in which they were committed, which isn't quite that of their times
 
@@ -35,7 +35,7 @@ def read_actions_since(
     session: Session, since: datetime | None, names: Collection[str]
 ) -> tuple[list[LoggedAction], bool]:
     """Return the actions of some names since a moment, those of this transaction too, and whether the log is intact up to that moment."""
-    waiting = [LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_waiting_entries(session)]
+    waiting = [LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_unchained_entries(session)]
     rows, is_intact = _read_rows_since(session, since)
     if not is_intact:
         log.error(
@@ -49,7 +49,7 @@ def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[Aud
     rows: list[AuditRow] = []
     for row in read_newest_rows(session):
         follows = not rows or (row.seq, row.hash) == (rows[-1].seq - 1, rows[-1].previous)
-        if not follows or not _is_own(keys_of(session), row):
+        if not follows or not _is_own(find_session_keys(session), row):
             return rows, False
         rows.append(row)
         if since is not None and row.moment <= since - _MARGIN:

@@ -21,7 +21,7 @@ import digest.store.past_edition_models  # noqa: F401 - its tables join the meta
 import subscribers.store.signup_models  # noqa: F401 - so do these
 from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
-from subscribers.store.row_seals import Sealed
+from subscribers.store.row_seals import SealedModel
 
 
 class SourceHealth(StrEnum):
@@ -296,7 +296,7 @@ class StoredWordTable(Base):
     counts: Mapped[dict[str, int]] = mapped_column(JSON)
 
 
-class EditionProposal(Sealed):
+class EditionProposal(SealedModel):
     """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.editing.grown_proposal`."""
 
     __tablename__ = "proposal"
@@ -308,7 +308,7 @@ class EditionProposal(Sealed):
     body: Mapped[bytes] = mapped_column(deferred=True)
 
 
-class EditionEdit(Sealed):
+class EditionEdit(SealedModel):
     """One act of an editor on an edition, append-only; `digest.edition.editing.edits` says what each kind means.
 
     An edition's edits count up to the first number that's missing or whose row isn't genuine.

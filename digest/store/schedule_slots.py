@@ -46,7 +46,7 @@ def renew_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datet
 
 
 @contextmanager
-def keep_slot(
+def keep_slot_renewed(
     database: Database, slot: DueJob, owner: ProcessOwner, clock: Clock, *, interval: float = RENEWAL_SECONDS
 ) -> Iterator[None]:
     """Renew the lease of a claimed slot every `interval` seconds until the end of the block."""

@@ -18,12 +18,12 @@ from digest.store.account_models import SignIn
 from digest.store.audit import STAFF_ADDED, STAFF_REMOVED, record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry
-from digest.store.staff_revocations import keep_current, read_revocations
+from digest.store.staff_revocations import drop_outdated_members, read_revocations
 from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.row_seals import keep_genuine, keep_if_genuine, vouch_for
+from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows, seal_row_as_is
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
@@ -44,7 +44,7 @@ class StaffError(RefusalError):
     """It cannot be done to the staff; the message says why and what to do, and holds no address."""
 
 
-class ProofLinkStage(StrEnum):
+class VerificationStage(StrEnum):
     """How a link that proves an address stands."""
 
     UNKNOWN = "unknown"
@@ -54,10 +54,10 @@ class ProofLinkStage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ProofLink:
+class VerificationLink:
     """A link looked up, with whose address it proves where that is known."""
 
-    stage: ProofLinkStage
+    stage: VerificationStage
     member: StaffMember | None = None
     until: datetime | None = None
 
@@ -89,11 +89,11 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
 
 def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
     """Return a member whose row is genuine and as new as the audit log; None for any other."""
-    genuine = keep_if_genuine(session, member)
+    genuine = drop_if_forged(session, member)
     if genuine is None:
         read_revocations(session)  # as many queries as for a member: the time tells nobody who is on the staff
         return None
-    return next(iter(keep_current(session, [genuine])), None)
+    return next(iter(drop_outdated_members(session, [genuine])), None)
 
 
 def get_staff_member(session: Session, number: int) -> StaffMember | None:
@@ -118,10 +118,10 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
     """Give the staff by number; `include_removed` also those who were."""
     query = select(StaffMember).order_by(StaffMember.id)
     rows = session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None)))
-    return keep_current(session, keep_genuine(session, rows))
+    return drop_outdated_members(session, filter_genuine_rows(session, rows))
 
 
-def name_staff(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
+def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
     """Return how colleagues see each member, also those who left, by the actor that logs and chains record.
 
     With numbers, it's "Ann (staff 3)": nothing proves a name, which anyone who can write to the database can swap, but the number
@@ -132,7 +132,7 @@ def name_staff(session: Session, *, with_numbers: bool = False) -> dict[str, str
     return {actor: f"{name} ({actor})" for actor, name in names.items()} if with_numbers else names
 
 
-def list_working_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
+def list_active_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
     """List the members who can sign in, by number: their address is proven, or they've signed in lately.
 
     A row without a valid seal counts here: otherwise, whoever damages the colleagues' rows would be the only editor.
@@ -140,7 +140,7 @@ def list_working_staff(session: Session, *, removed_after: datetime) -> list[Sta
     address is an act of theirs, and records of sign-ins are deleted after a while.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id)).all()
-    believed = {member.id for member in keep_current(session, keep_genuine(session, members))}
+    believed = {member.id for member in drop_outdated_members(session, filter_genuine_rows(session, members))}
     forged = {member.id for member in members} - believed
     in_question = [m for m in members if m.removed_at is None or m.removed_at > removed_after]
     working = forged | _list_signed_in(session, in_question) | _list_proven(session, in_question)
@@ -159,12 +159,12 @@ def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
     An older row of a member, from before they proved it, may have been put back.
     """
     proven = {member.id for member in members if member.removed_at is None and member.proven_at}
-    others = {staff_actor(member): member.id for member in members if member.id not in proven}
-    worked = session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(others)).distinct())
-    return proven | {others[actor] for actor in worked}
+    unproven = {staff_actor(member): member.id for member in members if member.id not in proven}
+    worked = session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(unproven)).distinct())
+    return proven | {unproven[actor] for actor in worked}
 
 
-def list_proven_staff(session: Session) -> list[StaffMember]:
+def list_verified_staff(session: Session) -> list[StaffMember]:
     """Give those of the staff who have answered from their address, by number."""
     return [member for member in list_staff_members(session) if member.proven_at]
 
@@ -181,7 +181,7 @@ def add_staff_member(
     forget_removed_addresses(session)
     member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
     if member is not None and _find_believed(session, member) is None:
-        set_row_aside(session, member, actor=actor, now=now)
+        remove_forged_member(session, member, actor=actor, now=now)
         member = None
     if member is not None:
         raise StaffError(
@@ -196,15 +196,17 @@ def add_staff_member(
     return member
 
 
-def set_row_aside(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
+def remove_forged_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
     """Remove whoever a row without a valid seal is said to be: it must neither keep its address from anybody nor count as a colleague."""
     member.email, member.removed_at, member.proven_at = staff_actor(member), now, None
     member.password_hash = member.password_at = None
-    vouch_for(session, member)
+    seal_row_as_is(session, member)
     _audit_staff_change(session, "unsealed staff row set aside", member, {}, actor=actor, now=now)
 
 
-def mail_proof_link(session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime) -> None:
+def queue_verification_link(
+    session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime
+) -> None:
     """Mail a member the link anew; earlier links end.
 
     Raises:
@@ -219,37 +221,37 @@ def mail_proof_link(session: Session, member: StaffMember, queue: QueueMail, *, 
 def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
     """Let a member go: no link of theirs works, no mail goes to them any more, and their address is kept nowhere."""
     _end_open_links(session, member, now)
-    end_links(session, member, SIGN_IN_PURPOSE, now)
+    end_member_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
     _audit_staff_change(session, STAFF_REMOVED, member, {"role": member.role}, actor=actor, now=now)
 
 
 def forget_removed_addresses(session: Session) -> int:
     """Forget the addresses of members who were removed by an older version, which kept them; return of how many."""
-    kept = (StaffMember.removed_at.is_not(None), StaffMember.email.contains("@"))
-    members = session.scalars(select(StaffMember).where(*kept)).all()
+    conditions = (StaffMember.removed_at.is_not(None), StaffMember.email.contains("@"))
+    members = session.scalars(select(StaffMember).where(*conditions)).all()
     for member in members:
         member.email = staff_actor(member)
     session.flush()
     return len(members)
 
 
-def look_up_proof_link(session: Session, token: str, *, now: datetime) -> ProofLink:
+def look_up_verification_link(session: Session, token: str, *, now: datetime) -> VerificationLink:
     """Say how a link stands; nothing is changed."""
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
     if token_row.state is one_time_tokens.TokenState.UNKNOWN:
-        return ProofLink(ProofLinkStage.UNKNOWN)
+        return VerificationLink(VerificationStage.UNKNOWN)
     member = _find_believed(session, session.get(StaffMember, int(token_row.serial), populate_existing=True))
     if member is None:
-        return ProofLink(ProofLinkStage.UNKNOWN)
+        return VerificationLink(VerificationStage.UNKNOWN)
     if token_row.state is one_time_tokens.TokenState.FRESH:
-        return ProofLink(ProofLinkStage.OPEN, member, token_row.expires_at)
+        return VerificationLink(VerificationStage.OPEN, member, token_row.expires_at)
     if token_row.state is one_time_tokens.TokenState.USED and member.proven_at is not None:
-        return ProofLink(ProofLinkStage.PROVEN, member)
-    return ProofLink(ProofLinkStage.ENDED, member, token_row.expires_at)
+        return VerificationLink(VerificationStage.PROVEN, member)
+    return VerificationLink(VerificationStage.ENDED, member, token_row.expires_at)
 
 
-def verify_staff_address(session: Session, token: str, *, now: datetime) -> ProofLink:
+def verify_staff_address(session: Session, token: str, *, now: datetime) -> VerificationLink:
     """Take the press of the button: the address is proven. Twice is once."""
     used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
     if used.state is one_time_tokens.TokenState.FRESH:
@@ -257,7 +259,7 @@ def verify_staff_address(session: Session, token: str, *, now: datetime) -> Proo
         if member is not None:
             member.proven_at = now
             _audit_staff_change(session, "staff address proven", member, {}, actor=staff_actor(member), now=now)
-    return look_up_proof_link(session, token, now=now)
+    return look_up_verification_link(session, token, now=now)
 
 
 def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *, now: datetime) -> None:
@@ -268,20 +270,22 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 
-def end_links(session: Session, member: StaffMember, purpose: one_time_tokens.OneTimePurpose, now: datetime) -> None:
+def end_member_links(
+    session: Session, member: StaffMember, purpose: one_time_tokens.OneTimePurpose, now: datetime
+) -> None:
     """End the links of a member that are open, of one purpose."""
-    one_time_tokens.end_tokens_of_serial(session, purpose, str(member.id), now=now)
+    one_time_tokens.revoke_tokens_by_serial(session, purpose, str(member.id), now=now)
 
 
 def end_every_sign_in_link(session: Session, now: datetime) -> None:
     """End the open sign-in links of all members."""
-    one_time_tokens.end_tokens_of_serial(session, SIGN_IN_PURPOSE, now=now)
+    one_time_tokens.revoke_tokens_by_serial(session, SIGN_IN_PURPOSE, now=now)
 
 
 def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
     """End the links by which a member proves the address, and withdraw the mails to them that have not gone out."""
     unsynchronized = {"synchronize_session": False}
-    end_links(session, member, PROOF_PURPOSE, now)
+    end_member_links(session, member, PROOF_PURPOSE, now)
     waiting = (
         Delivery.id.in_(select(Notice.delivery).where(Notice.kind.in_(MEMBER_NOTICES))),
         or_(*(Delivery.purpose.startswith(f"{kind}:{member.id}-", autoescape=True) for kind in MEMBER_NOTICES)),

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.store.account_models import CodeApp, Passkey, StaffSession
+from digest.store.account_models import AuthenticatorApp, Passkey, StaffSession
 from digest.store.audit import (
     PASSWORD_SET,
     ROLE_CHANGED,
@@ -21,11 +21,11 @@ from digest.store.audit import (
     SIGNED_OUT,
     STAFF_ADDED,
     STAFF_REMOVED,
-    list_waiting_entries,
+    list_unchained_entries,
     read_access_rows,
 )
 from digest.store.delivery_models import StaffMember
-from subscribers.store.row_seals import keys_of
+from subscribers.store.row_seals import find_session_keys
 
 # A number that's given to another person after its row was deleted brings nothing along.
 _ENDING_METHODS = (STAFF_ADDED, STAFF_REMOVED, SIGN_IN_RESET)
@@ -52,17 +52,17 @@ class Revocations:
 
     def add(self, act: str, at: datetime, detail: object) -> None:
         """Add a row of the log."""
-        said = detail if isinstance(detail, dict) else {}
+        values = detail if isinstance(detail, dict) else {}
         if act in (STAFF_ADDED, STAFF_REMOVED):
             self.is_known = self.is_known or act == STAFF_ADDED
             self.removed = act == STAFF_REMOVED  # an early version brought who came back under the same number
         if act in (STAFF_ADDED, ROLE_CHANGED):
-            self.role = str(said.get("role", ""))
+            self.role = str(values.get("role", ""))
         if act in _ENDING_METHODS:
             self.reset_at = max(self.reset_at, at)
         if act in _ENDING_SESSIONS:
             self.sessions_ended_at = max(self.sessions_ended_at, at)
-        if act in _ENDING_METHODS or (act == PASSWORD_SET and said.get("password")):
+        if act in _ENDING_METHODS or (act == PASSWORD_SET and values.get("password")):
             self.password_at = max(self.password_at, at)
 
     def allow_member(self, member: StaffMember) -> bool:
@@ -73,7 +73,7 @@ class Revocations:
         has_other_role = bool(self.role) and self.role != member.role
         return not (is_older_password or has_other_role or (self.removed and member.removed_at is None))
 
-    def allow_method(self, method: Passkey | CodeApp) -> bool:
+    def allow_method(self, method: Passkey | AuthenticatorApp) -> bool:
         """Return whether a way to sign in was made since the member was added, and since the last reset."""
         return method.made_at >= self.reset_at
 
@@ -84,19 +84,19 @@ class Revocations:
 
 def read_revocations(session: Session) -> defaultdict[int, Revocations]:
     """Read what was taken from members, by number."""
-    rows, is_complete = read_access_rows(session, keys_of(session))
+    rows, is_complete = read_access_rows(session, find_session_keys(session))
     if not is_complete:
         log.error("rows of the audit log about the staff are missing: only members who were added since count")
-    found: defaultdict[int, Revocations] = defaultdict(lambda: Revocations(is_known=is_complete))
-    said = [(row.subject, row.act, row.moment, row.read_detail()) for row in reversed(rows)]
-    waiting = [(entry.subject, entry.act, entry.at, entry.detail) for entry in list_waiting_entries(session)]
-    for subject, act, at, detail in said + waiting:
+    revocations: defaultdict[int, Revocations] = defaultdict(lambda: Revocations(is_known=is_complete))
+    access_rows = [(row.subject, row.act, row.moment, row.read_detail()) for row in reversed(rows)]
+    waiting = [(entry.subject, entry.act, entry.at, entry.detail) for entry in list_unchained_entries(session)]
+    for subject, act, at, detail in access_rows + waiting:
         if match := _MEMBER.fullmatch(subject):
-            found[int(match[1])].add(act, at, detail)
-    return found
+            revocations[int(match[1])].add(act, at, detail)
+    return revocations
 
 
-def keep_current(session: Session, members: list[StaffMember]) -> list[StaffMember]:
+def drop_outdated_members(session: Session, members: list[StaffMember]) -> list[StaffMember]:
     """Return the members whose rows are as new as the audit log; the others are logged."""
     if not members:
         return []  # without keys, too
@@ -111,5 +111,5 @@ def keep_current(session: Session, members: list[StaffMember]) -> list[StaffMemb
 def list_missing_members(session: Session) -> list[str]:
     """List the members whose row is gone, as the audit log names them: a row stays when its member leaves, so somebody deleted it."""
     revocations = read_revocations(session)
-    gone = sorted(revocations.keys() - set(session.scalars(select(StaffMember.id))))
-    return [f"staff {number}" for number in gone]
+    missing_numbers = sorted(revocations.keys() - set(session.scalars(select(StaffMember.id))))
+    return [f"staff {number}" for number in missing_numbers]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from digest.store.account_models import StaffSession
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_revocations import read_revocations
-from subscribers.store.row_seals import is_genuine, keep_genuine, keep_if_genuine
+from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows, is_genuine_row
 
 SESSION_LIFETIME = timedelta(days=30)  # after the sign-in
 IDLE_LIMIT = timedelta(days=7)  # without a request
@@ -46,7 +46,7 @@ def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffS
     """Find the session of a token that has not run out, with its member; None where there is none."""
     parameters = {"token_hash": hash_session_token(token), **_alive_at(now)}
     row = session.execute(_select_session(), parameters).one_or_none()
-    if row is None or not (is_genuine(session, row[0]) and is_genuine(session, row[1])):
+    if row is None or not (is_genuine_row(session, row[0]) and is_genuine_row(session, row[1])):
         return None
     revoked = read_revocations(session)[row[1].id]
     return (row[0], row[1]) if revoked.allow_session(row[0]) and revoked.allow_member(row[1]) else None
@@ -65,7 +65,7 @@ def list_sessions(session: Session, staff: int, *, now: datetime) -> Sequence[St
     """Return a member's sessions that have not run out, the one used last first."""
     query = select(StaffSession).where(StaffSession.staff == staff, _is_alive())
     latest_first = query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc())
-    return keep_genuine(session, session.scalars(latest_first, _alive_at(now)))
+    return filter_genuine_rows(session, session.scalars(latest_first, _alive_at(now)))
 
 
 def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
@@ -77,7 +77,7 @@ def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
 
 def renew_session(session: Session, session_id: int, *, now: datetime) -> str | None:
     """Give a session another token, because its member has proved again who they are; None where it has ended."""
-    row = keep_if_genuine(session, session.get(StaffSession, session_id, with_for_update=True))
+    row = drop_if_forged(session, session.get(StaffSession, session_id, with_for_update=True))
     if row is None:
         return None
     token = secrets.token_urlsafe(TOKEN_BYTES)

@@ -236,8 +236,8 @@ _EXPIRED_FORM_TEXT = (
 def _error_page(error: HTTPException) -> Response:
     """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
     status, at_desk = error.code or 500, _is_at_desk()
-    title, what = _describe_error(error, status, at_desk=at_desk)
-    response = _error_response(status, title, what, at_desk=at_desk)
+    title, advice = _describe_error(error, status, at_desk=at_desk)
+    response = _error_response(status, title, advice, at_desk=at_desk)
     allowed = dict(error.get_headers(request.environ)).get("Allow")
     if allowed:  # RFC 9110, section 15.5.6
         response.headers["Allow"] = allowed
@@ -252,11 +252,11 @@ def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tupl
     """Return the title of an error's page and what to do; staff are told more than readers."""
     if isinstance(error, CSRFError):
         return _EXPIRED_FORM_TEXT
-    title, what = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
+    title, advice = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
     if at_desk and status == 404:
-        return title, error.description or what
+        return title, error.description or advice
     limit = ROUTE_RULES[request.endpoint].max_bytes if status == 413 and request.endpoint else None
-    return _describe_long_file(limit) if at_desk and limit else (title, what)
+    return _describe_long_file(limit) if at_desk and limit else (title, advice)
 
 
 def _describe_long_file(limit: int) -> tuple[str, str]:
@@ -272,17 +272,17 @@ def _template_mistake_page(error: TemplateMistakeError) -> Response:
     """Name the file and the line of a mistake in an own template to the staff and in the log; readers learn that it is ours."""
     log.error("a template of your own has a mistake", mistake=str(error))
     at_desk = _is_at_desk()
-    title, what = ("A custom template has an error", str(error)) if at_desk else ERROR_TEXTS[500]
-    return _error_response(500, title, what, at_desk=at_desk)
+    title, advice = ("A custom template has an error", str(error)) if at_desk else ERROR_TEXTS[500]
+    return _error_response(500, title, advice, at_desk=at_desk)
 
 
-def _error_response(status: int, title: str, what: str, *, at_desk: bool) -> Response:
+def _error_response(status: int, title: str, advice: str, *, at_desk: bool) -> Response:
     if request.blueprint not in STAFF_BLUEPRINTS:
-        title, what = page_context.language.translate_text(title), page_context.language.translate_text(what)
+        title, advice = page_context.language.translate_text(title), page_context.language.translate_text(advice)
     try:
-        page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=what)
+        page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=advice)
     except TemplateMistakeError:  # in the page for errors, or the layout round it
-        return Response(f"{title}\n\n{what}\n", status, mimetype="text/plain")
+        return Response(f"{title}\n\n{advice}\n", status, mimetype="text/plain")
     return Response(page, status, mimetype="text/html")
 
 

@@ -78,7 +78,7 @@ class _Plot:
         return round(self.bottom - (self.bottom - self.top) * value / self.highest, 1)
 
 
-def draw_line(
+def draw_line_chart(
     sentence: str,
     labels: Sequence[str],
     values: Sequence[float | None],
@@ -92,15 +92,15 @@ def draw_line(
 
     `write` writes a number; a value of None is a gap, and an empty label is left out.
     """
-    shown = [value for value in values if value is not None]
-    plot, chart = _lay_out(sentence, labels, shown, write, limit, min_step, size, _END_SPACE)
+    known_values = [value for value in values if value is not None]
+    plot, chart = _lay_out(sentence, labels, known_values, write, limit, min_step, size, _END_SPACE)
     points = [None if value is None else (plot.x(place), plot.y(value)) for place, value in enumerate(values)]
     last = values[-1] if values else None
     end = None if last is None else ChartLabel(plot.x(len(values) - 1), plot.y(last), write(last))
     return replace(chart, lines=_split_at_gaps(points), end=end)
 
 
-def draw_bars(
+def draw_bar_chart(
     sentence: str,
     labels: Sequence[str],
     values: Sequence[float],
@@ -111,7 +111,7 @@ def draw_bars(
     columns: int = 0,
     size: tuple[int, int] = (540, 190),
 ) -> Chart:
-    """Draw values as bars from 0 up, as `draw_line` draws a line; `columns` is the least number that there is room for."""
+    """Draw values as bars from 0 up, as `draw_line_chart` draws a line; `columns` is the least number that there is room for."""
     plot, chart = _lay_out(sentence, labels, values, write, limit, min_step, size, _MARGIN, columns)
     width = round(_BAR_SHARE * (plot.right - plot.left) / max(plot.count, 1), 1)
     bars = (
@@ -121,7 +121,7 @@ def draw_bars(
     return replace(chart, bars=tuple(bars))
 
 
-def list_ticks(top: float, min_step: float = 0) -> list[float]:
+def list_axis_ticks(top: float, min_step: float = 0) -> list[float]:
     """Return the round numbers of an axis that begins at 0 and reaches `top`, in at most four steps of at least `min_step`."""
     if top <= 0:
         return [0.0, 1.0]
@@ -145,7 +145,7 @@ def _lay_out(
     columns: int = 0,
 ) -> tuple[_Plot, Chart]:
     """Return the area between the axes, and the chart without its values."""
-    steps = list_ticks(max([*values, limit.value * 1.2 if limit else 0, 0]), min_step)
+    steps = list_axis_ticks(max([*values, limit.value * 1.2 if limit else 0, 0]), min_step)
     left = 2 * _MARGIN + _LETTER_WIDTH * max(len(write(step)) for step in steps)
     plot = _Plot(
         left=left,

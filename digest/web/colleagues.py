@@ -16,13 +16,13 @@ def name_actor(actor: str, names: Mapping[str, str]) -> str:
     return "The scheduler" if actor == "scheduler" else actor
 
 
-def sign_edit(edit: Edit, names: Mapping[str, str]) -> Edit:
+def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
     """Return an edit with its actor as colleagues see them."""
     return replace(edit, actor=name_actor(edit.actor, names))
 
 
-def sign_arrangement(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
+def name_arrangement_authors(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
     """Return an arrangement whose edits, those of the shelf too, say who made them as colleagues see them."""
-    removed = tuple(replace(story, edit=sign_edit(story.edit, names)) for story in arrangement.removed)
-    outcomes = tuple(replace(outcome, edit=sign_edit(outcome.edit, names)) for outcome in arrangement.outcomes)
+    removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
+    outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
     return replace(arrangement, removed=removed, outcomes=outcomes)

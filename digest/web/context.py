@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 from flask import current_app
 from jinja2 import BaseLoader, Environment
 
-from digest.app.alerts.metrics import KeptMetrics
+from digest.app.alerts.metrics import CachedMetrics
 from digest.app.approval.recipient_counts import RecipientCounts
 from digest.app.doctor.health_reports import HealthReports
-from digest.app.editions.recent_counts import RecentCounts
-from digest.app.sending.examined_logs import ExaminedLogs
+from digest.app.editions.count_cache import CountCache
+from digest.app.sending.uploaded_logs import UploadedLogs
 from digest.app.subscribers.address_searches import AddressSearches
 from digest.app.subscribers.uploads import ListUploads
 from digest.app.upkeep.background_backups import BackgroundBackups
@@ -79,9 +79,9 @@ class WebContext:
     searches: AddressSearches = field(default_factory=AddressSearches)
     health: HealthReports = field(default_factory=HealthReports)
     recipient_counts: RecipientCounts = field(default_factory=RecipientCounts)
-    recent_counts: RecentCounts = field(default_factory=RecentCounts)
-    logs: ExaminedLogs = field(default_factory=ExaminedLogs)
-    metrics: KeptMetrics = field(default_factory=KeptMetrics)
+    recent_counts: CountCache = field(default_factory=CountCache)
+    logs: UploadedLogs = field(default_factory=UploadedLogs)
+    metrics: CachedMetrics = field(default_factory=CachedMetrics)
     uploads: ListUploads = field(default_factory=ListUploads)
     backups: BackgroundBackups = field(default_factory=BackgroundBackups)
 

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.collect.texts.urls import site_name
-from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.edition_content import LabeledBlock
 from digest.settings import BrandingSettings, LogoPair
 from digest.settings.branding import TINT_DARK
 from digest.web.colleagues import name_actor
@@ -149,7 +149,7 @@ def word_mark(name: str) -> Markup:
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
 
 
-def days_of_block(block: LabelledBlock) -> str:
+def days_of_block(block: LabeledBlock) -> str:
     """Write from when to when a labelled block runs: "from Dec 20, 2026 to Jan 3, 2027"."""
     parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
     return " ".join(f"{word} {short_month_day(day)}, {day.year}" for word, day in parts if day)

@@ -42,15 +42,15 @@ def read_form(model: type[Fields], values: MultiDict[str, str] | None = None) ->
 
 def read_query(model: type[Fields], values: MultiDict[str, str] | None = None) -> Fields:
     """Return the fields of the URL's query, or of `values`; a field that can't be read gets its default."""
-    given = forms.pick_values(model, request.args if values is None else values)
+    given_values = forms.pick_values(model, request.args if values is None else values)
     try:
-        return model.model_validate(given)
+        return model.model_validate(given_values)
     except ValidationError as exc:
         unreadable = {error["loc"][0] for error in forms.list_errors(exc)}
-    return model.model_validate({name: value for name, value in given.items() if name not in unreadable})
+    return model.model_validate({name: value for name, value in given_values.items() if name not in unreadable})
 
 
-def refused_as_value(read: Callable[[str], str]) -> AfterValidator:
+def convert_refusals(read: Callable[[str], str]) -> AfterValidator:
     """Check a field with a function that raises a `RefusalError`: its text is then the field's problem."""
 
     def check(text: str) -> str:
@@ -72,7 +72,7 @@ def _strip_commas(value: object) -> object:
     return value.replace(",", "") if isinstance(value, str) else value
 
 
-Reason = Annotated[str, refused_as_value(read_reason)]  # for the audit log: in one line, without an address
+Reason = Annotated[str, convert_refusals(read_reason)]  # for the audit log: in one line, without an address
 Day = Annotated[date, AfterValidator(_check_day)]  # such as 2026-06-16
 Count = Annotated[int, BeforeValidator(_strip_commas), Field(ge=0, le=MAX_ROW_NUMBER)]  # "1,000" is 1000
 

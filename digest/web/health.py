@@ -6,7 +6,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from digest.app.alerts.metrics import METRICS_CONTENT_TYPE
-from digest.app.editions.page_views import readiness_problem
+from digest.app.editions.edition_views import find_readiness_problem
 from digest.web.context import web_context
 
 health_pages = Blueprint("health", __name__)
@@ -21,7 +21,7 @@ def report_liveness() -> Response:
 @health_pages.get("/readyz")
 def report_readiness() -> Response:
     """Say whether the database answers and its schema is the one that this version knows."""
-    problem = readiness_problem(web_context().installation)
+    problem = find_readiness_problem(web_context().installation)
     return _plain_response(f"not ready: {problem}", 503) if problem else _plain_response("ready")
 
 

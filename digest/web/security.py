@@ -34,8 +34,8 @@ class RedactingFlask(Flask):
         quote a row. The route's template, the type and the frames are enough to find the fault.
         """
         kind, _, frames = exc_info
-        where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(frames)]
-        log.error("page failed", route=route_pattern(), error=kind.__name__ if kind else "", frames=where[-12:])
+        frame_lines = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(frames)]
+        log.error("page failed", route=route_pattern(), error=kind.__name__ if kind else "", frames=frame_lines[-12:])
 
 
 def route_pattern() -> str:

@@ -233,7 +233,7 @@ def find_file_limit(app: Flask, path: str, cookies: str) -> int:
 def _may_bring_file(context: WebContext, rule: AccessRule, token: str) -> bool:
     now = context.clock()
     try:
-        staff = sign_in.find_signed_in(context.installation, token, now=now, note_use=False)
+        staff = sign_in.find_signed_in_member(context.installation, token, now=now, note_use=False)
     except SQLAlchemyError:
         return False
     if staff is None or rule.role is None:

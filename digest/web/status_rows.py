@@ -21,17 +21,17 @@ class SourceRow:
     """One source, and how it stands: off, new, good, failing, failing for a week, refusing, or gone."""
 
     source: Source
-    standing: str
+    status: str
 
     @property
     def tone(self) -> str:
         """The tone of its color: ok, warn, bad, or quiet."""
-        return _TONES.get(self.standing, "quiet")
+        return _TONES.get(self.status, "quiet")
 
     @property
     def has_moved(self) -> bool:
         """Whether it answers well, at another address than the settings name."""
-        return self.standing == SourceHealth.GOOD and bool(self.source.moved_to)
+        return self.status == SourceHealth.GOOD and bool(self.source.moved_to)
 
 
 def build_source_rows(sources: Iterable[Source], now: datetime) -> list[SourceRow]:
@@ -48,7 +48,7 @@ def _find_standing(source: Source, now: datetime) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class SentRow:
+class SentEditionRow:
     """One edition with its delivery counts."""
 
     edition: Edition
@@ -64,7 +64,7 @@ class SentRow:
         return ", ".join(parts)
 
 
-def editor_counts_sentence(counts: EditorCounts) -> str:
+def write_editor_counts(counts: EditorCounts) -> str:
     """Say what editors changed of a draft."""
     share = f" ({counts.kept_percent}%)" if counts.kept_percent is not None else ""
     return (

@@ -27,8 +27,8 @@ log = structlog.get_logger("consent")
 
 def record_older_renewals(session: Session, *, now: datetime) -> int:
     """Say in each chain that doesn't which generation of links the row has, as it's found; return of how many."""
-    told = exists().where(ConsentEvent.person == Person.number, ConsentEvent.kind == ConsentKind.LINKS_RENEWED)
-    numbers = session.scalars(select(Person.number).where(Person.link_generation != 0, ~told)).all()
+    has_renewal = exists().where(ConsentEvent.person == Person.number, ConsentEvent.kind == ConsentKind.LINKS_RENEWED)
+    numbers = session.scalars(select(Person.number).where(Person.link_generation != 0, ~has_renewal)).all()
     for number in numbers:
         person = ledger.lock_person(session, number)
         assert person is not None, "nobody is deleted"
@@ -42,7 +42,7 @@ def has_unsalted_addresses(session: Session) -> bool:
     return session.scalar(query) is not None
 
 
-def bind_addresses(
+def commit_existing_addresses(
     database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Progress = lambda *_: None
 ) -> int:
     """Bind every chain that carries no commitment to its person's address; return how many were bound.
@@ -84,7 +84,7 @@ def _query_unbound(numbers: Sequence[int]) -> Select[Any]:
     return select(*columns).join(ends, ends.c.person == Person.number)
 
 
-def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewLink | None:
+def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewChainLink | None:
     try:
         mailbox = decrypt_address(keys, (row.ciphertext, row.key_id), row.number)
     except (DecryptionError, KeyFileError) as exc:
@@ -92,7 +92,7 @@ def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewLink 
         return None
     salt = new_address_salt()
     commitment = commit_address(keys.current("commitment"), mailbox, salt)
-    link = ledger.build_link(
+    link = ledger.build_chain_link(
         row.number,
         row.state,
         ConsentKind.BOUND,
@@ -102,15 +102,15 @@ def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewLink 
         previous=row.chain_head,
         commitment=commitment,
     )
-    return ledger.NewLink(link.event, {"number": row.number, "salt": salt, **link.person})
+    return ledger.NewChainLink(link.event, {"number": row.number, "salt": salt, **link.person})
 
 
-def _write_bound_links(session: Session, links: Sequence[ledger.NewLink]) -> int:
+def _write_bound_links(session: Session, links: Sequence[ledger.NewChainLink]) -> int:
     """Write the links of those to whom nothing has happened meanwhile; the others come by again at the next start."""
     numbers = [link.event["person"] for link in links]
     lock = select(Person.number, Person.chain_head).where(Person.number.in_(numbers), text(UNSALTED_ADDRESS))
     query = lock.order_by(Person.number).with_for_update()
     heads = {row.number: row.chain_head for row in session.execute(query)}
     fresh = [link for link in links if heads.get(link.event["person"]) == link.event["previous"]]
-    ledger.write_links(session, [link.event for link in fresh], changed_people=[link.person for link in fresh])
+    ledger.insert_chain_links(session, [link.event for link in fresh], changed_people=[link.person for link in fresh])
     return len(fresh)

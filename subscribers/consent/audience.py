@@ -93,22 +93,22 @@ def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int
     return frozenset(row.number for row in query.fetch_rows(session, bind_numbers(connection, numbers)))
 
 
-def mailable_among(dialect_name: str) -> ColumnElement[bool]:
+def build_mailable_condition(dialect_name: str) -> ColumnElement[bool]:
     """Return the condition that a person may be mailed and is among those of `bind_numbers`."""
-    given = Person.number == any_(bindparam("numbers", type_=ARRAY(Person.number.type)))
+    is_among = Person.number == any_(bindparam("numbers", type_=ARRAY(Person.number.type)))
     if dialect_name != "postgresql":
-        given = Person.number.in_(
+        is_among = Person.number.in_(
             select(func.json_each(bindparam("numbers", type_=String())).table_valued("value").c.value)
         )
-    return may_mail_condition() & given
+    return may_mail_condition() & is_among
 
 
 def bind_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
-    """Return the parameter of `mailable_among`: one, so that their number makes no other statement."""
+    """Return the parameter of `build_mailable_condition`: one, so that their number makes no other statement."""
     return {"numbers": list(numbers) if is_postgresql(connection) else json.dumps(list(numbers))}
 
 
-def may_mail(session: Session, number: int) -> bool:
+def may_email_person(session: Session, number: int) -> bool:
     """Return whether one person may be mailed at this moment."""
     return number in filter_mailable(session, (number,))
 
@@ -134,7 +134,7 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 @cache
 def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
-    return CompiledStatement(select(inspect(Person).local_table.c.number).where(mailable_among(dialect_name)))
+    return CompiledStatement(select(inspect(Person).local_table.c.number).where(build_mailable_condition(dialect_name)))
 
 
 def may_mail_condition() -> ColumnElement[bool]:

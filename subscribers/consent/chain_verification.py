@@ -80,7 +80,7 @@ class BrokenLink:
     fault: str
 
 
-def walk_chains(session: Session, progress: Progress = lambda *_: None) -> Iterator[ChainChunk]:
+def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> Iterator[ChainChunk]:
     """Walk people by number, with their links; those that belong to nobody come along too."""
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
@@ -172,7 +172,7 @@ def _decode_text(value: bytes | str | None) -> str:
         return ""
 
 
-def to_hashed_moment(stored_moment: str) -> str | None:
+def convert_to_hashed_time(stored_moment: str) -> str | None:
     """Turn a moment as it is stored into the text that was hashed; None where it is no moment of ours."""
     match = _STORED_MOMENT_PATTERN.fullmatch(stored_moment)
     return f"{match[1]}T{match[2]}+00:00" if match else None
@@ -198,7 +198,7 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
 def list_consent_text_hashes(chunk: ChainChunk) -> set[str]:
     """Return the hashes of the words that a thousand people were asked to agree to by us: those are in the register."""
     bodies = (link.body for link in chunk.links if link.kind in _ASKING_KINDS)
-    return {found[1] for body in bodies if (found := _WORDING_HASH_PATTERN.search(body))}
+    return {match[1] for body in bodies if (match := _WORDING_HASH_PATTERN.search(body))}
 
 
 def count_erased_rows(chunk: ChainChunk) -> Counter[str]:
@@ -220,7 +220,7 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
         if fault:
             return BrokenLink(owner.number, place, fault)
         head, commitment = link.hash, link.commitment
-        state = ledger.next_state(state, _KINDS_BY_VALUE[link.kind])
+        state = ledger.find_next_person_state(state, _KINDS_BY_VALUE[link.kind])
     if head != owner.chain_head:
         fault = "the last event isn't the one in the subscriber's row"
         return BrokenLink(owner.number, len(links) + 1, fault)
@@ -281,8 +281,8 @@ def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
         return ""
     if origin.where != owner.asked_where:
         return "the sign-up source in the record and the row differ"
-    stored = to_hashed_moment(_MICROSECONDS_PATTERN.sub("000", owner.asked_at))
-    if origin.at is not None and (stored is None or stored != ledger.format_moment(origin.at)):
+    stored = convert_to_hashed_time(_MICROSECONDS_PATTERN.sub("000", owner.asked_at))
+    if origin.at is not None and (stored is None or stored != ledger.format_ledger_time(origin.at)):
         return "the sign-up time in the record and the row differ"
     return ""
 
@@ -292,15 +292,15 @@ def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> 
         return f"event {expected_seq} is missing; the next one is {link.seq}"
     if link.previous != previous_hash:
         return "it doesn't match the event before it"
-    moment = to_hashed_moment(link.at)
+    moment = convert_to_hashed_time(link.at)
     if moment is None or link.kind not in _KINDS_BY_VALUE or link.hash != _hash_stored_link(link, moment):
         return "its content doesn't match its hash"
     return ""
 
 
 def _hash_stored_link(link: ChainLink, moment: str) -> str:
-    said = {"body": link.body, "previous": link.previous, "commitment": link.commitment}
-    return ledger.hash_raw_link(link.person, link.seq, link.kind, moment, **said)
+    link_values = {"body": link.body, "previous": link.previous, "commitment": link.commitment}
+    return ledger.hash_raw_chain_link(link.person, link.seq, link.kind, moment, **link_values)
 
 
 def _may_change_commitment(link: ChainLink, previous_commitment: str) -> bool:

@@ -48,10 +48,10 @@ _ROWS_AT_ONCE = 1000
 DayKey = tuple[date, str, str]
 
 
-def find_settled_event(session: Session, now: datetime) -> int:
+def find_stable_event(session: Session, now: datetime) -> int:
     """Return the number of the newest event that no open transaction can come before; 0 where there is none."""
-    settled = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
-    return session.scalar(settled.order_by(ConsentEvent.id.desc()).limit(1)) or 0
+    settled_events = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
+    return session.scalar(settled_events.order_by(ConsentEvent.id.desc()).limit(1)) or 0
 
 
 def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, through: int) -> Mapping[DayKey, int]:
@@ -69,7 +69,7 @@ def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, throug
     return counts
 
 
-def count_moves(
+def count_list_changes(
     session: Session, *, after: int, through: int | None = None, listed_only: bool = False
 ) -> tuple[int, int]:
     """Count who came onto the list, and who went off it, by the events with numbers above `after`, to `through`.
@@ -106,8 +106,8 @@ def count_moves(
 def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
     """Add counts to those that are kept."""
     statement = upsert(session, ConsentDay)
-    kept = {"count": ConsentDay.count + statement.excluded["count"]}
-    statement = statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=kept)
+    updated_count = {"count": ConsentDay.count + statement.excluded["count"]}
+    statement = statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=updated_count)
     rows = [{"day": day, "kind": kind, "way": way, "count": count} for (day, kind, way), count in counts.items()]
     for begin in range(0, len(rows), _ROWS_AT_ONCE):
         session.connection().execute(statement, rows[begin : begin + _ROWS_AT_ONCE])
@@ -118,7 +118,7 @@ def record_subscriber_count(session: Session, day: date, *, after: int) -> int:
 
     Later events are counted by the next night, and so is what they changed.
     """
-    joined, went = count_moves(session, after=after, listed_only=True)
+    joined, went = count_list_changes(session, after=after, listed_only=True)
     subscribers = count_audience(session) - joined + went
     # That both stand there says that they were counted.
     add_day_counts(session, {(day, JOINED_KIND, ""): 0, (day, WENT_KIND, ""): 0})

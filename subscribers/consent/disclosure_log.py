@@ -16,7 +16,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.chain_verification import stream_raw_rows, to_hashed_moment
+from subscribers.consent.chain_verification import convert_to_hashed_time, stream_raw_rows
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import is_postgresql
@@ -30,7 +30,7 @@ _COLUMNS = (
 )
 
 
-class EntryKind(StrEnum):
+class LogEntryKind(StrEnum):
     """What an entry says."""
 
     SEALED = "sealed"  # so many rows, with the root over their commitments
@@ -41,10 +41,10 @@ class EntryKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EntryDraft:
+class LogEntryDraft:
     """What an entry is to say; see `DisclosureLogEntry`. `batch` of one that seals is its own number."""
 
-    kind: EntryKind
+    kind: LogEntryKind
     source: str
     subject: str = ""
     batch: int | None = None
@@ -72,7 +72,7 @@ class LogProof(NamedTuple):
     fault: str
 
 
-def lock_log(session: Session) -> tuple[int, str]:
+def lock_disclosure_log(session: Session) -> tuple[int, str]:
     """Return number and hash of the newest entry; on PostgreSQL, other writers wait until this transaction ends."""
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -86,32 +86,32 @@ def read_log_head(session: Session) -> tuple[int, str]:
     return (row.id, row.hash) if row else (0, "")
 
 
-def append_entries(session: Session, keys: KeyRing, drafts: Sequence[EntryDraft], now: datetime) -> None:
+def append_log_entries(session: Session, keys: KeyRing, drafts: Sequence[LogEntryDraft], now: datetime) -> None:
     """Append entries to the log in the caller's transaction."""
-    number, head = lock_log(session)
+    number, head = lock_disclosure_log(session)
     at, key = ledger.truncate_to_millisecond(now), keys.current("commitment")
     rows = []
     for draft in drafts:
         number += 1
-        said = asdict(draft) | {"id": number, "previous": head}
-        if draft.kind is EntryKind.SEALED:
-            said["batch"] = number
-        head = hash_entry(ledger.format_moment(at), said)
-        rows.append(said | {"at": at, "hash": head, "mac": _authenticate(key.secret, head)})
+        entry_values = asdict(draft) | {"id": number, "previous": head}
+        if draft.kind is LogEntryKind.SEALED:
+            entry_values["batch"] = number
+        head = hash_log_entry(ledger.format_ledger_time(at), entry_values)
+        rows.append(entry_values | {"at": at, "hash": head, "mac": _authenticate(key.secret, head)})
     if rows:
         session.execute(insert(DisclosureLogEntry), rows)
 
 
-def hash_entry(moment: str, said: Mapping[str, Any]) -> str:
+def hash_log_entry(moment: str, entry_values: Mapping[str, Any]) -> str:
     """Compute an entry's hash (64 hex digits) from everything that it says; `moment` as 2026-11-20T08:30:00.000+00:00."""
-    return hashlib.sha256(ledger.canonical_json({**said, "at": moment}).encode()).hexdigest()
+    return hashlib.sha256(ledger.canonical_json({**entry_values, "at": moment}).encode()).hexdigest()
 
 
 def _authenticate(secret: bytes, entry_hash: str) -> str:
     return keyed_hash(secret, b"disclosure log\0", entry_hash.encode())
 
 
-def verify_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
+def verify_disclosure_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
     """Check every entry against the one before it, its MAC, and the seals, given as number and hash of the entry that each names."""
     secrets = [key.secret for key in keys.of_kind("commitment")]
     uncovered = dict(sealed_heads)
@@ -132,23 +132,23 @@ def verify_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str])
 
 
 def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequence[bytes]) -> str:
-    said = dict(zip((name.lstrip("'@") for name in _COLUMNS), row, strict=True))
-    stored_at, stored_hash, mac = (said.pop(name) for name in ("at", "hash", "mac"))
-    if said["id"] != place:
-        return f"is missing; the next one is {said['id']}"
-    if said["previous"] != head:
+    entry_values = dict(zip((name.lstrip("'@") for name in _COLUMNS), row, strict=True))
+    stored_at, stored_hash, mac = (entry_values.pop(name) for name in ("at", "hash", "mac"))
+    if entry_values["id"] != place:
+        return f"is missing; the next one is {entry_values['id']}"
+    if entry_values["previous"] != head:
         return "doesn't follow from the one before it"
-    moment = to_hashed_moment(stored_at)
-    if moment is None or stored_hash != hash_entry(moment, said):
+    moment = convert_to_hashed_time(stored_at)
+    if moment is None or stored_hash != hash_log_entry(moment, entry_values):
         return "was changed (its hash doesn't match)"
     if not any(hmac.compare_digest(mac.encode(), _authenticate(secret, stored_hash).encode()) for secret in secrets):
         return "wasn't written by this program (its MAC doesn't match)"
-    if min(said["rows"], said["folded"], said["erased"]) < 0:
+    if min(entry_values["rows"], entry_values["folded"], entry_values["erased"]) < 0:
         return "has a negative count"
     return ""
 
 
-def stream_batches(session: Session, source: str) -> Iterator[SealedBatch]:
+def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch]:
     """Yield the batches of a table of which rows are left, in the order in which they were sealed."""
     after = 0
     while page := session.execute(_SELECT_BATCHES, {"source": source, "after": after}).all():
@@ -156,7 +156,7 @@ def stream_batches(session: Session, source: str) -> Iterator[SealedBatch]:
         after = page[-1].number
 
 
-def load_batches(session: Session, numbers: Sequence[int]) -> dict[int, SealedBatch]:
+def load_sealed_batches(session: Session, numbers: Sequence[int]) -> dict[int, SealedBatch]:
     """Return what's left of some batches, by number."""
     last = select(func.max(DisclosureLogEntry.id)).where(DisclosureLogEntry.batch.in_(numbers))
     entries = session.scalars(
@@ -174,34 +174,37 @@ _SELECT_BATCHES = text(
 ).columns(at=DisclosureLogEntry.at.type)
 
 
-def has_begun(session: Session, source: str) -> bool:
+def has_sealing_begun(session: Session, source: str) -> bool:
     """Return whether the log says what there was in a table's totals when sealing began."""
-    begun = DisclosureLogEntry.kind == EntryKind.BEGUN, DisclosureLogEntry.source == source
-    query = select(DisclosureLogEntry.id).where(*begun).limit(1)
+    is_begin_entry = DisclosureLogEntry.kind == LogEntryKind.BEGUN, DisclosureLogEntry.source == source
+    query = select(DisclosureLogEntry.id).where(*is_begin_entry).limit(1)
     return session.scalar(query) is not None
 
 
-def closed_subjects(session: Session, source: str) -> set[str]:
+def list_fully_sealed_subjects(session: Session, source: str) -> set[str]:
     """Return the subjects of which every row is sealed."""
-    told = DisclosureLogEntry.kind.in_((EntryKind.CLOSED, EntryKind.REOPENED)), DisclosureLogEntry.source == source
+    told = (
+        DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),
+        DisclosureLogEntry.source == source,
+    )
     newest = select(func.max(DisclosureLogEntry.id)).where(*told).group_by(DisclosureLogEntry.subject)
-    closed = DisclosureLogEntry.id.in_(newest), DisclosureLogEntry.kind == EntryKind.CLOSED
+    closed = DisclosureLogEntry.id.in_(newest), DisclosureLogEntry.kind == LogEntryKind.CLOSED
     return set(session.scalars(select(DisclosureLogEntry.subject).where(*closed)))
 
 
-def count_folded(session: Session, source: str) -> dict[str, int]:
+def count_rows_in_totals(session: Session, source: str) -> dict[str, int]:
     """Return how many rows of a table became totals, by subject."""
     folded = select(DisclosureLogEntry.subject, func.sum(DisclosureLogEntry.folded))
     grouped = folded.where(DisclosureLogEntry.source == source).group_by(DisclosureLogEntry.subject)
     return {subject: int(count) for subject, count in session.execute(grouped)}
 
 
-def count_erased(session: Session, source: str) -> int:
+def count_erased_rows_in_totals(session: Session, source: str) -> int:
     """Return how many of a table's rows had lost their salt when they became totals."""
     erased = select(func.sum(DisclosureLogEntry.erased)).where(DisclosureLogEntry.source == source)
     return int(session.scalar(erased) or 0)
 
 
-def count_added(session: Session) -> int:
+def sum_added_totals(session: Session) -> int:
     """Return what all entries added to the totals of recipients."""
     return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

@@ -47,14 +47,14 @@ def verify_disclosures(
         night: open only the rows sealed in the week before, and of each older batch those whose turn it is, once in a week. All
             rows are counted still.
     """
-    log = disclosure_log.verify_log(session, keys, sealed_heads)
+    log = disclosure_log.verify_disclosure_log(session, keys, sealed_heads)
     if log.fault:
         return DisclosureProof(0, (log.fault,))
     rows, faults = 0, list[str]()
     for table in tables:
-        counted, found = _verify_table(session, keys, table, night)
+        counted, table_fault = _verify_table(session, keys, table, night)
         rows += counted
-        faults += [*found, *_find_erasure_fault(session, table, erased)]
+        faults += [*table_fault, *_find_erasure_fault(session, table, erased)]
     faults += [*_find_total_faults(session, keys), *_find_erasure_fault(session, TOTALS, erased)]
     faults += _find_export_faults(session)
     if len(faults) > MAX_FAULTS:
@@ -65,24 +65,24 @@ def verify_disclosures(
 def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: datetime | None) -> tuple[int, list[str]]:
     """Return how many sealed rows a table has, and what's wrong with them, a sentence for each subject."""
     counted: dict[str, Counter[str]] = {}
-    seen = 0
-    for batch in disclosure_log.stream_batches(session, table.name):
-        if night is not None and not is_due(batch, night):
-            seen += batch.rows
+    row_count = 0
+    for batch in disclosure_log.stream_sealed_batches(session, table.name):
+        if night is not None and not is_batch_due(batch, night):
+            row_count += batch.rows
             continue
         rows = sealed_rows.read_rows(session, table, "sealed_in = :batch ORDER BY id", {"batch": batch.number})
-        seen += len(rows)
+        row_count += len(rows)
         changes = _judge_batch(keys, table, batch, rows)
         counted.setdefault(_name_subject(table, batch), Counter()).update(changes)
     faults = [_describe(name, table, changes) for name, changes in counted.items() if set(changes) - {"sealed"}]
     stored = session.scalar(text(f"SELECT count(*) FROM {table.name} WHERE sealed_in IS NOT NULL")) or 0  # noqa: S608 - our own name
-    if stored != seen:
-        wrong = "are missing" if stored < seen else "refer to a missing batch"
-        faults.append(f"{abs(stored - seen):,} sealed {table.noun} {wrong}")
-    return seen, faults + _find_late_rows(session, table) + _find_count_faults(session, table)
+    if stored != row_count:
+        wrong = "are missing" if stored < row_count else "refer to a missing batch"
+        faults.append(f"{abs(stored - row_count):,} sealed {table.noun} {wrong}")
+    return row_count, faults + _find_late_rows(session, table) + _find_count_faults(session, table)
 
 
-def is_due(batch: SealedBatch, night: datetime) -> bool:
+def is_batch_due(batch: SealedBatch, night: datetime) -> bool:
     """Decide whether the rows of a batch are opened in a night: for a week after they were sealed, then once a week. Pure."""
     return batch.sealed_at > night - timedelta(days=CHECKED_EVERY_DAYS) or (
         batch.number % CHECKED_EVERY_DAYS == night.toordinal() % CHECKED_EVERY_DAYS
@@ -94,10 +94,10 @@ def _judge_batch(
 ) -> Counter[str]:
     """Count what a batch has, lacks, and has too many of. Pure."""
     changes = Counter(sealed=batch.rows)
-    changed = sum(not sealed_rows.is_intact(keys, table, row) for row in rows)
+    changed = sum(not sealed_rows.is_row_intact(keys, table, row) for row in rows)
     if len(rows) != batch.rows:
         changes["missing" if len(rows) < batch.rows else "added"] += abs(batch.rows - len(rows))
-    elif not changed and sealed_rows.compute_root(row.commitment for row in rows) != batch.root:
+    elif not changed and sealed_rows.compute_batch_root(row.commitment for row in rows) != batch.root:
         changed = 1  # at least: another row is in the place of one
     changes["changed"] += changed
     return +changes
@@ -114,7 +114,7 @@ def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
 
 def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
     """Find rows of subjects that were closed: whoever added them isn't this program."""
-    closed = disclosure_log.closed_subjects(session, table.name)
+    closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     if not closed:
         return []
     query = f"SELECT {table.subject}, count(*) FROM {table.name} WHERE sealed_in IS NULL GROUP BY 1"  # noqa: S608 - our own names
@@ -127,9 +127,9 @@ def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
 
 def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
     """Hold what became totals against what the totals count."""
-    if not table.totals or not disclosure_log.has_begun(session, table.name):
+    if not table.totals or not disclosure_log.has_sealing_begun(session, table.name):
         return []
-    folded = Counter(disclosure_log.count_folded(session, table.name))
+    folded = Counter(disclosure_log.count_rows_in_totals(session, table.name))
     query = text(table.totals)
     totals = Counter({subject: int(count) for subject, count in session.execute(query)})
     return [
@@ -147,24 +147,24 @@ def _find_erasure_fault(session: Session, table: SealedTable, erased: Mapping[st
     if not table.has_holder:
         return []
     emptied = text(f"SELECT count(*) FROM {table.name} WHERE salt IS NULL AND commitment IS NOT NULL")  # noqa: S608 - our own name
-    found = (session.scalar(emptied) or 0) + disclosure_log.count_erased(session, table.name)
-    told = erased.get(table.name, 0)
-    if found == told:
+    erased_rows = (session.scalar(emptied) or 0) + disclosure_log.count_erased_rows_in_totals(session, table.name)
+    expected_count = erased.get(table.name, 0)
+    if erased_rows == expected_count:
         return []
-    return [f"sealed {table.noun} without a subscriber: {found:,}, but erasures account for {told:,}"]
+    return [f"sealed {table.noun} without a subscriber: {erased_rows:,}, but erasures account for {expected_count:,}"]
 
 
 def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
     """Check each total against its commitment, and their sum against the log."""
-    if not disclosure_log.has_begun(session, TOTALS.name):
+    if not disclosure_log.has_sealing_begun(session, TOTALS.name):
         return
-    changed = sum(not sealed_rows.is_intact(keys, TOTALS, row) for row in sealed_rows.stream_rows(session, TOTALS))
+    changed = sum(not sealed_rows.is_row_intact(keys, TOTALS, row) for row in sealed_rows.stream_rows(session, TOTALS))
     if changed:
         yield f"{TOTALS.noun} that don't match their seal: {changed:,}"
-    there = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
-    added = disclosure_log.count_added(session)
-    if there != added:
-        yield f"the {TOTALS.noun} count {there:,}, but {added:,} were added to them"
+    stored_total = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
+    added = disclosure_log.sum_added_totals(session)
+    if stored_total != added:
+        yield f"the {TOTALS.noun} count {stored_total:,}, but {added:,} were added to them"
 
 
 def _find_export_faults(session: Session) -> Iterator[str]:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from subscribers.consent import disclosure_log, sealed_rows
-from subscribers.consent.disclosure_log import EntryDraft, EntryKind
+from subscribers.consent.disclosure_log import LogEntryDraft, LogEntryKind
 from subscribers.consent.disclosure_proof import hash_export_parts
 from subscribers.consent.sealed_rows import BATCH_SIZE, DISCLOSURES, LIST_EXPORTS, TOTALS, SealedTable
 from subscribers.crypto.keys import KeyRing
@@ -23,11 +23,11 @@ def seal_disclosures(database: PeopleDatabase, keys: KeyRing, *, now: datetime) 
     _begin_totals(database, keys, now)
     _hash_exports(database, now)
     finished = ListExport.parts_hash.is_not(None)
-    exports = seal_all(database, keys, LIST_EXPORTS, finished, now=now)
-    return exports + seal_all(database, keys, DISCLOSURES, text("true"), now=now)
+    exports = seal_matching_rows(database, keys, LIST_EXPORTS, finished, now=now)
+    return exports + seal_matching_rows(database, keys, DISCLOSURES, text("true"), now=now)
 
 
-def seal_all(
+def seal_matching_rows(
     database: PeopleDatabase, keys: KeyRing, table: SealedTable, condition: Any, *, subject: str = "", now: datetime
 ) -> int:
     """Seal all rows of a table that match a condition, 500 a transaction, by an index of those that aren't sealed yet."""
@@ -60,7 +60,7 @@ def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
 def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> None:
     """Commit to the totals of before there were seals of them, once, and note how many disclosures they count."""
     with database.read() as session:
-        if disclosure_log.has_begun(session, TOTALS.name):
+        if disclosure_log.has_sealing_begun(session, TOTALS.name):
             return
     page = (
         select(DisclosureTotal.id)
@@ -78,26 +78,28 @@ def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> Non
 
 
 def _note_totals(session: Session, keys: KeyRing, now: datetime) -> None:
-    disclosure_log.lock_log(session)
-    if not disclosure_log.has_begun(session, TOTALS.name):
-        there = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
-        before = there - disclosure_log.count_added(session)
-        disclosure_log.append_entries(session, keys, [EntryDraft(EntryKind.BEGUN, TOTALS.name, added=before)], now)
+    disclosure_log.lock_disclosure_log(session)
+    if not disclosure_log.has_sealing_begun(session, TOTALS.name):
+        stored_total = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
+        before = stored_total - disclosure_log.sum_added_totals(session)
+        disclosure_log.append_log_entries(
+            session, keys, [LogEntryDraft(LogEntryKind.BEGUN, TOTALS.name, added=before)], now
+        )
 
 
-def begin_counts(database: PeopleDatabase, keys: KeyRing, table: SealedTable, now: datetime) -> None:
+def record_initial_totals(database: PeopleDatabase, keys: KeyRing, table: SealedTable, now: datetime) -> None:
     """Note, once, how many rows of a table had become totals before the log told of it."""
     with database.write() as session:
-        disclosure_log.lock_log(session)
-        if disclosure_log.has_begun(session, table.name):
+        disclosure_log.lock_disclosure_log(session)
+        if disclosure_log.has_sealing_begun(session, table.name):
             return
-        told = disclosure_log.count_folded(session, table.name)
+        logged_counts = disclosure_log.count_rows_in_totals(session, table.name)
         query = text(table.totals)
         rows = session.execute(query)
-        before = {s: int(count) - told.get(s, 0) for s, count in rows}
+        before = {s: int(count) - logged_counts.get(s, 0) for s, count in rows}
         drafts = [
-            EntryDraft(EntryKind.BEGUN, table.name, subject, folded=count)
+            LogEntryDraft(LogEntryKind.BEGUN, table.name, subject, folded=count)
             for subject, count in sorted(({"": 0} | before).items())
             if count or not subject
         ]
-        disclosure_log.append_entries(session, keys, drafts, now)
+        disclosure_log.append_log_entries(session, keys, drafts, now)

@@ -83,7 +83,7 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
     people = select(Person.number).where(Person.number.in_({row.person for row in page if row.person is not None}))
     session.execute(people.order_by(Person.number).with_for_update())
     stored = sealed_rows.read_rows_by_id(session, DISCLOSURES, [row.id for row in page], lock=True)
-    plan = sealed_rows.plan_fold(session, keys, DISCLOSURES, stored)
+    plan = sealed_rows.plan_row_totals(session, keys, DISCLOSURES, stored)
     statement = select(Disclosure).where(Disclosure.id.in_(plan.ids))
     rows = {row.id: row for row in session.scalars(statement)}
     times: dict[TotalKey, list[datetime]] = {}
@@ -91,7 +91,7 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
         times.setdefault((row.person, row.to_whom, row.why), []).append(row.at)
     added = add_to_totals(session, keys, times)
     session.execute(delete(Disclosure).where(Disclosure.id.in_(plan.ids)))
-    sealed_rows.record_fold(session, keys, plan, added=added, now=now)
+    sealed_rows.record_row_totals(session, keys, plan, added=added, now=now)
     return len(plan.ids)
 
 
@@ -126,11 +126,11 @@ def _find_nobodys_total(session: Session, to_whom: str, why: str) -> DisclosureT
     return session.scalars(query).first()
 
 
-def release_disclosures(session: Session, person: int) -> dict[str, int]:
+def detach_disclosures(session: Session, person: int) -> dict[str, int]:
     """Take a person who is being erased out of what was disclosed of them; return how many sealed rows those were, by table."""
     released = {}
     for table in (DISCLOSURES, sealed_rows.TOTALS):
-        released[table.name] = sealed_rows.release_rows(session, table, person)
+        released[table.name] = sealed_rows.delete_row_salts(session, table, person)
         columns = table_of(table.model).c
         change = update(table_of(table.model)).where(columns.person == person).values(person=None)
         session.connection().execute(change)

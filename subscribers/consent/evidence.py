@@ -31,13 +31,13 @@ class RequestOrigin:
         return "RequestOrigin(…)"
 
 
-def digest_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
+def hash_request_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
     """Return what goes into the chain."""
     values = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
     return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in values.items() if value}
 
 
-def new_salt() -> bytes:
+def make_evidence_salt() -> bytes:
     """Draw the salt of one event."""
     return secrets.token_bytes(16)
 

@@ -59,7 +59,7 @@ _UNDECIDED_TRANSITIONS = {
 }
 
 
-class NewLink(NamedTuple):
+class NewChainLink(NamedTuple):
     """A link that is still to be written: the columns of its own row, and those that change in its person's row."""
 
     event: dict[str, Any]
@@ -92,7 +92,7 @@ def append_event(
     `commitment` is given where the address was just set (`people.commit_person_address`); else the last link's is carried on.
     """
     last = find_last_event(session, person.number)
-    link = build_link(
+    link = build_chain_link(
         person.number,
         person.state,
         kind,
@@ -110,7 +110,7 @@ def append_event(
     return event
 
 
-def build_link(
+def build_chain_link(
     number: int,
     state: PersonState,
     kind: ConsentKind,
@@ -120,13 +120,13 @@ def build_link(
     seq: int,
     previous: str,
     commitment: str | None,
-) -> NewLink:
+) -> NewChainLink:
     """Compute the link that follows `previous` at place `seq` of a chain, and where its person stands then.
 
     `body` is canonical JSON.
     """
     at = truncate_to_millisecond(at)
-    link_hash = hash_link(number, seq, kind, at, body=body, previous=previous, commitment=commitment)
+    link_hash = hash_chain_link(number, seq, kind, at, body=body, previous=previous, commitment=commitment)
     event = {
         "person": number,
         "seq": seq,
@@ -137,35 +137,35 @@ def build_link(
         "previous": previous,
         "hash": link_hash,
     }
-    person: dict[str, Any] = {"state": next_state(state, kind), "chain_head": link_hash}
+    person: dict[str, Any] = {"state": find_next_person_state(state, kind), "chain_head": link_hash}
     if kind is ConsentKind.CONFIRMED:
         # Their own word counts, whatever becomes of the import that named them first.
         person["batch"] = None
-    return NewLink(event, person)
+    return NewChainLink(event, person)
 
 
-class FirstLinks(NamedTuple):
+class FirstChainLinks(NamedTuple):
     """People who are new and the first links of their chains, by column, as the driver takes them."""
 
     people: Columns
     events: Columns
 
 
-def bind_first_links(dialect: Dialect, people: Columns, events: Columns) -> FirstLinks:
+def prepare_first_links(dialect: Dialect, people: Columns, events: Columns) -> FirstChainLinks:
     """Bring people who are new, and the first links of their chains, to what the driver takes; there may be many."""
-    return FirstLinks(bind_columns(dialect, _PERSON_TABLE, people), bind_columns(dialect, _EVENT_TABLE, events))
+    return FirstChainLinks(bind_columns(dialect, _PERSON_TABLE, people), bind_columns(dialect, _EVENT_TABLE, events))
 
 
-def write_first_links(session: Session, links: FirstLinks) -> None:
+def insert_first_links(session: Session, links: FirstChainLinks) -> None:
     """Write people who are new, each with the first link of their chain."""
     insert_bound(session, _PERSON_TABLE, links.people)
     insert_bound(session, _EVENT_TABLE, links.events)
 
 
-def write_links(
+def insert_chain_links(
     session: Session, events: Sequence[dict[str, Any]], *, changed_people: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """Write many links at once, with what they change in the rows of their people, their `number` among it; see `build_link`."""
+    """Write many links at once, with what they change in the rows of their people, their `number` among it; see `build_chain_link`."""
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for person in changed_people:
         rows_by_columns.setdefault(tuple(sorted(person)), []).append({**person, "changed_number": person["number"]})
@@ -177,7 +177,7 @@ def write_links(
         insert_many(session, _EVENT_TABLE, events)
 
 
-def next_state(state: PersonState, kind: ConsentKind) -> PersonState:
+def find_next_person_state(state: PersonState, kind: ConsentKind) -> PersonState:
     """Return where a person stands after `kind` happened to somebody who stood at `state`.
 
     A request moves nobody: who left has left until they confirm, or a form would open the door to an import.
@@ -193,26 +193,28 @@ def canonical_json(body: dict[str, Any]) -> str:
     return _CANONICAL_ENCODER.encode(body)
 
 
-def hash_link(
+def hash_chain_link(
     person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str, commitment: str | None
 ) -> str:
     """Compute the hash (64 hex digits) of one link from everything that it says."""
-    return hash_raw_link(
+    return hash_raw_chain_link(
         person, seq, kind, _format_shared_moment(at), body=body, previous=previous, commitment=commitment or ""
     )
 
 
-def format_moment(at: datetime) -> str:
+def format_ledger_time(at: datetime) -> str:
     """Write a moment as links and records keep it: 2026-11-20T12:00:00.123+00:00."""
     in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     return in_utc.isoformat(timespec="milliseconds")
 
 
 # The links of one act share their moment.
-_format_shared_moment = lru_cache(maxsize=64)(format_moment)
+_format_shared_moment = lru_cache(maxsize=64)(format_ledger_time)
 
 
-def hash_raw_link(person: int, seq: int, kind: str, moment: str, *, body: str, previous: str, commitment: str) -> str:
+def hash_raw_chain_link(
+    person: int, seq: int, kind: str, moment: str, *, body: str, previous: str, commitment: str
+) -> str:
     """Compute the hash of a link from the very texts that it consists of; `moment` as 2026-11-20T12:00:00.123+00:00.
 
     What is hashed is the canonical JSON of the link, written out here: it takes a fifth of the encoder's time.
@@ -270,34 +272,34 @@ def _read_signup_source(seq: int, kind: str, stored_at: str, body: str) -> Signu
     if kind not in _SETTING_KINDS or (kind == ConsentKind.REQUESTED and seq != 1):
         return None  # a request changes nothing for somebody who's there already, until they confirm it
     try:
-        said = json.loads(body)
-        return _read_body(kind, stored_at, said) if isinstance(said, dict) else None
+        values = json.loads(body)
+        return _read_body(kind, stored_at, values) if isinstance(values, dict) else None
     except (ValueError, TypeError):
         return None
 
 
-def _read_body(kind: str, stored_at: str, said: dict[str, Any]) -> SignupSource | None:
-    if kind in _IMPORT_KINDS and "batch" in said:
-        return _read_import_body(kind, stored_at, said)
-    if kind == ConsentKind.CONFIRMED and said.get("method") == SILENCE_ANSWER_METHOD:
+def _read_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSource | None:
+    if kind in _IMPORT_KINDS and "batch" in values:
+        return _read_import_body(kind, stored_at, values)
+    if kind == ConsentKind.CONFIRMED and values.get("method") == SILENCE_ANSWER_METHOD:
         return None
-    moment, where = said.get("asked_at"), said.get("where")
-    if moment is None and where is None and kind != ConsentKind.REQUESTED:  # added by an admin's hand
-        moment, where = said.get("agreed_at"), said.get("page")
-    if moment is None or not isinstance(where, str):
+    moment, page_name = values.get("asked_at"), values.get("where")
+    if moment is None and page_name is None and kind != ConsentKind.REQUESTED:  # added by an admin's hand
+        moment, page_name = values.get("agreed_at"), values.get("page")
+    if moment is None or not isinstance(page_name, str):
         return None
-    return SignupSource(_read_moment(moment), where[:MAX_WHERE_LENGTH])
+    return SignupSource(_read_moment(moment), page_name[:MAX_WHERE_LENGTH])
 
 
-def _read_import_body(kind: str, stored_at: str, said: dict[str, Any]) -> SignupSource | None:
-    if "page" not in said:
+def _read_import_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSource | None:
+    if "page" not in values:
         return None
-    moment = said.get("asked_at")
+    moment = values.get("asked_at")
     if kind != ConsentKind.LISTED:
         # Where the list named no time, it's that of the import.
-        moment = moment or said.get("agreed_at") or said.get("requested_at")
+        moment = moment or values.get("agreed_at") or values.get("requested_at")
         moment = f"{stored_at}+00:00" if moment is None else moment
-    return SignupSource(_read_moment(moment), f"{said['page']} (imported)")
+    return SignupSource(_read_moment(moment), f"{values['page']} (imported)")
 
 
 def _read_moment(moment: str | None) -> datetime | None:

@@ -207,7 +207,7 @@ def change_preferences(
     return True
 
 
-def list_unreadable_choices(session: Session) -> list[int]:
+def list_unreadable_preferences(session: Session) -> list[int]:
     """List the numbers of the readers whose choices cannot be read (damaged rows)."""
     chosen = select(Person.number, Person.choices).where(cast(Person.choices, Text) != "{}").order_by(Person.number)
     rows = session.execute(chosen).yield_per(1000)
@@ -220,15 +220,19 @@ def describe_preferences(
     """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
     if not preferences.is_readable:
         return language.gettext("These preferences can’t be read. No editions are sent until they’re saved again.")
-    kept = [title for key, title in sections if key not in preferences.omit]
-    what = language.gettext("all sections") if len(kept) == len(sections) else language.join_words(kept)
+    section_titles = [title for key, title in sections if key not in preferences.omit]
+    section_list = (
+        language.gettext("all sections")
+        if len(section_titles) == len(sections)
+        else language.join_words(section_titles)
+    )
     for name, box in CHECKBOXES.items():
         if getattr(preferences, name):
-            what = language.translate_text(box["summary"]) % {"sections": what}
+            section_list = language.translate_text(box["summary"]) % {"sections": section_list}
     if preferences.pause_until:
         day = language.full_date(preferences.pause_until)
-        what = language.gettext("paused until %(day)s, then %(sections)s", day=day, sections=what)
-    return " ".join([sentence(what), *_describe_schedule(preferences, language)])
+        section_list = language.gettext("paused until %(day)s, then %(sections)s", day=day, sections=section_list)
+    return " ".join([sentence(section_list), *_describe_schedule(preferences, language)])
 
 
 def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -> list[str]:
@@ -246,7 +250,7 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
     return sentences
 
 
-def find_choices_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
+def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
     """Return what people (at most 1,000, by number) had chosen at each one's moment; nothing for whom there is no row of."""
     if not moments:
         return {}

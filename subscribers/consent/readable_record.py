@@ -32,22 +32,22 @@ def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 
 
-def record_page_values(record: Mapping[str, Any], language: SubscriberLanguage = ENGLISH) -> dict[str, Any]:
+def build_record_page(record: Mapping[str, Any], language: SubscriberLanguage = ENGLISH) -> dict[str, Any]:
     """Return what the template of the page gets: the record, its language, and how values are written."""
     return {
         "record": record,
         "language": language,
-        "write_value": partial(write_value, language=language),
+        "write_value": partial(format_record_value, language=language),
         "grant_kinds": _GRANT_KINDS,
     }
 
 
-def write_value(value: Any, language: SubscriberLanguage) -> str:
+def format_record_value(value: Any, language: SubscriberLanguage) -> str:
     """Write a value of a record: moments in UTC, texts of ours in the language, all else as it was recorded."""
     if isinstance(value, list):
-        return ", ".join(write_value(inner, language) for inner in value)
+        return ", ".join(format_record_value(inner, language) for inner in value)
     if isinstance(value, dict):
-        pairs = ((key.replace("_", " "), write_value(inner, language)) for key, inner in sorted(value.items()))
+        pairs = ((key.replace("_", " "), format_record_value(inner, language)) for key, inner in sorted(value.items()))
         return "; ".join(f"{key}: {inner}" for key, inner in pairs)
     if isinstance(value, bool):
         return language.gettext("yes") if value else language.gettext("no")

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import disclosure_log
 from subscribers.consent.chain_verification import read_raw_rows, stream_raw_rows
-from subscribers.consent.disclosure_log import EntryDraft, EntryKind
+from subscribers.consent.disclosure_log import LogEntryDraft, LogEntryKind
 from subscribers.consent.ledger import canonical_json
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
@@ -32,7 +32,7 @@ _HOLDER = "'person"
 class SealedTable:
     """A table whose rows are sealed, with its columns as `read_raw_rows` names them.
 
-    A commitment covers `columns`, and `settled_columns` too once the SQL condition `settled` holds: before, nobody knows those for
+    A commitment covers `columns`, and `settled_columns` too once the SQL condition `settled_condition` holds: before, nobody knows those for
     certain. `subject` is the SQL of what a row is counted under in the log, `totals` that of the rows that became totals, by subject;
     empty where nothing counts them. A table without `batches` has one commitment a row and no root: its rows grow.
     """
@@ -41,7 +41,7 @@ class SealedTable:
     noun: str
     columns: tuple[str, ...]
     settled_columns: tuple[str, ...] = ()
-    settled: str = "1"
+    settled_condition: str = "1"
     subject: str = "''"
     totals: str = ""
     batches: bool = True
@@ -96,15 +96,15 @@ def stream_rows(session: Session, table: SealedTable) -> Iterator[StoredRow]:
 
 def _list_columns(table: SealedTable) -> tuple[str, ...]:
     batch = "sealed_in" if table.batches else "NULL"
-    fixed = ("id", "salt", "'commitment", batch, table.settled, f"'({table.subject})")
+    fixed = ("id", "salt", "'commitment", batch, table.settled_condition, f"'({table.subject})")
     return (*fixed, *table.columns, *table.settled_columns)
 
 
 def _to_stored_row(table: SealedTable, row: Sequence[Any]) -> StoredRow:
     number, salt, commitment, batch, is_settled, subject, *values = row
     covered = len(table.columns)
-    told, settled = tuple(values[:covered]), tuple(values[covered:])
-    return StoredRow(number, salt, commitment, batch, bool(is_settled), subject, told, settled)
+    sealed_values, settled_values = tuple(values[:covered]), tuple(values[covered:])
+    return StoredRow(number, salt, commitment, batch, bool(is_settled), subject, sealed_values, settled_values)
 
 
 def read_rows_by_id(session: Session, table: SealedTable, ids: Sequence[Any], *, lock: bool = False) -> list[StoredRow]:
@@ -120,15 +120,17 @@ def _as_json(ids: Sequence[Any]) -> str:
     return canonical_json({"ids": list(ids)})[7:-1]
 
 
-def commit_row(secret: bytes, salt: bytes, table: SealedTable, row: StoredRow, *, settled: bool) -> str:
-    """Return the commitment (64 hex digits) to what a row says; `settled` has it cover the settled columns too."""
+def compute_row_commitment(
+    secret: bytes, salt: bytes, table: SealedTable, row: StoredRow, *, covers_settled: bool
+) -> str:
+    """Return the commitment (64 hex digits) to what a row says; `covers_settled` has it cover the settled columns too."""
     content = {"table": table.name, "id": str(row.id), "row": row.values} | (
-        {"settled": row.settled_values} if settled else {}
+        {"settled": row.settled_values} if covers_settled else {}
     )
     return keyed_hash(secret, b"disclosure\0", salt + canonical_json(content).encode())
 
 
-def is_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
+def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
     """Return whether a row is what its commitment says, or one that leads to nobody since its person was erased."""
     if row.salt is None and table.has_holder:
         return bool(row.commitment) and not row.values[table.columns.index(_HOLDER)]
@@ -137,13 +139,13 @@ def is_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
     # Sealed while it was uncertain, it is known by what was certain then.
     forms = (True, False) if table.settled_columns else (True,)
     return any(
-        commit_row(key.secret, row.salt, table, row, settled=settled) == row.commitment
+        compute_row_commitment(key.secret, row.salt, table, row, covers_settled=covers_settled) == row.commitment
         for key in keys.of_kind("commitment")
-        for settled in forms
+        for covers_settled in forms
     )
 
 
-def compute_root(commitments: Iterable[str]) -> str:
+def compute_batch_root(commitments: Iterable[str]) -> str:
     """Compute the SHA-256 (64 hex digits) over commitments in ascending order, each ended by a line feed; empty for none."""
     lines = "".join(f"{commitment}\n" for commitment in sorted(commitments))
     return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
@@ -161,11 +163,11 @@ def seal_rows(
         pairs = zip(rows, sealed, strict=True)
         fresh = [values for row, values in pairs if current.get(row.id) == row]
         if fresh:
-            number, _ = disclosure_log.lock_log(session)  # after the rows, as whoever folds them does
+            number, _ = disclosure_log.lock_disclosure_log(session)  # after the rows, as whoever folds them does
             _write_commitments(session, table, [{**values, "sealed_in": number + 1} for values in fresh])
-            root = compute_root(values["commitment"] for values in fresh)
-            draft = EntryDraft(EntryKind.SEALED, table.name, subject, rows=len(fresh), root=root)
-            disclosure_log.append_entries(session, keys, [draft], now)
+            root = compute_batch_root(values["commitment"] for values in fresh)
+            draft = LogEntryDraft(LogEntryKind.SEALED, table.name, subject, rows=len(fresh), root=root)
+            disclosure_log.append_log_entries(session, keys, [draft], now)
         return len(fresh)
 
 
@@ -181,7 +183,11 @@ def _commit_rows(keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -
     salts = (random_bytes[at : at + _SALT_BYTES] for at in range(0, len(random_bytes), _SALT_BYTES))
     pairs = zip(rows, salts, strict=True)
     return [
-        {"row_id": row.id, "salt": salt, "commitment": commit_row(secret, salt, table, row, settled=row.is_settled)}
+        {
+            "row_id": row.id,
+            "salt": salt,
+            "commitment": compute_row_commitment(secret, salt, table, row, covers_settled=row.is_settled),
+        }
         for row, salt in pairs
     ]
 
@@ -194,7 +200,7 @@ def _write_commitments(session: Session, table: SealedTable, rows: Sequence[dict
         session.connection().execute(change, rows)
 
 
-def release_rows(session: Session, table: SealedTable, person: int) -> int:
+def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
     """Delete the salts of a person's rows, who is being erased; return how many were sealed.
 
     The caller takes the person out of the rows, in the same transaction.
@@ -210,31 +216,31 @@ def release_rows(session: Session, table: SealedTable, person: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class FoldPlan:
+class RowTotalsPlan:
     """Rows that may become totals: their ids, and what the log is to say of each batch and of those that never were sealed."""
 
     ids: frozenset[Any]
-    drafts: tuple[EntryDraft, ...]
+    drafts: tuple[LogEntryDraft, ...]
 
 
-def plan_fold(session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -> FoldPlan:
+def plan_row_totals(session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -> RowTotalsPlan:
     """Decide which of some rows, which the caller has locked, may become totals.
 
     A batch that isn't what was sealed stays as it is, so that the fault stays in sight. So does a row that was added to a subject
     after that was closed.
     """
-    closed = disclosure_log.closed_subjects(session, table.name)
+    closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     by_batch = _sort_by_batch(rows)
     never_sealed = [row for row in by_batch.pop(0, []) if row.subject not in closed]
     drafts = _describe_unsealed(table, never_sealed)
     ids = {row.id for row in never_sealed}
-    batches = disclosure_log.load_batches(session, list(by_batch))
+    batches = disclosure_log.load_sealed_batches(session, list(by_batch))
     for number, leaving in by_batch.items():
         draft = _describe_fold(session, keys, table, batches.get(number), leaving)
         if draft is not None:
             drafts.append(draft)
             ids |= {row.id for row in leaving}
-    return FoldPlan(frozenset(ids), tuple(drafts))
+    return RowTotalsPlan(frozenset(ids), tuple(drafts))
 
 
 def _describe_fold(
@@ -243,11 +249,11 @@ def _describe_fold(
     table: SealedTable,
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
-) -> EntryDraft | None:
+) -> LogEntryDraft | None:
     """Return what the log says when rows of a batch became totals; None where the batch isn't what was sealed."""
     draft = _describe_leaving(session, keys, table, batch, leaving)
     erased = sum(row.salt is None for row in leaving)
-    return draft and replace(draft, kind=EntryKind.FOLDED, folded=len(leaving), erased=erased)
+    return draft and replace(draft, kind=LogEntryKind.FOLDED, folded=len(leaving), erased=erased)
 
 
 def _describe_leaving(
@@ -256,17 +262,17 @@ def _describe_leaving(
     table: SealedTable,
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
-) -> EntryDraft | None:
+) -> LogEntryDraft | None:
     """Return what the log says when rows leave a batch to change once more; None where the batch isn't what was sealed."""
-    if batch is None or not all(is_intact(keys, table, row) for row in leaving):
+    if batch is None or not all(is_row_intact(keys, table, row) for row in leaving):
         return None
     stored = _load_commitments(session, table, batch.number)
-    if len(stored) != batch.rows or compute_root(stored.values()) != batch.root:
+    if len(stored) != batch.rows or compute_batch_root(stored.values()) != batch.root:
         return None
     gone = {row.id for row in leaving}
     left = [commitment for number, commitment in stored.items() if number not in gone]
-    root = compute_root(left)
-    return EntryDraft(EntryKind.REOPENED, table.name, batch.subject, batch.number, rows=len(left), root=root)
+    root = compute_batch_root(left)
+    return LogEntryDraft(LogEntryKind.REOPENED, table.name, batch.subject, batch.number, rows=len(left), root=root)
 
 
 def reopen_rows(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, now: datetime) -> list[Any]:
@@ -277,15 +283,15 @@ def reopen_rows(session: Session, keys: KeyRing, table: SealedTable, ids: Sequen
     rows = read_rows_by_id(session, table, ids)
     by_batch = _sort_by_batch(rows)
     free, drafts = by_batch.pop(0, []), []
-    disclosure_log.lock_log(session)
-    batches = disclosure_log.load_batches(session, list(by_batch))
+    disclosure_log.lock_disclosure_log(session)
+    batches = disclosure_log.load_sealed_batches(session, list(by_batch))
     for number, leaving in by_batch.items():
         if draft := _describe_leaving(session, keys, table, batches.get(number), leaving):
             drafts.append(draft)
             free += leaving
     unsealed = {"salt": None, "commitment": None, "sealed_in": None}
     _write_commitments(session, table, [{"row_id": row.id, **unsealed} for row in free if row.batch])
-    disclosure_log.append_entries(session, keys, drafts, now)
+    disclosure_log.append_log_entries(session, keys, drafts, now)
     return [row.id for row in free]
 
 
@@ -305,18 +311,18 @@ def _load_commitments(session: Session, table: SealedTable, batch: int) -> dict[
     return {row.id: row.commitment or "" for row in stored}
 
 
-def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list[EntryDraft]:
+def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list[LogEntryDraft]:
     subjects = [row.subject for row in leaving]
     return [
-        EntryDraft(EntryKind.FOLDED, table.name, subject, folded=subjects.count(subject))
+        LogEntryDraft(LogEntryKind.FOLDED, table.name, subject, folded=subjects.count(subject))
         for subject in sorted(set(subjects))
     ]
 
 
-def record_fold(session: Session, keys: KeyRing, plan: FoldPlan, *, added: int, now: datetime) -> None:
+def record_row_totals(session: Session, keys: KeyRing, plan: RowTotalsPlan, *, added: int, now: datetime) -> None:
     """Append what a plan says to the log; `added` is by how much the totals of recipients grew."""
     drafts = [replace(draft, added=0 if place else added) for place, draft in enumerate(plan.drafts)]
-    disclosure_log.append_entries(session, keys, drafts, now)
+    disclosure_log.append_log_entries(session, keys, drafts, now)
 
 
 def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[SealedTable], person: int) -> list[str]:
@@ -325,7 +331,7 @@ def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[Sealed
     for table in tables:
         if table.has_holder:
             rows = read_rows(session, table, f"person = :person AND {_covered(session, table)}", {"person": person})
-            if changed := sum(not is_intact(keys, table, row) for row in rows):
+            if changed := sum(not is_row_intact(keys, table, row) for row in rows):
                 faults.append(f"{table.noun} that don't match their seal: {changed:,}")
     return faults
 
@@ -334,4 +340,4 @@ def _covered(session: Session, table: SealedTable) -> str:
     """Return the SQL condition of the rows that have to have a commitment: of those without a batch, all once sealing began."""
     if table.batches:
         return "(commitment IS NOT NULL OR sealed_in IS NOT NULL)"
-    return "true" if disclosure_log.has_begun(session, table.name) else "commitment IS NOT NULL"
+    return "true" if disclosure_log.has_sealing_begun(session, table.name) else "commitment IS NOT NULL"

@@ -18,7 +18,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from subscribers.callbacks import Progress
-from subscribers.consent import chain_verification, disclosure_log, ledger, wordings
+from subscribers.consent import chain_verification, consent_texts, disclosure_log, ledger
 from subscribers.consent.disclosure_proof import OWN_TABLES, verify_disclosures
 from subscribers.consent.sealed_rows import SealedTable
 from subscribers.crypto.keys import KeyRing
@@ -128,7 +128,7 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_he
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
     disclosures = LogHead(*disclosure_log.read_log_head(session))
-    seal_hash = hash_seal(ledger.format_moment(at), survey, previous, log_head, disclosures)
+    seal_hash = hash_seal(ledger.format_ledger_time(at), survey, previous, log_head, disclosures)
     logs = _log_fields(log_head) | _disclosure_fields(disclosures)
     seal = Seal(at=at, previous=previous, hash=seal_hash, **_survey_fields(survey), **logs)
     session.add(seal)
@@ -194,7 +194,7 @@ def verify_ledger(
         night: the moment of a nightly check, which opens a seventh of the older rows about disclosures; all of them where it's None.
         progress: called with (people looked at, people).
     """
-    walk = chain_verification.walk_chains(session, progress)
+    walk = chain_verification.iterate_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
     seals = _read_seals(session)
     points = _list_points(seals, through)
@@ -216,7 +216,7 @@ def verify_ledger(
         address_faults=tuple(tally.address_faults),
         fault=_find_seal_fault(seals, surveys)
         or _find_missing_seal(seals, kept_hashes)
-        or wordings.find_register_fault(session, tally.wording_hashes),
+        or consent_texts.find_register_fault(session, tally.wording_hashes),
         survey=None if through is None else surveys[-1],
         disclosures=proven.rows,
         disclosure_faults=proven.faults,
@@ -408,7 +408,7 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
             return f"{name} doesn't match the suppression list; rows before it were changed or removed"
         if seal.covered_consent_texts != survey.wordings:
             return f"{name} doesn't match the consent texts; rows before it were changed, added, or removed"
-        moment = chain_verification.to_hashed_moment(seal.at)
+        moment = chain_verification.convert_to_hashed_time(seal.at)
         if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head, seal.disclosure_head):
             return f"{name} doesn't match its hash"
         previous = seal.hash
@@ -416,5 +416,9 @@ def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurve
 
 
 def _find_missing_seal(seals: Sequence[_StoredSeal], kept_hashes: Sequence[str]) -> str:
-    missing = (kept for kept in kept_hashes if not any(seal.hash.startswith(kept.lower()) for seal in seals))
-    return next((f"there is no seal {kept}; seals, or the whole ledger, were replaced" for kept in missing), "")
+    missing = (
+        kept_hash for kept_hash in kept_hashes if not any(seal.hash.startswith(kept_hash.lower()) for seal in seals)
+    )
+    return next(
+        (f"there is no seal {kept_hash}; seals, or the whole ledger, were replaced" for kept_hash in missing), ""
+    )

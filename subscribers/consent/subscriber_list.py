@@ -69,20 +69,22 @@ class ImportOrigin:
     started_at: datetime
 
 
-def load_subscriber_page(session: Session, wanted: SubscriberFilter, *, below: int | None = None) -> SubscriberPage:
+def load_subscriber_page(
+    session: Session, list_filter: SubscriberFilter, *, below: int | None = None
+) -> SubscriberPage:
     """Return the next people who match, by number from `below` downwards."""
-    indexed, others = _split_conditions(wanted)
-    if others and not indexed:
-        return _load_by_numbers(session, others, below)
+    indexed, other_conditions = _split_conditions(list_filter)
+    if other_conditions and not indexed:
+        return _load_by_numbers(session, other_conditions, below)
     if below is not None:
         indexed = [*indexed, Person.number < below]
     newest_first = Person.number.desc()
     window = select(Person.number).where(*indexed).order_by(newest_first).limit(SCAN_WINDOW).subquery()
     query = select(Person).where(*indexed)
-    if others:
-        query = select(Person).where(Person.number.in_(select(window.c.number)), *others)
+    if other_conditions:
+        query = select(Person).where(Person.number.in_(select(window.c.number)), *other_conditions)
     rows = list(session.scalars(query.order_by(newest_first).limit(PAGE_SIZE + 1)))
-    last_seen = _find_window_end(session, indexed) if others and len(rows) <= PAGE_SIZE else None
+    last_seen = _find_window_end(session, indexed) if other_conditions and len(rows) <= PAGE_SIZE else None
     return _build_page(session, rows, last_seen)
 
 
@@ -110,19 +112,19 @@ def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSu
     return _describe_rows(session, session.scalars(query).all())
 
 
-def _split_conditions(wanted: SubscriberFilter) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+def _split_conditions(list_filter: SubscriberFilter) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
     """Return the condition that an index meets, and those that are tried on the people whom it finds."""
     indexed: list[ColumnElement[bool]] = []
-    if wanted.batch is not None:
-        indexed.append(Person.batch == wanted.batch)
-    if wanted.asked_where:
-        indexed.append(Person.asked_where == wanted.asked_where)
-    tried = [] if wanted.since is None else [Person.asked_at >= wanted.since]
-    if wanted.domain_tag:
-        tried.append(Person.domain_tag == wanted.domain_tag)
-    if wanted.state is not None:
-        (tried if tried or indexed else indexed).append(Person.state == wanted.state)
-    return indexed[:1], [*indexed[1:], *tried]
+    if list_filter.batch is not None:
+        indexed.append(Person.batch == list_filter.batch)
+    if list_filter.asked_where:
+        indexed.append(Person.asked_where == list_filter.asked_where)
+    date_conditions = [] if list_filter.since is None else [Person.asked_at >= list_filter.since]
+    if list_filter.domain_tag:
+        date_conditions.append(Person.domain_tag == list_filter.domain_tag)
+    if list_filter.state is not None:
+        (date_conditions if date_conditions or indexed else indexed).append(Person.state == list_filter.state)
+    return indexed[:1], [*indexed[1:], *date_conditions]
 
 
 def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]]) -> int | None:
@@ -133,12 +135,12 @@ def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]]) -
 
 def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubscriber, ...]:
     numbers = [row.number for row in rows]
-    moved = (
+    last_change_query = (
         select(ConsentEvent.person, func.max(ConsentEvent.at))
         .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.not_in(ledger.UNMOVING_KINDS))
         .group_by(ConsentEvent.person)
     )
-    since = {row[0]: row[1] for row in session.execute(moved)}
+    since = {row[0]: row[1] for row in session.execute(last_change_query)}
     query = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
     unfinished = set(session.scalars(query))
     return tuple(
@@ -156,15 +158,15 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubs
     )
 
 
-def list_origins(session: Session) -> list[str]:
+def list_signup_sources(session: Session) -> list[str]:
     """Return the places where people asked, in alphabetical order; found by leaping from one to the next in their index."""
     origins: list[str] = []
     while len(origins) < MAX_ORIGINS:
         following = select(func.min(Person.asked_where))
-        found = session.scalar(following.where(Person.asked_where > origins[-1]) if origins else following)
-        if found is None:
+        next_origin = session.scalar(following.where(Person.asked_where > origins[-1]) if origins else following)
+        if next_origin is None:
             break
-        origins.append(found)
+        origins.append(next_origin)
     return origins
 
 

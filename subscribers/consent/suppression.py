@@ -16,7 +16,7 @@ from subscribers.address import Address
 from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import DepartureKind, PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import departure_hash, hash_address
+from subscribers.crypto.stored_addresses import hash_address, make_departure_hash
 from subscribers.store import people
 from subscribers.store.compiled_statements import insert_many, matches_any
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, table_of
@@ -43,14 +43,14 @@ LIFTED = "lifted"
 _REASONS_BY_GRAVITY: tuple[str, ...] = (*DEPARTURE_KINDS, ALLOWED_AGAIN)
 
 
-def reason_gravity(reason: str) -> int:
+def rank_reason(reason: str) -> int:
     """Return the rank of a reason, 0 for the gravest; no reason at all ("") comes last."""
     return _REASONS_BY_GRAVITY.index(reason) if reason in _REASONS_BY_GRAVITY else len(_REASONS_BY_GRAVITY)
 
 
-def is_graver(reason: str, current_reason: str) -> bool:
+def outweighs_reason(reason: str, current_reason: str) -> bool:
     """Return whether a reason outweighs the current one."""
-    return reason_gravity(reason) < reason_gravity(current_reason)
+    return rank_reason(reason) < rank_reason(current_reason)
 
 
 def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppression | None:
@@ -82,7 +82,7 @@ def _counting_row(earlier: Suppression | None, later: Suppression) -> Suppressio
     """Decide which of two rows of one address counts."""
     if later.reason == LIFTED:
         return None
-    if earlier is None or later.reason == ALLOWED_AGAIN or is_graver(later.reason, earlier.reason):
+    if earlier is None or later.reason == ALLOWED_AGAIN or outweighs_reason(later.reason, earlier.reason):
         return later
     return earlier
 
@@ -93,7 +93,7 @@ def store_suppressions(
     """Suppress addresses (at most 1,000), each where no reason as grave counts already; return for each whether it was."""
     current_rows = find_suppressions(session, [hashes for hashes, _ in requested])
     changed = [
-        current is None or is_graver(reason, current.reason)
+        current is None or outweighs_reason(reason, current.reason)
         for (_, reason), current in zip(requested, current_rows, strict=True)
     ]
     _append_rows(session, compress(requested, changed), now)
@@ -175,7 +175,7 @@ def suppress_person(
     raised = False
     if person.lookup is not None:
         key = keys.current("suppression")
-        raised = suppress_hashes(session, [(departure_hash(key, person.lookup), key.id)], reason, now)
+        raised = suppress_hashes(session, [(make_departure_hash(key, person.lookup), key.id)], reason, now)
     cause = {"reason": reason, "actor": actor}
     recorded = _record_suppression(session, person, reason, cause, graver=raised, now=now)
     return PendingDeparture.of_person(person, DEPARTURE_KINDS[reason]) if raised or recorded else None

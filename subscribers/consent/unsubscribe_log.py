@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Literal, Self
 
-from subscribers.consent.ledger import format_moment
+from subscribers.consent.ledger import format_ledger_time
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import departure_hash
+from subscribers.crypto.stored_addresses import make_departure_hash
 from subscribers.errors import RefusalError
 from subscribers.store.models import Person
 
@@ -64,7 +64,7 @@ class UnsubscribeLog:
     def hash_lookup(self, lookup: str, key_id: str | None = None) -> str:
         """Return the hash that stands for a person's look-up in this file."""
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
-        return departure_hash(key, lookup)
+        return make_departure_hash(key, lookup)
 
     def append(self, departure: PendingDeparture | None, *, at: datetime) -> None:
         """Write a departure, if there is one; when this returns it is on the disk.
@@ -91,7 +91,7 @@ class UnsubscribeLog:
             previous = _read_last_hash(file)
             for departure in departures:
                 fields = {
-                    "at": format_moment(at),
+                    "at": format_ledger_time(at),
                     "key": self._keys.current("suppression").id,
                     "kind": departure.kind,
                     "lookup_key": departure.lookup_key,

@@ -20,7 +20,7 @@ from typing import Literal, Self, get_args
 import structlog
 
 from subscribers.crypto import key_file
-from subscribers.crypto.passphrase import PassphraseError, is_protected, open_text, protect_text
+from subscribers.crypto.passphrase import PassphraseError, decrypt_text, encrypt_text, is_encrypted_text
 from subscribers.errors import ApplicationError
 
 KeyKind = Literal[
@@ -81,8 +81,8 @@ class _KeySnapshot:
 
     @classmethod
     def build(cls, keys: Iterable[SecretKey]) -> Self:
-        given = list(keys)
-        every = tuple(sorted(_add_later_kinds(given), key=lambda k: (k.kind, k.number)))
+        key_list = list(keys)
+        every = tuple(sorted(_add_later_kinds(key_list), key=lambda k: (k.kind, k.number)))
         current = {k.kind: k for k in every}  # the last of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
@@ -91,7 +91,7 @@ class _KeySnapshot:
             )
         if len({(k.kind, k.number) for k in every}) < len(every):
             raise KeyFileError("Two keys of the same kind in the key file have the same number.", remedy=PUT_COPY_BACK)
-        marks = frozenset(k.kind for k in given if k.kind in MARKING_KINDS)
+        marks = frozenset(k.kind for k in key_list if k.kind in MARKING_KINDS)
         return cls(every, {(k.kind, k.id): k for k in every}, current, marks)
 
 
@@ -299,15 +299,15 @@ class KeyRing:
 
     def file_text(self, passphrase: str | None) -> str:
         """Return the text of the key file: the recovery copy, under the passphrase where there is one."""
-        return protect_text(self.to_json(), passphrase) if passphrase else self.to_json()
+        return encrypt_text(self.to_json(), passphrase) if passphrase else self.to_json()
 
 
 def _open_key_text(name: str, text: str, passphrase: str | None) -> tuple[str, bool]:
     """Return a key file's text in clear, and whether it was under a passphrase."""
-    if not is_protected(text):
+    if not is_encrypted_text(text):
         return text, False
     try:
-        return open_text(text, passphrase), True
+        return decrypt_text(text, passphrase), True
     except PassphraseError as exc:
         raise KeyFileError(f"{name} {exc.message}", remedy=exc.remedy) from None
 

@@ -19,7 +19,7 @@ class PassphraseError(ApplicationError):
     """A text does not open; the message says why, and is the end of a sentence about it."""
 
 
-def protect_text(text: str, passphrase: str) -> str:
+def encrypt_text(text: str, passphrase: str) -> str:
     """Encrypt a text; the result is a text too."""
     salt, nonce = secrets.token_bytes(_SALT_LENGTH), secrets.token_bytes(_NONCE_LENGTH)
     ciphertext = _cipher(passphrase, salt).encrypt(nonce, text.encode(), _METHOD.encode())
@@ -27,16 +27,16 @@ def protect_text(text: str, passphrase: str) -> str:
     return json.dumps({"protected": _METHOD, **{n: b64encode(v).decode() for n, v in values.items()}}, indent=1) + "\n"
 
 
-def is_protected(text: str) -> bool:
-    """Say whether `protect_text` made a text."""
+def is_encrypted_text(text: str) -> bool:
+    """Say whether `encrypt_text` made a text."""
     try:
         return "protected" in json.loads(text)
     except (ValueError, TypeError, RecursionError):
         return False
 
 
-def open_text(text: str, passphrase: str | None) -> str:
-    """Decrypt what `protect_text` made.
+def decrypt_text(text: str, passphrase: str | None) -> str:
+    """Decrypt what `encrypt_text` made.
 
     Raises:
         PassphraseError: there is no passphrase or it is another one, or the text was changed or cut off.

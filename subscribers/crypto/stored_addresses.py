@@ -49,7 +49,7 @@ def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) ->
     return decrypt_bytes(keys, encrypted, bound_to=person, label=f"the address of {person}").decode("ascii")
 
 
-def lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = None) -> str:
+def make_lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = None) -> str:
     """Return the keyed hash (64 hex digits) by which a person is found; by the current look-up key unless one is named.
 
     Raises:
@@ -68,17 +68,17 @@ def matches_lookup(keys: KeyRing, mailbox: str, lookup: str | None, key_id: str 
     return lookup is not None and hmac.compare_digest(_keyed_hash(key, b"address", mailbox.casefold()), lookup)
 
 
-def domain_tag(keys: KeyRing, address: Address) -> str:
+def make_domain_tag(keys: KeyRing, address: Address) -> str:
     """Return a keyed hash (32 hex digits) of the domain: caps per receiving domain need no more."""
     return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
 
 
-def suppression_hash(key: SecretKey, address: Address) -> str:
+def make_suppression_hash(key: SecretKey, address: Address) -> str:
     """Return the keyed hash (64 hex digits) under which an address is suppressed."""
     return _keyed_hash(key, b"suppressed", address.canonical)
 
 
-def departure_hash(key: SecretKey, lookup: str) -> str:
+def make_departure_hash(key: SecretKey, lookup: str) -> str:
     """Return the keyed hash (64 hex digits) under which the departure log knows the person of a look-up hash."""
     return _keyed_hash(key, b"left", lookup)
 
@@ -117,7 +117,9 @@ def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressH
         canonical = address.canonical
         current = _keyed_hash(current_key, b"address", canonical)
         older = tuple([_keyed_hash(key, b"address", canonical) for key in older_keys])
-        logged = [(departure_hash(key, lookup), id_) for key, id_ in suppression_keys for lookup in (*older, current)]
+        logged = [
+            (make_departure_hash(key, lookup), id_) for key, id_ in suppression_keys for lookup in (*older, current)
+        ]
         direct = [(_keyed_hash(key, b"suppressed", canonical), id_) for key, id_ in suppression_keys]
         hashes.append(AddressHashes(current, key_id, older, (*logged, *direct)))
     return hashes

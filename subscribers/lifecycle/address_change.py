@@ -11,7 +11,7 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import lookup_hash
+from subscribers.crypto.stored_addresses import make_lookup_hash
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
@@ -55,10 +55,10 @@ def request_address_change(
     old = people.decrypt_person_address(keys, person)
     if old is None or old.canonical == new_address.canonical:
         return
-    if not one_time_tokens.may_mail_link(session, number, "change address", now=now):
+    if not one_time_tokens.may_email_link(session, number, "change address", now=now):
         return
     expires_at = now + ADDRESS_CHANGE_LIFETIME
-    one_time_tokens.end_tokens(session, number, "change address", now=now)
+    one_time_tokens.revoke_tokens(session, number, "change address", now=now)
     session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == number))
     token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
     token_hash = one_time_tokens.hash_token(token)
@@ -87,7 +87,7 @@ def _count_mail_to_stranger(
     kinds = [kind for kind, _ in rate_limits.list_recent_mails(session, mailbox_tag, now=now)]
     if sum(kind in STRANGER_MAIL_KINDS for kind in kinds) >= signup_limits.per_address_month:
         return False
-    if rate_limits.is_domain_full(session, domain, signup_limits, now=now):
+    if rate_limits.is_domain_over_limit(session, domain, signup_limits, now=now):
         return False
     rate_limits.count_domain(session, domain, now=now)
     rate_limits.record_signup_mail(session, mailbox_tag, "move", now)
@@ -147,13 +147,13 @@ def confirm_address_change(
     person = ledger.lock_person(session, used.person)
     assert person is not None, "the look found them"
     unsubscribe_log.append(PendingDeparture.of_person(person, "left"), at=now)
-    person.lookup, person.lookup_key = lookup_hash(keys, new), keys.current("lookup").id
+    person.lookup, person.lookup_key = make_lookup_hash(keys, new), keys.current("lookup").id
     people.set_person_address(keys, person, new)
     body = {"method": "link to the new address", "actor": "reader"}
     commitment = people.commit_person_address(keys, person, new)
     ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now, commitment=commitment)
     session.delete(row)
-    one_time_tokens.end_tokens(session, person.number, "my data", now=now)  # these went to the old address
+    one_time_tokens.revoke_tokens(session, person.number, "my data", now=now)  # these went to the old address
     undone = PendingDeparture.of_person(person, "undone")
     return AddressChange(LinkStage.DONE, change.old, change.new, undone=undone)
 

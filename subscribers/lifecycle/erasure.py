@@ -54,7 +54,7 @@ def erase_person(
     unlocked = session.get(Person, number)
     if unlocked is None or unlocked.state == PersonState.ERASED:
         return False
-    # Mails before people, as events do it (`digest.deliver.events.processor`): in another order the two could wait for each other.
+    # Mails before people, as events do it (`digest.deliver.events.event_processor`): in another order the two could wait for each other.
     released = dict(forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address))
     person = ledger.lock_person(session, number)
     if person is None or person.state == PersonState.ERASED:
@@ -63,7 +63,7 @@ def erase_person(
     if full_address is not None:
         request_queue.delete_requests_from(session, keys, full_address)
         suppression.suppress_hashes(session, hash_address(keys, full_address).suppressions, "erased", now)
-    released |= disclosures.release_disclosures(session, number)
+    released |= disclosures.detach_disclosures(session, number)
     ledger.append_event(session, person, ConsentKind.ERASED, _describe_erasure(method, released), now)
     unsubscribe_log.append(PendingDeparture.of_person(person, "erased"), at=now)
     _clear_person(session, person, keep_lookup=full_address is None, now=now)
@@ -81,8 +81,8 @@ def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: d
 
     Links that were mailed keep their hashes for a while, so that their pages can say that all is erased.
     """
-    people.empty_people(session, [person.number], keep_lookup=keep_lookup)
-    one_time_tokens.end_all_tokens(session, person.number, now=now)
+    people.clear_personal_data(session, [person.number], keep_lookup=keep_lookup)
+    one_time_tokens.revoke_all_tokens(session, person.number, now=now)
     session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == person.number))
     evidence.delete_evidence_of(session, person.number)
     session.flush()

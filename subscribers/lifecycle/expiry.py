@@ -63,7 +63,7 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
         if link.person is None or one_time_tokens.find_open_token(session, link.person, "confirm", now=now) is not None:
             link.ended_at = now
         else:  # with the reminder's link, if there was one: it runs out in the same moment
-            one_time_tokens.end_tokens(session, link.person, "confirm", now=now)
+            one_time_tokens.revoke_tokens(session, link.person, "confirm", now=now)
             _expire_request(session, link.person, int(link.serial), now)
     return len(links)
 
@@ -76,7 +76,7 @@ def _expire_request(session: Session, number: int, seq: int, now: datetime) -> N
     if never or ledger.read_event_body(session, number, seq).get("address_sealed_again"):
         # Whoever was asked by us keeps the look-up hash, or a later list would have them asked again.
         keep_lookup = not never or _had_permission_pass(session, number)
-        people.empty_people(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
+        people.clear_personal_data(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
         evidence.delete_evidence_of(session, number)
     ledger.append_event(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
 
@@ -151,5 +151,5 @@ def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int
             ledger.append_event(
                 session, person, ConsentKind.EXPIRED, {"method": "kept for 30 days without an answer"}, now
             )
-    people.empty_people(session, due, keep_lookup=was_listed, keep_preferences=was_listed)
+    people.clear_personal_data(session, due, keep_lookup=was_listed, keep_preferences=was_listed)
     return len(due)

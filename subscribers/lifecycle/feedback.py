@@ -42,7 +42,7 @@ class FeedbackReport:
     detail: Mapping[str, str]
 
 
-def apply_feedback_report(
+def apply_feedback_to_person(
     session: Session, keys: KeyRing, report: FeedbackReport, *, now: datetime
 ) -> tuple[bool, PendingDeparture | None]:
     """Do to a person what was said; return whether anything changed, and what the departure log has to know.
@@ -106,7 +106,7 @@ def _apply_complaint(
     if person.state is PersonState.SUPPRESSED and last is not None and last.kind is ConsentKind.COMPLAINED:
         # An import names no reason.
         recorded_reason = json.loads(last.body).get("reason", "complained")
-        if not suppression.is_graver(reason, recorded_reason):
+        if not suppression.outweighs_reason(reason, recorded_reason):
             return False, None
     departure = suppression.suppress_person(session, keys, person, reason=reason, actor=report.reporter, now=now)
     return departure is not None, departure

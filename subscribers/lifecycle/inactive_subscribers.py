@@ -14,13 +14,13 @@ from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from subscribers.consent import audience, evidence, ledger
+from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.consent.wordings import ConsentText
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import QueueMail
 from subscribers.signup.confirmation import REQUEST_FIELDS
-from subscribers.signup.permission_pass import BATCH_SIZE, ask_in_batches, queue_question
+from subscribers.signup.permission_pass import BATCH_SIZE, ask_in_batches, queue_consent_question
 from subscribers.store import one_time_tokens
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -38,7 +38,7 @@ _WORD_KINDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class SilenceQuestion:
+class InactivityQuestion:
     """A question to be asked: of whom nothing was heard since `silent_since`, and whether who does not answer is taken off."""
 
     silent_since: datetime
@@ -64,10 +64,10 @@ def count_inactive_subscribers(session: Session, silent_since: datetime) -> int:
     return session.scalar(query) or 0
 
 
-def queue_silence_questions(
+def queue_inactivity_questions(
     database: PeopleDatabase,
     queue: QueueMail,
-    question: SilenceQuestion,
+    question: InactivityQuestion,
     *,
     wording: ConsentText,
     page: str,
@@ -89,12 +89,14 @@ def queue_silence_questions(
 
 def _query_silent(silent_since: datetime) -> Select[int]:
     """Ask for readers who consented and spoke before a moment alone, and were not asked since they last spoke."""
-    spoke, asked, answered = (aliased(ConsentEvent) for _ in range(3))
-    has_spoken = exists().where(spoke.person == Person.number, spoke.kind.in_(_WORD_KINDS), spoke.at > silent_since)
-    has_answered = exists().where(
-        answered.person == asked.person, answered.seq > asked.seq, answered.kind.in_(_WORD_KINDS)
+    sign_of_life, question, answer = (aliased(ConsentEvent) for _ in range(3))
+    has_spoken = exists().where(
+        sign_of_life.person == Person.number, sign_of_life.kind.in_(_WORD_KINDS), sign_of_life.at > silent_since
     )
-    was_asked = exists().where(asked.person == Person.number, asked.kind == ConsentKind.RE_ASKED, ~has_answered)
+    has_answered = exists().where(
+        answer.person == question.person, answer.seq > question.seq, answer.kind.in_(_WORD_KINDS)
+    )
+    was_asked = exists().where(question.person == Person.number, question.kind == ConsentKind.RE_ASKED, ~has_answered)
     conditions: tuple[ColumnElement[bool], ...] = (
         Person.state == PersonState.SUBSCRIBED,
         audience.exclude_unfinished_imports(),
@@ -109,7 +111,7 @@ def _queue_question(
     session: Session,
     queue: QueueMail,
     number: int,
-    question: SilenceQuestion,
+    question: InactivityQuestion,
     wording: ConsentText,
     page: str,
     actor: str,
@@ -119,7 +121,7 @@ def _queue_question(
     still_silent = session.scalar(_query_silent(question.silent_since).where(Person.number == number))
     if person is None or still_silent is None:
         return False
-    said = {
+    body = {
         "method": SILENCE_METHOD,
         "actor": actor,
         "silent_since": question.silent_since.isoformat(timespec="milliseconds"),
@@ -127,8 +129,18 @@ def _queue_question(
     }
     # The mail names the day on which they first asked for it.
     facts = {"asked_at": person.asked_at.isoformat(), "takes_off": "yes" if question.takes_off else ""}
-    queue_question(
-        session, queue, person, "stay", STAY_PURPOSE, ANSWER_PERIOD, wording, page, said=said, facts=facts, now=now
+    queue_consent_question(
+        session,
+        queue,
+        person,
+        "stay",
+        STAY_PURPOSE,
+        ANSWER_PERIOD,
+        wording,
+        page,
+        body_facts=body,
+        facts=facts,
+        now=now,
     )
     return True
 
@@ -158,13 +170,13 @@ def keep_subscription(
     person = ledger.lock_person(session, used.person) if used.person is not None else None
     if used.state is not TokenState.FRESH or person is None or person.state is not PersonState.SUBSCRIBED:
         return look_up_stay_link(session, token, now=now)
-    question, salt = ledger.read_event_body(session, person.number, int(used.serial)), evidence.new_salt()
+    question, salt = ledger.read_event_body(session, person.number, int(used.serial)), evidence.make_evidence_salt()
     body: dict[str, Any] = {
         **{key: question[key] for key in REQUEST_FIELDS},
         "method": ledger.SILENCE_ANSWER_METHOD,
         "actor": "reader",
         "request": int(used.serial),
-        **evidence.digest_origin(origin, salt),
+        **evidence.hash_request_origin(origin, salt),
     }
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
     evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
@@ -190,7 +202,7 @@ def _describe_link(session: Session, token: TokenLookup) -> StayLink:
     )
 
 
-def resolve_unanswered(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
+def resolve_unanswered_questions(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
     """End the links whose time is over, and take off the list who was told so and has not spoken since; return how many those are.
 
     Raises:

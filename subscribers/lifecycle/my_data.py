@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.wordings import find_recorded_words
+from subscribers.consent.consent_texts import find_recorded_text
 from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
@@ -47,7 +47,7 @@ def request_data_link(session: Session, number: int, queue: QueueMail, *, now: d
     person = ledger.lock_person(session, number)
     if not may_request_data(person):
         return DataLinkOutcome.UNREACHABLE
-    if not one_time_tokens.may_mail_link(session, number, "my data", now=now):
+    if not one_time_tokens.may_email_link(session, number, "my data", now=now):
         return DataLinkOutcome.TOO_MANY
     if one_time_tokens.count_tokens_since(session, number, "my data", now - DATA_LINK_LIFETIME):
         return DataLinkOutcome.STILL_OPEN
@@ -94,7 +94,7 @@ _KIND_SENTENCES = {
 
 def _describe_method(method: str, language: SubscriberLanguage) -> str:
     """Say how something came about; a way that an admin or a list wrote down is given in their words."""
-    known = {
+    known_methods = {
         "form": language.pgettext("how a consent came about or ended", "form"),
         "double opt-in": language.pgettext("how a consent came about or ended", "double opt-in"),
         "page": language.pgettext("how a consent came about or ended", "page"),
@@ -107,7 +107,7 @@ def _describe_method(method: str, language: SubscriberLanguage) -> str:
         "link in a mail": language.pgettext("how a consent came about or ended", "link in an email"),
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
     }
-    return known.get(method, method)
+    return known_methods.get(method, method)
 
 
 def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> ConsentHistoryEntry:
@@ -117,7 +117,7 @@ def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> Consent
         what=language.translate_text(_KIND_SENTENCES[event.kind]),
         how=_describe_method(_text_value(body, "method"), language),
         where=_text_value(body, "where") or _text_value(body, "page"),
-        wording=find_recorded_words(body),
+        wording=find_recorded_text(body),
         words_unknown=event.kind in ledger.GRANT_KINDS and bool(body.get("wording")) and not body.get("wording_hash"),
         version=_text_value(body, "wording_version"),
     )

@@ -47,7 +47,7 @@ def _may_receive(session: Session, keys: KeyRing, number: int, address: Address,
     if kind == "undo":
         return undo.find_undo_deadline(session, number, now=now) is not None
     if kind not in PRE_CONSENT_KINDS:
-        return audience.may_mail(session, number)
+        return audience.may_email_person(session, number)
     if one_time_tokens.find_open_token(session, number, "confirm", now=now) is None:
         return False
     suppressed = suppression.find_suppression(session, keys, address)

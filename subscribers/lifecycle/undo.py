@@ -66,7 +66,7 @@ def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
 
 def end_undo_on_page(session: Session, number: int, *, now: datetime) -> None:
     """End the token of an earlier answer: somebody wants this person to leave, whoever pressed the button before."""
-    one_time_tokens.end_tokens(session, number, _ON_PAGE, now=now)
+    one_time_tokens.revoke_tokens(session, number, _ON_PAGE, now=now)
 
 
 def request_undo_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
@@ -76,7 +76,7 @@ def request_undo_link(session: Session, number: int, queue: QueueMail, *, now: d
     if departure is None or _was_mailed(session, departure):
         return
     # Who leaves by a forwarded mail can undo and leave again, time after time.
-    if not one_time_tokens.may_mail_link(session, number, _BY_MAIL, now=now):
+    if not one_time_tokens.may_email_link(session, number, _BY_MAIL, now=now):
         return
     token = _issue_token(session, _BY_MAIL, departure, now)
     facts = {"token": token, "expires_at": (departure.at + UNDO_PERIOD).isoformat()}
@@ -90,7 +90,7 @@ def _issue_token(session: Session, purpose: OneTimePurpose, departure: ConsentEv
 
 
 def _was_mailed(session: Session, departure: ConsentEvent) -> bool:
-    return one_time_tokens.was_issued(session, departure.person, _BY_MAIL, serial=str(departure.seq))
+    return one_time_tokens.was_token_issued(session, departure.person, _BY_MAIL, serial=str(departure.seq))
 
 
 def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLink:
@@ -118,7 +118,7 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     body = {"method": "page" if purpose == _ON_PAGE else "link mailed to the owner", "actor": "reader"}
     ledger.append_event(session, person, ConsentKind.UNDONE, body, now)
     for other in (_ON_PAGE, _BY_MAIL):
-        one_time_tokens.end_tokens(session, person.number, other, now=now, used=True)
+        one_time_tokens.revoke_tokens(session, person.number, other, now=now, used=True)
     return UndoLink(LinkStage.DONE, undone=PendingDeparture.of_person(person, "undone"))
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import DepartureKind, LoggedDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import departure_hash, lookup_hash
+from subscribers.crypto.stored_addresses import make_departure_hash, make_lookup_hash
 from subscribers.lifecycle import erasure
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.store import people
@@ -111,9 +111,9 @@ def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]
     missing_keys = {lookup_key for _, lookup_key in key_pairs} - lookups.keys()
     address = people.decrypt_person_address(keys, person) if missing_keys else None
     if address is not None:
-        lookups |= {key_id: lookup_hash(keys, address, key_id=key_id) for key_id in missing_keys}
+        lookups |= {key_id: make_lookup_hash(keys, address, key_id=key_id) for key_id in missing_keys}
     return {
-        departure_hash(keys.by_id("suppression", key_id), lookups[lookup_key])
+        make_departure_hash(keys.by_id("suppression", key_id), lookups[lookup_key])
         for key_id, lookup_key in key_pairs
         if lookup_key in lookups
     }
@@ -193,7 +193,7 @@ def _describe_departure(departure: LoggedDeparture) -> str:
 
 
 def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture:
-    return min(departures, key=lambda d: (suppression.reason_gravity(_REASON_BY_KIND[d.kind]), -d.at.timestamp()))
+    return min(departures, key=lambda d: (suppression.rank_reason(_REASON_BY_KIND[d.kind]), -d.at.timestamp()))
 
 
 def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:

@@ -26,8 +26,8 @@ from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.signup.rate_limits import (
     NetworkTags,
     SubmissionOutcome,
+    check_contact_message,
     count_contact_message,
-    judge_contact_message,
     tag_networks,
 )
 
@@ -82,7 +82,7 @@ def write_to_the_editors() -> Response:
         return _contact_page(exc)
     tags = tag_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.now)
     with page_context.database.read() as session:  # a rejected flood mustn't queue for the one writer
-        _, outcome = judge_contact_message(session, tags, page_context.contact_quota, now=page_context.now)
+        _, outcome = check_contact_message(session, tags, page_context.contact_quota, now=page_context.now)
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
             outcome = _queue_message(session, tags, line)
@@ -92,7 +92,7 @@ def write_to_the_editors() -> Response:
 def _queue_message(session: Session, tags: NetworkTags, line: EditorMessage) -> SubmissionOutcome:
     """Count a message and queue it, if it is taken."""
     now = page_context.now
-    turn, outcome = judge_contact_message(session, tags, page_context.contact_quota, now=now)
+    turn, outcome = check_contact_message(session, tags, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
         count_contact_message(session, tags, turn, now=now)
         facts = {"message": line.message, "reply": line.reply_to}

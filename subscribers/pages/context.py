@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 from werkzeug.local import LocalProxy
 
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
+from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
-from subscribers.consent.wordings import ConsentText
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
@@ -153,7 +153,7 @@ class OpenedLink:
 page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribers"])  # type: ignore[assignment]
 
 
-def log_return(departure: PendingDeparture | None, problem: str) -> None:
+def log_resubscription(departure: PendingDeparture | None, problem: str) -> None:
     """Tell the departure log, after the commit, that somebody is back; where it cannot be written, log the problem.
 
     They are back all the same: only a copy that is restored would not know.

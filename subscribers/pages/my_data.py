@@ -20,7 +20,7 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     AddressForm,
-    log_return,
+    log_resubscription,
     page_context,
     private_response,
     render_page,
@@ -33,7 +33,7 @@ from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import LinkStage, TokenState
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
-from subscribers.transfer.exports import build_person_record, disclosure_as_json
+from subscribers.transfer.exports import build_person_record, convert_disclosure_to_json
 
 
 @subscriber_pages.get("/my-data/<token>")
@@ -47,7 +47,7 @@ def my_data(token: str) -> ResponseReturnValue:
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
     record = _record_for_token(token, page_context.language)
-    page = render_template("web/record.html", **readable_record.record_page_values(record, page_context.language))
+    page = render_template("web/record.html", **readable_record.build_record_page(record, page_context.language))
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response
@@ -79,7 +79,9 @@ def _record_for_token(token: str, language: SubscriberLanguage) -> dict[str, Any
             person.number,
             controller=page_context.controller,
             now=page_context.now,
-            other_disclosures=map(disclosure_as_json, page_context.list_deliveries(session, person.number, language)),
+            other_disclosures=map(
+                convert_disclosure_to_json, page_context.list_deliveries(session, person.number, language)
+            ),
         )
     assert record is not None, "the person was found"
     return record
@@ -161,7 +163,7 @@ def confirm_move(token: str) -> ResponseReturnValue:
             )
     except IntegrityError:  # somebody signed up with it between our look and our write
         change = AddressChange(LinkStage.TAKEN)
-    log_return(change.undone, "a move is not in the journal")
+    log_resubscription(change.undone, "a move is not in the journal")
     return _address_change_page(change, token)
 
 
@@ -201,7 +203,7 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
 
 def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """Return every disclosure of an address to somebody, the latest first: mails and all others."""
-    others = [
+    other_disclosures = [
         replace(
             passage,
             to_whom=page_context.translate_recipient(passage.to_whom),
@@ -209,7 +211,7 @@ def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
         )
         for passage in disclosures.list_disclosures(session, number)
     ]
-    listed = [*page_context.list_deliveries(session, number, page_context.language), *others]
+    listed = [*page_context.list_deliveries(session, number, page_context.language), *other_disclosures]
     return sorted(listed, key=lambda passage: passage.at, reverse=True)
 
 

@@ -22,8 +22,8 @@ from subscribers.consent.preferences import (
     describe_preferences,
 )
 from subscribers.crypto import link_tokens
-from subscribers.lifecycle import choice_changes, my_data
-from subscribers.lifecycle.choice_changes import ChoiceRestoration, save_choices
+from subscribers.lifecycle import my_data, preference_changes
+from subscribers.lifecycle.preference_changes import PreferenceRestoration, save_preferences_by_link
 from subscribers.pages.context import (
     OpenedLink,
     SiteDetails,
@@ -57,7 +57,7 @@ COMMON_ZONES = (
 
 
 @lru_cache(maxsize=1)
-def known_zones() -> frozenset[str]:
+def list_known_zones() -> frozenset[str]:
     """Return every zone that this machine knows."""
     return frozenset(available_timezones())
 
@@ -71,16 +71,16 @@ def list_offered_zones() -> frozenset[str]:
     table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
     lines = table.splitlines()
     names = {line.split("\t")[2] for line in lines if line and not line.startswith("#")}
-    return frozenset({*names, "UTC"}) & known_zones()
+    return frozenset({*names, "UTC"}) & list_known_zones()
 
 
 @lru_cache(maxsize=8)
 def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
     """Return the zones that are offered as name and words, each once: the common ones first, the others by region."""
-    common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in known_zones())
-    others = sorted(list_offered_zones() - set(COMMON_ZONES))
+    common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in list_known_zones())
+    other_zones = sorted(list_offered_zones() - set(COMMON_ZONES))
     return {mark_message("Common"): common} | {
-        region: tuple((name, language.zone_label(name)) for name in others if name.startswith(f"{region}/"))
+        region: tuple((name, language.zone_label(name)) for name in other_zones if name.startswith(f"{region}/"))
         for region in REGIONS
     }
 
@@ -120,7 +120,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(session, link, person):
             preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
-            save_choices(session, link.number, preferences, page_context.queue, now=page_context.now)
+            save_preferences_by_link(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.sections, page_context.language)
     with page_context.database.read() as session:
         return _preferences_page(session, link, saved=saved)
@@ -156,10 +156,10 @@ def read_preferences_form(
 
 def _read_choices(form: MultiDict[str, str], site: SiteDetails, today: date) -> dict[str, Any]:
     """Return what the form says, as `Preferences.from_json` takes it."""
-    wanted = form.getlist("section")
+    wanted_sections = form.getlist("section")
     values: dict[str, Any] = {name: text for name in _TYPED_FIELDS if (text := form.get(name, "").strip())}
     values |= {name: form.get(name) == "yes" for name in CHECKBOXES}
-    values["omit"] = [key for key, _ in site.sections if key not in wanted]
+    values["omit"] = [key for key, _ in site.sections if key not in wanted_sections]
     if "hour" in values:
         values["hour"] = _HOURS.get(values["hour"], values["hour"])
     else:
@@ -174,7 +174,7 @@ def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) ->
     until = preferences.pause_until
     offered = {
         "omit": len(preferences.omit) < len(site.sections),
-        "zone": not preferences.zone or preferences.zone in known_zones(),
+        "zone": not preferences.zone or preferences.zone in list_known_zones(),
         "pause_until": until is None or today < until <= today + MAX_PAUSE,
     }
     return next((name for name, is_offered in offered.items() if not is_offered), "")
@@ -195,7 +195,7 @@ def mail_my_data(token: str) -> ResponseReturnValue:
 def ask_to_restore(token: str) -> ResponseReturnValue:
     """Show the choices as they are and as they were, with the one button. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
-        return _restoration_page(choice_changes.look_up_restoration(session, token, now=page_context.now), token)
+        return _restoration_page(preference_changes.look_up_restoration(session, token, now=page_context.now), token)
 
 
 @subscriber_pages.post("/restore/<token>")
@@ -203,13 +203,13 @@ def restore_now(token: str) -> ResponseReturnValue:
     """Put back the choices that stood before the changes which a mail named, and renew the links if asked. Twice is once."""
     new_token = ""
     with page_context.database.write() as session:
-        link = choice_changes.restore_choices(session, token, now=page_context.now)
+        link = preference_changes.restore_preferences(session, token, now=page_context.now)
         if link.changed and link.person is not None and request.form.get("renew") == "yes":
             new_token = renew_own_links(session, link.person)
     return _restoration_page(link, token, new_token=new_token)
 
 
-def _restoration_page(link: ChoiceRestoration, token: str, *, new_token: str = "") -> Response:
+def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str = "") -> Response:
     if link.stage is LinkStage.UNKNOWN:
         return unknown_link_page()
     return render_page(

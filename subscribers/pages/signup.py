@@ -16,9 +16,9 @@ from flask import Blueprint, Response, render_template, request
 from sqlalchemy.orm import Session
 
 from subscribers.address import mask_address
-from subscribers.consent import wordings
+from subscribers.consent import consent_texts
+from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.evidence import RequestOrigin
-from subscribers.consent.wordings import ConsentText
 from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import StayLink
 from subscribers.pages.context import (
@@ -145,7 +145,7 @@ def _find_shown_consent_text(version: str) -> ConsentText | None:
     if not version:
         return page_context.wording
     with page_context.database.read() as session:
-        return wordings.find_consent_text(session, version, page_context.wording)
+        return consent_texts.find_consent_text(session, version, page_context.wording)
 
 
 def _store_request(kind: FormKind, form: AddressForm, wording: ConsentText | None) -> Response:
@@ -199,11 +199,11 @@ def client_address(trusted_proxies: int) -> str:
     as many as there are proxies of ours. What stands before them anybody may have written. Some proxies add the port. Requests
     whose entry can't be read count together: none is free of limits.
     """
-    seen = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]
-    if trusted_proxies and len(seen) >= trusted_proxies:
-        found = _FORWARDED_ENTRY.fullmatch(seen[-trusted_proxies])
+    forwarded = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]
+    if trusted_proxies and len(forwarded) >= trusted_proxies:
+        match = _FORWARDED_ENTRY.fullmatch(forwarded[-trusted_proxies])
         try:
-            return str(ipaddress.ip_address(found["inner"] or found["plain"] or found["v4"] if found else ""))
+            return str(ipaddress.ip_address(match["inner"] or match["plain"] or match["v4"] if match else ""))
         except ValueError:
             return UNREADABLE_ADDRESS
     return request.remote_addr or ""

@@ -11,13 +11,13 @@ from werkzeug.exceptions import HTTPException
 
 from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle import undo, unsubscribe
-from subscribers.lifecycle.choice_changes import save_choices
+from subscribers.lifecycle.preference_changes import save_preferences_by_link
 from subscribers.lifecycle.undo import UndoLink
 from subscribers.pages.context import (
     OpenedLink,
     is_outdated,
     is_subscribed,
-    log_return,
+    log_resubscription,
     page_context,
     read_link_owner,
     render_page,
@@ -64,7 +64,7 @@ def leave_now(token: str) -> ResponseReturnValue:
     by_page = form.get("from") == "page"
     now = page_context.now
     with page_context.database.write() as session:
-        left = unsubscribe.unsubscribe_person(
+        was_subscribed = unsubscribe.unsubscribe_person(
             session,
             page_context.unsubscribe_log,
             number,
@@ -72,9 +72,9 @@ def leave_now(token: str) -> ResponseReturnValue:
             reason=form.get("reason", "") if by_page else "",
             now=now,
         )
-        if not left:
+        if not was_subscribed:
             undo.end_undo_on_page(session, number, now=now)
-        undo_token = undo.issue_undo_token(session, number, now=now) if left and by_page else ""
+        undo_token = undo.issue_undo_token(session, number, now=now) if was_subscribed and by_page else ""
         until = undo.find_undo_deadline(session, number, now=now)
     return render_page("web/left.html", token=token, undo_token=undo_token, undo_until=until)
 
@@ -111,7 +111,7 @@ def pause_now(token: str) -> ResponseReturnValue:
         if person is None or is_outdated(session, link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
         paused = replace(Preferences.from_stored(person.choices), pause_until=until)
-        save_choices(session, link.number, paused, page_context.queue, now=page_context.now)
+        save_preferences_by_link(session, link.number, paused, page_context.queue, now=page_context.now)
     day = page_context.language.full_date(until)
     return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until=day, problem="")
 
@@ -143,7 +143,7 @@ def undo_now(token: str) -> ResponseReturnValue:
     """Put a reader back who left within the last week. Twice is once."""
     with page_context.database.write() as session:
         link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.now)
-    log_return(link.undone, "an undoing is not in the journal")
+    log_resubscription(link.undone, "an undoing is not in the journal")
     return _undo_page(link, token)
 
 

@@ -73,7 +73,7 @@ def confirm_subscription(
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
-    one_time_tokens.end_tokens(session, person.number, "confirm", now=now, used=True)
+    one_time_tokens.revoke_tokens(session, person.number, "confirm", now=now, used=True)
     return ConfirmationLink(
         ConfirmationStage.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True
     )
@@ -85,7 +85,7 @@ def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -
         return ConfirmationLink(ConfirmationStage.UNKNOWN)
     if token_lookup.state is TokenState.FRESH:
         return _describe_open_link(session, keys, token_lookup, person)
-    if audience.may_mail(session, person.number):
+    if audience.may_email_person(session, person.number):
         return ConfirmationLink(ConfirmationStage.CONFIRMED, day=token_lookup.ended_at)
     if token_lookup.state is TokenState.USED:
         return ConfirmationLink(ConfirmationStage.USED, day=token_lookup.ended_at)
@@ -126,13 +126,13 @@ def _record_consent(
     now: datetime,
 ) -> None:
     request = ledger.read_event_body(session, person.number, seq)
-    salt = evidence.new_salt()
+    salt = evidence.make_evidence_salt()
     body: dict[str, Any] = {
         **{key: request[key] for key in REQUEST_FIELDS},
         "method": "double opt-in",
         "actor": "reader",
         "request": seq,
-        **evidence.digest_origin(origin, salt),
+        **evidence.hash_request_origin(origin, salt),
     }
     address = people.decrypt_person_address(keys, person)
     assert address is not None, "an emptied person has no open link"

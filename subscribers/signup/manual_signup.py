@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.wordings import hash_consent_text
+from subscribers.consent.consent_texts import hash_consent_text
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store import people

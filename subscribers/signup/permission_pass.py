@@ -12,8 +12,8 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, ledger, suppression
+from subscribers.consent.consent_texts import ConsentText, register_consent_text
 from subscribers.consent.ledger import PERMISSION_METHOD
-from subscribers.consent.wordings import ConsentText, register_consent_text
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
@@ -27,13 +27,13 @@ from subscribers.store.one_time_tokens import OneTimePurpose
 BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail
 
 
-def count_candidates(session: Session) -> int:
+def count_permission_candidates(session: Session) -> int:
     """Count the people who could be asked; some of them may turn out to be suppressed, or asked of late."""
     query = select(func.count()).select_from(_query_candidates().subquery())
     return session.scalar(query) or 0
 
 
-def queue_permission_mails(
+def queue_permission_emails(
     database: PeopleDatabase,
     keys: KeyRing,
     queue: QueueMail,
@@ -61,16 +61,16 @@ def ask_in_batches(
     database: PeopleDatabase, candidates: Select[int], ask: Callable[[Session, int], bool], *, limit: int
 ) -> int:
     """Ask up to `limit` of some people by number, a batch a transaction; return how many `ask` says were asked."""
-    asked = after = 0
-    while asked < limit:
+    asked_count = after = 0
+    while asked_count < limit:
         with database.write() as session:
             batch = candidates.where(Person.number > after).order_by(Person.number)
-            numbers = session.scalars(batch.limit(min(BATCH_SIZE, limit - asked))).all()
-            asked += sum(ask(session, number) for number in numbers)
+            numbers = session.scalars(batch.limit(min(BATCH_SIZE, limit - asked_count))).all()
+            asked_count += sum(ask(session, number) for number in numbers)
         if not numbers:
             break
         after = numbers[-1]
-    return asked
+    return asked_count
 
 
 def _query_candidates() -> Select[int]:
@@ -99,13 +99,15 @@ def _queue_permission_mail(
     lately = any(kind in STRANGER_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
     if lately or suppression.find_suppression(session, keys, address) is not None:
         return False
-    said = {"method": PERMISSION_METHOD, "actor": actor}
-    queue_question(session, queue, person, "ask", "confirm", CONFIRMATION_LIFETIME, wording, page, said=said, now=now)
+    body = {"method": PERMISSION_METHOD, "actor": actor}
+    queue_consent_question(
+        session, queue, person, "ask", "confirm", CONFIRMATION_LIFETIME, wording, page, body_facts=body, now=now
+    )
     rate_limits.record_signup_mail(session, tag, "ask", now)
     return True
 
 
-def queue_question(
+def queue_consent_question(
     session: Session,
     queue: QueueMail,
     person: Person,
@@ -115,24 +117,24 @@ def queue_question(
     wording: ConsentText,
     page: str,
     *,
-    said: Mapping[str, Any],
+    body_facts: Mapping[str, Any],
     facts: Mapping[str, str] | None = None,
     now: datetime,
 ) -> None:
     """Ask somebody who did not ask us: a link of their chain says so, and the mail of a kind has a token that lives so long.
 
-    `said` is what the link says beside the words and where they stand, `facts` what the mail says beside them, or in their place.
+    `body_facts` is what the link says beside the words and where they stand, `facts` what the mail says beside them, or in their place.
     """
     body = {
         **register_consent_text(session, wording, now).as_json(),
         "page": page,
         "where": person.asked_where,
         "asked_at": now.isoformat(timespec="milliseconds"),
-        **said,
+        **body_facts,
     }
     serial = str(ledger.append_event(session, person, ConsentKind.RE_ASKED, body, now).seq)
     expires_at = now + lifetime
     token = one_time_tokens.issue_token(session, purpose, person.number, now=now, expires_at=expires_at, serial=serial)
-    told = {"token": token, "wording": wording.text, "where": person.asked_where, "asked_at": body["asked_at"]}
-    told |= {"expires_at": expires_at.isoformat()} | dict(facts or {})
-    queue(session, MailRequest(kind, person.number, serial, told))
+    email_facts = {"token": token, "wording": wording.text, "where": person.asked_where, "asked_at": body["asked_at"]}
+    email_facts |= {"expires_at": expires_at.isoformat()} | dict(facts or {})
+    queue(session, MailRequest(kind, person.number, serial, email_facts))

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing, SecretKey
-from subscribers.signup import mailboxes
+from subscribers.signup import mailbox_identity
 from subscribers.store.database import upsert
 from subscribers.store.signup_models import RateLimitCount, SignupAlarm, SignupMail
 
@@ -90,18 +90,18 @@ class SignupLimits:
     max_pending: int = 5000  # forms in the queue
 
 
-def decide_outcome(turn: int, wide_turn: int, taken: int, quota: NetworkQuota) -> SubmissionOutcome:
+def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota: NetworkQuota) -> SubmissionOutcome:
     """Decide on a form by its number among its network's and its wide network's in the hour, 0 if the network is unknown.
 
-    `taken` is how many of its sort, first or further, were accepted from all networks.
+    `taken_count` is how many of its sort, first or further, were accepted from all networks.
     """
     if turn > quota.per_network:
         return SubmissionOutcome.NETWORK_LIMIT_REACHED
     most = quota.first if wide_turn == 1 else quota.further
-    return SubmissionOutcome.ACCEPTED if taken < most else SubmissionOutcome.HOUSE_LIMIT_REACHED
+    return SubmissionOutcome.ACCEPTED if taken_count < most else SubmissionOutcome.HOUSE_LIMIT_REACHED
 
 
-def judge_contact_message(
+def check_contact_message(
     session: Session, tags: NetworkTags, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
     """Return a message's number among its wide network's in the last hour, and whether it's accepted. Counts nothing.
@@ -110,8 +110,8 @@ def judge_contact_message(
     """
     wide_turn = next_turn(session, "contact wide", tags.wide, now=now)
     turn = next_turn(session, "contact network", tags.network, now=now) if tags.network else 0
-    taken = _read_count_last_hour(session, _message_scope(wide_turn), "", now=now)
-    return wide_turn, decide_outcome(turn, wide_turn, taken, quota)
+    taken_count = _read_count_last_hour(session, _message_scope(wide_turn), "", now=now)
+    return wide_turn, decide_submission_outcome(turn, wide_turn, taken_count, quota)
 
 
 def count_contact_message(session: Session, tags: NetworkTags, wide_turn: int, *, now: datetime) -> None:
@@ -187,19 +187,21 @@ def nested_prefixes(address: str) -> tuple[str, ...]:
 
 def mailbox_tag(keys: KeyRing, address: Address) -> str:
     """Return the keyed hash (64 hex digits) by which forms and mails for a mailbox are counted."""
-    return _keyed_tag(keys.current("lookup"), "address", mailboxes.find_mailbox(address))
+    return _keyed_tag(keys.current("lookup"), "address", mailbox_identity.find_canonical_mailbox(address))
 
 
 def mailbox_tags(keys: KeyRing, address: Address) -> list[str]:
     """Return the hashes by which a mailbox may have been counted: one for each look-up key."""
-    return [_keyed_tag(key, "address", mailboxes.find_mailbox(address)) for key in keys.of_kind("lookup")]
+    return [
+        _keyed_tag(key, "address", mailbox_identity.find_canonical_mailbox(address)) for key in keys.of_kind("lookup")
+    ]
 
 
 def small_domain_tag(keys: KeyRing, address: Address) -> str:
     """Return the keyed hash that forms for a small registrable domain are counted by; empty for a large mailbox provider."""
-    if mailboxes.is_large_provider(address.domain):
+    if mailbox_identity.is_large_provider(address.domain):
         return ""
-    return _keyed_tag(keys.current("lookup"), "domain", mailboxes.find_registrable_domain(address.domain))
+    return _keyed_tag(keys.current("lookup"), "domain", mailbox_identity.find_registrable_domain(address.domain))
 
 
 def tag_domain(keys: KeyRing, address: Address, ip_address: str) -> DomainTags:
@@ -222,7 +224,7 @@ def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
 
 def increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> None:
     """Count that something happened in the window of `now`."""
-    row = {"scope": scope, "tag": tag, "began": window_start(now, window), "count": 1}
+    row = {"scope": scope, "tag": tag, "began": find_window_start(now, window), "count": 1}
     statement = upsert(session, RateLimitCount).values(row)
     statement = statement.on_conflict_do_update(
         index_elements=["scope", "tag", "began"], set_={"count": RateLimitCount.count + 1}
@@ -230,7 +232,7 @@ def increment_count(session: Session, scope: str, tag: str, *, now: datetime, wi
     session.execute(statement)
 
 
-def is_domain_full(session: Session, tags: DomainTags, signup_limits: SignupLimits, *, now: datetime) -> bool:
+def is_domain_over_limit(session: Session, tags: DomainTags, signup_limits: SignupLimits, *, now: datetime) -> bool:
     """Return whether forms named addresses of a small domain as often as they may in seven days.
 
     The last quarter is reserved for wide networks that sent none of them: one network can't lock out a whole organization,
@@ -238,7 +240,7 @@ def is_domain_full(session: Session, tags: DomainTags, signup_limits: SignupLimi
     """
     if not tags.domain:
         return False
-    since = window_start(now, DAY) - 6 * DAY
+    since = find_window_start(now, DAY) - 6 * DAY
     is_first = bool(tags.network) and not sum_counts(session, DOMAIN_NETWORK_SCOPE, tags.network, since)
     most = signup_limits.per_domain_week if is_first else signup_limits.per_domain_week * 3 // 4
     return sum_counts(session, DOMAIN_SCOPE, tags.domain, since) >= most
@@ -249,7 +251,7 @@ def _read_count_last_hour(session: Session, scope: str, tag: str, *, now: dateti
 
 
 def _last_hour_start(now: datetime) -> datetime:
-    return window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES
+    return find_window_start(now, TEN_MINUTES) - 5 * TEN_MINUTES
 
 
 def count_signups_last_hour(session: Session, *, now: datetime) -> int:
@@ -271,7 +273,7 @@ def _select_sum() -> Select[int]:
     )
 
 
-def window_start(now: datetime, window: timedelta) -> datetime:
+def find_window_start(now: datetime, window: timedelta) -> datetime:
     """Return the moment at which the window of `now` began."""
     seconds = int(window.total_seconds())
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, UTC)
@@ -292,7 +294,7 @@ def list_recent_mails(session: Session, mailbox_tag: str, *, now: datetime) -> l
     return [(kind, at) for kind, at in session.execute(query)]
 
 
-def find_open_alarm(session: Session) -> SignupAlarm | None:
+def find_open_signup_alarm(session: Session) -> SignupAlarm | None:
     """Return the alarm that is on, for a page that shows it."""
     return session.scalar(_select_open_alarm())
 
@@ -305,7 +307,7 @@ def _select_open_alarm() -> Select[SignupAlarm]:
 _RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.signups_alert"
 
 
-def describe_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
+def describe_signup_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
     """Describe an alarm that is on, and what to do; `since` writes its beginning, in UTC by default."""
     since = since or f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
@@ -315,9 +317,9 @@ def describe_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_
     )
 
 
-def update_alarm(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
+def update_signup_alarm(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
     """Keep the alarm's row as things stand; return "raised" or "over" where that happened just now, else an empty text."""
-    alarm = find_open_alarm(session)
+    alarm = find_open_signup_alarm(session)
     if forms_taken <= signup_limits.alarm_per_hour:
         if alarm is None:
             return ""

@@ -1,6 +1,6 @@
 """Answering the forms that wait: who is it, what are they owed, and one transaction that says and queues it.
 
-`decide_answer` is the rule, over values; `answer` looks up, writes the consent event and queues the mail, together.
+`decide_signup_answer` is the rule, over values; `answer` looks up, writes the consent event and queues the mail, together.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import audience, evidence, ledger, suppression, wordings
+from subscribers.consent import audience, consent_texts, evidence, ledger, suppression
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -61,7 +61,9 @@ class AddressStatus:
     recent_mails: tuple[tuple[str, datetime], ...]
 
 
-def decide_answer(kind: FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime) -> SignupAnswer:
+def decide_signup_answer(
+    kind: FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime
+) -> SignupAnswer:
     """Decide what a form is answered with.
 
     A subscriber gets their link, once a week. Somebody who waits gets one reminder. All others get one
@@ -132,10 +134,10 @@ class RequestProcessor:
     def _update_alarm(self, now: datetime) -> None:
         with self.database.read() as session:
             forms_taken = rate_limits.count_signups_last_hour(session, now=now)
-            if forms_taken <= self.signup_limits.alarm_per_hour and rate_limits.find_open_alarm(session) is None:
+            if forms_taken <= self.signup_limits.alarm_per_hour and rate_limits.find_open_signup_alarm(session) is None:
                 return  # the usual case, once a second: nothing is written
         with self.database.write() as session:
-            change = rate_limits.update_alarm(session, forms_taken, self.signup_limits, now=now)
+            change = rate_limits.update_signup_alarm(session, forms_taken, self.signup_limits, now=now)
         if change:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
@@ -166,7 +168,7 @@ class RequestProcessor:
             return SignupAnswer.NOTHING
         barred = suppression.find_suppression(session, self.keys, submission.address)
         status = self._load_address_status(session, person, barred, request, now)
-        answer = decide_answer(submission.kind, status, self.signup_limits, now=now)
+        answer = decide_signup_answer(submission.kind, status, self.signup_limits, now=now)
         note = self._build_note(session, answer, submission, person, now)
         if note is not None:
             rate_limits.record_signup_mail(session, request.mailbox_tag, answer, now)
@@ -196,7 +198,7 @@ class RequestProcessor:
         number = person.number if person is not None else 0
         erased = person is not None and person.state is PersonState.ERASED
         return AddressStatus(
-            subscribed=suppression_row is None and audience.may_mail(session, number),
+            subscribed=suppression_row is None and audience.may_email_person(session, number),
             pending=_find_own_request_token(session, number, now) is not None,
             suppression_reason=suppression_row.reason if suppression_row else "erased" if erased else "",
             recent_mails=tuple(rate_limits.list_recent_mails(session, request.mailbox_tag, now=now)),
@@ -221,16 +223,16 @@ class RequestProcessor:
         commitment = (
             people.commit_person_address(self.keys, person, submission.address) if is_new or encrypt_again else None
         )
-        salt = evidence.new_salt()
+        salt = evidence.make_evidence_salt()
         body = {
-            **wordings.register_consent_text(session, submission.wording, now).as_json(),
+            **consent_texts.register_consent_text(session, submission.wording, now).as_json(),
             "page": submission.page,
             "where": submission.where,
             "method": "form",
             "actor": "reader",
             "asked_at": submission.sent_at.isoformat(timespec="milliseconds"),
             "address_sealed_again": encrypt_again,
-            **evidence.digest_origin(submission.origin, salt),
+            **evidence.hash_request_origin(submission.origin, salt),
         }
         event = ledger.append_event(session, person, ConsentKind.REQUESTED, body, now, commitment=commitment)
         evidence.store_evidence(

@@ -2,7 +2,7 @@
 
 A page that checked would reveal, by its words or its timing, who is on the list. So a page only counts, and writes
 one row of one size, in the same statements for everybody. Which form is answered next, and which one a full queue
-drops, is decided by `choose_next` and `choose_dropped`, pure functions over values.
+drops, is decided by `choose_next_forms` and `choose_form_to_drop`, pure functions over values.
 
 Networks are nested: an IPv6 /48 in a /40 in a /32, an IPv4 /24 in a /16. Whoever owns a wide network owns all networks
 inside it, so shares are given to wide networks first, and then divided inside each of them.
@@ -20,8 +20,8 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address, read_address
+from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.evidence import MAX_AGENT_LENGTH, RequestOrigin
-from subscribers.consent.wordings import ConsentText
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
@@ -32,7 +32,7 @@ from subscribers.signup.rate_limits import (
     NetworkTags,
     SignupLimits,
     SubmissionOutcome,
-    window_start,
+    find_window_start,
 )
 from subscribers.store.signup_models import FormKind, SignupAllowance, SignupRequest
 
@@ -60,7 +60,7 @@ class WaitingGroup(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class AnswerAllowance:
     """How many forms can be answered now: first forms of wide networks in an hour, and all others.
 
     Both refill evenly, from nothing to the quota in an hour. What a full `first` can't take goes to `further`, so that a
@@ -71,26 +71,28 @@ class Allowance:
     further: float
 
     @classmethod
-    def full(cls, quota: NetworkQuota) -> "Allowance":
+    def full(cls, quota: NetworkQuota) -> "AnswerAllowance":
         """Return the most that the quota allows at once."""
         return cls(quota.first, quota.further)
 
-    def refill(self, quota: NetworkQuota, elapsed: timedelta) -> "Allowance":
+    def refill(self, quota: NetworkQuota, elapsed: timedelta) -> "AnswerAllowance":
         """Return the allowance after some time in which nothing was answered."""
         share = elapsed / _HOUR
         first = self.first + quota.first * share
         unused = max(0.0, first - quota.first)
-        return Allowance(min(quota.first, first), min(quota.further, self.further + quota.further * share + unused))
+        return AnswerAllowance(
+            min(quota.first, first), min(quota.further, self.further + quota.further * share + unused)
+        )
 
-    def spend(self, turn: int) -> "Allowance | None":
+    def spend(self, turn: int) -> "AnswerAllowance | None":
         """Return what's left after answering a form, or None if the form must wait."""
         if turn == 1 and self.first >= 1:
             return replace(self, first=self.first - 1)
         return replace(self, further=self.further - 1) if self.further >= 1 else None
 
 
-def choose_next(
-    waiting: Iterable[WaitingForm], answered: Mapping[str, int], allowance: Allowance, *, limit: int
+def choose_next_forms(
+    waiting: Iterable[WaitingForm], answered: Mapping[str, int], allowance: AnswerAllowance, *, limit: int
 ) -> list[int]:
     """Return the IDs of the forms to answer now, in order, at most `limit`.
 
@@ -107,8 +109,8 @@ def choose_next(
             heapq.heapreplace(queue, (current, form))
             continue
         heapq.heappop(queue)
-        if (left := allowance.spend(form.turn)) is not None:
-            allowance = left
+        if (allowance_left := allowance.spend(form.turn)) is not None:
+            allowance = allowance_left
             chosen.append(form.id)
             counts.update(set(form.networks))
     return chosen
@@ -125,18 +127,18 @@ def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int
     return wide, middle, network, not is_first, -form.id if is_first else form.id
 
 
-def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkTags) -> int | None:
+def choose_form_to_drop(groups: Iterable[WaitingGroup], newcomer: NetworkTags) -> int | None:
     """Return the ID of the form to drop from a full queue, or None if the newcomer can't enter.
 
     The largest wide network loses a form: the newest of the largest network in its largest middle network. Among wide
     networks of equal size, the one that has waited longest loses, so a quiet network can always enter. Inside a wide
     network, it's the one that came last: a flood can't replace its own forms, and rejecting them writes nothing.
     """
-    left = list(groups)
+    remaining_groups = list(groups)
     contested = True  # whether the newcomer is in the networks that are left
     for level, own in enumerate(newcomer):
         sizes, arrivals = Counter[str](), dict[str, float]()
-        for group in left:
+        for group in remaining_groups:
             tag = group.networks[level]
             sizes[tag] += group.size
             arrivals[tag] = min(arrivals.get(tag, group.oldest), group.oldest)
@@ -145,8 +147,8 @@ def choose_dropped(groups: Iterable[WaitingGroup], newcomer: NetworkTags) -> int
             arrivals[own] = math.inf
         largest = max(sizes, key=lambda tag: (sizes[tag], arrivals[tag] if level else -arrivals[tag]))
         contested = contested and largest == own
-        left = [group for group in left if group.networks[level] == largest]
-    return None if contested else max(group.newest for group in left)
+        remaining_groups = [group for group in remaining_groups if group.networks[level] == largest]
+    return None if contested else max(group.newest for group in remaining_groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class PreparedRequest:
     domain: DomainTags
 
 
-class JudgedForm(NamedTuple):
+class SubmissionVerdict(NamedTuple):
     """Whether a form is accepted, its number among its wide network's in the hour, and the ID of the form that it displaces."""
 
     outcome: SubmissionOutcome
@@ -213,7 +215,7 @@ def _request_binding(kind: str, tag: str) -> str:
     return f"request {kind} {tag}"
 
 
-def judge_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> JudgedForm:
+def judge_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionVerdict:
     """Return whether a form is accepted. Counts nothing.
 
     It depends on what forms named, never on who is known. What one mailbox may ask for is up to the worker.
@@ -222,15 +224,15 @@ def judge_request(session: Session, prepared: PreparedRequest, signup_limits: Si
     turn = rate_limits.next_turn(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
     of_network = rate_limits.next_turn(session, rate_limits.NETWORK_SCOPE, networks.network, now=now)
     if networks.network and of_network > signup_limits.quota.per_network:
-        return JudgedForm(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
-    if rate_limits.is_domain_full(session, prepared.domain, signup_limits, now=now):
-        return JudgedForm(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
+        return SubmissionVerdict(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
+    if rate_limits.is_domain_over_limit(session, prepared.domain, signup_limits, now=now):
+        return SubmissionVerdict(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
     if waiting < signup_limits.max_pending:
-        return JudgedForm(SubmissionOutcome.ACCEPTED, turn)
-    displaced = choose_dropped(_list_waiting_groups(session), networks)
+        return SubmissionVerdict(SubmissionOutcome.ACCEPTED, turn)
+    displaced = choose_form_to_drop(_list_waiting_groups(session), networks)
     outcome = SubmissionOutcome.HOUSE_LIMIT_REACHED if displaced is None else SubmissionOutcome.ACCEPTED
-    return JudgedForm(outcome, turn, displaced)
+    return SubmissionVerdict(outcome, turn, displaced)
 
 
 def _list_waiting_groups(session: Session) -> list[WaitingGroup]:
@@ -243,17 +245,17 @@ def _list_waiting_groups(session: Session) -> list[WaitingGroup]:
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
     """Count a form and append it to the queue, if it's accepted."""
     now = prepared.row.at
-    judged = judge_request(session, prepared, signup_limits)
-    if judged.outcome is not SubmissionOutcome.ACCEPTED:
-        return judged.outcome
-    if judged.displaced is not None:
-        session.execute(delete(SignupRequest).where(SignupRequest.id == judged.displaced))
+    judgment = judge_request(session, prepared, signup_limits)
+    if judgment.outcome is not SubmissionOutcome.ACCEPTED:
+        return judgment.outcome
+    if judgment.displaced is not None:
+        session.execute(delete(SignupRequest).where(SignupRequest.id == judgment.displaced))
     rate_limits.count_signup(session, prepared.networks.network, prepared.networks.wide, now=now)
     rate_limits.count_domain(session, prepared.domain, now=now)
-    prepared.row.turn = judged.turn
+    prepared.row.turn = judgment.turn
     session.add(prepared.row)
     session.flush()
-    return judged.outcome
+    return judgment.outcome
 
 
 def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now: datetime) -> list[SignupRequest]:
@@ -267,32 +269,36 @@ def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now
     if not waiting:
         return []
     answered = rate_limits.list_answers_last_hour(session, now=now)
-    chosen = choose_next(waiting, answered, allowance, limit=limit)
+    chosen = choose_next_forms(waiting, answered, allowance, limit=limit)
     statement = select(SignupRequest).where(SignupRequest.id.in_(chosen))
     rows = {row.id: row for row in session.scalars(statement)}
     return [rows[number] for number in chosen if number in rows]
 
 
-def read_allowance(session: Session, quota: NetworkQuota, *, now: datetime, for_update: bool = False) -> Allowance:
+def read_allowance(
+    session: Session, quota: NetworkQuota, *, now: datetime, for_update: bool = False
+) -> AnswerAllowance:
     """Return how many forms can be answered now. With `for_update`, other workers wait until this transaction ends."""
     row = session.get(SignupAllowance, _ALLOWANCE_ID, with_for_update=for_update or None, populate_existing=True)
     if row is None or row.at - now > _MAX_CLOCK_SKEW:
-        return Allowance.full(quota)
-    return Allowance(row.first, row.further).refill(quota, max(now - row.at, timedelta(0)))
+        return AnswerAllowance.full(quota)
+    return AnswerAllowance(row.first, row.further).refill(quota, max(now - row.at, timedelta(0)))
 
 
 def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota, *, now: datetime) -> bool:
     """Remove a form from the queue and count its answer. False if another worker was faster, or used up the quota."""
-    left = read_allowance(session, quota, now=now, for_update=True).spend(request.turn)
-    if left is None or not remove_request(session, request):
+    allowance_left = read_allowance(session, quota, now=now, for_update=True).spend(request.turn)
+    if allowance_left is None or not remove_request(session, request):
         return False
     row = session.get(SignupAllowance, _ALLOWANCE_ID)
     if row is None:
-        session.add(SignupAllowance(id=_ALLOWANCE_ID, at=now, first=left.first, further=left.further))
+        session.add(
+            SignupAllowance(id=_ALLOWANCE_ID, at=now, first=allowance_left.first, further=allowance_left.further)
+        )
     else:
-        if window_start(now, TEN_MINUTES) != window_start(row.at, TEN_MINUTES):
+        if find_window_start(now, TEN_MINUTES) != find_window_start(row.at, TEN_MINUTES):
             rate_limits.delete_old_network_counts(session, now=now)
-        row.first, row.further = left.first, left.further
+        row.first, row.further = allowance_left.first, allowance_left.further
         row.at = now if row.at - now > _MAX_CLOCK_SKEW else max(row.at, now)
     rate_limits.count_answer(session, (request.wide_tag, request.middle_tag, request.network_tag), now=now)
     return True

@@ -78,11 +78,11 @@ def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | Non
         return values
     if len(values) > 1 and type(values[0]) is str and values.count(values[0]) == len(values):
         return [conversion(values[0])] * len(values)
-    last, became, converted = object(), None, []
+    last, converted_value, converted = object(), None, []
     for value in values:
         if value is not last and not (type(value) is str and value == last):
-            last, became = value, conversion(value)
-        converted.append(became)
+            last, converted_value = value, conversion(value)
+        converted.append(converted_value)
     return converted
 
 
@@ -153,12 +153,12 @@ def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> Colu
     """Ask whether a text column is one of many hashes, written in hex, which travel as one parameter."""
     if is_postgresql(session):
         # One text: to write an array, the driver looks at each of its values. Plan such a query anew each time it is run
-        # (`custom_plans`), or without an index the text would be taken apart for every row.
+        # (`force_custom_plans`), or without an index the text would be taken apart for every row.
         return column == any_(func.string_to_array(",".join(hashes), ",", type_=ARRAY(String)))
     return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
 
 
-def columns_of(rows: Sequence[Mapping[str, Any]]) -> Columns:
+def transpose_rows(rows: Sequence[Mapping[str, Any]]) -> Columns:
     """Return the values of rows, which all have the same columns, by column."""
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
@@ -170,7 +170,7 @@ def bind_columns(dialect: Dialect, table: Table, columns: Columns) -> Columns:
 
 def insert_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows that all have the same columns; there may be none."""
-    insert_bound(session, table, bind_columns(session.get_bind().dialect, table, columns_of(rows)))
+    insert_bound(session, table, bind_columns(session.get_bind().dialect, table, transpose_rows(rows)))
 
 
 def insert_bound(session: Session, table: Table, columns: Columns) -> None:
@@ -188,7 +188,7 @@ def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]
 
     A repeated statement on SQLite, on PostgreSQL one that takes an array a column.
     """
-    columns = bind_columns(session.get_bind().dialect, table, columns_of(rows))
+    columns = bind_columns(session.get_bind().dialect, table, transpose_rows(rows))
     if not is_postgresql(session):
         _execute_for_rows(session, f"{_insert_statement(table, columns)} ON CONFLICT DO NOTHING", columns)
         return

@@ -18,7 +18,7 @@ class KeyMismatchError(KeyFileError):
     """The key file is not the one that the database was written with."""
 
 
-def check_keys(session: Session, keys: KeyRing, *, every_row: bool = False) -> None:
+def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False) -> None:
     """Compare the key file with the first and the last row of every table that names keys, or with every row.
 
     Raises:
@@ -35,12 +35,12 @@ def check_keys(session: Session, keys: KeyRing, *, every_row: bool = False) -> N
             )
 
 
-def holds_people(session: Session) -> bool:
+def has_encrypted_data(session: Session) -> bool:
     """Say whether the database holds anything that only its own keys can read or recognise."""
     return bool(_list_keys_at_ends(session))
 
 
-def key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
+def list_key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
     """Return every column that names keys, with the kind of key and the table."""
     for table in Base.metadata.sorted_tables:
         if {"ciphertext", "key_id"} <= set(table.c.keys()):
@@ -52,9 +52,9 @@ def key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
 
 
 def _present_key_columns(session: Session) -> list[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Return the columns of `key_columns` that the database has: an older schema lacks some, an empty database all."""
+    """Return the columns of `list_key_columns` that the database has: an older schema lacks some, an empty database all."""
     names = set(inspect(session.connection()).get_table_names())
-    return [(kind, table, column) for kind, table, column in key_columns() if table.name in names]
+    return [(kind, table, column) for kind, table, column in list_key_columns() if table.name in names]
 
 
 def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
@@ -78,5 +78,5 @@ def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
 
 def _select_ends(table: Table, key_column: ColumnElement[Any]) -> tuple[Select[Any], Select[Any]]:
     row_order = list(table.primary_key.columns)
-    named = select(key_column).where(key_column.is_not(None)).limit(1)
-    return named.order_by(*row_order), named.order_by(*(column.desc() for column in row_order))
+    key_values = select(key_column).where(key_column.is_not(None)).limit(1)
+    return key_values.order_by(*row_order), key_values.order_by(*(column.desc() for column in row_order))

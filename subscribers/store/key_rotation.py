@@ -22,9 +22,9 @@ from subscribers.callbacks import Progress
 from subscribers.crypto.encrypted_values import reencrypt
 from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address, domain_tag, lookup_hash
+from subscribers.crypto.stored_addresses import decrypt_address, make_domain_tag, make_lookup_hash
 from subscribers.store.database import PeopleDatabase
-from subscribers.store.key_check import key_columns
+from subscribers.store.key_check import list_key_columns
 from subscribers.store.models import Person, table_of
 from subscribers.store.signup_models import RequestEvidence
 
@@ -45,7 +45,7 @@ class KeyUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class UnmovedRow:
+class UnrotatedRow:
     """A row that could not be brought over: which (`person 7`, `trace 12`), and why; it keeps its old key."""
 
     row: str
@@ -60,7 +60,7 @@ class RotationResult:
     key_id: str
     key_added: bool
     rows_moved: int
-    unmoved_rows: tuple[UnmovedRow, ...]
+    unmoved_rows: tuple[UnrotatedRow, ...]
 
 
 def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
@@ -79,7 +79,7 @@ def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
 
 
 def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None:
-    columns = [column for of_kind, _, column in key_columns() if of_kind == kind]
+    columns = [column for of_kind, _, column in list_key_columns() if of_kind == kind]
     counts: dict[str, int] = {}
     for column in columns:
         query = select(column, func.count()).where(column.is_not(None)).group_by(column)
@@ -132,7 +132,7 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
     return KeyRing.load(key_file, passphrase)
 
 
-def note_sealed_rows(key_file: Path, passphrase: str | None = None) -> None:
+def mark_rows_as_sealed(key_file: Path, passphrase: str | None = None) -> None:
     """Have the key file say that the rows from before carry seals and MACs; running processes follow.
 
     Raises:
@@ -194,7 +194,7 @@ def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
 
 def _rewrite_rows(
     database: PeopleDatabase, keys: KeyRing, kind: KeyKind, progress: Progress
-) -> tuple[int, tuple[UnmovedRow, ...]]:
+) -> tuple[int, tuple[UnrotatedRow, ...]]:
     with database.read() as session:
         total = _count_remaining(session, keys, kind)
     rows_moved = 0
@@ -211,7 +211,7 @@ def _rewrite_rows(
 
 def _run_rewrite_pass(
     database: PeopleDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
-) -> Iterator[tuple[int, list[UnmovedRow]]]:
+) -> Iterator[tuple[int, list[UnrotatedRow]]]:
     """Go once over the rows of a place; give after each page how many were moved, and which could not be."""
     after = 0
     while rows := _load_page(database, column, keys.current(kind).id, after):
@@ -222,8 +222,8 @@ def _run_rewrite_pass(
 
 
 def _load_page(database: PeopleDatabase, column: _KeyedColumn, current_key_id: str, after: int) -> Sequence[Any]:
-    asked = (column.number_column.label("number"), column.value_column.label("made"))
-    query = select(*asked, column.table.c.ciphertext, column.table.c.key_id).where(
+    columns = (column.number_column.label("number"), column.value_column.label("made"))
+    query = select(*columns, column.table.c.ciphertext, column.table.c.key_id).where(
         column.needs_rewrite(current_key_id), column.number_column > after
     )
     with database.read() as session:
@@ -232,14 +232,14 @@ def _load_page(database: PeopleDatabase, column: _KeyedColumn, current_key_id: s
 
 def _compute_changes(
     keys: KeyRing, kind: KeyKind, column: _KeyedColumn, rows: Sequence[Any]
-) -> tuple[list[dict[str, Any]], list[UnmovedRow]]:
+) -> tuple[list[dict[str, Any]], list[UnrotatedRow]]:
     """Compute the new values, outside of any transaction."""
     changes, damaged = [], []
     for row in rows:
         try:
             changes.append(_compute_change(keys, kind, f"{column.label} {row.number}", row))
         except (DecryptionError, KeyFileError, AddressError) as exc:
-            damaged.append(UnmovedRow(f"{column.label} {row.number}", str(exc)))
+            damaged.append(UnrotatedRow(f"{column.label} {row.number}", str(exc)))
     return changes, damaged
 
 
@@ -249,20 +249,24 @@ def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> d
         ciphertext, key_id = reencrypt(keys, sealed, bound_to=row_label, label=f"the address of {row_label}")
         return {"of": row.number, "was": row.made, "to": ciphertext, "by": key_id}
     address = read_address(decrypt_address(keys, sealed, row.number))
-    values = {"to": lookup_hash(keys, address), "by": keys.current("lookup").id, "tag": domain_tag(keys, address)}
+    values = {
+        "to": make_lookup_hash(keys, address),
+        "by": keys.current("lookup").id,
+        "tag": make_domain_tag(keys, address),
+    }
     return {"of": row.number, "was": row.made, **values}
 
 
 def _write_changes(
     database: PeopleDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
-) -> tuple[int, list[UnmovedRow]]:
+) -> tuple[int, list[UnrotatedRow]]:
     """Write a page; a row that is not what it was (erased, moved by another run) stays as it is."""
     with database.write() as session:
         twins = _find_duplicates(session, changes) if kind == "lookup" else {}
         unique = [change for change in changes if change["of"] not in twins]
         rewritten = session.connection().execute(_update_statement(kind, column), unique).rowcount if unique else 0
         return rewritten, [
-            UnmovedRow(f"person {number}", f"person {other} has the same address; erase one of them")
+            UnrotatedRow(f"person {number}", f"person {other} has the same address; erase one of them")
             for number, other in twins.items()
         ]
 

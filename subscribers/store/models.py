@@ -223,7 +223,7 @@ class ConsentDay(Base):
 class PublishedConsentText(Base):
     """A text that people were asked to agree to, or agreed to, under the version that it has for good; appended only.
 
-    The publication's name stands in `text` as it was then. `subscribers.consent.wordings` gives the versions.
+    The publication's name stands in `text` as it was then. `subscribers.consent.consent_texts` gives the versions.
     """
 
     __tablename__ = "wording"

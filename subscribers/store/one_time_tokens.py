@@ -23,7 +23,7 @@ from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.store import people
 from subscribers.store.models import Person
-from subscribers.store.row_seals import keep_genuine, keep_if_genuine, keys_of
+from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows, find_session_keys
 from subscribers.store.signup_models import OneTimeToken
 
 OneTimePurpose = Literal[
@@ -114,7 +114,7 @@ def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now:
     return _describe_token(session, token, _find_row(session, token, purpose), now)
 
 
-def has_ended(session: Session, token: str) -> bool:
+def has_token_ended(session: Session, token: str) -> bool:
     """Return whether a token, whatever it is for, was used up or replaced."""
     ended = (OneTimeToken.hash == hash_token(token)) & OneTimeToken.ended_at.is_not(None)
     return bool(session.scalar(select(exists().where(ended))))
@@ -130,7 +130,7 @@ def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: dat
     return lookup
 
 
-def may_mail_link(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> bool:
+def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> bool:
     """Return whether a person may be mailed one more link that whoever holds a forwarded mail can ask for."""
     return count_tokens_since(session, person, purpose, now - timedelta(days=7)) < LINKS_PER_WEEK
 
@@ -142,17 +142,17 @@ def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, s
     return session.scalar(query) or 0
 
 
-def end_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:
+def revoke_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:
     """End what is open of a purpose for a person: it was done by another token, or is not wanted any more."""
     _end_where(session, OneTimeToken.person == person, OneTimeToken.purpose == purpose, now=now, used=used)
 
 
-def end_all_tokens(session: Session, person: int, *, now: datetime) -> None:
+def revoke_all_tokens(session: Session, person: int, *, now: datetime) -> None:
     """Spend every open token of a person, whatever it is for: there is nobody left whom it could serve."""
     _end_where(session, OneTimeToken.person == person, now=now, used=True)
 
 
-def end_tokens_of_serial(
+def revoke_tokens_by_serial(
     session: Session, purpose: OneTimePurpose, serial: str | None = None, *, now: datetime
 ) -> None:
     """End what is open of a purpose, for one serial or for all."""
@@ -167,7 +167,7 @@ def _end_where(session: Session, *conditions: ColumnElement[bool], now: datetime
     session.flush()
 
 
-def was_issued(session: Session, person: int, purpose: OneTimePurpose, *, serial: str) -> bool:
+def was_token_issued(session: Session, person: int, purpose: OneTimePurpose, *, serial: str) -> bool:
     """Return whether a person was given a token of a purpose that belongs to `serial`, whatever became of it."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.serial == serial)
     return bool(session.scalar(select(exists().where(*mine))))
@@ -192,7 +192,7 @@ def list_open_tokens(
         )
         .order_by(OneTimeToken.id)
     )
-    return keep_genuine(session, session.scalars(query))
+    return filter_genuine_rows(session, session.scalars(query))
 
 
 def delete_old_tokens(session: Session, *, now: datetime) -> None:
@@ -206,7 +206,7 @@ def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bo
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)
-    return keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
+    return drop_if_forged(session, session.scalar(query.with_for_update() if lock else query))
 
 
 def _describe_token(session: Session, token: str, row: OneTimeToken | None, now: datetime) -> TokenLookup:
@@ -224,18 +224,18 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
 def is_made_for(session: Session, token: str, address: str) -> bool:
     """Return whether a token may be emailed to a person who has `address`: it wasn't made for anybody else."""
     bound_to = session.scalar(select(OneTimeToken.bound_to).where(OneTimeToken.hash == hash_token(token)))
-    return bound_to is None or _matches(keys_of(session), token, bound_to, address)
+    return bound_to is None or _matches(find_session_keys(session), token, bound_to, address)
 
 
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
     """Say whose address a token is made for, in a way that takes the token to verify. Without a proven address, it's nobody's."""
-    keys, owner = keys_of(session), session.get(Person, person)
+    keys, owner = find_session_keys(session), session.get(Person, person)
     address = people.prove_address(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""
 
 
 def _is_bound_to(session: Session, token: str, bound_to: str, owner: Person) -> bool:
-    keys = keys_of(session)
+    keys = find_session_keys(session)
     address = people.prove_address(session, keys, owner)
     return address is not None and _matches(keys, token, bound_to, address.mailbox)
 
@@ -252,7 +252,7 @@ def _describe_row(row: OneTimeToken | None, now: datetime) -> TokenLookup:
     if row is None:
         return TokenLookup(TokenState.UNKNOWN)
     if row.ended_at is not None:
-        standing = TokenState.USED if row.used else TokenState.EXPIRED
+        token_state = TokenState.USED if row.used else TokenState.EXPIRED
     else:
-        standing = TokenState.FRESH if row.expires_at > now else TokenState.EXPIRED
-    return TokenLookup(standing, row.person, row.serial, row.expires_at, row.ended_at)
+        token_state = TokenState.FRESH if row.expires_at > now else TokenState.EXPIRED
+    return TokenLookup(token_state, row.person, row.serial, row.expires_at, row.ended_at)

@@ -13,9 +13,9 @@ from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import (
     commit_address,
     decrypt_address,
-    domain_tag,
     encrypt_address,
-    lookup_hash,
+    make_domain_tag,
+    make_lookup_hash,
     matches_lookup,
     new_address_salt,
 )
@@ -26,14 +26,16 @@ log = structlog.get_logger("people")
 
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
     """Find the person behind an address, by whichever look-up key their row was made with."""
-    hashes = [lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
+    hashes = [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
     query = select(Person.number).where(Person.lookup.in_(hashes)).limit(1)
     return session.scalar(query)
 
 
 def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
     """Return the numbers of the people behind some addresses (at most 1,000), by canonical address."""
-    hashes = {lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses}
+    hashes = {
+        make_lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
+    }
     query = select(Person.lookup, Person.number).where(Person.lookup.in_(hashes))
     rows = session.execute(query)
     return {hashes[row.lookup]: row.number for row in rows}
@@ -46,7 +48,7 @@ def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at
         sqlalchemy.exc.IntegrityError: somebody else added the address in this very moment.
     """
     person = Person(
-        lookup=lookup_hash(keys, address),
+        lookup=make_lookup_hash(keys, address),
         lookup_key=keys.current("lookup").id,
         state=PersonState.REQUESTED,
         choices={},
@@ -68,7 +70,7 @@ def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
     """
     person.salt = person.salt or new_address_salt()
     person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
-    person.domain_tag = domain_tag(keys, address)
+    person.domain_tag = make_domain_tag(keys, address)
 
 
 def commit_person_address(keys: KeyRing, person: Person, address: Address) -> str:
@@ -121,7 +123,7 @@ _LOOKUP_COLUMNS: dict[str, Any] = {"lookup": None, "lookup_key": None}
 _RETURN_COLUMNS: dict[str, Any] = {"choices": {}, "salt": None}
 
 
-def empty_people(
+def clear_personal_data(
     session: Session, numbers: Collection[int], *, keep_lookup: bool = False, keep_preferences: bool = False
 ) -> None:
     """Remove from rows of people (at most 1,000) what leads to them; the rows and their chains stay.

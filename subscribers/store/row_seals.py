@@ -22,7 +22,7 @@ from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 from subscribers.store.column_types import RowId
 from subscribers.store.models import Base, table_of
 
-ROW_KEYS = "keys of sealed rows"  # where a session has its `RowKeys`
+ROW_KEYS = "keys of sealed rows"  # where a session has its `RowSealKeys`
 BATCH_SIZE = 500  # rows a statement
 _PREFIX = b"access row\0"
 
@@ -30,13 +30,13 @@ log = structlog.get_logger("row-seals")
 
 
 @dataclass(slots=True)
-class RowKeys:
+class RowSealKeys:
     """The keys that the sessions of a database seal rows with, found when they're first needed."""
 
     find: Callable[[], KeyRing] | None = None
 
 
-class Sealed(Base):
+class SealedModel(Base):
     """A model whose rows count only under a seal: `key id:HMAC-SHA-256`, 64 hex digits."""
 
     __abstract__ = True
@@ -48,61 +48,61 @@ class Sealed(Base):
     seal: Mapped[str] = mapped_column(String(90), default="", server_default="")
 
 
-Row = TypeVar("Row", bound=Sealed)
+Row = TypeVar("Row", bound=SealedModel)
 _Values = Mapping[Any, Any]
 
 
-def sealed_models() -> list[type[Sealed]]:
+def sealed_models() -> list[type[SealedModel]]:
     """Return every model whose rows are sealed, by the name of its table."""
-    models = [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, Sealed)]
+    models = [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, SealedModel)]
     return sorted(models, key=lambda model: str(model.__tablename__))
 
 
-def lend_keys(session: Session, keys: KeyRing) -> None:
+def set_session_keys(session: Session, keys: KeyRing) -> None:
     """Give keys to a session that was opened over a connection."""
-    session.info[ROW_KEYS] = RowKeys(lambda: keys)
+    session.info[ROW_KEYS] = RowSealKeys(lambda: keys)
 
 
-def keys_of(session: Session | None) -> KeyRing:
+def find_session_keys(session: Session | None) -> KeyRing:
     """Return the keys that a session seals rows with.
 
     Raises:
         LookupError: nobody lent it any.
         ApplicationError: the key file can't be used.
     """
-    row_keys: RowKeys | None = session.info.get(ROW_KEYS) if session is not None else None
+    row_keys: RowSealKeys | None = session.info.get(ROW_KEYS) if session is not None else None
     if session is None or row_keys is None or row_keys.find is None:
         raise LookupError("a session without keys can't seal rows or read sealed ones (see RowKeys)")
     keys = row_keys.find()
-    lend_keys(session, keys)  # finding them reads the key file and compares it with the database, once a session
+    set_session_keys(session, keys)  # finding them reads the key file and compares it with the database, once a session
     return keys
 
 
-def keep_genuine(session: Session, rows: Iterable[Row]) -> list[Row]:
+def filter_genuine_rows(session: Session, rows: Iterable[Row]) -> list[Row]:
     """Return the rows whose seal is right; the others are logged, and count for nothing."""
-    return [row for row in rows if is_genuine(session, row)]
+    return [row for row in rows if is_genuine_row(session, row)]
 
 
-def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
+def drop_if_forged(session: Session, row: Row | None) -> Row | None:
     """Return a row whose seal is right, and None for any other."""
-    return row if row is not None and is_genuine(session, row) else None
+    return row if row is not None and is_genuine_row(session, row) else None
 
 
-def is_genuine(session: Session, row: Sealed) -> bool:
+def is_genuine_row(session: Session, row: SealedModel) -> bool:
     """Return whether a row's seal is right. A wrong one is logged."""
-    genuine = _matches(keys_of(session), type(row), _values_of(row), row.seal)
+    genuine = _matches(find_session_keys(session), type(row), _values_of(row), row.seal)
     if not genuine:
         log.error("a row has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id)
     return genuine
 
 
-def make_seal(keys: KeyRing, model: type[Sealed], values: _Values) -> str:
+def compute_row_seal(keys: KeyRing, model: type[SealedModel], values: _Values) -> str:
     """Compute the seal of a row from the values of its sealed columns, under the current key."""
     key = keys.current("access")
     return f"{key.id}:{_hash_values(key, model, values)}"
 
 
-def _matches(keys: KeyRing, model: type[Sealed], values: _Values, seal: str) -> bool:
+def _matches(keys: KeyRing, model: type[SealedModel], values: _Values, seal: str) -> bool:
     key_id, _, mac = seal.partition(":")
     try:
         key = keys.by_id("access", key_id)
@@ -111,10 +111,10 @@ def _matches(keys: KeyRing, model: type[Sealed], values: _Values, seal: str) -> 
     return hmac.compare_digest(_hash_values(key, model, values).encode(), mac.encode())
 
 
-def _hash_values(key: SecretKey, model: type[Sealed], values: _Values) -> str:
+def _hash_values(key: SecretKey, model: type[SealedModel], values: _Values) -> str:
     names = (*model.__sealed__, *(name for name in model.__sealed_later__ if values[name] is not None))
-    said = {name: _plain_value(values[name]) for name in names}
-    text = json.dumps([model.__tablename__, said], sort_keys=True, ensure_ascii=False)
+    sealed_values = {name: _plain_value(values[name]) for name in names}
+    text = json.dumps([model.__tablename__, sealed_values], sort_keys=True, ensure_ascii=False)
     return keyed_hash(key.secret, _PREFIX, text.encode("utf-8", "surrogatepass"))
 
 
@@ -126,8 +126,8 @@ def _plain_value(value: Any) -> Any:
     return value
 
 
-@event.listens_for(Sealed, "before_insert", propagate=True)
-def _seal_new_row(mapper: Mapper[Any], _connection: Connection, row: Sealed) -> None:
+@event.listens_for(SealedModel, "before_insert", propagate=True)
+def _seal_new_row(mapper: Mapper[Any], _connection: Connection, row: SealedModel) -> None:
     for name in row.__sealed__:
         default: Any = mapper.columns[name].default
         if getattr(row, name) is None and default is not None and default.is_scalar:
@@ -136,8 +136,8 @@ def _seal_new_row(mapper: Mapper[Any], _connection: Connection, row: Sealed) -> 
         row.seal = _seal_of(row)
 
 
-@event.listens_for(Sealed, "after_insert", propagate=True)
-def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: Sealed) -> None:
+@event.listens_for(SealedModel, "after_insert", propagate=True)
+def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: SealedModel) -> None:
     """Seal a new row whose seal covers the number that the database has just given it."""
     if row.seal:
         return
@@ -146,38 +146,38 @@ def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: Sealed
     set_committed_value(row, "seal", seal)
 
 
-def _seal_of(row: Sealed) -> str:
-    return make_seal(keys_of(object_session(row)), type(row), _values_of(row))
+def _seal_of(row: SealedModel) -> str:
+    return compute_row_seal(find_session_keys(object_session(row)), type(row), _values_of(row))
 
 
-def _values_of(row: Sealed) -> dict[str, Any]:
+def _values_of(row: SealedModel) -> dict[str, Any]:
     return {name: getattr(row, name) for name in _sealed_names(type(row))}
 
 
-@event.listens_for(Sealed, "before_update", propagate=True)
-def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: Sealed) -> None:
+@event.listens_for(SealedModel, "before_update", propagate=True)
+def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: SealedModel) -> None:
     """Seal what the row will be: what the database holds now, locked, with the changes. A row that isn't genuine stays so."""
     state = inspect(row)
     changed = {name for name in _sealed_names(type(row)) if state.attrs[name].history.has_changes()}
     if not changed:
         return
-    table, keys = table_of(type(row)), keys_of(object_session(row))
+    table, keys = table_of(type(row)), find_session_keys(object_session(row))
     query = select(*_sealed_columns(type(row))).where(table.c.id == row.id)
-    held = connection.execute(query.with_for_update(of=table)).mappings().one_or_none()
-    if held is not None and _matches(keys, type(row), held, held["seal"]):
-        row.seal = make_seal(keys, type(row), {**held, **{name: getattr(row, name) for name in changed}})
+    stored_row = connection.execute(query.with_for_update(of=table)).mappings().one_or_none()
+    if stored_row is not None and _matches(keys, type(row), stored_row, stored_row["seal"]):
+        row.seal = compute_row_seal(keys, type(row), {**stored_row, **{name: getattr(row, name) for name in changed}})
 
 
-def _sealed_names(model: type[Sealed]) -> tuple[str, ...]:
+def _sealed_names(model: type[SealedModel]) -> tuple[str, ...]:
     return (*model.__sealed__, *model.__sealed_later__)
 
 
-def _sealed_columns(model: type[Sealed]) -> list[ColumnElement[Any]]:
+def _sealed_columns(model: type[SealedModel]) -> list[ColumnElement[Any]]:
     table = table_of(model)
     return [table.c[name] for name in dict.fromkeys(("id", *_sealed_names(model), "seal"))]
 
 
-def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[Sealed], list[int]]:
+def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[SealedModel], list[int]]:
     """Find the rows without a valid seal: their numbers, by model."""
     forged = {}
     for model in sealed_models():
@@ -188,12 +188,12 @@ def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[Sealed], list
     return forged
 
 
-def vouch_for(session: Session, row: Sealed) -> None:
+def seal_row_as_is(session: Session, row: SealedModel) -> None:
     """Seal a row as it is now, whatever it was: one that was just made to grant nothing."""
-    row.seal = make_seal(keys_of(session), type(row), _values_of(row))
+    row.seal = compute_row_seal(find_session_keys(session), type(row), _values_of(row))
 
 
-def seal_every_row(session: Session, keys: KeyRing) -> int:
+def seal_all_rows(session: Session, keys: KeyRing) -> int:
     """Seal all rows as they are, vouching for each; return how many."""
     return _seal_rows(session, keys, lambda _model, _row: True)
 
@@ -217,18 +217,18 @@ def has_genuine_rows(session: Session, keys: KeyRing) -> bool:
     )
 
 
-def _seal_rows(session: Session, keys: KeyRing, chosen: Callable[[type[Sealed], _Values], bool]) -> int:
+def _seal_rows(session: Session, keys: KeyRing, chosen: Callable[[type[SealedModel], _Values], bool]) -> int:
     sealed = 0
     for model in sealed_models():
         for batch in _batches(session, model):
             rows = [row for row in batch if chosen(model, row)]
             if rows:
-                _write_seals(session, model, [(row, make_seal(keys, model, row)) for row in rows])
+                _write_seals(session, model, [(row, compute_row_seal(keys, model, row)) for row in rows])
                 sealed += len(rows)
     return sealed
 
 
-def _batches(session: Session, model: type[Sealed]) -> Iterator[list[_Values]]:
+def _batches(session: Session, model: type[SealedModel]) -> Iterator[list[_Values]]:
     table, after = table_of(model), 0  # the database numbers rows from 1
     query = select(*_sealed_columns(model)).order_by(table.c.id).limit(BATCH_SIZE).with_for_update()
     while batch := session.execute(query.where(table.c.id > after)).mappings().all():
@@ -236,7 +236,7 @@ def _batches(session: Session, model: type[Sealed]) -> Iterator[list[_Values]]:
         after = batch[-1]["id"]
 
 
-def _write_seals(session: Session, model: type[Sealed], seals: list[tuple[_Values, str]]) -> None:
+def _write_seals(session: Session, model: type[SealedModel], seals: list[tuple[_Values, str]]) -> None:
     table = table_of(model)
     statement = update(table).where(table.c.id == bindparam("of_row")).values(seal=bindparam("new_seal"))
     session.connection().execute(statement, [{"of_row": row["id"], "new_seal": seal} for row, seal in seals])

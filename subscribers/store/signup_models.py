@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.column_types import RowId, Str16, Str20, Str40, Str64
 from subscribers.store.models import Base, Json, Moment
-from subscribers.store.row_seals import Sealed
+from subscribers.store.row_seals import SealedModel
 
 FormKind = Literal["subscribe", "lost link"]
 
@@ -40,7 +40,7 @@ class SignupRequest(Base):
 
 
 class SignupAllowance(Base):
-    """How many waiting forms could be answered at a time (`request_queue.Allowance`); one row, absent until one was answered."""
+    """How many waiting forms could be answered at a time (`request_queue.AnswerAllowance`); one row, absent until one was answered."""
 
     __tablename__ = "signup_allowance"
 
@@ -89,7 +89,7 @@ class SignupAlarm(Base):
     detail: Mapped[Json]
 
 
-class OneTimeToken(Sealed):
+class OneTimeToken(SealedModel):
     """A token that works once: only its hash is kept, with what it is for, until when, and what came of it.
 
     `serial` says what it belongs to, for `confirm` the place of the request in the person's chain. `ended_at`

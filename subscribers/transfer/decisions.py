@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple, Self
 
 from subscribers.consent import ledger
-from subscribers.consent.suppression import SuppressionReason, is_graver
+from subscribers.consent.suppression import SuppressionReason, outweighs_reason
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
 from subscribers.transfer.options import ImportOptions
@@ -194,7 +194,7 @@ def _decide_subscribed(existing: ExistingPerson, reason: RowReason, batch: int |
 
 def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppressed: str) -> RowDecision:
     departure = DEPARTURES[row.status]
-    reason = departure.suppression_reason if is_graver(departure.suppression_reason, suppressed) else None
+    reason = departure.suppression_reason if outweighs_reason(departure.suppression_reason, suppressed) else None
     if existing is None:
         return RowDecision(departure.reason, suppression_reason=reason) if reason else _KEPT_AWAY
     if existing.state in {PersonState.ERASED, PersonState.SUPPRESSED}:

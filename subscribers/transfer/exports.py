@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
-from subscribers.consent.ledger import format_moment
+from subscribers.consent.ledger import format_ledger_time
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.store import people
 from subscribers.store.database import PeopleDatabase
@@ -73,7 +73,7 @@ def build_person_record(
         number: the person's number.
         controller: who answers for the list.
         now: the moment of the export.
-        other_disclosures: further disclosures of the address in the form of `disclosure_as_json`, such as the mails that were
+        other_disclosures: further disclosures of the address in the form of `convert_disclosure_to_json`, such as the mails that were
             handed over: those are not kept here.
     """
     person = session.get(Person, number)
@@ -86,15 +86,15 @@ def build_person_record(
         "schema_version": RECORD_SCHEMA,
         "record_id": f"person-{number}",
         "pii_principal_id": str(number),
-        "exported_at": format_moment(now),
+        "exported_at": format_ledger_time(now),
         "pii_information": {
             "email_address": address.mailbox if address else None,
             "email_address_damaged": address is None and person.ciphertext is not None,
             "choices": person.choices,
         },
         "state": str(person.state),
-        "may_be_mailed": audience.may_mail(session, number),
-        "asked_at": format_moment(person.asked_at),
+        "may_be_mailed": audience.may_email_person(session, number),
+        "asked_at": format_ledger_time(person.asked_at),
         "asked_where": person.asked_where,
         "pii_processing": readable_record.describe_processing(events),
         "parties": [
@@ -108,16 +108,16 @@ def build_person_record(
         ],
         "events": [_event_as_json(event) for event in events],
         "recipient_third_parties": [
-            *map(disclosure_as_json, disclosures.list_disclosures(session, number)),
+            *map(convert_disclosure_to_json, disclosures.list_disclosures(session, number)),
             *other_disclosures,
         ],
     }
 
 
-def disclosure_as_json(disclosure: disclosures.AddressDisclosure) -> dict[str, Any]:
+def convert_disclosure_to_json(disclosure: disclosures.AddressDisclosure) -> dict[str, Any]:
     """Name one disclosure of the address to somebody; `times` counts old ones that were folded into one."""
     return {
-        "disclosed_at": format_moment(disclosure.at),
+        "disclosed_at": format_ledger_time(disclosure.at),
         "recipient": disclosure.to_whom,
         "purpose": disclosure.why,
         "reference": disclosure.reference,
@@ -157,7 +157,7 @@ def export_list(
             bits = _number_bitmap(subscriber.number for subscriber, _ in subscribers)
             session.add(ListExportPart(export=name, first=first, bits=bits))
         for subscriber, address in subscribers:
-            writer.write_row((address, format_moment(subscriber.asked_at), subscriber.asked_where))
+            writer.write_row((address, format_ledger_time(subscriber.asked_at), subscriber.asked_where))
         result.people += len(subscribers)
         progress(result.people)
     with database.write() as session:
@@ -202,7 +202,7 @@ def _number_bitmap(numbers: Iterable[int]) -> bytes:
 def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
     """Name a link of the chain as the standard does; `details` is the link's content as it was hashed."""
     return {
-        "event_time": format_moment(event.at),
+        "event_time": format_ledger_time(event.at),
         "event_type": str(event.kind),
         "entity_id": json.loads(event.body).get("actor", "the person"),
         "details": json.loads(event.body),

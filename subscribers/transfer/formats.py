@@ -163,7 +163,7 @@ class ColumnLayout:
         return columns
 
 
-def recognise_layout(
+def recognize_layout(
     first_row: Sequence[str], *, file_name: str = "", file_status: RowStatus | None = None
 ) -> ColumnLayout | None:
     """Tell from a file's first row whose export it is.
@@ -176,7 +176,7 @@ def recognise_layout(
     Returns:
         The layout, or None where no column holds addresses.
     """
-    headings = [normalise_heading(text) for text in first_row]
+    headings = [normalize_heading(text) for text in first_row]
     if not _find_columns(headings, ColumnMeaning.ADDRESS, ExportFormat(PLAIN_LIST)):
         return _bare_list_layout(first_row, file_status)
     form = next((form for form in EXPORT_FORMATS if form.matches(headings)), ExportFormat(PLAIN_LIST))
@@ -202,10 +202,10 @@ def _bare_list_layout(first_row: Sequence[str], file_status: RowStatus | None) -
 def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:
     """Find the columns of a meaning by their headings: for one that a single column has, by the first heading that is there."""
     name = meaning.name.lower()
-    wanted = (*_DECLARED.headings[name], *form.headings.get(name, ()))
+    known_headings = (*_DECLARED.headings[name], *form.headings.get(name, ()))
     if meaning not in _SINGLE_MEANINGS:
-        return tuple(place for place, heading in enumerate(headings) if heading in wanted)
-    return next(((headings.index(heading),) for heading in wanted if heading in headings), ())
+        return tuple(place for place, heading in enumerate(headings) if heading in known_headings)
+    return next(((headings.index(heading),) for heading in known_headings if heading in headings), ())
 
 
 def _with_columns(layout: ColumnLayout, columns: Mapping[ColumnMeaning, tuple[int, ...]]) -> ColumnLayout:
@@ -259,6 +259,6 @@ def mask_heading(text: str) -> str:
     return MASKED_ADDRESS if "@" in text else text.lstrip("\ufeff").strip()
 
 
-def normalise_heading(text: str) -> str:
+def normalize_heading(text: str) -> str:
     """Bring a heading to one spelling: `OPTIN_TIME`, `Optin-Time` and ` optin time` are the same."""
     return re.sub(r"[\s_-]+", " ", text.lstrip("\ufeff").strip().lower())

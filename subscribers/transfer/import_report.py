@@ -136,7 +136,21 @@ def find_likely_domain(domain: str) -> str:
 def _is_one_slip_away(typed: str, meant: str) -> bool:
     if abs(len(typed) - len(meant)) > 1:
         return False
-    start = next((n for n, (one, other) in enumerate(zip(typed, meant, strict=False)) if one != other), len(typed))
-    rest, meant_rest = typed[start:], meant[start:]
-    has_swapped_letters = len(rest) > 1 and rest[1::-1] == meant_rest[:2] and rest[2:] == meant_rest[2:]
-    return has_swapped_letters or meant_rest == rest[1:] or rest == meant_rest[1:] or rest[1:] == meant_rest[1:]
+    start = next(
+        (
+            n
+            for n, (typed_letter, meant_letter) in enumerate(zip(typed, meant, strict=False))
+            if typed_letter != meant_letter
+        ),
+        len(typed),
+    )
+    typed_rest, meant_rest = typed[start:], meant[start:]
+    has_swapped_letters = (
+        len(typed_rest) > 1 and typed_rest[1::-1] == meant_rest[:2] and typed_rest[2:] == meant_rest[2:]
+    )
+    return (
+        has_swapped_letters
+        or meant_rest == typed_rest[1:]
+        or typed_rest == meant_rest[1:]
+        or typed_rest[1:] == meant_rest[1:]
+    )

@@ -121,8 +121,8 @@ class ImportRun:
     def _write_again(self, flights: Sequence[_StepInFlight]) -> None:
         """Judge the first of some steps again until it is written; the counts of those behind it hold its own."""
         rows = flights[0].rows
-        for tried in range(_MAX_TRIES):
-            time.sleep(0.01 * tried)
+        for attempt in range(_MAX_TRIES):
+            time.sleep(0.01 * attempt)
             self._attempt += 1
             self._needs_lookup = True
             anew = self._decide_rows([(row.row, row.hashes) for row in rows])
@@ -182,8 +182,8 @@ class ImportRun:
             reserved = max(count, min(_NUMBERS_RESERVED, self._report.survey.rows))
             with self._context.database.write() as session:
                 self._numbers = import_store.reserve_person_numbers(session, reserved)
-        taken, self._numbers = self._numbers[:count], self._numbers[count:]
-        return taken
+        numbers, self._numbers = self._numbers[:count], self._numbers[count:]
+        return numbers
 
     def _log_departures(self, rows: Sequence[DecidedRow]) -> None:
         """Write departures down before they are committed (see `lifecycle.unsubscribe`): our own people's, and every complaint.
@@ -253,7 +253,7 @@ def decide_rows(
     suppressed: dict[str, str] = {}
     if rows and needs_lookup:
         hashes = [address_hashes for _, address_hashes in rows]
-        with context.database.read() as session, import_store.custom_plans(session):
+        with context.database.read() as session, import_store.force_custom_plans(session):
             existing = import_store.find_existing_people(session, hashes)
             suppressed = import_store.find_suppression_reasons(session, hashes)
             chains = import_store.load_event_chains(session, [person.number for person in existing.values()])

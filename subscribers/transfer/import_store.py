@@ -15,7 +15,7 @@ from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.compiled_statements import Columns, matches_any
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
-from subscribers.store.people import empty_people
+from subscribers.store.people import clear_personal_data
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
 from subscribers.transfer.row_builder import PersonChange
 
@@ -24,7 +24,7 @@ _PLAN_CACHE_MODE = "plan_cache_mode"
 _CACHE_KIB = 32_000  # KiB
 
 
-class OvertakenError(Exception):
+class ConcurrentChangeError(Exception):
     """Somebody else changed what a step was decided on."""
 
 
@@ -110,21 +110,21 @@ def lock_unfinished_batch(session: Session, batch: int) -> int | None:
     return row.reached if row.done_at is None else None
 
 
-def write_step(session: Session, step: ImportStep, links: ledger.FirstLinks, *, now: datetime) -> None:
-    """Write a step, of which `links` are people and events (`ledger.bind_first_links`).
+def write_step(session: Session, step: ImportStep, links: ledger.FirstChainLinks, *, now: datetime) -> None:
+    """Write a step, of which `links` are people and events (`ledger.prepare_first_links`).
 
     Raises:
-        OvertakenError: it no longer holds; the transaction is to be rolled back, and the step judged again.
+        ConcurrentChangeError: it no longer holds; the transaction is to be rolled back, and the step judged again.
     """
     _lock_suppressions(session)
-    with custom_plans(session):
+    with force_custom_plans(session):
         _check_strangers(session, step)
         _lock_changed_people(session, step)
-    ledger.write_first_links(session, links)
+    ledger.insert_first_links(session, links)
     events = [change.event_values for change in step.changes if change.event_values is not None]
-    ledger.write_links(session, events, changed_people=[change.person_values for change in step.changes])
+    ledger.insert_chain_links(session, events, changed_people=[change.person_values for change in step.changes])
     if step.suppressions:
-        with custom_plans(session):
+        with force_custom_plans(session):
             suppressions = [(requested.hashes.suppressions, requested.reason) for requested in step.suppressions]
             suppression.store_suppressions(session, suppressions, now)
 
@@ -143,7 +143,7 @@ def _lock_suppressions(session: Session) -> None:
 
 
 @contextmanager
-def custom_plans(session: Session) -> Iterator[None]:
+def force_custom_plans(session: Session) -> Iterator[None]:
     """Have PostgreSQL plan each look for the table as it is now: a plan kept from its first rows reads it whole.
 
     For looks alone: else the check of a foreign key would be planned anew for each row that is written.
@@ -186,14 +186,14 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
     A person added under the current key needs no look: the unique look-up refuses ours, and the step is judged anew.
 
     Raises:
-        OvertakenError: somebody did.
+        ConcurrentChangeError: somebody did.
     """
     unknown = [requested for requested in step.suppressions if not requested.of_person]
     strangers = _list_strangers(step.newcomers, unknown)
     lookups = [lookup for hashes, _ in strangers for lookup in hashes.older_lookups]
     lookups += [requested.hashes.lookup for requested in unknown]
     if strangers and (_is_suppressed_since(session, strangers) or _is_there(session, lookups)):
-        raise OvertakenError
+        raise ConcurrentChangeError
 
 
 def _list_strangers(
@@ -208,7 +208,7 @@ def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHash
     """Say whether an address is suppressed by now. A suppression that the row itself would make graver does not stand in its way."""
     suppressed = find_suppression_reasons(session, [hashes for hashes, _ in strangers])
     return any(
-        hashes.lookup in suppressed and not suppression.is_graver(reason, suppressed[hashes.lookup])
+        hashes.lookup in suppressed and not suppression.outweighs_reason(reason, suppressed[hashes.lookup])
         for hashes, reason in strangers
     )
 
@@ -223,7 +223,7 @@ def _lock_changed_people(session: Session, step: ImportStep) -> None:
     """Lock the people whose chains are to grow.
 
     Raises:
-        OvertakenError: one of the chains has grown since the step was decided.
+        ConcurrentChangeError: one of the chains has grown since the step was decided.
     """
     if not step.changes:
         return
@@ -235,7 +235,7 @@ def _lock_changed_people(session: Session, step: ImportStep) -> None:
     )
     heads = {row.number: row.chain_head for row in session.execute(query)}
     if any(heads.get(change.number) != change.expected_head for change in step.changes):
-        raise OvertakenError
+        raise ConcurrentChangeError
 
 
 PAGE_SIZE = 500  # people a transaction
@@ -309,7 +309,7 @@ def _remove_people(
         elif person.state is PersonState.SUBSCRIBED:
             kind = ConsentKind.EXPIRED
         if kind is not None:
-            link = ledger.build_link(
+            link = ledger.build_chain_link(
                 person.number,
                 person.state,
                 kind,
@@ -322,8 +322,8 @@ def _remove_people(
             events.append(link.event)
             change |= link.person
         changes.append(change)
-    ledger.write_links(session, events, changed_people=changes)
-    empty_people(session, removed)
+    ledger.insert_chain_links(session, events, changed_people=changes)
+    clear_personal_data(session, removed)
     result.removed += len(removed)
     result.kept += len(people) - len(removed)
 

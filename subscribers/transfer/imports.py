@@ -28,13 +28,13 @@ from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile
 from subscribers.transfer.row_builder import BatchDetails
-from subscribers.transfer.rows import ImportRow, LikelySlipError, RowError, is_blank_row, parse_row
+from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, parse_row
 
 _GARBAGE_THRESHOLD = 100_000  # objects: those of some steps
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
 
 
-class SeenRow(NamedTuple):
+class EarlierRow(NamedTuple):
     """An earlier row of the same address: whether it says that they left, and its number."""
 
     departed: bool
@@ -59,7 +59,7 @@ class SeenAddresses:
         """Drop what was remembered."""
         self._connection.close()
 
-    def remember(self, rows: Sequence[HashedRow]) -> list[SeenRow | None]:
+    def remember(self, rows: Sequence[HashedRow]) -> list[EarlierRow | None]:
         """Remember the addresses of rows.
 
         Returns:
@@ -67,18 +67,19 @@ class SeenAddresses:
         """
         hashes = [int(address_hashes.lookup[:_HASH_DIGITS], 16) for _, address_hashes in rows]
         places = ",".join("?" * len(hashes))
-        known = self._connection.execute(f"SELECT hash, departed, row FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
-        seen_by_hash = {number: SeenRow(bool(departed), row) for number, departed, row in known}
-        earlier: list[SeenRow | None] = []
-        changed: dict[int, SeenRow] = {}
+        known_rows = self._connection.execute(f"SELECT hash, departed, row FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
+        seen_by_hash = {number: EarlierRow(bool(departed), row) for number, departed, row in known_rows}
+        earlier: list[EarlierRow | None] = []
+        changed: dict[int, EarlierRow] = {}
         for number, (row, _) in zip(hashes, rows, strict=True):
             before, departed = seen_by_hash.get(number), row.status in DEPARTURE_STATUSES
             earlier.append(before)
             if before is None or (departed and not before.departed):
-                seen_by_hash[number] = changed[number] = SeenRow(departed, row.number)
+                seen_by_hash[number] = changed[number] = EarlierRow(departed, row.number)
         self._connection.execute("BEGIN")
         self._connection.executemany(
-            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", ((number, *seen) for number, seen in changed.items())
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
+            ((number, *seen_row) for number, seen_row in changed.items()),
         )
         self._connection.execute("COMMIT")
         return earlier
@@ -104,10 +105,10 @@ def rehearse_import(
     report = ImportReport(survey, outcomes=outcomes)
     if outcomes is not None:
         outcomes.clear()
-    with closing(SeenAddresses()) as seen:
+    with closing(SeenAddresses()) as seen_addresses:
         for rows, through in _read_chunks(report, now, lambda *_: None, lambda: MAX_STEP_ROWS):
             for decided in decide_rows(
-                context, _drop_duplicates(report, seen, _hash_rows(context, rows)), options, batch=None
+                context, _drop_duplicates(report, seen_addresses, _hash_rows(context, rows)), options, batch=None
             ):
                 report.resolve_row(decided.row, decided.decision.reason)
             progress(through)
@@ -142,17 +143,17 @@ def run_import(
         outcomes.clear()
     with (
         _rare_garbage_collection(),
-        closing(SeenAddresses()) as seen,
+        closing(SeenAddresses()) as seen_addresses,
         closing(ImportRun(context, report, batch, reached=reached)) as run,
     ):
         for rows, through in _read_chunks(report, now, on_reject, lambda: run.step_size, reached=reached):
             hashed = _hash_rows(context, rows)
             if rows[-1].number <= reached:
-                seen.remember(hashed)
+                seen_addresses.remember(hashed)
                 if outcomes is not None:
                     outcomes.note_settled(row.number for row in rows)
             else:
-                run.process_rows(_drop_duplicates(report, seen, hashed), through)
+                run.process_rows(_drop_duplicates(report, seen_addresses, hashed), through)
             progress(through)
         run.finish_steps()
     with context.database.write() as session:
@@ -251,7 +252,7 @@ def _read_chunks(
             if meant := find_likely_domain(row.address.domain):
                 report.note_slip(row.address.domain, meant)
                 if report.survey.leave_out_slips:
-                    raise LikelySlipError(f"the domain {row.address.domain} is probably a typo for {meant}")
+                    raise LikelyTypoError(f"the domain {row.address.domain} is probably a typo for {meant}")
         except RowError as exc:
             on_reject(number, str(exc), fields)
             report.add_reject(number, exc, counted=number > reached)
@@ -268,14 +269,16 @@ def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[Hashed
     return list(zip(rows, hash_addresses(context.keys, (row.address for row in rows)), strict=True))
 
 
-def _drop_duplicates(report: ImportReport, seen: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
+def _drop_duplicates(report: ImportReport, seen_addresses: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
     """Leave out rows whose address came by before: the first row counts, and the first that says they left."""
-    kept = []
-    for (row, hashes), before in zip(rows, seen.remember(rows), strict=True):
+    unique_rows = []
+    for (row, hashes), before in zip(rows, seen_addresses.remember(rows), strict=True):
         departs = row.status in DEPARTURE_STATUSES
         if before is None or (departs and not before.departed):
-            kept.append((row, hashes))
+            unique_rows.append((row, hashes))
         else:
-            left = before.departed and not departs
-            report.resolve_row(row, RowReason.LEFT_BY_EARLIER_ROW if left else RowReason.DUPLICATE, str(before.row))
-    return kept
+            had_departed = before.departed and not departs
+            report.resolve_row(
+                row, RowReason.LEFT_BY_EARLIER_ROW if had_departed else RowReason.DUPLICATE, str(before.row)
+            )
+    return unique_rows

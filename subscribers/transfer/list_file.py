@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from subscribers.errors import RefusalError
-from subscribers.transfer.formats import ColumnLayout, RowStatus, assign_column_meanings, recognise_layout
+from subscribers.transfer.formats import ColumnLayout, RowStatus, assign_column_meanings, recognize_layout
 from subscribers.transfer.options import ImportOptions
 
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
@@ -147,7 +147,7 @@ def _detect_layout(path: Path, encoding: str, file_status: RowStatus | None) -> 
     layouts: list[tuple[str, ColumnLayout]] = []
     for separator in _SEPARATORS:
         first = next((fields for fields in _parse_rows(path, encoding, separator, None) if any(fields)), [])
-        layout = recognise_layout(first, file_name=path.name, file_status=file_status)
+        layout = recognize_layout(first, file_name=path.name, file_status=file_status)
         if layout is not None:
             layouts.append((separator, layout))
     if not layouts:

@@ -14,11 +14,11 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import (
     AddressHashes,
     commit_address,
-    domain_tag,
     encrypt_addresses,
+    make_domain_tag,
     new_address_salts,
 )
-from subscribers.store.compiled_statements import Columns, columns_of
+from subscribers.store.compiled_statements import Columns, transpose_rows
 from subscribers.store.models import ConsentKind, PersonState
 from subscribers.transfer.decisions import DEPARTURES, ExistingPerson, RowDecision
 from subscribers.transfer.options import ImportOptions
@@ -66,7 +66,7 @@ class ImportRowBuilder:
         self._commitment_key = keys.current("commitment")
         self._prepare_shared_json()
         self._asked_where = f"{batch.origin} (imported)"
-        self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: domain_tag(keys, Address("x", domain)))
+        self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: make_domain_tag(keys, Address("x", domain)))
 
     def build_people(self, rows: Sequence[DecidedRow], numbers: Sequence[int]) -> tuple[Columns, Columns]:
         """Make the rows of people who are new, and those of the first links of their chains; both by column."""
@@ -90,7 +90,9 @@ class ImportRowBuilder:
             "asked_where": [self._asked_where] * len(rows),
             "batch": [self._batch.id] * len(rows),
         }
-        return {**people, **columns_of([link.person for link in links])}, columns_of([link.event for link in links])
+        return {**people, **transpose_rows([link.person for link in links])}, transpose_rows(
+            [link.event for link in links]
+        )
 
     def build_change(self, row: DecidedRow) -> PersonChange:
         """Make what an import does to a person who is there already."""
@@ -117,7 +119,7 @@ class ImportRowBuilder:
             person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where}
         return PersonChange(existing.number, existing.chain_head, person, event)
 
-    def _build_first_link(self, number: int, row: DecidedRow, commitment: str) -> ledger.NewLink:
+    def _build_first_link(self, number: int, row: DecidedRow, commitment: str) -> ledger.NewChainLink:
         kind = row.decision.event_kind
         assert kind is not None
         return self._build_link(number, PersonState.REQUESTED, kind, row.row, seq=1, previous="", commitment=commitment)
@@ -132,9 +134,9 @@ class ImportRowBuilder:
         seq: int,
         previous: str,
         commitment: str | None,
-    ) -> ledger.NewLink:
+    ) -> ledger.NewChainLink:
         body = self._event_body(number, kind, row)
-        return ledger.build_link(
+        return ledger.build_chain_link(
             number, state, kind, body, self._batch.now, seq=seq, previous=previous, commitment=commitment
         )
 
@@ -150,7 +152,7 @@ class ImportRowBuilder:
                 "page": self._batch.origin,
                 "reason": str(row.status),
                 "row": row.number,
-                **({"left_at": ledger.format_moment(row.left_at)} if row.left_at else {}),
+                **({"left_at": ledger.format_ledger_time(row.left_at)} if row.left_at else {}),
             }
         )
 
@@ -212,4 +214,4 @@ def _json_members(**members: str | int) -> str:
 
 
 def _moment_member(name: str, moment: datetime | None) -> str:
-    return f'"{name}":"{ledger.format_moment(moment)}"' if moment else ""
+    return f'"{name}":"{ledger.format_ledger_time(moment)}"' if moment else ""

@@ -82,7 +82,7 @@ class UnknownWordError(RowError):
         )
 
 
-class LikelySlipError(RowError):
+class LikelyTypoError(RowError):
     """The domain is most likely mistyped, and such rows are to be left out."""
 
 

@@ -98,7 +98,7 @@ class StepWriter:
             return _NOT_WRITTEN
         try:
             seconds = self._write_in_transaction(step, progress)
-        except import_store.OvertakenError:
+        except import_store.ConcurrentChangeError:
             return self._fail(progress)
         except (IntegrityError, OperationalError) as exc:
             if not _is_transient(exc):
@@ -113,7 +113,7 @@ class StepWriter:
         """Write a step and its progress; return the seconds of the transaction."""
         reached = self._reached
         # Before the transaction: it is shorter then, and SQLite's other writers get between two steps.
-        links = ledger.bind_first_links(self._dialect, step.people, step.events)
+        links = ledger.prepare_first_links(self._dialect, step.people, step.events)
         with self._database.write() as session:
             began = time.monotonic()
             reached_before = import_store.lock_unfinished_batch(session, self._batch)

@@ -84,7 +84,7 @@ class WriterProcess:
         return ListFileError(f"The process that writes {how}. Run the command again to continue the import.")
 
 
-def serve_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
+def serve_write_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Write the steps that come in, until no more do; while one is written, the next ones are taken in."""
     open_database, batch, reached, now = pickle.load(requests)  # noqa: S301 (whoever started us wrote it)
     writer = StepWriter(open_database(), batch, reached=reached, now=now)
@@ -119,7 +119,7 @@ def _main() -> None:
     # What a library prints must not stand among the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve_steps(sys.stdin.buffer, answers)
+    serve_write_steps(sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":

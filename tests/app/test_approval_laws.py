@@ -24,15 +24,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url, select, text
 
-from digest.app.approval import approvals, deadlines, signing
+from digest.app.approval import approvals, deadlines, edition_approval
 from digest.app.calendar import releases as calendar
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import control as sending
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending import send_control as sending
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import SendError, run_edition
 from digest.edition.approval import approved_versions as approval
@@ -43,8 +43,8 @@ from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.content.placeholders import Slot, SlottedText
 from digest.edition.drafting.drafts import DraftError
-from digest.edition.editing.edits import EditionField, EditKind, edits_in_force
-from digest.installation.acts import Actor, Face, Role
+from digest.edition.editing.edits import EditionField, EditKind, list_active_edits
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
 from digest.settings.publication import DeadlineRule
@@ -63,7 +63,7 @@ from tests.run_database import run_on_server, sibling_database_url
 from tests.shared_statements import share_compiled_statements
 from tests.web.conftest import sample_evidence
 
-STAFF = tuple(Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))
+STAFF = tuple(Actor(f"staff {number}", Role.EDITOR, ActorInterface.DESK) for number in (1, 2, 3))
 DEADLINE = NOW + timedelta(hours=2, minutes=30)  # 8 p.m. in New York, ten hours before the release
 SUBSCRIBERS = {
     "ada@example.org": None,
@@ -216,7 +216,7 @@ class WatchedEdition:
     def draft(self) -> MailableEdition:
         """Give the draft as an editor sees it."""
         with self.database.read() as session:
-            return approval.read_draft(session, session.scalars(select(Edition)).one(), self.install.settings)
+            return approval.read_draft_version(session, session.scalars(select(Edition)).one(), self.install.settings)
 
     def supersede(self) -> None:
         for version in self.versions:
@@ -239,7 +239,7 @@ class WatchedEdition:
         self.texts += 1
         field, text = (EditionField.SUBJECT, EditionField.INTRO)[self.texts % 2], f"Text {self.texts}."
         is_written = self.change(
-            "edited", actor, lambda form: editing.write_edition_text(self.install, form, field, text)
+            "edited", actor, lambda form: editing.set_edition_text(self.install, form, field, text)
         )
         assert is_written is not self.has_ended
 
@@ -256,7 +256,7 @@ class WatchedEdition:
         self.change("moved", actor, lambda form: editing.move_story(self.install, form, url, steps=-1))
 
     def undo(self, actor: Actor) -> None:
-        self.change("undone", actor, lambda form: edit_history.undo_last(self.install, form))
+        self.change("undone", actor, lambda form: edit_history.undo_own_last_edit(self.install, form))
 
     def change(self, what: str, actor: Actor, act: Callable[[EditForm], EditResult]) -> bool:
         """Do an act of an editor on the edition; return whether it was done. A refused one leaves the draft as it is."""
@@ -273,14 +273,14 @@ class WatchedEdition:
         return True
 
     def approve(self, actor: Actor) -> None:
-        self.approve_mark(actor, edition_status(self.install, self.name, now=self.now).content_hash)
+        self.approve_mark(actor, read_edition_status(self.install, self.name, now=self.now).content_hash)
 
     def approve_unseen(self, actor: Actor) -> None:
         """Approve by the oldest mark that anybody looked at, which may have changed since."""
         self.approve_mark(actor, self.marks[0] if self.marks else "")
 
     def approve_mark(self, actor: Actor, given: str) -> None:
-        mark = edition_status(self.install, self.name, now=self.now).content_hash
+        mark = read_edition_status(self.install, self.name, now=self.now).content_hash
         self.marks.append(mark)
         seen, waiting = self.draft(), self.waiting()
         if waiting and waiting.seen != seen:
@@ -292,7 +292,7 @@ class WatchedEdition:
             and self.is_useful(actor.name, waiting.signed if waiting else [])
         )
         try:
-            signing.approve_edition(self.install, self.name, given, actor=actor, now=self.now)
+            edition_approval.approve_edition(self.install, self.name, given, actor=actor, now=self.now)
         except ApprovalError:
             assert not may
             self.done["approval refused"] += 1
@@ -310,7 +310,7 @@ class WatchedEdition:
     def authors(self) -> set[str]:
         """Name who wrote the subject or the intro, which is all that is written here: up to the edit in force, undone ones too."""
         edits = editing_state.read_editing_state(self.install, self.name).edits
-        last = {e.text("field"): e.seq for e in edits_in_force(edits) if e.kind == EditKind.TEXT}
+        last = {e.text("field"): e.seq for e in list_active_edits(edits) if e.kind == EditKind.TEXT}
         return {e.actor for e in edits if e.kind == EditKind.TEXT and e.seq <= last.get(e.text("field"), 0)}
 
     def is_useful(self, actor: str, signed: list[str]) -> bool:
@@ -332,7 +332,7 @@ class WatchedEdition:
 
     def take_back(self, actor: Actor) -> None:
         try:
-            signing.revoke_approval(self.install, self.name, actor=actor, now=self.now)
+            edition_approval.revoke_approval(self.install, self.name, actor=actor, now=self.now)
         except ApprovalError:
             assert self.has_ended or all(v.state is ApprovalState.TAKEN_BACK for v in self.versions)
             return
@@ -355,7 +355,7 @@ class WatchedEdition:
 
     def finish_notes(self, actor: Actor) -> None:
         for note in self.open_notes:
-            approvals.finish_note(self.install, self.name, note, actor=actor, now=self.now)
+            approvals.mark_note_done(self.install, self.name, note, actor=actor, now=self.now)
         self.open_notes = []
 
     def draft_news(self) -> None:
@@ -385,7 +385,7 @@ class WatchedEdition:
             [v for v in self.versions if v.stood and v.state is not ApprovalState.TAKEN_BACK],
         )
         is_draft = not self.standing() and not self.has_ended
-        decision = deadlines.decide_deadline(with_deadline_rule(self.install, rule), now=self.now)
+        decision = deadlines.apply_deadline_rule(with_deadline_rule(self.install, rule), now=self.now)
         if not is_draft:
             assert decision in {f"{self.name} is {self.edition().state}", "no decision is due"}
         elif rule == "skip":
@@ -447,7 +447,7 @@ class WatchedEdition:
                 v for v in self.versions if joined_for(message, v.seen) == joined_for(message, version.seen)
             ]
             assert is_made_of(message, version.seen)
-        assert editions.edition_bytes(install, self.name, "web").decode() == version.seen.join("web").text
+        assert editions.render_edition_bytes(install, self.name, "web").decode() == version.seen.join("web").text
         self.is_sent = True
         self.done["sent" if is_whole else "sent in part"] += 1
 

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
 
-from digest.app.doctor.examination import examine_installation
-from digest.app.sending.control import open_sending_provider
+from digest.app.doctor.examination import run_local_checks
+from digest.app.sending.send_control import open_sending_provider
 from digest.cli import digest as digest_command
 from digest.installation.opened import Installation, InstallationError
 from digest.settings import LimitSettings, SenderSettings, Settings, SettingsFile
@@ -82,7 +82,7 @@ def test_pages_are_served_on_loopback_alone(one_database: Database, demo_home: P
 
 
 def test_the_doctor_says_so(one_database: Database, demo_home: Path) -> None:
-    errors = [f.sentence for f in examine_installation(_installation(one_database, demo_home)) if f.level == "error"]
+    errors = [f.sentence for f in run_local_checks(_installation(one_database, demo_home)) if f.level == "error"]
     assert any("the demo's" in message and "'digest init'" in message for message in errors)
 
 

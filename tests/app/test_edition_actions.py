@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app.approval import signing
+from digest.app.approval import edition_approval
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import control as sending
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending import send_control as sending
 from digest.app.sending import uncertain_actions
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.approval.approved_versions import ApprovalError
-from digest.edition.queries import UnknownEditionError
-from digest.installation import hold
+from digest.edition.edition_queries import UnknownEditionError
+from digest.installation import sending_pause
 from digest.installation.acts import SCHEDULER, Actor, NotPermittedError
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
@@ -36,8 +36,8 @@ Attempt = Callable[[Installation, str, Actor], object]
 ADMINS_ACTIONS: dict[str, Attempt] = {
     "send": lambda i, name, actor: sending.send_edition(i, name, actor=actor, clock=lambda: RELEASE),
     "cancelled": lambda i, name, actor: sending.cancel_edition(i, name, actor=actor, now=NOW),
-    "held": lambda i, _, actor: hold.hold_installation(i, reason="a doubt", actor=actor, now=NOW),
-    "released": lambda i, _, actor: hold.release_installation(i, actor=actor, now=NOW),
+    "held": lambda i, _, actor: sending_pause.pause_all_sending(i, reason="a doubt", actor=actor, now=NOW),
+    "released": lambda i, _, actor: sending_pause.resume_all_sending(i, actor=actor, now=NOW),
     "uncertain taken as accepted": lambda i, name, actor: uncertain_actions.resolve_uncertain(
         i, name, ["a" * 26], UncertainResolution.ACCEPTED, reason="the log", actor=actor, clock=lambda: NOW
     ),
@@ -67,8 +67,8 @@ def approved_once(one_database: Database, tmp_path: Path) -> WebSetup:
 
 def approve_edition(world: WebSetup) -> WebSetup:
     name = world.edition()
-    content_hash = edition_status(world.install, name, now=NOW).content_hash
-    signing.approve_edition(world.install, name, content_hash, actor=EDITOR, now=NOW)
+    content_hash = read_edition_status(world.install, name, now=NOW).content_hash
+    edition_approval.approve_edition(world.install, name, content_hash, actor=EDITOR, now=NOW)
     with world.database.write() as session:
         session.add(
             Delivery(id="a" * 26, purpose=f"edition:{name}", state=DeliveryState.UNCERTAIN, due_at=NOW, next_try_at=NOW)
@@ -115,7 +115,7 @@ def test_what_an_editor_may_not_do_leaves_only_its_refusal(approved_once: WebSet
 @pytest.mark.parametrize("act", ADMINS_ACTIONS)
 def test_what_an_admin_does_stands_in_the_audit_log_by_name(approved_once: WebSetup, act: str) -> None:
     if act == "released":
-        hold.hold_installation(approved_once.install, reason="a doubt", actor=ADMIN, now=NOW)
+        sending_pause.pause_all_sending(approved_once.install, reason="a doubt", actor=ADMIN, now=NOW)
     ADMINS_ACTIONS[act](approved_once.install, "2026-W47", ADMIN)
     assert audit_rows(approved_once.database)[-1][:2] == (act, ADMIN.name)
 
@@ -127,15 +127,15 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
             StaffMember(email="sam@news.example.org", role="editor", added_at=NOW, added_by="eve", proven_at=NOW)
         )
     install = both.install
-    content_hash = edition_status(install, name, now=NOW).content_hash
+    content_hash = read_edition_status(install, name, now=NOW).content_hash
     assert edition_checks.check_edition(install, name, now=NOW) == ()
-    signing.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
+    edition_approval.approve_edition(install, "current", content_hash, actor=EDITOR, now=NOW)
     assert sending.pause_edition(install, name, reason="a doubt", actor=EDITOR, now=NOW).changed
     assert not sending.pause_edition(install, name, reason="another", actor=EDITOR, now=NOW).changed
     assert sending.resume_edition(install, name, actor=EDITOR, now=NOW).changed
     assert not sending.resume_edition(install, name, actor=EDITOR, now=NOW).changed
-    assert sending.send_test(install, name, actor=EDITOR, clock=lambda: NOW).arrived
-    signing.revoke_approval(install, name, actor=EDITOR, now=NOW)
+    assert sending.send_test_email(install, name, actor=EDITOR, clock=lambda: NOW).arrived
+    edition_approval.revoke_approval(install, name, actor=EDITOR, now=NOW)
     assert audit_rows(both.database) == [
         (
             "approve",
@@ -156,7 +156,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
     install, name = approved.install, "2026-W47"
     before = approved.dump()
     with pytest.raises(ApprovalError):
-        signing.approve_edition(install, name, "0000000", actor=EDITOR, now=NOW)
+        edition_approval.approve_edition(install, name, "0000000", actor=EDITOR, now=NOW)
     with approved.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
     with pytest.raises(EditionControlError, match=r"already been sent\. Correct it in the archive instead\."):
@@ -183,8 +183,8 @@ def test_an_unknown_edition_is_no_act(approved: WebSetup) -> None:
 def test_cancelling_and_holding_twice_is_written_once(approved: WebSetup) -> None:
     for _ in range(2):
         sending.cancel_edition(approved.install, "2026-W47", actor=ADMIN, now=NOW)
-        assert hold.hold_installation(approved.install, reason="a", actor=ADMIN, now=NOW).reason == "a"
-    assert [hold.release_installation(approved.install, actor=ADMIN, now=NOW) for _ in range(2)] == [True, False]
+        assert sending_pause.pause_all_sending(approved.install, reason="a", actor=ADMIN, now=NOW).reason == "a"
+    assert [sending_pause.resume_all_sending(approved.install, actor=ADMIN, now=NOW) for _ in range(2)] == [True, False]
     assert [(row[0], row[3]) for row in audit_rows(approved.database)] == [
         ("cancelled", {"was": "approved"}),
         ("held", {"because": "a"}),
@@ -202,15 +202,15 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     name = both.edition()
     settings = both.install.settings
     moved = Installation(settings.model_copy(update={"base_url": "https://elsewhere.example.org/news"}), both.database)
-    content_hash = edition_status(moved, name, now=NOW).content_hash
+    content_hash = read_edition_status(moved, name, now=NOW).content_hash
     with pytest.raises(ApprovalError) as caught:
-        signing.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
+        edition_approval.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
     assert f"links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
     assert "Ask an admin to draft the edition again, or restore DIGEST_BASE_URL." in str(caught.value)
     assert "because of 1 error" in str(caught.value)
 
-    content_hash = edition_status(both.install, name, now=NOW).content_hash
-    signing.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
+    content_hash = read_edition_status(both.install, name, now=NOW).content_hash
+    edition_approval.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
     with pytest.raises(ApprovalError) as caught:
         sending.send_edition(moved, name, actor=ADMIN, clock=lambda: RELEASE)
     assert f"its links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)

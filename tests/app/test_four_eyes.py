@@ -8,24 +8,24 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, text, update
 
-from digest.app.approval import approvals, deadlines, signing
+from digest.app.approval import approvals, deadlines, edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import control as sending
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending import send_control as sending
 from digest.app.settings import logos, setting_changes
-from digest.app.sources import configured as sources
+from digest.app.sources import configured_sources as sources
 from digest.deliver.send.run.edition_run import SendError
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
-from digest.edition.approval.approved_versions import ApprovalError, content_hash_of
+from digest.edition.approval.approved_versions import ApprovalError, compute_content_hash
 from digest.edition.approval.authors import list_edition_parts
-from digest.edition.content.edition_content import EditionContent, LabelledBlock
+from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
-from digest.installation.acts import SCHEDULER, Actor, Face, Role, terminal_actor
+from digest.installation.acts import SCHEDULER, Actor, ActorInterface, Role, terminal_actor
 from digest.installation.opened import Installation
 from digest.store.account_models import SignIn
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
@@ -55,7 +55,7 @@ from tests.row_keys import change_rows
 
 __all__ = ["install", "install_on_both"]
 
-OFFER = LabelledBlock("offer", "sponsor", "Anvils", "Anvil & Sons", "Cast iron.", "https://anvil.example.org/")
+OFFER = LabeledBlock("offer", "sponsor", "Anvils", "Anvil & Sons", "Cast iron.", "https://anvil.example.org/")
 
 
 def pin(install: Installation, actor: Actor) -> None:
@@ -69,7 +69,7 @@ def only_dana(install: Installation) -> None:
 
 
 def sentences(install: Installation, viewer: str = "") -> list[str]:
-    return approvals.approver_sentences(approvals.read_approval_overview(install, "current"), viewer)
+    return approvals.write_approver_sentences(approvals.read_approval_overview(install, "current"), viewer)
 
 
 def last_audit_row(install: Installation) -> AuditEntry:
@@ -78,7 +78,7 @@ def last_audit_row(install: Installation) -> AuditEntry:
 
 
 def void(install: Installation) -> None:
-    signing.revoke_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
+    edition_approval.revoke_approval(install, "current", actor=SAM, now=LATER + timedelta(minutes=5))
 
 
 def send_back(install: Installation) -> None:
@@ -97,7 +97,7 @@ def test_authors_cannot_approve_their_own_words_after_a_colleague_pinned_a_story
 
 def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_both: Installation) -> None:
     write_intro(install_on_both, DANA, "Good morning.")
-    editing.write_text(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), StoryField.HEADLINE, "Tunnel found")
+    editing.set_story_text(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), StoryField.HEADLINE, "Tunnel found")
     approve(install_on_both, DANA)
     assert version_states(install_on_both) == [ApprovalState.WAITING]
     assert edition_of(install_on_both).state == EditionState.DRAFT
@@ -119,25 +119,25 @@ def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_b
 
 def test_a_third_editor_approves_what_two_wrote_at_once(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    editing.write_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     approve(install, SAM)
     assert edition_of(install).state == EditionState.APPROVED
 
 
 def test_a_deadline_takes_a_half_signed_edition_for_a_draft(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    editing.write_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     approve(install, DANA)
     at_deadline = NOW + timedelta(hours=2, minutes=30)
     ruled = with_deadline_rule(install, "send-last-approved")
-    assert deadlines.decide_deadline(ruled, now=at_deadline) == "2026-W47: wait"
+    assert deadlines.apply_deadline_rule(ruled, now=at_deadline) == "2026-W47: wait"
     with pytest.raises(ApprovalError, match="no approved version"):
         approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=at_deadline)
 
 
 def test_any_edit_ends_a_first_signature(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    editing.write_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     approve(install, DANA)
     pin(install, SAM)
     assert version_states(install) == [ApprovalState.SUPERSEDED]
@@ -152,14 +152,14 @@ def fix_typo_and_undo_first(install: Installation) -> None:
 
 
 def move_block(install: Installation) -> None:
-    editing.write_block(install, form(actor=DANA), OFFER)
-    editing.write_block(install, form(actor=PRIYA), replace(OFFER, after="events"))
+    editing.save_labeled_block(install, form(actor=DANA), OFFER)
+    editing.save_labeled_block(install, form(actor=PRIYA), replace(OFFER, after="events"))
 
 
 def undo_replacement(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
     write_intro(install, PRIYA, "Good evening.")
-    edit_history.undo_last(install, form(actor=PRIYA))
+    edit_history.undo_own_last_edit(install, form(actor=PRIYA))
 
 
 def redo(install: Installation) -> None:
@@ -170,13 +170,13 @@ def redo(install: Installation) -> None:
 
 def bring_back(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    editing.write_edition_text(install, form(actor=DANA), EditionField.INTRO, None)
-    edit_history.bring_back(install, form(actor=PRIYA), 1)
+    editing.set_edition_text(install, form(actor=DANA), EditionField.INTRO, None)
+    edit_history.restore_past_state(install, form(actor=PRIYA), 1)
 
 
 def place_added_story(install: Installation) -> None:
     article = {"title": "Cranes", "url": "https://elsewhere.example/cranes"}
-    editing.write_story(install, form(actor=DANA), article)
+    editing.add_written_story(install, form(actor=DANA), article)
     editing.place_story(install, form(actor=PRIYA), article["url"], section="featured", position=0)
 
 
@@ -198,15 +198,15 @@ def test_a_block_that_runs_on_still_needs_somebody_else_the_week_after(install: 
     """A block that starts next week is in none of the mails that are approved this week."""
     week = timedelta(days=7)
     starts = replace(OFFER, first_day=date(2026, 11, 24))
-    editing.write_block(install, form(actor=DANA), starts)
+    editing.save_labeled_block(install, form(actor=DANA), starts)
     approve(install, DANA)
     assert edition_of(install).state == EditionState.APPROVED
     add(install.database, "Wildfire crosses highway", dated=NOW + timedelta(days=6), found=NOW + timedelta(days=6))
     editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
-    mark = edition_status(install, "2026-W48", now=NOW + week).content_hash
+    mark = read_edition_status(install, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        signing.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert signing.approve_edition(install, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        edition_approval.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert edition_approval.approve_edition(install, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
 def test_a_correction_that_the_next_edition_carries_is_its_authors(install: Installation) -> None:
@@ -235,7 +235,7 @@ def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state
     test_a_correction_that_the_next_edition_carries_is_its_authors(install)
     edits = editing_state.read_editing_state(install, "current")
     carried = next(block for block in edits.arrangement.blocks if block.kind == "correction")
-    editing.write_block(install, form(actor=PRIYA), replace(carried, last_day=date(2026, 12, 20)))
+    editing.save_labeled_block(install, form(actor=PRIYA), replace(carried, last_day=date(2026, 12, 20)))
     week = timedelta(days=7)
     with install.database.write() as session:
         session.execute(update(Edition).where(Edition.name == "2026-W47").values(state=state))
@@ -257,7 +257,7 @@ def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install: Instal
 
 
 def test_an_admin_is_under_the_same_rule(install: Installation) -> None:
-    admin = Actor(DANA.name, Role.ADMIN, Face.DESK)
+    admin = Actor(DANA.name, Role.ADMIN, ActorInterface.DESK)
     write_intro(install, admin, "Good morning.")
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install, admin)
@@ -368,7 +368,7 @@ def test_what_a_nameless_terminal_wrote_takes_two_signatures(install: Installati
 def test_with_two_approvers_each_part_takes_two_other_people(install: Installation) -> None:
     both = wants_two(install)
     write_intro(both, DANA, "Good morning.")
-    editing.write_note(both, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_editor_note(both, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     for actor, state in ((DANA, EditionState.DRAFT), (PRIYA, EditionState.DRAFT), (SAM, EditionState.APPROVED)):
         approve(both, actor)
         assert edition_of(both).state == state
@@ -389,7 +389,7 @@ def take_author_out(install: Installation) -> None:
     with install.database.write() as session:
         version = session.scalars(select(Approval)).one()
         version.statement = {**version.statement, "authors": [PRIYA.name]}
-        version.content_hash = content_hash_of(version.statement)
+        version.content_hash = compute_content_hash(version.statement)
 
 
 def claim_to_be_alone(install: Installation) -> None:
@@ -404,7 +404,7 @@ def test_a_version_whose_signatures_or_authors_were_changed_in_the_database_is_n
     install: Installation, tamper: Callable[[Installation], None]
 ) -> None:
     write_intro(install, DANA, "Good morning.")
-    editing.write_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     approve(install, DANA)
     approve(install, PRIYA)
     tamper(install)
@@ -415,7 +415,7 @@ def test_a_version_whose_signatures_or_authors_were_changed_in_the_database_is_n
 
 def test_a_draft_from_before_authors_were_recorded_is_drafted_again_first(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    editing.write_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=None))
     with pytest.raises(ApprovalError, match="Choose 'Update the draft' on its review page"):
@@ -442,8 +442,8 @@ def test_an_admin_who_changed_what_subscribers_see_of_the_settings_is_an_author_
         session.execute(update(Edition).values(state=EditionState.SENT, drafted_at=NOW + timedelta(seconds=1)))
     add(install.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
     editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
-    mark = edition_status(install, "2026-W48", now=NOW + week).content_hash
-    assert signing.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
+    mark = read_edition_status(install, "2026-W48", now=NOW + week).content_hash
+    assert edition_approval.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
 
 
 @pytest.mark.parametrize("table", ["branding", "look", "sections", "sender"])
@@ -601,16 +601,16 @@ def test_settings_keep_their_author_until_an_edition_that_shows_them_went_out(
         session.execute(update(Edition).values(state=EditionState.SENT))
     add(install.database, "Wildfire crosses highway", dated=NOW + week - timedelta(days=1), found=NOW + week)
     editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
-    mark = edition_status(install, "2026-W48", now=NOW + week).content_hash
+    mark = read_edition_status(install, "2026-W48", now=NOW + week).content_hash
     with pytest.raises(ApprovalError, match="You wrote"):
-        signing.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week)
-    assert signing.approve_edition(install, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+        edition_approval.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week)
+    assert edition_approval.approve_edition(install, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
 
 
 def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install: Installation) -> None:
     url, free_text = url_of(TITLES[0]), "Win money: evil.example.net"
     with pytest.raises(EditRefusedError, match="topic isn't in the settings"):
-        editing.choose_topic(install, form(actor=DANA), url, free_text)
+        editing.set_story_topic(install, form(actor=DANA), url, free_text)
     # An older version took it.
     with install.database.write() as session:
         edition = session.scalars(select(Edition)).one()
@@ -623,12 +623,12 @@ def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(in
     assert free_text not in repr(grown)
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install, DANA)
-    editing.choose_topic(install, form(actor=DANA), url, "Cybersecurity")
+    editing.set_story_topic(install, form(actor=DANA), url, "Cybersecurity")
 
 
 def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
-    editing.write_text(install, form(actor=PRIYA), url_of(TITLES[0]), StoryField.HEADLINE, "Tunnel found")
+    editing.set_story_text(install, form(actor=PRIYA), url_of(TITLES[0]), StoryField.HEADLINE, "Tunnel found")
     assert sentences(install, DANA.name) == [
         "You wrote the intro, which someone else needs to approve.",
         "priya wrote the headline “Tunnel found”, which someone other than priya needs to approve.",

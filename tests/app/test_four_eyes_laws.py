@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from digest.app.approval import signing
+from digest.app.approval import edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
-from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.acts import Actor
@@ -66,33 +66,33 @@ class Newsroom:
     def write_head(self, form: EditForm, ink: str) -> EditResult:
         field = self.random.choice((EditionField.INTRO, EditionField.SUBJECT))
         words = f"{self.arrangement.texts.get(field, '')} {ink}"
-        return editing.write_edition_text(self.install, form, field, words)
+        return editing.set_edition_text(self.install, form, field, words)
 
     def write_story(self, form: EditForm, ink: str) -> EditResult:
         url, field = self.random.choice(URLS), self.random.choice((StoryField.HEADLINE, StoryField.SUMMARY))
         story = self.arrangement.find_story(url)
         words = f"{story.texts.get(field, '') if story else ''} {ink}"
-        return editing.write_text(self.install, form, url, field, words)
+        return editing.set_story_text(self.install, form, url, field, words)
 
     def write_note(self, form: EditForm, ink: str) -> EditResult:
-        return editing.write_note(self.install, form, self.random.choice(URLS), ink)
+        return editing.set_editor_note(self.install, form, self.random.choice(URLS), ink)
 
     def write_block(self, form: EditForm, ink: str) -> EditResult:
         known = self.arrangement.find_block("offer")
         name = known.name if known and self.random.random() < 0.5 else ink
-        block = LabelledBlock("offer", "sponsor", ink, name, "Iron.", "https://anvil.example.org/")
-        return editing.write_block(self.install, form, block)
+        block = LabeledBlock("offer", "sponsor", ink, name, "Iron.", "https://anvil.example.org/")
+        return editing.save_labeled_block(self.install, form, block)
 
     def move_block(self, form: EditForm, _: str) -> EditResult:
         known = self.arrangement.find_block("offer")
         if known is None:
             raise EditRefusedError("There is none.")
-        moved = LabelledBlock(known.id, known.kind, known.headline, known.name, known.text, known.url, after="events")
-        return editing.write_block(self.install, form, moved)
+        moved = LabeledBlock(known.id, known.kind, known.headline, known.name, known.text, known.url, after="events")
+        return editing.save_labeled_block(self.install, form, moved)
 
     def add(self, form: EditForm, ink: str) -> EditResult:
         article = {"title": f"Story {ink}", "url": f"https://elsewhere.example.org/{ink}"}
-        return editing.write_story(self.install, form, article, section="featured")
+        return editing.add_written_story(self.install, form, article, section="featured")
 
     def pin(self, form: EditForm, _: str) -> EditResult:
         return editing.pin_story(self.install, form, self.random.choice(URLS), pinned=True)
@@ -107,24 +107,24 @@ class Newsroom:
 
     def bring_back(self, form: EditForm, _: str) -> EditResult:
         edits = editing_state.read_editing_state(self.install, "current").edits
-        return edit_history.bring_back(self.install, form, self.random.randint(0, len(edits)))
+        return edit_history.restore_past_state(self.install, form, self.random.randint(0, len(edits)))
 
     def approve(self, actor: Actor) -> None:
         """Approve what is there, or be refused; then look at what is approved."""
-        mark = edition_status(self.install, "current", now=NOW).content_hash
+        mark = read_edition_status(self.install, "current", now=NOW).content_hash
         with suppress(ApprovalError):
-            signing.approve_edition(self.install, "current", mark, actor=actor, now=NOW)
+            edition_approval.approve_edition(self.install, "current", mark, actor=actor, now=NOW)
         self.check_law()
 
     def check_law(self) -> bool:
         """Look whether it is approved, and if so, that nobody's words are signed by them alone."""
         with self.install.database.read() as session:
             edition = session.scalars(select(Edition)).one()
-            standing = approval.find_standing_approval(session, edition)
+            standing = approval.find_valid_approval(session, edition)
             assert (standing is not None) == (edition.state is EditionState.APPROVED)
             if standing is None:
                 return False
-            version = approval.read_version(session, standing)
+            version = approval.read_approved_version(session, standing)
             signers = {signature.actor for signature in standing.signatures}
         shown = " ".join((version.subject, version.preheader, *(piece.body for piece in version.pieces)))
         for number in INK.findall(shown):

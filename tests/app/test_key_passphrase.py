@@ -10,15 +10,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import SecretStr
 
-from digest.app.doctor.examination import examine_installation
+from digest.app.doctor.examination import run_local_checks
 from digest.app.upkeep.keys import protect_keys, restore_keys, rotate_key, unprotect_keys
 from digest.cli import digest as digest_command
-from digest.installation.acts import Actor, Face, NotPermittedError, Role, terminal_actor
+from digest.installation.acts import Actor, ActorInterface, NotPermittedError, Role, terminal_actor
 from digest.installation.opened import Installation, InstallationError
 from digest.settings import Settings, load_settings
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyFileError, KeyRing
-from subscribers.crypto.passphrase import protect_text
+from subscribers.crypto.passphrase import encrypt_text
 from tests.moments import THURSDAY_NOON as NOW
 
 EVE = terminal_actor("eve")
@@ -57,7 +57,7 @@ def test_a_protected_file_holds_no_secret_and_opens_with_the_passphrase_alone(
 
 
 def test_a_protected_text_names_what_opens_it(shipped_hashing: None) -> None:
-    protected = json.loads(protect_text("a secret", PASSPHRASE))
+    protected = json.loads(encrypt_text("a secret", PASSPHRASE))
     assert protected["protected"] == "argon2id-t3-m65536-p4 aes-256-gcm"
     salt, nonce, ciphertext = (base64.b64decode(protected[name]) for name in ("salt", "nonce", "ciphertext"))
     key = Argon2id(salt=salt, length=32, iterations=3, lanes=4, memory_cost=65536).derive(PASSPHRASE.encode())
@@ -116,7 +116,7 @@ def test_a_recovery_copy_opens_what_a_forgotten_passphrase_closed(
 
 def test_protecting_takes_an_admin_and_a_passphrase(one_database: Database, tmp_path: Path, keys: KeyRing) -> None:
     file = Settings(home=tmp_path).key_file
-    editor = Actor("staff 3", Role.EDITOR, Face.TERMINAL)
+    editor = Actor("staff 3", Role.EDITOR, ActorInterface.TERMINAL)
     for act in (protect_keys, unprotect_keys):
         with pytest.raises(NotPermittedError):
             act(_installation(one_database, tmp_path), editor, now=NOW)
@@ -128,7 +128,7 @@ def test_protecting_takes_an_admin_and_a_passphrase(one_database: Database, tmp_
 @pytest.mark.usefixtures("keys")
 def test_the_doctor_names_a_passphrase_that_protects_nothing(one_database: Database, tmp_path: Path) -> None:
     def advice() -> list[str]:
-        findings = examine_installation(_installation(one_database, tmp_path))
+        findings = run_local_checks(_installation(one_database, tmp_path))
         return [f.sentence for f in findings if f.level == "warning" and "digest keys protect" in f.sentence]
 
     assert len(advice()) == 1
@@ -138,7 +138,7 @@ def test_the_doctor_names_a_passphrase_that_protects_nothing(one_database: Datab
 
 def test_the_doctor_names_a_former_file_that_is_in_clear(one_database: Database, tmp_path: Path, keys: KeyRing) -> None:
     restoration = restore_keys(_installation(one_database, tmp_path), EVE, keys.to_json(), replace=True, now=NOW)
-    findings = examine_installation(_installation(one_database, tmp_path))
+    findings = run_local_checks(_installation(one_database, tmp_path))
     assert [f.sentence for f in findings if "without a passphrase" in f.message] == [
         f"{restoration.aside} contains keys that aren't protected by a passphrase. Run: rm {restoration.aside}"
     ]

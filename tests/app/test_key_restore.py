@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.doctor.examination import examine_installation
+from digest.app.doctor.examination import run_local_checks
 from digest.app.upkeep.keys import restore_keys
 from digest.cli import digest as digest_command
-from digest.installation.acts import Actor, Face, NotPermittedError, Role, terminal_actor
+from digest.installation.acts import Actor, ActorInterface, NotPermittedError, Role, terminal_actor
 from digest.installation.opened import Installation, InstallationError, create_key_file
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
@@ -61,7 +61,7 @@ def test_without_the_key_file_the_advice_is_the_recovery_copy_and_no_new_keys(
     with pytest.raises(InstallationError, match="With new keys, people who unsubscribed would be emailed again"):
         create_key_file(installation)
     assert not installation.settings.key_file.exists()
-    errors = [finding for finding in examine_installation(installation) if finding.level == "error"]
+    errors = [finding for finding in run_local_checks(installation) if finding.level == "error"]
     advice = [f"{finding.message} {finding.remedy}" for finding in errors]
     assert any("digest keys restore FILE" in message for message in advice)
     assert not any("Run 'digest init'" in message for message in advice)
@@ -107,7 +107,7 @@ def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
 ) -> None:
     installation = _installation(one_database, tmp_path)
     file = installation.settings.key_file
-    editor = Actor("staff 3", Role.EDITOR, Face.TERMINAL)
+    editor = Actor("staff 3", Role.EDITOR, ActorInterface.TERMINAL)
     with pytest.raises(NotPermittedError):
         restore_keys(installation, editor, recovery_copy, replace=False, now=NOW)
     with pytest.raises(KeyFileError, match="damaged"):

@@ -9,13 +9,13 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app import jobs
-from digest.app.approval import signing
-from digest.app.doctor.attention import attention_sentences
+from digest.app.approval import edition_approval
+from digest.app.doctor.attention import write_attention_sentences
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.app.jobs import JobContext
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.edition.approval.approved_versions import ApprovalError
@@ -59,8 +59,8 @@ class Desk:
         self.draft(now)
 
     def approve(self, now: datetime) -> None:
-        mark = edition_status(self.install, "current", now=now).content_hash
-        signing.approve_edition(self.install, "current", mark, actor=EDITOR, now=now, fetcher=self.fetcher)
+        mark = read_edition_status(self.install, "current", now=now).content_hash
+        edition_approval.approve_edition(self.install, "current", mark, actor=EDITOR, now=now, fetcher=self.fetcher)
 
     def headlines(self) -> set[str]:
         with self.install.database.read() as session:
@@ -69,7 +69,7 @@ class Desk:
 
     def attention(self, now: datetime) -> list[str]:
         with self.install.database.read() as session:
-            return [said for said in attention_sentences(session, now) if "visitors" in said]
+            return [said for said in write_attention_sentences(session, now) if "visitors" in said]
 
     def errors(self, now: datetime) -> list[str]:
         """Give what preflight finds without a visit to the site, of what a visitor can read."""
@@ -127,7 +127,7 @@ def test_the_timetable_drafts_an_edition_again_that_nobody_edited(desk: Desk, si
     assert jobs.collect(context).endswith("2026-W47 drafted again without withdrawn articles")
     assert desk.headlines() == {"News /flood/"}
     assert "drafted again" not in jobs.collect(context)
-    editing.write_edition_text(desk.install, EditForm("current", EDITOR, NOW), EditionField.INTRO, "Good morning.")
+    editing.set_edition_text(desk.install, EditForm("current", EDITOR, NOW), EditionField.INTRO, "Good morning.")
     site.protected = {"/flood/"}
     assert "drafted again" not in jobs.collect(context)
     assert desk.headlines() == {"News /flood/"}
@@ -145,7 +145,7 @@ def test_an_edited_draft_keeps_it_for_an_editor_to_remove_and_is_not_approved_un
 ) -> None:
     desk.collect_and_draft(NOW)
     form = EditForm("current", EDITOR, NOW)
-    editing.write_edition_text(desk.install, form, EditionField.INTRO, "Good morning.")
+    editing.set_edition_text(desk.install, form, EditionField.INTRO, "Good morning.")
     site.protected = {"/drill/"}
     desk.collect_and_draft(LATER)
     assert desk.headlines() == {"News /drill/", "News /flood/"}

@@ -26,9 +26,9 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.subscribers.uploads import ListUploads
 from digest.deliver.control.set_aside import AsideDecision
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
-from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.edition_content import LabeledBlock
 from digest.installation import copy_guard
-from digest.installation.acts import Actor, Face, NotPermittedError, Role
+from digest.installation.acts import Actor, ActorInterface, NotPermittedError, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
@@ -47,94 +47,94 @@ NOBODY = cast("Role", "reader")  # a role that is none of ours, and may do nothi
 TAKES_ADMIN = {
     "accounts.sign_in": "email_sign_in_link make_sign_in_link",
     "subscribers.address_searches": "AddressSearches.begin",
-    "alerts.alert_posts": "send_test",
-    "upkeep.audit_log": "check_audit_log export_audit_log find_actor iterate_audit_log view_audit_log",
-    "sending.background": "process_inbound_mail",
+    "alerts.alert_posts": "send_test_alert",
+    "upkeep.audit_log": "check_audit_log export_audit_log find_actor_name iterate_audit_log view_audit_log",
+    "sending.background_tasks": "process_inbound_mail",
     "upkeep.background_backups": "BackgroundBackups.begin BackgroundBackups.view",
-    "upkeep.backups": "back_up_into_folder check_may_restore create_backup",
+    "upkeep.backups": "back_up_into_folder require_restore_permission create_backup",
     "subscribers.consent_texts": "view_consent_texts",
     "upkeep.database_changes": "migrate_installation",
-    "sending.delivery_views": "list_silent_doubts view_deliveries",
-    "demo.demo_year": "add_year",
-    "sending.examined_logs": "ExaminedLogs.examine",
-    "subscribers.growth": "view_growth",
+    "sending.delivery_views": "list_unreported_deliveries view_deliveries",
+    "demo.demo_year": "add_demo_year",
+    "sending.uploaded_logs": "UploadedLogs.examine",
+    "subscribers.growth": "view_list_growth",
     "doctor.health_reports": "HealthReports.begin",
-    "installation.hold": "hold_installation release_installation",
+    "installation.sending_pause": "pause_all_sending resume_all_sending",
     "upkeep.keys": "list_keys protect_keys restore_keys rotate_key unprotect_keys",
-    "subscribers.lists": "abandon_import ask_unverified_people count_unfinished_import count_unverified_people export_list import_list list_unfinished_imports pull_suppressions rehearse_import view_imports write_list",
+    "subscribers.list_transfers": "abandon_import ask_unverified_people count_import_people count_unverified_people export_list import_list list_unfinished_imports pull_suppressions rehearse_import view_imports write_list_csv",
     "settings.logo_uploads": "replace_logos",
-    "settings.logos": "keep_logo",
-    "settings.own_templates": "copy_templates",
-    "subscribers.people": "add_person allow_signup count_people erase_subscriber find_person mail_data_link renew_person_links show_person suppress_address verify_ledger withdraw_person",
+    "settings.logos": "store_logo",
+    "settings.custom_templates": "copy_shipped_templates",
+    "subscribers.people": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
-    "subscribers.subscriber_records": "check_subscriber show_addresses view_subscriber_record",
-    "subscribers.subscribers": "view_subscriber_list",
-    "sending.control": "cancel_edition send_edition",
+    "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
+    "subscribers.subscriber_views": "view_subscriber_list",
+    "sending.send_control": "cancel_edition send_edition",
     "settings.setting_changes": "change_sections change_settings preview_schedule view_settings",
-    "setup.completion": "check_may_set_up",
+    "setup.completion": "require_setup_permission",
     "subscribers.inactive_subscribers": "ask_inactive_subscribers count_inactive_subscribers",
-    "sources.configured": "add_described_source add_source change_source import_opml import_opml_bytes remove_source use_new_address",
-    "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members mail_proof_link remove_staff_member reset_staff_sign_in view_staff",
+    "sources.configured_sources": "add_source_with_details add_source change_source import_opml import_uploaded_opml remove_source follow_moved_source",
+    "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members send_verification_link remove_staff_member reset_staff_sign_in view_staff",
     "sending.refusal_actions": "send_refused_again",
     "sending.uncertain_actions": "resolve_by_log resolve_uncertain",
-    "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop write_row_outcomes",
+    "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes",
 }
 TAKES_EDITOR = {
-    "accounts.own_account": "add_own_passkey change_own_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
-    "approval.approvals": "finish_note reinstate_last_approval send_back_edition",
+    "accounts.own_account": "add_own_passkey change_own_display_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
+    "approval.approvals": "mark_note_done reinstate_last_approval send_back_edition",
     "calendar.releases": "add_release move_release restore_release skip_release",
-    "editing.clipboard": "keep_story keep_text remove_clipping remove_text",
-    "approval.correction_emails": "approve_email request_email",
+    "editing.clipboard": "copy_story_to_clipboard copy_text_to_clipboard remove_clipping remove_text_from_clipboard",
+    "approval.correction_emails": "approve_correction_email request_correction_email",
     "editing.corrections": "correct_story",
-    "editing.edit_application": "apply_decision apply_edit update_draft",
-    "editing.edit_history": "bring_back redo_last undo_edit undo_last",
-    "editing.changes": "choose_lead choose_topic drop_stories merge_stories move_story pin_story place_story put_under remove_block restore_story split_story write_block write_edition_text write_note write_story write_text",
+    "editing.edit_application": "apply_decided_edit apply_edit update_draft",
+    "editing.edit_history": "restore_past_state redo_own_last_undo undo_edit undo_own_last_edit",
+    "editing.changes": "choose_lead_article set_story_topic drop_stories merge_stories move_story pin_story place_story add_supporting_story remove_labeled_block restore_story split_story save_labeled_block set_edition_text set_editor_note add_written_story set_story_text",
     "editing.edition_images": "describe_image fetch_missing_images hide_image reset_image show_article_image upload_image",
-    "approval.signing": "approve_edition revoke_approval",
+    "approval.edition_approval": "approve_edition revoke_approval",
     "editions.drafting": "collect_articles draft_next_edition",
-    "approval.final_check": "look_again",
+    "approval.final_check": "recheck_articles",
     "sources.past_editions": "import_past_editions",
-    "editing.presence": "switch_letter_keys",
-    "sending.control": "pause_edition resume_edition send_test",
+    "editing.presence": "set_single_key_shortcuts",
+    "sending.send_control": "pause_edition resume_edition send_test_email",
     "sending.set_aside_domains": "decide_domains",
     "sending.refusal_actions": "acknowledge_refusals",
     "sources.source_overview": "view_source",
-    "sources.configured": "list_sources",
+    "sources.configured_sources": "list_sources",
     "editing.story_fetch": "fetch_story",
 }
 WITHOUT_ROLE = {
     **dict.fromkeys(
         (
             "accounts.own_account.view_own_account",
-            "accounts.own_account.acknowledge_failures",
-            "accounts.own_account.begin_code_app",
-            "accounts.own_account.read_waiting_secret",
-            "accounts.own_account.describe_code_app",
-            "accounts.own_account.offer_passkey",
-            "accounts.sign_in.confirm_by_password",
-            "accounts.sign_in.offer_challenge",
-            "accounts.sign_in.confirm_by_passkey",
+            "accounts.own_account.acknowledge_failed_sign_ins",
+            "accounts.own_account.begin_authenticator_setup",
+            "accounts.own_account.read_unconfirmed_secret",
+            "accounts.own_account.make_own_totp_uri",
+            "accounts.own_account.begin_passkey_registration",
+            "accounts.sign_in.reauthenticate_by_password",
+            "accounts.sign_in.create_sign_in_challenge",
+            "accounts.sign_in.reauthenticate_by_passkey",
             "accounts.sign_in.sign_out",
             "accounts.sign_in.require_current_password",
             "subscribers.address_searches.AddressSearches.find",
-            "sending.examined_logs.ExaminedLogs.find",
+            "sending.uploaded_logs.UploadedLogs.find",
             "editing.clipboard.list_clippings",
-            "editing.presence.note_presence",
+            "editing.presence.record_presence",
             "editing.presence.list_colleagues",
             "editing.presence.end_presence",
-            "subscribers.subscriber_records.find_shown_addresses",
-            "accounts.staff.find_chosen_name",
+            "subscribers.subscriber_records.find_revealed_addresses",
+            "accounts.staff.find_actor_display_name",
         ),
         "it shows or changes what is the actor's own, or what they have just asked for",
     ),
     "upkeep.backups.restore_backup": "no installation is open meanwhile: backups.check_may_restore asks before",
-    "setup.completion.carry_out_setup": "it asks setup.completion.check_may_set_up, of whom it finds once there is an installation",
+    "setup.completion.apply_setup_plan": "it asks setup.completion.require_setup_permission, of whom it finds once there is an installation",
     "upkeep.database_changes.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
-    "demo.demo_year.add_people": "the demo's own people, taken in by subscribers.lists.import_list, which asks",
-    "sending.examined_logs.ExaminedLogs.resolve": "of a log that ExaminedLogs.examine kept, by sending.control.uncertain_actions.resolve_by_log; both ask",
+    "demo.demo_year.add_demo_people": "the demo's own people, taken in by subscribers.list_transfers.import_list, which asks",
+    "sending.uploaded_logs.UploadedLogs.resolve": "of a log that UploadedLogs.examine kept, by sending.send_control.uncertain_actions.resolve_by_log; both ask",
     "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
-    "approval.final_check.look_before_sending": "it looks whether there is a reason, and asks approval.final_check.look_again",
-    "subscribers.uploads.work_on_upload": "the child's part of uploads.ListUploads.begin, by subscribers.lists.rehearse_import and import_list, which ask",
+    "approval.final_check.check_before_sending": "it looks whether there is a reason, and asks approval.final_check.recheck_articles",
+    "subscribers.uploads.run_upload_step": "the child's part of uploads.ListUploads.begin, by subscribers.list_transfers.rehearse_import and import_list, which ask",
 }
 
 
@@ -150,7 +150,7 @@ class StaffWorld:
     edition: str
 
     def actor(self, role: Role) -> Actor:
-        return Actor("staff 9", role, Face.DESK)
+        return Actor("staff 9", role, ActorInterface.DESK)
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Give every row but the audit log's."""
@@ -182,7 +182,7 @@ class StaffWorld:
             SignedInStaff: SignedInStaff(9, 9, EMAIL, "", role, NOW),
             Path: self.installation.settings.key_file,  # one that is there
             Address: read_address(EMAIL),
-            LabelledBlock: LabelledBlock("a", "sponsor", "A headline"),
+            LabeledBlock: LabeledBlock("a", "sponsor", "A headline"),
             CorrectionForm: CorrectionForm("https://hls.today/a", "summary", "It is so.", "It was not."),
             ListUploads: ListUploads(),
             AsideDecision: AsideDecision.SEND,
@@ -271,7 +271,7 @@ def staffed(one_database: Database, tmp_path: Path) -> StaffWorld:
     url = one_database.engine.url.render_as_string(hide_password=False)
     settings = web_settings(tmp_path).model_copy(update={"database_url": url})
     KeyRing.create(settings.key_file)
-    copy_guard.hold_if_copied(one_database, settings, now=NOW)
+    copy_guard.pause_if_copied(one_database, settings, now=NOW)
     # A passphrase, for `keys protect`: of a file that has none it is not looked at.
     installation = Installation(settings.model_copy(update={"key_passphrase": SecretStr("a")}), one_database)
     return StaffWorld(installation, store_edition(installation))

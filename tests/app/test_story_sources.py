@@ -103,7 +103,7 @@ def test_a_page_is_fetched_read_corrected_and_added(install: Installation, https
     assert found.article["title"] == "Ferry deckhands get the drill they asked for"
     assert found.article["summary"].startswith("Crews train on the real stairs")
     assert found.article["url"] == httpserver.url_for("/deckhands")
-    editing.write_story(install, FORM, found.article | {"title": "Deckhands drill"}, section="featured")
+    editing.add_written_story(install, FORM, found.article | {"title": "Deckhands drill"}, section="featured")
     with loopback() as fetcher:
         again = fetch_story(install, "current", address, actor=EDITOR, now=NOW, fetcher=fetcher)
     assert again.story_url == found.article["url"]
@@ -179,7 +179,7 @@ def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: In
     edition_images.hide_image(sample, FORM, url)
     assert lead_entry(sample)["picture"] is None
     for _ in range(3):
-        edit_history.undo_last(sample, FORM)
+        edit_history.undo_own_last_edit(sample, FORM)
     own = lead_entry(sample)["picture"]
     assert isinstance(own, dict)
     assert own["hash"] != picture["hash"]
@@ -214,13 +214,13 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
     pictured = [
         out.scored.story.lead
         for out in state.arrangement.left_out
-        if out.scored.story.lead.image and out.scored.story.lead.image not in state.grown.pictures
+        if out.scored.story.lead.image and out.scored.story.lead.image not in state.proposal.pictures
     ]
     placed_elsewhere = [
         story.original.story.lead
         for key in ("topics", "most-read")
         for story in state.arrangement.sections[key]
-        if story.original.story.lead.image and story.original.story.lead.image not in state.grown.pictures
+        if story.original.story.lead.image and story.original.story.lead.image not in state.proposal.pictures
     ]
     lead = [*pictured, *placed_elsewhere][0]
     placed = editing.place_story(sample, FORM, lead.url, section="featured", after="")
@@ -230,7 +230,7 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
     assert lead_entry(sample)["picture"] is not None
     assert edition_images.fetch_missing_images(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 0
     assert run_job(JobContext(sample, lambda: NOW), "fetch_pictures") == "0"
-    replayed = editing_state.preview_state(sample, "current")
+    replayed = editing_state.render_edition_preview(sample, "current")
     assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
 
 

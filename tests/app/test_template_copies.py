@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.editions.mail_gallery import (
+from digest.app.editions.sample_emails import (
     STAFF_MAILS,
     SUBSCRIBER_MAILS,
-    compose_gallery_mail,
-    find_gallery_mail,
-    sample_facts,
+    compose_sample_email,
+    find_sample_email,
+    make_sample_facts,
 )
 from digest.cli import digest as digest_command
 from digest.edition.rendering.fragments import PublicationFrame
@@ -83,12 +83,12 @@ def test_the_gallery_has_every_mail_that_there_are_templates_for() -> None:
 
 @pytest.mark.parametrize("kind", sorted(NOTICES | {"edition"}))
 def test_every_mail_of_the_gallery_is_whole_and_has_no_facts_that_its_templates_do_not_use(kind: str) -> None:
-    mail = compose_gallery_mail(SETTINGS, kind)
+    mail = compose_sample_email(SETTINGS, kind)
     assert mail.subject.strip()
     assert mail.html
     for part in (mail.subject, mail.text, mail.html):
         assert not re.search(r"~fact|\{\{|\bNone\b|\[\[", part)
-    assert find_gallery_mail(kind) is not None
+    assert find_sample_email(kind) is not None
 
 
 @pytest.mark.parametrize("kind", sorted(NOTICES))
@@ -98,7 +98,7 @@ def test_the_contract_names_the_facts_of_every_notice(kind: str) -> None:
     (row,) = re.findall(rf"(?m)^\| `{kind}` \| (.*)$", CONTRACT)
     named = set(re.findall(r"`([a-z_]+)`", row))
     assert used <= named
-    assert named <= sample_facts(SETTINGS)[kind].keys()
+    assert named <= make_sample_facts(SETTINGS)[kind].keys()
 
 
 def test_the_contract_names_every_field_of_the_frame_and_every_filter() -> None:

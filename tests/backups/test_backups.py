@@ -29,7 +29,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.notices import notice_sending as notices
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import terminal_actor
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -257,7 +257,7 @@ def test_a_restored_copy_knows_who_left_since_and_nothing_leaves_it(full: WebSet
     try:
         with copy.read() as session:
             mailed = {reader.number for reader in audience.load_audience_page(session)}
-            held = installation_hold.current_hold(session)
+            held = installation_hold.read_current_hold(session)
             delivery = session.scalars(select(Delivery)).one()
         assert mailed == {numbers["dee"], numbers["eve"]}
         assert held is not None
@@ -287,9 +287,9 @@ def test_no_session_and_no_sign_in_link_of_a_backup_lives_again(small: WebSetup,
     put_back(settings, a_backup(small, tmp_path))
     database = opened(settings)
     install = Installation(settings, database)
-    assert sign_in.find_signed_in(install, token, now=NOW) is None
+    assert sign_in.find_signed_in_member(install, token, now=NOW) is None
     assert sign_in.look_up_sign_in_link(install, link, now=NOW).until is None
-    assert sign_in.find_signed_in(small.install, token, now=NOW) is not None, "the installation itself goes on"
+    assert sign_in.find_signed_in_member(small.install, token, now=NOW) is not None, "the installation itself goes on"
     database.close()
 
 
@@ -653,6 +653,6 @@ def test_a_restore_tells_the_admins_of_the_copy_once_it_may_send(small: WebSetup
     put_back(settings, file, replace=True)
     with contextlib.closing(open_database(settings.effective_database_url)) as database, database.write() as session:
         assert not notices.has_due_notices(session, now=LATER)
-        installation_hold.release_installation(session)
+        installation_hold.resume_all_sending(session)
         assert notices.has_due_notices(session, now=LATER)
         assert "guard" in session.scalars(select(Notice.kind)).all()

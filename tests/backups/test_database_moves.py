@@ -70,7 +70,7 @@ def read_tables(database: Database) -> dict[str, list[Any]]:
 
 def is_held(database: Database) -> bool:
     with database.read() as session:
-        return installation_hold.current_hold(session) is not None
+        return installation_hold.read_current_hold(session) is not None
 
 
 @pytest.mark.parametrize("origin", ["sqlite", "postgresql"])
@@ -194,7 +194,7 @@ def test_what_is_no_empty_database_is_refused_in_a_sentence_without_a_password(
 
 def test_an_installation_that_is_held_stays_so(small: WebSetup, empty_url: str) -> None:
     with small.database.write() as session:
-        installation_hold.hold_and_record(session, "looked at", actor="eve", now=NOW)
+        installation_hold.pause_possible_copy(session, "looked at", actor="eve", now=NOW)
     small.database.close()
     moved = migrate(empty_url)
     assert moved.exit_code == 0, moved.output

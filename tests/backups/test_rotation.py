@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.app.upkeep.backups import BackupFile, choose_outdated, parse_backup_name
+from digest.app.upkeep.backups import BackupFile, choose_outdated_backups, parse_backup_name
 from digest.settings import BackupSettings
 
 ZONE = ZoneInfo("America/New_York")
@@ -18,7 +18,7 @@ def nights(count: int, *, proved: bool = True, first: int = 0) -> list[BackupFil
 
 
 def kept(files: list[BackupFile], *, daily: int, weekly: int, monthly: int = 0) -> list[str]:
-    outdated = choose_outdated(files, BackupSettings(daily=daily, weekly=weekly, monthly=monthly), ZONE)
+    outdated = choose_outdated_backups(files, BackupSettings(daily=daily, weekly=weekly, monthly=monthly), ZONE)
     return [f"{file.made_at:%m-%d}" for file in files if file not in outdated]
 
 
@@ -33,7 +33,7 @@ def test_days_weeks_and_months_are_kept() -> None:
 
 def test_only_the_newest_of_a_day_stays() -> None:
     by_hand = BackupFile(START + timedelta(hours=3), proved=True)
-    assert choose_outdated([*nights(1), by_hand], BackupSettings(), ZONE) == nights(1)
+    assert choose_outdated_backups([*nights(1), by_hand], BackupSettings(), ZONE) == nights(1)
 
 
 def test_a_pause_of_the_clock_leaves_no_fewer() -> None:
@@ -56,12 +56,12 @@ def test_what_was_not_proved_takes_the_place_of_nothing_that_was() -> None:
 def test_the_newest_proved_one_always_stays_and_choosing_again_chooses_nothing(
     files: list[BackupFile], wanted: BackupSettings
 ) -> None:
-    outdated = choose_outdated(files, wanted, ZONE)
+    outdated = choose_outdated_backups(files, wanted, ZONE)
     left = [file for file in files if file not in outdated]
     proved = [file for file in files if file.proved]
     if proved:
         assert max(proved, key=lambda file: file.made_at) in left
-    assert choose_outdated(left, wanted, ZONE) == []
+    assert choose_outdated_backups(left, wanted, ZONE) == []
 
 
 def test_a_name_says_when_and_whether_it_was_proved() -> None:

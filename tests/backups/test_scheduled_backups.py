@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from sqlalchemy import select, text
 
 from digest.app import jobs
-from digest.app.doctor.attention import attention_sentences, page_sentences
+from digest.app.doctor.attention import write_attention_for_pages, write_attention_sentences
 from digest.app.jobs import JobContext
 from digest.app.upkeep import backups
 from digest.backups.archive import BackupError
@@ -49,7 +49,7 @@ def install(one_database: Database, tmp_path: Path, folder: Path) -> Installatio
 
 def missing(install: Installation, days: float = 0) -> list[str]:
     with install.database.read() as session:
-        said = attention_sentences(session, NOW + days * DAY, install.settings.file)
+        said = write_attention_sentences(session, NOW + days * DAY, install.settings.file)
     return [sentence for sentence in said if "backup" in sentence]
 
 
@@ -62,7 +62,7 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
 ) -> None:
     assert missing(install) == ["No backup has been made yet. To make one now, use 'digest backup'."]
     with install.database.read() as session:
-        on_page = page_sentences(session, NOW, install.settings.file)
+        on_page = write_attention_for_pages(session, NOW, install.settings.file)
     assert (
         "No backup has been made yet. To make one now, use “Back up now” under Admin → Settings → Backups." in on_page
     )

@@ -15,10 +15,10 @@ from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editing import editing_state
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_checks import gather_preflight_facts
-from digest.app.subscribers.growth import view_growth
+from digest.app.subscribers.growth import view_list_growth
 from digest.cli import digest
+from digest.edition.edition_queries import find_edition
 from digest.edition.preflight.rule_registry import FindingLevel, run_preflight_rules
-from digest.edition.queries import find_edition
 from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from subscribers.consent.preferences import Preferences
@@ -119,7 +119,7 @@ def test_the_week_after_is_left_as_a_draft_that_an_editor_may_take_up(made: Path
 def test_a_year_of_invented_people_is_there_and_only_the_samples_subscribers_get_files(made: Path) -> None:
     settings = load_settings(made / "digest.toml", {}).model_copy(update={"home": made})
     with open_installation(settings) as install:
-        year = view_growth(install, ADMIN, now=SAMPLE_NOW)
+        year = view_list_growth(install, ADMIN, now=SAMPLE_NOW)
         with install.database.read() as session:
             people = list(session.scalars(select(Person)))
             proof = verify_ledger(session, install.keys, through=find_stable_point(install.database))
@@ -136,7 +136,7 @@ def test_a_year_of_invented_people_is_there_and_only_the_samples_subscribers_get
 def test_the_people_of_the_last_thirty_days_are_those_that_the_totals_count(made: Path) -> None:
     settings = load_settings(made / "digest.toml", {}).model_copy(update={"home": made})
     with open_installation(settings) as install:
-        counted = view_growth(install, ADMIN, now=SAMPLE_NOW).ways
+        counted = view_list_growth(install, ADMIN, now=SAMPLE_NOW).ways
         with install.database.read() as session:
             last_of_list = session.scalar(select(func.max(Person.number)).where(Person.batch.is_not(None)))
             after_it = select(Person.asked_where, Person.state, Person.asked_at).where(Person.number > last_of_list)

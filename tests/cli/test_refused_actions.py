@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, inspect, text
 
 from digest.cli import digest
-from digest.cli.context import system_user
+from digest.cli.context import find_system_user
 from digest.settings import load_settings
 from tests.conftest import enter_home
 from tests.restored_folder import RestoredFolder, keep_folder
@@ -16,7 +16,7 @@ from tests.run_database import HomeDatabases
 
 EDITOR, STRANGER = "eve@news.example.org", "nobody@okapi.example.org"
 EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--consent-text", "Yes."]
-TERMINAL = f"terminal:{system_user()}"
+TERMINAL = f"terminal:{find_system_user()}"
 
 ADMIN_COMMANDS = (
     ("subscribers", "add", "bo@okapi.example.org", *EVIDENCE),

@@ -8,7 +8,7 @@ from digest.cli import digest
 from digest.renamed_names import RENAMED_COMMANDS, RENAMED_SETTINGS
 from digest.settings import Settings
 from digest.settings.loader import SettingsError, parse_settings_text
-from digest.settings.misspelt_names import find_table
+from digest.settings.misspelled_names import find_table
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED_COMMANDS.items())

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from digest.collect.fetch.result import FetchResult
 from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.visits.collection_run import SourceReport, collect_sources
-from digest.collect.visits.source_visit import list_files
+from digest.collect.visits.source_visit import list_input_files
 from digest.settings import LimitSettings, PublicationSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source
@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_opened_is_reported(one_database: Database, tmp_pa
 
 
 def test_documents_are_listed_once_and_in_a_fixed_order(folder: Path) -> None:
-    names = [path.name for path in list_files([folder / "pilots.txt", folder, folder / ".hidden"])]
+    names = [path.name for path in list_input_files([folder / "pilots.txt", folder, folder / ".hidden"])]
     assert names == [
         "pilots.txt", "broken.gz", "bridge.html", "harbour-2.xml.gz", "harbour.xml", "list.opml", "notes.json", ".hidden",
     ]  # fmt: skip

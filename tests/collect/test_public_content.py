@@ -8,13 +8,18 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Response
 
-from digest.collect.articles.images import PreparedImage, cut_address, store_image
-from digest.collect.articles.storage import find_withdrawn
+from digest.collect.articles.images import PreparedImage, make_crop_source_url, store_image
+from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.codec.encoded_image import CropShape
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.texts.urls import usable_canonical_url
 from digest.collect.visits.collection_run import SourceReport, collect_sources
-from digest.collect.visits.page_check import PageLook, check_pages, explain_redirect, look_at_pages
+from digest.collect.visits.page_check import (
+    PageCheckResult,
+    check_article_pages,
+    explain_unrelated_redirect,
+    fetch_page_states,
+)
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, ArticleChange, Edition, EditionState, MediaFile, Source, SourceHealth
@@ -116,12 +121,12 @@ def test_a_feed_that_lists_a_page_later_does_not_overrule_its_site(
     wordpress.protected = set()
     collect(database, fetcher, foreign, now=LATER)
     with database.read() as session:
-        assert find_withdrawn(session, [page]) == {page: PROTECTED}
-    (state,) = check_pages(database, fetcher, {usable_canonical_url(page): page}, workers=1, now=LATER).values()
+        assert find_withdrawn_links(session, [page]) == {page: PROTECTED}
+    (state,) = check_article_pages(database, fetcher, {usable_canonical_url(page): page}, workers=1, now=LATER).values()
     assert not state.exists
     collect(database, fetcher, feed, now=LATEST)
     with database.read() as session:
-        assert find_withdrawn(session, [page]) == {}
+        assert find_withdrawn_links(session, [page]) == {}
 
 
 def test_a_site_takes_its_word_back_for_what_it_never_listed_itself(
@@ -132,11 +137,11 @@ def test_a_site_takes_its_word_back_for_what_it_never_listed_itself(
     wordpress.protected = {"/drill/"}
     collect(database, fetcher, feed, now=LATER)
     with database.read() as session:
-        assert find_withdrawn(session, [page]) == {page: PROTECTED}
+        assert find_withdrawn_links(session, [page]) == {page: PROTECTED}
     wordpress.protected = set()
     collect(database, fetcher, feed, now=LATEST)
     with database.read() as session:
-        assert find_withdrawn(session, [page]) == {}
+        assert find_withdrawn_links(session, [page]) == {}
 
 
 def test_a_cached_page_does_not_bring_back_what_its_source_withholds(
@@ -148,7 +153,7 @@ def test_a_cached_page_does_not_bring_back_what_its_source_withholds(
     collect(database, fetcher, feed, now=LATER)
     with database.read() as session:
         url = session.scalars(select(Article.url).where(Article.link == page)).first() or ""
-    states = check_pages(database, fetcher, {url: page}, workers=1, now=LATER)
+    states = check_article_pages(database, fetcher, {url: page}, workers=1, now=LATER)
     assert [state.exists for state in states.values()] == [False]
     with database.read() as session:
         withdrawn = session.scalars(select(Article.withdrawn_at).where(Article.url == url)).all()
@@ -167,12 +172,12 @@ def test_what_its_page_said_is_not_taken_back_by_a_list(
     wordpress.protected = {"/drill/"}
     with database.read() as session:
         url = session.scalars(select(Article.url).where(Article.link == page)).one()
-    states = check_pages(database, fetcher, {url: page}, workers=1, now=LATER)
+    states = check_article_pages(database, fetcher, {url: page}, workers=1, now=LATER)
     assert [state.exists for state in states.values()] == [False]
     wordpress.protected = set()
     collect(database, fetcher, wordpress.url("/feed/"), now=LATER)
     assert standing(database)["News /drill/"] is False
-    check_pages(database, fetcher, {url: page}, workers=1, now=LATEST)
+    check_article_pages(database, fetcher, {url: page}, workers=1, now=LATEST)
     assert standing(database)["News /drill/"] is True
     assert said(database) == [PROTECTED, ""]
 
@@ -207,14 +212,14 @@ def test_a_page_that_visitors_cannot_read_anymore_is_withdrawn(
 
 
 LOOKS = {
-    "/open": PageLook(200),
-    "/form": PageLook(200, PROTECTED),
-    "/wall": PageLook(200, "it redirects to a sign-in page"),
-    "/home": PageLook(200, "it redirects to the front page"),
-    "/soft": PageLook(200, "its page shows “not found”"),
-    "/moved": PageLook(200),
-    "/401": PageLook(401, "visitors must sign in"),
-    "/404": PageLook(404),
+    "/open": PageCheckResult(200),
+    "/form": PageCheckResult(200, PROTECTED),
+    "/wall": PageCheckResult(200, "it redirects to a sign-in page"),
+    "/home": PageCheckResult(200, "it redirects to the front page"),
+    "/soft": PageCheckResult(200, "its page shows “not found”"),
+    "/moved": PageCheckResult(200),
+    "/401": PageCheckResult(401, "visitors must sign in"),
+    "/404": PageCheckResult(404),
 }
 
 
@@ -235,10 +240,10 @@ def test_a_visitor_sees_what_is_there(fetcher: HttpFetcher, httpserver: HTTPServ
     for status in (401, 403, 404, 500):
         httpserver.expect_request(f"/{status}").respond_with_data("", status)
     links = {path: httpserver.url_for(path) for path in (*LOOKS, "/403", "/500")}
-    looks = look_at_pages(fetcher, links.values(), workers=2)
+    looks = fetch_page_states(fetcher, links.values(), workers=2)
     assert {path: looks[links[path]] for path in LOOKS} == LOOKS
     assert {path: looks[path].is_gone for path in looks} == {
-        link: LOOKS.get(path, PageLook(200)).is_gone for path, link in links.items()
+        link: LOOKS.get(path, PageCheckResult(200)).is_gone for path, link in links.items()
     }
     assert looks[links["/403"]].failure
     assert looks[links["/500"]].failure
@@ -287,12 +292,12 @@ def test_a_visitor_sees_what_is_there(fetcher: HttpFetcher, httpserver: HTTPServ
     ],
 )
 def test_a_redirect_says_that_the_article_is_not_there(asked: str, found: str, reason: str) -> None:
-    assert explain_redirect(asked, found) == reason
+    assert explain_unrelated_redirect(asked, found) == reason
 
 
 def keep_image(database: Database, url: str) -> None:
     with database.write() as session:
-        for number, address in enumerate([url, *(cut_address(url, shape) for shape in CropShape)]):
+        for number, address in enumerate([url, *(make_crop_source_url(url, shape) for shape in CropShape)]):
             body = f"{address} {number}".encode()
             store_image(session, PreparedImage(body, "image/jpeg", 600, 300, address), NOON)
 

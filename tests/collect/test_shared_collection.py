@@ -11,14 +11,19 @@ from sqlalchemy import select
 
 from digest.collect.fetch.result import FetchResult
 from digest.collect.visits import collection_run
-from digest.collect.visits.collection_run import SourceReport, collect_sources, has_free_visits, share_collection
+from digest.collect.visits.collection_run import (
+    SourceReport,
+    collect_sources,
+    has_unclaimed_visits,
+    join_collection_run,
+)
 from digest.collect.visits.source_visit import find_visit_host
 from digest.collect.visits.visit_queue import (
     CLAIM_LEASE,
     claim_hosts,
     delete_lapsed_claims,
     list_claimed_hosts,
-    release_hosts,
+    release_host_claims,
     renew_claims,
 )
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
@@ -89,7 +94,7 @@ def test_a_host_has_one_claim_until_it_is_given_back_lapses_or_its_process_is_de
     assert claim(database, ["b", "c"], THERE, NOON) == {"c"}
     with database.write() as session:
         assert claim_hosts(session, ["a", "d"], THERE, NOON) == {"d"}  # had it looked before `a` was claimed
-        release_hosts(session, ["a", "c"], HERE)  # what is another's stays
+        release_host_claims(session, ["a", "c"], HERE)  # what is another's stays
     assert claim(database, ["a", "c"], dead_process, NOON) == {"a"}
     assert claim(database, ["a", "c"], HERE, NOON) == {"a"}
     with database.write() as session:
@@ -103,7 +108,7 @@ def test_two_runs_share_a_collection_and_no_source_is_visited_twice(database: Da
         first = threads.submit(collect_sources, database, web, settings, now=LATER, since=NOON)
         assert web.meeting.acquire(timeout=WAIT_TIMEOUT)
         second = threads.submit(
-            share_collection, database, web, settings, now=LATER, since=NOON, stopping=threading.Event()
+            join_collection_run, database, web, settings, now=LATER, since=NOON, stopping=threading.Event()
         )
         assert web.meeting.acquire(timeout=WAIT_TIMEOUT)  # both are at it
         web.opened.set()
@@ -116,7 +121,7 @@ def test_two_runs_share_a_collection_and_no_source_is_visited_twice(database: Da
     assert [report.url for report in own] == [source.url for source in settings.file.sources]
     assert elsewhere == {report.url for report in shared}
     assert list_claims(database) == {}
-    assert not has_free_visits(database, settings, now=LATER, since=NOON)
+    assert not has_unclaimed_visits(database, settings, now=LATER, since=NOON)
 
 
 def test_what_a_dead_run_had_claimed_is_visited_and_what_it_had_visited_is_not(
@@ -135,11 +140,11 @@ def test_a_run_that_shares_leaves_to_others_what_they_hold(one_database: Databas
     collect_sources(one_database, web, settings, now=NOON - timedelta(hours=1))
     held = ["site0.example.org", "site1.example.org"]
     claim(one_database, held, THERE, datetime.now(UTC))
-    assert not has_free_visits(one_database, settings, now=LATER, since=NOON)
+    assert not has_unclaimed_visits(one_database, settings, now=LATER, since=NOON)
     with one_database.write() as session:
-        release_hosts(session, held[:1], THERE)
-    assert has_free_visits(one_database, settings, now=LATER, since=NOON)
-    shared = share_collection(one_database, web, settings, now=LATER, since=NOON, stopping=threading.Event())
+        release_host_claims(session, held[:1], THERE)
+    assert has_unclaimed_visits(one_database, settings, now=LATER, since=NOON)
+    shared = join_collection_run(one_database, web, settings, now=LATER, since=NOON, stopping=threading.Event())
     assert [report.url for report in shared] == ["https://site0.example.org/feed"]
     assert list_claims(one_database) == {"site1.example.org": THERE}
 

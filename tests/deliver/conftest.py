@@ -150,7 +150,7 @@ def store_approved_edition(database: Database, settings: Settings, name: str, re
         names = ["head", *(f"section:{s}" for s in SECTIONS), "foot"]
         replace_fragments(session, edition, [_make_fragment(kind, name) for kind in ("html", "text") for name in names])
         session.flush()
-        content_hash = approval.current_content_hash(session, edition, settings)
+        content_hash = approval.read_current_content_hash(session, edition, settings)
         approval.sign_approval(
             session, edition, content_hash, settings=settings, keys=KEYS, actor="eve", now=release_at
         )

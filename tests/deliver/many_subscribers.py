@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 from subscribers.address import read_address
 from subscribers.consent import ledger
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import lookup_hash
+from subscribers.crypto.stored_addresses import make_lookup_hash
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store import people
-from subscribers.store.compiled_statements import columns_of
+from subscribers.store.compiled_statements import transpose_rows
 from subscribers.store.models import Person, PersonState
 from subscribers.transfer.import_store import reserve_person_numbers
 
@@ -26,7 +26,7 @@ def add_many_subscribers(
     for number, address in zip(numbers, map(read_address, addresses), strict=True):
         person = Person(
             number=number,
-            lookup=lookup_hash(keys, address),
+            lookup=make_lookup_hash(keys, address),
             lookup_key=keys.current("lookup").id,
             choices={},
             asked_at=evidence.agreed_at,
@@ -35,12 +35,14 @@ def add_many_subscribers(
         )
         people.set_person_address(keys, person, address)
         commitment = people.commit_person_address(keys, person, address)
-        link = ledger.build_link(
+        link = ledger.build_chain_link(
             number, PersonState.REQUESTED, evidence.kind, body, now, seq=1, previous="", commitment=commitment
         )
         columns = {column.key: getattr(person, column.key) for column in Person.__table__.columns}
         rows.append(columns | link.person)
         events.append(link.event)
     dialect = session.get_bind().dialect
-    ledger.write_first_links(session, ledger.bind_first_links(dialect, columns_of(rows), columns_of(events)))
+    ledger.insert_first_links(
+        session, ledger.prepare_first_links(dialect, transpose_rows(rows), transpose_rows(events))
+    )
     return numbers

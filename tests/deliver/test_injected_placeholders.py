@@ -12,19 +12,19 @@ from typing import Any
 import lxml.html
 import pytest
 
-from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS, sample_facts
+from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS, make_sample_facts
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.notice_mail import NoticeComposer
-from digest.deliver.compose.variants import create_variants, signup_text
+from digest.deliver.compose.variants import create_variants, write_signup_text
 from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
-from digest.edition.content.edition_content import EditionContent, EditionSection, LabelledBlock, SectionEntry
-from digest.edition.content.mailable_edition import describe_draft
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock, SectionEntry
+from digest.edition.content.mailable_edition import build_mailable_draft
 from digest.edition.rendering.fragments import (
     PublicationFrame,
+    build_publication_frame,
     create_mail_environment,
-    publication_frame,
     render_edition,
 )
 from digest.settings import Settings
@@ -124,18 +124,18 @@ def plant_frame(frame: PublicationFrame) -> PublicationFrame:
 
 def compose_everything(settings: Settings, content: EditionContent) -> dict[str, MessageTemplate]:
     """Compose the full and the five-minute edition, and every notice, from planted texts."""
-    frame, content = plant_frame(publication_frame(settings)), plant_content(content)
+    frame, content = plant_frame(build_publication_frame(settings)), plant_content(content)
     pieces = render_edition(content, frame, create_mail_environment(settings))
     edition = Edition(name=content.name, release_at=RELEASE, state=EditionState.DRAFT)
     edition.subject, edition.number, edition.preheader = EVERYTHING, content.number, EVERYTHING
-    mailable = replace(describe_draft(edition, pieces, settings), sender_name=EVERYTHING, list_name=EVERYTHING)
+    mailable = replace(build_mailable_draft(edition, pieces, settings), sender_name=EVERYTHING, list_name=EVERYTHING)
     variants = create_variants(mailable, settings)
     templates = {
         "edition": variants.template_for(Preferences()),
         "five minutes": variants.template_for(Preferences(short=True)),
         "some sections": variants.template_for(Preferences(omit=frozenset({"events"}), text_only=True)),
     }
-    composer, facts = NoticeComposer(settings, frame), sample_facts(settings)
+    composer, facts = NoticeComposer(settings, frame), make_sample_facts(settings)
     for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
         if mail.key in facts:
             planted = {name: f"{value} {EVERYTHING}" if value else "" for name, value in facts[mail.key].items()}
@@ -145,7 +145,7 @@ def compose_everything(settings: Settings, content: EditionContent) -> dict[str,
 
 def make_messages(templates: Mapping[str, MessageTemplate]) -> list[OutgoingMessage]:
     """Make a message of each template, for a subscriber whose list says everything of where they signed up."""
-    origin = signup_text(RELEASE.replace(month=3, day=4), EVERYTHING, RELEASE.tzinfo, ENGLISH)  # type: ignore[arg-type]  # any zone
+    origin = write_signup_text(RELEASE.replace(month=3, day=4), EVERYTHING, RELEASE.tzinfo, ENGLISH)  # type: ignore[arg-type]  # any zone
     assert origin.startswith(SIGNED_UP)
     return [
         OutgoingMessage(
@@ -273,7 +273,7 @@ def test_no_token_leaves_its_place_whatever_is_written_into_every_field(
 def test_every_text_of_an_edition_was_planted(full_content: EditionContent) -> None:
     content = plant_content(full_content)
     entries = (entry for section in content.sections for entry in section.entries)
-    parts: list[EditionContent | EditionSection | LabelledBlock | SectionEntry] = [content, *content.sections]
+    parts: list[EditionContent | EditionSection | LabeledBlock | SectionEntry] = [content, *content.sections]
     unplanted = {
         field.name
         for block in (*parts, *content.blocks, *entries)

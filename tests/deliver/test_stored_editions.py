@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import delete
 
 from digest.edition.approval.approval_check import verify_approval
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 from digest.store.engine import Database
 from tests.deliver.conftest import EDITION_NAME, KEYS, store_approved_edition

@@ -19,7 +19,7 @@ from digest.edition.editing.edits import (
     EditKind,
     StoryField,
 )
-from digest.edition.editing.grown_proposal import GrownProposal, grow_proposal
+from digest.edition.editing.grown_proposal import ProposalWithTray, add_to_tray
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
@@ -91,23 +91,23 @@ def propose(articles: tuple[CandidateArticle, ...]) -> Proposal:
 class GrowingWeek:
     """A week's proposal as it grew, from the untouched one on."""
 
-    stages: tuple[GrownProposal, ...] = field(repr=False)
+    stages: tuple[ProposalWithTray, ...] = field(repr=False)
 
     @property
-    def first(self) -> GrownProposal:
+    def first(self) -> ProposalWithTray:
         return self.stages[0]
 
     @property
-    def last(self) -> GrownProposal:
+    def last(self) -> ProposalWithTray:
         return self.stages[-1]
 
 
 def grow_week(cuts: list[int]) -> GrowingWeek:
     """Let the week's articles arrive in parts, which end at the given places."""
     first, *others = [*sorted({min(max(c, 1), len(EVERYTHING)) for c in cuts}), len(EVERYTHING)]
-    stages = [GrownProposal(propose(EVERYTHING[:first]))]
+    stages = [ProposalWithTray(propose(EVERYTHING[:first]))]
     for number, cut in enumerate(others, 1):
-        stages.append(grow_proposal(stages[-1], propose(EVERYTHING[:cut]), NOW + timedelta(hours=number)))
+        stages.append(add_to_tray(stages[-1], propose(EVERYTHING[:cut]), NOW + timedelta(hours=number)))
     return GrowingWeek(tuple(stages))
 
 
@@ -192,12 +192,12 @@ def edit_histories(draw: st.DrawFn, *, max_size: int = 12, undos: bool = True) -
 weeks = st.deferred(lambda: st.sampled_from(grown_weeks()))
 
 
-def arrange(grown: GrownProposal, edits: tuple[Edit, ...]) -> Arrangement:
+def arrange(grown: ProposalWithTray, edits: tuple[Edit, ...]) -> Arrangement:
     """Fold by the shipped settings."""
     return arrange_edition(grown, edits, FILE, RELEASE_DAY)
 
 
-def written(grown: GrownProposal, edits: tuple[Edit, ...]) -> dict[str, Any]:
+def written(grown: ProposalWithTray, edits: tuple[Edit, ...]) -> dict[str, Any]:
     """Give the edition's words as plain values."""
     return build_content(arrange(grown, edits), IDENTITY, FILE, ENGLISH).as_json()
 

@@ -16,11 +16,11 @@ from digest.edition.editing.edits import (
     EditDraft,
     EditKind,
     StoryField,
-    edits_in_force,
-    find_conflict,
-    find_last_own,
-    find_last_own_undo,
-    find_undone,
+    find_edit_conflict,
+    find_own_last_edit,
+    find_own_last_undo,
+    find_undone_edits,
+    list_active_edits,
 )
 from digest.edition.editing.grown_proposal import pack_proposal, unpack_proposal
 from digest.settings import Settings
@@ -137,11 +137,11 @@ def followed(edits: tuple[Edit, ...], draft: EditDraft, actor: str = "staff 1") 
 @given(edit_histories(max_size=20))
 @settings(max_examples=100, deadline=None)
 def test_an_edit_is_out_of_force_only_by_a_later_one_that_is_in_force(edits: tuple[Edit, ...]) -> None:
-    undone = find_undone(edits)
+    undone = find_undone_edits(edits)
     for seq, by in undone.items():
         assert seq < by
         assert by not in undone
-    in_force = edits_in_force(edits)
+    in_force = list_active_edits(edits)
     assert not {e.seq for e in in_force} & undone.keys()
 
 
@@ -149,12 +149,12 @@ def test_an_edit_is_out_of_force_only_by_a_later_one_that_is_in_force(edits: tup
 @settings(max_examples=50, deadline=None)
 def test_undoing_again_and_again_takes_back_all_of_ones_own_and_nothing_of_others(edits: tuple[Edit, ...]) -> None:
     history = edits
-    while own := find_last_own(history, "staff 1"):
+    while own := find_own_last_edit(history, "staff 1"):
         history = followed(history, EditDraft(EditKind.UNDO, own.target, {}, own.seq))
-    assert edits_in_force(history) == tuple(e for e in edits if e.actor == "staff 2")
-    while undone := find_last_own_undo(history, "staff 1"):
+    assert list_active_edits(history) == tuple(e for e in edits if e.actor == "staff 2")
+    while undone := find_own_last_undo(history, "staff 1"):
         history = followed(history, EditDraft(EditKind.UNDO, undone.target, {}, undone.seq))
-    assert edits_in_force(history) == edits
+    assert list_active_edits(history) == edits
 
 
 TEXTS = (StoryField.HEADLINE, StoryField.SUMMARY)
@@ -221,17 +221,19 @@ def test_two_editors_whose_forms_are_late_lose_nothing(
     named = {f"story {number}": url for number, url in enumerate(placed)}
     history: tuple[Edit, ...] = ()
     for drawn, actor, lateness, is_undo in acts:
-        own, based_on = find_last_own(history, actor), max(0, len(history) - lateness)
+        own, based_on = find_own_last_edit(history, actor), max(0, len(history) - lateness)
         if own and is_undo:
             history = followed(history, EditDraft(EditKind.UNDO, own.target, {}, own.seq), actor)
             continue
         draft, unseen = replace(drawn, target=named.get(drawn.target, drawn.target)), history[based_on:]
-        conflict = find_conflict(draft, history, based_on=based_on, resolve=arrange(week.last, history).name_target)
+        conflict = find_edit_conflict(
+            draft, history, based_on=based_on, resolve=arrange(week.last, history).name_target
+        )
         if conflict:
-            assert conflict.standing in unseen
-            assert conflict.wanted is draft
+            assert conflict.current_edit in unseen
+            assert conflict.draft is draft
             # What changed another story, or something else of this one, is in nobody's way.
-            standing = conflict.standing
+            standing = conflict.current_edit
             assert standing.target == draft.target
             if standing.kind != EditKind.UNDO:
                 assert (standing.kind, standing.value.get("field")) == (draft.kind, draft.value.get("field"))
@@ -263,12 +265,12 @@ def test_whatever_is_posted_late_is_a_conflict_that_holds_both_or_in_force(
     for draft, actor, lateness in acts:
         based_on = max(0, len(history) - lateness)
         names = arrange(week.last, history).name_target
-        conflict = find_conflict(draft, history, based_on=based_on, resolve=names)
+        conflict = find_edit_conflict(draft, history, based_on=based_on, resolve=names)
         if conflict:
-            assert conflict.standing in history
-            assert conflict.standing.seq > based_on
-            assert conflict.wanted is draft
+            assert conflict.current_edit in history
+            assert conflict.current_edit.seq > based_on
+            assert conflict.draft is draft
         else:
             history = followed(history, draft, actor)
-    assert edits_in_force(history) == history
+    assert list_active_edits(history) == history
     assert not any(o.undone_by for o in arrange(week.last, history).outcomes)

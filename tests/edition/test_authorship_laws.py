@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.edition.approval.approvers import count_missing_approvals
-from digest.edition.content.edition_content import EditionImage, ImageCuts, LabelledBlock
+from digest.edition.content.edition_content import EditionImage, ImageCrops, LabeledBlock
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.authorship import list_written_parts
-from digest.edition.editing.edit_values import encode_cuts
+from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import (
     BLOCK_PREFIX,
     EDITION_TARGET,
@@ -109,13 +109,15 @@ class Desk:
 
     def picture(self, ink: str) -> EditDraft:
         shown = EditionImage(ink, 560, 315, alt=ink)
-        return EditDraft(EditKind.PICTURE, self.pick(self.urls()), {"cuts": encode_cuts(ImageCuts(shown, shown))})
+        return EditDraft(
+            EditKind.PICTURE, self.pick(self.urls()), {"cuts": encode_image_crops(ImageCrops(shown, shown))}
+        )
 
     def description(self, ink: str) -> EditDraft:
         url, seen = self.pick(self.urls()), self.seen()
         story = seen.find_story(url)
         cuts = story.picture.cuts if story and story.picture else None
-        kept = {"cuts": encode_cuts(cuts)} if cuts else {}
+        kept = {"cuts": encode_image_crops(cuts)} if cuts else {}
         return EditDraft(EditKind.PICTURE, url, {"alt": f"A crane, {ink}", "credit": "", **kept})
 
     def add(self, ink: str) -> EditDraft:
@@ -132,7 +134,7 @@ class Desk:
 
     def block(self, ink: str) -> EditDraft:
         known = [block for block in self.seen().blocks if block.id == "offer"]
-        block = known[0] if known else LabelledBlock("offer", "sponsor", "Anvils", url="https://anvil.example.org/")
+        block = known[0] if known else LabeledBlock("offer", "sponsor", "Anvils", url="https://anvil.example.org/")
         changed = (replace(block, headline=ink), replace(block, name=ink), replace(block, text=ink))
         block = self.pick(changed)
         return EditDraft(EditKind.BLOCK, f"{BLOCK_PREFIX}offer", block_value(block))
@@ -182,7 +184,7 @@ class Desk:
         return EditDraft(EditKind.REVERT, EDITION_TARGET, {}, self.choose(len(self.edits) + 1))
 
 
-def block_value(block: LabelledBlock) -> dict[str, Any]:
+def block_value(block: LabeledBlock) -> dict[str, Any]:
     names = ("kind", "headline", "name", "text", "url", "after")
     return {name: getattr(block, name) for name in names}
 

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.collect.documents.parsed_document import SummaryBasis
-from digest.edition.content.edition_content import EditionContent, LabelledBlock
-from digest.edition.content.fragment_names import sections_of_fragment
+from digest.edition.content.edition_content import EditionContent, LabeledBlock
+from digest.edition.content.fragment_names import list_fragment_sections
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.editing.edits import StoryField
 from digest.edition.rendering.fragments import create_mail_environment, render_edition
@@ -25,7 +25,7 @@ from tests.edition.drafting.test_drafts import WEEKLY, add, approve_now, drafted
 from tests.edition.test_rendering import FRAME, OURS, unbalanced
 from tests.moments import DRAFTING as NOW
 
-GRANT = LabelledBlock(
+GRANT = LabeledBlock(
     "grant",
     "opportunity",
     "Grants for rural fire services",
@@ -44,7 +44,7 @@ def pages() -> Environment:
 def test_every_block_stands_labelled_after_its_section_in_html_and_text(
     full_content: EditionContent, pages: Environment
 ) -> None:
-    plain = LabelledBlock("plain", "sponsor", "Radios & more")
+    plain = LabeledBlock("plain", "sponsor", "Radios & more")
     content = replace(full_content, blocks=(*full_content.blocks, GRANT, plain))
     pieces = render_edition(content, FRAME, pages)
     names = [p.name for p in pieces if p.kind == "html"]
@@ -86,7 +86,7 @@ def test_a_story_without_a_page_is_no_link_and_its_note_stands_under_it(
     for kind in ("html", "web", "text"):
         body = join_fragments(pieces, kind).text
         assert all(f"Note {n}: we were there." in body.replace("\xa0", " ") for n in range(len(own)))
-    piece = "".join(p.body for p in pieces if p.kind == "html" and section.key in sections_of_fragment(p.name))
+    piece = "".join(p.body for p in pieces if p.kind == "html" and section.key in list_fragment_sections(p.name))
     tree = lxml_html.fragment_fromstring(piece, create_parent="div")
     assert [a.get("href") for a in tree.iter("a") if not a.get("href", "").endswith(".ics")] == []
     assert [e.headline for e in own if e.headline.replace(" ", "") not in "".join(tree.text_content().split())] == []
@@ -97,10 +97,10 @@ def test_a_block_runs_on_in_later_editions_until_its_last_day(database: Database
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     drafted(install)
     form = EditForm("2026-W47", EDITOR, NOW)
-    editing.write_block(install, form, replace(GRANT, last_day=date(2026, 11, 30)))
-    editing.write_block(install, form, replace(GRANT, id="later", first_day=date(2026, 11, 27)))
-    editing.write_block(install, form, replace(GRANT, id="taken-out"))
-    editing.remove_block(install, form, "taken-out")
+    editing.save_labeled_block(install, form, replace(GRANT, last_day=date(2026, 11, 30)))
+    editing.save_labeled_block(install, form, replace(GRANT, id="later", first_day=date(2026, 11, 27)))
+    editing.save_labeled_block(install, form, replace(GRANT, id="taken-out"))
+    editing.remove_labeled_block(install, form, "taken-out")
     assert running(database) == {"2026-W47": ["grant"]}
     for week in (1, 2):
         with database.read() as session:
@@ -124,10 +124,12 @@ def test_a_story_that_was_written_here_is_in_the_edition_without_a_link(one_data
     add(one_database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
     drafted(install)
     form = EditForm("current", EDITOR, NOW)
-    written = editing.write_story(install, form, {"title": "We moved", "summary": "To new rooms."}, section="featured")
+    written = editing.add_written_story(
+        install, form, {"title": "We moved", "summary": "To new rooms."}, section="featured"
+    )
     assert written.edit is not None
-    editing.write_note(install, form, written.edit.target, "Come and see us.")
-    editing.write_text(install, form, written.edit.target, StoryField.KICKER, "In our own matter")
+    editing.set_editor_note(install, form, written.edit.target, "Come and see us.")
+    editing.set_story_text(install, form, written.edit.target, StoryField.KICKER, "In our own matter")
     with one_database.read() as session:
         (edition,) = session.scalars(select(Edition))
     entry = edition.content["sections"][0]["entries"][-1]

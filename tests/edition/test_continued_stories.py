@@ -12,8 +12,8 @@ from digest.cli.editions.group import explain_proposal
 from digest.edition.content.edition_content import EarlierAppearance, EditionContent, EditionSection, SectionEntry
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import EntryPage
-from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.kinds.story_entry import EntryContext
+from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
 from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
 from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH
@@ -41,7 +41,7 @@ def test_every_news_section_says_what_is_new_and_links_the_earlier_edition(
 ) -> None:
     entries = [SectionEntry(f"Headline {n}", f"https://a.example.org/{n}", kicker="Ports") for n in range(2)]
     entries[place] = replace(entries[place], since=SINCE)
-    pieces = render_edition(edition_with(kind, tuple(entries), full_content), publication_frame(OURS), pages)
+    pieces = render_edition(edition_with(kind, tuple(entries), full_content), build_publication_frame(OURS), pages)
     for form in ("html", "web"):
         page = lxml_html.document_fromstring(join_fragments(pieces, form).text)
         (link,) = page.xpath(f"//a[@href='{ARCHIVE}']")
@@ -53,7 +53,7 @@ def test_every_news_section_says_what_is_new_and_links_the_earlier_edition(
 
 
 def test_without_an_earlier_edition_nothing_is_said(full_content: EditionContent, pages: Environment) -> None:
-    pieces = render_edition(full_content, publication_frame(OURS), pages)
+    pieces = render_edition(full_content, build_publication_frame(OURS), pages)
     assert not [p.name for p in pieces if "Since No." in p.body]
 
 
@@ -85,7 +85,7 @@ POWER = article("Times", "Power is back for most of Port Ellery.")
 def entry(*also: CandidateArticle) -> SectionEntry:
     story = Story(LEAD, also)
     placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, story.members)))
-    (written,) = SECTION_KINDS["featured"].write_entries((placed,), EntryPage(ZoneInfo("America/New_York"), ENGLISH))
+    (written,) = SECTION_KINDS["featured"].write_entries((placed,), EntryContext(ZoneInfo("America/New_York"), ENGLISH))
     return written
 
 
@@ -104,7 +104,7 @@ def test_another_new_headline_says_what_is_new(also: tuple[CandidateArticle, ...
 def test_a_story_that_gave_its_new_articles_away_goes_on_no_more() -> None:
     scored = ScoredStory(Story(LEAD), 50.0, (), continues=Continuation(OLD, (POWER,)))
     (written,) = SECTION_KINDS["featured"].write_entries(
-        (PlacedStory(scored),), EntryPage(ZoneInfo("America/New_York"), ENGLISH)
+        (PlacedStory(scored),), EntryContext(ZoneInfo("America/New_York"), ENGLISH)
     )
     assert written.since is None
 

@@ -9,7 +9,7 @@ from digest.collect.fetch.fetcher import BundledFetcher
 from digest.edition.approval.approved_versions import revoke_open_approvals
 from digest.edition.editing.edit_log import append_edit, load_edits, load_proposal
 from digest.edition.editing.edits import Edit, EditDraft, EditionField, EditKind
-from digest.edition.editing.grown_proposal import GrownProposal
+from digest.edition.editing.grown_proposal import ProposalWithTray
 from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
@@ -27,7 +27,7 @@ def edit(database: Database, edition: Edition, draft: EditDraft) -> None:
         append_edit(session, row, Edit(seq, NOW, "staff 2", draft.kind, draft.target, draft.value))
 
 
-def stored(database: Database, edition: Edition) -> GrownProposal:
+def stored(database: Database, edition: Edition) -> ProposalWithTray:
     with database.read() as session:
         grown = load_proposal(session, session.get_one(Edition, edition.id))
     assert grown is not None

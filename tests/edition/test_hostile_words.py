@@ -12,8 +12,8 @@ from lxml import html as lxml_html
 
 from digest.edition.content.edition_content import EditionContent, EditionLink, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
-from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text, sanitise_url
+from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text, sanitize_url
 from digest.settings import Settings
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org"})
@@ -80,18 +80,18 @@ def test_hostile_words_come_out_inert_and_every_link_is_kept(
         also=(EditionLink(other, also),),
         related=(EditionLink(title, also, other),),
     )
-    pieces = render_edition(edition(kind, entry), publication_frame(OURS), PAGES)
+    pieces = render_edition(edition(kind, entry), build_publication_frame(OURS), PAGES)
     for form in ("html", "web"):
         tree = lxml_html.document_fromstring(join_fragments(pieces, form).text)
         assert not list(tree.iter("script", "img", "iframe", "object"))
         assert not tree.xpath("//@*[starts-with(name(), 'on')]")
         hrefs = tree.xpath("//a/@href")
-        assert hrefs.count(sanitise_url(url)) >= 2, "the link of each of the two entries"
+        assert hrefs.count(sanitize_url(url)) >= 2, "the link of each of the two entries"
         if kind in {"featured", "stories"}:
-            assert sanitise_url(also) in hrefs
+            assert sanitize_url(also) in hrefs
         visible_text = "".join(tree.xpath("//body//text()")).replace("\xa0", " ")
-        assert " ".join(sanitise_text(title).replace("\xa0", " ").split()) in " ".join(visible_text.split())
-    assert sanitise_url(url) in join_fragments(pieces, "text").text.splitlines()
+        assert " ".join(sanitize_text(title).replace("\xa0", " ").split()) in " ".join(visible_text.split())
+    assert sanitize_url(url) in join_fragments(pieces, "text").text.splitlines()
 
 
 def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionContent) -> None:
@@ -102,7 +102,7 @@ def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionC
     )
     assert entries[0].picture, "whose description stands in an attribute"
     hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
-    names = [p.name for p in render_edition(hostile, publication_frame(OURS), PAGES) if p.kind == "text"]
+    names = [p.name for p in render_edition(hostile, build_publication_frame(OURS), PAGES) if p.kind == "text"]
     assert names == [
         *("head", "section:featured.contents", "intro", "section:featured", "section:featured.rows"),
         *("block:sponsor", "foot"),
@@ -116,7 +116,7 @@ def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(full_cont
     section = full_content.sections[1]
     bad = replace(section, entries=(replace(section.entries[0], url=url),))
     with pytest.raises(RenderingError, match=re.escape(repr(url))):
-        render_edition(replace(full_content, sections=(bad,)), publication_frame(OURS), PAGES)
+        render_edition(replace(full_content, sections=(bad,)), build_publication_frame(OURS), PAGES)
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(full_cont
     ],
 )
 def test_addresses_are_written_in_ascii(given_url: str, expected: str) -> None:
-    assert sanitise_url(given_url) == expected
+    assert sanitize_url(given_url) == expected
 
 
 @given(value=st.text())
 def test_plain_text_is_one_visible_line_and_stays_itself(value: str) -> None:
-    once = sanitise_text(value)
+    once = sanitize_text(value)
     assert "\n" not in once
     assert "\x1e" not in once
-    assert sanitise_text(once) == once
+    assert sanitize_text(once) == once
     once.encode("utf-8")
 
 
@@ -145,4 +145,4 @@ def test_harmless_content_is_left_as_it_is(full_content: EditionContent) -> None
     def unchanged(value: Any) -> Any:
         return value
 
-    assert sanitise_content(full_content) == unchanged(full_content)
+    assert sanitize_content(full_content) == unchanged(full_content)

@@ -8,21 +8,21 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from digest.app.editions.mail_gallery import (
+from digest.app.editions.sample_emails import (
     STAFF_MAILS,
     SUBSCRIBER_MAILS,
-    ShownMail,
-    compose_gallery_mail,
-    sample_content,
-    sample_facts,
+    RenderedSample,
+    compose_sample_email,
+    make_sample_content,
+    make_sample_facts,
 )
-from digest.catalogues import load_language
+from digest.catalogs import load_language
 from digest.collect.documents.deadlines import Deadline
-from digest.edition.content.edition_content import EarlierAppearance, EditionContent, LabelledBlock, SectionEntry
+from digest.edition.content.edition_content import EarlierAppearance, EditionContent, LabeledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.opportunities import write_deadline
-from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryPage, displayed_topic, explain_lead
-from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryContext, displayed_topic, explain_lead
+from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, ScoreTerm, Story
 from digest.settings import SectionSettings, Settings
@@ -51,9 +51,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def content_words(settings: Settings) -> list[str]:
     """List what is nobody's to translate: the publication's own words, those of articles, and invented facts."""
-    facts = sample_facts(settings)
+    facts = make_sample_facts(settings)
     words = [text for mail in SUBSCRIBER_MAILS for text in facts.get(mail.key, {}).values()]
-    words += texts_of(sample_content(settings))
+    words += texts_of(make_sample_content(settings))
     words += [PUBLICATION.name, PUBLICATION.about, "HLS.Today", "LinkedIn", "vigie.example.org"]
     words += [settings.file.sender.reply_to, "looking twice", "Three inspections, one drill: this week is about"]
     words += ["Infrastructure", "Disaster response", "Dana Reyes"]
@@ -61,26 +61,26 @@ def content_words(settings: Settings) -> list[str]:
     return [word for word in words if len(word) > 1 and "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}" not in word]
 
 
-def untranslated_parts(mail: ShownMail, content: list[str]) -> list[str]:
+def untranslated_parts(mail: RenderedSample, content: list[str]) -> list[str]:
     texts = (mail.subject, mail.text, read_visible_texts(mail.html))
     return [left for text in texts if (left := find_untranslated(text, content))]
 
 
 @pytest.mark.parametrize("key", [mail.key for mail in SUBSCRIBER_MAILS])
 def test_no_text_of_a_mail_to_subscribers_is_left_in_english(settings: Settings, key: str) -> None:
-    assert untranslated_parts(compose_gallery_mail(settings, key), content_words(settings)) == []
+    assert untranslated_parts(compose_sample_email(settings, key), content_words(settings)) == []
 
 
 def test_a_text_that_is_not_a_message_is_found(settings: Settings) -> None:
     """The judge of these tests finds what is planted."""
-    mail = compose_gallery_mail(settings, "confirm")
+    mail = compose_sample_email(settings, "confirm")
     planted = replace(mail, html=mail.html.replace("<h1", '<p title="Press here">Opt in</p><h1', 1))
     assert untranslated_parts(planted, content_words(settings)) == ["Opt in . Press here"]
 
 
 @pytest.mark.parametrize("key", sorted(STAFF_KEYS))
 def test_mails_to_the_staff_stay_english_and_run_from_left_to_right(settings: Settings, key: str) -> None:
-    mail = compose_gallery_mail(settings, key)
+    mail = compose_sample_email(settings, key)
     assert "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}" not in mail.subject + mail.text + mail.html
     assert '<html lang="en" dir="ltr"' in mail.html
 
@@ -90,10 +90,10 @@ def test_every_kind_of_fragment_of_an_edition_is_translated(settings: Settings, 
     language = settings.subscriber_language
     since = EarlierAppearance("2026-W46", 146, "An old headline", "This is new.")
     blocks = (
-        LabelledBlock("correction-1", "correction", "Erratum", text="Lire ceci."),
-        LabelledBlock("offer", "opportunity", "Offre", "Maison"),
-        LabelledBlock("plain-offer", "opportunity", "Offre", url="https://offre.example.org/"),
-        LabelledBlock("plain", "sponsor", "Publi"),
+        LabeledBlock("correction-1", "correction", "Erratum", text="Lire ceci."),
+        LabeledBlock("offer", "opportunity", "Offre", "Maison"),
+        LabeledBlock("plain-offer", "opportunity", "Offre", url="https://offre.example.org/"),
+        LabeledBlock("plain", "sponsor", "Publi"),
     )
     sections = tuple(
         replace(s, entries=tuple(_in_language(replace(e, since=since), language) for e in s.entries))
@@ -101,7 +101,7 @@ def test_every_kind_of_fragment_of_an_edition_is_translated(settings: Settings, 
     )
     content = replace(full_content, sections=sections, blocks=blocks, date=language.weekday_date(date(2026, 11, 20)))
     words = [w for w in (*texts_of(content), *content_words(settings)) if len(w) > 1 and "\u27e6" not in w]
-    pieces = render_edition(content, publication_frame(settings), create_mail_environment(settings))
+    pieces = render_edition(content, build_publication_frame(settings), create_mail_environment(settings))
     assert {piece.kind for piece in pieces} == {"html", "web", "text", "short-text", "page", "short"}
     for piece in pieces:
         text = piece.body if piece.kind.endswith("text") else read_visible_texts(f"<div>{piece.body}</div>")
@@ -159,7 +159,7 @@ def test_no_entry_is_left_in_english(settings: Settings, kind: str) -> None:
         deadline=Deadline(date(2026, 12, 4)),
     )
     language, section_kind = settings.subscriber_language, SECTION_KINDS[kind]
-    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), EntryPage(ZONE, language))
+    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), EntryContext(ZONE, language))
     section = SectionSettings(key="some", title="Most read", kind=kind)  # type: ignore[arg-type]  # a name of the registry
     texts = (
         *texts_of(replace(entry, summary_origin=None)),
@@ -190,8 +190,8 @@ def test_no_word_on_choices_is_left_in_english(settings: Settings, preferences: 
 
 
 def test_a_language_from_right_to_left_is_announced_and_its_tables_keep_their_logical_order(settings: Settings) -> None:
-    html = compose_gallery_mail(settings, "edition").html
-    ltr = compose_gallery_mail(Settings(), "edition").html
+    html = compose_sample_email(settings, "edition").html
+    ltr = compose_sample_email(Settings(), "edition").html
     assert '<html lang="he" dir="rtl"' in html
     assert '<div role="main" lang="he" dir="rtl">' in html
     # Every side is the other one; the order of cells is the same, which `dir` turns by itself.
@@ -204,7 +204,7 @@ def test_a_language_from_right_to_left_is_announced_and_its_tables_keep_their_lo
 
 def test_a_number_in_the_list_of_contents_stays_on_the_side_where_lines_begin(settings: Settings) -> None:
     """A headline that runs the other way says so within its item: on the item, it would take the number along."""
-    html = compose_gallery_mail(settings, "edition").html
+    html = compose_sample_email(settings, "edition").html
     contents = html[html.index("<ol") : html.index("</ol>")]
     assert contents.count('<span dir="ltr"') == contents.count("<li") == 3
     assert not re.search(r"<li[^>]*\bdir=", contents)

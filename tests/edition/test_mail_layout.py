@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.fragment_names import (
+    list_fragment_sections,
     list_omitted_fragments,
     list_section_keys,
     section_fragment_name,
-    sections_of_fragment,
 )
-from digest.edition.rendering.mail_layout import MAX_EARLY_DATES, SOON, MailLayout, arrange_mail
+from digest.edition.rendering.mail_layout import MAX_EARLY_DATES, SOON, MailLayout, arrange_email
 
 RELEASE = date(2026, 11, 20)
 KEYS = ("featured", "events", "opportunities")
@@ -54,7 +54,7 @@ def all_entries(layout: MailLayout) -> list[SectionEntry]:
 )
 def test_every_entry_stands_once(featured: int, events: list[int | None], calls: list[int | None]) -> None:
     content = edition(featured, tuple(events), tuple(calls))
-    layout = arrange_mail(content)
+    layout = arrange_email(content)
     expected = [e.headline for section in content.sections for e in section.entries]
     assert sorted(e.headline for e in all_entries(layout)) == sorted(expected)
     if layout.dates:
@@ -67,7 +67,7 @@ def test_every_entry_stands_once(featured: int, events: list[int | None], calls:
 
 
 def test_deadlines_and_events_of_two_weeks_stand_in_one_list_by_date() -> None:
-    layout = arrange_mail(edition(3, events=(12, 30, 3), calls=(9, 20, None)))
+    layout = arrange_email(edition(3, events=(12, 30, 3), calls=(9, 20, None)))
     assert layout.dates is not None
     assert [d.entry.headline for d in layout.dates.entries] == ["event-2", "call-0", "event-0"]
     assert (layout.dates.title, layout.dates.last_day) == ("Deadlines and events", date(2026, 12, 4))
@@ -78,14 +78,14 @@ def test_deadlines_and_events_of_two_weeks_stand_in_one_list_by_date() -> None:
 
 
 def test_of_more_than_five_dates_the_title_names_the_day_of_the_last() -> None:
-    layout = arrange_mail(edition(1, events=(1, 2, 3, 4, 5, 6)))
+    layout = arrange_email(edition(1, events=(1, 2, 3, 4, 5, 6)))
     assert layout.dates is not None
     assert (layout.dates.title, layout.dates.last_day) == ("Events", date(2026, 11, 25))
     assert [e.headline for e in layout.sections[-1].section.entries] == ["event-5"]
 
 
 def test_without_dates_that_come_soon_nothing_moves() -> None:
-    layout = arrange_mail(edition(3, events=(15,), calls=(None, 60)))
+    layout = arrange_email(edition(3, events=(15,), calls=(None, 60)))
     assert layout.dates is None
     assert [part.after for part in layout.sections] == [None] * 3
     assert layout.next_deadline is not None
@@ -93,16 +93,16 @@ def test_without_dates_that_come_soon_nothing_moves() -> None:
 
 
 def test_the_first_screen_has_three_headlines_and_the_next_deadline() -> None:
-    layout = arrange_mail(edition(6, events=(1,), calls=(40, 30)))
+    layout = arrange_email(edition(6, events=(1,), calls=(40, 30)))
     assert layout.contents is not None
     assert [e.headline for e in layout.contents.entries] == ["story-0", "story-1", "story-2"]
     assert layout.next_deadline is not None
     assert layout.next_deadline.entry.headline == "call-1"
-    assert arrange_mail(edition(1)).contents is None, "a single headline only repeats the lead"
+    assert arrange_email(edition(1)).contents is None, "a single headline only repeats the lead"
 
 
 def test_an_edition_that_does_not_know_its_day_has_no_early_dates() -> None:
-    assert arrange_mail(replace(edition(2, events=(1,)), released_on=None)).dates is None
+    assert arrange_email(replace(edition(2, events=(1,)), released_on=None)).dates is None
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_a_part_goes_with_the_last_of_its_sections(omitted: set[str], gone: set[
     st.sampled_from(["", "dates", "date-12"]),
 )
 def test_a_fragments_name_tells_its_sections(keys: set[str], part: str) -> None:
-    assert sections_of_fragment(section_fragment_name(keys, part)) == keys
+    assert list_fragment_sections(section_fragment_name(keys, part)) == keys

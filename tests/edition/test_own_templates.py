@@ -7,12 +7,12 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from digest.app.doctor.examination import examine_installation
+from digest.app.doctor.examination import run_local_checks
 from digest.cli import digest as digest_command
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.rendering.fragments import (
+    build_publication_frame,
     create_mail_environment,
-    publication_frame,
     render_edition,
     render_subject,
 )
@@ -53,7 +53,7 @@ def test_it_names_file_line_and_remedy(mistake: tuple[Settings, str], full_conte
     assert settings.templates is not None
     file = settings.templates / "mail" / "edition" / "subject.txt"
     with pytest.raises(TemplateMistakeError, match=f"^{file}, {says}.* remove the file from DIGEST_TEMPLATES"):
-        render_subject(full_content, publication_frame(settings), create_mail_environment(settings))
+        render_subject(full_content, build_publication_frame(settings), create_mail_environment(settings))
 
 
 def test_a_command_ends_with_the_sentence(
@@ -77,7 +77,7 @@ def test_the_doctor_finds_what_is_no_template(one_database: Database, tmp_path: 
     (pages / "error.html").write_text("{% if %}")
     (pages / "privacy.html").write_bytes(b"\xff\xfe")
     (pages / "signup.html").write_text("<p>{{ anything | long_day }}</p>")
-    errors = [f.message for f in examine_installation(Installation(settings, one_database)) if f.level == "error"]
+    errors = [f.message for f in run_local_checks(Installation(settings, one_database)) if f.level == "error"]
     assert [f"{name}.html" for name in ("error", "privacy", "signup") if any(f"{name}.html" in e for e in errors)] == [
         "error.html",
         "privacy.html",
@@ -99,7 +99,7 @@ def test_every_broken_template_is_named_also_one_that_fails_only_when_it_is_show
     for name, text in broken.items():
         (own / name).parent.mkdir(parents=True, exist_ok=True)
         (own / name).write_text(text)
-    findings = examine_installation(Installation(settings, one_database))
+    findings = run_local_checks(Installation(settings, one_database))
     errors = sorted(f.message for f in findings if f.level == "error" and str(own) in f.message)
     assert [error.partition(". Correct it")[0] for error in errors] == [
         f"{own}/mail/edition/subject.txt, line 1: 'digest.edition.content.edition_content.EditionContent object' has no attribute 'sujbect'",
@@ -127,12 +127,10 @@ def test_the_doctor_makes_every_mail_with_them(one_database: Database, tmp_path:
     folder = tmp_path / "own" / "mail" / "welcome"
     folder.mkdir(parents=True)
     (folder / "body.txt").write_text("Hello\n{{ facts.next_nmber }}\n")
-    (error,) = (
-        f.message for f in examine_installation(Installation(settings, one_database)) if "body.txt" in f.message
-    )
+    (error,) = (f.message for f in run_local_checks(Installation(settings, one_database)) if "body.txt" in f.message)
     assert error.startswith(f"{folder}/body.txt, line 2: ")
     (folder / "body.txt").unlink()
-    said = [f.message for f in examine_installation(Installation(settings, one_database))]
+    said = [f.message for f in run_local_checks(Installation(settings, one_database))]
     assert f"custom templates in {tmp_path / 'own'} work for every email" in said
 
 
@@ -148,7 +146,7 @@ def test_the_doctor_names_a_template_that_gives_a_token_to_another_site(
     leak = "https://elsewhere.example/?x={{ leave }}"
     own.write_text(shipped.replace("{{ leave }}", leak), "utf-8")
     assert leak in own.read_text("utf-8")
-    found = [f.message for f in examine_installation(Installation(settings, one_database))]
+    found = [f.message for f in run_local_checks(Installation(settings, one_database))]
     (error,) = (message for message in found if "could lead to another site" in message)
     assert error.startswith(f"In mail/{file}, the placeholder leave-token could lead")
 
@@ -177,7 +175,7 @@ def test_sound_templates_of_ones_own_are_used(full_content: EditionContent, tmp_
     folder.mkdir(parents=True)
     (folder / "subject.txt").write_text("{{ content.subject | upper }}\n")
     settings = Settings(home=tmp_path, templates=tmp_path / "own")
-    environment, frame = create_mail_environment(settings), publication_frame(settings)
+    environment, frame = create_mail_environment(settings), build_publication_frame(settings)
     assert render_subject(full_content, frame, environment) == full_content.subject.upper()
     assert render_edition(full_content, frame, environment)
 

@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from digest.catalogues import load_language
+from digest.catalogs import load_language
 from digest.edition.content.edition_content import MAX_PREHEADER_LENGTH, EntryDate
 from digest.edition.drafting.content_builder import compose_preheader
 from subscribers.subscriber_language import ENGLISH

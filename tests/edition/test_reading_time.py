@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from digest.edition.content.edition_content import EditionContent, EditionSection, LabelledBlock, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock, SectionEntry
 from digest.edition.drafting.content_builder import count_reading_minutes
 
 
@@ -22,7 +22,7 @@ def test_what_stands_in_the_mail_is_read_and_an_edition_says_how_long_that_takes
         headline=words(100), url="", summary=words(200), why=words(80), note=words(20), details=(words(76),)
     )
     sections = (EditionSection("featured", "featured", "Featured", "", (entry,)),)
-    blocks = (LabelledBlock("sponsor", "sponsor", words(30), text=words(200)),)
+    blocks = (LabeledBlock("sponsor", "sponsor", words(30), text=words(200)),)
     assert count_reading_minutes("", sections, ()) == 2
     assert count_reading_minutes("", sections, blocks) == 3
     longer = replace(full_content, intro=words(2380))

@@ -19,12 +19,12 @@ file_mark = pytest.mark.sqlite  # files are copied, moved and put back; PostgreS
 
 def open_at(home: Path, **said: str) -> InstallationHold | None:
     with open_installation(Settings(home=home, **said), may_create=True) as install, install.database.read() as session:  # type: ignore[arg-type]
-        return installation_hold.current_hold(session)
+        return installation_hold.read_current_hold(session)
 
 
 def release(home: Path) -> None:
     with open_installation(Settings(home=home)) as install, install.database.write() as session:
-        installation_hold.release_installation(session)
+        installation_hold.resume_all_sending(session)
 
 
 @file_mark
@@ -111,15 +111,15 @@ def test_postgresql_knows_another_server_and_another_database(postgresql: Databa
     here = copy_guard.database_identity(postgresql, settings)
     assert all(here.values())
     for _ in range(2):
-        copy_guard.hold_if_copied(postgresql, settings, now=NOW)
+        copy_guard.pause_if_copied(postgresql, settings, now=NOW)
     with postgresql.write() as session:
-        assert installation_hold.current_hold(session) is None
+        assert installation_hold.read_current_hold(session) is None
         installation_hold.write_installation_state(
             session, installation_hold.IDENTITY_STATE_KEY, here | {mark: "another"}, now=NOW
         )
-    copy_guard.hold_if_copied(postgresql, settings, now=NOW)
+    copy_guard.pause_if_copied(postgresql, settings, now=NOW)
     with postgresql.read() as session:
-        held = installation_hold.current_hold(session)
+        held = installation_hold.read_current_hold(session)
         acts = session.execute(text("SELECT act, actor FROM audit")).all()
     assert held is not None
     assert "this may be a copy" in held.reason

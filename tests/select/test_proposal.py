@@ -12,7 +12,7 @@ from digest.cli.editions.group import explain_proposal
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
-from digest.select.values import CandidateArticle, PreviousEditions, Proposal, UsedStory
+from digest.select.values import CandidateArticle, PreviousEditions, PreviouslyUsedArticle, Proposal
 from digest.settings import DEFAULT_SECTIONS, RankingWeights, SectionSettings, SelectionSettings
 from tests.moments import DRAFTING as NOW
 
@@ -148,8 +148,8 @@ def test_what_an_earlier_edition_had_is_left_out_by_url_and_by_title() -> None:
     candidates = week()
     other = article("Measles outbreak closes the summer camps", "Other Press")
     used = (
-        UsedStory("2026-W45", candidates[0].url, candidates[0].title, 145),
-        UsedStory("2026-W46", "https://elsewhere.example.org/1", candidates[7].title, 146),
+        PreviouslyUsedArticle("2026-W45", candidates[0].url, candidates[0].title, 145),
+        PreviouslyUsedArticle("2026-W46", "https://elsewhere.example.org/1", candidates[7].title, 146),
     )
     why = reasons(propose([*candidates, other], previous=PreviousEditions(used)))
     assert why[candidates[0].url] == "it was in No. 145"
@@ -172,7 +172,7 @@ def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
         dated_at=NOW,
         summary="CISA has added CVE-2026-2222 to its catalog.",
     )
-    previous = PreviousEditions((UsedStory("2026-W46", old.url, title),), (old,))
+    previous = PreviousEditions((PreviouslyUsedArticle("2026-W46", old.url, title),), (old,))
     assert new.url not in reasons(propose([*week()[4:], new], previous=previous))
     same = replace(new, summary=old.summary)
     assert "nearly the same title" in reasons(propose([*week()[4:], same], previous=previous))[new.url]
@@ -181,7 +181,7 @@ def test_a_series_of_one_title_comes_again_when_its_text_is_new() -> None:
 def test_advisories_of_one_title_and_without_a_text_are_no_repeats_of_each_other() -> None:
     title = "CISA adds one known exploited vulnerability to catalog"
     old, new = (article(title, "CISA", days=d, url=f"https://cisa.example.org/{d}") for d in (9, 1))
-    previous = PreviousEditions((UsedStory("2026-W46", old.url, title),), (old,))
+    previous = PreviousEditions((PreviouslyUsedArticle("2026-W46", old.url, title),), (old,))
     assert new.url not in reasons(propose([*week()[4:], new], previous=previous))
     assert reasons(propose([*week()[4:], old], previous=previous))[old.url] == "it was in 2026-W46"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.select.stories import MAX_STORY_SPAN, fit_reader, group_into_stories, merge_same_url
+from digest.select.stories import MAX_STORY_SPAN, build_text_reader, group_into_stories, merge_by_url
 from digest.select.text_similarity import TextReader, count_words, fold_plural, is_near_duplicate, significant_words
 from digest.select.values import CandidateArticle, Story
 from digest.select.word_rarity import WordTable
@@ -55,7 +55,7 @@ def test_the_same_news_of_three_publishers_is_one_story() -> None:
 def test_one_canonical_url_from_several_sources_is_one_article_and_the_best_source_wins() -> None:
     plain = replace(DAM[0], source="Aggregator", publisher="Aggregator", views=5, featured=True, image="p.jpg")
     best = replace(DAM[0], own=True, source="Own site", publisher="Ours")
-    (kept,) = merge_same_url([plain, best])
+    (kept,) = merge_by_url([plain, best])
     assert (kept.source, kept.views, kept.featured, kept.image) == ("Own site", 5, True, "p.jpg")
     (story,) = group_into_stories([plain, best], THRESHOLD)
     assert len(story.members) == 1
@@ -64,13 +64,13 @@ def test_one_canonical_url_from_several_sources_is_one_article_and_the_best_sour
 def test_an_official_source_wins_over_a_heavier_one() -> None:
     heavy = replace(DAM[0], source="Heavy", weight=3.0)
     official = replace(DAM[0], source="Official", primary=True)
-    assert [c.source for c in merge_same_url([heavy, official])] == ["Official"]
+    assert [c.source for c in merge_by_url([heavy, official])] == ["Official"]
 
 
 def test_the_source_on_an_articles_own_site_words_it() -> None:
     other = replace(DAM[0], source="Other", title="Other words", primary=True, weight=3.0, views=5)
     itself = replace(DAM[0], source="Alpha", on_own_site=True, dated_at=DAM[0].dated_at + timedelta(hours=1))
-    (kept,) = merge_same_url([other, itself])
+    (kept,) = merge_by_url([other, itself])
     assert (kept.source, kept.title, kept.views) == ("Alpha", DAM[0].title, 5)
 
 
@@ -234,8 +234,8 @@ def test_in_a_language_that_the_shipped_table_does_not_know_the_week_says_how_ra
         for n, town in enumerate(towns)
     ]
     other = [replace(a, url=a.url + "/b", publisher="B") for a in plain]
-    articles = merge_same_url([*plain, *other])
-    stories = group_into_stories(articles, THRESHOLD, reader=fit_reader(WordTable(), articles))
+    articles = merge_by_url([*plain, *other])
+    stories = group_into_stories(articles, THRESHOLD, reader=build_text_reader(WordTable(), articles))
     assert sorted(len(s.members) for s in stories) == [2] * len(towns)
 
 

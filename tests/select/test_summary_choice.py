@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from digest.collect.documents.parsed_document import SummaryBasis
-from digest.select.stories import build_story_led_by
+from digest.select.stories import build_story_with_lead
 from digest.select.summary_choice import StorySummary, choose_summary
 from digest.select.values import CandidateArticle, SummaryOrigin
 
@@ -33,14 +33,14 @@ LEAD, OTHER = article("Perimeter"), article("Harbor", "The bridge is closed unti
 
 def test_the_leads_own_summary_tells_its_story() -> None:
     lead = article("Perimeter", "Crews replace a cable.", summary_basis=SummaryBasis.OPENING)
-    chosen = choose_summary(build_story_led_by(lead, [OTHER]))
+    chosen = choose_summary(build_story_with_lead(lead, [OTHER]))
     assert chosen == StorySummary("Crews replace a cable.", SummaryOrigin(SummaryBasis.OPENING, "Perimeter"))
     assert chosen.origin
     assert chosen.origin.words == "from the beginning of Perimeter's article"
 
 
 def test_a_lead_without_a_summary_borrows_one_and_says_whose_it_is() -> None:
-    chosen = choose_summary(build_story_led_by(LEAD, [OTHER]))
+    chosen = choose_summary(build_story_with_lead(LEAD, [OTHER]))
     assert chosen.text == OTHER.summary
     assert chosen.origin == SummaryOrigin(SummaryBasis.DESCRIPTION, "Harbor", "Perimeter")
     assert chosen.origin.words == "as Harbor describes it, because Perimeter doesn't have one"
@@ -49,22 +49,22 @@ def test_a_lead_without_a_summary_borrows_one_and_says_whose_it_is() -> None:
 def test_an_official_source_lends_its_summary_before_an_earlier_report() -> None:
     agency = article("Agency", "The agency closed it.", primary=True)
     agency = replace(agency, dated_at=datetime(2026, 11, 19, tzinfo=UTC))
-    assert choose_summary(build_story_led_by(LEAD, [OTHER, agency])).text == "The agency closed it."
+    assert choose_summary(build_story_with_lead(LEAD, [OTHER, agency])).text == "The agency closed it."
 
 
 def test_an_opinion_lends_no_summary() -> None:
     opinion = article("Column", "I have crossed it for years.", title="Opinion: Close the bridge for good")
-    assert choose_summary(build_story_led_by(LEAD, [opinion])) == StorySummary()
+    assert choose_summary(build_story_with_lead(LEAD, [opinion])) == StorySummary()
 
 
 def test_a_summary_of_which_nobody_noted_the_basis_still_names_its_publisher() -> None:
-    origin = choose_summary(build_story_led_by(replace(OTHER, summary_basis=SummaryBasis.UNKNOWN), [])).origin
+    origin = choose_summary(build_story_with_lead(replace(OTHER, summary_basis=SummaryBasis.UNKNOWN), [])).origin
     assert origin
     assert origin.words == "from Harbor"
 
 
 def test_what_an_editor_wrote_is_no_publishers() -> None:
     added = article("Perimeter", "Ours.", summary_basis=SummaryBasis.EDITOR)
-    origin = choose_summary(build_story_led_by(added, [])).origin
+    origin = choose_summary(build_story_with_lead(added, [])).origin
     assert origin == SummaryOrigin(SummaryBasis.EDITOR)
     assert origin.words == "written by an editor"

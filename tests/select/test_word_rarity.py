@@ -15,54 +15,54 @@ from digest.select.word_rarity import (
     SHIPPED_TABLE_WEIGHT,
     WordRarity,
     WordTable,
-    count_article_words,
-    knows_words,
-    number_share,
-    shipped_rarity,
+    count_document_frequencies,
+    estimate_number_share,
+    knows_language_of,
+    load_shipped_rarity,
 )
 from tests.tools.make_word_table import english_shares, merge_shares, read_trade_words, table_lines
 
 
 def test_rarer_words_weigh_more() -> None:
-    weights = [shipped_rarity().weight(word) for word in ("police", "ransomware", "harbor", "orlinda")]
+    weights = [load_shipped_rarity().weight(word) for word in ("police", "ransomware", "harbor", "orlinda")]
     assert weights == sorted(weights)
     assert weights[0] > 1
     assert weights[-1] > 10
 
 
 def test_years_and_small_numbers_tell_little_and_the_name_of_a_flaw_tells_much() -> None:
-    rarity = shipped_rarity()
+    rarity = load_shipped_rarity()
     assert rarity.weight("2027") == rarity.weight("17") < rarity.weight("385") < rarity.weight("500,000")
     assert rarity.weight("cve-2027-12345") == rarity.weight("orlinda")
-    assert number_share("1.2") == number_share("12")
+    assert estimate_number_share("1.2") == estimate_number_share("12")
 
 
 def test_earlier_articles_make_their_words_common_and_others_rarer() -> None:
-    table = count_article_words([["orlinda", "orlinda", "storm"], ["storm"]] * 400)
+    table = count_document_frequencies([["orlinda", "orlinda", "storm"], ["storm"]] * 400)
     rarity = WordRarity(table)
     assert table == WordTable(800, {"orlinda": 400, "storm": 800})
     assert rarity.share("orlinda") == pytest.approx(400 / (800 + SHIPPED_TABLE_WEIGHT), rel=0.01)
-    assert rarity.weight("orlinda") < shipped_rarity().weight("orlinda") - 5
-    assert rarity.weight("harbor") > shipped_rarity().weight("harbor")
+    assert rarity.weight("orlinda") < load_shipped_rarity().weight("orlinda") - 5
+    assert rarity.weight("harbor") > load_shipped_rarity().weight("harbor")
 
 
 def test_numbers_are_not_counted() -> None:
-    assert count_article_words([["2027", "17", "1,200", "cve-2027-12345"]]).counts == {"cve-2027-12345": 1}
+    assert count_document_frequencies([["2027", "17", "1,200", "cve-2027-12345"]]).counts == {"cve-2027-12345": 1}
 
 
 @given(st.lists(st.lists(st.sampled_from(["storm", "orlinda", "police", "12"]), max_size=4), max_size=30), st.text())
 def test_a_weight_is_at_least_one_and_finite(articles: list[list[str]], word: str) -> None:
-    rarity = WordRarity(count_article_words(articles))
+    rarity = WordRarity(count_document_frequencies(articles))
     assert all(1 <= rarity.weight(w) < math.inf for w in (word, "storm", "12"))
 
 
 def test_a_language_that_no_table_knows_is_noticed_until_there_are_enough_articles() -> None:
     german = [{"hochwasser", "feuerwehr", "im", "landkreis", "evakuiert"}] * 10
     english = [{"flood", "firefighters", "county", "evacuated", "orlinda"}] * 10
-    assert knows_words(WordTable(), english)
-    assert not knows_words(WordTable(), german)
-    assert knows_words(WordTable(ENOUGH_ARTICLES, {}), german)
-    assert knows_words(WordTable(), [])
+    assert knows_language_of(WordTable(), english)
+    assert not knows_language_of(WordTable(), german)
+    assert knows_language_of(WordTable(ENOUGH_ARTICLES, {}), german)
+    assert knows_language_of(WordTable(), [])
 
 
 def shipped_lines() -> list[str]:
@@ -80,7 +80,7 @@ def test_the_shipped_table_holds_every_word_once_in_the_form_that_texts_are_read
 def test_the_shipped_table_has_the_words_of_the_trade_with_at_least_their_share() -> None:
     trade = read_trade_words(Path(__file__).parents[1] / "tools" / "trade_words.txt")
     assert len(trade) > 900
-    too_rare = [w for w, share in trade.items() if not w.isdigit() and shipped_rarity().share(w) < share / 1.2]
+    too_rare = [w for w, share in trade.items() if not w.isdigit() and load_shipped_rarity().share(w) < share / 1.2]
     assert too_rare == []
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from digest.settings import BrandingSettings, SettingsError, load_settings
 from digest.settings.branding import PAPER, PAPER_DARK, TINT_DARK
-from digest.settings.colours import READABLE_CONTRAST, contrast_ratio, hue_distance, nearest_readable_colour
+from digest.settings.colors import READABLE_CONTRAST, contrast_ratio, find_nearest_readable_color, hue_distance
 
 COLOURS = st.integers(0, 0xFFFFFF).map("#{:06X}".format)
 TEAL = {
@@ -60,7 +60,7 @@ def test_a_look_of_ones_own_is_taken() -> None:
 
 @given(COLOURS, st.sampled_from([(PAPER, "#F4F5F7"), (PAPER_DARK, TINT_DARK)]))
 def test_the_colour_that_is_offered_can_be_read(colour: str, grounds: tuple[str, str]) -> None:
-    nearest = nearest_readable_colour(colour, grounds)
+    nearest = find_nearest_readable_color(colour, grounds)
     assert nearest is not None
     assert min(contrast_ratio(nearest, ground) for ground in grounds) >= READABLE_CONTRAST
 

@@ -198,32 +198,32 @@ def test_a_source_is_added_changed_and_removed_and_the_words_around_it_stay(file
     assert settings.file.sources[2] == three
     two = settings.file.sources[1]
     values = {"weight": 1.5, "topics": {"Weather": "Disaster response", "Quakes": "Disaster response"}}
-    settings = file_edits.change_source(settings, TWO, values, fingerprint=fingerprint_values(two))
+    settings = file_edits.change_source_in_file(settings, TWO, values, fingerprint=fingerprint_values(two))
     assert (settings.file.sources[1].weight, len(settings.file.sources[1].topics)) == (1.5, 2)
     with pytest.raises(SettingsConflictError):
-        file_edits.change_source(settings, TWO, {"weight": 2}, fingerprint=fingerprint_values(two))
-    settings = file_edits.remove_source(settings, TWO)
-    settings = file_edits.remove_source(settings, three.url)
+        file_edits.change_source_in_file(settings, TWO, {"weight": 2}, fingerprint=fingerprint_values(two))
+    settings = file_edits.remove_source_from_file(settings, TWO)
+    settings = file_edits.remove_source_from_file(settings, three.url)
     assert file.read_text() == SOURCES[: SOURCES.index("[[sources]]\n")] + "# last words\n\n"
-    settings = file_edits.remove_source(settings, ONE)
+    settings = file_edits.remove_source_from_file(settings, ONE)
     assert file.read_text() == "# first words\n# Grants come from here\n\n# last words\n\n"
     with pytest.raises(SettingsConflictError, match="no longer in the settings"):
-        file_edits.remove_source(settings, ONE)
+        file_edits.remove_source_from_file(settings, ONE)
 
 
 def test_sources_in_brackets_are_changed_too(file: Path) -> None:
     settings = write(file, f'sources = [\n  {{ url = "{ONE}", name = "One", publisher = "One" }}, # mine\n]\n')
     settings = file_edits.append_sources(settings, [SourceSettings(url=TWO, name="Two", publisher="Two")])
-    settings = file_edits.change_source(
+    settings = file_edits.change_source_in_file(
         settings, TWO, {"weight": 0.5}, fingerprint=fingerprint_values(settings.file.sources[1])
     )
-    settings = file_edits.remove_source(settings, ONE)
+    settings = file_edits.remove_source_from_file(settings, ONE)
     assert [(source.url, source.weight) for source in settings.file.sources] == [(TWO, 0.5)]
 
 
 def test_every_shipped_source_can_be_removed_by_itself(file: Path) -> None:
     settings = write(file, SHIPPED)
     for source in settings.file.sources:
-        settings = file_edits.remove_source(settings, source.url)
+        settings = file_edits.remove_source_from_file(settings, source.url)
     comments = [line for line in SHIPPED.splitlines() if line.startswith("#")]
     assert [line for line in file.read_text("utf-8").splitlines() if line.startswith("#")] == comments

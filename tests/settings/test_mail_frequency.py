@@ -3,7 +3,7 @@
 import pytest
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.catalogues import load_language
+from digest.catalogs import load_language
 from digest.settings import PublicationSettings, ScheduleSettings, Settings, SettingsFile
 from digest.settings.mail_frequency import MailFrequency
 from subscribers.subscriber_language import ENGLISH

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 import digest
-from digest.app.doctor.attention import find_unfed_sections
+from digest.app.doctor.attention import find_sections_without_source
 from digest.settings import DEFAULT_SECTIONS, SettingsFile, SourceSettings, SponsorSettings, load_settings
 
 SHIPPED = Path(digest.__file__).parent / "shipped.toml"
@@ -31,7 +31,7 @@ def test_they_name_twenty_four_sources_of_fourteen_publishers_and_feed_every_sec
     sources = load_settings(SHIPPED, {}).file.sources
     assert len(sources) >= 24
     assert len({s.publisher for s in sources}) >= 14
-    assert list(find_unfed_sections(load_settings(SHIPPED, {}).file)) == []
+    assert list(find_sections_without_source(load_settings(SHIPPED, {}).file)) == []
     assert all(s.url.startswith("https://") and urlsplit(s.url).hostname for s in sources)
 
 

@@ -28,24 +28,24 @@ from PIL import Image
 from digest import logs
 from digest.app.doctor.received_message import MessageFileError, ReceivedMessage, examine_message
 from digest.backups.archive import ArchiveReader, BackupError
-from digest.collect.codec.encoded_image import CardWords, CropShape, ImageError
+from digest.collect.codec.encoded_image import CropShape, ImageError, SocialCardTexts
 from digest.collect.documents.parsed_document import ParseError
 from digest.collect.fetch.robots_txt import RobotsRules
 from digest.collect.sandbox import client
-from digest.collect.sandbox.child import document_limits
+from digest.collect.sandbox.child import compute_document_limits
 from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
 from digest.collect.sources.readership import ReadershipError, parse_readership_csv
 from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
+from digest.garbage_collection import freeze_long_lived_objects
 from digest.installation.opened import Installation
-from digest.long_lived import set_long_lived_aside
 from digest.settings import Settings, SettingsError, load_settings
 from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.crypto.keys import KeyFileError, KeyRing
-from subscribers.crypto.passphrase import protect_text
+from subscribers.crypto.passphrase import encrypt_text
 from subscribers.transfer.list_file import ListFileError, read_rows, survey_file
 from tests.collect.parsers.test_hostile_documents import SEEDS
 from tests.moments import AFTER_RELEASE as NOW
@@ -150,7 +150,7 @@ def fuzz_documents(seconds: float, seed: int, *, threads: int = 2) -> FuzzResult
             SANDBOX.running_broker()
             app = create_app(Installation(settings, database))
             with open_page_server(app, "127.0.0.1", 0) as serving, ThreadPoolExecutor(threads + 1) as pool:
-                set_long_lived_aside()  # as `digest serve` does once it has started
+                freeze_long_lived_objects()  # as `digest serve` does once it has started
                 result.idle_answers = _ask_until_done(serving.port, [pool.submit(time.sleep, 2)])
                 end = time.monotonic() + seconds
                 work = [
@@ -189,7 +189,7 @@ def _image_seeds() -> list[bytes]:
     return seeds
 
 
-_CARD_WORDS = CardWords("The Digest", "No. 1", "Harbor closed by ice")
+_CARD_WORDS = SocialCardTexts("The Digest", "No. 1", "Harbor closed by ice")
 
 
 def list_parsers(folder: Path) -> list[FuzzedParser]:
@@ -318,7 +318,7 @@ def _settings_seeds() -> list[bytes]:
 
 
 def _key_seeds() -> list[bytes]:
-    return [_KEYS.to_json().encode(), protect_text(_KEYS.to_json(), "a passphrase that is not given").encode()]
+    return [_KEYS.to_json().encode(), encrypt_text(_KEYS.to_json(), "a passphrase that is not given").encode()]
 
 
 def _archive_seed() -> bytes:
@@ -363,7 +363,9 @@ def _read_until(end: float, chance: random.Random, parsers: list[FuzzedParser], 
 def _read_document(parser: FuzzedParser, body: bytes, result: FuzzResult) -> None:
     """Read one document, and note what became of it. Two threads may count at once: a count may be one short."""
     tally, clock = result.tallies[parser.name], time.monotonic if parser.operation else time.thread_time
-    most = document_limits(len(body)).wall_seconds + _MAX_WAIT_SECONDS if parser.operation else MAX_PARENT_SECONDS
+    most = (
+        compute_document_limits(len(body)).wall_seconds + _MAX_WAIT_SECONDS if parser.operation else MAX_PARENT_SECONDS
+    )
     problem = ""
     began = clock()
     try:

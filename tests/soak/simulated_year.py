@@ -24,10 +24,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from digest.app.approval import signing
+from digest.app.approval import edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.app.jobs import SLOT_JOBS
 from digest.app.sending import uncertain_actions
 from digest.app.subscribers import people
@@ -36,7 +36,7 @@ from digest.backups import creation
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.editing.edits import EditionField
-from digest.installation import hold as hold_actions
+from digest.installation import sending_pause as hold_actions
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, ScheduleSlot
@@ -264,7 +264,7 @@ class SimulatedYear:
     def _release_hold(self) -> None:
         """Say what became of the doubts, by the mail server's word, and let mail leave again."""
         self._resolve_doubts()
-        assert hold_actions.release_installation(self._installation, actor=ADMIN, now=self.clock())
+        assert hold_actions.resume_all_sending(self._installation, actor=ADMIN, now=self.clock())
         self.is_held = False
         self._tick_round()  # what was not planned in the copy is in doubt only now
         self._resolve_doubts()
@@ -307,7 +307,7 @@ class SimulatedYear:
 
     def _leave(self, subscriber: YearSubscriber) -> None:
         now = self.clock()
-        people.withdraw_person(self._installation, ADMIN, subscriber.number, "asked", now=now)
+        people.unsubscribe_by_admin(self._installation, ADMIN, subscriber.number, "asked", now=now)
         subscriber.left_at = now
         for owed in self.account.owed.values():
             owed.pop(subscriber.address, None)
@@ -331,11 +331,11 @@ class SimulatedYear:
             if state is EditionState.DRAFT and week.name not in self.sent_editions:
                 if week.edits_first:
                     form = EditForm(week.name, EDITOR, now)
-                    editing.write_edition_text(
+                    editing.set_edition_text(
                         self._installation, form, EditionField.INTRO, f"What happened until {now:%B %d}."
                     )
-                marked = edition_status(self._installation, week.name, now=now).content_hash
-                signing.approve_edition(self._installation, week.name, marked, actor=EDITOR, now=now)
+                marked = read_edition_status(self._installation, week.name, now=now).content_hash
+                edition_approval.approve_edition(self._installation, week.name, marked, actor=EDITOR, now=now)
                 self.approved[week.name] = now
 
     def _resolve_doubts(self) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from benchmarks.sample_installation import EDITION_NAME, KEYS
 from digest import logs
-from digest.app.calendar.coming_steps import NIGHTLY_RULE
+from digest.app.calendar.upcoming_steps import NIGHTLY_RULE
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, ScheduleSlot

@@ -117,7 +117,7 @@ class SchedulerProcess:
         self.stopping = SimulatedStop(clock)
         self._context = JobContext(installation, clock, self.stopping, ProcessOwner(host=host))
         jobs.start_scheduler(self._context)
-        self._jobs = scheduler.tick_jobs(self._context)
+        self._jobs = scheduler.build_tick_jobs(self._context)
 
     @property
     def installation(self) -> Installation:

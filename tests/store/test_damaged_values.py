@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Integer, select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_damaged_values
-from digest.edition.queries import next_edition_number
+from digest.edition.edition_queries import next_edition_number
 from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState

@@ -21,7 +21,7 @@ from digest.backups.loader import restore_rows
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.approval.approval_check import verify_version
 from digest.edition.approval.approved_versions import ApprovalError, list_approvals
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.settings import load_settings
 from digest.store.approval_models import ApprovalState
 from digest.store.audit_chain import verify_audit_log

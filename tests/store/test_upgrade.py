@@ -9,7 +9,7 @@ run again (the second seal); a week later a second edition, incomplete, and `dig
 throw-away keys, its departure log and its settings. Every address is invented.
 
 When a later migration renames a table, moves rows or adds some, say so here. Since 0005 a consent is bound to its address: the
-migration moves no row, and the first start with the keys (here `bind_addresses`) appends one link to each chain whose address is there.
+migration moves no row, and the first start with the keys (here `commit_existing_addresses`) appends one link to each chain whose address is there.
 0003 moves no row: deliveries that may be sent again keep the time of their handing over as their Date.
 0014 moves no row: no advisory of before is superseded until a draft looks at its page.
 0011 moves no row: no source of before has a default topic until its settings name one.
@@ -55,8 +55,13 @@ from digest.backups.loader import restore_rows, write_archived_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.edition.approval.approval_check import verify_approval, verify_version
-from digest.edition.approval.approved_versions import ApprovalError, list_approvals, read_draft, read_version
-from digest.edition.queries import find_edition
+from digest.edition.approval.approved_versions import (
+    ApprovalError,
+    list_approvals,
+    read_approved_version,
+    read_draft_version,
+)
+from digest.edition.edition_queries import find_edition
 from digest.settings import Settings, load_settings
 from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
 from digest.store.correction_models import Correction
@@ -64,12 +69,12 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, newest_schema_revision, open_database, upgrade_schema
 from digest.store.models import EditionState
 from subscribers.address import read_address
-from subscribers.consent.address_binding import bind_addresses
+from subscribers.consent.address_binding import commit_existing_addresses
 from subscribers.consent.audience import count_people_by_state, load_audience_page
+from subscribers.consent.consent_texts import list_consent_texts
 from subscribers.consent.disclosure_sealing import seal_disclosures
 from subscribers.consent.seals import verify_ledger
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.consent.wordings import list_consent_texts
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
 from subscribers.store.models import Person, PersonState, UtcDateTime
@@ -144,12 +149,12 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert addresses == session.scalar(
             select(func.count()).select_from(Person).where(Person.ciphertext.is_not(None))
         )
-        assert bind_addresses(database, keys, now=UPGRADED_AT) == addresses == 21
+        assert commit_existing_addresses(database, keys, now=UPGRADED_AT) == addresses == 21
         session.rollback()
         proof = verify_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
         assert proof.sound, proof
         assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 33 + addresses, 2, 3)
-        assert bind_addresses(database, keys, now=UPGRADED_AT) == 0
+        assert commit_existing_addresses(database, keys, now=UPGRADED_AT) == 0
         session.rollback()
         # What was there is sealed from here on.
         sealed = seal_deliveries(database, keys, now=UPGRADED_AT)
@@ -177,7 +182,9 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         with pytest.raises(ApprovalError, match="approved in an older version that used insecure placeholders"):
             verify_approval(session, sent, settings=settings, keys=keys)
         (version,) = list_approvals(session, sent)
-        assert read_version(session, version) == read_draft(session, sent, settings), "what was approved, byte for byte"
+        assert read_approved_version(session, version) == read_draft_version(session, sent, settings), (
+            "what was approved, byte for byte"
+        )
         assert (version.version, version.state, version.edit_seq) == (1, ApprovalState.STANDING, 0)
         assert [signed.actor for signed in version.signatures] == [sent.approved_by]
         assert (version.made_at, version.stood_at) == (sent.approved_at, sent.approved_at)

@@ -23,13 +23,13 @@ def fold_state(kinds: Iterable[ConsentKind]) -> PersonState:
     """Return where a person stands after all that happened to them, in its order."""
     state = PersonState.REQUESTED
     for kind in kinds:
-        state = ledger.next_state(state, kind)
+        state = ledger.find_next_person_state(state, kind)
     return state
 
 
 def replay_ledger(session: Session) -> Iterator[tuple[int, PersonState]]:
     """Yield everybody who has a chain, by number, with where they stand by it; no person's row is looked at."""
-    for chunk in chain_verification.walk_chains(session):
+    for chunk in chain_verification.iterate_chains(session):
         yield from _fold_chunk(chunk)
 
 
@@ -38,7 +38,7 @@ def find_ledger_differences(session: Session) -> Iterator[LedgerDifference]:
 
     That the people of an unfinished import do not count yet is no matter of consent, and stands in no chain.
     """
-    for chunk in chain_verification.walk_chains(session):
+    for chunk in chain_verification.iterate_chains(session):
         by_chain = {number: str(state) for number, state in _fold_chunk(chunk)}
         by_row = {owner.number: owner.state for owner in chunk.owners}
         for number in sorted(by_chain.keys() | by_row.keys()):

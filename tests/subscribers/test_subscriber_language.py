@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.catalogues import load_language
+from digest.catalogs import load_language
 from subscribers import phrases
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 

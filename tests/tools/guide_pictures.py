@@ -23,7 +23,7 @@ from digest.app.editing.edit_application import EditForm
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.acts import Actor, Face, Role
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.store import staff
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.web.app import create_app
@@ -69,7 +69,9 @@ class ImageDesk:
         """Give the form of an edit that an editor makes now."""
         with self.week.installation.database.read() as session:
             member = staff.require_staff_member(session, EDITORS[editor])
-            return EditForm(self.week.name, Actor(staff.staff_actor(member), Role.EDITOR, Face.DESK), self.clock())
+            return EditForm(
+                self.week.name, Actor(staff.staff_actor(member), Role.EDITOR, ActorInterface.DESK), self.clock()
+            )
 
     def featured(self, position: int) -> str:
         """Give the address of a featured story."""
@@ -160,7 +162,7 @@ def _write(desk: ImageDesk) -> None:
     desk.wait(minutes=6)
     editing.move_story(installation, desk.form("dana"), desk.featured(1), steps=-1)
     desk.wait(minutes=4)
-    editing.write_text(
+    editing.set_story_text(
         installation,
         desk.form("dana"),
         desk.featured(1),
@@ -168,7 +170,7 @@ def _write(desk: ImageDesk) -> None:
         "Check every crane modem within ten days",
     )
     desk.wait(minutes=5)
-    editing.write_edition_text(installation, desk.form("sam"), EditionField.INTRO, INTRO)
+    editing.set_edition_text(installation, desk.form("sam"), EditionField.INTRO, INTRO)
     desk.wait(minutes=2)
     with desk.open_page(f"{desk.week.path}?open={desk.week.anchors('featured')[1]}", viewport=TALL) as page:
         desk.take("story.png", page, "li.st.sel")
@@ -181,7 +183,7 @@ def _write(desk: ImageDesk) -> None:
 def _meet_a_colleague(desk: ImageDesk) -> None:
     anchor = desk.week.anchors("featured")[1]
     with desk.open_page(f"{desk.week.path}?open={anchor}", java_script_enabled=False) as page:
-        editing.write_text(
+        editing.set_story_text(
             desk.week.installation,
             desk.form("sam"),
             desk.featured(1),
@@ -205,7 +207,7 @@ def _decide(desk: ImageDesk) -> None:
     _approve(desk, review)
     desk.wait(minutes=5)
     text = INTRO.replace("this week", "from Washington")
-    editing.write_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, text)
+    editing.set_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, text)
     desk.wait(minutes=2)
     with desk.open_page(review, "sam", viewport=TALL) as page:
         desk.take("approve.png", page, "main h1", to="aside.beside", margin=MARGIN)
@@ -215,7 +217,7 @@ def _decide(desk: ImageDesk) -> None:
     with desk.open_page(desk.week.path) as page:
         desk.take("sent-back.png", page, ".sent-back", to=".head")
         follow(page.get_by_role("button", name="Mark as done"))
-    editing.write_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, INTRO)
+    editing.set_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, INTRO)
     _approve(desk, review)
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from digest.app.editions.mail_gallery import compose_gallery_mail
+from digest.app.editions.sample_emails import compose_sample_email
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.content.mailable_edition import describe_draft
-from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.content.mailable_edition import build_mailable_draft
+from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
 from digest.settings import Settings
 from digest.store.engine import migrate_schema, open_database
 from digest.store.models import Edition, EditionState
@@ -108,11 +108,11 @@ def compose_message(
     content: EditionContent, settings: Settings, preferences: Preferences = NO_CHOICES
 ) -> tuple[bytes, str]:
     """Return the final bytes of one reader's mail of now, and its HTML."""
-    pieces = render_edition(content, publication_frame(settings), create_mail_environment(settings))
+    pieces = render_edition(content, build_publication_frame(settings), create_mail_environment(settings))
     now = datetime.now(UTC)
     edition = Edition(name=content.name, subject=content.subject, release_at=now, state=EditionState.DRAFT)
     edition.number, edition.preheader = content.number, content.preheader
-    template = create_variants(describe_draft(edition, pieces, settings), settings).template_for(preferences)
+    template = create_variants(build_mailable_draft(edition, pieces, settings), settings).template_for(preferences)
     assert template is not None
     assert template.html is not None
     values = PlaceholderValues(
@@ -247,8 +247,8 @@ def main() -> None:
     content, ours, other = load_content(), build_settings({}), build_settings(TEAL)
     message, html = compose_message(content, ours)
     texts = {
-        "edition": compose_gallery_mail(ours, "edition").text,
-        "welcome": compose_gallery_mail(ours, "welcome").text,
+        "edition": compose_sample_email(ours, "edition").text,
+        "welcome": compose_sample_email(ours, "welcome").text,
     }
     for name, text in texts.items():
         (folder / f"{name}.txt").write_text(text, "utf-8")
@@ -256,7 +256,7 @@ def main() -> None:
         "edition": html,
         "five-minutes": compose_message(content, ours, FIVE_MINUTES)[1],
         "other-dress": compose_message(content, other)[1],
-        "welcome": compose_gallery_mail(ours, "welcome").html,
+        "welcome": compose_sample_email(ours, "welcome").html,
     }
     with open_browser(find_tool("chromium") or "chromium") as browser:
         sideways = [

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from digest.settings import DEFAULT_SECTIONS, SettingsFile, SourceSettings
-from digest.settings.misspelt_names import find_model
+from digest.settings.misspelled_names import find_model
 from tests.conftest import ROOT
 
 GUIDE, SAMPLE = ROOT / "docs" / "settings.md", ROOT / "digest" / "shipped.toml"

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval import approved_versions
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.archive.story_archive import archive_edition
+from digest.edition.archive.story_archive import archive_edition_stories
 from digest.edition.content.edition_content import (
     EditionContent,
     EditionImage,
@@ -29,11 +29,11 @@ from digest.edition.content.edition_content import (
     SectionEntry,
 )
 from digest.edition.drafting.drafts import replace_fragments
-from digest.edition.queries import PUBLIC_STATES, release_slot
+from digest.edition.edition_queries import PUBLIC_STATES, name_release_slot
 from digest.edition.rendering.fragments import (
     PublicationFrame,
+    build_publication_frame,
     create_mail_environment,
-    publication_frame,
     render_edition,
 )
 from digest.installation.opened import Installation
@@ -206,7 +206,7 @@ def store_edition(
     pieces = render_once(content, install.settings)
     with install.database.write() as session:
         edition = Edition(
-            slot=release_slot(release_at),
+            slot=name_release_slot(release_at),
             name=name,
             number=number,
             state=state,
@@ -224,7 +224,7 @@ def store_edition(
         session.add_all(sample_stories(edition, content))
         replace_fragments(session, edition, pieces)
         if state in PUBLIC_STATES:
-            archive_edition(session, edition)
+            archive_edition_stories(session, edition)
             sign_as_sent(session, edition, install, release_at - timedelta(hours=6))
     return name
 
@@ -232,10 +232,10 @@ def store_edition(
 def sign_as_sent(session: Session, edition: Edition, install: Installation, at: datetime = NOW) -> None:
     """Approve an edition as it is, whatever its state, in place of what was approved before."""
     session.execute(delete(Approval).where(Approval.edition_id == edition.id))
-    draft = approved_versions.read_draft(session, edition, install.settings)
-    statement = approved_versions.approval_statement(draft, edition, ApproverRule(1, (), (), ()))
+    draft = approved_versions.read_draft_version(session, edition, install.settings)
+    statement = approved_versions.build_approval_statement(draft, edition, ApproverRule(1, (), (), ()))
     version = approved_versions._freeze_version(session, edition, statement, at)
-    payload = approved_versions.signature_payload(version.content_hash, version.version, "staff 1", at)
+    payload = approved_versions.build_signature_payload(version.content_hash, version.version, "staff 1", at)
     signature = approved_versions.sign_payload(install.keys.current("approval"), payload)
     version.signatures.append(ApprovalSignature(actor="staff 1", at=at, signature=signature))
     version.state, version.stood_at = ApprovalState.STANDING, at
@@ -246,7 +246,7 @@ _rendered_pieces: list[tuple[EditionContent, PublicationFrame, tuple[RenderedFra
 
 def render_once(content: EditionContent, settings: Settings) -> tuple[RenderedFragment, ...]:
     """Render an edition; tests that store the same one by the shipped templates share what it gives."""
-    frame = publication_frame(settings)
+    frame = build_publication_frame(settings)
     shared = _rendered_pieces if settings.templates is None else []
     pieces = next((known for rendered, by, known in shared if (rendered, by) == (content, frame)), None)
     if pieces is None:

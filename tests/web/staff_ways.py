@@ -54,10 +54,10 @@ def read_app_secret(page: Page) -> str:
 
 def give_password(world: Any, token: str, now: datetime) -> str:
     """Give the member of a session a password and an app that makes codes, and end the session; return the app's secret."""
-    member = sign_in.find_signed_in(world.install, token, now=now)
+    member = sign_in.find_signed_in_member(world.install, token, now=now)
     assert member is not None
-    own_account.begin_code_app(world.install, member, now=now)
-    secret = own_account.read_waiting_secret(world.install, member)
+    own_account.begin_authenticator_setup(world.install, member, now=now)
+    secret = own_account.read_unconfirmed_secret(world.install, member)
     own_account.set_password(
         world.install, member, PASSWORD, pyotp.TOTP(secret).at(now), Visitor("127.0.0.1", ""), now=now
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
 from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers
 from digest.store.models import EditionState
 from digest.web.app import create_app

@@ -16,7 +16,7 @@ from digest.web.auth.access import STAFF_BLUEPRINTS
 from subscribers.address import read_address
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle import address_change, choice_changes, my_data, undo
+from subscribers.lifecycle import address_change, my_data, preference_changes, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -78,7 +78,7 @@ def secrets_of(world: Any) -> list[str]:
             )
         unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
         for number in numbers:
-            choice_changes.save_choices(session, number, Preferences(text_only=True), queue, now=NOW)
+            preference_changes.save_preferences_by_link(session, number, Preferences(text_only=True), queue, now=NOW)
         for number in numbers[: PEOPLE // 2]:
             unsubscribe_person(session, unsubscribe_log, number, method="page", now=NOW)
             kept.append(undo.issue_undo_token(session, number, now=NOW))

@@ -23,8 +23,8 @@ from subscribers.address import read_address
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle import address_change, choice_changes, my_data, undo
-from subscribers.lifecycle.inactive_subscribers import SilenceQuestion, queue_silence_questions
+from subscribers.lifecycle import address_change, my_data, preference_changes, undo
+from subscribers.lifecycle.inactive_subscribers import InactivityQuestion, queue_inactivity_questions
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import request_queue
@@ -50,15 +50,15 @@ MAX_ADDRESSES_OF_A_PAGE = 12
 # Pages of what this installation has none of; the tests of what makes it open them.
 UNSHOWN = {
     "history.show_history": "an edition that was drafted with its arrangement",
-    "history.show_moment": "an edit",
+    "history.show_past_state": "an edit",
     "approvals.show_version": "an approved version",
     "approvals.show_version_mail": "an approved version",
-    "corrections.show_recipients": "a correction",
-    "admin.ask_before_removing_source": "a source that the settings file names",
+    "corrections.show_correction_recipients": "a correction",
+    "admin.confirm_source_removal": "a source that the settings file names",
     "admin.show_log_evidence": "an uploaded log",
     "admin.show_search": "an uploaded list of addresses",
     "admin.show_upload": "an uploaded list of readers",
-    "auth.draw_app_secret": "a sign-in app that is being set up",
+    "auth.draw_authenticator_qr_code": "a sign-in app that is being set up",
     "auth.show_passkey": "a passkey",
     "health.report_metrics": "the token that a monitoring system sends",
 }
@@ -143,7 +143,7 @@ def mail_links(world: Any) -> list[str]:
         my_data.request_data_link(session, bo, queue, now=NOW)
         new_address = read_address("bo@okapi.example.org")
         address_change.request_address_change(session, keys, bo, new_address, queue, SignupLimits(), now=NOW)
-        choice_changes.save_choices(session, bo, Preferences(text_only=True), queue, now=NOW)
+        preference_changes.save_preferences_by_link(session, bo, Preferences(text_only=True), queue, now=NOW)
         added = staff.add_staff_member(
             session, read_address("sam@news.example.org"), "editor", queue, actor="a test", now=NOW
         )
@@ -159,10 +159,10 @@ def mail_links(world: Any) -> list[str]:
     with world.database.write() as session:
         session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
     question, wording = (
-        SilenceQuestion(NOW - timedelta(days=800), takes_off=True),
+        InactivityQuestion(NOW - timedelta(days=800), takes_off=True),
         current_consent_text(world.install.settings),
     )
-    queue_silence_questions(
+    queue_inactivity_questions(
         world.database, queue, question, wording=wording, page="/stay", actor="a test", limit=1, now=NOW
     )
     paths = {

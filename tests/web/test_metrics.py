@@ -47,7 +47,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         session.add(Alert(kind="disk-space", subject="", sentence="s", seen_at=NOW, opened_at=NOW))
         session.add(ScheduleSlot(job="collect", at=NOW, owner="o", lease_until=NOW, done_at=NOW))
         session.add(RateLimitCount(scope=SCOPE, tag="wrong code", began=NOW - timedelta(minutes=50), count=2))
-        installation_hold.hold_installation(session, "a look", actor="eve", now=NOW)
+        installation_hold.pause_all_sending(session, "a look", actor="eve", now=NOW)
         stored = {"proved_at": NOW.isoformat(), "trouble": ""}
         installation_hold.write_installation_state(session, "backup", stored, now=NOW)
     answer = guard_metrics(both, TOKEN).get("/metrics", headers=BEARER)
@@ -114,5 +114,5 @@ def test_who_asks_again_within_seconds_gets_the_same(world: Any) -> None:
     for _ in range(3):
         held.append(read_samples(client.get("/metrics", headers=BEARER).text)["digest_held",])
         with world.database.write() as session:
-            installation_hold.hold_installation(session, "a look", actor="eve", now=NOW)
+            installation_hold.pause_all_sending(session, "a look", actor="eve", now=NOW)
     assert held == [0, 0, 1]

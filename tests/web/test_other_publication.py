@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.settings_checks import check_own_texts
-from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS, compose_gallery_mail
+from digest.app.doctor.settings_checks import check_default_texts
+from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS, compose_sample_email
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
@@ -43,7 +43,7 @@ def install(one_database: Database, tmp_path: Path) -> Installation:
 
 def test_no_mail_names_another_publication(install: Installation) -> None:
     for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
-        made = compose_gallery_mail(install.settings, mail.key)
+        made = compose_sample_email(install.settings, mail.key)
         for part in (made.subject, made.text, made.html, made.sender_name, made.sender_address):
             assert not FOREIGN.search(part), (mail.key, FOREIGN.findall(part))
 
@@ -70,7 +70,7 @@ def test_no_page_names_another_publication(install: Installation) -> None:
 def test_the_doctor_names_what_is_left(one_database: Database, tmp_path: Path) -> None:
     def said(file: dict[str, dict[str, str]]) -> list[str]:
         installation = Installation(Settings.model_validate({"home": tmp_path, "file": file}), one_database)
-        return [finding.message for finding in check_own_texts(ExaminedInstallation(installation))]
+        return [finding.message for finding in check_default_texts(ExaminedInstallation(installation))]
 
     assert said({}) == []
     assert said(OWN) == []

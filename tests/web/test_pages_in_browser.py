@@ -21,7 +21,7 @@ from subscribers.address import read_address
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.link_tokens import make_link_token
-from subscribers.lifecycle import address_change, choice_changes, my_data, undo, unsubscribe
+from subscribers.lifecycle import address_change, my_data, preference_changes, undo, unsubscribe
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.signup.rate_limits import SignupLimits
@@ -139,7 +139,7 @@ def mailed_links(world: Any) -> list[str]:
             session, world.install.keys, world.ada, address, queue, SignupLimits(), now=NOW
         )
         others = Preferences(text_only=not session.get_one(Person, world.ada).choices)
-        choice_changes.save_choices(session, world.ada, others, queue, now=NOW)
+        preference_changes.save_preferences_by_link(session, world.ada, others, queue, now=NOW)
         purposes: tuple[one_time_tokens.OneTimePurpose, ...] = ("my data", "change address", "restore choices")
         kept += [one_time_tokens.issue_token(session, p, world.ada, now=NOW, expires_at=NOW) for p in purposes]
         session.execute(

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.app.upkeep import nightly_steps
-from digest.app.upkeep.nightly_steps import is_seal_mail_due
+from digest.app.upkeep.nightly_steps import is_seal_email_due
 from digest.installation.opened import Installation
 from digest.settings import AlertSettings
 from digest.store import staff
@@ -40,7 +40,7 @@ def _nights(world: Any, *nights: int) -> list[str]:
 
 
 def _mails(world: Any) -> list[EmailMessage]:
-    background.send_due_notices(world.install, clock=lambda: NIGHT + 30 * DAY)
+    background_tasks.send_due_notices(world.install, clock=lambda: NIGHT + 30 * DAY)
     files = (world.install.settings.outbox_folder / "notice").glob("*.eml")
     return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
 
@@ -147,4 +147,4 @@ def test_who_is_let_go_before_the_mail_is_handed_over_gets_none(world: Any) -> N
 )
 def test_when_a_seal_goes_out(last: datetime | None, sound: bool, now: datetime, due: bool) -> None:  # noqa: FBT001
     state = {"at": last.isoformat(), "sound": True} if last else None
-    assert is_seal_mail_due(state, sound=sound, days=7, zone=EASTERN, now=now) is due
+    assert is_seal_email_due(state, sound=sound, days=7, zone=EASTERN, now=now) is due

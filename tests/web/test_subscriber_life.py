@@ -23,16 +23,16 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select, text
 
-from digest.app.approval import signing
+from digest.app.approval import edition_approval
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editions import drafting as editions
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import background
-from digest.app.sending import control as sending
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending import background_tasks
+from digest.app.sending import send_control as sending
 from digest.collect.fetch.fetcher import BundledFetcher
 from digest.collect.visits import collection_run
 from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -69,8 +69,8 @@ class House:
 
     def mails(self) -> list[EmailMessage]:
         """Answer forms, hand over what is due, and open the mail files that are new."""
-        background.process_signup_requests(self.install, clock=self.clock)
-        background.send_due_notices(self.install, clock=self.clock)
+        background_tasks.process_signup_requests(self.install, clock=self.clock)
+        background_tasks.send_due_notices(self.install, clock=self.clock)
         fresh = sorted(set(self.install.settings.outbox_folder.rglob("*.eml")) - self.seen)
         self.seen |= set(fresh)
         return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
@@ -83,8 +83,12 @@ class House:
     def publish(self) -> str:
         """Draft from the bundled sample, approve, wait for the release, send."""
         name = self.draft()
-        signing.approve_edition(
-            self.install, name, edition_status(self.install, name, now=self.now).content_hash, actor=ADMIN, now=self.now
+        edition_approval.approve_edition(
+            self.install,
+            name,
+            read_edition_status(self.install, name, now=self.now).content_hash,
+            actor=ADMIN,
+            now=self.now,
         )
         with self.install.database.read() as session:
             self.now = find_edition(session, name).release_at

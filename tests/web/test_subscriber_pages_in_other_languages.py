@@ -12,7 +12,7 @@ from icalendar import Calendar
 from lxml import etree
 from playwright.sync_api import Browser, Route
 
-from digest.catalogues import load_language
+from digest.catalogs import load_language
 from digest.settings.mail_frequency import MailFrequency
 from digest.store.engine import open_database
 from digest.web.server import open_page_server

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts import code_apps, passkeys, passwords
+from digest.app.accounts import authenticator_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
 from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
@@ -19,7 +19,7 @@ from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff_sessions
-from digest.store.account_models import CodeApp, Passkey, SignIn, StaffSession
+from digest.store.account_models import AuthenticatorApp, Passkey, SignIn, StaffSession
 from digest.store.audit import PASSWORD_SET
 from digest.store.delivery_models import StaffMember
 from subscribers.errors import RefusalError
@@ -57,7 +57,7 @@ class AccountOverview:
     member: StaffMember
     sessions: tuple[StaffSession, ...]  # the present one first
     passkeys: tuple[Passkey, ...]
-    code_app: CodeApp | None
+    code_app: AuthenticatorApp | None
     recovery_codes_left: int
     sign_ins: tuple[SignInEntry, ...]
     unseen_failures: SignInEntry | None
@@ -79,8 +79,8 @@ def view_own_account(installation: Installation, signed_in: SignedInStaff, *, no
             member=member,
             sessions=tuple(sorted(sessions, key=lambda row: row.id != signed_in.session_id)),
             passkeys=tuple(passkeys.list_passkeys(session, member_id)),
-            code_app=code_apps.find_code_app(session, member_id),
-            recovery_codes_left=code_apps.count_recovery_codes(session, member_id),
+            code_app=authenticator_apps.find_authenticator(session, member_id),
+            recovery_codes_left=authenticator_apps.count_recovery_codes(session, member_id),
             sign_ins=entries,
             unseen_failures=_find_unseen_failures(entries, member.failures_seen_at, now),
         )
@@ -98,12 +98,12 @@ def group_sign_ins(sign_ins: Iterable[SignIn]) -> tuple[SignInEntry, ...]:
     return tuple(entries)
 
 
-def _are_alike(one: SignIn, other: SignIn) -> bool:
-    return (one.succeeded, one.method, one.network, one.browser) == (
-        other.succeeded,
-        other.method,
-        other.network,
-        other.browser,
+def _are_alike(first: SignIn, second: SignIn) -> bool:
+    return (first.succeeded, first.method, first.network, first.browser) == (
+        second.succeeded,
+        second.method,
+        second.network,
+        second.browser,
     )
 
 
@@ -122,24 +122,24 @@ def _find_unseen_failures(
     return None
 
 
-def acknowledge_failures(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
+def acknowledge_failed_sign_ins(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Note that the member has looked at the failed sign-ins up to now."""
     with installation.database.write() as session:
         session.get_one(StaffMember, signed_in.member_id).failures_seen_at = now
 
 
-def change_own_name(installation: Installation, signed_in: SignedInStaff, name: str, *, now: datetime) -> None:
+def change_own_display_name(installation: Installation, signed_in: SignedInStaff, name: str, *, now: datetime) -> None:
     """Change the name by which colleagues see the member.
 
     Raises:
         OwnAccountError: it is too long.
     """
-    name = tidy_name(name)
+    name = clean_display_name(name)
     with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         session.get_one(StaffMember, signed_in.member_id).name = name
 
 
-def tidy_name(name: str) -> str:
+def clean_display_name(name: str) -> str:
     """Return a name on one line, without what cannot be seen.
 
     Raises:
@@ -166,22 +166,24 @@ def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, 
         return ended
 
 
-def begin_code_app(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
+def begin_authenticator_setup(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Make a secret for another app; until a code of it is typed, nothing changes about signing in."""
     with installation.database.write() as session:
-        code_apps.make_code_app(session, installation.keys, signed_in.member_id, now=now)
+        authenticator_apps.create_authenticator(session, installation.keys, signed_in.member_id, now=now)
 
 
-def read_waiting_secret(installation: Installation, signed_in: SignedInStaff) -> str:
+def read_unconfirmed_secret(installation: Installation, signed_in: SignedInStaff) -> str:
     """Return the secret of the app that waits for its first code; empty where none does."""
     with installation.database.read() as session:
-        app = code_apps.find_code_app(session, signed_in.member_id, waiting=True)
-        return code_apps.read_secret(installation.keys, app) if app else ""
+        app = authenticator_apps.find_authenticator(session, signed_in.member_id, waiting=True)
+        return authenticator_apps.decrypt_app_secret(installation.keys, app) if app else ""
 
 
-def describe_code_app(installation: Installation, signed_in: SignedInStaff, secret: str) -> str:
+def make_own_totp_uri(installation: Installation, signed_in: SignedInStaff, secret: str) -> str:
     """Return the address by which an app takes a secret over (Key Uri Format)."""
-    return code_apps.make_app_uri(secret, signed_in.email, f"{installation.settings.file.publication.name} desk")
+    return authenticator_apps.make_totp_uri(
+        secret, signed_in.email, f"{installation.settings.file.publication.name} desk"
+    )
 
 
 def set_password(
@@ -202,7 +204,7 @@ def set_password(
     Raises:
         PasswordRefusedError: the password is too short, too long, or easily guessed.
         SignInRefusedError: the current password isn't right; the member's log says so.
-        TooManyTriesError: there were too many tries at the current password.
+        TooManyAttemptsError: there were too many tries at the current password.
         OwnAccountError: the code is not right, there is no app yet, or nothing was given.
         SessionEndedError: the session ended meanwhile.
     """
@@ -210,26 +212,26 @@ def set_password(
     password_hash = None
     SET_PASSWORD.check_permitted(installation.database, signed_in.actor, signed_in.actor.name, now=now)
     if password:
-        passwords.check_password(password, own_words=_list_own_words(installation, signed_in))
+        passwords.check_password_strength(password, own_words=_list_own_words(installation, signed_in))
         require_current_password(installation, signed_in, current, visitor, now=now)
         password_hash = passwords.hash_password(password)
     with SET_PASSWORD.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         _require_session(session, signed_in)
         member = session.get_one(StaffMember, member_id, with_for_update=True)
-        counts = code_apps.find_code_app(session, member_id) is not None
-        waits = code_apps.find_code_app(session, member_id, waiting=True) is not None
+        counts = authenticator_apps.find_authenticator(session, member_id) is not None
+        waits = authenticator_apps.find_authenticator(session, member_id, waiting=True) is not None
         if not counts and not waits:
             raise OwnAccountError("You don't have an authenticator app yet. Set one up first.")
         if not password and (member.password_hash is None or not code):
             raise OwnAccountError("Enter a new password." if counts else "Enter a password and a code from your app.")
         takes_app = waits and (bool(code) or not counts)
-        if takes_app and not code_apps.confirm_code_app(session, keys, member_id, code, now=now):
+        if takes_app and not authenticator_apps.confirm_authenticator(session, keys, member_id, code, now=now):
             raise OwnAccountError("That code is wrong. Check your phone's clock, then enter the next code.")
         if password_hash:
             member.password_hash, member.password_at = password_hash, now
         draft.detail = {"password": bool(password), "app": takes_app, "sessions": _end_others(session, signed_in)}
-        left = code_apps.count_recovery_codes(session, member_id)
-        return [] if left else code_apps.make_recovery_codes(session, member_id)
+        codes_left = authenticator_apps.count_recovery_codes(session, member_id)
+        return [] if codes_left else authenticator_apps.make_recovery_codes(session, member_id)
 
 
 def _list_own_words(installation: Installation, signed_in: SignedInStaff) -> list[str]:
@@ -254,13 +256,13 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
         OwnAccountError: there is no app whose codes they could stand in for.
     """
     with MAKE_RECOVERY_CODES.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
-        if code_apps.find_code_app(session, signed_in.member_id) is None:
+        if authenticator_apps.find_authenticator(session, signed_in.member_id) is None:
             raise OwnAccountError("Recovery codes require an authenticator app. Set up a password and an app first.")
-        return code_apps.make_recovery_codes(session, signed_in.member_id)
+        return authenticator_apps.make_recovery_codes(session, signed_in.member_id)
 
 
 @dataclass(frozen=True, slots=True)
-class PasskeyOffer:
+class PasskeyRegistration:
     """What a page hands to the browser to make a passkey."""
 
     challenge: str
@@ -269,16 +271,18 @@ class PasskeyOffer:
     known_credentials: tuple[str, ...]
 
 
-def offer_passkey(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> PasskeyOffer:
+def begin_passkey_registration(
+    installation: Installation, signed_in: SignedInStaff, *, now: datetime
+) -> PasskeyRegistration:
     """Put together what a browser needs to make a passkey; nothing is stored."""
     keys = installation.keys
     with installation.database.read() as session:
-        known = passkeys.list_passkeys(session, signed_in.member_id)
-    return PasskeyOffer(
-        challenge=passkeys.make_challenge(keys, "add", signed_in.challenge_subject, now=now),
+        existing_passkeys = passkeys.list_passkeys(session, signed_in.member_id)
+    return PasskeyRegistration(
+        challenge=passkeys.make_passkey_challenge(keys, "add", signed_in.challenge_subject, now=now),
         party=passkeys.RelyingParty.from_base_url(installation.settings.link_base),
         user_handle=passkeys.encode_base64url(passkeys.make_user_handle(keys, signed_in.member_id)),
-        known_credentials=tuple(passkeys.encode_base64url(passkey.credential) for passkey in known),
+        known_credentials=tuple(passkeys.encode_base64url(passkey.credential) for passkey in existing_passkeys),
     )
 
 
@@ -291,7 +295,7 @@ def add_own_passkey(
         PasskeyError: it is not sound, there already, or one too many.
         OwnAccountError: its name is too long.
     """
-    name = tidy_name(name) or f"Passkey of {now:%Y-%m-%d}"
+    name = clean_display_name(name) or f"Passkey of {now:%Y-%m-%d}"
     party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
     with ADD_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         passkeys.add_passkey(
@@ -314,7 +318,7 @@ def rename_own_passkey(
     Raises:
         OwnAccountError: the name is too long, or there is no such passkey.
     """
-    name = tidy_name(name)
+    name = clean_display_name(name)
     with RENAME_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         passkey = _require_passkey(session, signed_in, passkey_id)
         draft.changed = bool(name) and name != passkey.name
@@ -331,7 +335,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
         passkey = _require_passkey(session, signed_in, passkey_id)
         member = session.get_one(StaffMember, signed_in.member_id)
         count = len(passkeys.list_passkeys(session, member.id))
-        app = code_apps.find_code_app(session, member.id)
+        app = authenticator_apps.find_authenticator(session, member.id)
         if count == 1 and (member.password_hash is None or app is None):
             raise OwnAccountError(
                 "This is your only way to sign in. First add another passkey, or set up a password and an "
@@ -348,10 +352,10 @@ def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int
     return passkey
 
 
-def forget_sign_in_methods(session: Session, member: StaffMember) -> None:
+def delete_sign_in_methods(session: Session, member: StaffMember) -> None:
     """Take from a member every way to sign in, and end every session. A link made in the terminal is left to them."""
     staff_sessions.end_sessions(session, member.id)
-    code_apps.delete_code_apps(session, member.id)
-    code_apps.delete_recovery_codes(session, member.id)
+    authenticator_apps.delete_authenticators(session, member.id)
+    authenticator_apps.delete_recovery_codes(session, member.id)
     session.execute(delete(Passkey).where(Passkey.staff == member.id), execution_options={"synchronize_session": False})
     member.password_hash = member.password_at = None

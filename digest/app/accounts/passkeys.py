@@ -23,7 +23,7 @@ from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store.database import upsert
-from subscribers.store.row_seals import keep_genuine, keep_if_genuine
+from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows
 
 if TYPE_CHECKING:
     from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
@@ -52,7 +52,7 @@ class RelyingParty:
         return cls(parts.hostname or "", f"{parts.scheme}://{parts.netloc}".lower())
 
 
-def make_challenge(keys: KeyRing, purpose: ChallengePurpose, subject: str, *, now: datetime) -> str:
+def make_passkey_challenge(keys: KeyRing, purpose: ChallengePurpose, subject: str, *, now: datetime) -> str:
     """Return a challenge, in base64url, that only a browser of `subject` may answer: a session, or nobody yet."""
     ends = int((now + CHALLENGE_LIFETIME).timestamp())
     body = secrets.token_bytes(16) + ends.to_bytes(8, "big")
@@ -69,7 +69,7 @@ def _check_challenge(
     """
     body, signature = challenge[:24], challenge[24:]
     expected = (_sign_challenge(key.secret, purpose, subject, body) for key in keys.of_kind("session"))
-    if len(challenge) != 24 + 32 or not any(hmac.compare_digest(signature, one) for one in expected):
+    if len(challenge) != 24 + 32 or not any(hmac.compare_digest(signature, candidate) for candidate in expected):
         raise PasskeyError("This request came from a different page. Try again.")
     ends = datetime.fromtimestamp(int.from_bytes(body[16:], "big"), UTC)
     if ends <= now:
@@ -107,18 +107,18 @@ def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
     """Return a member's passkeys, the oldest first."""
     rows = session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id))
     revoked = read_revocations(session)[staff]
-    return [row for row in keep_genuine(session, rows) if revoked.allow_method(row)]
+    return [row for row in filter_genuine_rows(session, rows) if revoked.allow_method(row)]
 
 
 def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
     """Find the passkey that an answer says it was made with; nothing is verified yet."""
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
-    row = keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
+    row = drop_if_forged(session, session.scalar(query.with_for_update() if lock else query))
     return row if row is not None and read_revocations(session)[row.staff].allow_method(row) else None
 
 
-def verify_sign_in(
+def verify_passkey_sign_in(
     session: Session,
     keys: KeyRing,
     party: RelyingParty,
@@ -228,9 +228,9 @@ def _read_challenge(answer: str) -> bytes:
         PasskeyError: the answer has no client data, or was given in a frame on another site.
     """
     response = _read_answer(answer).get("response")
-    told = response.get("clientDataJSON") if isinstance(response, dict) else None
+    browser_data = response.get("clientDataJSON") if isinstance(response, dict) else None
     try:
-        client_data = json.loads(_from_base64url(str(told)))
+        client_data = json.loads(_from_base64url(str(browser_data)))
         challenge = _from_base64url(str(client_data["challenge"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise PasskeyError("The browser didn't send a passkey. Try again, or use your password.") from None

@@ -29,7 +29,7 @@ class PasswordRefusedError(RefusalError):
     """A password is not taken; the message says why, and what would be."""
 
 
-def check_password(password: str, *, own_words: list[str]) -> None:
+def check_password_strength(password: str, *, own_words: list[str]) -> None:
     """Refuse what others would guess, also by knowing `own_words`: the member's address and name, and the publication's.
 
     Raises:
@@ -39,26 +39,26 @@ def check_password(password: str, *, own_words: list[str]) -> None:
         raise PasswordRefusedError(f"That password is too short. Use at least {MIN_LENGTH} characters.")
     if len(password) > MAX_LENGTH:
         raise PasswordRefusedError(f"That password is too long. Use at most {MAX_LENGTH} characters.")
-    rest = password.lower()
+    remainder = password.lower()
     for word in sorted((word for word in own_words if len(word) >= MIN_OWN_WORD), key=len, reverse=True):
-        rest = rest.replace(word, "")
-    if sum(character.isalnum() for character in rest) < MIN_REST:
+        remainder = remainder.replace(word, "")
+    if sum(character.isalnum() for character in remainder) < MIN_REST:
         raise PasswordRefusedError(
             f"This password is too similar to your name, your email address, or the publication's name. {_ADVICE}"
         )
-    if is_common_word_framed(password):
+    if is_padded_common_word(password):
         raise PasswordRefusedError(
             f"This password is only a common word or password with digits or symbols added. {_ADVICE}"
         )
     from zxcvbn import zxcvbn  # imported here because it loads 30,000 passwords
 
-    judged = zxcvbn(password[:_ANALYSED_LENGTH], user_inputs=own_words)
-    if judged["score"] < MIN_STRENGTH:
-        reason = judged["feedback"]["warning"] or "This password is easy to guess."
+    strength = zxcvbn(password[:_ANALYSED_LENGTH], user_inputs=own_words)
+    if strength["score"] < MIN_STRENGTH:
+        reason = strength["feedback"]["warning"] or "This password is easy to guess."
         raise PasswordRefusedError(f"{reason} {_ADVICE}")
 
 
-def is_common_word_framed(password: str) -> bool:
+def is_padded_common_word(password: str) -> bool:
     """Tell whether a password is a common password, name, or word once digits and symbols are stripped from both ends.
 
     Case and lookalikes don't matter: `P@55w0rd2026!` is `password`. The lists are zxcvbn's frequency lists: leaked passwords,
@@ -94,7 +94,7 @@ def _read_common_words() -> frozenset[str]:
     return frozenset(word for words in FREQUENCY_LISTS.values() for word in words)
 
 
-def renew_hash(password: str, password_hash: str) -> str | None:
+def upgrade_password_hash(password: str, password_hash: str) -> str | None:
     """Return a new hash of a password whose hash was made with other parameters than today's; None where it wasn't."""
     is_current = (
         password_hash.partition("$m=")[2].partition("$")[0] == _nobodys_hash().partition("$m=")[2].partition("$")[0]

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from digest.app.accounts import code_apps, passkeys, passwords, try_limits
-from digest.app.accounts.sign_in_log import SignInMethod, describe_try, record_refusal
-from digest.app.accounts.try_limits import SignInRefusedError
-from digest.app.accounts.visitor import Visitor, make_device_mark
+from digest.app.accounts import attempt_limits, authenticator_apps, passkeys, passwords
+from digest.app.accounts.attempt_limits import SignInRefusedError
+from digest.app.accounts.sign_in_log import SignInMethod, build_sign_in_entry, record_refused_sign_in
+from digest.app.accounts.visitor import Visitor, make_device_token
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.acts import Action, Actor, Face, Role
+from digest.installation.acts import Action, Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff, staff_sessions
@@ -51,7 +51,7 @@ class SignedInStaff:
     @property
     def actor(self) -> Actor:
         """The member as the one who acts at the desk."""
-        return Actor(f"staff {self.member_id}", self.role, Face.DESK, self.fresh_at)
+        return Actor(f"staff {self.member_id}", self.role, ActorInterface.DESK, self.fresh_at)
 
     @property
     def sign_in(self) -> str:
@@ -74,7 +74,7 @@ class SignedInStaff:
 
 
 @dataclass(frozen=True, slots=True)
-class BegunSession:
+class NewStaffSession:
     """What a browser is given after a sign-in: the session's token, and the mark by which its tries are counted from now on.
 
     `has_own_way` says whether the member could also have signed in by passkey, or by password and code.
@@ -93,15 +93,15 @@ class SignInLink:
     until: datetime | None = None
 
 
-def find_signed_in(
+def find_signed_in_member(
     installation: Installation, token: str, *, now: datetime, note_use: bool = True
 ) -> SignedInStaff | None:
     """Find who is signed in by a cookie's token; None where nobody is. The use is noted, once in five minutes."""
     with installation.database.read() as session:
-        found = staff_sessions.find_session(session, token, now=now)
-    if found is None:
+        session_row = staff_sessions.find_session(session, token, now=now)
+    if session_row is None:
         return None
-    row, member = found
+    row, member = session_row
     if note_use and now - row.used_at >= TOUCH_INTERVAL:
         with installation.database.write() as session:
             staff_sessions.touch_session(session, row.id, now=now)
@@ -124,7 +124,7 @@ def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, n
         StaffError: nobody on the staff has the address, or the actor is at the desk.
     """
     with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
-        if actor.face is Face.DESK:
+        if actor.face is ActorInterface.DESK:
             raise staff.StaffError("Sign-in links aren't shown here. Email the link instead.")
         member = staff.require_staff_member(session, email)
         draft.subject = staff.staff_actor(member)
@@ -151,7 +151,7 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
 
 
 def _issue_link(session: Session, member: StaffMember, now: datetime) -> str:
-    staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)
+    staff.end_member_links(session, member, staff.SIGN_IN_PURPOSE, now)
     return one_time_tokens.issue_token(
         session, staff.SIGN_IN_PURPOSE, None, now=now, expires_at=now + LINK_LIFETIME, serial=str(member.id)
     )
@@ -160,80 +160,82 @@ def _issue_link(session: Session, member: StaffMember, now: datetime) -> str:
 def look_up_sign_in_link(installation: Installation, token: str, *, now: datetime) -> SignInLink:
     """Say whose a sign-in link is, if it works; nothing is changed."""
     with installation.database.read() as session:
-        found = one_time_tokens.look_up_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
-        member = _member_of_link(session, found)
-    return SignInLink(mask_address(member.email), found.expires_at) if member else SignInLink()
+        token_lookup = one_time_tokens.look_up_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
+        member = _member_of_link(session, token_lookup)
+    return SignInLink(mask_address(member.email), token_lookup.expires_at) if member else SignInLink()
 
 
-def sign_in_by_link(installation: Installation, token: str, visitor: Visitor, *, now: datetime) -> BegunSession | None:
+def sign_in_by_link(
+    installation: Installation, token: str, visitor: Visitor, *, now: datetime
+) -> NewStaffSession | None:
     """Sign in whom a link was made for, and use it up; None where it does not work."""
     with installation.database.write() as session:
-        found = one_time_tokens.use_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
-        member = _member_of_link(session, found)
+        token_lookup = one_time_tokens.use_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
+        member = _member_of_link(session, token_lookup)
         if member is not None:
             return begin_session(session, installation, member, SignInMethod.LINK, visitor, now=now)
-    record_refusal(installation.database, "link that doesn't work", now=now)
+    record_refused_sign_in(installation.database, "link that doesn't work", now=now)
     return None
 
 
-def _member_of_link(session: Session, found: one_time_tokens.TokenLookup) -> StaffMember | None:
-    if found.state is not one_time_tokens.TokenState.FRESH:
+def _member_of_link(session: Session, token_lookup: one_time_tokens.TokenLookup) -> StaffMember | None:
+    if token_lookup.state is not one_time_tokens.TokenState.FRESH:
         return None
-    return staff.get_staff_member(session, int(found.serial))
+    return staff.get_staff_member(session, int(token_lookup.serial))
 
 
 def accept_invitation(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
-) -> tuple[staff.ProofLink, BegunSession | None]:
+) -> tuple[staff.VerificationLink, NewStaffSession | None]:
     """Take the press of the button behind an invitation: the address is proven, and the member signed in, the first time."""
     with installation.database.write() as session:
-        first_press = staff.look_up_proof_link(session, token, now=now).stage is staff.ProofLinkStage.OPEN
+        first_press = staff.look_up_verification_link(session, token, now=now).stage is staff.VerificationStage.OPEN
         link = staff.verify_staff_address(session, token, now=now)
-        if first_press and link.stage is staff.ProofLinkStage.PROVEN and link.member is not None:
+        if first_press and link.stage is staff.VerificationStage.PROVEN and link.member is not None:
             method = SignInMethod.INVITATION
             return link, begin_session(session, installation, link.member, method, visitor, now=now)
-    if link.stage is not staff.ProofLinkStage.PROVEN:
-        record_refusal(installation.database, "link that doesn't work", now=now)
+    if link.stage is not staff.VerificationStage.PROVEN:
+        record_refused_sign_in(installation.database, "link that doesn't work", now=now)
     return link, None
 
 
 def sign_in_by_password(
     installation: Installation, email: str, password: str, code: str, visitor: Visitor, *, now: datetime
-) -> BegunSession:
+) -> NewStaffSession:
     """Sign in by password and code: of the member's app, or a recovery code.
 
     Raises:
         SignInRefusedError: it is not right; the member's log says so.
-        TooManyTriesError: there were too many tries.
+        TooManyAttemptsError: there were too many tries.
     """
     with installation.database.read() as session:
         member = staff.find_staff_member(session, email)
     member, method, counted = _judge_password_and_code(installation, member, email, password, code, visitor, now)
     assert member.password_hash is not None, "a password was right"
-    renewed_hash = passwords.renew_hash(password, member.password_hash)
+    renewed_hash = passwords.upgrade_password_hash(password, member.password_hash)
     with installation.database.write() as session:
-        try_limits.forget_tries(session, counted)
+        attempt_limits.reset_attempts(session, counted)
         current = _get_member(session, member.id)
         if renewed_hash and current.password_hash == member.password_hash:
             current.password_hash = renewed_hash
         return begin_session(session, installation, current, method, visitor, now=now)
 
 
-def confirm_by_password(
+def reauthenticate_by_password(
     installation: Installation, signed_in: SignedInStaff, password: str, code: str, visitor: Visitor, *, now: datetime
 ) -> str:
     """Take password and code of whoever is signed in, so that the session is fresh; return its new token.
 
     Raises:
         SignInRefusedError: it is not right; the member's log says so.
-        TooManyTriesError: there were too many tries.
+        TooManyAttemptsError: there were too many tries.
         SessionEndedError: the session ended meanwhile.
     """
     with installation.database.read() as session:
         member = _get_member(session, signed_in.member_id)
     _, method, counted = _judge_password_and_code(installation, member, member.email, password, code, visitor, now)
     with installation.database.write() as session:
-        try_limits.forget_tries(session, counted)
+        attempt_limits.reset_attempts(session, counted)
         return _renew_session(session, signed_in, method, visitor, now=now)
 
 
@@ -252,18 +254,18 @@ def _judge_password_and_code(
     code: str,
     visitor: Visitor,
     now: datetime,
-) -> tuple[StaffMember, SignInMethod, try_limits.TryCount]:
+) -> tuple[StaffMember, SignInMethod, attempt_limits.AttemptCount]:
     """Judge password and code. Which of the two was wrong is told only to who knew the password."""
     refusal = "The email address, password, or code is wrong. Check all three."
-    counted = try_limits.judge_password(installation, member, email, password, visitor, refusal, now=now)
+    counted = attempt_limits.verify_password_attempt(installation, member, email, password, visitor, refusal, now=now)
     assert member is not None, "a password was right"
     with installation.database.write() as session:
-        if code_apps.use_app_code(session, installation.keys, member.id, code, now=now):
+        if authenticator_apps.use_totp_code(session, installation.keys, member.id, code, now=now):
             return member, SignInMethod.PASSWORD, counted
-        if code_apps.use_recovery_code(session, member.id, code, now=now):
+        if authenticator_apps.use_recovery_code(session, member.id, code, now=now):
             return member, SignInMethod.RECOVERY_CODE, counted
-        session.add(describe_try(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now))
-    record_refusal(installation.database, "wrong code", member=staff.staff_actor(member), now=now)
+        session.add(build_sign_in_entry(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now))
+    record_refused_sign_in(installation.database, "wrong code", member=staff.staff_actor(member), now=now)
     raise SignInRefusedError(
         f"That code is wrong or has already been used. Enter the next code. {counted.words_left}", "code"
     )
@@ -276,7 +278,7 @@ def require_current_password(
 
     Raises:
         SignInRefusedError: it isn't right; the member's log says so.
-        TooManyTriesError: there were too many tries.
+        TooManyAttemptsError: there were too many tries.
         SessionEndedError: the session ended meanwhile.
     """
     with installation.database.read() as session:
@@ -284,20 +286,22 @@ def require_current_password(
     if member.password_hash is None:
         return
     refusal = "Your current password is wrong. Enter it again."
-    counted = try_limits.judge_password(installation, member, member.email, password, visitor, refusal, now=now)
+    counted = attempt_limits.verify_password_attempt(
+        installation, member, member.email, password, visitor, refusal, now=now
+    )
     with installation.database.write() as session:
-        try_limits.forget_tries(session, counted)
+        attempt_limits.reset_attempts(session, counted)
 
 
-def offer_challenge(
+def create_sign_in_challenge(
     installation: Installation, purpose: passkeys.ChallengePurpose, signed_in: SignedInStaff | None, *, now: datetime
 ) -> str:
     """Return a challenge for the browser's passkey; nothing is stored."""
     subject = signed_in.challenge_subject if signed_in else ""
-    return passkeys.make_challenge(installation.keys, purpose, subject, now=now)
+    return passkeys.make_passkey_challenge(installation.keys, purpose, subject, now=now)
 
 
-def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor, *, now: datetime) -> BegunSession:
+def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor, *, now: datetime) -> NewStaffSession:
     """Sign in whoever holds the passkey that answered.
 
     Raises:
@@ -309,7 +313,7 @@ def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor
         return begin_session(session, installation, member, SignInMethod.PASSKEY, visitor, passkey=name, now=now)
 
 
-def confirm_by_passkey(
+def reauthenticate_by_passkey(
     installation: Installation, signed_in: SignedInStaff, answer: str, visitor: Visitor, *, now: datetime
 ) -> str:
     """Take a passkey of whoever is signed in, so that the session is fresh; return its new token.
@@ -342,9 +346,9 @@ def _verify_passkey(
             return member.id, passkey
         if member is not None and failed is not None:
             name = staff.staff_actor(member)
-            record_refusal(database, "passkey that failed verification", member=name, now=now)
+            record_refused_sign_in(database, "passkey that failed verification", member=name, now=now)
             raise failed
-    record_refusal(database, "unknown passkey", now=now)
+    record_refused_sign_in(database, "unknown passkey", now=now)
     raise malformed or passkeys.PasskeyError(_UNKNOWN_PASSKEY)
 
 
@@ -366,7 +370,7 @@ def _try_passkey(
     if passkey is None or member is None or foreign:
         return None, "", None
     try:
-        passkeys.verify_sign_in(
+        passkeys.verify_passkey_sign_in(
             session,
             installation.keys,
             passkeys.RelyingParty.from_base_url(installation.settings.link_base),
@@ -377,8 +381,10 @@ def _try_passkey(
             now=now,
         )
     except passkeys.PasskeyError as exc:
-        tried = describe_try(member.id, SignInMethod.PASSKEY, visitor, passkey=passkey.name, succeeded=False, now=now)
-        session.add(tried)
+        entry = build_sign_in_entry(
+            member.id, SignInMethod.PASSKEY, visitor, passkey=passkey.name, succeeded=False, now=now
+        )
+        session.add(entry)
         return member, passkey.name, exc
     return member, passkey.name, None
 
@@ -398,15 +404,17 @@ def begin_session(
     *,
     now: datetime,
     passkey: str = "",
-) -> BegunSession:
+) -> NewStaffSession:
     """Begin the session of a member who has proved who they are; their log and the audit log say how."""
-    session.add(describe_try(member.id, method, visitor, passkey=passkey, succeeded=True, now=now))
+    session.add(build_sign_in_entry(member.id, method, visitor, passkey=passkey, succeeded=True, now=now))
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)
     token = staff_sessions.begin_session(session, member, network=visitor.network, browser=visitor.browser, now=now)
-    by_password = member.password_hash is not None and code_apps.find_code_app(session, member.id) is not None
+    by_password = (
+        member.password_hash is not None and authenticator_apps.find_authenticator(session, member.id) is not None
+    )
     has_own_way = by_password or bool(passkeys.list_passkeys(session, member.id))
-    return BegunSession(token, make_device_mark(installation.keys, member.id), has_own_way)
+    return NewStaffSession(token, make_device_token(installation.keys, member.id), has_own_way)
 
 
 def _renew_session(
@@ -421,5 +429,5 @@ def _renew_session(
     token = staff_sessions.renew_session(session, signed_in.session_id, now=now)
     if token is None:
         raise SessionEndedError
-    session.add(describe_try(signed_in.member_id, method, visitor, passkey=passkey, succeeded=True, now=now))
+    session.add(build_sign_in_entry(signed_in.member_id, method, visitor, passkey=passkey, succeeded=True, now=now))
     return token

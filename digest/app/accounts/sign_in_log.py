@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from digest.app.accounts.visitor import Visitor
 from digest.store.account_models import SignIn
 from digest.store.engine import Database
-from subscribers.signup.rate_limits import DAY, TEN_MINUTES, increment_count, sum_counts, window_start
+from subscribers.signup.rate_limits import DAY, TEN_MINUTES, find_window_start, increment_count, sum_counts
 from subscribers.store.signup_models import RateLimitCount
 
 LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
@@ -45,7 +45,7 @@ class SignInMethod(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
+class RefusedSignInCounts:
     """Refused attempts of the last hour and of the last 24 hours, and those of the latter that named an unknown address."""
 
     last_hour: int
@@ -59,35 +59,35 @@ class Refusals:
         return f"Rejected sign-ins in the last 24 hours: {self.last_day:,}{unknown}."
 
 
-def record_refusal(
-    database: Database, reason: RefusalReason, *, member: str = "", tried: SignIn | None = None, now: datetime
+def record_refused_sign_in(
+    database: Database, reason: RefusalReason, *, member: str = "", entry: SignIn | None = None, now: datetime
 ) -> None:
     """Log and count a refused attempt. `member` is a name such as `staff 3`, or empty where it isn't known.
 
-    `tried` goes into the member's log in the same transaction: one more would tell by its time who is on the staff.
+    `entry` goes into the member's log in the same transaction: one more would tell by its time who is on the staff.
     """
     log.warning("sign-in refused", reason=reason, member=member)
     with database.read() as session:
-        is_flood = sum_counts(session, SCOPE, reason, window_start(now, TEN_MINUTES)) >= MOST_COUNTED
-    if is_flood and tried is None:
+        is_flood = sum_counts(session, SCOPE, reason, find_window_start(now, TEN_MINUTES)) >= MOST_COUNTED
+    if is_flood and entry is None:
         return
     with database.write() as session:
-        if tried is not None:
-            session.add(tried)
+        if entry is not None:
+            session.add(entry)
         if not is_flood:
             increment_count(session, SCOPE, reason, now=now, window=TEN_MINUTES)
 
 
-def count_refusals(session: Session, *, now: datetime) -> Refusals:
+def count_recent_refusals(session: Session, *, now: datetime) -> RefusedSignInCounts:
     """Count the attempts refused of late, in windows of ten minutes."""
     counted = select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(RateLimitCount.scope == SCOPE)
     hour, day = (RateLimitCount.began > now - period for period in (timedelta(hours=1), DAY))
     unknown: RefusalReason = "unknown address"
     queries = (counted.where(hour), counted.where(day), counted.where(day, RateLimitCount.tag == unknown))
-    return Refusals(*(session.scalar(query) or 0 for query in queries))
+    return RefusedSignInCounts(*(session.scalar(query) or 0 for query in queries))
 
 
-def describe_try(
+def build_sign_in_entry(
     member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
 ) -> SignIn:
     """Describe a try for a member's log."""

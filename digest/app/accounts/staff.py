@@ -6,21 +6,21 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from digest.app.accounts.own_account import forget_sign_in_methods, tidy_name
-from digest.app.accounts.sign_in_log import Refusals, count_refusals
+from digest.app.accounts.own_account import clean_display_name, delete_sign_in_methods
+from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_refusals
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store import staff
-from digest.store.account_models import CodeApp, Passkey, SignIn
+from digest.store.account_models import AuthenticatorApp, Passkey, SignIn
 from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 from subscribers.phrases import count_with_noun
-from subscribers.store.row_seals import keep_genuine
+from subscribers.store.row_seals import filter_genuine_rows
 
 ADD = Action(STAFF_ADDED, Role.ADMIN, Concern.ACCOUNTS)
 REMOVE = Action(STAFF_REMOVED, Role.ADMIN, Concern.ACCOUNTS)
@@ -52,7 +52,7 @@ def add_staff_member(
         StaffError: the address is on the staff already.
         OwnAccountError: the name is too long.
     """
-    name = tidy_name(name)
+    name = clean_display_name(name)
     with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         queue = _notice_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
@@ -71,12 +71,12 @@ def remove_staff_member(installation: Installation, actor: Actor, address: Addre
     with REMOVE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
         staff.remove_staff_member(session, member, actor=actor.name, now=now)
-        forget_sign_in_methods(session, member)
+        delete_sign_in_methods(session, member)
         draft.subject, draft.recorded = staff.staff_actor(member), True
         return member
 
 
-def mail_proof_link(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> None:
+def send_verification_link(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> None:
     """Mail a member the link that proves the address anew; earlier links end.
 
     Raises:
@@ -85,7 +85,7 @@ def mail_proof_link(installation: Installation, actor: Actor, address: Address, 
     """
     with MAIL_LINK.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
-        staff.mail_proof_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
+        staff.queue_verification_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
         draft.subject, draft.recorded = staff.staff_actor(member), True
 
 
@@ -132,15 +132,15 @@ def reset_staff_sign_in(installation: Installation, actor: Actor, address: Addre
     with RESET.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
         draft.subject = staff.staff_actor(member)
-        staff.end_links(session, member, staff.SIGN_IN_PURPOSE, now)
-        forget_sign_in_methods(session, member)
+        staff.end_member_links(session, member, staff.SIGN_IN_PURPOSE, now)
+        delete_sign_in_methods(session, member)
         return member
 
 
-def look_up_proof_link(installation: Installation, token: str, *, now: datetime) -> staff.ProofLink:
+def look_up_verification_link(installation: Installation, token: str, *, now: datetime) -> staff.VerificationLink:
     """Say how the link that proves an address stands; nothing is changed."""
     with installation.database.read() as session:
-        return staff.look_up_proof_link(session, token, now=now)
+        return staff.look_up_verification_link(session, token, now=now)
 
 
 def list_staff_members(
@@ -159,10 +159,10 @@ def list_staff_members(
 def read_display_names(installation: Installation) -> dict[str, str]:
     """Return how colleagues see each member, also those who left, by the name that the audit log has for them."""
     with installation.database.read() as session:
-        return staff.name_staff(session)
+        return staff.map_staff_display_names(session)
 
 
-def find_chosen_name(installation: Installation, actor: Actor) -> str:
+def find_actor_display_name(installation: Installation, actor: Actor) -> str:
     """Return the name that a member of the staff has given, for readers to see; empty where there is none.
 
     Colleagues see a part of the address in its place (`read_display_names`), which is nothing for readers.
@@ -180,9 +180,9 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
     """
     LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.read() as session:
-        passkeys = Counter(passkey.staff for passkey in keep_genuine(session, session.scalars(select(Passkey))))
-        confirmed = session.scalars(select(CodeApp).where(CodeApp.confirmed_at.is_not(None)))
-        apps = {app.staff for app in keep_genuine(session, confirmed)}
+        passkeys = Counter(passkey.staff for passkey in filter_genuine_rows(session, session.scalars(select(Passkey))))
+        confirmed = session.scalars(select(AuthenticatorApp).where(AuthenticatorApp.confirmed_at.is_not(None)))
+        apps = {app.staff for app in filter_genuine_rows(session, confirmed)}
         newest = select(SignIn.staff, func.max(SignIn.at)).where(SignIn.succeeded).group_by(SignIn.staff)
         last_sign_ins = {row[0]: row[1] for row in session.execute(newest)}
         return [
@@ -195,7 +195,7 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
         ]
 
 
-def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: datetime) -> Refusals:
+def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: datetime) -> RefusedSignInCounts:
     """Count the sign-ins that were refused of late.
 
     Raises:
@@ -203,7 +203,7 @@ def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: dat
     """
     LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.read() as session:
-        return count_refusals(session, now=now)
+        return count_recent_refusals(session, now=now)
 
 
 def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:
@@ -212,7 +212,7 @@ def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:
     return (*ways, "password and code") if by_password else tuple(ways)
 
 
-def read_member_address(email: str) -> Address:
+def parse_member_address(email: str) -> Address:
     """Read the address of somebody to be invited.
 
     Raises:

@@ -65,13 +65,13 @@ def _find_name(user_agent: str, names: tuple[tuple[str, str], ...]) -> str:
 _DEVICE_MARK = re.compile(r"(\d{1,9})\.([A-Za-z0-9_-]{22})\.([0-9a-f]{64})", re.ASCII)
 
 
-def make_device_mark(keys: KeyRing, staff: int) -> str:
+def make_device_token(keys: KeyRing, staff: int) -> str:
     """Return what a browser keeps for a year once a member has signed in there: its tries are counted apart from then on."""
     device = secrets.token_urlsafe(16)
     return f"{staff}.{device}.{_sign_device(keys.current('session').secret, staff, device)}"
 
 
-def read_device_mark(keys: KeyRing, mark: str, staff: int) -> str:
+def read_device_token(keys: KeyRing, mark: str, staff: int) -> str:
     """Return which of a member's browsers a mark names; empty for any other mark."""
     parts = _DEVICE_MARK.fullmatch(mark)
     if parts is None or int(parts[1]) != staff:

@@ -37,11 +37,13 @@ class AlertChanges:
         return any(getattr(self, name) for name in self.__slots__)
 
 
-def decide_changes(known: Iterable[Alert], found: Iterable[AlertCondition], now: datetime) -> AlertChanges:
-    """Decide what a look changes. `known` are the alerts that are not over."""
-    conditions = {condition.key: condition for condition in found}
+def decide_alert_changes(
+    open_alerts: Iterable[Alert], current_conditions: Iterable[AlertCondition], now: datetime
+) -> AlertChanges:
+    """Decide what a look changes. `open_alerts` are the alerts that are not over."""
+    conditions = {condition.key: condition for condition in current_conditions}
     changes = AlertChanges()
-    for alert in known:
+    for alert in open_alerts:
         condition = conditions.pop((alert.kind, alert.subject), None)
         if condition is not None:
             if alert.missing_since is not None:
@@ -58,18 +60,18 @@ def decide_changes(known: Iterable[Alert], found: Iterable[AlertCondition], now:
     return changes
 
 
-def look_for_alerts(installation: Installation, *, now: datetime) -> str:
+def update_alerts(installation: Installation, *, now: datetime) -> str:
     """Compare what needs somebody with what is open, and queue what each channel tells of it.
 
     Whatever the number of processes that look, each alert is told once.
     """
     review_sent_editions(installation.database, now=now)
-    found = find_alert_conditions(installation, now=now)
+    conditions = find_alert_conditions(installation, now=now)
     with installation.read() as session:
-        if not decide_changes(_read_known(session), found, now):
+        if not decide_alert_changes(_read_known(session), conditions, now):
             return ""
     with installation.write() as session:
-        opened, over = _store_changes(session, decide_changes(_read_known(session), found, now), now)
+        opened, over = _store_changes(session, decide_alert_changes(_read_known(session), conditions, now), now)
         queue_alert_posts(session, installation.settings, opened, "opened", now=now)
         queue_alert_posts(session, installation.settings, over, "over", now=now)
     for alert in opened:
@@ -80,8 +82,8 @@ def look_for_alerts(installation: Installation, *, now: datetime) -> str:
 
 
 def _read_known(session: Session) -> list[Alert]:
-    known = select(Alert).where(Alert.ended_at.is_(None))
-    return list(session.scalars(known.order_by(Alert.id)))
+    query = select(Alert).where(Alert.ended_at.is_(None))
+    return list(session.scalars(query.order_by(Alert.id)))
 
 
 def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tuple[list[Alert], list[Alert]]:
@@ -121,5 +123,5 @@ def _claim(session: Session, ids: list[int], condition: object, values: Mapping[
 def list_open_alerts(session: Session) -> list[Alert]:
     """List the alerts that were told and are not over, oldest first."""
     is_told = (Alert.ended_at.is_(None), Alert.opened_at.is_not(None))
-    told = select(Alert).where(*is_told)
-    return list(session.scalars(told.order_by(Alert.opened_at, Alert.id)))
+    query = select(Alert).where(*is_told)
+    return list(session.scalars(query.order_by(Alert.opened_at, Alert.id)))

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent
-from digest.app.alerts.channels import alert_channels, list_open_channels
+from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -48,7 +48,7 @@ def queue_alert_posts(
     """Queue what is to be told of alerts: a post for each alert and channel."""
     session.add_all(
         AlertPost(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
-        for channel in list_open_channels(settings)
+        for channel in list_enabled_channels(settings)
         for alert in alerts
         if channel.tells(session, settings, alert, event)
     )
@@ -57,7 +57,7 @@ def queue_alert_posts(
 def send_alert_posts(installation: Installation, *, now: datetime) -> str:
     """Send what is due over each channel, each once at a time; what fails is tried again, six times in all."""
     sent = failed = 0
-    for channel in list_open_channels(installation.settings):
+    for channel in list_enabled_channels(installation.settings):
         for _ in range(MAX_MESSAGES):
             posts = _claim_due_posts(installation, channel, now)
             if not posts:
@@ -94,16 +94,16 @@ def _record_outcome(
     installation: Installation, channel: AlertChannel, posts: Sequence[_DuePost], trouble: str, now: datetime
 ) -> None:
     values = {"trouble": trouble} if trouble else {"trouble": "", "done_at": now, "next_try_at": None}
-    told = update(AlertPost).where(AlertPost.id.in_([post.number for post in posts]))
+    statement = update(AlertPost).where(AlertPost.id.in_([post.number for post in posts]))
     with installation.write() as session:
-        session.execute(told.values(**values))
+        session.execute(statement.values(**values))
     if trouble:
         kinds = [post.alert.kind for post in posts]
         is_given_up = any(post.attempts >= len(RETRY_DELAYS) for post in posts)
         log.warning("an alert wasn't told", channel=channel.name, kinds=kinds, trouble=trouble, given_up=is_given_up)
 
 
-def send_test(installation: Installation, actor: Actor, channel_name: str, *, now: datetime) -> None:
+def send_test_alert(installation: Installation, actor: Actor, channel_name: str, *, now: datetime) -> None:
     """Send a test over a channel as an alert is sent, once; it says that nothing is wrong.
 
     Raises:
@@ -111,7 +111,7 @@ def send_test(installation: Installation, actor: Actor, channel_name: str, *, no
         AlertTestError: the channel has no test or is switched off, or its receiver did not take the test.
     """
     with SEND_TEST.steps(installation, actor, channel_name, now=now) as draft:
-        channel = alert_channels().get(channel_name)
+        channel = load_alert_channels().get(channel_name)
         if channel is None or channel.test is None:
             raise AlertTestError("This channel can't be tested. Choose another.")
         if not channel.is_on(installation.settings):

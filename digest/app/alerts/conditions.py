@@ -67,6 +67,6 @@ def _find_conditions(installation: Installation, now: datetime) -> Iterator[tupl
             yield finding.kind, finding.subject, finding.sentence
     examined = ExaminedInstallation(installation, now)
     for name in ALERTING_CHECKS:
-        found = [finding for finding in run_check(DOCTOR_CHECKS[name], examined) if finding.level != "ok"]
-        if found:
-            yield name, "", " ".join(finding.sentence for finding in found[:MAX_SENTENCES])
+        findings = [finding for finding in run_check(DOCTOR_CHECKS[name], examined) if finding.level != "ok"]
+        if findings:
+            yield name, "", " ".join(finding.sentence for finding in findings[:MAX_SENTENCES])

@@ -12,10 +12,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest import __version__
-from digest.app.accounts.sign_in_log import count_refusals
+from digest.app.accounts.sign_in_log import count_recent_refusals
 from digest.app.alerts.alert_log import list_open_alerts
 from digest.app.alerts.conditions import ALERT_KINDS
-from digest.backups.last_backup import find_last_proof
+from digest.backups.last_backup import find_last_verified_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.edition.calendar.calendar_store import load_calendar
@@ -40,14 +40,14 @@ def make_gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> "GaugeM
     return GaugeMetricFamily(f"digest_{name}", meaning, labels=labels)
 
 
-def gauge(name: str, meaning: str, value: float) -> "GaugeMetricFamily":
+def make_single_gauge(name: str, meaning: str, value: float) -> "GaugeMetricFamily":
     """Make a metric of one number."""
     family = make_gauge(name, meaning)
     family.add_metric([], value)
     return family
 
 
-def gauges(name: str, meaning: str, label: str, values: dict[str, float]) -> "GaugeMetricFamily":
+def make_labeled_gauge(name: str, meaning: str, label: str, values: dict[str, float]) -> "GaugeMetricFamily":
     """Make a metric of a number for each value of a label."""
     family = make_gauge(name, meaning, (label,))
     for value, number in values.items():
@@ -64,9 +64,9 @@ class InstallationCollector:
 
     def collect(self) -> Iterator["Metric"]:
         """Yield every metric."""
-        yield gauges("info", "Running version.", "version", {__version__: 1})
+        yield make_labeled_gauge("info", "Running version.", "version", {__version__: 1})
         free = shutil.disk_usage(self.installation.settings.home).free
-        yield gauge("disk_free_bytes", "Free disk space for the installation's files, in bytes.", free)
+        yield make_single_gauge("disk_free_bytes", "Free disk space for the installation's files, in bytes.", free)
         with self.installation.database.snapshot() as session:
             yield from self._collect_lists(session)
             yield from self._collect_sending(session)
@@ -75,21 +75,21 @@ class InstallationCollector:
     def _collect_lists(self, session: Session) -> Iterator["Metric"]:
         by_state = audience.count_people_by_state(session)
         people = {str(state): float(by_state.get(state, 0)) for state in PersonState}
-        yield gauges("people", "Subscriber records by state.", "state", people)
+        yield make_labeled_gauge("people", "Subscriber records by state.", "state", people)
         health = dict.fromkeys(map(str, SourceHealth), 0.0)
         active = select(Source.health, func.count()).where(Source.active)
         counted = active.group_by(Source.health)
         health |= {str(state): float(count) for state, count in session.execute(counted)}
-        yield gauges("sources", "Configured sources by health.", "health", health)
-        refused = count_refusals(session, now=self.now).last_hour
-        yield gauge("refused_sign_ins", "Sign-ins rejected in the last hour.", refused)
+        yield make_labeled_gauge("sources", "Configured sources by health.", "health", health)
+        refused = count_recent_refusals(session, now=self.now).last_hour
+        yield make_single_gauge("refused_sign_ins", "Sign-ins rejected in the last hour.", refused)
         open_alerts = Counter(alert.kind for alert in list_open_alerts(session))
         alerts = {kind: float(open_alerts[kind]) for kind in ALERT_KINDS}
-        yield gauges("alerts_open", "Open alerts by kind.", "kind", alerts)
+        yield make_labeled_gauge("alerts_open", "Open alerts by kind.", "kind", alerts)
 
     def _collect_sending(self, session: Session) -> Iterator["Metric"]:
-        held = installation_hold.current_hold(session) is not None
-        yield gauge("held", "1 while all sending is paused.", held)
+        is_paused = installation_hold.read_current_hold(session) is not None
+        yield make_single_gauge("held", "1 while all sending is paused.", is_paused)
         meaning = "Emails of the editions being sent and of the last one sent."
         family = make_gauge("deliveries", meaning, ("edition", "state"))
         for name in _list_counted_editions(session):
@@ -100,18 +100,18 @@ class InstallationCollector:
         waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
         is_due = Delivery.next_try_at <= self.now
         due = session.scalar(select(func.count()).where(*waiting, is_due))
-        yield gauge("notices_due", "Transactional emails that are due but not sent.", due or 0)
+        yield make_single_gauge("notices_due", "Transactional emails that are due but not sent.", due or 0)
 
     def _collect_schedule(self, session: Session) -> Iterator["Metric"]:
         last_done = select(ScheduleSlot.job, func.max(ScheduleSlot.done_at)).group_by(ScheduleSlot.job)
         times = {job: at.timestamp() for job, at in session.execute(last_done) if at}
-        yield gauges("job_done_timestamp_seconds", "Last time each scheduled job finished.", "job", times)
+        yield make_labeled_gauge("job_done_timestamp_seconds", "Last time each scheduled job finished.", "job", times)
         release = load_calendar(session, self.installation.settings.file).next_release(self.now)
         at = release.release_at.timestamp()
-        yield gauge("next_release_timestamp_seconds", "Next send time.", at)
-        if proved_at := find_last_proof(session):
+        yield make_single_gauge("next_release_timestamp_seconds", "Next send time.", at)
+        if proved_at := find_last_verified_backup(session):
             meaning = "Time of the last verified scheduled backup."
-            yield gauge("backup_proved_timestamp_seconds", meaning, proved_at.timestamp())
+            yield make_single_gauge("backup_proved_timestamp_seconds", meaning, proved_at.timestamp())
 
 
 def _list_counted_editions(session: Session) -> list[str]:
@@ -122,7 +122,7 @@ def _list_counted_editions(session: Session) -> list[str]:
     return [*sending, *session.scalars(newest)]
 
 
-def write_metrics(installation: Installation, *, now: datetime) -> bytes:
+def render_metrics(installation: Installation, *, now: datetime) -> bytes:
     """Write all metrics, those of this process among them."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # pages start without it
 
@@ -133,7 +133,7 @@ def write_metrics(installation: Installation, *, now: datetime) -> bytes:
 
 
 @dataclass(slots=True)
-class KeptMetrics:
+class CachedMetrics:
     """The last metrics of one process: who asks twice within a few seconds gets the same. It lives as long as the application."""
 
     _text: bytes = b""
@@ -144,5 +144,5 @@ class KeptMetrics:
         """Return the metrics, at most some seconds old."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:
-                self._text, self._counted_at = write_metrics(installation, now=now), now
+                self._text, self._counted_at = render_metrics(installation, now=now), now
             return self._text

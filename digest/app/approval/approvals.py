@@ -12,20 +12,20 @@ from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditingState
-from digest.app.editions.edition_status import edition_name
-from digest.app.editions.mail_gallery import fill_invented_subscriber
+from digest.app.editions.edition_status import resolve_edition_name
+from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval import approval_check, sent_back_notes
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import list_edition_parts
-from digest.edition.archive.text_hosts import TextHost, list_text_hosts
+from digest.edition.archive.linked_hosts import LinkedHost, list_linked_hosts
 from digest.edition.content.content_changes import ContentComparison, compare_contents
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing import authorship
 from digest.edition.editing.authorship import WrittenPart
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -47,25 +47,25 @@ def send_back_edition(installation: Installation, name: str, text: str, *, actor
         UnknownEditionError: there is none of that name.
         SentBackError: the note says nothing or too much, or the edition has gone out.
     """
-    name = edition_name(installation, name)
+    name = resolve_edition_name(installation, name)
     with SEND_BACK.transaction(installation, actor, name, now=now) as (session, audit):
         edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
-        note = sent_back_notes.send_back(session, edition, note_text, actor=actor.name, now=now)
+        note = sent_back_notes.add_sent_back_note(session, edition, note_text, actor=actor.name, now=now)
         # Without the text: the log holds no words that might name a reader.
         audit.detail = {"note": note.id, approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
     return name
 
 
-def finish_note(installation: Installation, name: str, note_id: int, *, actor: Actor, now: datetime) -> str:
+def mark_note_done(installation: Installation, name: str, note_id: int, *, actor: Actor, now: datetime) -> str:
     """Mark a note as done, with which an edition was sent back; return the edition's name.
 
     Raises:
         UnknownEditionError: there is none of that name.
         SentBackError: it has no such note, or the note is done.
     """
-    name = edition_name(installation, name)
+    name = resolve_edition_name(installation, name)
     with FINISH_NOTE.transaction(installation, actor, name, now=now) as (session, audit):
-        sent_back_notes.finish_note(session, find_edition(session, name), note_id, actor=actor.name, now=now)
+        sent_back_notes.close_sent_back_note(session, find_edition(session, name), note_id, actor=actor.name, now=now)
         audit.detail = {"note": note_id}
     return name
 
@@ -81,7 +81,7 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
         ApprovalError: nothing was approved, all was taken back, or it cannot be sent any more.
         EditRefusedError: editors changed it faster than this could be done.
     """
-    name = edition_name(installation, name)
+    name = resolve_edition_name(installation, name)
     with REINSTATE.steps(installation, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
             state = editing_state.read_editing_state(installation, name)
@@ -93,8 +93,8 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
                 if len(load_edits(session, edition)) != len(state.edits):
                     continue
                 settings, keys = installation.settings, installation.keys
-                found = approval_check.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
-                audit.detail = {"mark": found.content_hash, "version": found.version}
+                approval = approval_check.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
+                audit.detail = {"mark": approval.content_hash, "version": approval.version}
                 audit.record(session)
             return version.version
         raise editing_state.EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
@@ -104,10 +104,10 @@ def _read_reinstatable(installation: Installation, name: str) -> Approval:
     settings, keys = installation.settings, installation.keys
     with installation.read() as session:
         edition = find_edition(session, name)
-        found = approval_check.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
-    if found is None:
+        reinstatable = approval_check.find_reinstatable_approval(session, edition, settings=settings, keys=keys)
+    if reinstatable is None:
         raise approval.ApprovalError(f"{name} has no approved version that can still be sent.", "Approve the draft.")
-    return found
+    return reinstatable
 
 
 def _bring_back_draft(
@@ -117,11 +117,11 @@ def _bring_back_draft(
     effect = state.find_revert_effect(version.edit_seq)
     if not effect.taken_out and not effect.put_back:
         return state
-    return edit_history.bring_back(installation, EditForm(state.name, actor, now), version.edit_seq).state
+    return edit_history.restore_past_state(installation, EditForm(state.name, actor, now), version.edit_seq).state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleOverview:
+class ApproverRuleOverview:
     """Who may approve something. `parts` are what editors wrote of it, once for each author; `names` is how colleagues see each actor."""
 
     rule: ApproverRule
@@ -138,7 +138,7 @@ class RuleOverview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApprovalOverview(RuleOverview):
+class ApprovalOverview(ApproverRuleOverview):
     """How an edition's approval stands. `versions` come newest first, `notes` oldest first.
 
     `compared` is the last version that enough people approved, also one that was taken back, with what it says.
@@ -211,7 +211,7 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
         )
 
 
-def read_approval_mark(installation: Installation, name: str) -> str:
+def read_approval_fingerprint(installation: Installation, name: str) -> str:
     """Read the short mark by which an edition can be approved as it is now.
 
     Raises:
@@ -219,7 +219,7 @@ def read_approval_mark(installation: Installation, name: str) -> str:
     """
     with installation.read() as session:
         edition = find_edition(session, name)
-        return approval.current_approval_mark(session, edition, installation.settings, installation.keys)
+        return approval.read_current_fingerprint(session, edition, installation.settings, installation.keys)
 
 
 def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
@@ -251,10 +251,12 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
         version = session.scalar(query)
         if version is None:
             return None
-        return fill_invented_subscriber(approval.read_version(session, version).join("html"), installation.settings)
+        return fill_sample_placeholders(
+            approval.read_approved_version(session, version).join("html"), installation.settings
+        )
 
 
-def read_text_hosts(installation: Installation, name: str) -> tuple[TextHost, ...]:
+def list_edition_link_hosts(installation: Installation, name: str) -> tuple[LinkedHost, ...]:
     """Return the hosts of links in an edition's texts, new ones first.
 
     Raises:
@@ -263,25 +265,25 @@ def read_text_hosts(installation: Installation, name: str) -> tuple[TextHost, ..
     own_urls = (installation.settings.link_base, installation.settings.file.publication.site)
     with installation.read() as session:
         edition = find_edition(session, name)
-        return list_text_hosts(session, edition, EditionContent.from_json(edition.content), own_urls)
+        return list_linked_hosts(session, edition, EditionContent.from_json(edition.content), own_urls)
 
 
-def approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Say who has approved an edition as it is now, who still has to, and for what; and what it was sent back for. `viewer` is "you"."""
     names = overview.names
     notes = [
         f"{names.get(n.actor, n.actor)} sent it back with a note that isn't done yet: “{n.text}”"
         for n in overview.open_notes
     ]
-    return [*notes, *approver_sentences(overview, viewer)]
+    return [*notes, *write_approver_sentences(overview, viewer)]
 
 
-def approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+def write_approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Say who has approved a draft as it is now, who still has to, and for what; nothing of any other edition. `viewer` is "you"."""
-    return rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
+    return write_rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
-def rule_sentences(overview: RuleOverview, viewer: str = "") -> list[str]:
+def write_rule_sentences(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
     """Say who has approved something, who still has to, and for what. `viewer` is "you"."""
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:
@@ -305,13 +307,13 @@ def _explain_alone(*, is_viewer: bool) -> str:
     return "There's only one editor, so their text doesn't need a second approval."
 
 
-def _describe_author(overview: RuleOverview, author: str, viewer: str) -> str:
+def _describe_author(overview: ApproverRuleOverview, author: str, viewer: str) -> str:
     """Say what an author wrote, and who has approved that or that somebody still has to."""
-    who, parts = overview.name_actor(author, viewer, "You"), describe_parts(overview.list_parts_by(author))
+    who, parts = overview.name_actor(author, viewer, "You"), describe_written_parts(overview.list_parts_by(author))
     if overview.rule.is_open(author):
         return f"{who} wrote {parts}, which {'someone else' if author == viewer else f'someone other than {who}'} needs to approve."
-    others = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
-    return f"{who} wrote {parts}, approved by {join_words(others)}."
+    other_names = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
+    return f"{who} wrote {parts}, approved by {join_words(other_names)}."
 
 
 _PART_WORDS = {
@@ -334,7 +336,7 @@ _PART_WORDS = {
 _MAX_NAMED_PARTS = 4
 
 
-def describe_parts(parts: Sequence[WrittenPart]) -> str:
+def describe_written_parts(parts: Sequence[WrittenPart]) -> str:
     """Name what somebody wrote, the first few parts of many."""
     words = [_PART_WORDS[part.part].format(part.item) for part in parts]
     more = len(words) - _MAX_NAMED_PARTS

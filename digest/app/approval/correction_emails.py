@@ -12,29 +12,29 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.approval.approvals import RuleOverview, rule_sentences
+from digest.app.approval.approvals import ApproverRuleOverview, write_rule_sentences
 from digest.app.editing.corrections import CorrectionError, find_correction
-from digest.app.editions.edition_status import edition_name
+from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.notices import notice_queue
-from digest.edition.approval.approved_versions import content_hash_of, sign_payload, signature_payload
+from digest.edition.approval.approved_versions import build_signature_payload, compute_content_hash, sign_payload
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import read_author_rule
 from digest.edition.archive import corrections
-from digest.edition.archive.correction_check import find_fault, list_signers, state_text
+from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault, list_signers
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import SCHEDULER, Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.models import Edition, EditionState
-from digest.store.staff import name_staff
+from digest.store.staff import map_staff_display_names
 from subscribers.callbacks import Clock
 from subscribers.mail_requests import MailRequest
-from subscribers.store.row_seals import is_genuine
+from subscribers.store.row_seals import is_genuine_row
 
 REQUEST = Action("correction email requested", Role.EDITOR, Concern.NONE)
 APPROVE = Action("correction email approved", Role.EDITOR, Concern.NONE)
@@ -45,7 +45,7 @@ log = structlog.get_logger("corrections")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CorrectionEmail(RuleOverview):
+class CorrectionEmail(ApproverRuleOverview):
     """The email of a correction and who still has to approve it; `fault` says why an approval that it had doesn't count.
 
     `content_hash` stands for all that the email says; `sent` is the text that it puts right, as subscribers have it.
@@ -74,10 +74,10 @@ class CorrectionEmail(RuleOverview):
         if self.is_approved:
             signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
             return [f"Approved by {name}." for name in signed]
-        return [*([f"It wasn't sent: {self.fault}"] if self.fault else []), *rule_sentences(self, viewer)]
+        return [*([f"It wasn't sent: {self.fault}"] if self.fault else []), *write_rule_sentences(self, viewer)]
 
 
-def view_email(installation: Installation, name: str, number: int) -> CorrectionEmail:
+def read_correction_email(installation: Installation, name: str, number: int) -> CorrectionEmail:
     """Read how the email of a correction stands.
 
     Raises:
@@ -94,39 +94,41 @@ def _read_email(
 ) -> CorrectionEmail:
     rule = read_author_rule(session, (correction.actor,), correction.at, installation.settings)
     stated = _state_email(session, edition, correction, rule)
-    content_hash = content_hash_of(stated)
+    content_hash = compute_content_hash(stated)
     signed = tuple(list_signers(correction, content_hash, installation.keys))
     return CorrectionEmail(
         rule=ApproverRule(rule.needed, signed, rule.written, rule.staff, rule.is_alone),
-        names=name_staff(session),
+        names=map_staff_display_names(session),
         parts=(WrittenPart(correction.actor, CORRECTION_PART, correction.headline),),
         edition=edition,
         correction=correction,
         content_hash=content_hash,
         sent=stated["sent"],
-        fault=find_fault(session, edition, correction, installation.keys),
+        fault=find_approval_fault(session, edition, correction, installation.keys),
     )
 
 
 def _state_email(session: Session, edition: Edition, correction: Correction, rule: ApproverRule) -> dict[str, Any]:
     """List all that an approval of the email vouches for, as plain JSON values."""
-    return state_text(session, edition, correction) | {
+    return build_correction_statement(session, edition, correction) | {
         "approvals": rule.needed,
         "authors": list(rule.written),
         "alone": rule.is_alone,
     }
 
 
-def request_email(installation: Installation, name: str, number: int, *, actor: Actor, now: datetime) -> bool:
+def request_correction_email(
+    installation: Installation, name: str, number: int, *, actor: Actor, now: datetime
+) -> bool:
     """Ask for a correction to be emailed to those who got the error; False if someone already did.
 
-    Nothing is sent before it's approved (`approve_email`).
+    Nothing is sent before it's approved (`approve_correction_email`).
 
     Raises:
         UnknownEditionError: there is no edition of that name.
         CorrectionError: it has no such correction, or isn't sent yet.
     """
-    name = edition_name(installation, name)
+    name = resolve_edition_name(installation, name)
     with REQUEST.transaction(installation, actor, name, now=now) as (session, audit):
         correction = _find_mailable(session, name, number)[1]
         audit.changed = correction.mail_asked_at is None
@@ -136,7 +138,7 @@ def request_email(installation: Installation, name: str, number: int, *, actor: 
     return audit.changed
 
 
-def approve_email(
+def approve_correction_email(
     installation: Installation, name: str, number: int, content_hash: str, *, actor: Actor, now: datetime
 ) -> CorrectionEmail:
     """Approve exactly the email that `content_hash` names, and return how it stands.
@@ -148,13 +150,13 @@ def approve_email(
         CorrectionError: it has no such correction, isn't sent yet, the correction isn't what `content_hash` names, or the actor may
             not approve it (`ApproverRule`).
     """
-    name = edition_name(installation, name)
+    name = resolve_edition_name(installation, name)
     with APPROVE.transaction(installation, actor, name, now=now) as (session, audit):
         edition, correction = _find_mailable(session, name, number)
         email = _read_email(session, edition, correction, installation)
         audit.changed = not email.is_approved
         if audit.changed:
-            if not is_genuine(session, correction):
+            if not is_genuine_row(session, correction):
                 raise CorrectionError(
                     "The correction was changed outside this program.",
                     "Correct the story again, then email the new correction.",
@@ -196,7 +198,7 @@ def _sign_email(
     correction.signatures = [each for each in correction.signatures if each.actor in email.rule.signed]
     # Before the same person's new one.
     session.flush()
-    payload = signature_payload(email.content_hash, correction.seq, actor.name, now)
+    payload = build_signature_payload(email.content_hash, correction.seq, actor.name, now)
     signature = sign_payload(installation.keys.current("approval"), payload)
     correction.signatures.append(CorrectionSignature(actor=actor.name, at=now, signature=signature))
     correction.mail_statement = _state_email(session, email.edition, correction, email.rule)
@@ -209,7 +211,7 @@ def _sign_email(
 # --- who gets it, and queuing it -----------------------------------------------------------------------------
 
 
-def count_recipients(installation: Installation, name: str, number: int) -> CorrectionAudience:
+def count_correction_recipients(installation: Installation, name: str, number: int) -> CorrectionAudience:
     """Count who got an error, as things stand now: nothing is sent.
 
     Raises:
@@ -224,7 +226,7 @@ def count_recipients(installation: Installation, name: str, number: int) -> Corr
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedEmails:
+class QueuedCorrectionEmails:
     """How many emails were queued or may have been sent before a restore, and which corrections were refused, each with the reason."""
 
     queued: int
@@ -238,22 +240,22 @@ class PlannedEmails:
         return "; ".join([*queued, *uncertain, *self.refused])
 
 
-def plan_correction_emails(installation: Installation, *, clock: Clock) -> PlannedEmails:
+def plan_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
     """Queue the emails of every approved correction. It may be cut short, and goes on.
 
     Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why. One from before a
     restore may have been sent, so its emails' status is unknown.
     """
     is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
-    owed = select(Correction.id).where(*is_owed)
+    query = select(Correction.id).where(*is_owed)
     with installation.read() as session:
-        numbers = session.scalars(owed.order_by(Correction.id)).all()
+        numbers = session.scalars(query.order_by(Correction.id)).all()
     queued, uncertain, refused = 0, 0, []
     for number in numbers:
         with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
-            fault = find_fault(session, edition, correction, installation.keys)
+            fault = find_approval_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction)
             doubtful = restored_copy.doubtful_values(session, correction.at)
         if fault:
@@ -262,7 +264,7 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Plann
         else:
             planned = _plan_emails(installation, correction, edition, sent, doubtful, clock)
             queued, uncertain = (queued, uncertain + planned) if doubtful else (queued + planned, uncertain)
-    return PlannedEmails(queued, uncertain, tuple(refused))
+    return QueuedCorrectionEmails(queued, uncertain, tuple(refused))
 
 
 def _take_approval_back(
@@ -295,7 +297,7 @@ def _plan_emails(
         "was": sent,
         "becomes": correction.becomes,
         "why": correction.note,
-        "signature": corrections.sign_correction(
+        "signature": corrections.write_correction_signature(
             correction, settings.file.publication.zone, settings.subscriber_language
         ),
         "address": f"{settings.link_base}/editions/{edition.name}",
@@ -307,7 +309,7 @@ def _plan_emails(
             requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
             rows = notice_queue.prepare_notices(keys, settings, requests, clock())
             with database.write() as session:
-                queued += notice_queue.write_notices(session, rows, **doubtful)
+                queued += notice_queue.insert_notices(session, rows, **doubtful)
     with database.write() as session:
         session.get_one(Correction, correction.id).mail_planned_at = clock()
     return queued

@@ -23,7 +23,7 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.queries import UNAPPROVED_STATES, find_edition, release_slot
+from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition, name_release_slot
 from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import deadline_occasion, queue_staff_mail
@@ -72,7 +72,7 @@ def remind_editors(installation: Installation, *, now: datetime) -> str:
     return f"{sent} reminded"
 
 
-def decide_deadline(installation: Installation, *, now: datetime) -> str:
+def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
     """Do what the settings say with an edition that is not approved at its deadline, or at its release; say what.
 
     Where its last approved version can be sent no more, say because the sender's address is another, it waits and the editors
@@ -83,7 +83,7 @@ def decide_deadline(installation: Installation, *, now: datetime) -> str:
         if step is None or (step.edition is None and not _is_without_draft(session, installation, step)):
             return "no decision is due"
         decision, obstacle = _decide(session, installation, step, now)
-    name = step.edition.name if step.edition else release_slot(step.release.release_at)
+    name = step.edition.name if step.edition else name_release_slot(step.release.release_at)
     if decision is DeadlineDecision.NOTHING and step.edition:
         return f"{name} is {step.edition.state}"
     if decision is DeadlineDecision.SKIP:
@@ -126,12 +126,12 @@ def _decide(
 
 def _find_step(session: Session, installation: Installation, job: str, now: datetime) -> _DueStep | None:
     file = installation.settings.file
-    planned, rules = calendar_store.load_calendar(session, file), calendar_store.step_rules(file.schedule)
-    found = find_latest_step(planned, rules, now, job)
-    if found is None:
+    planned, rules = calendar_store.load_calendar(session, file), calendar_store.build_step_rules(file.schedule)
+    latest_step = find_latest_step(planned, rules, now, job)
+    if latest_step is None:
         return None
-    release, at = found
-    edition = session.scalar(select(Edition).where(Edition.slot == release_slot(release.release_at)))
+    release, at = latest_step
+    edition = session.scalar(select(Edition).where(Edition.slot == name_release_slot(release.release_at)))
     return _DueStep(release, at, plan_steps(planned, release, rules).deadline, edition)
 
 
@@ -139,51 +139,51 @@ def _find_step(session: Session, installation: Installation, job: str, now: date
 
 
 def _mail_editors(
-    session: Session, installation: Installation, step: _DueStep, what: str, now: datetime, *, obstacle: str = ""
+    session: Session, installation: Installation, step: _DueStep, email_kind: str, now: datetime, *, obstacle: str = ""
 ) -> int:
     """Queue a mail for every proven member, once for each moment; return for how many.
 
     `obstacle` says why the last approved version cannot go out, where the settings want that.
     """
-    facts = _mail_facts(installation, step, what, obstacle)
+    facts = _mail_facts(installation, step, email_kind, obstacle)
     # An edition waits from its deadline on, even if that was during an outage and its send time is what's due now.
-    moment = step.deadline if what == DeadlineDecision.WAIT else step.at
-    occasion = deadline_occasion(release_slot(step.release.release_at), what, moment)
+    moment = step.deadline if email_kind == DeadlineDecision.WAIT else step.at
+    occasion = deadline_occasion(name_release_slot(step.release.release_at), email_kind, moment)
     return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
 
 
-def _mail_facts(installation: Installation, step: _DueStep, what: str, obstacle: str) -> dict[str, str]:
+def _mail_facts(installation: Installation, step: _DueStep, email_kind: str, obstacle: str) -> dict[str, str]:
     file, edition = installation.settings.file, step.edition
     zone = file.publication.zone
-    words = write_words(
-        what,
+    words = write_deadline_email(
+        email_kind,
         number=f"No. {edition.number}" if edition else "",
         release=_write_moment(step.release.release_at.astimezone(zone)),
         deadline=_write_moment(step.deadline.astimezone(zone)),
         rule=file.schedule.at_deadline,
         obstacle=obstacle,
     )
-    shown = EditionContent.from_json(edition.content) if edition and what != DeadlineDecision.SKIP else None
-    page = f"editions/{edition.name}" if edition and shown else "calendar"
+    content = EditionContent.from_json(edition.content) if edition and email_kind != DeadlineDecision.SKIP else None
+    page = f"editions/{edition.name}" if edition and content else "calendar"
     return {
         "title": words.title,
         "heading": words.heading,
         "say": words.sentence,
         "state": edition.held_because if edition and edition.state is EditionState.INCOMPLETE else "",
-        "button": "Open the edition" if shown else "Open the calendar",
+        "button": "Open the edition" if content else "Open the calendar",
         "address": f"{installation.settings.link_base}/desk/{page}",
-        **_describe_content(shown),
+        **_describe_content(content),
     }
 
 
-def _describe_content(shown: EditionContent | None) -> dict[str, str]:
-    if shown is None:
+def _describe_content(content: EditionContent | None) -> dict[str, str]:
+    if content is None:
         return dict.fromkeys(("subject", "preheader", "preview"), "")
-    return {"subject": shown.subject, "preheader": shown.preheader, "preview": write_preview(shown)}
+    return {"subject": content.subject, "preheader": content.preheader, "preview": write_edition_summary(content)}
 
 
 @dataclass(frozen=True, slots=True)
-class DeadlineWords:
+class DeadlineEmailTexts:
     """An email to the editors: its subject, its heading, and what happens and what to do."""
 
     title: str
@@ -198,59 +198,61 @@ _OTHERWISE = {
 }
 
 
-def write_words(what: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = "") -> DeadlineWords:
+def write_deadline_email(
+    email_kind: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = ""
+) -> DeadlineEmailTexts:
     """Return the text of a reminder (`remind`, or `missing` without a draft), of a deadline's decision, or of a send time without a draft (`undrafted`)."""
     unsendable = f"Its last approved version can't be sent instead: {obstacle} " if obstacle else ""
     return {
-        "remind": DeadlineWords(
+        "remind": DeadlineEmailTexts(
             f"Approve {number} by {deadline}",
             f"{number} needs your approval",
             f"Approve it by {deadline}. Its send time is {release}. {_OTHERWISE[rule]}",
         ),
-        "missing": DeadlineWords(
+        "missing": DeadlineEmailTexts(
             f"No draft for {release}",
             "There's no draft yet",
             f"The next edition's send time is {release}, and there's no draft. Ask an admin whether the scheduler is running, "
             "or run digest draft.",
         ),
-        DeadlineDecision.WAIT: DeadlineWords(
+        DeadlineDecision.WAIT: DeadlineEmailTexts(
             f"{number} is waiting for approval",
             "The deadline has passed",
             f"{number} wasn't approved by {deadline}. {unsendable}Once someone approves it, it's sent at its send time ({release}), or "
             "immediately if that has passed.",
         ),
-        DeadlineDecision.SKIP: DeadlineWords(
+        DeadlineDecision.SKIP: DeadlineEmailTexts(
             f"{number} was skipped because it wasn't approved",
             f"{number} was skipped",
             f"{number} wasn't approved in time, so it won't be sent {release}. Its week is added to the next edition. "
             "To bring its draft back, use the calendar before its send time.",
         ),
-        DeadlineDecision.SEND_VERSION: DeadlineWords(
+        DeadlineDecision.SEND_VERSION: DeadlineEmailTexts(
             f"The last approved version of {number} will be sent",
             "The last approved version will be sent",
             f"The latest changes to {number} weren't approved, so its last approved version will be sent {release}. The changes "
             "are in its history. To stop it, revoke the approval.",
         ),
-        DeadlineDecision.MISSED: DeadlineWords(
+        DeadlineDecision.MISSED: DeadlineEmailTexts(
             f"{number} wasn't sent",
             f"{number} wasn't sent",
             f"{number} wasn't approved by {deadline}, and its send time ({release}) was more than a day ago. To send it "
             "immediately, approve it. Otherwise, its week is added to the next edition.",
         ),
-        "undrafted": DeadlineWords(
+        "undrafted": DeadlineEmailTexts(
             f"Nothing was sent {release}",
             "Nothing was sent",
             f"The send time was {release}, and there was no draft. The week is added to the next edition. Ask an admin "
             "whether the scheduler was running.",
         ),
-    }[what]
+    }[email_kind]
 
 
 def _write_moment(local: datetime) -> str:
     return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
 
-def write_preview(content: EditionContent) -> str:
+def write_edition_summary(content: EditionContent) -> str:
     """Write what stands in an edition: its intro, and of each section the first stories with their summaries."""
     lines = [content.intro, ""]
     for section in content.sections:

@@ -14,11 +14,11 @@ import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import article_checks, edition_control
-from digest.deliver.control.article_checks import ArticleCheck, LookFinding
+from digest.deliver.control.article_checks import ArticleCheck, ArticleFinding
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import list_story_links
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import queue_staff_mail
@@ -31,21 +31,21 @@ from subscribers.phrases import hour_in_zone, weekday_date
 
 if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
-    from digest.collect.visits.page_check import PageLook
+    from digest.collect.visits.page_check import PageCheckResult
 
 LOOK = Action("looked again", Role.EDITOR, Concern.NONE)
 
 log = structlog.get_logger("scheduler")
 
 
-def find_due_looks(installation: Installation, *, now: datetime) -> list[str]:
+def find_due_checks(installation: Installation, *, now: datetime) -> list[str]:
     """Find the editions whose articles are to be looked at now."""
     minutes = installation.settings.file.schedule.final_check_minutes
     with installation.read() as session:
-        return article_checks.find_due_looks(session, minutes=minutes, now=now)
+        return article_checks.find_due_article_checks(session, minutes=minutes, now=now)
 
 
-def look_before_sending(installation: Installation, name: str, *, actor: Actor, clock: Clock) -> ArticleCheck | None:
+def check_before_sending(installation: Installation, name: str, *, actor: Actor, clock: Clock) -> ArticleCheck | None:
     """Look at an edition that somebody sends by hand; None where it rests, has begun, was looked at, or no look is wanted.
 
     Raises:
@@ -54,12 +54,12 @@ def look_before_sending(installation: Installation, name: str, *, actor: Actor, 
     with installation.read() as session:
         edition = find_edition(session, name)
         is_wanted = bool(installation.settings.file.schedule.final_check_minutes) and edition.paused_at is None
-        if not is_wanted or not article_checks.lacks_look(session, edition):
+        if not is_wanted or not article_checks.lacks_article_check(session, edition):
             return None
-    return look_again(installation, name, actor=actor, clock=clock)
+    return recheck_articles(installation, name, actor=actor, clock=clock)
 
 
-def look_again(
+def recheck_articles(
     installation: Installation, name: str, *, actor: Actor, clock: Clock, fetcher: "ContentFetcher | None" = None
 ) -> ArticleCheck | None:
     """Look at every article of an approved edition; return what was found, None where it changed meanwhile.
@@ -76,26 +76,32 @@ def look_again(
     with LOOK.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
-        gone = _list_findings(articles, {url: page.words for url, page in pages.items() if page.is_gone})
+        missing_articles = _list_findings(articles, {url: page.words for url, page in pages.items() if page.is_gone})
         unanswered = _list_findings(articles, {url: page.failure for url, page in pages.items() if page.failure})
-        look = ArticleCheck(clock(), approved_at, len(articles), gone, unanswered)
+        article_check = ArticleCheck(clock(), approved_at, len(articles), missing_articles, unanswered)
         with database.write() as session:
             edition = find_edition(session, name, lock=True)
             if edition.state is not EditionState.APPROVED or edition.approved_at != approved_at:
                 return None
-            before = article_checks.read_look(session, edition.name)
-            look = article_checks.follow_look(look, before, stops=settings.file.schedule.at_gone_article == "stop")
-            audit.changed = before is None or before.approved_at != approved_at or before.gone != gone
-            audit.detail = {"articles": look.looked_at, "gone": len(gone), "no answer": len(unanswered)}
+            before = article_checks.read_article_check(session, edition.name)
+            article_check = article_checks.continue_article_check(
+                article_check, before, stops=settings.file.schedule.at_gone_article == "stop"
+            )
+            audit.changed = before is None or before.approved_at != approved_at or before.gone != missing_articles
+            audit.detail = {
+                "articles": article_check.looked_at,
+                "gone": len(missing_articles),
+                "no answer": len(unanswered),
+            }
             if audit.changed:
                 audit.record(session)
-            _follow_up(session, edition, before, look, now=clock())
-            _tell_editors(installation, session, edition, look, now=clock())
-    return look
+            _follow_up(session, edition, before, article_check, now=clock())
+            _tell_editors(installation, session, edition, article_check, now=clock())
+    return article_check
 
 
-def _list_findings(articles: Mapping[str, str], reasons: Mapping[str, str]) -> tuple[LookFinding, ...]:
-    return tuple(LookFinding(url, articles[url], reason) for url, reason in reasons.items())
+def _list_findings(articles: Mapping[str, str], reasons: Mapping[str, str]) -> tuple[ArticleFinding, ...]:
+    return tuple(ArticleFinding(url, articles[url], reason) for url, reason in reasons.items())
 
 
 def _list_articles(session: Session, edition: Edition, settings: Settings) -> dict[str, str]:
@@ -104,50 +110,52 @@ def _list_articles(session: Session, edition: Edition, settings: Settings) -> di
         headlines = EditionContent.from_json(edition.content).linked_articles
     except ValueError:  # of a form that this version does not read: a release waits for no headline
         headlines = {}
-    links = list_story_links(approval.read_mailable(session, edition, settings))
+    links = list_story_links(approval.read_mailable_edition(session, edition, settings))
     return {link: headlines.get(link, link) for link in links}
 
 
 def _ask_for_pages(
     installation: Installation, articles: Mapping[str, str], fetcher: "ContentFetcher | None"
-) -> "dict[str, PageLook]":
+) -> "dict[str, PageCheckResult]":
     # A send asks here whether a look is due, and most often none is: what fetches is imported for a look alone.
     from digest.collect.fetch.fetcher import open_fetcher
-    from digest.collect.visits.page_check import PageLook, look_at_pages
+    from digest.collect.visits.page_check import PageCheckResult, fetch_page_states
 
     settings = installation.settings
     try:
         with open_fetcher(settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
-            return look_at_pages(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
+            return fetch_page_states(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
     except Exception:
         log.exception("the last look failed")
-        return {url: PageLook(failure="the look failed: see the log") for url in articles}
+        return {url: PageCheckResult(failure="the look failed: see the log") for url in articles}
 
 
 def _follow_up(
-    session: Session, edition: Edition, before: ArticleCheck | None, look: ArticleCheck, *, now: datetime
+    session: Session, edition: Edition, before: ArticleCheck | None, article_check: ArticleCheck, *, now: datetime
 ) -> None:
     """Pause an edition for what is gone; let one go on that rested for that alone and is whole again."""
-    rests_for_look = before is not None and article_checks.is_paused_by(edition, before)
-    is_new = before is None or before.approved_at != look.approved_at or before.gone != look.gone
-    if look.pause_reason and rests_for_look:
-        edition.paused_because = look.pause_reason
-    elif look.pause_reason and is_new:  # else somebody let it go on as it is
-        edition_control.pause_by_alarm(session, edition.name, look.pause_reason, now=now)
-    elif not look.pause_reason and rests_for_look:
+    rests_for_look = before is not None and article_checks.is_paused_by_check(edition, before)
+    is_new = before is None or before.approved_at != article_check.approved_at or before.gone != article_check.gone
+    if article_check.pause_reason and rests_for_look:
+        edition.paused_because = article_check.pause_reason
+    elif article_check.pause_reason and is_new:  # else somebody let it go on as it is
+        edition_control.pause_by_alarm(session, edition.name, article_check.pause_reason, now=now)
+    elif not article_check.pause_reason and rests_for_look:
         edition_control.resume_edition(session, edition.name, now=now)
         detail = {"because": "every article is there again"}
         record_audit(session, "resumed", edition.name, detail, actor=edition_control.ALARM_ACTOR, now=now)
 
 
 def _tell_editors(
-    installation: Installation, session: Session, edition: Edition, look: ArticleCheck, *, now: datetime
+    installation: Installation, session: Session, edition: Edition, article_check: ArticleCheck, *, now: datetime
 ) -> None:
     """Mail the staff what is gone, once an article, and store the look."""
-    untold = article_checks.find_untold(look)
-    told = (*look.told, *(finding.url for finding in untold))
-    occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else look.occasion
-    article_checks.write_look(session, edition.name, replace(look, told=told, occasion=occasion))
+    untold = article_checks.find_unreported_articles(article_check)
+    reported_urls = (*article_check.told, *(finding.url for finding in untold))
+    occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else article_check.occasion
+    article_checks.save_article_check(
+        session, edition.name, replace(article_check, told=reported_urls, occasion=occasion)
+    )
     if not untold:
         return
     local = edition.release_at.astimezone(installation.settings.file.publication.zone)
@@ -155,8 +163,8 @@ def _tell_editors(
         "edition": edition.name,
         "number": str(edition.number),
         "release": f"{weekday_date(local)}, {hour_in_zone(local)}",
-        "stories": "\n".join(f"{finding.headline} ({finding.what})" for finding in look.gone),
-        "stopped": "yes" if look.pause_reason else "",
+        "stories": "\n".join(f"{finding.headline} ({finding.what})" for finding in article_check.gone),
+        "stopped": "yes" if article_check.pause_reason else "",
         "address": f"{installation.settings.link_base}/desk/editions/{edition.name}",
     }
     queue_staff_mail(session, installation, "gone", occasion, facts, now=now)

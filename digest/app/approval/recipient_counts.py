@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from digest.app.approval.correction_emails import CorrectionEmail, view_email
+from digest.app.approval.correction_emails import CorrectionEmail, read_correction_email
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
-from digest.deliver.plan.delivery_plan import edition_purpose, has_at_most
+from digest.deliver.plan.delivery_plan import edition_purpose, has_at_most_deliveries
 from digest.installation.opened import Installation
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
@@ -76,21 +76,23 @@ class RecipientCounts:
             UnknownEditionError: there is no edition of that name.
             CorrectionError: it has no such correction.
         """
-        email = view_email(installation, name, number)
+        email = read_correction_email(installation, name, number)
         edition, correction = email.edition, email.correction
         with installation.read() as session:
-            is_small = has_at_most(session, edition_purpose(edition.name), self.max_at_once)
+            is_small = has_at_most_deliveries(session, edition_purpose(edition.name), self.max_at_once)
         if is_small:
             count = RecipientCount(now, total=edition.planned or 0)
             count.run(installation, edition, correction, lambda: None)
             return CountedCorrection(email, count)
         with self._lock:
-            known = self._counts.get(correction.id)
-            if known is None or (known.is_done and known.counted_at + COUNT_LIFETIME <= now):
-                known = self._begin(installation, edition, correction, now)
-            elif known.has_failed:
+            recipient_count = self._counts.get(correction.id)
+            if recipient_count is None or (
+                recipient_count.is_done and recipient_count.counted_at + COUNT_LIFETIME <= now
+            ):
+                recipient_count = self._begin(installation, edition, correction, now)
+            elif recipient_count.has_failed:
                 del self._counts[correction.id]  # said once; the next look counts again
-        return CountedCorrection(email, known)
+        return CountedCorrection(email, recipient_count)
 
     def _begin(
         self, installation: Installation, edition: Edition, correction: Correction, now: datetime

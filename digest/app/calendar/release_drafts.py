@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approved_versions import supersede_outdated_approval
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
-from digest.edition.drafting.composition import ComposedEdition, compose_edition, record_content
+from digest.edition.drafting.composition import ComposedEdition, compose_edition, save_edition_content
 from digest.edition.drafting.content_builder import EditionIdentity
-from digest.edition.drafting.drafts import name_edition_for, replace_fragments
-from digest.edition.editing.edit_log import load_edits, load_proposal, proposal_hash_of
-from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, release_slot
+from digest.edition.drafting.drafts import name_edition_of_release, replace_fragments
+from digest.edition.editing.edit_log import load_edits, load_proposal, read_proposal_hash
+from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, name_release_slot
 from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
@@ -45,42 +45,42 @@ def compose_moved_draft(
     edition = find_movable_draft(session, release)
     if edition is None:
         return None
-    grown, edits = load_proposal(session, edition), load_edits(session, edition)
-    if grown is None:
+    proposal, edits = load_proposal(session, edition), load_edits(session, edition)
+    if proposal is None:
         raise CalendarError(
             f"{edition.name} was drafted by an older version.",
             "Draft it again with 'digest draft', then change its send time.",
         )
     planned = PlannedRelease(at, release.regular_at)
-    identity = EditionIdentity(name_edition_for(session, calendar, planned, edition), edition.number, at)
-    composed = compose_edition(grown, edits, identity, installation.settings)
-    return MovedDraft(edition.id, identity, composed, len(edits), proposal_hash_of(session, edition))
+    identity = EditionIdentity(name_edition_of_release(session, calendar, planned, edition), edition.number, at)
+    composed = compose_edition(proposal, edits, identity, installation.settings)
+    return MovedDraft(edition.id, identity, composed, len(edits), read_proposal_hash(session, edition))
 
 
-def is_current_draft(
+def is_draft_unchanged(
     session: Session,
     calendar: ReleaseCalendar,
     installation: Installation,
     release: PlannedRelease,
-    moved: MovedDraft | None,
+    moved_draft: MovedDraft | None,
 ) -> bool:
     """Return whether nobody has changed the calendar or the draft since it was rendered. The draft's row is locked."""
     if calendar_store.load_calendar(session, installation.settings.file) != calendar:
         return False
     edition = find_movable_draft(session, release, lock=True)
-    if edition is None or moved is None:
-        return edition is None and moved is None
-    as_rendered = (moved.edition_id, moved.last_seq, moved.proposal_hash)
-    return (edition.id, len(load_edits(session, edition)), proposal_hash_of(session, edition)) == as_rendered
+    if edition is None or moved_draft is None:
+        return edition is None and moved_draft is None
+    as_rendered = (moved_draft.edition_id, moved_draft.last_seq, moved_draft.proposal_hash)
+    return (edition.id, len(load_edits(session, edition)), read_proposal_hash(session, edition)) == as_rendered
 
 
-def store_moved_draft(session: Session, moved: MovedDraft, now: datetime) -> None:
+def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) -> None:
     """Put a draft where it was rendered for; an approval of the other moment ends."""
-    edition, identity = session.get_one(Edition, moved.edition_id), moved.identity
-    edition.slot, edition.name = release_slot(identity.release_at), identity.name
+    edition, identity = session.get_one(Edition, moved_draft.edition_id), moved_draft.identity
+    edition.slot, edition.name = name_release_slot(identity.release_at), identity.name
     edition.release_at = identity.release_at
-    record_content(edition, moved.composed)
-    replace_fragments(session, edition, moved.composed.fragments)
+    save_edition_content(edition, moved_draft.composed)
+    replace_fragments(session, edition, moved_draft.composed.fragments)
     session.flush()
     supersede_outdated_approval(session, edition, now=now)
 
@@ -91,7 +91,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
     Raises:
         CalendarError: it is approved or further.
     """
-    query = select(Edition).where(Edition.slot == release_slot(release.release_at))
+    query = select(Edition).where(Edition.slot == name_release_slot(release.release_at))
     edition = session.scalar(query.with_for_update() if lock else query)
     if edition is None or edition.state == EditionState.CANCELLED:
         return None
@@ -107,9 +107,9 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
     return edition
 
 
-def refuse_drafted_after(session: Session, at: datetime, moved: PlannedRelease | None) -> None:
+def refuse_release_before_draft(session: Session, at: datetime, moved_release: PlannedRelease | None) -> None:
     """Refuse a release before an edition that is drafted, and so covers its week already."""
-    own = release_slot(moved.release_at) if moved else ""
+    own = name_release_slot(moved_release.release_at) if moved_release else ""
     is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
     later = select(Edition).where(*is_later)
     if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
@@ -120,7 +120,7 @@ def refuse_drafted_after(session: Session, at: datetime, moved: PlannedRelease |
 
 def refuse_taken_slot(session: Session, at: datetime) -> None:
     """Refuse a moment that an edition has, also one that was called off: it keeps its slot and its history."""
-    if edition := session.scalar(select(Edition).where(Edition.slot == release_slot(at))):
+    if edition := session.scalar(select(Edition).where(Edition.slot == name_release_slot(at))):
         raise CalendarError(
             f"{edition.name} is {edition.state.predicate} and has the same send time.", "Choose a different time."
         )

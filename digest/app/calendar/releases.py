@@ -15,8 +15,8 @@ from digest.app.calendar.release_drafts import (
     CalendarError,
     compose_moved_draft,
     find_movable_draft,
-    is_current_draft,
-    refuse_drafted_after,
+    is_draft_unchanged,
+    refuse_release_before_draft,
     refuse_taken_slot,
     store_moved_draft,
 )
@@ -28,11 +28,11 @@ from digest.edition.calendar.release_calendar import (
     PlannedRelease,
     ReleaseCalendar,
     ReleaseSteps,
-    explain_unfit_moment,
+    explain_unusable_time,
     plan_steps,
 )
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.queries import COMING_STATES, OUTGOING_STATES, next_edition_number, release_slot
+from digest.edition.edition_queries import COMING_STATES, OUTGOING_STATES, name_release_slot, next_edition_number
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -90,14 +90,14 @@ def _list_entries(
     session: Session, installation: Installation, calendar: ReleaseCalendar, releases: tuple[PlannedRelease, ...]
 ) -> Iterator[CalendarEntry]:
     file = installation.settings.file
-    rules = calendar_store.step_rules(file.schedule)
-    slots = [release_slot(release.release_at) for release in releases]
+    rules = calendar_store.build_step_rules(file.schedule)
+    slots = [name_release_slot(release.release_at) for release in releases]
     editions = session.scalars(select(Edition).where(Edition.slot.in_(slots)))
     drafted = {edition.slot: edition for edition in editions}
     names = set(session.scalars(select(Edition.name)))
     number = next_edition_number(session, file.publication.first_number)
     for release in releases:
-        edition = drafted.get(release_slot(release.release_at))
+        edition = drafted.get(name_release_slot(release.release_at))
         name = edition.name if edition else calendar_store.name_release(calendar, release, names)
         own_number: int | None = None
         if not release.is_skipped:
@@ -114,12 +114,12 @@ def _list_entries(
         )
 
 
-def list_step_moments(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
+def list_step_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
     """List the moments around now at which the calendar owes something, by the job's name."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-    return release_calendar.list_step_moments(calendar, calendar_store.step_rules(file.schedule), now)
+    return release_calendar.list_step_times(calendar, calendar_store.build_step_rules(file.schedule), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +143,13 @@ def preview_move(
         calendar = calendar_store.load_calendar(session, file)
     release = _require_release(calendar, release_at)
     at = _check_moment(calendar, day, clock, release, now)
-    change = calendar_store.make_change(calendar, release, at, changed_by="", now=now)
-    others = [other for other in calendar.changes if other != release.change]
-    changed = replace(calendar, changes=(*others, change))
-    moved = _require_release(changed, at)
-    return MovePreview(moved, plan_steps(changed, moved, calendar_store.step_rules(file.schedule)))
+    change = calendar_store.make_calendar_change(calendar, release, at, changed_by="", now=now)
+    other_changes = [other for other in calendar.changes if other != release.change]
+    changed = replace(calendar, changes=(*other_changes, change))
+    moved_release = _require_release(changed, at)
+    return MovePreview(
+        moved_release, plan_steps(changed, moved_release, calendar_store.build_step_rules(file.schedule))
+    )
 
 
 def find_release(installation: Installation, text: str, *, now: datetime) -> PlannedRelease:
@@ -162,14 +164,14 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
     if text == "next":
         return calendar.next_release(now)
     entries = read_calendar(installation, now=now, count=LISTED_RELEASES)
-    if named := [entry.release for entry in entries if entry.name == text and not entry.is_due]:
-        return named[0]
-    found = _find_releases_on(calendar, *_read_day(text), now)
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    if same_name := [entry.release for entry in entries if entry.name == text and not entry.is_due]:
+        return same_name[0]
+    releases = _find_releases_on(calendar, *_read_day(text), now)
+    if len(releases) == 1:
+        return releases[0]
+    if not releases:
         raise CalendarError(f"No edition is scheduled for {text}.", "Choose one from 'digest calendar list'.")
-    raise CalendarError(f"{len(found)} editions are scheduled for {text}.", f"Add the time, such as {text}T06:00.")
+    raise CalendarError(f"{len(releases)} editions are scheduled for {text}.", f"Add the time, such as {text}T06:00.")
 
 
 def _find_releases_on(
@@ -178,9 +180,9 @@ def _find_releases_on(
     """Find the releases of a day, or of one of its clock times; none of a day that is too far away."""
     if not now - MAX_AHEAD < datetime.combine(day, time(0), calendar.zone) < now + MAX_AHEAD:
         return ()
-    found = calendar.find_releases_on(day, now)
-    clocks = [release.release_at.astimezone(calendar.zone).time() for release in found]
-    return [release for release, at in zip(found, clocks, strict=True) if clock in (None, at)]
+    releases = calendar.find_releases_on(day, now)
+    clocks = [release.release_at.astimezone(calendar.zone).time() for release in releases]
+    return [release for release, at in zip(releases, clocks, strict=True) if clock in (None, at)]
 
 
 def _read_day(text: str) -> tuple[date, time | None]:
@@ -218,12 +220,12 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
         if release.is_extra and edition is None:
             calendar_store.remove_extra_release(session, calendar, release)
             return release
-        change = calendar_store.store_change(
+        change = calendar_store.store_calendar_change(
             session, calendar, release, release_at=release.release_at, skipped=True, actor=actor.name, now=now
         )
         if edition is not None and change is not None:
             supersede_approval(session, edition, actor=actor.name, now=now, because="the edition was skipped")
-            calendar_store.set_draft_aside(edition, change)
+            calendar_store.shelve_draft(edition, change)
             audit.detail = {"set aside": edition.name}
     return release
 
@@ -237,10 +239,12 @@ def add_release(installation: Installation, day: date, clock: time, *, actor: Ac
     with ADD.transaction(installation, actor, "calendar", now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
         at = _check_moment(calendar, day, clock, None, now)
-        refuse_drafted_after(session, at, None)
+        refuse_release_before_draft(session, at, None)
         refuse_taken_slot(session, at)
         extra = PlannedRelease(at, None)
-        calendar_store.store_change(session, calendar, extra, release_at=at, skipped=False, actor=actor.name, now=now)
+        calendar_store.store_calendar_change(
+            session, calendar, extra, release_at=at, skipped=False, actor=actor.name, now=now
+        )
         audit.subject = _subject(installation, at)
     return extra
 
@@ -283,7 +287,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
             raise CalendarError("Extra editions don't have a usual send time.", "Skip it to remove it.")
         if not release.is_moved:
             raise CalendarError("The edition is already at its usual time.", "Reload the calendar.")
-        if reason := explain_unfit_moment(calendar, release.regular_at, moved=release, now=now):
+        if reason := explain_unusable_time(calendar, release.regular_at, moved_release=release, now=now):
             raise CalendarError(*reason)
         return _relocate(installation, release, release.regular_at, audit, actor=actor, now=now)
 
@@ -293,12 +297,12 @@ def _bring_back(
 ) -> None:
     with installation.write() as session:
         calendar = calendar_store.load_calendar(session, installation.settings.file)
-        if reason := explain_unfit_moment(calendar, release.release_at, moved=release, now=now):
+        if reason := explain_unusable_time(calendar, release.release_at, moved_release=release, now=now):
             raise CalendarError(*reason)
-        refuse_drafted_after(session, release.release_at, None)
-        if edition := calendar_store.bring_draft_back(session, calendar, release):
+        refuse_release_before_draft(session, release.release_at, None)
+        if edition := calendar_store.restore_shelved_draft(session, calendar, release):
             audit.detail = {"brought back": edition.name}
-        calendar_store.store_change(
+        calendar_store.store_calendar_change(
             session, calendar, release, release_at=release.release_at, skipped=False, actor=actor.name, now=now
         )
         audit.record(session)
@@ -311,17 +315,17 @@ def _relocate(
     for _ in range(_MAX_ATTEMPTS):
         with installation.read() as session:
             calendar = calendar_store.load_calendar(session, file)
-            moved = compose_moved_draft(session, installation, calendar, release, at)
+            moved_draft = compose_moved_draft(session, installation, calendar, release, at)
         with installation.write() as session:
-            if not is_current_draft(session, calendar, installation, release, moved):
+            if not is_draft_unchanged(session, calendar, installation, release, moved_draft):
                 continue
-            refuse_drafted_after(session, at, release)
+            refuse_release_before_draft(session, at, release)
             refuse_taken_slot(session, at)
-            calendar_store.store_change(
+            calendar_store.store_calendar_change(
                 session, calendar, release, release_at=at, skipped=False, actor=actor.name, now=now
             )
-            if moved:
-                store_moved_draft(session, moved, now)
+            if moved_draft:
+                store_moved_draft(session, moved_draft, now)
             audit.detail = {"to": at.isoformat()}
             audit.record(session)
         return PlannedRelease(at, release.regular_at)
@@ -353,11 +357,11 @@ def _refuse_period(calendar: ReleaseCalendar) -> None:
 
 
 def _check_moment(
-    calendar: ReleaseCalendar, day: date, clock: time, moved: PlannedRelease | None, now: datetime
+    calendar: ReleaseCalendar, day: date, clock: time, moved_release: PlannedRelease | None, now: datetime
 ) -> datetime:
     if not now - MAX_AHEAD < _start_of(calendar, day) < now + MAX_AHEAD + timedelta(days=1):
         raise CalendarError("The day is in the past or more than a year ahead.", "Choose another day.")
     at = resolve_wall_time(day, clock, calendar.zone).astimezone(UTC)
-    if reason := explain_unfit_moment(calendar, at, moved=moved, now=now):
+    if reason := explain_unusable_time(calendar, at, moved_release=moved_release, now=now):
         raise CalendarError(*reason)
     return at

@@ -19,13 +19,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers import lists
+from digest.app.subscribers import list_transfers
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.app.subscribers.signups import signup_limits
+from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
-from digest.edition.calendar.windows import name_edition
+from digest.edition.calendar.edition_windows import name_edition
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.delivery_models import EditionFigures
@@ -35,7 +35,7 @@ from subscribers.consent import consent_days, ledger
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.unsubscribe import UNSUBSCRIBE_REASONS, unsubscribe_person
 from subscribers.signup import request_queue
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -81,7 +81,7 @@ class DayCount(NamedTuple):
     times: int
 
 
-def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
+def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> int:
     """Add the totals of the year before `now`, and invented people; return how many people were added."""
     rng = random.Random(_SEED)  # noqa: S311 - the same year each time, and nothing secret
     zone = installation.settings.file.publication.zone
@@ -89,7 +89,7 @@ def add_year(installation: Installation, actor: Actor, now: datetime) -> int:
     days = [today - timedelta(days=number) for number in range(DAYS, 0, -1)]
     year = [count for day in days for count in _invent_day(rng, day)]
     recent = [count for count in year if count.day >= today - timedelta(days=PEOPLE_DAYS)]
-    people = add_people(installation, actor, rng, recent, now)
+    people = add_demo_people(installation, actor, rng, recent, now)
     with installation.write() as session:
         through = session.scalar(select(func.max(ConsentEvent.id))) or 0
         write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
@@ -129,11 +129,11 @@ def _write_days(session: Session, year: Sequence[DayCount], today: date, *, thro
 def _invent_day(rng: random.Random, day: date) -> Iterator[DayCount]:
     busy = 1.6 if day.weekday() in (4, 5) else 0.8  # on the day of the mail, and the day after, it is passed on
     for way, forms, confirmed in _WAYS:
-        asked = round(rng.gauss(forms * busy, forms / 4))
-        if asked > 0:
-            yield DayCount(day, ConsentKind.REQUESTED, way, asked)
-            yield DayCount(day, ConsentKind.CONFIRMED, way, round(asked * confirmed))
-            yield DayCount(day, ConsentKind.WITHDRAWN, way, round(asked * rng.uniform(0.1, 0.25)))
+        form_count = round(rng.gauss(forms * busy, forms / 4))
+        if form_count > 0:
+            yield DayCount(day, ConsentKind.REQUESTED, way, form_count)
+            yield DayCount(day, ConsentKind.CONFIRMED, way, round(form_count * confirmed))
+            yield DayCount(day, ConsentKind.WITHDRAWN, way, round(form_count * rng.uniform(0.1, 0.25)))
     if day.day == 12:
         yield DayCount(day, ConsentKind.ATTESTED, _PAPER_WAY, rng.randrange(20, 60))
     if rng.random() < 0.3:
@@ -175,13 +175,13 @@ def _write_source_days(session: Session, rng: random.Random, today: date) -> Non
         for number in range(1, SOURCE_DAYS):
             risk = 0.4 if is_weak and number < 12 else 0.01
             bad = 2 if is_weak and number < 5 else int(rng.random() < risk)
-            found = 0 if bad == 2 else rng.randrange(3)
+            article_count = 0 if bad == 2 else rng.randrange(3)
             day = today - timedelta(days=number)
-            visits = {"good": 2 - bad, "bad": bad, "found": found}
+            visits = {"good": 2 - bad, "bad": bad, "found": article_count}
             session.add(SourceDay(source_id=source.id, day=day, **visits))
 
 
-def add_people(
+def add_demo_people(
     installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[DayCount], now: datetime
 ) -> int:
     """Add the people of the list, and those whom the `recent` counts, in the order of their days, speak of; return how many all are."""
@@ -204,7 +204,9 @@ def _import_people(installation: Installation, actor: Actor, rng: random.Random,
     file = installation.settings.home / "invented-people.csv"
     try:
         _write_list(file, rng, now)
-        report, _ = lists.import_list(installation, actor, file, ImportOptions(), now=now, progress=lambda *_: None)
+        report, _ = list_transfers.import_list(
+            installation, actor, file, ImportOptions(), now=now, progress=lambda *_: None
+        )
     finally:
         file.unlink(missing_ok=True)
     with installation.read() as session:
@@ -217,9 +219,9 @@ def _write_list(file: Path, rng: random.Random, now: datetime) -> None:
         writer = csv.writer(stream)
         writer.writerow(("email", "created_at", "confirmed_at"))
         for number in range(LISTED_PEOPLE):
-            asked = now - timedelta(minutes=rng.randrange(60, LIST_DAYS * 24 * 60))
-            confirmed = asked + timedelta(minutes=rng.randrange(1, 50))
-            times = (asked.isoformat(timespec="seconds"), confirmed.isoformat(timespec="seconds"))
+            asked_at = now - timedelta(minutes=rng.randrange(60, LIST_DAYS * 24 * 60))
+            confirmed = asked_at + timedelta(minutes=rng.randrange(1, 50))
+            times = (asked_at.isoformat(timespec="seconds"), confirmed.isoformat(timespec="seconds"))
             writer.writerow((_invent_address(rng, number), *times))
 
 
@@ -240,16 +242,16 @@ def _pause_people(installation: Installation, people: list[int], now: datetime) 
         with installation.write() as session:
             links = list(_build_pauses(session, step, body, now))
             changed = [{"number": link.event["person"], "choices": paused, **link.person} for link in links]
-            ledger.write_links(session, [link.event for link in links], changed_people=changed)
+            ledger.insert_chain_links(session, [link.event for link in links], changed_people=changed)
 
 
-def _build_pauses(session: Session, people: list[int], body: str, now: datetime) -> Iterator[ledger.NewLink]:
+def _build_pauses(session: Session, people: list[int], body: str, now: datetime) -> Iterator[ledger.NewChainLink]:
     columns = (ConsentEvent.person, ConsentEvent.seq, ConsentEvent.commitment, Person.state, Person.chain_head)
     joined = select(*columns).join(Person, Person.number == ConsentEvent.person)
     events = joined.where(ConsentEvent.person.in_(people))
     last = {row.person: row for row in session.execute(events.order_by(ConsentEvent.seq))}
     for row in last.values():
-        yield ledger.build_link(
+        yield ledger.build_chain_link(
             row.person,
             row.state,
             ConsentKind.CHOICES_CHANGED,
@@ -284,14 +286,14 @@ class _Newcomers:
                 self._leave_waiting(of_day, at)
 
     def _live(self, session: Session, kind: ConsentKind, way: str, at: datetime) -> None:
-        there = self._there[way]
+        subscriber_numbers = self._there[way]
         if kind in ARRIVALS:
-            there.append(self._arrive(session, kind, way, at))
-        elif kind in (ConsentKind.WITHDRAWN, ConsentKind.BOUNCED) and there:
-            number = there.pop(self._rng.randrange(len(there)))
+            subscriber_numbers.append(self._arrive(session, kind, way, at))
+        elif kind in (ConsentKind.WITHDRAWN, ConsentKind.BOUNCED) and subscriber_numbers:
+            number = subscriber_numbers.pop(self._rng.randrange(len(subscriber_numbers)))
             if kind is ConsentKind.BOUNCED:
                 report = FeedbackReport(number, FeedbackKind.BOUNCED, at, "smtp", {"said": "bounced"})
-                _, departure = apply_feedback_report(session, self._installation.keys, report, now=at)
+                _, departure = apply_feedback_to_person(session, self._installation.keys, report, now=at)
                 if departure is not None:
                     self._installation.unsubscribe_log.append(departure, at=at)
             else:
@@ -324,7 +326,7 @@ class _Newcomers:
     def _leave_waiting(self, of_day: Sequence[DayCount], at: datetime) -> None:
         """Send in the forms that nobody confirms, and answer them: no mail is queued."""
         installation = self._installation
-        limits = signup_limits(installation.settings)
+        limits = build_signup_limits(installation.settings)
         processor = RequestProcessor(
             database=installation.database,
             keys=installation.keys,

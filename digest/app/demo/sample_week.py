@@ -18,16 +18,16 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app.approval import signing
-from digest.app.demo.demo_year import add_year
+from digest.app.approval import edition_approval
+from digest.app.demo.demo_year import add_demo_year
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import control as sending
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending import send_control as sending
 from digest.collect.fetch.fetcher import BundledFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.preflight.rule_registry import FindingLevel
-from digest.installation.acts import Actor, Face, Role
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation, create_home_folder, open_installation
 from digest.settings import Settings, load_settings
 from digest.store.delivery_models import DeliveryState, StaffMember
@@ -48,7 +48,7 @@ _SAMPLE_STAFF: tuple[tuple[str, str, StaffRole], ...] = (
     (SAMPLE_EDITOR, "Dana Reyes", "editor"),
     (SAMPLE_ADMIN, "Ruth Adeyemi", "admin"),
 )
-DEMO_ACTOR = Actor("demo", Role.ADMIN, Face.TERMINAL)
+DEMO_ACTOR = Actor("demo", Role.ADMIN, ActorInterface.TERMINAL)
 
 
 class DemoError(ApplicationError):
@@ -90,7 +90,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
         web_copy = _write_web_copy(installation, edition)
         if live_settings is None:
             _draft_next_week(installation, report)
-            people = add_year(installation, DEMO_ACTOR, now)
+            people = add_demo_year(installation, DEMO_ACTOR, now)
             report(
                 f"Added a year of totals and {people:,} made-up people. The subscribers among them have paused their emails."
             )
@@ -139,8 +139,8 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
     report(f"Added {_add_sample_subscribers(installation, now)} sample subscribers, each with a record of consent.")
     _check_edition(installation, draft.name, report, now)
-    content_hash = edition_status(installation, draft.name, now=now).content_hash
-    signing.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
+    content_hash = read_edition_status(installation, draft.name, now=now).content_hash
+    edition_approval.approve_edition(installation, draft.name, content_hash, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     counts = sending.send_edition(
         installation, draft.name, actor=DEMO_ACTOR, clock=lambda: max(now, draft.release_at)
     ).delivery_counts
@@ -208,7 +208,7 @@ def _write_web_copy(installation: Installation, name: str) -> Path:
     """Write the web copy with its pictures beside it, so that it can be looked at without a server."""
     folder = installation.settings.home / "web"
     (folder / "media").mkdir(parents=True)
-    html = editions.edition_bytes(installation, name, "web").decode()
+    html = editions.render_edition_bytes(installation, name, "web").decode()
     with installation.read() as session:
         for media in session.scalars(select(MediaFile)):
             address = f"{installation.settings.link_base}/media/{media.hash}"

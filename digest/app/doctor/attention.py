@@ -8,29 +8,29 @@ from functools import cache
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts.sign_in_log import SURGE, count_refusals
-from digest.app.calendar.coming_steps import explain_missed_run, find_missed_runs
+from digest.app.accounts.sign_in_log import SURGE, count_recent_refusals
+from digest.app.calendar.upcoming_steps import explain_missed_run, find_missed_runs
 from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
-from digest.collect.articles.storage import find_withdrawn
+from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
 from digest.deliver.control import article_checks, edition_control, installation_hold, set_aside
 from digest.deliver.control.set_aside import AsideDomain
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.providers.registry import provider_kinds, provider_remedy
+from digest.deliver.providers.registry import load_provider_kinds, write_provider_remedy
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.notices.notice_queue import count_held_warnings
-from digest.deliver.send.run.send_gate import send_blocked_reason
+from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
-from digest.edition.content.edition_content import link_articles, read_sections
+from digest.edition.content.edition_content import map_article_headlines, parse_sections
+from digest.edition.edition_queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
-from digest.store.staff import name_staff
+from digest.store.staff import map_staff_display_names
 from subscribers.phrases import (
     clock_hour,
     count_with_noun,
@@ -125,12 +125,12 @@ _KINDS = (
     AttentionKind(
         "suppression-lists",
         "The provider's suppression lists were read completely",
-        provider_remedy("suppression-lists"),
+        write_provider_remedy("suppression-lists"),
     ),
     AttentionKind(
         "stuck-erasures",
         "The provider erases addresses when asked",
-        provider_remedy("stuck-erasures"),
+        write_provider_remedy("stuck-erasures"),
         tells_remedy=True,
     ),
     AttentionKind(
@@ -191,7 +191,7 @@ def find_attention(
     deadline_told: str = "",
     each_source: bool = False,
 ) -> list[AttentionFinding]:
-    """Find what somebody should look at; none where all is as usual. The arguments are those of `attention_sentences`.
+    """Find what somebody should look at; none where all is as usual. The arguments are those of `write_attention_sentences`.
 
     `each_source` gives a finding for each source that is dead, in place of one for all.
     """
@@ -201,7 +201,7 @@ def find_attention(
     findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
         findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
-        findings += find_unfed_sections(file)
+        findings += find_sections_without_source(file)
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
             for slot in find_missed_runs(session, file, now)
@@ -213,7 +213,7 @@ def find_attention(
     return findings
 
 
-def attention_sentences(
+def write_attention_sentences(
     session: Session, now: datetime, file: SettingsFile | None = None, *, pause_told: str = "", deadline_told: str = ""
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
@@ -221,16 +221,16 @@ def attention_sentences(
     `pause_told` is the edition whose pause, refusals, or emails set aside stand elsewhere on the page, `deadline_told` the one
     whose deadline does.
     """
-    found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
-    return [finding.sentence for finding in found]
+    findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    return [finding.sentence for finding in findings]
 
 
-def page_sentences(
+def write_attention_for_pages(
     session: Session, now: datetime, file: SettingsFile, *, pause_told: str = "", deadline_told: str = ""
 ) -> list[str]:
     """Give the sentences as the desk's pages say them, with places to click, the publication's time and colleagues' names."""
-    found = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
-    return [finding.page_sentence or finding.sentence for finding in found]
+    findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    return [finding.page_sentence or finding.sentence for finding in findings]
 
 
 @cache  # every page of the desk asks
@@ -249,24 +249,26 @@ def _find_passed_deadlines(
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
             goes = "" if edition.release_at <= now else ", and it will be sent at its send time"
-            said = f"No. {edition.number} wasn't approved by its deadline ({by}). You can still approve it{goes}."
-            yield AttentionFinding("missed-deadline", said, edition.name)
+            deadline_sentence = (
+                f"No. {edition.number} wasn't approved by its deadline ({by}). You can still approve it{goes}."
+            )
+            yield AttentionFinding("missed-deadline", deadline_sentence, edition.name)
 
 
-def find_unfed_sections(file: SettingsFile) -> Iterator[AttentionFinding]:
+def find_sections_without_source(file: SettingsFile) -> Iterator[AttentionFinding]:
     """Find each section that takes articles of sources of its own, and has none; nothing without any source."""
     fed = {source.section for source in file.sources}
     for section in file.sections if fed else ():
-        wanted = SECTION_KINDS[section.kind].source_section
-        if wanted not in fed:
+        source_section = SECTION_KINDS[section.kind].source_section
+        if source_section not in fed:
             yield AttentionFinding(
                 "unfed-section",
                 (
-                    f'{section.title} has no source. Add one with section = "{wanted}" to digest.toml, or remove the '
+                    f'{section.title} has no source. Add one with section = "{source_section}" to digest.toml, or remove the '
                     "section from [[sections]]."
                 ),
                 page_sentence=(
-                    f"{section.title} has no source. An admin can add one for {wanted} under Sources, or remove the "
+                    f"{section.title} has no source. An admin can add one for {source_section} under Sources, or remove the "
                     "section under Admin → Settings → Sections."
                 ),
             )
@@ -276,16 +278,16 @@ def _find_in_sending(
     session: Session, editions: Sequence[Edition], now: datetime, pause_told: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
     """Find what keeps editions from going out."""
-    hold = installation_hold.current_hold(session)
+    hold = installation_hold.read_current_hold(session)
     if hold is not None:
         yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
         if is_resting and edition.name != pause_told:
-            said = send_blocked_reason(edition.name, edition, None, called=f"No. {edition.number}")
+            sentence = explain_blocked_send(edition.name, edition, None, called=f"No. {edition.number}")
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
             on_page = f"No. {edition.number} is paused{reason} You can resume it on its page."
-            yield AttentionFinding("paused", said, edition.name, on_page)
+            yield AttentionFinding("paused", sentence, edition.name, on_page)
         aside = set_aside.list_undecided(edition)
         if aside and edition.name != pause_told:
             yield _find_set_aside(edition, aside)
@@ -324,7 +326,7 @@ def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zo
     release = "an admin can resume sending under Admin → Deliveries."
     if hold.may_be_copy:
         return f"{began}. {sentence(hold.reason)} {sentence(release)}"
-    who = name_staff(session).get(hold.actor, hold.actor)
+    who = map_staff_display_names(session).get(hold.actor, hold.actor)
     if not hold.reason:
         return f"{began}. {who} paused it without giving a reason. Ask whether the pause is still needed. If it isn't, {release}"
     return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved. If it is, {release}"
@@ -351,11 +353,11 @@ def _find_stuck_sends(
         if count := session.scalar(select(func.count()).where(purpose, *due)):
             reason = progress.wait_reason if progress else ""
             why = f" Reason: {reason}." if reason else ""
-            said, on_page = (
+            sentence, on_page = (
                 f"No. {edition.number} has made no progress since {since}. Overdue emails: {count:,}.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
             )
-            yield AttentionFinding("stuck-send", said, edition.name, on_page)
+            yield AttentionFinding("stuck-send", sentence, edition.name, on_page)
 
 
 def _find_standstill(edition: Edition, progress: SendProgress | None, now: datetime) -> datetime | None:
@@ -372,21 +374,21 @@ def _waits_on_purpose(progress: SendProgress | None, now: datetime) -> bool:
 
 def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source: bool) -> Iterator[AttentionFinding]:
     """Find what is wrong with sign-ups, imports, sources and the provider's lists."""
-    alarm = rate_limits.find_open_alarm(session)
+    alarm = rate_limits.find_open_signup_alarm(session)
     if alarm is not None:
         since = _write_moment(alarm.at, zone)
-        on_page = rate_limits.describe_alarm(
+        on_page = rate_limits.describe_signup_alarm(
             alarm, since=since, remedy="raise the limits under Admin → Settings → Limits"
         )
-        yield AttentionFinding("signup-surge", rate_limits.describe_alarm(alarm), page_sentence=on_page)
+        yield AttentionFinding("signup-surge", rate_limits.describe_signup_alarm(alarm), page_sentence=on_page)
     yield from _find_refused_sign_ins(session, now)
-    if held := count_held_warnings(session):
-        said = (
-            f"{count_with_noun(held, 'email')} about security changes can't be delivered. Check the "
+    if stuck_count := count_held_warnings(session):
+        sentence = (
+            f"{count_with_noun(stuck_count, 'email')} about security changes can't be delivered. Check the "
             "audit log for the changes, then check whether the mail server accepts email from the sender's "
             "address."
         )
-        yield AttentionFinding("undelivered-warnings", said)
+        yield AttentionFinding("undelivered-warnings", sentence)
     for unfinished in list_idle_imports(session, now):
         on_page = (
             f"Import {unfinished.batch} ({unfinished.origin}, started "
@@ -395,7 +397,7 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         )
         yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}", on_page)
     yield from _find_dead_sources(session, now, each_source=each_source)
-    for kind in provider_kinds():
+    for kind in load_provider_kinds():
         if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
             yield AttentionFinding(
                 "suppression-lists",
@@ -406,54 +408,56 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
                 kind.title,
                 f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight.",
             )
-    for said in provider_erasures.stuck_erasures_warnings(session):
-        yield AttentionFinding("stuck-erasures", said)
+    for sentence in provider_erasures.list_stuck_erasure_warnings(session):
+        yield AttentionFinding("stuck-erasures", sentence)
 
 
 def _find_refused_sign_ins(session: Session, now: datetime) -> Iterator[AttentionFinding]:
-    refusals = count_refusals(session, now=now)
+    refusals = count_recent_refusals(session, now=now)
     if refusals.last_hour >= SURGE:
-        said = (
+        sentence = (
             f"{refusals.last_hour:,} sign-ins were rejected in the last hour. Ask your team whether they tried to "
             f"sign in. If they didn't, someone is guessing passwords. Attempts are limited, and {{place}} lists "
             "the accounts."
         )
         yield AttentionFinding(
             "refused-sign-ins",
-            said.format(place="the log of 'digest serve'"),
-            page_sentence=said.format(place="the server log"),
+            sentence.format(place="the log of 'digest serve'"),
+            page_sentence=sentence.format(place="the server log"),
         )
 
 
 def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) -> Iterator[AttentionFinding]:
     dead = list_source_problems(session, now)
     for source in dead if each_source else ():
-        said = f"{source.name} no longer works: {describe_source_health(source, now)}"
-        yield AttentionFinding("dead-source", said, source.url)
+        sentence = f"{source.name} no longer works: {describe_source_health(source, now)}"
+        yield AttentionFinding("dead-source", sentence, source.url)
     if dead and not each_source:
-        named = [source.name for source in dead[:MAX_SOURCES_NAMED]]
-        names = join_words(named, more=len(dead) - len(named))
-        said = f"No articles from {names}. See Sources, or run 'digest sources list'."
+        source_names = [source.name for source in dead[:MAX_SOURCES_NAMED]]
+        names = join_words(source_names, more=len(dead) - len(source_names))
+        sentence = f"No articles from {names}. See Sources, or run 'digest sources list'."
         on_page = f"No articles from {names}. See Sources for the reason."
-        yield AttentionFinding("dead-source", said, page_sentence=on_page)
+        yield AttentionFinding("dead-source", sentence, page_sentence=on_page)
 
 
 def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:
     """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
     for edition in editions:
-        if gone := _list_gone_articles(session, edition):
-            said = f"No. {edition.number}: {article_checks.describe_gone(gone)}"
-            yield AttentionFinding("gone-articles", said, edition.name)
+        if missing_articles := _list_gone_articles(session, edition):
+            sentence = f"No. {edition.number}: {article_checks.describe_missing_articles(missing_articles)}"
+            yield AttentionFinding("gone-articles", sentence, edition.name)
 
 
-def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_checks.LookFinding, ...]:
+def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_checks.ArticleFinding, ...]:
     if edition.state == EditionState.APPROVED and edition.paused_at is None:
-        linked = link_articles(read_sections(edition.content))
-        withdrawn = find_withdrawn(session, linked)
-        found = [(url, linked[url], reason) for url, reason in withdrawn.items()]
-        return tuple(article_checks.LookFinding(*one) for one in found)
-    look = article_checks.read_look(session, edition.name) if edition.state in UNAPPROVED_STATES else None
-    if look is None or not look.gone:
+        linked = map_article_headlines(parse_sections(edition.content))
+        withdrawn = find_withdrawn_links(session, linked)
+        missing_articles = [(url, linked[url], reason) for url, reason in withdrawn.items()]
+        return tuple(article_checks.ArticleFinding(*article) for article in missing_articles)
+    article_check = (
+        article_checks.read_article_check(session, edition.name) if edition.state in UNAPPROVED_STATES else None
+    )
+    if article_check is None or not article_check.gone:
         return ()
-    linked = link_articles(read_sections(edition.content))
-    return tuple(finding for finding in look.gone if finding.url in linked)
+    linked = map_article_headlines(parse_sections(edition.content))
+    return tuple(finding for finding in article_check.gone if finding.url in linked)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.orm import Session
 
-from digest.app.doctor.outside_world import OutsideWorld
+from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -24,7 +24,7 @@ class ExaminedInstallation:
 
     installation: Installation
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    outside: OutsideWorld = field(default_factory=OutsideWorld)
+    outside: NetworkAccess = field(default_factory=NetworkAccess)
 
     @property
     def settings(self) -> Settings:
@@ -98,7 +98,7 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
         findings = [report_error(exc.message, exc.remedy or check.remedy)]
     except OSError as exc:
         findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.", check.remedy)]
-    return [complete_finding(check, finding) for finding in findings or [report_fine("no problems found")]]
+    return [complete_finding(check, finding) for finding in findings or [report_ok("no problems found")]]
 
 
 def complete_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
@@ -123,6 +123,6 @@ def report_warning(message: str, remedy: str = "") -> DoctorFinding:
     return DoctorFinding("", "warning", message, remedy)
 
 
-def report_fine(message: str) -> DoctorFinding:
+def report_ok(message: str) -> DoctorFinding:
     """Make a finding of something that is as it should be."""
     return DoctorFinding("", "ok", message)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from digest.app.doctor.outside_world import NameLookup
+from digest.app.doctor.network_access import DnsLookup
 
 MAX_LABELS = 8  # RFC 9989, section 4.10: a longer name is cut to 7 labels after its first question
 POLICIES = ("none", "quarantine", "reject")
@@ -34,13 +34,13 @@ class _Walk:
     problems: list[str] = field(default_factory=list)
 
 
-def parse_tags(text: str) -> dict[str, str]:
+def parse_record_tags(text: str) -> dict[str, str]:
     """Read the tags of a record of DKIM's form (RFC 6376, section 3.2); names in small letters."""
     pairs = (part.partition("=") for part in text.split(";") if "=" in part)
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def discover_policy(names: NameLookup, domain: str) -> DmarcDiscovery:
+def discover_policy(names: DnsLookup, domain: str) -> DmarcDiscovery:
     """Find the record that receivers apply to mail from a domain: its own, else that of its organisation."""
     walk = _walk_up(names, domain)
     organisation = _choose_organisation(walk.records, domain)
@@ -54,17 +54,19 @@ def discover_policy(names: NameLookup, domain: str) -> DmarcDiscovery:
     )
 
 
-def find_organisation(names: NameLookup, domain: str) -> str:
+def find_organizational_domain(names: DnsLookup, domain: str) -> str:
     """Find the organisational domain of a domain; two that share it are aligned in relaxed mode."""
     return _choose_organisation(_walk_up(names, domain).records, domain)
 
 
-def are_aligned(names: NameLookup, author: str, other: str, *, strict: bool) -> bool:
+def are_aligned(names: DnsLookup, author: str, other: str, *, strict: bool) -> bool:
     """Say whether an authenticated domain speaks for the domain of From."""
-    return author == other or (not strict and find_organisation(names, author) == find_organisation(names, other))
+    return author == other or (
+        not strict and find_organizational_domain(names, author) == find_organizational_domain(names, other)
+    )
 
 
-def write_corrected_record(record: DmarcRecord, reports: str) -> str:
+def correct_dmarc_record(record: DmarcRecord, reports: str) -> str:
     """Write a record without what is wrong in it: no policy that is none, no tag that is gone, and somebody who gets reports."""
     tags = {name: value for name, value in record.tags.items() if name not in GONE_TAGS}
     tags |= {tag: "none" for tag in ("p", "sp", "np") if tag in tags and tags[tag].lower() not in POLICIES}
@@ -72,14 +74,16 @@ def write_corrected_record(record: DmarcRecord, reports: str) -> str:
     return "; ".join(f"{name}={value}" for name, value in tags.items())
 
 
-def _walk_up(names: NameLookup, domain: str) -> _Walk:
+def _walk_up(names: DnsLookup, domain: str) -> _Walk:
     walk = _Walk()
     for name in _list_steps(domain):
-        found = [text for text in names.find_texts(f"_dmarc.{name}") if parse_tags(text).get("v") == "DMARC1"]
-        if len(found) > 1:
-            walk.problems.append(f"_dmarc.{name} has {len(found)} DMARC records, so mailbox providers ignore them all.")
-        if len(found) == 1:
-            walk.records.append(DmarcRecord(name, parse_tags(found[0])))
+        records = [text for text in names.find_texts(f"_dmarc.{name}") if parse_record_tags(text).get("v") == "DMARC1"]
+        if len(records) > 1:
+            walk.problems.append(
+                f"_dmarc.{name} has {len(records)} DMARC records, so mailbox providers ignore them all."
+            )
+        if len(records) == 1:
+            walk.records.append(DmarcRecord(name, parse_record_tags(records[0])))
             if walk.records[-1].tags.get("psd") in {"y", "n"}:
                 break
     return walk
@@ -88,10 +92,10 @@ def _walk_up(names: NameLookup, domain: str) -> _Walk:
 def _list_steps(domain: str) -> list[str]:
     """List the names to ask, from the domain up to its last label."""
     labels = domain.lower().rstrip(".").split(".")
-    first, rest = labels, labels[1:]
+    first, parent_labels = labels, labels[1:]
     if len(labels) > MAX_LABELS:
-        rest = labels[-(MAX_LABELS - 1) :]
-    return [".".join(step) for step in (first, *(rest[at:] for at in range(len(rest))))]
+        parent_labels = labels[-(MAX_LABELS - 1) :]
+    return [".".join(step) for step in (first, *(parent_labels[at:] for at in range(len(parent_labels))))]
 
 
 def _choose_organisation(records: list[DmarcRecord], domain: str) -> str:

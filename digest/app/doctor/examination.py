@@ -34,21 +34,21 @@ DNS_LINE = re.compile(r"[\w-]\. (?:A|MX \d+|TXT) ")
 MAX_QUESTIONS = 6  # checks that ask outside at a time
 
 
-def examine_installation(installation: Installation, *, now: datetime | None = None) -> list[DoctorFinding]:
+def run_local_checks(installation: Installation, *, now: datetime | None = None) -> list[DoctorFinding]:
     """Carry out every check of this machine; nothing is changed, and nothing leaves it. Without `now` it is the time."""
     examined = ExaminedInstallation(installation, now or datetime.now(UTC))
     return run_checks(examined, (name for name, check in DOCTOR_CHECKS.items() if not check.is_online))
 
 
-def examine_outside(examined: ExaminedInstallation, *, progress: Progress = lambda *_: None) -> list[DoctorFinding]:
+def run_online_checks(examined: ExaminedInstallation, *, progress: Progress = lambda *_: None) -> list[DoctorFinding]:
     """Carry out the checks that ask outside the machine, several at a time; `progress` is called with (done, total)."""
     checks = [check for check in DOCTOR_CHECKS.values() if check.is_online]
     findings: list[DoctorFinding] = []
     with ThreadPoolExecutor(MAX_QUESTIONS, thread_name_prefix="doctor") as pool:
         results = pool.map(lambda check: run_check(check, examined), checks)
-        for done, found in enumerate(results, 1):
-            findings += found
-            progress(done, len(checks))
+        for done_count, check_findings in enumerate(results, 1):
+            findings += check_findings
+            progress(done_count, len(checks))
     return findings
 
 
@@ -62,15 +62,15 @@ def run_checks(examined: ExaminedInstallation, names: Iterable[str]) -> list[Doc
     return [finding for name in names for finding in run_check(DOCTOR_CHECKS[name], examined)]
 
 
-def refer_to_first(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
+def merge_repeated_findings(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
     """Tell what several checks failed by once, at the first of them: the others say that they wait for it.
 
     A key file that may not be read, or a mail server that refuses us, keeps checks from looking whose own remedies mend nothing then.
     """
-    told: dict[str, str] = {}
+    first_checks: dict[str, str] = {}
     referred = []
     for finding in findings:
-        first = told.setdefault(finding.message, finding.check) if finding.level == "error" else finding.check
+        first = first_checks.setdefault(finding.message, finding.check) if finding.level == "error" else finding.check
         if first != finding.check:
             message = f"This check didn't run because of the problem with {first}."
             referred.append(replace(finding, level="warning", message=message, remedy=f"Fix {first} first."))
@@ -79,7 +79,7 @@ def refer_to_first(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
     return referred
 
 
-def explain_dns_lines(findings: Iterable[DoctorFinding]) -> str:
+def explain_dns_entry(findings: Iterable[DoctorFinding]) -> str:
     """Say how the records that findings print are entered into a form; empty where none prints one."""
     if any(DNS_LINE.search(finding.remedy) for finding in findings):
         return (

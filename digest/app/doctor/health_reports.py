@@ -8,8 +8,8 @@ from enum import StrEnum
 import structlog
 
 from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
-from digest.app.doctor.examination import examine_installation, examine_outside, list_checks, refer_to_first
-from digest.app.doctor.outside_world import OutsideWorld
+from digest.app.doctor.examination import list_checks, merge_repeated_findings, run_local_checks, run_online_checks
+from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
@@ -21,7 +21,7 @@ EXAMINE = Action("installation examined", Role.ADMIN, Concern.NONE)
 log = structlog.get_logger("doctor")
 
 
-class ExaminationRunsError(RefusalError):
+class ExaminationRunningError(RefusalError):
     """One runs already: it is shown."""
 
 
@@ -40,39 +40,39 @@ class HealthReport:
     began_at: datetime
     is_online: bool
     total: int
-    done: int = 0
+    checks_done: int = 0
     findings: list[DoctorFinding] = field(default_factory=list)
     stage: ExaminationStage = ExaminationStage.RUNNING
     thread: threading.Thread | None = None
 
     def sorted_findings(self) -> list[DoctorFinding]:
         """Return what was found: what must be mended first, then what is worth a look, then what is well."""
-        return sorted(refer_to_first(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
+        return sorted(merge_repeated_findings(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
 
-    def run(self, installation: Installation, outside: OutsideWorld, now: datetime) -> None:
+    def run(self, installation: Installation, outside: NetworkAccess, now: datetime) -> None:
         """Carry out the checks of this machine, then those that ask outside."""
         try:
-            self.findings += examine_installation(installation, now=now)
-            self.done = sum(not check.is_online for check in list_checks().values())
+            self.findings += run_local_checks(installation, now=now)
+            self.checks_done = sum(not check.is_online for check in list_checks().values())
             if self.is_online:
-                here = self.done
+                local_count = self.checks_done
 
                 def count(done: int, _total: int) -> None:
-                    self.done = here + done
+                    self.checks_done = local_count + done
 
-                self.findings += examine_outside(ExaminedInstallation(installation, now, outside), progress=count)
+                self.findings += run_online_checks(ExaminedInstallation(installation, now, outside), progress=count)
         except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
             log.error("an examination failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote settings
             self.stage = ExaminationStage.FAILED
         else:
-            self.done, self.stage = self.total, ExaminationStage.DONE
+            self.checks_done, self.stage = self.total, ExaminationStage.DONE
 
 
 class HealthReports:
     """The last examination of one process. It lives as long as the application."""
 
-    def __init__(self, outside: OutsideWorld | None = None) -> None:
-        self._outside = outside or OutsideWorld()
+    def __init__(self, outside: NetworkAccess | None = None) -> None:
+        self._outside = outside or NetworkAccess()
         self._lock = threading.Lock()
         self._latest: HealthReport | None = None
 
@@ -86,15 +86,15 @@ class HealthReports:
 
         Raises:
             NotPermittedError: the actor is no admin.
-            ExaminationRunsError: one runs.
+            ExaminationRunningError: one runs.
         """
-        wanted = [check for check in list_checks().values() if is_online or not check.is_online]
+        checks = [check for check in list_checks().values() if is_online or not check.is_online]
         with self._lock:
             if self._latest is not None and self._latest.stage is ExaminationStage.RUNNING:
-                raise ExaminationRunsError("Checks are already running. See their progress below.")
+                raise ExaminationRunningError("Checks are already running. See their progress below.")
             with EXAMINE.transaction(installation, actor, "installation", now=now) as (_, draft):
                 draft.detail = {"online": is_online}
-            report = self._latest = HealthReport(now, is_online, len(wanted))
+            report = self._latest = HealthReport(now, is_online, len(checks))
         report.thread = threading.Thread(
             target=report.run, args=(installation, self._outside, now), name="doctor", daemon=True
         )

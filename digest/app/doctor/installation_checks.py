@@ -10,18 +10,12 @@ from pathlib import Path
 
 from sqlalchemy import func, select, text
 
-from digest.app.doctor.check_registry import (
-    ExaminedInstallation,
-    doctor_check,
-    report_error,
-    report_fine,
-    report_warning,
-)
-from digest.app.editions import page_views
+from digest.app.doctor.check_registry import ExaminedInstallation, doctor_check, report_error, report_ok, report_warning
+from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_files_in_clear
-from digest.collect.sandbox.client import list_open_doors_of_children
+from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
@@ -48,12 +42,12 @@ OTHERS = 0o077  # the mode bits of everybody but the owner
 def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
-    known = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
-    shared = [name for name in IMPORT_NAMES if len(known[name]) > 1]
+    owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
+    shared = [name for name in IMPORT_NAMES if len(owners_by_name[name]) > 1]
     for name in shared:
         yield report_error(f"The import name {name} belongs to {' and '.join(sorted(set(owners[name])))}.")
     if not shared:
-        yield report_fine("our import names are ours only")
+        yield report_ok("our import names are ours only")
 
 
 @doctor_check(
@@ -66,7 +60,7 @@ def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
     problems = [problem for folder in folders if folder.exists() for problem in _find_folder_problems(folder)]
     yield from problems
     if not problems:
-        yield report_fine(f"{settings.home} is writable by its owner only")
+        yield report_ok(f"{settings.home} is writable by its owner only")
 
 
 def _find_folder_problems(folder: Path) -> Iterator[DoctorFinding]:
@@ -88,7 +82,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if not file.exists():
         raise missing_key_file(file, installation.database)
     keys = installation.keys
-    yield report_fine(f"{file} is readable by its owner only")
+    yield report_ok(f"{file} is readable by its owner only")
     if installation.settings.key_passphrase and not keys.under_passphrase:
         yield report_warning(f"A passphrase is set, but {file} isn't protected by it.", "Run: digest keys protect")
     for aside in list_files_in_clear(installation):
@@ -103,12 +97,19 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The database works, has this version's schema, and isn't writable by other users."""
     installation = examined.installation
-    if problem := page_views.find_schema_problem(installation):
+    if problem := edition_views.find_schema_problem(installation):
         yield report_error(problem.message, problem.remedy)
         return
-    named, known = len(installation.settings.file.sources), page_views.count_active_sources(installation)
-    waiting = "" if known >= named else f", of the {named} in the settings. The next 'digest collect' adds the others"
-    yield report_fine(f"The database works and has {count_with_noun(known, 'source')}{waiting}")
+    configured_count, active_count = (
+        len(installation.settings.file.sources),
+        edition_views.count_active_sources(installation),
+    )
+    waiting = (
+        ""
+        if active_count >= configured_count
+        else f", of the {configured_count} in the settings. The next 'digest collect' adds the others"
+    )
+    yield report_ok(f"The database works and has {count_with_noun(active_count, 'source')}{waiting}")
     name = installation.database.engine.url.database if installation.database.engine.dialect.name == "sqlite" else ""
     file = Path(name or "")
     if name and file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
@@ -130,7 +131,7 @@ def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if proof.fault:
         yield report_error(f"{proof.fault}.")
     else:
-        yield report_fine(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
+        yield report_ok(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
 
 
 @doctor_check("departure-log", "Restore the file from a copy of the server. Until you do, you can't restore a backup.")
@@ -157,7 +158,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
             str(exc), f"Restore {file} from a copy of the server. Until you do, you can't restore a backup."
         )
     else:
-        yield report_fine(f"{file} verified ({count_with_noun(lines, 'unsubscribe')})")
+        yield report_ok(f"{file} verified ({count_with_noun(lines, 'unsubscribe')})")
 
 
 @doctor_check(
@@ -170,13 +171,13 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
 )
 def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The system isolates the processes that parse documents."""
-    if doors := list_open_doors_of_children():
+    if doors := list_child_sandbox_gaps():
         yield report_warning(
             f"The processes that parse documents can access {' and '.join(doors)} on this system. A document that "
             "exploits a parser bug could read the keys."
         )
     else:
-        yield report_fine("document parsers can't open data files, connections, or other processes")
+        yield report_ok("document parsers can't open data files, connections, or other processes")
 
 
 @doctor_check(
@@ -186,8 +187,8 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """There's enough free disk space for the installation's files."""
     home = examined.settings.home
     free = shutil.disk_usage(home).free
-    said = f"{home}: {free // 1_000_000} MB free"
-    yield report_warning(f"{said}.") if free < LOW_DISK_BYTES else report_fine(said)
+    message = f"{home}: {free // 1_000_000} MB free"
+    yield report_warning(f"{message}.") if free < LOW_DISK_BYTES else report_ok(message)
 
 
 @doctor_check(
@@ -201,7 +202,7 @@ def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         nights = read_free_space(session)
     days_left = forecast_days_left(nights, shutil.disk_usage(installation.settings.home).free)
     if days_left is None or days_left >= FEW_WEEKS:
-        yield report_fine("the disk won't fill up within weeks at its current rate")
+        yield report_ok("the disk won't fill up within weeks at its current rate")
     else:
         report = report_error if days_left < FEW_DAYS else report_warning
         yield report(
@@ -220,7 +221,7 @@ def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             f"{latest:%Y-%m-%d %H:%M} UTC."
         )
     else:
-        yield report_fine(f"the clock shows {examined.now:%Y-%m-%d %H:%M} UTC, later than all recorded actions")
+        yield report_ok(f"the clock shows {examined.now:%Y-%m-%d %H:%M} UTC, later than all recorded actions")
 
 
 @doctor_check(
@@ -236,7 +237,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             place = shorten_address(url, host_only=True)
             yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
     if notes and not any(note["trouble"] for _, _, note in notes):
-        yield report_fine(f"{len(notes)} taken")
+        yield report_ok(f"{len(notes)} taken")
 
 
 @doctor_check(
@@ -255,7 +256,7 @@ def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     elif state["trouble"]:
         yield report_warning(state["trouble"])
     else:
-        yield report_fine(f"following {source}")
+        yield report_ok(f"following {source}")
 
 
 _OLD_SNAPSHOTS = text(
@@ -287,4 +288,4 @@ def check_held_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         state = "is far behind" if is_active else "isn't used"
         yield report_warning(f"The replication slot {name} {state}, but PostgreSQL keeps outdated rows for it.")
     if not snapshots and not slots:
-        yield report_fine("nothing keeps PostgreSQL from removing outdated rows")
+        yield report_ok("nothing keeps PostgreSQL from removing outdated rows")

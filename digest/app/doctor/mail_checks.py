@@ -9,19 +9,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from digest.app.doctor import dmarc, spf
-from digest.app.doctor.check_registry import (
-    ExaminedInstallation,
-    doctor_check,
-    report_error,
-    report_fine,
-    report_warning,
-)
-from digest.app.doctor.outside_world import NameLookup
+from digest.app.doctor.check_registry import ExaminedInstallation, doctor_check, report_error, report_ok, report_warning
+from digest.app.doctor.network_access import DnsLookup
 from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_text
 from digest.deliver.inbound.imap import examine_mailbox
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerFacts
-from digest.deliver.providers.registry import provider_in_use, provider_remedy
+from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 
@@ -58,7 +52,7 @@ def check_mail_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is None:
-        yield report_fine("you don't use your own mail server")
+        yield report_ok("you don't use your own mail server")
         return
     facts = _examine_server(examined, kind.mail_server)
     yield judge_certificate("", kind.mail_server.host(settings), facts.valid_until, examined.now)
@@ -75,7 +69,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check("provider-account", provider_remedy("provider-account"), is_online=True, tells_remedy=True)
+@doctor_check("provider-account", write_provider_remedy("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
@@ -102,7 +96,7 @@ def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     elif kind.account is not None:
         domain = _sender_domain(settings)
         if kind.account.is_authenticated(settings, domain, examined.outside.timeout):
-            yield report_fine(f"{kind.title} uses its own return path within {domain}")
+            yield report_ok(f"{kind.title} uses its own return path within {domain}")
         else:
             yield from _judge_spf(examined, domain, f"include:{kind.account.spf_include}", kind.account.spf_include)
 
@@ -125,11 +119,11 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
     yield _judge_spf_sender(domain, survey, term, sender, names.find_addresses(sender))
 
 
-def _merge_spf_records(names: NameLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
-    together = spf.survey_text(names, domain, spf.write_record(records))
+def _merge_spf_records(names: DnsLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
+    together = spf.survey_spf_record(names, domain, spf.merge_spf_records(records))
     is_named = together.includes_owner(sender) or together.lets_through(names.find_addresses(sender))
     missing = "" if is_named else term
-    record = spf.write_record(records, missing)
+    record = spf.merge_spf_records(records, missing)
     added = f", adds your current sender ({missing})," if missing else ""
     return report_error(
         f"The domain {domain} has {len(records)} SPF records, so mailbox providers ignore them all.",
@@ -141,7 +135,7 @@ def _merge_spf_records(names: NameLookup, domain: str, records: list[str], term:
 
 
 def _judge_spf_ending(domain: str, survey: spf.SpfSurvey) -> Iterator[DoctorFinding]:
-    corrected = f"Replace the DNS record with: {_record_line(domain, spf.write_record(survey.records))}"
+    corrected = f"Replace the DNS record with: {_record_line(domain, spf.merge_spf_records(survey.records))}"
     if survey.all_qualifier == "+":
         yield report_error(
             f"The SPF record of {domain} ends in +all, which allows anyone to send for the domain.", corrected
@@ -154,15 +148,15 @@ def _judge_spf_sender(
     domain: str, survey: spf.SpfSurvey, term: str, sender: str, addresses: Sequence[str]
 ) -> DoctorFinding:
     if survey.includes_owner(sender):
-        return report_fine(f"SPF record of {domain} includes your sender")
+        return report_ok(f"SPF record of {domain} includes your sender")
     if not addresses and term.startswith("a:"):
         return report_error(
             f"The SPF record of {domain} can't allow {sender} because that name has no IP address.",
             "Add a DNS record with the IP address of that name, or correct the name of the sending server.",
         )
     if survey.lets_through(addresses):
-        return report_fine(f"SPF record of {domain} allows {sender}")
-    record = spf.write_record(survey.records, term)
+        return report_ok(f"SPF record of {domain} allows {sender}")
+    record = spf.merge_spf_records(survey.records, term)
     return report_error(
         f"The SPF record of {domain} doesn't allow {sender}.",
         f"Add {term}, so that the DNS record is: {_record_line(domain, record)}",
@@ -188,7 +182,7 @@ def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     """DNS has the public key for every key that email is signed with (RFC 6376, section 3.6)."""
     signer = load_signer(examined.settings)
     if signer is None or provider_in_use(examined.settings).account is not None:
-        yield report_fine("email isn't signed on this server")
+        yield report_ok("email isn't signed on this server")
         return
     for key in signer.keys:
         yield from _judge_dkim_record(examined, key, f"{key.selector}._domainkey.{signer.domain}")
@@ -206,7 +200,7 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
         )
         yield report_error(f"{name} {many}.", publish)
         return
-    tags = dmarc.parse_tags(texts[0])
+    tags = dmarc.parse_record_tags(texts[0])
     if not tags.get("p"):
         yield report_error(f"The DKIM record {name} revokes the key (p= is empty), so DKIM signatures fail.", publish)
         return
@@ -220,16 +214,16 @@ def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[Do
     bits = _count_bits(tags)
     if bits is None or bits >= SHORT_BITS:
         return
-    told = f"The DKIM record {name} has a key of only {bits:,} bits"
+    message = f"The DKIM record {name} has a key of only {bits:,} bits"
     if bits < WEAK_BITS:
-        yield report_error(f"{told}, which mailbox providers may reject.", advice)
+        yield report_error(f"{message}, which mailbox providers may reject.", advice)
     else:
-        yield report_warning(f"{told}.", advice)
+        yield report_warning(f"{message}.", advice)
 
 
 def _judge_published_key(name: str, tags: dict[str, str], expected: str, publish: str) -> Iterator[DoctorFinding]:
-    wanted, published = dmarc.parse_tags(expected), "".join(tags["p"].split())
-    if published != wanted["p"] and wanted["p"].startswith(published):
+    expected_tags, published = dmarc.parse_record_tags(expected), "".join(tags["p"].split())
+    if published != expected_tags["p"] and expected_tags["p"].startswith(published):
         advice = f"Split the record into quoted strings of at most 255 characters. {publish}"
         yield report_error(
             (
@@ -239,7 +233,7 @@ def _judge_published_key(name: str, tags: dict[str, str], expected: str, publish
             advice,
         )
         return
-    if (tags.get("k", "rsa"), published) != (wanted["k"], wanted["p"]):
+    if (tags.get("k", "rsa"), published) != (expected_tags["k"], expected_tags["p"]):
         yield report_error(
             f"The key in the DKIM record {name} isn't the one emails are signed with, so DKIM signatures fail.", publish
         )
@@ -249,7 +243,7 @@ def _judge_published_key(name: str, tags: dict[str, str], expected: str, publish
             f"The DKIM record {name} contains t=y, so mailbox providers treat your email as unsigned.",
             f"Remove t=y, so that the DNS record is: {_record_line(name, expected)}",
         )
-    yield report_fine(f"{name} contains your signing key")
+    yield report_ok(f"{name} contains your signing key")
 
 
 def _count_bits(tags: dict[str, str]) -> int | None:
@@ -270,9 +264,9 @@ def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The domain in From has a DMARC policy (RFC 9989, section 4.10.1) with a report address."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), sender.reply_to or sender.address
-    found = dmarc.discover_policy(examined.outside.names, domain)
-    if found.record is None:
-        problems = found.problems or (
+    discovery = dmarc.discover_policy(examined.outside.names, domain)
+    if discovery.record is None:
+        problems = discovery.problems or (
             (
                 f"Neither {domain} nor a parent domain has a DMARC policy. Large mailbox providers reject bulk email "
                 "from such domains."
@@ -285,12 +279,12 @@ def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
         yield from (report_error(problem, remedy) for problem in problems)
         return
-    corrected = _record_line(f"_dmarc.{found.record.domain}", dmarc.write_corrected_record(found.record, reports))
-    yield from (report_warning(problem, f"Replace the DNS record with: {corrected}") for problem in found.problems)
-    yield from _judge_report_addresses(examined, found.record)
-    tried = " (testing, t=y)" if found.record.tags.get("t") == "y" else ""
-    inherited = f" of {found.record.domain}" if found.record.domain != domain else ""
-    yield report_fine(f"{domain} has a DMARC policy{inherited} (p={found.policy}){tried}")
+    corrected = _record_line(f"_dmarc.{discovery.record.domain}", dmarc.correct_dmarc_record(discovery.record, reports))
+    yield from (report_warning(problem, f"Replace the DNS record with: {corrected}") for problem in discovery.problems)
+    yield from _judge_report_addresses(examined, discovery.record)
+    testing_note = " (testing, t=y)" if discovery.record.tags.get("t") == "y" else ""
+    inherited = f" of {discovery.record.domain}" if discovery.record.domain != domain else ""
+    yield report_ok(f"{domain} has a DMARC policy{inherited} (p={discovery.policy}){testing_note}")
 
 
 def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> Iterator[DoctorFinding]:
@@ -299,15 +293,15 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
     addresses = [
         part.strip() for part in record.tags.get("rua", "").split(",") if part.strip().lower().startswith("mailto:")
     ]
-    others = {address.rpartition("@")[2].partition("!")[0].lower() for address in addresses}
-    for other in sorted(others):
-        if dmarc.are_aligned(names, record.domain, other, strict=False):
+    report_domains = {address.rpartition("@")[2].partition("!")[0].lower() for address in addresses}
+    for report_domain in sorted(report_domains):
+        if dmarc.are_aligned(names, record.domain, report_domain, strict=False):
             continue
-        place = f"{record.domain}._report._dmarc.{other}"
-        if not any(dmarc.parse_tags(text).get("v") == "DMARC1" for text in names.find_texts(place)):
+        place = f"{record.domain}._report._dmarc.{report_domain}"
+        if not any(dmarc.parse_record_tags(text).get("v") == "DMARC1" for text in names.find_texts(place)):
             yield report_warning(
-                f"DMARC reports for {record.domain} go to {other}, which hasn't agreed to receive them.",
-                f'Ask {other} to publish this TXT record at {place}: "v=DMARC1".',
+                f"DMARC reports for {record.domain} go to {report_domain}, which hasn't agreed to receive them.",
+                f'Ask {report_domain} to publish this TXT record at {place}: "v=DMARC1".',
             )
 
 
@@ -333,7 +327,7 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     bounce_line = f'bounce_domain = "{author}"'
     by_path_remedy = f"Use {author} as the bounce domain. {advise_key_change(settings, 'sender', bounce_line)}"
     if by_key and by_path:
-        yield report_fine(f"DKIM signature and return path are aligned with {author}")
+        yield report_ok(f"DKIM signature and return path are aligned with {author}")
     elif by_key:
         yield report_warning(
             (
@@ -342,12 +336,14 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             by_path_remedy,
         )
     elif by_path:
-        told = (
+        message = (
             f"The signature's domain {signer.domain} isn't aligned with {author}"
             if signer
             else "Email isn't signed on this server"
         )
-        yield report_warning(f"{told}. Only the return path is aligned, so forwarded email fails DMARC.", by_key_remedy)
+        yield report_warning(
+            f"{message}. Only the return path is aligned, so forwarded email fails DMARC.", by_key_remedy
+        )
     else:
         yield report_error(
             f"Neither the signature nor the return path is aligned with {author}, so DMARC fails.",
@@ -376,11 +372,11 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             )
         elif not exchangers:
             has_host = bool(names.find_addresses(domain))
-            told = f"The domain {domain} has no MX record"
+            message = f"The domain {domain} has no MX record"
             yield (
-                report_warning(f"{told}, so mail servers try the domain's own IP address.", remedy)
+                report_warning(f"{message}, so mail servers try the domain's own IP address.", remedy)
                 if has_host
-                else report_error(f"{told} and no IP address, so replies and bounces are lost.", remedy)
+                else report_error(f"{message} and no IP address, so replies and bounces are lost.", remedy)
             )
         elif lost := [host for host in exchangers if not names.find_addresses(host)]:
             yield report_error(
@@ -395,7 +391,7 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
                 ),
             )
         else:
-            yield report_fine(
+            yield report_ok(
                 f"{exchangers[0]}, in the MX record of {domain}, has an IP address (accepting email wasn't tested)"
             )
 
@@ -430,4 +426,4 @@ def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         elif not any(address in names.find_addresses(pointer) for pointer in pointers):
             yield report_error(f"The PTR record of {address} is {pointers[0]}, which doesn't have that IP address.")
         else:
-            yield report_fine(f"{address} and {pointers[0]} refer to each other")
+            yield report_ok(f"{address} and {pointers[0]} refer to each other")

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Integer, String, false, func, literal_column, or_, select, type_coerce
 
-from digest.app.calendar.coming_steps import LOOK_AHEAD, list_coming_steps
+from digest.app.calendar.upcoming_steps import LOOK_AHEAD, list_upcoming_steps
 from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
 from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
@@ -18,7 +18,7 @@ from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     doctor_check,
     report_error,
-    report_fine,
+    report_ok,
     report_warning,
 )
 from digest.app.upkeep.backups import BACK_UP
@@ -27,19 +27,19 @@ from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
-from digest.deliver.send.claims.run_file import list_abandoned_files
+from digest.deliver.send.claims.run_file import list_abandoned_run_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
 from digest.edition.archive.proven_editions import find_changed_editions, find_changed_stories
 from digest.edition.calendar.calendar_store import load_calendar
-from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, is_as_composed
-from digest.edition.queries import PUBLIC_STATES, UNAPPROVED_STATES
+from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
+from digest.edition.edition_queries import PUBLIC_STATES, UNAPPROVED_STATES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
-from digest.store.staff_revocations import keep_current, list_missing_members
-from subscribers.consent.preferences import list_unreadable_choices
+from digest.store.staff_revocations import drop_outdated_members, list_missing_members
+from subscribers.consent.preferences import list_unreadable_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun, join_words
@@ -67,10 +67,10 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """An admin with a verified address can get alerts, integrity emails, and subscribers' replies."""
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
-        hold = installation_hold.current_hold(session)
+        hold = installation_hold.read_current_hold(session)
     unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
     if len(unproven) < len(admins):
-        yield report_fine(f"{len(admins) - len(unproven)} with a verified address")
+        yield report_ok(f"{len(admins) - len(unproven)} with a verified address")
     elif unproven:
         released = "run 'digest resume --all' (all sending is paused), " if hold else ""
         yield report_warning(
@@ -93,14 +93,14 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         "missing people again: digest staff add EMAIL"
     ),
 )
-def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_sealed_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Rows that give access (team, sessions, passkeys, codes, links), edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
         forged = row_seals.find_forged_rows(session, keys)
-        members = row_seals.keep_genuine(session, session.scalars(select(StaffMember)))
-        outdated = len(members) - len(keep_current(session, members))
+        members = row_seals.filter_genuine_rows(session, session.scalars(select(StaffMember)))
+        outdated = len(members) - len(drop_outdated_members(session, members))
         missing = list_missing_members(session)
     if forged:
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
@@ -110,7 +110,7 @@ def check_access_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
     if missing:
         yield report_error(f"Team rows are missing ({join_words(missing[:MAX_NAMED])}).")
     if not (forged or outdated or missing):
-        yield report_fine("every sealed row has a valid seal")
+        yield report_ok("every sealed row has a valid seal")
 
 
 @doctor_check(
@@ -130,23 +130,23 @@ def check_public_editions(examined: ExaminedInstallation) -> Iterator[DoctorFind
         names = join_words(searched[:MAX_NAMED])
         yield report_error(f"The search and topic pages show stories that weren't approved ({names}).")
     if not (changed or searched):
-        yield report_fine("public pages show what was approved")
+        yield report_ok("public pages show what was approved")
 
 
 @doctor_check(
     "changed-deliveries",
     "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or confirmation.",
 )
-def check_changed_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_delivery_integrity(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every delivery in the last 30 days matches the person and purpose it was planned for."""
     refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
     recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
     with examined.read() as session:
         ids = session.scalars(select(Delivery.id).where(*refused, recent).order_by(Delivery.due_at.desc())).all()
     if ids:
-        named = ", ".join(ids[:MAX_NAMED])
+        id_list = ", ".join(ids[:MAX_NAMED])
         yield report_error(
-            f"Deliveries were changed outside this program, so they weren't sent ({len(ids):,}: {named})."
+            f"Deliveries were changed outside this program, so they weren't sent ({len(ids):,}: {id_list})."
         )
 
 
@@ -174,16 +174,16 @@ def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         changed = [
             draft.name
             for draft in drafts
-            if not is_as_composed(session, draft, compose_stored_draft(session, draft, settings))
+            if not matches_composition(session, draft, compose_stored_draft(session, draft, settings))
         ]
     for name in changed:
         yield report_warning(f"{name} {NOT_AS_COMPOSED}")
     if not changed:
-        yield report_fine(f"{len(drafts)} as composed")
+        yield report_ok(f"{len(drafts)} as composed")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
-def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The scheduler is running (collection, drafting, sending, and nightly maintenance)."""
     newest = select(func.max(ScheduleSlot.done_at)).where(ScheduleSlot.job == NIGHTLY_JOB)
     first = select(func.min(ScheduleSlot.at)).where(ScheduleSlot.job == FIRST_LOOK_JOB)
@@ -196,31 +196,31 @@ def check_timetable(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             "scheduled jobs don't run."
         )
     elif since is None:
-        yield report_fine("the scheduler hasn't run yet on this new installation; start 'digest serve'")
+        yield report_ok("the scheduler hasn't run yet on this new installation; start 'digest serve'")
     elif examined.now - (last or since) > MAX_SILENCE:
         yield report_error(f"No nightly maintenance has run since {last or since:%Y-%m-%d %H:%M} UTC.")
     else:
-        yield report_fine(f"the scheduler has been running since {since:%Y-%m-%d}")
+        yield report_ok(f"the scheduler has been running since {since:%Y-%m-%d}")
 
 
 @doctor_check("coming-steps", "Check the calendar, or run 'digest calendar list'.")
-def check_coming_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_upcoming_editions(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """An edition is scheduled in the next two weeks."""
     file = examined.settings.file
     with examined.read() as session:
-        steps = list_coming_steps(session, file, examined.now)
+        steps = list_upcoming_steps(session, file, examined.now)
         release = load_calendar(session, file).next_release(examined.now)
     if release.release_at > examined.now + LOOK_AHEAD:
         local = release.release_at.astimezone(file.publication.zone)
         yield report_warning(f"No edition is scheduled before {local:%Y-%m-%d %H:%M %Z}.")
-    yield from (report_fine(step.describe(file)) for step in steps)
+    yield from (report_ok(step.describe(file)) for step in steps)
 
 
 @doctor_check(
     "stuck-job",
     ("Find the job's name in the scheduler log (journalctl -u digest). The job is retried until it succeeds."),
 )
-def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every scheduled job that started has finished."""
     undone = select(ScheduleSlot).where(
         ScheduleSlot.done_at.is_(None),
@@ -239,9 +239,9 @@ def check_slots(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 )
 def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every step of last night's maintenance finished."""
-    done = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
+    query = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
     with examined.read() as session:
-        newest_first = done.order_by(ScheduleSlot.at.desc())
+        newest_first = query.order_by(ScheduleSlot.at.desc())
         last = session.scalars(newest_first.limit(1)).first()
         outcome = last.outcome if last else ""
     yield from (report_error(f"{step}.") for step in outcome.split("; ") if FAILED in step)
@@ -264,10 +264,10 @@ def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if last is None and (first_person is None or examined.now - first_person < MAX_SEAL_AGE):
         return
     if last is None or examined.now - last > MAX_SEAL_AGE:
-        told = f"was last sealed {last:%Y-%m-%d %H:%M} UTC" if last else "has never been sealed"
-        yield report_error(f"The consent ledger {told}.")
+        seal_age = f"was last sealed {last:%Y-%m-%d %H:%M} UTC" if last else "has never been sealed"
+        yield report_error(f"The consent ledger {seal_age}.")
     else:
-        yield report_fine(f"consent ledger sealed {last:%Y-%m-%d %H:%M} UTC")
+        yield report_ok(f"consent ledger sealed {last:%Y-%m-%d %H:%M} UTC")
 
 
 @doctor_check("backup", "Make a backup on another disk or machine: digest backup FILE")
@@ -276,11 +276,11 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     with examined.read() as session:
         if explain_missing_backup(session, examined.settings.file, examined.now):
             return
-        made = select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name)
-        last = session.scalar(made)
+        query = select(func.max(AuditEntry.at)).where(AuditEntry.act == BACK_UP.name)
+        last = session.scalar(query)
         holds_anybody = session.scalar(select(Person.number).limit(1)) is not None
     if last is not None and examined.now - last <= MAX_BACKUP_AGE:
-        yield report_fine(f"last backup {last:%Y-%m-%d %H:%M} UTC")
+        yield report_ok(f"last backup {last:%Y-%m-%d %H:%M} UTC")
     elif holds_anybody:
         yield report_warning(
             f"The last backup was made {last:%Y-%m-%d %H:%M} UTC." if last else "No backup has been made yet."
@@ -295,7 +295,7 @@ def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     settings = examined.settings
     if not settings.file.backup.folder:
         return
-    yield _find_backup_obstacle(settings) or report_fine(
+    yield _find_backup_obstacle(settings) or report_ok(
         f"scheduled backups are encrypted and saved to {settings.file.backup.folder}"
     )
 
@@ -326,7 +326,7 @@ def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
     "waiting-mail",
     "Start 'digest serve'. If it's running, its log (journalctl -u digest) shows why email can't be sent.",
 )
-def check_waiting_mail(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_overdue_emails(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Confirmations, links, and other transactional emails are sent within an hour."""
     late = (
         Delivery.state == DeliveryState.WAITING,
@@ -356,7 +356,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 
 @doctor_check("uncertain", "Run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries.")
-def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_unknown_statuses(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No message has an unknown status."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
     silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)
@@ -369,15 +369,17 @@ def check_uncertain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             kind, _, name = purpose.partition(":")
             counts[name if kind == "edition" else NOTICES] += count
     if counts:
-        named = ", ".join(f"{count:,} of {name}" for name, count in counts.most_common(MAX_NAMED))
-        yield report_warning(f"The status of {count_with_noun(counts.total(), 'message')} is unknown ({named}).")
+        edition_counts = ", ".join(f"{count:,} of {name}" for name, count in counts.most_common(MAX_NAMED))
+        yield report_warning(
+            f"The status of {count_with_noun(counts.total(), 'message')} is unknown ({edition_counts})."
+        )
 
 
 @doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which reads the file and removes it.")
 def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No killed run left its file behind."""
     settings = examined.settings
-    for file in list_abandoned_files(settings.runs_folder)[:MAX_NAMED]:
+    for file in list_abandoned_run_files(settings.runs_folder)[:MAX_NAMED]:
         yield report_warning(f"A run ended unexpectedly and left behind {file}.")
 
 
@@ -388,14 +390,14 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         "again at /preferences."
     ),
 )
-def check_choices(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """All subscribers' preferences can be read."""
     with examined.read() as session:
-        numbers = list_unreadable_choices(session)
+        numbers = list_unreadable_preferences(session)
     if numbers:
-        named = ", ".join(str(number) for number in numbers[:MAX_NAMED])
+        number_list = ", ".join(str(number) for number in numbers[:MAX_NAMED])
         yield report_error(
-            f"The preferences of {count_with_noun(len(numbers), 'subscriber')} can't be read, so no editions are sent to them ({named})."
+            f"The preferences of {count_with_noun(len(numbers), 'subscriber')} can't be read, so no editions are sent to them ({number_list})."
         )
 
 
@@ -426,12 +428,12 @@ def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
     return None
 
 
-def examine_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Yield what of one kind needs a person, in the words of the desk and of `digest status`."""
     installation = examined.installation
     with installation.read() as session:
-        found = find_attention(session, examined.now, installation.settings.file)
-    for finding in found:
+        findings = find_attention(session, examined.now, installation.settings.file)
+    for finding in findings:
         if finding.kind == kind == "missing-backup" and _find_backup_obstacle(installation.settings):
             yield report_warning(
                 "Scheduled backups don't work because of the problem with backup-folder.", "Fix backup-folder first."
@@ -446,7 +448,7 @@ for attention_kind in ATTENTION_KINDS.values():
             attention_kind.name,
             attention_kind.meaning,
             attention_kind.remedy,
-            partial(examine_attention, attention_kind.name),
+            partial(check_attention, attention_kind.name),
             tells_remedy=attention_kind.tells_remedy,
         )
     )

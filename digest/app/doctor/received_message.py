@@ -17,14 +17,14 @@ from digest.app.doctor.check_registry import (
     DoctorCheck,
     complete_finding,
     report_error,
-    report_fine,
+    report_ok,
     report_warning,
 )
-from digest.app.doctor.outside_world import LookupFailedError, OutsideWorld
+from digest.app.doctor.network_access import LookupFailedError, NetworkAccess
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.events.mailbox.mime import MimePart, parse_mime, read_mailbox
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import provider_remedy
+from digest.deliver.providers.registry import write_provider_remedy
 from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
@@ -73,7 +73,7 @@ class ReceivedMessage:
 
     raw: bytes
     settings: Settings
-    world: OutsideWorld | None = None
+    world: NetworkAccess | None = None
     trusted_server: str = ""
 
     @cached_property
@@ -107,9 +107,9 @@ class ReceivedMessage:
         return tuple(self._verify(at, value) for at, value in enumerate(values))
 
     def _verify(self, at: int, value: str) -> MessageSignature:
-        tags = dmarc.parse_tags(value)
-        named = tags.get("h", "").split(":")
-        covered = frozenset(name.strip().lower() for name in named)
+        tags = dmarc.parse_record_tags(value)
+        signed_fields = tags.get("h", "").split(":")
+        covered = frozenset(name.strip().lower() for name in signed_fields)
         domain, selector = tags.get("d", "").lower(), tags.get("s", "")
         if self.world is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
             return MessageSignature(domain, selector, covered, None, "its key is in DNS")
@@ -147,7 +147,7 @@ def _find_html_part(part: MimePart, depth: int = 0) -> MimePart | None:
     if part.media_type == "text/html":
         return part
     inner = part.parts() if depth < _MAX_DEPTH else []
-    return next((found for one in inner if (found := _find_html_part(one, depth + 1))), None)
+    return next((html_part for inner_part in inner if (html_part := _find_html_part(inner_part, depth + 1))), None)
 
 
 MESSAGE_CHECKS: CheckRegistry[ReceivedMessage] = CheckRegistry()
@@ -168,7 +168,7 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
     return [complete_finding(check, finding) for check in checks for finding in _run(check, received)]
 
 
-def restore_line_ends(raw: bytes) -> bytes:
+def restore_line_endings(raw: bytes) -> bytes:
     """Give a saved message the line ends that it had when it was signed."""
     return re.sub(rb"\r?\n", b"\r\n", raw)
 
@@ -183,32 +183,32 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
 @message_check(
     "received-results", "Fix the cause of the failure. 'digest doctor --online' shows which DNS record is wrong."
 )
-def check_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_authentication_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """SPF, DKIM, and DMARC passed at the receiver."""
     trusted = received.trusted_server
-    told = _list_told_results(received)
-    if not told:
+    reported_results = _list_told_results(received)
+    if not reported_results:
         yield report_warning(
             f"The message has no Authentication-Results header from {trusted or 'any mailbox provider'}.",
             "Save the message as a large mailbox provider received it.",
         )
         return
-    results = _read_results(told[0])
-    word = _name_server(told[0])
+    results = _read_results(reported_results[0])
+    word = _name_server(reported_results[0])
     if not trusted:
         word += " (this header can be forged; to be sure, pass the name of your mailbox provider's server with --trust)"
     if bad := {method: result for method, result in results.items() if result not in _GOOD_RESULTS}:
         make = report_error if trusted else report_warning
         yield make(f"{word} says {_write_results(bad)}.")
     else:
-        yield report_fine(f"{word} says {_write_results(results) or 'nothing of ours'}")
+        yield report_ok(f"{word} says {_write_results(results) or 'nothing of ours'}")
 
 
 def _list_told_results(received: ReceivedMessage) -> list[str]:
     """List the results in a message, the topmost first: those of the trusted server alone, where one is named."""
-    told = received.list_values("Authentication-Results")
+    results = received.list_values("Authentication-Results")
     trusted = received.trusted_server.lower()
-    return [value for value in told if trusted in ("", _name_server(value).lower())]
+    return [value for value in results if trusted in ("", _name_server(value).lower())]
 
 
 def _name_server(value: str) -> str:
@@ -219,9 +219,9 @@ def _name_server(value: str) -> str:
 
 def _read_results(value: str) -> dict[str, str]:
     """Read what a receiver found, by the method: of one that it names twice, the first."""
-    named = reversed(_RESULT.findall(value.lower()))
-    found = dict(named)
-    return {method: found[method] for method in METHODS if method in found}
+    result_pairs = reversed(_RESULT.findall(value.lower()))
+    results = dict(result_pairs)
+    return {method: results[method] for method in METHODS if method in results}
 
 
 def _write_results(results: Mapping[str, str]) -> str:
@@ -248,7 +248,7 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     for signature in received.signatures:
         name = f"The signature of {signature.domain} ({signature.selector})"
         if signature.holds:
-            yield report_fine(f"{name} holds")
+            yield report_ok(f"{name} holds")
         elif signature.holds is None:
             yield report_warning(
                 f"{name} couldn't be verified ({signature.trouble}).", "Run the command again with --online."
@@ -264,11 +264,11 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
         "or configure the server that signs them to include both headers in h=."
     ),
 )
-def check_coverage(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_signed_headers(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """A signature covers both one-click unsubscribe headers, as RFC 8058, section 4, requires."""
     sound = [signature for signature in received.signatures if signature.holds is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
-        yield report_fine("List-Unsubscribe and List-Unsubscribe-Post are signed")
+        yield report_ok("List-Unsubscribe and List-Unsubscribe-Post are signed")
     else:
         yield report_error(
             "No valid signature covers both List-Unsubscribe and List-Unsubscribe-Post, so Gmail doesn't show its "
@@ -283,7 +283,7 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
     """A signature is aligned with the domain in From, as DMARC requires."""
     domains = [signature.domain for signature in received.signatures if signature.holds is not False]
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
-        yield report_fine(f"signature of {aligned[0]} is aligned with {received.author_domain}")
+        yield report_ok(f"signature of {aligned[0]} is aligned with {received.author_domain}")
         return
     path = received.read_domain("Return-Path")
     if path and received.is_aligned(path):
@@ -300,19 +300,19 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
 )
 def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
-    seals = [dmarc.parse_tags(value) for value in received.list_values("ARC-Seal")]
+    seals = [dmarc.parse_record_tags(value) for value in received.list_values("ARC-Seal")]
     if any(seal.get("cv", "").lower() == "fail" for seal in seals):
         yield report_warning("The message was forwarded, and a forwarder's ARC seal is invalid.")
     elif seals:
-        yield report_fine(f"forwarded and sealed (ARC) by {', '.join(sorted({seal.get('d', '?') for seal in seals}))}")
+        yield report_ok(f"forwarded and sealed (ARC) by {', '.join(sorted({seal.get('d', '?') for seal in seals}))}")
     else:
-        yield report_fine("no ARC seals from forwarders")
+        yield report_ok("no ARC seals from forwarders")
 
 
 @message_check(
     "received-one-click",
     ("Compare the message with the one that was sent ('digest check'). Any differences were introduced in transit. ")
-    + provider_remedy("received-one-click"),
+    + write_provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """The one-click unsubscribe headers comply with RFC 8058, section 3.1."""
@@ -329,10 +329,12 @@ def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]
     elif posts[0] != "List-Unsubscribe=One-Click":
         yield report_error("List-Unsubscribe-Post isn't List-Unsubscribe=One-Click.")
     else:
-        yield report_fine("both headers comply with RFC 8058, section 3.1")
+        yield report_ok("both headers comply with RFC 8058, section 3.1")
 
 
-@message_check("received-links", f"Turn off click and open tracking at the relay. {provider_remedy('received-links')}")
+@message_check(
+    "received-links", f"Turn off click and open tracking at the relay. {write_provider_remedy('received-links')}"
+)
 def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Links weren't rewritten to track clicks."""
     if _COUNTED_LINK.search(received.html):
@@ -349,17 +351,17 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     if link and received.html and link.encode() not in received.html.replace(b"&amp;", b"&"):
         yield report_error("The unsubscribe link in the text differs from the one in the header.")
     else:
-        yield report_fine("links are unchanged")
+        yield report_ok("links are unchanged")
 
 
 @message_check("received-size", "Remove stories or lower a section's maximum. Make sure relays don't add to the email.")
 def check_size(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """The HTML part is small enough for Gmail, which cuts it off at 102 KB."""
     size = len(received.html)
-    told = f"The HTML part is {size / 1024:,.0f} KB"
+    message = f"The HTML part is {size / 1024:,.0f} KB"
     if size >= MAX_HTML_BYTES:
-        yield report_error(f"{told}. Gmail cuts off the end, including the unsubscribe link.")
+        yield report_error(f"{message}. Gmail cuts off the end, including the unsubscribe link.")
     elif size >= MANY_HTML_BYTES:
-        yield report_warning(f"{told}. Gmail cuts off email at 102 KB.")
+        yield report_warning(f"{message}. Gmail cuts off email at 102 KB.")
     else:
-        yield report_fine(told)
+        yield report_ok(message)

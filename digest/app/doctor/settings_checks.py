@@ -12,16 +12,16 @@ from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     doctor_check,
     report_error,
-    report_fine,
+    report_ok,
     report_warning,
 )
-from digest.app.editions.mail_gallery import find_rendering_mistakes
+from digest.app.editions.sample_emails import find_rendering_mistakes
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import provider_in_use, provider_remedy
-from digest.settings import SettingsError, leads_to_this_machine, reload_settings
-from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
+from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
+from digest.settings import SettingsError, is_local_url, reload_settings
+from digest.settings.leftovers import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.templating import find_template_mistakes
 from subscribers.phrases import count_with_noun, join_words, sentence
@@ -46,14 +46,14 @@ def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
         yield report_warning(f"Other users can change {file} (mode {mode:04o}).", f"Run: chmod 644 {file}")
     else:
-        yield report_fine(f"all settings in {file} are valid")
+        yield report_ok(f"all settings in {file} are valid")
 
 
 @doctor_check("sources", "Add a source with 'digest sources add URL' or on the Sources page.")
 def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The settings have at least one source."""
     count = len(examined.settings.file.sources)
-    yield report_fine(f"{count} in the settings") if count else report_error("The settings have no sources.")
+    yield report_ok(f"{count} in the settings") if count else report_error("The settings have no sources.")
 
 
 @doctor_check(
@@ -71,7 +71,7 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     mistakes = tuple(dict.fromkeys((*find_template_mistakes(folder), *find_rendering_mistakes(settings))))
     yield from (report_error(mistake) for mistake in mistakes)
     if not mistakes:
-        yield report_fine(f"custom templates in {folder} work for every email")
+        yield report_ok(f"custom templates in {folder} work for every email")
 
 
 @doctor_check("logo", "Upload the logo under Settings → Branding, or run 'digest media add FILE'.")
@@ -93,10 +93,10 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")
-def check_own_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_default_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """A publication with its own name doesn't still use the texts, addresses, or sources of HLS.Today or the sample."""
     file, place = examined.settings.file, examined.settings.settings_place
-    if texts := list_foreign_texts(file):
+    if texts := list_leftover_texts(file):
         yield report_error(
             (
                 f"The publication is {file.publication.name}, but {join_words(texts)} still contain the sample texts "
@@ -128,7 +128,7 @@ def check_consent_text(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     settings = examined.settings
     name, wording = settings.file.publication.name, current_consent_text(settings)
     if name.casefold() in wording.text.casefold():
-        yield report_fine(f"consent text includes the name {name} (SHA-256 {wording.hash[:12]})")
+        yield report_ok(f"consent text includes the name {name} (SHA-256 {wording.hash[:12]})")
     else:
         yield report_error(
             f"The consent text doesn't include {name}, so it doesn't say whose emails people agree to.",
@@ -156,14 +156,14 @@ def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":
-        wanted = "https://news.example.org" if leads_to_this_machine(base) else base.replace("http://", "https://", 1)
+        suggested_url = "https://news.example.org" if is_local_url(base) else base.replace("http://", "https://", 1)
         yield report_error(
             f"DIGEST_BASE_URL is {base}, but one-click unsubscribe links must use https.",
             "Enter the public https URL of these pages. "
-            + advise_variable_change(settings, f"DIGEST_BASE_URL={wanted}"),
+            + advise_variable_change(settings, f"DIGEST_BASE_URL={suggested_url}"),
         )
     else:
-        yield report_fine(f"links start with {base}")
+        yield report_ok(f"links start with {base}")
 
 
 @doctor_check(
@@ -191,10 +191,10 @@ def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     settings = examined.settings
     kind = provider_in_use(settings)
     with closing(kind.open(settings)):
-        yield report_fine(f"email is sent with {kind.title}")
+        yield report_ok(f"email is sent with {kind.title}")
 
 
-def examine_provider(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_provider_findings(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Yield the findings of one name that the provider in use has of itself."""
     settings = examined.settings
     yield from (f for f in provider_in_use(settings).doctor_findings(settings) if f.check == name)
@@ -211,9 +211,9 @@ for name, meaning, remedy in (
         ),
     ),
     ("bounces", "Bounces are returned to a mailbox that's read", "Set [inbound] and sender.bounce_domain."),
-    ("provider-events", "The provider's events are received", provider_remedy("provider-events")),
+    ("provider-events", "The provider's events are received", write_provider_remedy("provider-events")),
 ):
-    DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(examine_provider, name)))
+    DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(check_provider_findings, name)))
 
 
 @doctor_check("bounce-mailbox", "Check [inbound] and the mail server. To read the mailbox now, run 'digest inbound'.")
@@ -225,9 +225,9 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFindi
         return
     name = f"The bounce mailbox {place.folder} at {place.host_and_port}"
     with installation.read() as session:
-        last = poll.last_mailbox_poll(session)
+        last = poll.read_last_mailbox_poll(session)
     if last is None:
-        yield report_fine(f"{name} hasn't been read yet; 'digest serve' reads it every minute")
+        yield report_ok(f"{name} hasn't been read yet; 'digest serve' reads it every minute")
         return
     remedy = (
         f"Correct host, user, and folder under [inbound] in {installation.settings.settings_place}, and "
@@ -243,4 +243,4 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     elif last.stuck:
         yield report_error(f"{name} was last read {at}, but {last.stuck.rstrip('.')}.", remedy)
     else:
-        yield report_fine(f"{name} was last read {at}")
+        yield report_ok(f"{name} was last read {at}")

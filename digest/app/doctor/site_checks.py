@@ -18,12 +18,12 @@ from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     doctor_check,
     report_error,
-    report_fine,
+    report_ok,
     report_warning,
 )
 from digest.deliver.providers.certificates import judge_certificate, read_certificate_end
 from digest.deliver.providers.kind import DoctorFinding
-from digest.settings import leads_to_this_machine
+from digest.settings import is_local_url
 from subscribers.errors import ApplicationError
 
 PRIVATE_PAGES = ("/desk/", "/admin/readers", "/metrics")
@@ -38,7 +38,7 @@ class SiteError(ApplicationError):
 
 
 @dataclass(frozen=True, slots=True)
-class SiteAnswer:
+class SiteResponse:
     """One answer of the pages. `valid_until` is the end of the certificate, None without TLS."""
 
     status: int
@@ -47,7 +47,7 @@ class SiteAnswer:
     valid_until: datetime | None
 
 
-def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, base: str = "") -> SiteAnswer:
+def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, base: str = "") -> SiteResponse:
     """Ask for a page of the base URL, at the address that the DNS gives for its host; follow no redirect.
 
     Raises:
@@ -72,7 +72,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
         ):
             secured = response.extensions["network_stream"].get_extra_info("ssl_object")
             valid_until = read_certificate_end(secured.getpeercert()) if secured else None
-            return SiteAnswer(response.status_code, response.headers, _read_text(response), valid_until)
+            return SiteResponse(response.status_code, response.headers, _read_text(response), valid_until)
     except httpx.HTTPError as exc:
         raise SiteError(f"The server {host} doesn't respond ({_explain(exc).rstrip('.')}).") from exc
 
@@ -112,7 +112,7 @@ def _explain(error: Exception) -> str:
 
 
 def _stays_here(examined: ExaminedInstallation) -> bool:
-    return leads_to_this_machine(examined.settings.link_base)
+    return is_local_url(examined.settings.link_base)
 
 
 def _where_it_answers(examine: CheckFunction) -> CheckFunction:
@@ -140,7 +140,7 @@ def _where_it_answers(examine: CheckFunction) -> CheckFunction:
 def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The base URL's host is in DNS and serves these pages."""
     if _stays_here(examined):
-        yield report_fine("links work only on this machine")
+        yield report_ok("links work only on this machine")
         return
     base, name = examined.settings.link_base, examined.settings.file.publication.name
     remedy = (
@@ -157,7 +157,7 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     elif home.status != 200 or name not in home.text:
         yield report_error(f"The response of {base}/ ({home.status}) isn't the home page of {name}.", remedy)
     else:
-        yield report_fine(f"{base} is {name}")
+        yield report_ok(f"{base} is {name}")
 
 
 @doctor_check(
@@ -187,7 +187,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
         answer = _visit(examined, path)
         asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")
         yield (
-            report_fine(f"{path} requires a sign-in")
+            report_ok(f"{path} requires a sign-in")
             if asks
             else report_error(f"The page {path} responds with {answer.status} without requiring a sign-in.")
         )
@@ -215,7 +215,7 @@ def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             f"The server {base.hostname} doesn't send Strict-Transport-Security with a max-age of at least six months."
         )
     else:
-        yield report_fine(f"{base.hostname} is only served over https")
+        yield report_ok(f"{base.hostname} is only served over https")
     if base.port is None:
         yield from _judge_plain_http(examined, base.hostname or "")
 
@@ -245,7 +245,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFindi
             "404 (for a made-up link)."
         )
     else:
-        yield report_fine("POST requests to /u/… work")
+        yield report_ok("POST requests to /u/… work")
     if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
         yield report_error(
             "Subscriber links are redirected with their secret in the URL, where other servers may log it."
@@ -258,15 +258,15 @@ def check_site_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """This server's clock matches the clock behind the base URL."""
     if _stays_here(examined):
         return
-    said = _visit(examined, "/healthz").headers.get("date", "")
+    date_header = _visit(examined, "/healthz").headers.get("date", "")
     try:
-        difference = (parsedate_to_datetime(said) - examined.now).total_seconds()
+        difference = (parsedate_to_datetime(date_header) - examined.now).total_seconds()
     except (ValueError, TypeError):
-        yield report_fine("the response has no Date to compare with")
+        yield report_ok("the response has no Date to compare with")
         return
     if abs(difference) > MAX_CLOCK_DIFFERENCE:
         yield report_error(
             f"This server's clock differs from the Date of the response by {abs(difference):,.0f} seconds."
         )
     else:
-        yield report_fine("the clock matches the Date of the response")
+        yield report_ok("the clock matches the Date of the response")

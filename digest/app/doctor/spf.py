@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from digest.app.doctor.outside_world import NameLookup
+from digest.app.doctor.network_access import DnsLookup
 
 MAX_LOOKUPS = 10  # RFC 7208, section 4.6.4: terms that ask the DNS
 MAX_VOID_LOOKUPS = 2  # of these, without an answer
@@ -49,12 +49,12 @@ class SpfSurvey:
         )
 
 
-def find_spf_records(names: NameLookup, domain: str) -> list[str]:
+def find_spf_records(names: DnsLookup, domain: str) -> list[str]:
     """Find the SPF records of a domain; there may be one (RFC 7208, section 4.5)."""
     return [text for text in names.find_texts(domain) if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
 
 
-def survey_spf(names: NameLookup, domain: str) -> SpfSurvey:
+def survey_spf(names: DnsLookup, domain: str) -> SpfSurvey:
     """Read the record of a domain, and all that it includes."""
     survey = SpfSurvey()
     _SpfReader(names, survey).read(domain, ())
@@ -80,27 +80,29 @@ def survey_spf(names: NameLookup, domain: str) -> SpfSurvey:
     return survey
 
 
-def survey_text(names: NameLookup, domain: str, text: str) -> SpfSurvey:
+def survey_spf_record(names: DnsLookup, domain: str, text: str) -> SpfSurvey:
     """Read a record as if it were the domain's."""
     survey = SpfSurvey(records=[text])
     _SpfReader(names, survey).read_terms(text.split()[1:], domain, ())
     return survey
 
 
-def write_record(records: Sequence[str], added: str = "") -> str:
+def merge_spf_records(records: Sequence[str], added: str = "") -> str:
     """Write the one record that stands for all of these, with another term; it lets nobody through whom none of them names.
 
     It ends in the mildest of what they say of others, `~all` before `-all`: nobody's mail is refused who sent by one of them.
     """
     terms = [term for record in records for term in record.split()[1:]]
     included = [re.sub(r"^redirect=", "include:", term, flags=re.IGNORECASE) for term in terms]
-    named = [term for term in included if term.lower().lstrip("-+~?") != "all"]
+    kept_terms = [term for term in included if term.lower().lstrip("-+~?") != "all"]
     has_soft = any(term.lower() == "~all" for term in terms)
-    return " ".join(["v=spf1", *dict.fromkeys([*named, *([added] if added else [])]), "~all" if has_soft else "-all"])
+    return " ".join(
+        ["v=spf1", *dict.fromkeys([*kept_terms, *([added] if added else [])]), "~all" if has_soft else "-all"]
+    )
 
 
 class _SpfReader:
-    def __init__(self, names: NameLookup, survey: SpfSurvey) -> None:
+    def __init__(self, names: DnsLookup, survey: SpfSurvey) -> None:
         self._names, self._survey = names, survey
 
     def read(self, domain: str, above: tuple[str, ...]) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from digest.app.editing.edit_application import EditForm, EditResult, apply_decision, apply_edit
+from digest.app.editing.edit_application import EditForm, EditResult, apply_decided_edit, apply_edit
 from digest.app.editing.editing_state import EditingState, EditRefusedError, list_topic_names
-from digest.collect.texts.text_cleanup import normalise_text
+from digest.collect.texts.text_cleanup import normalize_text
 from digest.collect.texts.urls import canonical_url, usable_url
-from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditDraft, EditionField, EditKind, StoryField
@@ -47,7 +47,7 @@ def place_story(
         _refuse_measured(installation, section)
         return EditDraft(EditKind.PLACE, url, _without_none(value))
 
-    return apply_decision(installation, form, place)
+    return apply_decided_edit(installation, form, place)
 
 
 def move_story(installation: Installation, form: EditForm, url: str, *, steps: int) -> EditResult:
@@ -58,18 +58,22 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
     """
 
     def move(state: EditingState) -> EditDraft:
-        section, others, position = _find_placed(state.arrangement, url)
+        section, other_stories, position = _find_placed(state.arrangement, url)
         _refuse_measured(installation, section)
-        del others[position]
-        wanted = min(max(position + steps, 0), len(others))
-        if wanted == position:
+        del other_stories[position]
+        new_position = min(max(position + steps, 0), len(other_stories))
+        if new_position == position:
             raise EditRefusedError(
                 "The story is already at the end of its section.", "Move it to another section instead."
             )
-        value = {"section": section, "after": others[wanted - 1] if wanted else "", "position": wanted}
+        value = {
+            "section": section,
+            "after": other_stories[new_position - 1] if new_position else "",
+            "position": new_position,
+        }
         return EditDraft(EditKind.PLACE, url, value)
 
-    return apply_decision(installation, form, move)
+    return apply_decided_edit(installation, form, move)
 
 
 def _refuse_measured(installation: Installation, key: str) -> None:
@@ -92,9 +96,9 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
     raise EditRefusedError("The story isn't in a section.", "Add it to a section first.")
 
 
-def drop_stories(installation: Installation, form: EditForm, url: str, *others: str) -> EditResult:
+def drop_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
     """Remove stories from the edition or the tray; what takes their places is their sections' rule."""
-    value = {"others": list(others)} if others else {}
+    value = {"others": list(other_urls)} if other_urls else {}
     return apply_edit(installation, form, EditDraft(EditKind.DROP, url, value))
 
 
@@ -108,7 +112,7 @@ def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: b
     return apply_edit(installation, form, EditDraft(EditKind.PIN, url, {"pinned": pinned}))
 
 
-def put_under(installation: Installation, form: EditForm, url: str, *, main: str) -> EditResult:
+def add_supporting_story(installation: Installation, form: EditForm, url: str, *, main: str) -> EditResult:
     """Put a story under another one as supporting."""
     return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, {"main": main}))
 
@@ -116,14 +120,14 @@ def put_under(installation: Installation, form: EditForm, url: str, *, main: str
 # --- what a story is made of ---------------------------------------------------------------------------------
 
 
-def choose_lead(installation: Installation, form: EditForm, url: str, *, article: str) -> EditResult:
+def choose_lead_article(installation: Installation, form: EditForm, url: str, *, article: str) -> EditResult:
     """Let another of its articles lead a story."""
     return apply_edit(installation, form, EditDraft(EditKind.LEAD, url, {"article": article}))
 
 
-def merge_stories(installation: Installation, form: EditForm, url: str, *others: str) -> EditResult:
+def merge_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
     """Let a story take the articles of others."""
-    return apply_edit(installation, form, EditDraft(EditKind.MERGE, url, {"others": list(others)}))
+    return apply_edit(installation, form, EditDraft(EditKind.MERGE, url, {"others": list(other_urls)}))
 
 
 def split_story(installation: Installation, form: EditForm, url: str, *articles: str) -> EditResult:
@@ -131,7 +135,7 @@ def split_story(installation: Installation, form: EditForm, url: str, *articles:
     return apply_edit(installation, form, EditDraft(EditKind.SPLIT, url, {"articles": list(articles)}))
 
 
-def write_story(
+def add_written_story(
     installation: Installation, form: EditForm, article: Mapping[str, Any], *, section: str = "", topic: str = ""
 ) -> EditResult:
     """Add a story that no source brought; without a `url` in `article` it has no link.
@@ -160,21 +164,21 @@ def write_story(
         _refuse_measured(installation, section)
         return EditDraft(EditKind.ADD, url, written)
 
-    return apply_decision(installation, form, add)
+    return apply_decided_edit(installation, form, add)
 
 
 # --- what is written -----------------------------------------------------------------------------------------
 
 
-def write_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
+def set_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
     """Write the subject, the preheader, the intro or its signature; None brings the original back.
 
     An intro keeps its paragraphs; an empty one is none at all.
     """
-    return write_text(installation, form, history.EDITION_TARGET, field, text)
+    return set_story_text(installation, form, history.EDITION_TARGET, field, text)
 
 
-def write_text(
+def set_story_text(
     installation: Installation, form: EditForm, target: str, field: StoryField | EditionField, text: str | None
 ) -> EditResult:
     """Write a text of a story; None brings the original back."""
@@ -189,7 +193,7 @@ def _apply_unless(
     installation: Installation, form: EditForm, draft: EditDraft, is_so: Callable[[Arrangement], bool]
 ) -> EditResult:
     """Do an act, except where all is so already."""
-    return apply_decision(installation, form, lambda state: None if is_so(state.arrangement) else draft)
+    return apply_decided_edit(installation, form, lambda state: None if is_so(state.arrangement) else draft)
 
 
 def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
@@ -200,7 +204,7 @@ def _written_text(arrangement: Arrangement, target: str, field: str) -> str | No
     return story.texts.get(field) if story else ""
 
 
-def choose_topic(installation: Installation, form: EditForm, url: str, topic: str) -> EditResult:
+def set_story_topic(installation: Installation, form: EditForm, url: str, topic: str) -> EditResult:
     """Give a story another topic; an empty one brings its own back.
 
     Raises:
@@ -215,15 +219,15 @@ def choose_topic(installation: Installation, form: EditForm, url: str, topic: st
             )
         return EditDraft(EditKind.TOPIC, url, {"topic": chosen})
 
-    return apply_decision(installation, form, decide)
+    return apply_decided_edit(installation, form, decide)
 
 
-def write_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:
+def set_editor_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:
     """Write the editor's note under a story; an empty one takes it away."""
     return apply_edit(installation, form, EditDraft(EditKind.NOTE, url, {"text": clean_typed_text(text)}))
 
 
-def write_block(installation: Installation, form: EditForm, block: LabelledBlock) -> EditResult:
+def save_labeled_block(installation: Installation, form: EditForm, block: LabeledBlock) -> EditResult:
     """Write a labelled block, in place of the one of its id."""
     block = replace(
         block,
@@ -241,7 +245,7 @@ def write_block(installation: Installation, form: EditForm, block: LabelledBlock
     return _apply_unless(installation, form, draft, lambda now: now.find_block(block.id) == block)
 
 
-def remove_block(installation: Installation, form: EditForm, block_id: str) -> EditResult:
+def remove_labeled_block(installation: Installation, form: EditForm, block_id: str) -> EditResult:
     """Take a block out of this edition."""
     return apply_edit(
         installation, form, EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block_id}", {"removed": True})
@@ -250,7 +254,7 @@ def remove_block(installation: Installation, form: EditForm, block_id: str) -> E
 
 def clean_typed_text(text: str) -> str:
     """Return a text that was typed or pasted, on one line and without a paste's mark-up."""
-    return normalise_text(_PASTED_BLOCK.sub(" ", _PASTED_INLINE.sub("", text)))
+    return normalize_text(_PASTED_BLOCK.sub(" ", _PASTED_INLINE.sub("", text)))
 
 
 def clean_typed_paragraphs(text: str) -> str:

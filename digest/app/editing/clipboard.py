@@ -13,7 +13,7 @@ from digest.app.editing.changes import clean_typed_text
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.editing.edits import EditionField, EditKind, StoryField
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -26,7 +26,7 @@ _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
 
 
 @dataclass(frozen=True, slots=True)
-class KeptClipping:
+class SavedClipping:
     """One thing on a clipboard. A story has no `field`, and its headline as `text`."""
 
     id: int
@@ -38,7 +38,7 @@ class KeptClipping:
     text: str
 
 
-def keep_story(installation: Installation, form: EditForm, url: str) -> None:
+def copy_story_to_clipboard(installation: Installation, form: EditForm, url: str) -> None:
     """Put a story of an edition on the actor's clipboard.
 
     Raises:
@@ -48,7 +48,7 @@ def keep_story(installation: Installation, form: EditForm, url: str) -> None:
     CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
     state = read_editing_state(installation, form.edition)
     name = state.arrangement.name_target(url)
-    articles = (article for scored in state.grown.list_scored() for article in scored.story.members)
+    articles = (article for scored in state.proposal.list_scored() for article in scored.story.members)
     title = next((article.title for article in articles if article.url == name), "")
     if story := state.arrangement.find_story(name):
         title = story.texts.get("headline", story.original.story.lead.title)
@@ -57,13 +57,13 @@ def keep_story(installation: Installation, form: EditForm, url: str) -> None:
     _keep(installation, form, name, "", title)
 
 
-def find_field(kind: str, value: Mapping[str, Any]) -> str:
+def find_clipping_field(kind: str, value: Mapping[str, Any]) -> str:
     """Return as what the text of an edit is kept on a clipboard; empty where it writes none."""
     field = str(value.get("field", "")) if kind == EditKind.TEXT else str(kind)
     return field if field in _FIELDS else ""
 
 
-def keep_text(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
+def copy_text_to_clipboard(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
     """Put a text that was written for a story, a labelled block or the edition on the actor's clipboard.
 
     Raises:
@@ -88,18 +88,18 @@ def _keep(installation: Installation, form: EditForm, target: str, field: str, t
         edition = find_edition(session, form.edition)
         audit.subject, audit.detail = edition.name, {"kept": field or "story"}
         own = select(Clipping).where(Clipping.owner == form.actor.name)
-        what = {"edition_id": edition.id, "target": target, "field": field}
-        same = session.scalars(own.filter_by(**what)).first()
+        clipping_key = {"edition_id": edition.id, "target": target, "field": field}
+        same = session.scalars(own.filter_by(**clipping_key)).first()
         if same is not None:
             same.text, same.at = text, form.now
             return
         if len(session.scalars(own).all()) >= MAX_CLIPPINGS:
             raise EditRefusedError(f"Your clipboard is full ({MAX_CLIPPINGS} items).", "Remove an item first.")
-        clipping = Clipping(owner=form.actor.name, at=form.now, text=text, **what)
+        clipping = Clipping(owner=form.actor.name, at=form.now, text=text, **clipping_key)
         session.add(clipping)
 
 
-def remove_text(installation: Installation, form: EditForm, target: str, field: str) -> bool:
+def remove_text_from_clipboard(installation: Installation, form: EditForm, target: str, field: str) -> bool:
     """Take a text off the actor's own clipboard; False where it is not there."""
     with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
@@ -114,20 +114,20 @@ def remove_text(installation: Installation, form: EditForm, target: str, field: 
     return removed
 
 
-def list_clippings(installation: Installation, actor: Actor) -> tuple[KeptClipping, ...]:
+def list_clippings(installation: Installation, actor: Actor) -> tuple[SavedClipping, ...]:
     """List what is on the actor's own clipboard, the latest first."""
     with installation.database.read() as session:
         return _load_clippings(session, actor)
 
 
-def _load_clippings(session: Session, actor: Actor) -> tuple[KeptClipping, ...]:
-    what = (Clipping.at, Clipping.target, Clipping.field, Clipping.text)
-    query = select(Clipping.id, Edition.name, Edition.number, *what)
+def _load_clippings(session: Session, actor: Actor) -> tuple[SavedClipping, ...]:
+    columns = (Clipping.at, Clipping.target, Clipping.field, Clipping.text)
+    query = select(Clipping.id, Edition.name, Edition.number, *columns)
     joined = query.join(Edition, Edition.id == Clipping.edition_id)
     own = joined.where(Clipping.owner == actor.name)
     latest_first = own.order_by(Clipping.at.desc(), Clipping.id.desc())
     rows = session.execute(latest_first)
-    return tuple(KeptClipping(*row) for row in rows)
+    return tuple(SavedClipping(*row) for row in rows)
 
 
 def remove_clipping(installation: Installation, form: EditForm, clipping_id: int) -> bool:

@@ -7,25 +7,25 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts.staff import find_chosen_name
+from digest.app.accounts.staff import find_actor_display_name
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_application, editing_state
 from digest.app.editions import web_editions
-from digest.app.editions.edition_status import edition_name
+from digest.app.editions.edition_status import resolve_edition_name
 from digest.edition.archive import corrections
 from digest.edition.archive.corrections import CORRECTED_FIELDS, CorrectableStory, CorrectedField
-from digest.edition.archive.story_archive import archive_edition
+from digest.edition.archive.story_archive import archive_edition_stories
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.queries import COMING_STATES, find_edition
-from digest.edition.rendering.mail_layout import arrange_mail
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.edition_queries import COMING_STATES, find_edition
+from digest.edition.rendering.mail_layout import arrange_email
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
-from subscribers.store.row_seals import keep_genuine
+from subscribers.store.row_seals import filter_genuine_rows
 
 CORRECT = Action("corrected", Role.EDITOR, Concern.NONE)
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
@@ -48,7 +48,7 @@ class CorrectionForm:
 
 
 @dataclass(frozen=True, slots=True)
-class CorrectionDesk:
+class CorrectionOverview:
     """An edition as its corrections are made: its stories as they read now, and what was corrected."""
 
     edition: Edition
@@ -61,7 +61,7 @@ class CorrectionDesk:
         return self.edition.state in CORRECTABLE_STATES
 
 
-def view_corrections(installation: Installation, name: str) -> CorrectionDesk:
+def view_corrections(installation: Installation, name: str) -> CorrectionOverview:
     """Read an edition's stories and corrections.
 
     Raises:
@@ -69,9 +69,11 @@ def view_corrections(installation: Installation, name: str) -> CorrectionDesk:
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        made = corrections.list_corrections(session, edition)
-        stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
-        return CorrectionDesk(edition, stories, made)
+        edition_corrections = corrections.list_corrections(session, edition)
+        stories = corrections.list_correctable_stories(
+            corrections.read_sent_content(session, edition), edition_corrections
+        )
+        return CorrectionOverview(edition, stories, edition_corrections)
 
 
 def correct_story(
@@ -83,13 +85,13 @@ def correct_story(
         UnknownEditionError: there is none of that name.
         CorrectionError: it has not gone out, there is no such story, or the text is empty or as it was.
     """
-    name = edition_name(installation, name)
-    signed = find_chosen_name(installation, actor) or installation.settings.file.publication.name
-    becomes, note = _clean(form.becomes), _clean(form.note)
+    name = resolve_edition_name(installation, name)
+    signed = find_actor_display_name(installation, actor) or installation.settings.file.publication.name
+    new_text, note = _clean(form.becomes), _clean(form.note)
     with CORRECT.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name, lock=True)
         story = _find_story(session, edition, form)
-        _refuse_unclear(becomes, story.text_of(form.field), note)
+        _refuse_unclear(new_text, story.text_of(form.field), note)
         correction = Correction(
             edition_id=edition.id,
             seq=corrections.next_correction_number(session, edition),
@@ -101,29 +103,29 @@ def correct_story(
             headline=story.headline_sent,
             field=form.field,
             was=story.text_of(form.field),
-            becomes=becomes,
+            becomes=new_text,
             note=note,
             is_carried=form.is_carried,
             mail_asked_by="",
         )
         session.add(correction)
         session.flush()
-        archive_edition(session, edition, corrections.list_corrections(session, edition))
+        archive_edition_stories(session, edition, corrections.list_corrections(session, edition))
         shortened = story.url[:200]
         audit.detail = {"correction": correction.id, "story": shortened, "field": form.field}
         session.expunge(correction)
-        lead = arrange_mail(EditionContent.from_json(edition.content)).lead
+        lead = arrange_email(EditionContent.from_json(edition.content)).lead
         # The card beside links shows the headline of the story that leads.
         is_on_card = form.field == "headline" and lead is not None and lead.entry.url == story.url
     if is_on_card:
-        web_editions.store_card(installation, name, now=now)
+        web_editions.store_social_card(installation, name, now=now)
     if form.is_carried:
         _carry_into_draft(installation, correction, edition, actor, now)
     return correction
 
 
 def _clean(text: str) -> str:
-    return sanitise_text(editing.clean_typed_text(text))
+    return sanitize_text(editing.clean_typed_text(text))
 
 
 def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> CorrectableStory:
@@ -131,9 +133,9 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> Cor
         raise CorrectionError(
             f"{edition.name} is {edition.state.predicate}. Only sent editions can be corrected.", "Edit it instead."
         )
-    made = keep_genuine(session, corrections.list_corrections(session, edition))
-    stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), made)
-    story = next((one for one in stories if one.url == form.url), None)
+    edition_corrections = filter_genuine_rows(session, corrections.list_corrections(session, edition))
+    stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), edition_corrections)
+    story = next((candidate for candidate in stories if candidate.url == form.url), None)
     if story is None:
         raise CorrectionError(
             f"{edition.name} has no story with the link {form.url[:200]}.",
@@ -144,8 +146,8 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> Cor
     return story
 
 
-def _refuse_unclear(becomes: str, was: str, note: str) -> None:
-    if not becomes or becomes == was:
+def _refuse_unclear(new_text: str, was: str, note: str) -> None:
+    if not new_text or new_text == was:
         raise CorrectionError("The text is empty or unchanged.", "Enter the corrected text.")
     if not note or len(note) > MAX_NOTE_LENGTH:
         raise CorrectionError(
@@ -170,7 +172,7 @@ def _carry_into_draft(
         block = corrections.make_correction_block(session, correction, edition, base, day, language)
     # A draft of before there were edits is drafted anew, and takes it then.
     with suppress(editing_state.EditRefusedError):
-        editing.write_block(installation, edit_application.EditForm(draft.name, actor, now), block)
+        editing.save_labeled_block(installation, edit_application.EditForm(draft.name, actor, now), block)
 
 
 def find_correction(session: Session, edition: Edition, number: int) -> Correction:

@@ -13,23 +13,23 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.editing.editing_state import EditingState, EditRefusedError, arrange_edits, read_editing_state
+from digest.app.editing.editing_state import EditingState, EditRefusedError, apply_edits_to_proposal, read_editing_state
 from digest.edition.approval.approved_versions import supersede_approval, supersede_outdated_approval
 from digest.edition.drafting.composition import (
     ComposedEdition,
     compose_arrangement,
     compose_stored_draft,
-    is_as_composed,
-    record_content,
+    matches_composition,
     replace_story_rows,
+    save_edition_content,
     update_story_rows,
 )
 from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement
-from digest.edition.editing.edit_log import append_edit, load_edits, proposal_hash_of
+from digest.edition.editing.edit_log import append_edit, load_edits, read_proposal_hash
 from digest.edition.editing.edits import Edit, EditConflict, EditDraft
-from digest.edition.queries import COMING_STATES, UNAPPROVED_STATES, find_edition
+from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -82,14 +82,14 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
         UnknownEditionError: there is no such edition.
         EditRefusedError: it went out or was cancelled, or the act would do nothing.
     """
-    return apply_decision(installation, form, lambda _: draft)
+    return apply_decided_edit(installation, form, lambda _: draft)
 
 
 class _OvertakenError(Exception):
     """Somebody else's act was stored first: this one is folded again."""
 
 
-def apply_decision(
+def apply_decided_edit(
     installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
 ) -> EditResult:
     """Do the act that `decide` chooses on the edition as it is, again if somebody is quicker; for the rest see `apply_edit`.
@@ -97,16 +97,16 @@ def apply_decision(
     `decide` returns None where all is so already.
     """
     with EDIT.steps(installation, form.actor, form.edition, now=form.now) as audit:
-        known = form.state
+        known_state = form.state
         for _ in range(_MAX_ATTEMPTS):
-            state, known = known or read_editing_state(installation, form.edition), None
+            state, known_state = known_state or read_editing_state(installation, form.edition), None
             audit.subject = state.name
             draft = decide(state)
             if draft is None:
                 audit.changed = False
                 return EditResult(state)
             based_on = state.last_seq if form.based_on is None else form.based_on
-            conflict = history.find_conflict(
+            conflict = history.find_edit_conflict(
                 draft, state.edits, based_on=based_on, resolve=state.arrangement.name_target
             )
             if conflict:
@@ -129,7 +129,7 @@ def _overtaken_too_often() -> EditRefusedError:
     return EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
 
 
-def needs_update(installation: Installation, name: str) -> bool:
+def is_draft_outdated(installation: Installation, name: str) -> bool:
     """Return whether an unapproved draft differs from what its proposal, edits, and current settings make.
 
     Raises:
@@ -139,7 +139,7 @@ def needs_update(installation: Installation, name: str) -> bool:
         edition = find_edition(session, name)
         if edition.state not in UNAPPROVED_STATES:
             return False
-        return not is_as_composed(session, edition, compose_stored_draft(session, edition, installation.settings))
+        return not matches_composition(session, edition, compose_stored_draft(session, edition, installation.settings))
 
 
 def update_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
@@ -164,10 +164,10 @@ def update_draft(installation: Installation, name: str, *, actor: Actor, now: da
                         f"{edition.name} is {edition.state.predicate}, so it can't be updated.",
                         "Reload the page.",
                     )
-                audit.changed = not is_as_composed(session, edition, composed)
+                audit.changed = not matches_composition(session, edition, composed)
                 if not audit.changed:
                     return ""
-                record_content(edition, composed)
+                save_edition_content(edition, composed)
                 replace_story_rows(session, edition, composed.arrangement)
                 replace_fragments(session, edition, composed.fragments)
                 supersede_outdated_approval(session, edition, now=now)
@@ -183,7 +183,7 @@ def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
 
 def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> Arrangement:
     """Fold one more edit in; one that would do nothing is refused, so that whoever clicked is told why."""
-    arrangement = arrange_edits(installation, state.grown, (*state.edits, edit), state.identity)
+    arrangement = apply_edits_to_proposal(installation, state.proposal, (*state.edits, edit), state.identity)
     if reason := arrangement.outcomes[-1].idle_reason:
         raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see its latest version.")
     return arrangement
@@ -197,7 +197,7 @@ def _lock_edition(session: Session, state: EditingState) -> Edition:
     """
     query = select(Edition).where(Edition.name == state.name)
     edition = session.scalar(query.with_for_update())
-    if edition is None or proposal_hash_of(session, edition) != state.proposal_hash:
+    if edition is None or read_proposal_hash(session, edition) != state.proposal_hash:
         raise _OvertakenError
     if len(load_edits(session, edition)) != len(state.edits):
         raise _OvertakenError
@@ -220,7 +220,7 @@ def _store_edit(
         audit.detail["approval"] = "superseded"
     if discarded := append_edit(session, edition, edit):
         audit.detail["discarded"] = discarded
-    record_content(edition, composed)
+    save_edition_content(edition, composed)
     update_story_rows(session, edition, before=state.arrangement, after=composed.arrangement)
     replace_fragments(session, edition, composed.fragments)
     audit.record(session)

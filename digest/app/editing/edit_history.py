@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import select
 
 from digest.app.accounts import staff
-from digest.app.editing.edit_application import EditForm, EditResult, apply_decision
-from digest.app.editing.editing_state import EditingState, EditRefusedError, preview_state, read_editing_state
-from digest.app.editions.mail_gallery import fill_invented_subscriber
+from digest.app.editing.edit_application import EditForm, EditResult, apply_decided_edit
+from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state, render_edition_preview
+from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
@@ -19,11 +19,11 @@ from digest.edition.editing.edits import (
     Edit,
     EditDraft,
     EditKind,
-    edits_in_force,
-    find_text_before,
-    find_undone,
+    find_previous_text,
+    find_undone_edits,
+    list_active_edits,
 )
-from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.approval_models import SentBackNote
@@ -32,17 +32,17 @@ from digest.store.models import AuditEntry, Edition
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalAction:
+class ApprovalHistoryEntry:
     """An approval that was given or taken back; `seq` is the number of the last edit before it."""
 
     at: datetime  # UTC
     actor: str
-    given: bool
+    is_given: bool
     seq: int
 
 
 @dataclass(frozen=True, slots=True)
-class NoteAction:
+class NoteHistoryEntry:
     """That an edition was sent back with a note, or that the note (then `text` is empty) was marked as done."""
 
     at: datetime  # UTC
@@ -61,8 +61,8 @@ class EditionHistory:
     edition: Edition
     state: EditingState
     settings: Settings
-    approvals: tuple[ApprovalAction, ...]
-    notes: tuple[NoteAction, ...]
+    approvals: tuple[ApprovalHistoryEntry, ...]
+    notes: tuple[NoteHistoryEntry, ...]
     names: Mapping[str, str]
     written_heads: dict[int, EditionContent] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class EditionHistory:
 
     def find_text_before(self, edit: Edit) -> str | None:
         """Return what editors had written where a text edit wrote, as it stood when that was made; None where it was the original."""
-        return find_text_before(edit, self.state.edits, self.state.arrangement.name_target)
+        return find_previous_text(edit, self.state.edits, self.state.arrangement.name_target)
 
     def write_head_before(self, seq: int) -> EditionContent:
         """Write what the edition said before the edit of a number, were its subject, preheader and intro nobody's words.
@@ -84,7 +84,7 @@ class EditionHistory:
         past = tuple(e for e in state.edits if e.seq < seq and e.target != EDITION_TARGET)
         last = past[-1].seq if past else 0
         if last not in self.written_heads:
-            self.written_heads[last] = write_edited_content(state.grown, past, state.identity, self.settings)
+            self.written_heads[last] = write_edited_content(state.proposal, past, state.identity, self.settings)
         return self.written_heads[last]
 
 
@@ -107,17 +107,17 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
         approvals = []
         for entry in entries:
             seq = _find_last_seq(state, entry.at)
-            approvals.append(ApprovalAction(entry.at, entry.actor, acts[entry.act], seq))
+            approvals.append(ApprovalHistoryEntry(entry.at, entry.actor, acts[entry.act], seq))
         notes = tuple(_list_note_actions(state, list_notes(session, edition)))
     names = staff.read_display_names(installation)
     return EditionHistory(edition, state, installation.settings, tuple(approvals), notes, names)
 
 
-def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteAction]:
+def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteHistoryEntry]:
     for note in notes:
-        yield NoteAction(note.at, note.actor, note.text, _find_last_seq(state, note.at))
+        yield NoteHistoryEntry(note.at, note.actor, note.text, _find_last_seq(state, note.at))
         if note.done_at:
-            yield NoteAction(note.done_at, note.done_by or "", "", _find_last_seq(state, note.done_at))
+            yield NoteHistoryEntry(note.done_at, note.done_by or "", "", _find_last_seq(state, note.done_at))
 
 
 def _find_last_seq(state: EditingState, at: datetime) -> int:
@@ -125,33 +125,33 @@ def _find_last_seq(state: EditingState, at: datetime) -> int:
     return max((edit.seq for edit in state.edits if edit.at <= at), default=0)
 
 
-def render_moment(installation: Installation, name: str, seq: int) -> str:
+def render_past_state(installation: Installation, name: str, seq: int) -> str:
     """Render the HTML of an edition as it stood after the edit of a number, without storing anything; 0 is before the first.
 
     Raises:
         UnknownEditionError: there is none of that name.
         EditRefusedError: it was drafted by a version that had no edits.
     """
-    html = join_fragments(preview_state(installation, name, seq=seq).fragments, "html")
-    return fill_invented_subscriber(html, installation.settings)
+    html = join_fragments(render_edition_preview(installation, name, seq=seq).fragments, "html")
+    return fill_sample_placeholders(html, installation.settings)
 
 
-def undo_last(installation: Installation, form: EditForm) -> EditResult:
+def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult:
     """Take back the actor's own last act.
 
     Raises:
         EditRefusedError: they have done nothing that is in force.
     """
-    return apply_decision(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
+    return apply_decided_edit(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
 
 
-def redo_last(installation: Installation, form: EditForm) -> EditResult:
+def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult:
     """Take back the actor's own last undo, if they did nothing since.
 
     Raises:
         EditRefusedError: there is none.
     """
-    return apply_decision(installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name)))
+    return apply_decided_edit(installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name)))
 
 
 def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResult:
@@ -162,11 +162,11 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
     """
 
     def undo(state: EditingState) -> EditDraft:
-        if seq in find_undone(state.edits):
+        if seq in find_undone_edits(state.edits):
             raise EditRefusedError("This change has already been undone.", "Reload the page.")
         return _undo(next((e for e in state.edits if e.seq == seq), None))
 
-    return apply_decision(installation, form, undo)
+    return apply_decided_edit(installation, form, undo)
 
 
 def _undo(edit: Edit | None) -> EditDraft:
@@ -175,7 +175,7 @@ def _undo(edit: Edit | None) -> EditDraft:
     return EditDraft(EditKind.UNDO, edit.target, {}, edit.seq)
 
 
-def bring_back(installation: Installation, form: EditForm, seq: int) -> EditResult:
+def restore_past_state(installation: Installation, form: EditForm, seq: int) -> EditResult:
     """Bring back the state after the edit of a number (0: before the first): all edits since are taken back.
 
     Raises:
@@ -189,8 +189,8 @@ def bring_back(installation: Installation, form: EditForm, seq: int) -> EditResu
                 "The edition changed after you opened the page.", "Review the changes that would now be removed."
             )
         past = tuple(e for e in state.edits if e.seq <= seq)
-        if edits_in_force(past) == edits_in_force(state.edits):
+        if list_active_edits(past) == list_active_edits(state.edits):
             raise EditRefusedError("The edition hasn't changed since that version.", "Select another version.")
         return EditDraft(EditKind.REVERT, EDITION_TARGET, {}, max(0, seq))
 
-    return apply_decision(installation, form, revert)
+    return apply_decided_edit(installation, form, revert)

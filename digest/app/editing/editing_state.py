@@ -7,12 +7,12 @@ from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement, arrange_edition
-from digest.edition.editing.edit_log import load_edits, load_proposal, proposal_hash_of
+from digest.edition.editing.edit_log import load_edits, load_proposal, read_proposal_hash
 from digest.edition.editing.edits import Edit, RevertEffect
-from digest.edition.editing.grown_proposal import GrownProposal
-from digest.edition.queries import COMING_STATES, find_edition
+from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened import Installation
-from digest.select.topics import built_in_topic_names
+from digest.select.topics import list_built_in_topics
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
@@ -28,7 +28,7 @@ class EditingState:
 
     name: str
     identity: EditionIdentity
-    grown: GrownProposal
+    proposal: ProposalWithTray
     proposal_hash: str
     edits: tuple[Edit, ...]
     arrangement: Arrangement
@@ -41,11 +41,11 @@ class EditingState:
 
     def find_last_own(self, actor: str) -> Edit | None:
         """Find what an editor's undo takes back: their last act that is in force."""
-        return history.find_last_own(self.edits, actor)
+        return history.find_own_last_edit(self.edits, actor)
 
     def find_last_own_undo(self, actor: str) -> Edit | None:
         """Find what an editor's redo takes back: their last undo, if they did nothing since."""
-        return history.find_last_own_undo(self.edits, actor)
+        return history.find_own_last_undo(self.edits, actor)
 
     def find_revert_effect(self, seq: int) -> RevertEffect:
         """Return what bringing back the state after the edit of a number changes."""
@@ -54,7 +54,7 @@ class EditingState:
     def arrange_at(self, installation: Installation, seq: int) -> Arrangement:
         """Return what stood where after the edit of a number."""
         past = tuple(e for e in self.edits if e.seq <= seq)
-        return arrange_edits(installation, self.grown, past, self.identity)
+        return apply_edits_to_proposal(installation, self.proposal, past, self.identity)
 
 
 def find_editing_state(installation: Installation, edition: Edition) -> EditingState | None:
@@ -70,10 +70,10 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
 def list_topic_names(settings: Settings) -> list[str]:
     """List the topics that a story may have: the settings' or else the built-in ones, and those that sources name."""
     file = settings.file
-    named = [*(file.select.topics or built_in_topic_names())]
+    names = [*(file.select.topics or list_built_in_topics())]
     for source in file.sources:
-        named += [topic for topic in (*source.topics.values(), source.default_topic) if topic]
-    return list(dict.fromkeys(named))
+        names += [topic for topic in (*source.topics.values(), source.default_topic) if topic]
+    return list(dict.fromkeys(names))
 
 
 def read_editing_state(installation: Installation, name: str) -> EditingState:
@@ -85,9 +85,9 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        grown, proposal_hash = load_proposal(session, edition), proposal_hash_of(session, edition)
+        proposal, proposal_hash = load_proposal(session, edition), read_proposal_hash(session, edition)
         edits = load_edits(session, edition)
-    if grown is None or proposal_hash is None:
+    if proposal is None or proposal_hash is None:
         raise EditRefusedError(
             f"{edition.name} was drafted by an older version, so it can't be edited.",
             "Draft it again with 'digest draft'.",
@@ -96,24 +96,24 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
     return EditingState(
         name=edition.name,
         identity=identity,
-        grown=grown,
+        proposal=proposal,
         proposal_hash=proposal_hash,
         edits=edits,
-        arrangement=arrange_edits(installation, grown, edits, identity),
+        arrangement=apply_edits_to_proposal(installation, proposal, edits, identity),
         approved=edition.state == EditionState.APPROVED,
     )
 
 
-def arrange_edits(
-    installation: Installation, grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity
+def apply_edits_to_proposal(
+    installation: Installation, proposal: ProposalWithTray, edits: Sequence[Edit], identity: EditionIdentity
 ) -> Arrangement:
     """Fold edits into a proposal by the settings and the day of release."""
     file = installation.settings.file
     released_at = identity.release_at.astimezone(file.publication.zone)
-    return arrange_edition(grown, edits, file, released_at.date())
+    return arrange_edition(proposal, edits, file, released_at.date())
 
 
-def preview_state(installation: Installation, name: str, *, seq: int | None = None) -> ComposedEdition:
+def render_edition_preview(installation: Installation, name: str, *, seq: int | None = None) -> ComposedEdition:
     """Render an edition as it stood after the edit of a number, without storing anything; without one, as it stands.
 
     Raises:
@@ -122,4 +122,4 @@ def preview_state(installation: Installation, name: str, *, seq: int | None = No
     """
     state = read_editing_state(installation, name)
     past = tuple(e for e in state.edits if seq is None or e.seq <= seq)
-    return compose_edition(state.grown, past, state.identity, installation.settings)
+    return compose_edition(state.proposal, past, state.identity, installation.settings)

@@ -5,22 +5,22 @@ from dataclasses import replace
 from typing import Any
 
 from digest.app.editing.changes import clean_typed_text
-from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_decision
+from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_decided_edit
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
 from digest.collect.codec.encoded_image import ImageError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.edition.content.edition_content import EditionImage, ImageCuts
-from digest.edition.drafting.composition import compose_edition, record_content
+from digest.edition.content.edition_content import EditionImage, ImageCrops
+from digest.edition.drafting.composition import compose_edition, save_edition_content
 from digest.edition.drafting.drafts import replace_fragments
-from digest.edition.drafting.pictures import cut_article_image, cut_uploaded_image, prepare_images
+from digest.edition.drafting.image_preparation import crop_article_image, crop_uploaded_image, prepare_images
 from digest.edition.editing.board_story import EditedImage
-from digest.edition.editing.edit_log import load_edits, proposal_hash_of, store_proposal
-from digest.edition.editing.edit_values import encode_cuts
+from digest.edition.editing.edit_log import load_edits, read_proposal_hash, store_proposal
+from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EditDraft, EditKind
 from digest.edition.editing.grown_proposal import pack_proposal
+from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
 from digest.select.values import CandidateArticle
@@ -44,7 +44,7 @@ def show_article_image(
     fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
     try:
         with fetcher_context as active_fetcher:
-            cuts = cut_article_image(installation.database, active_fetcher, installation.settings, candidate, form.now)
+            cuts = crop_article_image(installation.database, active_fetcher, installation.settings, candidate, form.now)
     except (FetchError, ImageError) as exc:
         raise EditRefusedError(f"Couldn't download the image: {exc}.", "Choose another image, or upload one.") from exc
     return _show_cuts(installation, form, url, cuts)
@@ -63,7 +63,7 @@ def upload_image(
         raise EditRefusedError("The image has no description.", "Describe it for people who can't see it.")
     read_editing_state(installation, form.edition)
     try:
-        cuts = cut_uploaded_image(
+        cuts = crop_uploaded_image(
             installation.database,
             installation.settings,
             body,
@@ -81,14 +81,14 @@ def upload_image(
 def hide_image(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show no picture with a story."""
     draft = EditDraft(EditKind.PICTURE, url, {"shown": False})
-    return apply_decision(installation, form, lambda state: draft if _find_shown_image(state, url) else None)
+    return apply_decided_edit(installation, form, lambda state: draft if _find_shown_image(state, url) else None)
 
 
 def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show a story's own picture again, with its own words."""
     draft = EditDraft(EditKind.PICTURE, url, {})
     untouched = (None, EditedImage())
-    return apply_decision(
+    return apply_decided_edit(
         installation, form, lambda state: None if _find_edited_image(state, url) in untouched else draft
     )
 
@@ -102,23 +102,25 @@ def describe_image(installation: Installation, form: EditForm, url: str, *, alt:
     words = {"alt": clean_typed_text(alt), "credit": clean_typed_text(credit)}
 
     def describe(state: EditingState) -> EditDraft | None:
-        shown, edited = _find_shown_image(state, url), _find_edited_image(state, url)
-        if shown is None:
+        shown_image, edited = _find_shown_image(state, url), _find_edited_image(state, url)
+        if shown_image is None:
             raise EditRefusedError("There's no image to describe.", "Choose an image, or clear these two fields.")
-        if (shown.alt, shown.credit) == (words["alt"], words["credit"]):
+        if (shown_image.alt, shown_image.credit) == (words["alt"], words["credit"]):
             return None
         value: dict[str, Any] = dict(words)
         if edited and edited.cuts:
-            value["cuts"] = encode_cuts(edited.cuts)
+            value["cuts"] = encode_image_crops(edited.cuts)
         return EditDraft(EditKind.PICTURE, url, value)
 
-    return apply_decision(installation, form, describe)
+    return apply_decided_edit(installation, form, describe)
 
 
-def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCuts) -> EditResult:
-    draft = EditDraft(EditKind.PICTURE, url, {"cuts": encode_cuts(cuts)})
-    wanted = EditedImage(cuts=cuts)
-    return apply_decision(installation, form, lambda state: None if _find_edited_image(state, url) == wanted else draft)
+def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCrops) -> EditResult:
+    draft = EditDraft(EditKind.PICTURE, url, {"cuts": encode_image_crops(cuts)})
+    edited_image = EditedImage(cuts=cuts)
+    return apply_decided_edit(
+        installation, form, lambda state: None if _find_edited_image(state, url) == edited_image else draft
+    )
 
 
 def _find_edited_image(state: EditingState, url: str) -> EditedImage | None:
@@ -138,11 +140,11 @@ def _find_shown_image(state: EditingState, url: str) -> EditionImage | None:
 def _find_article(state: EditingState, url: str, article: str) -> CandidateArticle:
     story = state.arrangement.find_story(url)
     members = story.original.story.members if story else ()
-    named = (each for each in members if article in {each.url, each.link})
-    found = next(named, None)
-    if found is None:
+    matches = (each for each in members if article in {each.url, each.link})
+    match = next(matches, None)
+    if match is None:
         raise EditRefusedError("The article isn't in this story.", "Choose one from the list.")
-    return found
+    return match
 
 
 def list_missing_images(installation: Installation, state: EditingState) -> tuple[CandidateArticle, ...]:
@@ -156,7 +158,7 @@ def list_missing_images(installation: Installation, state: EditingState) -> tupl
         if story.picture is None
         and (image := story.original.story.lead.image)
         and image not in arrangement.pictures
-        and image not in state.grown.refused_pictures
+        and image not in state.proposal.refused_pictures
     )
 
 
@@ -177,26 +179,26 @@ def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher:
             return 0
         fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
         with fetcher_context as active_fetcher:
-            found, _ = prepare_images(database, active_fetcher, settings, missing, now=form.now)
-        refused = {a.image for a in missing if a.image} - found.keys()
+            images, _ = prepare_images(database, active_fetcher, settings, missing, now=form.now)
+        refused = {a.image for a in missing if a.image} - images.keys()
         while True:
             state = read_editing_state(installation, form.edition)
-            grown = replace(
-                state.grown,
-                pictures={**found, **state.grown.pictures},
-                refused_pictures=tuple(sorted({*state.grown.refused_pictures, *refused})),
+            proposal = replace(
+                state.proposal,
+                pictures={**images, **state.proposal.pictures},
+                refused_pictures=tuple(sorted({*state.proposal.refused_pictures, *refused})),
             )
-            composed = compose_edition(grown, state.edits, state.identity, settings)
+            composed = compose_edition(proposal, state.edits, state.identity, settings)
             with database.write() as session:
                 edition = find_edition(session, state.name, lock=True)
                 if edition.state not in UNAPPROVED_STATES:
                     return 0
-                unchanged = proposal_hash_of(session, edition) == state.proposal_hash
+                unchanged = read_proposal_hash(session, edition) == state.proposal_hash
                 if not unchanged or len(load_edits(session, edition)) != len(state.edits):
                     continue
-                store_proposal(session, edition, pack_proposal(grown))
-                record_content(edition, composed)
+                store_proposal(session, edition, pack_proposal(proposal))
+                save_edition_content(edition, composed)
                 replace_fragments(session, edition, composed.fragments)
-                audit.subject, audit.detail = state.name, {"pictures": len(found)}
-                audit.changed = bool(found)
-            return len(found)
+                audit.subject, audit.detail = state.name, {"pictures": len(images)}
+                audit.changed = bool(images)
+            return len(images)

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in import SignedInStaff
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -41,7 +41,7 @@ class EditionPresence:
     revision: str
 
 
-def note_presence(
+def record_presence(
     installation: Installation, signed_in: SignedInStaff, name: str, place: str, *, known_revision: str, now: datetime
 ) -> EditionPresence:
     """Note that a member has an edition open, and return who else has.
@@ -56,9 +56,9 @@ def note_presence(
         edition_id, revision = _read_revision(session, name)
         if not known_revision:
             session.execute(delete(Presence).where(Presence.seen_at < now - KEPT_PERIOD))
-        seen = {"place": place[:MAX_PLACE_LENGTH], "seen_at": now}
-        row = upsert(session, Presence).values(staff=signed_in.member_id, edition_id=edition_id, **seen)
-        session.execute(row.on_conflict_do_update(index_elements=["staff", "edition_id"], set_=seen))
+        presence_values = {"place": place[:MAX_PLACE_LENGTH], "seen_at": now}
+        row = upsert(session, Presence).values(staff=signed_in.member_id, edition_id=edition_id, **presence_values)
+        session.execute(row.on_conflict_do_update(index_elements=["staff", "edition_id"], set_=presence_values))
         return EditionPresence(_load_colleagues(session, signed_in, edition_id, now), revision)
 
 
@@ -73,7 +73,7 @@ def list_colleagues(
 def _load_colleagues(
     session: Session, signed_in: SignedInStaff, edition_id: int, now: datetime
 ) -> tuple[PresentColleague, ...]:
-    others = session.execute(
+    query = session.execute(
         select(StaffMember.name, StaffMember.email, Presence.place)
         .join(Presence, Presence.staff == StaffMember.id)
         .where(
@@ -84,7 +84,7 @@ def _load_colleagues(
         )
         .order_by(StaffMember.id)
     )
-    return tuple(PresentColleague(display_name_of(own, email), at) for own, email, at in others)
+    return tuple(PresentColleague(display_name_of(own, email), at) for own, email, at in query)
 
 
 def _read_revision(session: Session, name: str) -> tuple[int, str]:
@@ -122,7 +122,7 @@ def end_presence(installation: Installation, signed_in: SignedInStaff, name: str
         session.execute(delete(Presence).where(*own))
 
 
-def switch_letter_keys(installation: Installation, signed_in: SignedInStaff, *, on: bool, now: datetime) -> None:
+def set_single_key_shortcuts(installation: Installation, signed_in: SignedInStaff, *, on: bool, now: datetime) -> None:
     """Let single letters act at the desk for a member, or not."""
     actor = signed_in.actor
     with SWITCH_KEYS.transaction(installation, actor, actor.name, now=now) as (session, draft):

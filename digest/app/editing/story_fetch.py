@@ -12,10 +12,10 @@ from digest.app.editing.editing_state import EditRefusedError, read_editing_stat
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DocumentKind, ParsedItem, ParseError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.collect.fetch.robots_txt import explain_unreadable
+from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox import client as sandbox
 from digest.collect.texts.urls import canonical_url, site_name, usable_url
-from digest.collect.visits.page_check import explain_redirect
+from digest.collect.visits.page_check import explain_unrelated_redirect
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.models import Source
@@ -25,7 +25,7 @@ PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
 
 
 @dataclass(frozen=True, slots=True)
-class FoundStory:
+class FetchedStory:
     """What was found at an address, for an editor to correct. `story_url` names the edition's story that has it already.
 
     `article` has the fields that `write_story` takes.
@@ -43,7 +43,7 @@ def fetch_story(
     actor: Actor,
     now: datetime,
     fetcher: ContentFetcher | None = None,
-) -> FoundStory:
+) -> FetchedStory:
     """Fetch a page and read the article on it. Nothing is stored. `fetcher` replaces the network.
 
     Raises:
@@ -60,8 +60,8 @@ def fetch_story(
     with fetcher_context as active_fetcher:
         item, site = _read_article(active_fetcher, url, now)
     name = state.arrangement.name_target(item.url)
-    known = name if item.url in state.arrangement.story_names else ""
-    return FoundStory(_describe_item(installation, item, site), known)
+    existing_name = name if item.url in state.arrangement.story_names else ""
+    return FetchedStory(_describe_item(installation, item, site), existing_name)
 
 
 def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:
@@ -69,9 +69,9 @@ def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[Par
     advice = "Open it in a browser, write the story yourself, and add the link."
     try:
         if not fetcher.may_read(url):
-            raise EditRefusedError(explain_unreadable(fetcher, url), advice)
+            raise EditRefusedError(explain_robots_refusal(fetcher, url), advice)
         answer = fetcher.get(url, accept=PAGE_ACCEPT)
-        if barrier := explain_redirect(url, answer.url):
+        if barrier := explain_unrelated_redirect(url, answer.url):
             raise _refuse_withheld(barrier)
         document = sandbox.parse_document(answer.body, url=answer.url, now=now, charset=answer.charset)
     except FetchError as exc:

@@ -1,6 +1,6 @@
 """The actions of staff and timetable that make an edition, and what can be read of it.
 
-collect → draft → check → approve (`digest.app.approval.signing`) → send (`digest.app.sending.control`). Each is safe to repeat.
+collect → draft → check → approve (`digest.app.approval.edition_approval`) → send (`digest.app.sending.send_control`). Each is safe to repeat.
 """
 
 import json
@@ -15,22 +15,22 @@ from typing import Literal
 
 from sqlalchemy import select
 
-from digest.app.editions.mail_gallery import fill_invented_subscriber
-from digest.collect.articles.storage import find_withdrawn
+from digest.app.editions.sample_emails import fill_sample_placeholders
+from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.readership import ReadershipImport, import_readership
 from digest.collect.visits import collection_run
 from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
-from digest.deliver.compose.variants import compose_specimen, count_wanted_variants, create_variants
+from digest.deliver.compose.variants import compose_sample_message, count_variant_subscribers, create_variants
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.queries import UNAPPROVED_STATES, find_edition
-from digest.installation.acts import Action, Actor, Face, Role
+from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
+from digest.installation.acts import Action, Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story
@@ -60,14 +60,14 @@ def count_variants(installation: Installation, name: str) -> VariantCounts:
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        mailable = approval.read_mailable(session, edition, installation.settings)
+        mailable = approval.read_mailable_edition(session, edition, installation.settings)
         variants = create_variants(mailable, installation.settings)
-        wanted = count_wanted_variants(session, variants)
-    kept = choose_variants(wanted)
+        subscribers_by_variant = count_variant_subscribers(session, variants)
+    chosen_variants = choose_variants(subscribers_by_variant)
     subscribers: Counter[VariantKey] = Counter()
-    for key, count in wanted.items():
-        subscribers[find_nearest_variant(key, kept)] += count
-    fuller = sum(count for key, count in wanted.items() if key not in kept)
+    for key, count in subscribers_by_variant.items():
+        subscribers[find_nearest_variant(key, chosen_variants)] += count
+    fuller = sum(count for key, count in subscribers_by_variant.items() if key not in chosen_variants)
     return VariantCounts(tuple(subscribers.most_common()), fuller)
 
 
@@ -116,22 +116,22 @@ def collect_articles(
             stopping=stopping,
             progress=progress,
         )
-        whole = only is None and not files and not (stopping and stopping.is_set())
-        imports = import_readership(database, active_fetcher, settings, now=now) if whole else []
-        audit.changed = actor.face is not Face.TIMETABLE
+        is_full_run = only is None and not files and not (stopping and stopping.is_set())
+        imports = import_readership(database, active_fetcher, settings, now=now) if is_full_run else []
+        audit.changed = actor.face is not ActorInterface.TIMETABLE
         audit.detail = {"sources": len(reports), "new": sum(report.new for report in reports)}
     return CollectionResult(tuple(reports), tuple(imports))
 
 
-def share_collection(
+def join_collection(
     installation: Installation, *, now: datetime, since: datetime, stopping: threading.Event
 ) -> list[collection_run.SourceReport]:
     """Visit sources for the timetable's collection of `since`, which another process has begun: those that it has not reached."""
     database, settings = installation.database, installation.settings
-    if not collection_run.has_free_visits(database, settings, now=now, since=since):
+    if not collection_run.has_unclaimed_visits(database, settings, now=now, since=since):
         return []
     with open_fetcher(settings) as fetcher:
-        return collection_run.share_collection(database, fetcher, settings, now=now, since=since, stopping=stopping)
+        return collection_run.join_collection_run(database, fetcher, settings, now=now, since=since, stopping=stopping)
 
 
 def draft_next_edition(
@@ -175,12 +175,12 @@ def redraft_without_withdrawn(
         edition = session.scalars(coming.order_by(Edition.release_at).limit(1)).one_or_none()
         if edition is None or load_edits(session, edition):
             return ""
-        if not find_withdrawn(session, EditionContent.from_json(edition.content).linked_articles):
+        if not find_withdrawn_links(session, EditionContent.from_json(edition.content).linked_articles):
             return ""
     return draft_next_edition(installation, actor=actor, now=now, fetcher=fetcher).name
 
 
-def explain_summary(story: Story) -> str:
+def explain_summary_source(story: Story) -> str:
     """Say whose words the summary of a story is, if nobody edits it."""
     origin = choose_summary(story).origin
     return origin.words if origin else "none of its articles has one"
@@ -189,7 +189,7 @@ def explain_summary(story: Story) -> str:
 EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
-def edition_bytes(
+def render_edition_bytes(
     installation: Installation,
     name: str,
     output_format: EditionFormat,
@@ -207,13 +207,13 @@ def edition_bytes(
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        mailable = approval.read_mailable(session, edition, installation.settings)
+        mailable = approval.read_mailable_edition(session, edition, installation.settings)
         if output_format == "eml":
-            return compose_specimen(mailable, edition, installation.settings)
+            return compose_sample_message(mailable, edition, installation.settings)
         if output_format == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
         omitted = list_omitted_fragments((p.name for p in mailable.pieces), frozenset(omit))
         kind: FragmentKind = output_format
         if short and any(p.kind == "short" for p in mailable.pieces):
             kind = "short" if output_format == "html" else "short-text" if output_format == "text" else kind
-        return fill_invented_subscriber(mailable.join(kind, omitted), installation.settings).encode()
+        return fill_sample_placeholders(mailable.join(kind, omitted), installation.settings).encode()

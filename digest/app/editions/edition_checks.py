@@ -7,25 +7,26 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.editions.mail_gallery import fill_invented_subscriber
-from digest.app.subscribers.subscribers import count_subscribers
-from digest.collect.articles.storage import find_withdrawn
+from digest.app.editions.sample_emails import fill_sample_placeholders
+from digest.app.subscribers.subscriber_views import count_subscribers
+from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.texts.urls import is_example_site, site_name, usable_canonical_url
-from digest.collect.visits.page_check import look_at_pages
-from digest.deliver.compose.variants import ComposeError, compose_specimen
+from digest.collect.visits.page_check import fetch_page_states
+from digest.deliver.compose.variants import ComposeError, compose_sample_message
 from digest.deliver.providers import registry
 from digest.deliver.send.limits.rate_limiter import read_first_handover
 from digest.deliver.send.limits.rate_limits import count_sending_days
 from digest.edition.approval import approved_versions as approval
-from digest.edition.content.edition_content import EditionContent, read_sections
+from digest.edition.content.edition_content import EditionContent, parse_sections
 from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition, has_old_placeholders
 from digest.edition.drafting.past_editions import load_past_editions
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.editing.edits import find_chosen_urls
-from digest.edition.kinds import lead_sections
+from digest.edition.editing.edits import find_hand_placed_urls
+from digest.edition.edition_queries import COMING_STATES, find_edition, select_editions_before
+from digest.edition.kinds import list_lead_sections
 from digest.edition.preflight.rule_registry import (
     FindingLevel,
     ImageFacts,
@@ -35,9 +36,8 @@ from digest.edition.preflight.rule_registry import (
     SentStory,
     run_preflight_rules,
 )
-from digest.edition.queries import COMING_STATES, find_edition, select_editions_before
 from digest.installation.opened import Installation
-from digest.select.values import call_edition
+from digest.select.values import format_edition_name
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
 from digest.templating import find_template_mistakes
 from subscribers.store.models import PersonState
@@ -55,9 +55,9 @@ def gather_preflight_facts(
 ) -> PreflightInput:
     """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before.
 
-    `mailable` is the edition as `approved_versions.read_mailable` gives it, where it is at hand.
+    `mailable` is the edition as `approved_versions.read_mailable_edition` gives it, where it is at hand.
     """
-    mailable = mailable or approval.read_mailable(session, edition, installation.settings)
+    mailable = mailable or approval.read_mailable_edition(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
     sends_at = max(edition.release_at, now).astimezone(zone)
     templates = installation.settings.templates
@@ -65,7 +65,7 @@ def gather_preflight_facts(
     kinds = {piece.kind for piece in mailable.pieces}
     sending_days, subscribers = _count_sending_days(installation, session, edition, now)
     return PreflightInput(
-        message=compose_specimen(mailable, edition, installation.settings),
+        message=compose_sample_message(mailable, edition, installation.settings),
         parts={kind: mailable.join(kind) for kind in MAIL_KINDS if kind in kinds},
         content=content,
         file=installation.settings.file,
@@ -73,14 +73,14 @@ def gather_preflight_facts(
         pictures={m.hash: ImageFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         previous_edition=_read_previous_edition(session, edition),
-        chosen_urls=find_chosen_urls(load_edits(session, edition)),
+        chosen_urls=find_hand_placed_urls(load_edits(session, edition)),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
         send_day=installation.settings.subscriber_language.weekday_date(sends_at)
         if edition.state in COMING_STATES
         else "",
         goes_into_files=registry.writes_files(installation.settings),
-        withdrawn=find_withdrawn(session, content.linked_articles),
+        withdrawn=find_withdrawn_links(session, content.linked_articles),
         sending_days=sending_days,
         subscribers=subscribers,
         has_old_placeholders=has_old_placeholders(mailable.pieces),
@@ -105,7 +105,7 @@ def _read_previous_edition(session: Session, edition: Edition) -> PreviousEditio
     if before is None:
         return None
     # Of another time's content these are enough: it need not be whole by today's rules.
-    leading = next(iter(lead_sections(read_sections(before.content))), None)
+    leading = next(iter(list_lead_sections(parse_sections(before.content))), None)
     first = leading.entries[0].headline if leading and leading.entries else ""
     return PreviousEdition(before.number, str(before.content.get("intro", "")), first)
 
@@ -114,7 +114,7 @@ def _recently_sent_stories(session: Session, edition: Edition, edition_count: in
     recent = select_editions_before(edition.release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     columns = recent.with_only_columns(Edition.id, Edition.name, Edition.number)
     rows = session.execute(columns).all()
-    called = {row.id: call_edition(row.name, row.number) for row in rows}
+    called = {row.id: format_edition_name(row.name, row.number) for row in rows}
     placed = select(EditionStory.edition_id, EditionStory.url).where(EditionStory.section.is_not(None))
     of_recent = placed.where(EditionStory.edition_id.in_(called))
     stories = session.execute(of_recent.order_by(EditionStory.id))
@@ -125,7 +125,7 @@ def _recently_sent_stories(session: Session, edition: Edition, edition_count: in
     ]
     past = load_past_editions(session, edition.release_at, max(0, edition_count - len(called)))
     for before in past:
-        name = call_edition(before.name, before.number)
+        name = format_edition_name(before.name, before.number)
         sent += [SentStory(name, story.url) for story in before.stories]
     return tuple(sent)
 
@@ -153,7 +153,7 @@ def check_edition(
         return run_preflight_rules(facts)
     workers = installation.settings.file.limits.fetch_workers
     with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
-        own_pages = look_at_pages(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
+        own_pages = fetch_page_states(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
         facts = replace(facts, own_pages=own_pages, fetcher=active_fetcher if online else None)
         return run_preflight_rules(facts)
 
@@ -198,12 +198,12 @@ def read_edition_mail(installation: Installation, name: str, *, now: datetime) -
     settings = installation.settings
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        mailable, content_hash = approval.read_hashed(session, edition, settings)
+        mailable, content_hash = approval.read_edition_with_hash(session, edition, settings)
         return EditionMail(
             content_hash=content_hash,
             findings=_find_faults(installation, session, edition, mailable, now),
-            html=fill_invented_subscriber(mailable.join("html"), settings),
-            text=fill_invented_subscriber(mailable.join("text"), settings),
+            html=fill_sample_placeholders(mailable.join("html"), settings),
+            text=fill_sample_placeholders(mailable.join("text"), settings),
         )
 
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from digest.app.editions.page_views import find_public_edition, list_edition_corrections, list_public_editions
-from digest.edition.content.corrected_content import correct_content, find_corrected_at
+from digest.app.editions.edition_views import find_public_edition, list_edition_corrections, list_public_editions
+from digest.edition.content.corrected_content import correct_content, find_correction_time
 from digest.edition.content.edition_content import EditionContent, EntryDate, SectionEntry
-from digest.edition.content.fragment_names import sections_of_fragment
-from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.content.fragment_names import list_fragment_sections
+from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.template_filters import write_issue
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -30,40 +30,44 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
     if public is None:
         return None
     edition, content = public
-    settings, made = installation.settings, list_edition_corrections(installation, [name]).get(name, ())
-    content = correct_content(content, made)
-    dates = arrange_mail(content).dates
+    settings, corrections = installation.settings, list_edition_corrections(installation, [name]).get(name, ())
+    content = correct_content(content, corrections)
+    dates = arrange_email(content).dates
     calendar = _open_calendar(settings, _name_issue(settings, content))
     for dated in dates.entries if dates else ():
-        calendar.add_component(_write_event(settings, dated.entry, dated.when, content, edition.release_at, made))
+        calendar.add_component(
+            _write_event(settings, dated.entry, dated.when, content, edition.release_at, corrections)
+        )
     return bytes(calendar.to_ical())
 
 
 def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     """Write all dates of the newest editions; what several of them name stands as the newest has it."""
-    settings, seen = installation.settings, set[str]()
+    settings, seen_ids = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
     editions = list_public_editions(installation, max_editions)
     corrections = list_edition_corrections(installation, [edition.name for edition, _ in editions])
     for edition, said in editions:
-        made = corrections.get(edition.name, ())
-        content = correct_content(said, made)
+        edition_corrections = corrections.get(edition.name, ())
+        content = correct_content(said, edition_corrections)
         for entry in (e for section in content.sections for e in section.entries):
-            if entry.when and (key := entry.url or entry.headline) not in seen:
-                seen.add(key)
-                calendar.add_component(_write_event(settings, entry, entry.when, content, edition.release_at, made))
+            if entry.when and (key := entry.url or entry.headline) not in seen_ids:
+                seen_ids.add(key)
+                calendar.add_component(
+                    _write_event(settings, entry, entry.when, content, edition.release_at, edition_corrections)
+                )
     return bytes(calendar.to_ical())
 
 
-def find_early_days(content: EditionContent) -> Mapping[str, date]:
+def find_last_dates_shown_early(content: EditionContent) -> Mapping[str, date]:
     """Return, by a section's key, until which day its entries stand among the dates that the mail sorts before the sections.
 
     A section that has no entry among them is missing.
     """
-    dates = arrange_mail(content).dates
+    dates = arrange_email(content).dates
     if dates is None:
         return {}
-    return {key: dates.last_day for dated in dates.entries for key in sections_of_fragment(dated.fragment)}
+    return {key: dates.last_day for dated in dates.entries for key in list_fragment_sections(dated.fragment)}
 
 
 def _open_calendar(settings: Settings, name: str) -> "Calendar":
@@ -90,13 +94,13 @@ def _write_event(
     when: EntryDate,
     content: EditionContent,
     released_at: datetime,
-    made: Sequence[Correction],
+    corrections: Sequence[Correction],
 ) -> "Event":
     """Write one date: a moment where it is known, else a whole day; a deadline blocks nobody's time."""
     from icalendar import Event, vText
 
     event, base = Event(), settings.link_base
-    corrected_at = find_corrected_at(made, entry.url) if entry.url else None
+    corrected_at = find_correction_time(corrections, entry.url) if entry.url else None
     event.add(
         "uid", f"{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:24]}@{base.split('//')[-1]}"
     )

@@ -6,9 +6,9 @@ from datetime import datetime
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.claims.progress import SendProgress, describe_progress, read_progress
-from digest.deliver.send.run.send_gate import send_blocked_reason
+from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.approval import approved_versions as approval
-from digest.edition.queries import find_current_edition, find_edition
+from digest.edition.edition_queries import find_current_edition, find_edition
 from digest.installation.opened import Installation
 from digest.store.models import EditionState
 from subscribers.consent import audience
@@ -16,7 +16,7 @@ from subscribers.phrases import count_with_noun, weekday_date
 from subscribers.store.models import PersonState
 
 
-def edition_name(installation: Installation, name: str) -> str:
+def resolve_edition_name(installation: Installation, name: str) -> str:
     """Return the name of an edition; `current` is the one that goes out next, or went out last.
 
     Raises:
@@ -47,7 +47,7 @@ class EditionStatus:
     progress_sentence: str
 
 
-def edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus:
+def read_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus:
     """Say where an edition stands.
 
     Raises:
@@ -62,7 +62,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
         when = f"on {release}" if edition.release_at > now else f"immediately (it was due {release})"
         counts = count_deliveries(session, edition_purpose(edition.name))
         progress = read_progress(session, edition.name)
-        blocked = send_blocked_reason(
+        blocked = explain_blocked_send(
             edition.name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
         )
         return EditionStatus(
@@ -71,7 +71,7 @@ def edition_status(installation: Installation, name: str, *, now: datetime) -> E
             state=edition.state,
             state_words=edition.state_words,
             refusals=edition.refusals if edition.has_refusals else 0,
-            content_hash=approval.current_content_hash(session, edition, installation.settings),
+            content_hash=approval.read_current_content_hash(session, edition, installation.settings),
             release_text=release,
             release_sentence=f"No. {edition.number} will be sent to {count_with_noun(subscribers, 'subscriber')} {when}.",
             delivery_counts=counts,
@@ -97,4 +97,4 @@ def find_edition_status(installation: Installation, name: str, *, now: datetime)
         with installation.database.read() as session:
             if find_current_edition(session) is None:
                 return None
-    return edition_status(installation, name, now=now)
+    return read_edition_status(installation, name, now=now)

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approved_versions import current_content_hash
+from digest.edition.approval.approved_versions import read_current_content_hash
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.editor_changes import EditorCounts, count_editor_changes
 from digest.edition.drafting.composition import write_proposed_content
@@ -41,10 +41,10 @@ class CountedEdition:
 
 def read_proposed_content(session: Session, edition: Edition, settings: Settings) -> EditionContent | None:
     """Return what an edition would say without its editors; None for one of before proposals were stored."""
-    grown = load_proposal(session, edition)
-    if grown is None:
+    proposal = load_proposal(session, edition)
+    if proposal is None:
         return None
-    return write_proposed_content(grown, EditionIdentity(edition.name, edition.number, edition.release_at), settings)
+    return write_proposed_content(proposal, EditionIdentity(edition.name, edition.number, edition.release_at), settings)
 
 
 def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> CountedDraft | None:
@@ -53,7 +53,7 @@ def count_draft_changes(session: Session, edition: Edition, settings: Settings) 
     if proposed is None:
         return None
     counts = count_editor_changes(proposed, EditionContent.from_json(edition.content))
-    return CountedDraft(current_content_hash(session, edition, settings), counts)
+    return CountedDraft(read_current_content_hash(session, edition, settings), counts)
 
 
 def find_editor_counts(session: Session, edition: Edition) -> EditorCounts | None:

@@ -12,14 +12,14 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import PreparedImage, draw_card, find_image, load_image, store_image
-from digest.collect.codec.encoded_image import CardWords, ImageError
+from digest.collect.articles.images import PreparedImage, draw_social_card, find_image, load_image, store_image
+from digest.collect.codec.encoded_image import ImageError, SocialCardTexts
 from digest.edition.archive import corrections, proven_editions
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
-from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
-from digest.edition.rendering.mail_layout import arrange_mail
+from digest.edition.edition_queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
+from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_piece_corrections
+from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.template_filters import without_weekday
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -30,7 +30,7 @@ log = structlog.get_logger("digest.web_editions")
 
 
 @dataclass(frozen=True, slots=True)
-class EditionLine:
+class EditionListItem:
     """An edition as a list shows it."""
 
     name: str
@@ -54,14 +54,14 @@ class EditionPage:
     them. `card` is the hash of the card's picture, empty where there is none. `upcoming` is told of beside the newest edition alone.
     """
 
-    line: EditionLine
+    line: EditionListItem
     content: EditionContent
     pieces: Mapping[str, str]
     corrections: tuple[Correction, ...]
     sent_at: datetime
     card: str
-    previous: EditionLine | None
-    following: EditionLine | None
+    previous: EditionListItem | None
+    following: EditionListItem | None
     upcoming: UpcomingEdition | None
 
     @property
@@ -71,10 +71,10 @@ class EditionPage:
 
 
 @dataclass(frozen=True, slots=True)
-class CardRequest:
+class SocialCardRequest:
     """What a card shows: its words, and the hash of the lead's picture or nothing. The same request finds the card again."""
 
-    words: CardWords
+    words: SocialCardTexts
     picture: str
 
     @property
@@ -82,31 +82,31 @@ class CardRequest:
         """The address under which the card is kept."""
         words = self.words
         # How it looks is left out: a publication that takes another colour keeps the cards that it has.
-        shown = [words.name, words.issue, words.headline, words.deadline, self.picture]
-        return f"card:{hashlib.sha256(json.dumps(shown).encode()).hexdigest()}"
+        card_values = [words.name, words.issue, words.headline, words.deadline, self.picture]
+        return f"card:{hashlib.sha256(json.dumps(card_values).encode()).hexdigest()}"
 
 
 LINE_COLUMNS = (Edition.id, Edition.name, Edition.number, Edition.release_at)
 
 
-def read_edition_lines(session: Session, rows: Sequence[Any]) -> list[EditionLine]:
+def read_edition_lines(session: Session, rows: Sequence[Any]) -> list[EditionListItem]:
     """Read the lines of editions from rows of `LINE_COLUMNS`; those that aren't proven are left out."""
-    return [make_edition_line(version) for version in proven_editions.find_proven_versions(session, rows)]
+    return [make_edition_list_item(version) for version in proven_editions.find_proven_versions(session, rows)]
 
 
-def make_edition_line(version: proven_editions.ProvenVersion) -> EditionLine:
+def make_edition_list_item(version: proven_editions.ProvenVersion) -> EditionListItem:
     """Make the line of an edition."""
     edition, stated = version.edition, version.stated
-    return EditionLine(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
+    return EditionListItem(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
 
 
-def correct_edition_line(line: EditionLine, made: Sequence[Correction]) -> EditionLine:
+def correct_edition_line(line: EditionListItem, made: Sequence[Correction]) -> EditionListItem:
     """Return the line of an edition with its corrections in it."""
     return replace(
         line,
         subject=corrected_content.correct_line(line.subject, made),
         preheader=corrected_content.correct_line(line.preheader, made),
-        corrected_at=corrected_content.find_corrected_at(made),
+        corrected_at=corrected_content.find_correction_time(made),
     )
 
 
@@ -118,21 +118,21 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
         edition = session.scalar(public.where(Edition.name == name))
         if edition is None:
             return None
-        made = corrections.list_genuine_corrections(session, edition)
+        edition_corrections = corrections.list_genuine_corrections(session, edition)
         versions = proven_editions.find_proven_versions(session, [edition])
         pieces = proven_editions.read_proven_pieces(session, versions, "page").get(edition.id)
         approved = proven_editions.read_proven_contents(session, versions).get(edition.id)
         if pieces is None or approved is None:
             return None
-        stated, content = versions[0].stated, corrected_content.correct_content(approved, made)
+        stated, content = versions[0].stated, corrected_content.correct_content(approved, edition_corrections)
         previous, following = _find_neighbour(session, edition, later=False), _find_neighbour(session, edition)
         page = EditionPage(
-            line=correct_edition_line(make_edition_line(versions[0]), made),
+            line=correct_edition_line(make_edition_list_item(versions[0]), edition_corrections),
             content=content,
             pieces={piece.name: piece.body for piece in pieces},
-            corrections=made,
+            corrections=edition_corrections,
             sent_at=edition.sent_at or edition.release_at,
-            card=_find_card(session, request_card(content, stated["list"][0], settings)),
+            card=_find_card(session, build_card_request(content, stated["list"][0], settings)),
             previous=previous,
             following=following,
             upcoming=None if following else _find_upcoming(session, edition, settings, now),
@@ -141,25 +141,27 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
 
 
 def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
-    shown, language = list_shown_corrections(page.corrections, settings), settings.subscriber_language
+    shown_corrections, language = list_shown_corrections(page.corrections, settings), settings.subscriber_language
     pieces = {
-        name: correct_page_piece(html, shown, language, with_notes=name == "body") if name != "top" else html
+        name: insert_piece_corrections(html, shown_corrections, language, with_notes=name == "body")
+        if name != "top"
+        else html
         for name, html in page.pieces.items()
     }
     return replace(page, pieces=pieces)
 
 
-def list_shown_corrections(made: Iterable[Correction], settings: Settings) -> list[ShownCorrection]:
+def list_shown_corrections(all_corrections: Iterable[Correction], settings: Settings) -> list[DisplayedCorrection]:
     """List corrections as readers see them."""
     zone, language = settings.file.publication.zone, settings.subscriber_language
-    shown = []
-    for each in made:
-        signed = corrections.sign_correction(each, zone, language)
-        shown.append(ShownCorrection(each.headline, each.was, each.becomes, each.note, signed))
-    return shown
+    shown_corrections = []
+    for each in all_corrections:
+        signed = corrections.write_correction_signature(each, zone, language)
+        shown_corrections.append(DisplayedCorrection(each.headline, each.was, each.becomes, each.note, signed))
+    return shown_corrections
 
 
-def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionLine | None:
+def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionListItem | None:
     """Find the edition that went out next after one, or last before it."""
     query = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
     if later:
@@ -175,13 +177,13 @@ def _find_upcoming(session: Session, edition: Edition, settings: Settings, now: 
     return upcoming if upcoming.release_at > edition.release_at else None
 
 
-def _find_card(session: Session, request: CardRequest) -> str:
+def _find_card(session: Session, request: SocialCardRequest) -> str:
     """Return the hash of an edition's card; empty where it has none."""
     card = find_image(session, request.address)
     return card.hash if card else ""
 
 
-def store_card(installation: Installation, name: str, *, now: datetime) -> None:
+def store_social_card(installation: Installation, name: str, *, now: datetime) -> None:
     """Draw and keep the card of an approved edition. What cannot be drawn costs the page its card, and nothing else.
 
     Raises:
@@ -190,9 +192,9 @@ def store_card(installation: Installation, name: str, *, now: datetime) -> None:
     settings = installation.settings
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        made = corrections.list_genuine_corrections(session, edition)
-        content = corrected_content.correct_content(EditionContent.from_json(edition.content), made)
-        request = request_card(content, settings.file.publication.name, settings)
+        edition_corrections = corrections.list_genuine_corrections(session, edition)
+        content = corrected_content.correct_content(EditionContent.from_json(edition.content), edition_corrections)
+        request = build_card_request(content, settings.file.publication.name, settings)
         if find_image(session, request.address):
             return
         picture = load_image(session, request.picture)
@@ -207,18 +209,18 @@ def store_card(installation: Installation, name: str, *, now: datetime) -> None:
 
 
 @lru_cache(maxsize=4)
-def _draw_card(picture: bytes, words: CardWords) -> PreparedImage:
-    return draw_card("", picture, words)
+def _draw_card(picture: bytes, words: SocialCardTexts) -> PreparedImage:
+    return draw_social_card("", picture, words)
 
 
-def request_card(content: EditionContent, publication_name: str, settings: Settings) -> CardRequest:
+def build_card_request(content: EditionContent, publication_name: str, settings: Settings) -> SocialCardRequest:
     """Say what the card of an edition shows."""
-    layout = arrange_mail(content)
+    layout = arrange_email(content)
     lead, deadline, language = layout.lead, layout.next_deadline, settings.subscriber_language
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
     issue = language.pgettext("alone, as in a masthead", "No. %(number)s", number=content.number)
     due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
-    words = CardWords(
+    words = SocialCardTexts(
         name=publication_name,
         issue=_with_plain_spaces(f"{issue} · {day}"),
         headline=lead.entry.headline if lead else content.subject,
@@ -226,7 +228,7 @@ def request_card(content: EditionContent, publication_name: str, settings: Setti
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.branding.label,
     )
-    return CardRequest(words, lead.entry.picture.hash if lead and lead.entry.picture else "")
+    return SocialCardRequest(words, lead.entry.picture.hash if lead and lead.entry.picture else "")
 
 
 def _with_plain_spaces(text: str) -> str:

@@ -11,13 +11,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from digest.app.editions.editor_changes import read_proposed_content
-from digest.app.evaluation.labelled_files import EvaluationError, labelled_url, read_feed_articles, read_labels
-from digest.edition.calendar.windows import next_window
+from digest.app.evaluation.labeled_files import EvaluationError, normalize_label_url, read_feed_articles, read_labels
+from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.drafting.candidates import load_candidates, load_previous_editions
 from digest.edition.drafting.word_tables import load_word_table
+from digest.edition.edition_queries import find_edition, find_last_cut_off
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import find_edition, last_cut_off_before
 from digest.installation.opened import Installation
 from digest.select.proposals import propose_edition
 from digest.select.text_similarity import title_words
@@ -85,7 +85,7 @@ class GradedStories:
         """
         self._by_url: dict[str, StoryGrade] = {}
         self._by_title: dict[frozenset[str], StoryGrade] = {}
-        ranked = sorted(_read_graded_articles(rows), key=lambda found: found[0])
+        ranked = sorted(_read_graded_articles(rows), key=lambda match: match[0])
         for _, url, title, grade in ranked:
             self._by_url.setdefault(url, grade)
             if words := title_words(title):
@@ -94,27 +94,27 @@ class GradedStories:
 
     def find_grade(self, headline: str, url: str) -> StoryGrade | None:
         """Return the grade of a lead, None where nobody graded it."""
-        return self._by_url.get(labelled_url(url)) or self._by_title.get(title_words(headline))
+        return self._by_url.get(normalize_label_url(url)) or self._by_title.get(title_words(headline))
 
 
 def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple[bool, int], str, str, StoryGrade]]:
     """Return (precedence, URL, title, grade) for each lead and member of the rows; the lowest precedence wins."""
-    found = []
+    graded_articles = []
     for number, row in enumerate(rows, 1):
         try:
-            poor = set(map(labelled_url, row.get("poor", ())))
+            poor = set(map(normalize_label_url, row.get("poor", ())))
             members = row.get("members", ())
             titles = [*row.get("member_titles", ()), *[""] * len(members)]
             articles = [(row["url"], row["title"]), *zip(members, titles, strict=False)]
             for place, (address, title) in enumerate(articles):
-                url = labelled_url(address)
+                url = normalize_label_url(address)
                 grade = StoryGrade(row["title"], int(row["grade"]), row["story"], row.get("why", ""), url in poor)
-                found.append(((place > 0, -grade.grade), url, title, grade))
+                graded_articles.append(((place > 0, -grade.grade), url, title, grade))
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise EvaluationError(
                 f"Line {number} of the grades has the wrong format ({exc!r}). Correct it (see docs/evaluation.md)."
             ) from exc
-    return found
+    return graded_articles
 
 
 def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> DraftEvaluation:
@@ -128,12 +128,12 @@ def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> Draf
         if grade:
             first_place.setdefault(grade.matter, place)
     first_grades = [story.grade for story in stories[: max(FIRST_COUNTS)] if story.grade]
-    taken = {grade.matter for grade in first_grades if grade.grade > UNFIT}
+    selected_matters = {grade.matter for grade in first_grades if grade.grade > UNFIT}
     return DraftEvaluation(
         tuple(stories),
         tuple(_count_first(stories[:first], first, graded.musts.keys()) for first in FIRST_COUNTS),
         len(graded.musts),
-        tuple(g for matter, g in sorted(graded.musts.items()) if matter not in taken),
+        tuple(g for matter, g in sorted(graded.musts.items()) if matter not in selected_matters),
     )
 
 
@@ -180,7 +180,7 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
     graded, settings = _read_grades(grades_file), installation.settings
     with installation.database.read() as session:
         edition = find_edition(session, edition_name)
-        window = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
+        window = find_next_window(edition.cut_off, find_last_cut_off(session, edition.release_at))
         articles = load_candidates(session, window, edition.release_at)
         looked_back = settings.file.select.repeat_editions
         previous = load_previous_editions(session, window, edition.release_at, looked_back)
@@ -274,8 +274,8 @@ def list_editor_picks(installation: Installation, edition_name: str) -> list[dic
 
 
 def _read_approved_content(session: Session, edition: Edition) -> EditionContent:
-    standing = select(Approval).where(Approval.edition_id == edition.id, Approval.state == ApprovalState.STANDING)
-    approval = session.scalar(standing.options(undefer(Approval.content)))
+    query = select(Approval).where(Approval.edition_id == edition.id, Approval.state == ApprovalState.STANDING)
+    approval = session.scalar(query.options(undefer(Approval.content)))
     return EditionContent.from_json(approval.content if approval else edition.content)
 
 
@@ -283,14 +283,14 @@ def _grade_stories(
     proposed: EditionContent, approved: EditionContent, members: dict[str, list[str]], placed: set[str]
 ) -> Iterator[dict[str, Any]]:
     """Grade the news; `members` are the articles of each story by its lead, `placed` those that the edition has anywhere."""
-    was_proposed = {labelled_url(entry.url) for entry in _list_linked(list_news_entries(proposed))}
+    was_proposed = {normalize_label_url(entry.url) for entry in _list_linked(list_news_entries(proposed))}
     for number, entry in enumerate(_list_linked(list_news_entries(approved)), 1):
-        url = labelled_url(entry.url)
+        url = normalize_label_url(entry.url)
         placed = placed | {url}
         why = "an editor kept it" if url in was_proposed else "an editor added it"
         yield _pick(entry, MUST if number <= max(FIRST_COUNTS) else MAY, why, members)
     for entry in _list_linked(list_news_entries(proposed)):
-        if labelled_url(entry.url) not in placed:
+        if normalize_label_url(entry.url) not in placed:
             yield _pick(entry, UNFIT, "an editor dropped it", members)
 
 
@@ -300,6 +300,6 @@ def _list_linked(entries: Sequence[SectionEntry]) -> list[SectionEntry]:
 
 
 def _pick(entry: SectionEntry, grade: int, why: str, members: dict[str, list[str]]) -> dict[str, Any]:
-    url = labelled_url(entry.url)
-    others = [member for member in members.get(url, []) if member != url]
-    return {"url": url, "title": entry.headline, "grade": grade, "story": url, "why": why, "members": others}
+    url = normalize_label_url(entry.url)
+    other_urls = [member for member in members.get(url, []) if member != url]
+    return {"url": url, "title": entry.headline, "grade": grade, "story": url, "why": why, "members": other_urls}

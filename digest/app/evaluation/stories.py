@@ -7,14 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from digest.app.evaluation.labelled_files import (
+from digest.app.evaluation.labeled_files import (
     EvaluationError,
     is_text_list,
-    labelled_url,
+    normalize_label_url,
     read_feed_articles,
     read_labels,
 )
-from digest.select.stories import count_earlier_words, fit_reader, group_into_stories, merge_same_url
+from digest.select.stories import build_text_reader, count_earlier_words, group_into_stories, merge_by_url
 from digest.select.values import Story
 from digest.settings import Settings
 
@@ -36,7 +36,7 @@ class PrecisionRecall:
 
 
 @dataclass(frozen=True, slots=True)
-class StoryPieces:
+class SplitStory:
     """A large labelled story: its first link, its articles, and the sizes of the pieces that it fell into."""
 
     url: str
@@ -63,7 +63,7 @@ class StorySetScore:
     missing: tuple[str, ...]
     bcubed: PrecisionRecall
     pairs: PrecisionRecall
-    large_stories: tuple[StoryPieces, ...]
+    large_stories: tuple[SplitStory, ...]
     same: PairScore
     different: PairScore
 
@@ -100,10 +100,10 @@ def evaluate_stories(
         EvaluationError: a file cannot be read, or is not of the form described.
     """
     labels = _read_label_sets(gold)
-    articles = merge_same_url(read_feed_articles(feeds, settings, now=now))
+    articles = merge_by_url(read_feed_articles(feeds, settings, now=now))
     words = count_earlier_words(read_feed_articles(earlier, settings, now=now))
     threshold = settings.file.select.same_story if same_story is None else same_story
-    stories = group_into_stories(articles, threshold, reader=fit_reader(words, articles))
+    stories = group_into_stories(articles, threshold, reader=build_text_reader(words, articles))
     return StoryEvaluation(
         article_count=sum(len(story.members) for story in stories),
         story_count=len(stories),
@@ -112,7 +112,7 @@ def evaluate_stories(
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledStories:
+class LabeledStories:
     """One set of labels, by canonical URLs: whole stories, and pairs that are the same story or different ones."""
 
     stories: tuple[tuple[str, ...], ...] = ()
@@ -120,16 +120,16 @@ class LabelledStories:
     different: tuple[tuple[str, ...], ...] = ()
 
 
-def score_story_set(name: str, labels: LabelledStories, stories: Iterable[Story]) -> StorySetScore:
+def score_story_set(name: str, labels: LabeledStories, stories: Iterable[Story]) -> StorySetScore:
     """Score a grouping against one set of labels; articles without a label count for nothing."""
     group_by_url = {article.url: n for n, story in enumerate(stories) for article in story.members}
     labelled = [(url, label) for label, story in enumerate(labels.stories) for url in story]
-    found = [(url, label) for url, label in labelled if url in group_by_url]
-    groups, classes = [group_by_url[url] for url, _ in found], [label for _, label in found]
+    labelled_urls = [(url, label) for url, label in labelled if url in group_by_url]
+    groups, classes = [group_by_url[url] for url, _ in labelled_urls], [label for _, label in labelled_urls]
     large = [story for story in labels.stories if len(story) >= LARGE_STORY]
     return StorySetScore(
         name=name,
-        article_count=len(found),
+        article_count=len(labelled_urls),
         story_count=len(labels.stories),
         missing=tuple(url for url, _ in labelled if url not in group_by_url),
         bcubed=measure_bcubed(classes, groups),
@@ -140,21 +140,21 @@ def score_story_set(name: str, labels: LabelledStories, stories: Iterable[Story]
     )
 
 
-def _count_pieces(story: Sequence[str], group_by_url: Mapping[str, int]) -> StoryPieces:
+def _count_pieces(story: Sequence[str], group_by_url: Mapping[str, int]) -> SplitStory:
     sizes = Counter(group_by_url[url] for url in story if url in group_by_url).values()
-    return StoryPieces(story[0], sum(sizes), tuple(sorted(sizes, reverse=True)))
+    return SplitStory(story[0], sum(sizes), tuple(sorted(sizes, reverse=True)))
 
 
 def _score_pairs(pairs: Sequence[tuple[str, ...]], group_by_url: Mapping[str, int], *, together: bool) -> PairScore:
-    known = [(a, b) for a, b in pairs if a in group_by_url and b in group_by_url]
-    wrong = tuple((a, b) for a, b in known if (group_by_url[a] == group_by_url[b]) != together)
-    return PairScore(len(known) - len(wrong), len(known), wrong)
+    known_pairs = [(a, b) for a, b in pairs if a in group_by_url and b in group_by_url]
+    wrong = tuple((a, b) for a, b in known_pairs if (group_by_url[a] == group_by_url[b]) != together)
+    return PairScore(len(known_pairs) - len(wrong), len(known_pairs), wrong)
 
 
-def _read_label_sets(gold: Path) -> dict[str, LabelledStories]:
+def _read_label_sets(gold: Path) -> dict[str, LabeledStories]:
     content = read_labels(gold)
-    named = content.items() if isinstance(content, dict) else ()
-    sets = {name: values for name, values in named if isinstance(values, dict)}
+    label_sets = content.items() if isinstance(content, dict) else ()
+    sets = {name: values for name, values in label_sets if isinstance(values, dict)}
     if not sets:
         raise EvaluationError(
             f'{gold} contains no label sets. Use the format {{"NAME": {{"stories": [[URL, …], …]}}}}.'
@@ -169,12 +169,12 @@ def _check_groups(place: str, groups: object, *, are_pairs: bool) -> None:
         raise EvaluationError(f"{place} contains an item that isn't a pair of URLs. Correct it.")
 
 
-def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> LabelledStories:
+def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> LabeledStories:
     lists = {key: values.get(key, []) for key in ("stories", "same", "different")}
     for key, groups in lists.items():
         _check_groups(f"{gold}: {name}.{key}", groups, are_pairs=key != "stories")
-    urls = {key: [tuple(map(labelled_url, group)) for group in groups] for key, groups in lists.items()}
-    return LabelledStories(
+    urls = {key: [tuple(map(normalize_label_url, group)) for group in groups] for key, groups in lists.items()}
+    return LabeledStories(
         # One page that is labelled by two addresses is one article.
         tuple(tuple(dict.fromkeys(story)) for story in urls["stories"]),
         tuple(urls["same"]),
@@ -198,8 +198,8 @@ def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> Pr
 def measure_pairs(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
     """Measure which pairs of items stand in one group; without any such pair nothing is wrong and nothing missed."""
     together = _count_pairs(Counter(zip(labels, groups, strict=True)))
-    found, labelled = _count_pairs(Counter(groups)), _count_pairs(Counter(labels))
-    return PrecisionRecall(together / found if found else 1.0, together / labelled if labelled else 1.0)
+    group_pairs, labelled = _count_pairs(Counter(groups)), _count_pairs(Counter(labels))
+    return PrecisionRecall(together / group_pairs if group_pairs else 1.0, together / labelled if labelled else 1.0)
 
 
 def _count_pairs(counts: Counter[Hashable]) -> int:

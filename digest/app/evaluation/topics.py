@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from digest.app.evaluation.labelled_files import EvaluationError, is_text_list, labelled_url, read_labels
+from digest.app.evaluation.labeled_files import EvaluationError, is_text_list, normalize_label_url, read_labels
 from digest.select.topics import TopicMatch, TopicRules, compile_topic_rules
 from digest.select.values import CandidateArticle
 from digest.settings import Settings, SourceSettings
@@ -29,7 +29,7 @@ class TopicLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledMatch:
+class LabeledMatch:
     """What the rules made of one labelled article."""
 
     label: TopicLabel
@@ -89,7 +89,7 @@ class TopicEvaluation:
     """The scores of each set and of all, what differs from the labels, and names that the rules do not have."""
 
     sets: tuple[TopicSetScore, ...]
-    disagreements: tuple[LabelledMatch, ...]
+    disagreements: tuple[LabeledMatch, ...]
     unknown_topics: tuple[str, ...]
 
 
@@ -110,31 +110,31 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
 
 def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> TopicEvaluation:
     """Score the rules against labels: the sets in the order in which they come, then all together."""
-    matches = [LabelledMatch(label, rules.match_topic(label.article)) for label in labels]
-    by_set: dict[str, list[LabelledMatch]] = defaultdict(list)
+    matches = [LabeledMatch(label, rules.match_topic(label.article)) for label in labels]
+    by_set: dict[str, list[LabeledMatch]] = defaultdict(list)
     for match in matches:
         by_set[match.label.set_name].append(match)
     scores = [_score_topic_set(name, of_set) for name, of_set in by_set.items()]
-    named = {topic for m in matches for topic in (*m.label.right, *m.label.allowed)}
+    label_topics = {topic for m in matches for topic in (*m.label.right, *m.label.allowed)}
     return TopicEvaluation(
         sets=(*scores, _score_topic_set(ALL_SETS, matches)) if len(scores) != 1 else tuple(scores),
         disagreements=tuple(m for m in matches if not m.is_right),
-        unknown_topics=tuple(sorted(named - set(rules.topic_names))),
+        unknown_topics=tuple(sorted(label_topics - set(rules.topic_names))),
     )
 
 
-def _score_topic_set(name: str, matches: list[LabelledMatch]) -> TopicSetScore:
-    given = [m for m in matches if m.match]
-    wanted = [m for m in matches if m.label.right]
+def _score_topic_set(name: str, matches: list[LabeledMatch]) -> TopicSetScore:
+    matched = [m for m in matches if m.match]
+    labelled = [m for m in matches if m.label.right]
     return TopicSetScore(
         name=name,
         article_count=len(matches),
-        given=len(given),
-        right=sum(m.is_right for m in given),
-        allowed=sum(m.is_allowed for m in given),
-        wanted=len(wanted),
-        found=sum(m.is_right for m in wanted),
-        found_allowed=sum(m.is_allowed for m in wanted),
+        given=len(matched),
+        right=sum(m.is_right for m in matched),
+        allowed=sum(m.is_allowed for m in matched),
+        wanted=len(labelled),
+        found=sum(m.is_right for m in labelled),
+        found_allowed=sum(m.is_allowed for m in labelled),
     )
 
 
@@ -160,7 +160,7 @@ def _check_topic_label(file: Path, number: int, row: Any) -> None:
 def _parse_topic_label(file: Path, number: int, row: Any, sources: Mapping[str | None, SourceSettings]) -> TopicLabel:
     _check_topic_label(file, number, row)
     lists = {key: tuple(row.get(key, ())) for key in _LIST_KEYS}
-    url = labelled_url(row["url"])
+    url = normalize_label_url(row["url"])
     source = sources.get(urlsplit(url).hostname) or _NO_SOURCE
     article = CandidateArticle(
         url=url,

@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 from sqlalchemy import exists, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.app.editions.page_views import SENT_STATES
-from digest.app.editions.recent_counts import RecentCounts, count_edition
-from digest.app.sending.uncertain_actions import list_uncertain, resend_risk
+from digest.app.editions.count_cache import CountCache, count_edition_deliveries
+from digest.app.editions.edition_views import SENT_STATES
+from digest.app.sending.uncertain_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside import list_undecided
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
-from digest.deliver.retention.kept_counts import load_kept_counts
+from digest.deliver.retention.stored_counts import load_stored_counts
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, name_known_domains
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -55,7 +55,7 @@ class RefusingDomain:
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenEdition:
+class EditionDeliveryDetails:
     """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
 
     `other_domains` are how many more domains refused something, and `other_refusals` how much. `domains_aside` wait for a decision.
@@ -105,7 +105,7 @@ class DeliveriesView:
 
     editions: tuple[EditionDeliveries, ...]
     older_than: int | None
-    chosen: ChosenEdition | None
+    chosen: EditionDeliveryDetails | None
     notices: tuple[NoticeCounts, ...]
     notice_doubts: tuple[UncertainDelivery, ...]
     tests: tuple[StaffTestCounts, ...]
@@ -118,7 +118,7 @@ def view_deliveries(
     name: str,
     *,
     below: int | None = None,
-    recent: RecentCounts | None = None,
+    recent: CountCache | None = None,
     now: datetime,
 ) -> DeliveriesView:
     """Read what left: a page of editions, and one of them by its name, else the newest.
@@ -132,13 +132,20 @@ def view_deliveries(
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
     with installation.read() as session:
         rows = _list_sent(session, below)
-        kept = load_kept_counts(session)
-        named = find_edition(session, name) if name else rows[0] if rows else None
-        chosen = None if named is None else _view_chosen(installation, named.name, kept, recent, now)
-        known = kept if chosen is None else {chosen.edition.name: chosen.counts} | kept
-        counts = [known.get(one.name) or count_edition(installation, one.name, recent, now=now) for one in rows]
+        stored_counts = load_stored_counts(session)
+        selected_edition = find_edition(session, name) if name else rows[0] if rows else None
+        chosen = (
+            None
+            if selected_edition is None
+            else _view_chosen(installation, selected_edition.name, stored_counts, recent, now)
+        )
+        known_counts = stored_counts if chosen is None else {chosen.edition.name: chosen.counts} | stored_counts
+        counts = [
+            known_counts.get(row.name) or count_edition_deliveries(installation, row.name, recent, now=now)
+            for row in rows
+        ]
         editions = (
-            EditionDeliveries(edition, counted, is_kept=edition.name in kept)
+            EditionDeliveries(edition, counted, is_kept=edition.name in stored_counts)
             for edition, counted in zip(rows[:PAGE_SIZE], counts, strict=False)
         )
         return DeliveriesView(
@@ -148,7 +155,7 @@ def view_deliveries(
             notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
             notice_doubts=tuple(read_uncertain_deliveries(session, NOTICES, limit=MAX_DOUBTS, now=now)),
             tests=_list_tests(session),
-            hold=installation_hold.current_hold(session),
+            hold=installation_hold.read_current_hold(session),
         )
 
 
@@ -161,7 +168,7 @@ def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
     return session.scalars(sent.limit(PAGE_SIZE + 1)).all()
 
 
-def list_silent_doubts(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[str]:
+def list_unreported_deliveries(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[str]:
     """List the uncertain deliveries of an edition of which nothing was heard for a day, though others beside them were reported.
 
     Raises:
@@ -176,12 +183,12 @@ def list_silent_doubts(installation: Installation, actor: Actor, name: str, *, n
 def _view_chosen(
     installation: Installation,
     name: str,
-    kept: Mapping[str, DeliveryCounts],
-    recent: RecentCounts | None,
+    stored_counts: Mapping[str, DeliveryCounts],
+    recent: CountCache | None,
     now: datetime,
-) -> ChosenEdition:
-    def read_chosen(session: Session, edition: Edition) -> ChosenEdition:
-        return _read_chosen(installation, session, edition, kept.get(edition.name), now)
+) -> EditionDeliveryDetails:
+    def read_chosen(session: Session, edition: Edition) -> EditionDeliveryDetails:
+        return _read_chosen(installation, session, edition, stored_counts.get(edition.name), now)
 
     if recent is not None:
         return recent.count_or_recall(installation, "results", name, read_chosen, now=now)
@@ -190,21 +197,21 @@ def _view_chosen(
 
 
 def _read_chosen(
-    installation: Installation, session: Session, edition: Edition, known: DeliveryCounts | None, now: datetime
-) -> ChosenEdition:
+    installation: Installation, session: Session, edition: Edition, known_counts: DeliveryCounts | None, now: datetime
+) -> EditionDeliveryDetails:
     names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
     groups = group_refusals(session, edition.name)
     by_domain = _count_by_domain(groups, names)
-    return ChosenEdition(
+    return EditionDeliveryDetails(
         edition=edition,
-        counts=known or count_deliveries(session, edition_purpose(edition.name)),
+        counts=known_counts or count_deliveries(session, edition_purpose(edition.name)),
         refusals_by_cause=_count_by_cause(groups),
         refusals_by_domain=tuple(by_domain[:MAX_DOMAINS]),
         other_domains=len(by_domain[MAX_DOMAINS:]),
         other_refusals=sum(row.count for row in by_domain[MAX_DOMAINS:]),
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
-        resend_risk=resend_risk(installation),
+        resend_risk=explain_resend_risk(installation),
         domains_aside=len(list_undecided(edition)),
     )
 
@@ -265,5 +272,5 @@ def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
     by_purpose: dict[str, dict[DeliveryState, int]] = {}
     for purpose, state, count in session.execute(counted.group_by(Delivery.purpose, Delivery.state)):
         by_purpose.setdefault(purpose, {})[state] = count
-    found = [(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows]
-    return tuple(StaffTestCounts(*test) for test in found)
+    test_rows = [(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows]
+    return tuple(StaffTestCounts(*test) for test in test_rows)

@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from digest.app.doctor.outside_world import LookupFailedError, NameLookup
+from digest.app.doctor.network_access import DnsLookup, LookupFailedError
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.registry import provider_in_use
 from digest.installation.opened import Installation
@@ -19,8 +19,8 @@ from digest.store.delivery_models import DomainGroup
 from subscribers.address import Address, read_address
 from subscribers.callbacks import Clock, StopCheck
 from subscribers.crypto.keys import DecryptionError
-from subscribers.crypto.stored_addresses import decrypt_address, domain_tag
-from subscribers.signup.mailboxes import find_registrable_domain
+from subscribers.crypto.stored_addresses import decrypt_address, make_domain_tag
+from subscribers.signup.mailbox_identity import find_registrable_domain
 from subscribers.store.database import upsert
 from subscribers.store.models import Person, PersonState
 
@@ -51,7 +51,7 @@ def look_up_mail_servers(
         return 0
     if find_exchangers is None:
         try:
-            find_exchangers = NameLookup().find_exchangers
+            find_exchangers = DnsLookup().find_exchangers
         except LookupFailedError:
             return 0
     looked_up, keys = 0, installation.keys
@@ -61,7 +61,7 @@ def look_up_mail_servers(
             page = domains[looked_up : looked_up + PAGE_SIZE]
             tags, names = zip(*page, strict=True)
             operators = executor.map(partial(find_operator, find_exchangers), names)
-            groups = [domain_tag(keys, Address("x", operator)) if operator else "" for operator in operators]
+            groups = [make_domain_tag(keys, Address("x", operator)) if operator else "" for operator in operators]
             with installation.write() as session:
                 _keep_groups(session, list(zip(tags, groups, strict=True)), clock())
             looked_up += len(page)
@@ -85,7 +85,7 @@ def _take_turn(installation: Installation, now: datetime) -> bool:
         return False
     with installation.read() as session:
         stored = installation_hold.read_installation_state(session, _STATE_KEY)
-        if installation_hold.current_hold(session) is not None:
+        if installation_hold.read_current_hold(session) is not None:
             return False
     last = datetime.fromisoformat(stored["at"]) if stored else None
     if last is not None and last <= now < last + PASS_INTERVAL:
@@ -98,7 +98,7 @@ def _take_turn(installation: Installation, now: datetime) -> bool:
 def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, str]:
     """Return the names, by tag, of domains without a fresh group: those with a limit, and subscribers', each from one address."""
     keys, limited = installation.keys, installation.settings.file.limits.domains_per_hour
-    names = {domain_tag(keys, Address("x", domain)): domain for domain in limited}
+    names = {make_domain_tag(keys, Address("x", domain)): domain for domain in limited}
     is_stale = or_(DomainGroup.fresh_until.is_(None), DomainGroup.fresh_until < now)
     one_each = (
         select(func.min(Person.number))

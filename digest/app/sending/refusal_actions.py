@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from digest.app.editions.edition_status import edition_name
-from digest.deliver.retention import kept_counts
+from digest.app.editions.edition_status import resolve_edition_name
+from digest.deliver.retention import stored_counts
 from digest.deliver.send.refusals import refused_deliveries
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, name_known_domains
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
@@ -65,7 +65,7 @@ def acknowledge_refusals(
         ChangedRefusalsError: there are more or fewer by now.
         ReasonError: the reason is too long, or may contain an address.
     """
-    name = edition_name(installation, name)
+    name = resolve_edition_name(installation, name)
     with ACKNOWLEDGE.transaction(installation, actor, name, now=now) as (session, audit):
         reason = read_optional_reason(reason)
         edition = find_edition(session, name, lock=True)
@@ -108,7 +108,7 @@ def send_refused_again(
         EditionControlError: it's canceled.
         ChangedRefusalsError: there are more or fewer than `confirmed`.
     """
-    name, sent = edition_name(installation, name), 0
+    name, sent = resolve_edition_name(installation, name), 0
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         with installation.read() as session:
@@ -125,6 +125,6 @@ def send_refused_again(
                 audit.detail = {"because": reason, "deliveries": again}
                 if again:
                     audit.record(session)
-                    kept_counts.recount_kept(session, name, now=clock())
+                    stored_counts.recount_stored_edition(session, name, now=clock())
             sent += len(again)
     return sent

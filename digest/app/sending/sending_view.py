@@ -8,27 +8,27 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.approval import final_check
-from digest.app.approval.signing import APPROVE, REVOKE_APPROVAL
-from digest.app.editions.recent_counts import RecentCounts
-from digest.app.sending import alarm_mail, refusal_actions, uncertain_actions
-from digest.app.sending import control as sending
+from digest.app.approval.edition_approval import APPROVE, REVOKE_APPROVAL
+from digest.app.editions.count_cache import CountCache
+from digest.app.sending import alarm_emails, refusal_actions, uncertain_actions
+from digest.app.sending import send_control as sending
 from digest.app.sending.set_aside_domains import DECIDE, DomainAside, read_domains_aside
-from digest.app.subscribers.subscribers import count_subscribers
+from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside import PARKED_FROM
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.claims.progress import SendProgress, read_progress
-from digest.deliver.send.refusals.alarms import SET_ASIDE, AlarmReading, count_failures, read_alarms
+from digest.deliver.send.refusals.alarms import SET_ASIDE, AlarmLevel, count_failures, measure_alarm_levels
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
     group_refusals,
     merge_refusals,
     name_known_domains,
 )
-from digest.edition.queries import find_edition
-from digest.installation import hold
+from digest.edition.edition_queries import find_edition
+from digest.installation import sending_pause
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
@@ -49,13 +49,13 @@ _EDITION_ACTIONS = (
 )
 _SHOWN_ACTIONS = frozenset(
     {
-        alarm_mail.ALARM_MAILED,
+        alarm_emails.ALARM_MAILED,
         SET_ASIDE,
         *(action.name for action in DECIDE.values()),
         *(a.name for a in (*_EDITION_ACTIONS, uncertain_actions.RESOLVE_BY_LOG, *uncertain_actions.RESOLVE.values())),
     }
 )
-_HOLD_ACTIONS = frozenset(act.name for act in (hold.HOLD, hold.RELEASE))
+_HOLD_ACTIONS = frozenset(act.name for act in (sending_pause.HOLD, sending_pause.RELEASE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class SendingView:
     next_due_at: datetime | None
     progress: SendProgress | None
     canary: CanaryCounts
-    alarms: tuple[AlarmReading, ...]
+    alarms: tuple[AlarmLevel, ...]
     failures_count_from: datetime | None
     refusals: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
@@ -93,7 +93,7 @@ class SendingView:
 
 
 def view_sending(
-    installation: Installation, name: str, *, recent: RecentCounts | None = None, now: datetime
+    installation: Installation, name: str, *, recent: CountCache | None = None, now: datetime
 ) -> SendingView:
     """Read how an edition goes out, as it is at one moment; a large one as it was a few seconds ago, where it was looked at then.
 
@@ -131,12 +131,12 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         canary=CanaryCounts(
             edition.canary or 0, canary.count_canary_deliveries(session, edition.name), edition.canary_until
         ),
-        alarms=read_alarms(failures, counts.handed_over, file.alerts) if failures else (),
+        alarms=measure_alarm_levels(failures, counts.handed_over, file.alerts) if failures else (),
         failures_count_from=since,
         refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
         domain_names=domain_names,
         aside=read_domains_aside(installation, session, edition),
-        hold=installation_hold.current_hold(session),
+        hold=installation_hold.read_current_hold(session),
         acts=_find_actions(session, edition),
     )
 
@@ -153,14 +153,14 @@ def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int
 def _find_actions(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
     """Find what was done to an edition, and since it goes out to the whole installation; the newest first."""
     own = (AuditEntry.subject == edition.name) & AuditEntry.act.in_(_SHOWN_ACTIONS)
-    begun = edition.planned_at or edition.drafted_at
-    of_all = AuditEntry.subject == hold.INSTALLATION
-    everything = of_all & AuditEntry.act.in_(_HOLD_ACTIONS) & (AuditEntry.at >= begun)
+    began_at = edition.planned_at or edition.drafted_at
+    of_all = AuditEntry.subject == sending_pause.INSTALLATION
+    everything = of_all & AuditEntry.act.in_(_HOLD_ACTIONS) & (AuditEntry.at >= began_at)
     if edition.sent_at is not None:
         everything &= AuditEntry.at <= edition.sent_at
     # Two queries, in the order of the index by subject: for one that joins them PostgreSQL walks through the whole log.
     newest_first = (AuditEntry.at.desc(), AuditEntry.id.desc())
     newest = select(AuditEntry).order_by(*newest_first).limit(MAX_LISTED_ACTIONS)
-    found = [act for wanted in (own, everything) for act in session.scalars(newest.where(wanted))]
-    found.sort(key=lambda act: (act.at, act.id), reverse=True)
-    return tuple(found[:MAX_LISTED_ACTIONS])
+    actions = [act for condition in (own, everything) for act in session.scalars(newest.where(condition))]
+    actions.sort(key=lambda act: (act.at, act.id), reverse=True)
+    return tuple(actions[:MAX_LISTED_ACTIONS])

@@ -8,13 +8,13 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.app.editions.edition_status import edition_name
+from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.control import set_aside
 from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError
-from digest.deliver.plan.delivery_plan import IS_WAITING, is_of_edition
+from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
 from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.send.refusals.refused_deliveries import name_known_domains
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
@@ -52,7 +52,7 @@ def read_domains_aside(installation: Installation, session: Session, edition: Ed
     names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
     counts: Counter[str] = Counter()
     columns = (group_tag_of(Delivery.domain_tag).label("group"), Delivery.domain_tag.label("own"))
-    waiting = select(*columns, func.count().label("many")).where(is_of_edition(edition.name), IS_WAITING)
+    waiting = select(*columns, func.count().label("many")).where(is_delivery_of_edition(edition.name), IS_WAITING)
     for row in session.execute(waiting.group_by("group", "own")):
         counts.update({row.group: row.many} | {row.own: row.many})  # its group may have been looked up since
     named = ((one, names.get(one.tag, "")) for one in undecided)
@@ -101,7 +101,7 @@ def decide_domains(
         UnknownEditionError: there's no such edition.
         UnknownAsideDomainError: one of them doesn't wait for a decision.
     """
-    name = edition_name(installation, name)
+    name = resolve_edition_name(installation, name)
     with DECIDE[decision].transaction(installation, actor, name, now=now) as (session, audit):
         decided = set_aside.decide_domains(session, name, tags, decision, now=now)
         audit.detail = {"domains": [domain.tag for domain in decided]}

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
 
-from digest.app.editions.edition_status import edition_name
-from digest.deliver.events.processor import MAX_EVENTS_PER_TRANSACTION, process_events
+from digest.app.editions.edition_status import resolve_edition_name
+from digest.deliver.events.event_processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.providers.registry import provider_in_use
-from digest.deliver.retention import kept_counts
+from digest.deliver.retention import stored_counts
 from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.uncertain import log_evidence, uncertain_deliveries
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
@@ -28,7 +28,7 @@ RESOLVE = {
 
 def _find_name(installation: Installation, name: str) -> str:
     """Return an edition's own name, or `NOTICES` as it is."""
-    return name if name == NOTICES else edition_name(installation, name)
+    return name if name == NOTICES else resolve_edition_name(installation, name)
 
 
 def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
@@ -42,7 +42,7 @@ def list_uncertain(installation: Installation, name: str, *, now: datetime) -> l
     return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
 
 
-def resend_risk(installation: Installation) -> str:
+def explain_resend_risk(installation: Installation) -> str:
     """Say what may come of sending an uncertain message again over the provider of the settings."""
     return provider_in_use(installation.settings).resend_risk
 
@@ -64,7 +64,7 @@ def resolve_uncertain(
     Raises:
         UnknownEditionError: there is none of that name.
         EditionControlError: it is cancelled and nothing of it may be sent again.
-        UnfitResolutionError: an edition's would count as lost.
+        InvalidResolutionError: an edition's would count as lost.
     """
     name, resolved = _find_name(installation, name), 0
     with RESOLVE[resolution].steps(installation, actor, name, now=clock()) as audit:
@@ -77,7 +77,7 @@ def resolve_uncertain(
                 if ids:
                     audit.record(session)
                     if name != NOTICES:
-                        kept_counts.recount_kept(session, name, now=clock())
+                        stored_counts.recount_stored_edition(session, name, now=clock())
             resolved += len(ids)
     return resolved
 
@@ -97,7 +97,7 @@ def examine_mail_log(
         UnknownEditionError: there is none of that name.
         MailLogError: a file cannot be read, or its times are not those of our clock.
     """
-    database, name = installation.database, edition_name(installation, name)
+    database, name = installation.database, resolve_edition_name(installation, name)
     return log_evidence.examine_mail_log(database, name, files, zone=zone, longest_silence=longest_silence, now=now)
 
 
@@ -111,12 +111,12 @@ def resolve_by_log(
         EditionControlError: it is cancelled and nothing of it may be sent again.
         OSError: the departure log could not be written.
     """
-    name, database = edition_name(installation, name), installation.database
+    name, database = resolve_edition_name(installation, name), installation.database
     resolved = 0
     with RESOLVE_BY_LOG.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = bool(evidence.events)
-        said = {str(verdict): count for verdict, count in evidence.verdicts.items()}
-        audit.detail = {"because": reason, "said": said}
+        verdict_counts = {str(verdict): count for verdict, count in evidence.verdicts.items()}
+        audit.detail = {"because": reason, "said": verdict_counts}
         unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
         remaining = iter(evidence.events)
         while page := list(islice(remaining, MAX_EVENTS_PER_TRANSACTION)):
@@ -125,7 +125,7 @@ def resolve_by_log(
                     session, page, keys=installation.keys, unsubscribe_log=unsubscribe_log, now=clock()
                 )
             resolved += len(page) - counts["known"]
-    again = UncertainResolution.SEND_AGAIN
+    send_again = UncertainResolution.SEND_AGAIN
     return resolved + resolve_uncertain(
-        installation, name, evidence.not_accepted, again, reason=reason, actor=actor, clock=clock
+        installation, name, evidence.not_accepted, send_again, reason=reason, actor=actor, clock=clock
     )

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from digest.app.settings.logos import KEEP, LogoRefusedError, keep_logo
+from digest.app.settings.logos import KEEP, LogoRefusedError, store_logo
 from digest.app.settings.setting_changes import change_settings
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
@@ -42,13 +42,13 @@ def replace_logos(
             "The logo wasn't changed because an image is missing. Choose one for light screens and one for dark "
             "screens (or the same file for both)."
         )
-    names = {setting: name_upload(file_name, body) for setting, (file_name, body) in uploads.items()}
+    names = {setting: name_uploaded_logo(file_name, body) for setting, (file_name, body) in uploads.items()}
     for setting, (_, body) in uploads.items():
-        keep_logo(installation, actor, names[setting], body, now=now)
+        store_logo(installation, actor, names[setting], body, now=now)
     return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
 
 
-def name_upload(file_name: str, body: bytes) -> str:
+def name_uploaded_logo(file_name: str, body: bytes) -> str:
     """Return the name under which an uploaded logo is kept: another picture has another, so that the settings alone decide which is shown.
 
     The name holds the whole hash of the file, so nobody can find another file with the same name.

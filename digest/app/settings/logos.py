@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.collect.articles.images import logo_address, prepare_logo, store_image
+from digest.collect.articles.images import make_logo_source_url, prepare_logo, store_image
 from digest.collect.codec.encoded_image import LOGO_HEIGHT, ImageError
-from digest.edition.logos import shown_logo_width
+from digest.edition.logos import compute_logo_width
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.branding import LOGO_NAME
@@ -21,7 +21,7 @@ class LogoRefusedError(ApplicationError):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptLogo:
+class StoredLogo:
     """A logo that is kept now: its name for `[branding]`, and its size in the masthead, in CSS pixels."""
 
     name: str
@@ -29,7 +29,7 @@ class KeptLogo:
     height: int = LOGO_HEIGHT
 
 
-def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, *, now: datetime) -> KeptLogo:
+def store_logo(installation: Installation, actor: Actor, name: str, body: bytes, *, now: datetime) -> StoredLogo:
     """Keep a picture as a logo, decoded in a child process and encoded anew; an older one of the same name gives way to it.
 
     Raises:
@@ -48,13 +48,13 @@ def keep_logo(installation: Installation, actor: Actor, name: str, body: bytes, 
             ) from exc
         with installation.database.write() as session:
             row = store_image(session, prepared, now)
-            if row.source_url != logo_address(name):
+            if row.source_url != make_logo_source_url(name):
                 raise LogoRefusedError(
                     f"{name} is the same image as {row.source_url.partition(':')[2]}, which is already stored. Use that "
                     "name in [branding]."
                 )
             row.made_at = now
-            width = shown_logo_width(row.width, row.height)
+            width = compute_logo_width(row.width, row.height)
         audit.changed, audit.detail = True, {"hash": prepared.hash}
     installation.look_logo_up_again()
-    return KeptLogo(name, width)
+    return StoredLogo(name, width)

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from digest.app.alerts.channels import explain_refusals
+from digest.app.alerts.channels import explain_unusable_channels
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.upkeep import audit_log
-from digest.catalogues import CatalogueError, load_language
+from digest.catalogs import CatalogError, load_language
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
 from digest.edition.calendar import calendar_store
@@ -73,7 +73,7 @@ _CHECKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class OutsideSetting:
+class ReadOnlySetting:
     """What a page cannot change: its variable, what it says, and whether the environment sets it.
 
     Of a secret `value` says no more than whether there is one.
@@ -109,7 +109,7 @@ class SettingsView:
     values: SettingsTable | Sequence[SettingsTable]
     fingerprint: str
     file: str
-    outside: tuple[OutsideSetting, ...]
+    outside: tuple[ReadOnlySetting, ...]
     findings: tuple[DoctorFinding, ...]
     changes: tuple[SettingChange, ...]
     approved: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
     LOOK.check_role(installation.database, actor, table, now=now)
     settings = installation.settings
     values = getattr(settings.file, table)
-    found = run_checks(ExaminedInstallation(installation, now), _CHECKS.get(table, ()))
+    findings = run_checks(ExaminedInstallation(installation, now), _CHECKS.get(table, ()))
     approved = _list_approved(installation) if table == "sender" else {}
     return SettingsView(
         table=table,
@@ -134,7 +134,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         fingerprint=fingerprint_values(values),
         file=str(settings.origin or ""),
         outside=tuple(_list_outside_settings(settings, table)),
-        findings=tuple(finding for finding in found if finding.level != "ok"),
+        findings=tuple(finding for finding in findings if finding.level != "ok"),
         changes=_list_changes(installation, table),
         approved=tuple(name for name, state in approved.items() if state is EditionState.APPROVED),
         sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
@@ -160,9 +160,9 @@ def change_settings(
     """
     CHANGE.check_role(installation.database, actor, table, now=now)
     # A form with a wrong value is answered before an act begins: it leaves no row.
-    wanted = replace_table_values(installation.settings.file, table, values)
+    new_file = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
-    _refuse_silence(installation.settings, wanted)
+    _refuse_silence(installation.settings, new_file)
     # The file is written within the transaction, so that no crash parts the change from its audit row and email for long.
     with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
         settings = _require_file(installation)
@@ -172,24 +172,26 @@ def change_settings(
         def permit(before: BaseModel, after: BaseModel) -> None:
             change = describe_change(before, after, values)
             draft.changed, draft.detail = bool(change["after"]), dict(change)
-            guard_settings(draft, table, before, after, values)
+            guard_settings_change(draft, table, before, after, values)
 
         file_edits.change_table(settings, table, values, fingerprint=fingerprint, permit=permit)
         return draft.changed
 
 
-def _refuse_silence(settings: Settings, wanted: SettingsFile) -> None:
+def _refuse_silence(settings: Settings, new_file: SettingsFile) -> None:
     """Refuse settings under which nothing could leave any more: they'd turn off the email about their own change."""
     with suppress(ProviderSettingsError):  # then nothing leaves as it is
         if not provider_in_use(settings).leaves_machine(settings):
             return
         before = list_sender_problems(settings)
-        after = list_sender_problems(settings.model_copy(update={"file": wanted}))
+        after = list_sender_problems(settings.model_copy(update={"file": new_file}))
         if problems := [problem for problem in after if problem not in before]:
             raise SettingsValueError({"": f"With these settings, email couldn't be sent: {'; '.join(problems)}"})
 
 
-def guard_settings(draft: AuditDraft, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]) -> None:
+def guard_settings_change(
+    draft: AuditDraft, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]
+) -> None:
     """Guard an action by what the settings that it changes declare.
 
     Raises:
@@ -207,7 +209,7 @@ def _check_against_installation(installation: Installation, table: str, values: 
         _check_language(installation, values["language"])
     if table == "schedule":
         _check_visits(values.get("collect", ()))
-    if table == "alerts" and (problems := explain_refusals(settings, values)):
+    if table == "alerts" and (problems := explain_unusable_channels(settings, values)):
         raise SettingsValueError(problems)
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
@@ -225,7 +227,7 @@ def _check_language(installation: Installation, code: str) -> None:
     """Answer a language that readers cannot be written to in at its field."""
     try:
         load_language(code, installation.settings.templates)
-    except CatalogueError as exc:
+    except CatalogError as exc:
         raise SettingsValueError({"language": str(exc)}) from exc
 
 
@@ -293,14 +295,14 @@ def _list_changes(installation: Installation, table: str) -> tuple[SettingChange
 
 def _read_change(row: AuditEntry) -> SettingChange | None:
     """Read a change of settings; None of a row that somebody tampered with, which the log's check names."""
-    detail = audit_log.read_detail(row) or {}
+    detail = audit_log.parse_row_detail(row) or {}
     before, after = detail.get("before"), detail.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return None
     return SettingChange(row.at, row.actor, before, after)
 
 
-def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSetting]:
+def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetting]:
     """List what the environment decides about the matter of a table; a password in an address is left out."""
     mail = urlsplit(settings.mail_url.get_secret_value())
     values = {
@@ -322,7 +324,7 @@ def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSettin
         ],
     }
     return [
-        OutsideSetting(
+        ReadOnlySetting(
             title, f"DIGEST_{field.upper()}", value, field in settings.model_fields_set, field in _SECRET_FIELDS
         )
         for title, field, value in values.get(table, ())
@@ -330,7 +332,7 @@ def _list_outside_settings(settings: Settings, table: str) -> list[OutsideSettin
 
 
 @dataclass(frozen=True, slots=True)
-class ReleasePair:
+class ReleaseComparison:
     """A release as it stands in the calendar now, and as another timetable would have it; None where there is none."""
 
     now: PlannedRelease | None
@@ -348,7 +350,7 @@ def _outcome(release: PlannedRelease | None) -> tuple[datetime, bool] | None:
 
 def preview_schedule(
     installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
-) -> list[ReleasePair]:
+) -> list[ReleaseComparison]:
     """Return the next releases beside those that a changed schedule would bring; nothing is changed.
 
     Raises:
@@ -364,10 +366,10 @@ def preview_schedule(
         )
     with installation.database.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-    return pair_releases(calendar, schedule.send_rule, now)
+    return compare_releases(calendar, schedule.send_rule, now)
 
 
-def pair_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime) -> list[ReleasePair]:
+def compare_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime) -> list[ReleaseComparison]:
     """Put the next releases of a calendar beside those by another rule, week by week of the publication's zone."""
     changed = replace(calendar, rule=rule)
     weeks: dict[tuple[int, int], tuple[list[PlannedRelease], list[PlannedRelease]]] = {}
@@ -375,5 +377,7 @@ def pair_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime) 
         for release in releases:
             year, week, _ = release.release_at.astimezone(calendar.zone).isocalendar()
             weeks.setdefault((year, week), ([], []))[side].append(release)
-    pairs = [ReleasePair(before, after) for _, sides in sorted(weeks.items()) for before, after in zip_longest(*sides)]
+    pairs = [
+        ReleaseComparison(before, after) for _, sides in sorted(weeks.items()) for before, after in zip_longest(*sides)
+    ]
     return pairs[:PREVIEWED_RELEASES]

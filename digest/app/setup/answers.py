@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, Field, InstanceOf, TypeAdapter, 
 from pydantic.fields import FieldInfo
 
 from digest.deliver.providers.kind import ProviderKind, split_mail_url
-from digest.deliver.providers.registry import is_in_use, provider_kinds
-from digest.deliver.providers.setup_form import ProviderAnswers, TypedUnseen, check_quotable
+from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
+from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretAnswer, check_quotable
 from digest.settings import Settings, values
 from digest.settings.loader import describe_value_error
 from digest.settings.model import SettingsFile
@@ -52,7 +52,7 @@ def _check_line(text: str) -> str:
 
 def _check_base_url(text: str) -> str:
     parts = urlsplit(values.check_web_address(text))
-    if parts.scheme != "https" and not values.leads_to_this_machine(text):
+    if parts.scheme != "https" and not values.is_local_url(text):
         raise ValueError("Use an https URL. One-click unsubscribing requires it (RFC 8058, section 3.1).")
     is_host = values.is_loopback(parts.hostname or "") or values.DOMAIN_PATTERN.fullmatch(parts.hostname or "")
     if parts.query or parts.fragment or parts.path.strip("/") or not is_host:
@@ -63,13 +63,13 @@ def _check_base_url(text: str) -> str:
 def _check_database(text: str) -> str:
     if text != "sqlite" and not text.startswith("postgresql+psycopg://"):
         raise ValueError("Enter sqlite, or a URL like postgresql+psycopg://user:password@host/name.")
-    if problem := values.explain_database_in_clear(text):
+    if problem := values.explain_insecure_database(text):
         raise ValueError(problem)
     return check_quotable(text)
 
 
 def _check_provider(name: str) -> str:
-    names = [kind.name for kind in provider_kinds()]
+    names = [kind.name for kind in load_provider_kinds()]
     if name not in names:
         raise ValueError(f"write {_join_choices(repr(name) for name in names)}")
     return name
@@ -81,7 +81,7 @@ def _join_choices(words: Iterable[str]) -> str:
 
 
 def _ask_provider() -> str:
-    return f"How to send email: {_join_choices(kind.setup_form.words for kind in provider_kinds())}"
+    return f"How to send email: {_join_choices(kind.setup_form.words for kind in load_provider_kinds())}"
 
 
 _Line = Annotated[str, AfterValidator(_check_line)]
@@ -102,7 +102,7 @@ class SetupAnswers(values.SettingsTable):
     reply_to: _Email = Field(title="Reply-to address")
     postal_address: _Line = Field(title="Postal address, included in every email (required by law)")
     mail: Annotated[str, AfterValidator(_check_provider)] = Field(title=_ask_provider())
-    provider: InstanceOf[ProviderAnswers]
+    provider: InstanceOf[ProviderSetupAnswers]
     database: Annotated[str, AfterValidator(_check_database)] = Field(
         title="Database: sqlite, or postgresql+psycopg://user:password@host/name"
     )
@@ -162,7 +162,7 @@ class SetupQuestion:
     @property
     def is_secret(self) -> bool:
         """Whether the answer is typed unseen."""
-        return TypedUnseen() in self.field.metadata
+        return SecretAnswer() in self.field.metadata
 
     @cached_property
     def checker(self) -> TypeAdapter[Any]:
@@ -186,7 +186,7 @@ def _list_questions() -> Iterator[SetupQuestion]:
         if key != "provider":
             yield SetupQuestion(key, field)
             continue
-        for kind in provider_kinds():
+        for kind in load_provider_kinds():
             yield from (SetupQuestion(name, own, kind) for name, own in kind.setup_form.model_fields.items())
 
 
@@ -250,13 +250,13 @@ def _check_answers(answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     return checked, problems
 
 
-def complete_answers(given: Mapping[str, Any], present: Mapping[str, Any]) -> SetupAnswers:
+def complete_answers(given_answers: Mapping[str, Any], present: Mapping[str, Any]) -> SetupAnswers:
     """Put given answers over those that stand in the installation.
 
     Raises:
         SetupError: some are missing or wrong: all of them are named.
     """
-    answers = {**present, **given}
+    answers = {**present, **given_answers}
     checked, problems = _check_answers(answers)
     provider_name = checked.get("mail", "")
     needed = [question.key for question in QUESTIONS if question.is_needed(provider_name)]
@@ -267,8 +267,8 @@ def complete_answers(given: Mapping[str, Any], present: Mapping[str, Any]) -> Se
     return SetupAnswers(**_pick_answers(checked, SetupAnswers) | {"provider": provider})
 
 
-def _find_form(provider_name: str) -> type[ProviderAnswers]:
-    return next(kind.setup_form for kind in provider_kinds() if kind.name == provider_name)
+def _find_form(provider_name: str) -> type[ProviderSetupAnswers]:
+    return next(kind.setup_form for kind in load_provider_kinds() if kind.name == provider_name)
 
 
 def _pick_answers(answers: Mapping[str, Any], form: type[BaseModel]) -> dict[str, Any]:
@@ -289,7 +289,7 @@ def read_present_answers(settings: Settings) -> dict[str, Any]:
         "database": settings.database_url or "sqlite",
         "heartbeat": file.heartbeats.nightly,
     }
-    if values.leads_to_this_machine(settings.base_url) is False:
+    if values.is_local_url(settings.base_url) is False:
         present["base_url"] = settings.base_url
     present["sender_address"] = _unless_shipped(file.sender.address, shipped.sender.address)
     present["reply_to"] = _unless_shipped(file.sender.reply_to, shipped.sender.reply_to)
@@ -301,10 +301,10 @@ def _unless_shipped(value: str, shipped: str) -> str:
 
 
 def _read_present_mail(settings: Settings) -> dict[str, Any]:
-    kinds = provider_kinds()
-    kind = next((kind for kind in kinds if is_in_use(kind, settings)), kinds[0])
-    kept = [key for kind in kinds for key in kind.setup_form.variables()]
-    present = {key: answer for key in kept if (answer := settings.provider_variable(key))}
+    kinds = load_provider_kinds()
+    kind = next((kind for kind in kinds if is_provider_in_use(kind, settings)), kinds[0])
+    variable_names = [key for kind in kinds for key in kind.setup_form.variables()]
+    present = {key: answer for key in variable_names if (answer := settings.provider_variable(key))}
     return {"mail": kind.name} | kind.setup_form.read_url(split_mail_url(settings)) | present
 
 

@@ -27,7 +27,7 @@ class SetupResult:
     problem: str = ""
 
 
-def check_may_set_up(installation: Installation, actor: Actor, *, now: datetime) -> None:
+def require_setup_permission(installation: Installation, actor: Actor, *, now: datetime) -> None:
     """Refuse who is no admin of the installation that is there.
 
     Raises:
@@ -36,7 +36,7 @@ def check_may_set_up(installation: Installation, actor: Actor, *, now: datetime)
     SET_UP.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
 
 
-def carry_out_setup(plan: SetupPlan, find_actor: Callable[[Installation], Actor], *, now: datetime) -> SetupResult:
+def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor], *, now: datetime) -> SetupResult:
     """Write the files of a plan, and make keys and database; repeating it changes nothing.
 
     Raises:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from digest.app.setup.answers import SetupAnswers, SetupError
-from digest.deliver.providers.registry import provider_kinds
+from digest.deliver.providers.registry import load_provider_kinds
 from digest.settings import Settings, SettingsFile, is_loopback
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables, parse_variables
 from digest.settings.file_edits import edit_settings_text, replace_text_file
@@ -119,15 +119,15 @@ def plan_setup(
     key_file = settings.dkim_key_file or folder / DKIM_KEY_NAME
     environment = _read(environment_file)
     home = settings.home if "home" in settings.model_fields_set else folder / "digest-data"
-    wanted = _list_variables(answers, settings, home, key_file)
+    variables = _list_variables(answers, settings, home, key_file)
     planned = [
         PlannedFile(settings_file, _read(settings_file), _edit_settings(settings_file, answers, settings)),
-        PlannedFile(environment_file, environment, change_variables(environment or _HEAD, wanted), 0o600),
+        PlannedFile(environment_file, environment, change_variables(environment or _HEAD, variables), 0o600),
     ]
     if answers.provider.signs_here and not key_file.exists():
         planned.append(PlannedFile(key_file, None, _generate_key(), 0o600, is_key=True))
     planned += _plan_deployment(folder, home, settings_file, answers, settings)
-    overriding = tuple(name for name, value in wanted.items() if environ.get(name, value) not in {value, ""})
+    overriding = tuple(name for name, value in variables.items() if environ.get(name, value) not in {value, ""})
     return SetupPlan(folder, settings_file, answers, tuple(planned), overriding)
 
 
@@ -152,7 +152,7 @@ def _list_variables(answers: SetupAnswers, settings: Settings, home: Path, key_f
     signs, provider = answers.provider.signs_here, dict(answers.provider)
     providers_variables = {
         variable: provider.get(key, "")
-        for kind in provider_kinds()
+        for kind in load_provider_kinds()
         for key, variable in kind.setup_form.variables().items()
     }
     return {
@@ -169,8 +169,12 @@ def _list_variables(answers: SetupAnswers, settings: Settings, home: Path, key_f
 
 def _keep_url_options(url: str, present: str) -> str:
     """Return the present URL where it differs in its options alone, such as the number of connections."""
-    wanted, stands = urlsplit(url), urlsplit(present)
-    return present if (wanted.scheme, wanted.netloc) == (stands.scheme, stands.netloc) and stands.netloc else url
+    new_url, present_url = urlsplit(url), urlsplit(present)
+    return (
+        present
+        if (new_url.scheme, new_url.netloc) == (present_url.scheme, present_url.netloc) and present_url.netloc
+        else url
+    )
 
 
 def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str:
@@ -255,8 +259,10 @@ def _plan_deployment(
         yield PlannedFile(place / name, _read(place / name), text)
     password_file = place / "postgresql.env"
     present = _read(password_file)
-    wanted = present.replace("@database/", f"@127.0.0.1:{DATABASE_PORT}/") if present else _make_database_variables()
-    yield PlannedFile(password_file, present, wanted, 0o600, is_key=True)
+    database_url = (
+        present.replace("@database/", f"@127.0.0.1:{DATABASE_PORT}/") if present else _make_database_variables()
+    )
+    yield PlannedFile(password_file, present, database_url, 0o600, is_key=True)
 
 
 def _make_database_variables() -> str:

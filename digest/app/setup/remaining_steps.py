@@ -66,7 +66,7 @@ def _dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Iterator[D
 
 def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str = "") -> Sequence[SetupStep]:
     """Return the steps of `templates/setup/steps.txt`; `problem` says why keys and database are not there yet."""
-    named = "" if plan.settings_file.name == SETTINGS_FILE_NAME else f" --settings {plan.settings_file.name}"
+    settings_option = "" if plan.settings_file.name == SETTINGS_FILE_NAME else f" --settings {plan.settings_file.name}"
     facts = {
         "plan": plan,
         "answers": plan.answers,
@@ -75,9 +75,9 @@ def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: st
         "problem": " ".join(problem.split()),
         "folder": plan.folder,
         "deploy": plan.folder / "deploy",
-        "named": named,
+        "named": settings_option,
         "user": SYSTEM_USER,
-        "digest": f"sudo -u {SYSTEM_USER} digest{named}",
+        "digest": f"sudo -u {SYSTEM_USER} digest{settings_option}",
         "you": f"you@{plan.answers.reply_to.rpartition('@')[2]}",
     }
     text = create_jinja_environment().get_template("setup/steps.txt").render(facts)

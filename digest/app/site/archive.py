@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from digest.app.editions.web_editions import (
     LINE_COLUMNS,
-    EditionLine,
+    EditionListItem,
     correct_edition_line,
-    make_edition_line,
+    make_edition_list_item,
     read_edition_lines,
 )
 from digest.edition.archive import corrections, proven_editions
@@ -24,14 +24,14 @@ from digest.edition.archive.story_archive import (
     list_archive_topics,
     list_topic_stories,
     search_stories,
-    split_query,
+    split_search_query,
 )
 from digest.edition.content.corrected_content import correct_content
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
+from digest.edition.edition_queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
 from digest.edition.rendering.anchors import story_anchor
-from digest.edition.rendering.corrected_copy import ShownCorrection, correct_page_piece
-from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
+from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_piece_corrections
+from digest.edition.rendering.mail_layout import MailLayout, arrange_email
 from digest.installation.opened import Installation
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
@@ -43,7 +43,7 @@ EDITIONS_A_PAGE, HOME_EDITIONS, STORIES_A_PAGE, FEED_EDITIONS, FEED_STORIES = 50
 class EditionList:
     """A page of the editions that anybody may read, the newest first; `earlier` is the number before which the next page begins."""
 
-    editions: tuple[EditionLine, ...]
+    editions: tuple[EditionListItem, ...]
     count: int
     earlier: int | None
 
@@ -68,7 +68,7 @@ class HomePage:
 class FeedEdition:
     """An edition in a feed; `html` is what its page says, empty where it was approved without a page."""
 
-    line: EditionLine
+    line: EditionListItem
     headlines: tuple[str, ...]
     html: str
     corrections: tuple[Correction, ...]
@@ -103,25 +103,25 @@ class SearchPage:
     years: Sequence[int]
 
 
-def read_home(installation: Installation, *, now: datetime) -> HomePage:
+def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
     """Read what the home shows."""
     with installation.read() as session:
         editions, corrected = _list_editions(session, None, HOME_EDITIONS)
-        content, made = None, tuple[Correction, ...]()
+        content, edition_corrections = None, tuple[Correction, ...]()
         if editions.editions:
             newest_name = editions.editions[0].name
             newest = session.scalars(select(Edition).where(Edition.name == newest_name)).one()
-            made = corrected.get(newest_name, ())
+            edition_corrections = corrected.get(newest_name, ())
             versions = proven_editions.find_proven_versions(session, [newest])
             approved = proven_editions.read_proven_contents(session, versions).get(newest.id)
-            content = correct_content(approved, made) if approved else None
+            content = correct_content(approved, edition_corrections) if approved else None
         upcoming = find_upcoming_edition(session, installation.settings, now)
-    oldest_first = sorted(made, key=lambda correction: correction.at)
+    oldest_first = sorted(edition_corrections, key=lambda correction: correction.at)
     corrected_at = {correction.url: correction.at for correction in oldest_first}
-    return HomePage(content, arrange_mail(content) if content else None, editions, upcoming, corrected_at)
+    return HomePage(content, arrange_email(content) if content else None, editions, upcoming, corrected_at)
 
 
-def list_editions(installation: Installation, *, before: int | None) -> EditionList:
+def list_public_edition_page(installation: Installation, *, before: int | None) -> EditionList:
     """List a page of the editions that anybody may read; with `before` those with a smaller number."""
     with installation.read() as session:
         return _list_editions(session, before, EDITIONS_A_PAGE)[0]
@@ -140,17 +140,17 @@ def _list_editions(session: Session, before: int | None, limit: int) -> tuple[Ed
     counted = select(func.count()).select_from(Edition).where(public)
     count = session.scalar(counted) or 0
     older_than = rows[limit - 1].number if len(rows) > limit else None
-    lines, made = _read_lines(session, rows[:limit])
-    return EditionList(tuple(lines), count, older_than), made
+    lines, corrections_by_edition = _read_lines(session, rows[:limit])
+    return EditionList(tuple(lines), count, older_than), corrections_by_edition
 
 
-def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionLine], _Corrections]:
+def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionListItem], _Corrections]:
     lines = read_edition_lines(session, rows)
     made = corrections.list_corrections_by_edition(session, [line.name for line in lines])
     return [correct_edition_line(line, made.get(line.name, ())) for line in lines], made
 
 
-def list_edition_lines(installation: Installation) -> list[EditionLine]:
+def list_edition_items(installation: Installation) -> list[EditionListItem]:
     """List every edition that anybody may read, the newest first: for the map of the site."""
     public = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
@@ -165,7 +165,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
         editions = list(session.scalars(query.limit(FEED_EDITIONS)))
-        found = []
+        feed_editions = []
         versions = proven_editions.find_proven_versions(session, editions)
         pages = proven_editions.read_proven_pieces(session, versions, "page")
         contents = proven_editions.read_proven_contents(session, versions)
@@ -174,22 +174,24 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
             if edition.id not in pages or edition.id not in contents:
                 continue
             body = next((piece.body for piece in pages[edition.id] if piece.name == "body"), "")
-            made = corrections.list_genuine_corrections(session, edition)
-            shown = [
-                ShownCorrection(c.headline, c.was, c.becomes, c.note, corrections.sign_correction(c, zone, language))
-                for c in made
+            edition_corrections = corrections.list_genuine_corrections(session, edition)
+            shown_corrections = [
+                DisplayedCorrection(
+                    c.headline, c.was, c.becomes, c.note, corrections.write_correction_signature(c, zone, language)
+                )
+                for c in edition_corrections
             ]
-            content = correct_content(contents[edition.id], made)
-            found.append(
+            content = correct_content(contents[edition.id], edition_corrections)
+            feed_editions.append(
                 FeedEdition(
-                    correct_edition_line(make_edition_line(version), made),
+                    correct_edition_line(make_edition_list_item(version), edition_corrections),
                     tuple(e.headline for section in content.sections for e in section.entries),
-                    correct_page_piece(body, shown, language, with_notes=True),
-                    made,
+                    insert_piece_corrections(body, shown_corrections, language, with_notes=True),
+                    edition_corrections,
                     edition.sent_at or edition.release_at,
                 )
             )
-    return found
+    return feed_editions
 
 
 def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
@@ -198,7 +200,7 @@ def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
         return list_archive_topics(session)
 
 
-def read_topic(
+def read_topic_page(
     installation: Installation, key: str, *, before: int | None = None, limit: int = STORIES_A_PAGE
 ) -> TopicPage | None:
     """Read a page of a topic's stories; None where no story has that topic."""
@@ -211,8 +213,8 @@ def read_topic(
         return TopicPage(topic, stories, None)
     # An edition stands whole on one page, unless it alone is longer than a page.
     last = stories[limit].number
-    whole = [found for found in stories[:limit] if found.number != last] or stories[:limit]
-    return TopicPage(topic, whole, whole[-1].number)
+    whole_editions = [story for story in stories[:limit] if story.number != last] or stories[:limit]
+    return TopicPage(topic, whole_editions, whole_editions[-1].number)
 
 
 def search_archive(
@@ -226,15 +228,22 @@ def search_archive(
     now: datetime,
 ) -> SearchPage:
     """Search the stories that anybody may read. Nothing of it is stored or logged."""
-    query = StoryQuery(split_query(typed), topic, year, newest_first)
+    query = StoryQuery(split_search_query(typed), topic, year, newest_first)
     with installation.read() as session:
-        found = search_stories(session, query)
+        matches = search_stories(session, query)
         topics = list_archive_topics(session)
-    pages = max(1, -(-len(found) // STORIES_A_PAGE))
+    pages = max(1, -(-len(matches) // STORIES_A_PAGE))
     page = min(max(page, 1), pages)
     start = (page - 1) * STORIES_A_PAGE
     first_year = min((t.since.year for t in topics), default=None)
     years = list(range(now.year, first_year - 1, -1)) if first_year else []
     return SearchPage(
-        query, found[start : start + STORIES_A_PAGE], len(found), len(found) >= MAX_RANKED, page, pages, topics, years
+        query,
+        matches[start : start + STORIES_A_PAGE],
+        len(matches),
+        len(matches) >= MAX_RANKED,
+        page,
+        pages,
+        topics,
+        years,
     )

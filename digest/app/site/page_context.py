@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.app.subscribers.signups import signup_limits
+from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.providers.registry import describe_address_holders, translate_recipient
-from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.send.notices import notice_queue
-from digest.edition.queries import find_upcoming_edition
-from digest.edition.rendering.fragments import publication_frame
+from digest.edition.edition_queries import find_upcoming_edition
+from digest.edition.rendering.fragments import build_publication_frame
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.timetable import ScheduleRule
@@ -42,7 +42,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         return language.gettext("%(issue)s arrives on %(day)s.", issue=issue, day=day)
 
     def deliveries(session: Session, number: int, language: SubscriberLanguage) -> tuple[AddressDisclosure, ...]:
-        return delivery_disclosures(session, number, settings, language)
+        return list_delivery_disclosures(session, number, settings, language)
 
     return PageContext(
         site=_site_details(settings),
@@ -56,10 +56,10 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         list_deliveries=deliveries,
         delivery_retention=timedelta(days=settings.file.retention.delivery_days),
         forget_deliveries=make_erasure_callback(installation.keys, clock),
-        controller=data_controller(settings),
+        controller=build_data_controller(settings),
         base_url=settings.link_base,
         release_days=settings.mail_frequency.days,
-        bounds=signup_limits(settings),
+        bounds=build_signup_limits(settings),
         contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),
         describe_first_edition=first_edition,
@@ -68,7 +68,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
     )
 
 
-def data_controller(settings: Settings) -> DataController:
+def build_data_controller(settings: Settings) -> DataController:
     """Say who answers for the list."""
     publication, sender = settings.file.publication, settings.file.sender
     return DataController(publication.name, sender.reply_to, sender.postal_address, publication.site)
@@ -86,7 +86,7 @@ def _site_details(settings: Settings) -> SiteDetails:
         direction=publication.direction,
         zone=publication.zone,
         reply_to=sender.reply_to,
-        postal_address=publication_frame(settings).postal_line,
+        postal_address=build_publication_frame(settings).postal_line,
         sections=tuple((s.key, s.title_in(language)) for s in settings.file.sections),
         recipients=describe_address_holders(settings, language),
     )

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from digest.app.editions.web_editions import EditionPage
 from digest.edition.content.edition_content import EditionImage, SectionEntry, truncate_text
 from digest.edition.rendering.anchors import story_anchor
-from digest.edition.rendering.mail_layout import MailLayout, arrange_mail
+from digest.edition.rendering.mail_layout import MailLayout, arrange_email
 from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import PublicationSettings
 from subscribers.subscriber_language import SubscriberLanguage
@@ -42,19 +42,19 @@ class PageMetadata:
     linked_data: Mapping[str, Any]
 
 
-def describe_edition_page(
+def build_page_metadata(
     page: EditionPage, publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> PageMetadata:
     """Write the head of an edition's page; `base` is the public address without a slash at its end."""
     content, address = page.content, f"{base}/editions/{page.line.name}"
-    lead = arrange_mail(content).lead
+    lead = arrange_email(content).lead
     plain_headline = lead.entry.headline if lead else content.subject
     correction = (page.line.corrected_at, publication.zone, language)
-    headline = mark_title(plain_headline, *correction)
+    headline = mark_corrected_title(plain_headline, *correction)
     if page.line.corrected_at:
         # Where search engines cut a title off, the mark would be gone: the headline is cut before it.
-        room = MAX_TITLE_LENGTH - len(mark_title("", *correction))
-        short_headline = mark_title(truncate_text(plain_headline, room), *correction)
+        room = MAX_TITLE_LENGTH - len(mark_corrected_title("", *correction))
+        short_headline = mark_corrected_title(truncate_text(plain_headline, room), *correction)
     else:
         short_headline = headline
     issue = f"{publication.name} {language.gettext('No. %(number)s', number=content.number)}"
@@ -83,7 +83,9 @@ def describe_edition_page(
     )
 
 
-def mark_title(title: str, corrected_at: datetime | None, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+def mark_corrected_title(
+    title: str, corrected_at: datetime | None, zone: ZoneInfo, language: SubscriberLanguage
+) -> str:
     """Mark the title of what was corrected with the day, where nothing else can stand beside it: in feeds, in the head of a page."""
     if corrected_at is None:
         return title
@@ -108,7 +110,7 @@ def _choose_image(page: EditionPage, lead: EditionImage | None, alt: str, base: 
     return SharedImage(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
 
 
-def describe_home_image(layout: MailLayout | None) -> EditionImage | None:
+def build_home_image(layout: MailLayout | None) -> EditionImage | None:
     """Return the picture of the newest edition, where its lead has one."""
     return layout.lead.entry.picture if layout and layout.lead else None
 
@@ -132,7 +134,7 @@ def _link_data(
         "@type": "PublicationIssue",
         "@id": address,
         "url": address,
-        "name": mark_title(page.content.subject, page.line.corrected_at, zone, language),
+        "name": mark_corrected_title(page.content.subject, page.line.corrected_at, zone, language),
         "issueNumber": str(page.content.number),
         "inLanguage": publication.language,
         "datePublished": page.line.release_at.astimezone(zone).isoformat(),
@@ -152,11 +154,13 @@ def _link_data(
 
 
 def _write_correction(correction: Any, zone: ZoneInfo, language: SubscriberLanguage) -> dict[str, str]:
-    said = language.gettext("“%(was)s” should have read “%(becomes)s”.", was=correction.was, becomes=correction.becomes)
+    sentence = language.gettext(
+        "“%(was)s” should have read “%(becomes)s”.", was=correction.was, becomes=correction.becomes
+    )
     return {
         "@type": "CorrectionComment",
         "datePublished": correction.at.astimezone(zone).isoformat(),
-        "text": f"{said} {correction.note}".strip(),
+        "text": f"{sentence} {correction.note}".strip(),
     }
 
 

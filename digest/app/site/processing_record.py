@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.app.site.page_context import data_controller
+from digest.app.site.page_context import build_data_controller
 from digest.deliver.providers.registry import describe_address_holders
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
@@ -52,7 +52,7 @@ def view_processing_record(installation: Installation, actor: Actor, *, now: dat
 
 def describe_processing(settings: Settings) -> ProcessingRecord:
     """Make the record from settings. Pure."""
-    controller = data_controller(settings)
+    controller = build_data_controller(settings)
     return ProcessingRecord(
         controller=controller,
         activities=_describe_activities(settings),

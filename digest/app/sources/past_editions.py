@@ -13,7 +13,7 @@ from digest.collect.documents.parsed_document import ParseError
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.collect.fetch.robots_txt import explain_unreadable
+from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.texts.urls import usable_url
 from digest.edition.drafting import past_editions
@@ -62,9 +62,9 @@ def import_past_editions(
     """
     reports: list[PastEditionReport] = []
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
-        for place, found, fault in _read_places(installation, places, now, fetcher):
-            released_at = _choose_date(found, released_on)
-            report = _judge_page(place, found, fault or _explain_unfit_date(released_at, now))
+        for place, parsed_page, fault in _read_places(installation, places, now, fetcher):
+            released_at = _choose_date(parsed_page, released_on)
+            report = _judge_page(place, parsed_page, fault or _explain_unfit_date(released_at, now))
             if report.page and released_at and not dry_run:
                 replaced = _store(installation, report.page, place, released_at, actor=actor, now=now)
                 report = replace(report, replaced=replaced)
@@ -76,8 +76,8 @@ def import_past_editions(
     return reports
 
 
-def _judge_page(place: str, found: PastEditionPage | None, refusal: str) -> PastEditionReport:
-    return PastEditionReport(place, None if refusal else found, refusal)
+def _judge_page(place: str, page: PastEditionPage | None, refusal: str) -> PastEditionReport:
+    return PastEditionReport(place, None if refusal else page, refusal)
 
 
 def _store(
@@ -119,12 +119,12 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
             raise ParseError(f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB.", "Choose a smaller file.")
         return read_past_edition_in_child(path.read_bytes(), url=path.resolve().as_uri(), now=now)
     if not fetcher.may_read(url):
-        raise ParseError(explain_unreadable(fetcher, url), "Save the page in a browser, and import the file.")
+        raise ParseError(explain_robots_refusal(fetcher, url), "Save the page in a browser, and import the file.")
     answer = fetcher.get(url, accept=PAGE_ACCEPT)
     return read_past_edition_in_child(answer.body, url=answer.url, now=now, charset=answer.charset)
 
 
-def find_past_address(installation: Installation, name: str) -> str | None:
+def find_past_edition_url(installation: Installation, name: str) -> str | None:
     """Return the web address of the past edition of a name, None where there is none."""
     query = select(PastEdition.address).where(PastEdition.name == name).order_by(PastEdition.id.desc())
     with installation.database.read() as session:

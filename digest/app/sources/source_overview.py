@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect.sources.source_days import SourceWeek, read_source_weeks
-from digest.edition.queries import COMING_STATES
+from digest.edition.edition_queries import COMING_STATES
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.select.topics import built_in_topic_names
+from digest.select.topics import list_built_in_topics
 from digest.settings import SourceSettings
 from digest.settings.concerns import Concern
 from digest.settings.table_values import fingerprint_values
@@ -29,7 +29,7 @@ class UnknownSourceNumberError(RefusalError):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFigures:
+class SourceStatistics:
     """What a source brings. `found` counts articles that were new in the last seven days, `used` stories of the newest edition."""
 
     weeks: tuple[SourceWeek, ...] = ()
@@ -42,19 +42,19 @@ class SourceFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceTable:
+class SourceStatisticsTable:
     """The figures of every source by its id, and the number of the edition that `used` speaks of (None: there is none)."""
 
     edition_number: int | None
-    figures: Mapping[int, SourceFigures]
+    figures: Mapping[int, SourceStatistics]
 
-    def figures_of(self, source: Source) -> SourceFigures:
+    def figures_of(self, source: Source) -> SourceStatistics:
         """Return the figures of a source; empty for one that was never visited."""
-        return self.figures.get(source.id, SourceFigures())
+        return self.figures.get(source.id, SourceStatistics())
 
 
 @dataclass(frozen=True, slots=True)
-class EditionShare:
+class EditionSourceShare:
     """How many stories of an edition a source gave: it led `led` of them and stands below others in `also`."""
 
     name: str
@@ -75,13 +75,13 @@ class SourceView:
     configured: SourceSettings | None
     fingerprint: str
     weeks: tuple[SourceWeek, ...]
-    shares: tuple[EditionShare, ...]
+    shares: tuple[EditionSourceShare, ...]
     topics: tuple[str, ...]
     can_write: bool
     draft_stories: tuple[tuple[str, str], ...] = field(default=())
 
 
-def read_source_table(installation: Installation, *, now: datetime) -> SourceTable:
+def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
     """Read what each source brought in the last weeks, and to the newest edition."""
     today = now.astimezone(installation.settings.file.publication.zone).date()
     newest = select(Edition).where(Edition.state != EditionState.CANCELLED).order_by(Edition.release_at.desc()).limit(1)
@@ -91,12 +91,12 @@ def read_source_table(installation: Installation, *, now: datetime) -> SourceTab
         used = _count_shares(session, [edition]) if edition else {}
     ids = {*weeks, *(source_id for source_id, _ in used)}
     figures = {
-        source_id: SourceFigures(weeks.get(source_id, ()), sum(used.get((source_id, edition.id), (0, 0))))
+        source_id: SourceStatistics(weeks.get(source_id, ()), sum(used.get((source_id, edition.id), (0, 0))))
         if edition
-        else SourceFigures(weeks.get(source_id, ()))
+        else SourceStatistics(weeks.get(source_id, ()))
         for source_id in ids
     }
-    return SourceTable(edition.number if edition else None, figures)
+    return SourceStatisticsTable(edition.number if edition else None, figures)
 
 
 def view_source(installation: Installation, actor: Actor, number: int, *, now: datetime) -> SourceView:
@@ -124,7 +124,8 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
             fingerprint=fingerprint_values(configured) if configured else "",
             weeks=read_source_weeks(session, today, only=[row.id]).get(row.id, ()),
             shares=tuple(
-                EditionShare(e.name, e.number, e.release_at, *counted.get((row.id, e.id), (0, 0))) for e in editions
+                EditionSourceShare(e.name, e.number, e.release_at, *counted.get((row.id, e.id), (0, 0)))
+                for e in editions
             ),
             topics=list_topic_names(installation),
             can_write=settings.origin is not None,
@@ -134,7 +135,7 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
 
 def list_topic_names(installation: Installation) -> tuple[str, ...]:
     """List the topics that stories can have: those of the settings, else the built-in ones."""
-    return tuple(installation.settings.file.select.topics or built_in_topic_names())
+    return tuple(installation.settings.file.select.topics or list_built_in_topics())
 
 
 def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[int, int], tuple[int, int]]:
@@ -148,21 +149,21 @@ def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[i
     led, also = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
     for edition_id, members in stories:
         leading = sources.get(members[0], set()) if members else set()
-        named = leading.union(*(sources.get(url, ()) for url in members))
+        source_ids = leading.union(*(sources.get(url, ()) for url in members))
         led.update((source_id, edition_id) for source_id in leading)
-        also.update((source_id, edition_id) for source_id in named - leading)
+        also.update((source_id, edition_id) for source_id in source_ids - leading)
     return {key: (led[key], also[key]) for key in led.keys() | also.keys()}
 
 
 def _find_sources(session: Session, urls: set[str]) -> dict[str, set[int]]:
     """Return the ids of the sources that published each address."""
-    found: dict[str, set[int]] = {}
+    sources_by_url: dict[str, set[int]] = {}
     listed = sorted(urls)
     for begin in range(0, len(listed), _URLS_A_QUERY):
         part = listed[begin : begin + _URLS_A_QUERY]
         for url, source_id in session.execute(select(Article.url, Article.source_id).where(Article.url.in_(part))):
-            found.setdefault(url, set()).add(source_id)
-    return found
+            sources_by_url.setdefault(url, set()).add(source_id)
+    return sources_by_url
 
 
 def _list_draft_stories(session: Session, source: Source) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, select
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.child_work import Report, WorkStoppedError, run_in_child
-from digest.app.subscribers.subscribers import count_subscribers
+from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -66,7 +66,7 @@ class AddressSearch:
     began_at: datetime
     total: int
     looked_at: int = 0
-    found: list[int] = field(default_factory=list)
+    found_numbers: list[int] = field(default_factory=list)
     stage: SearchStage = SearchStage.RUNNING
     seconds: float = 0.0  # that it has taken so far
     stop_asked: threading.Event = field(default_factory=threading.Event)
@@ -82,9 +82,9 @@ class AddressSearch:
         """Have a child look through all addresses, until it is stopped or has found enough."""
         began = time.monotonic()
 
-        def note_step(looked_at: int, found: tuple[int, ...]) -> None:
+        def note_step(looked_at: int, numbers: tuple[int, ...]) -> None:
             self.looked_at += looked_at
-            self.found += found
+            self.found_numbers += numbers
             self.seconds = time.monotonic() - began
 
         try:
@@ -98,21 +98,21 @@ class AddressSearch:
             self.stage = SearchStage.FAILED
         else:
             if is_full:
-                del self.found[MAX_FOUND:]
+                del self.found_numbers[MAX_FOUND:]
                 self.stage = SearchStage.FULL
             else:
                 self.total, self.stage = self.looked_at, SearchStage.DONE
 
 
-def look_through_addresses(settings: Settings, part: str, report: Report) -> bool:
+def run_address_search(settings: Settings, part: str, report: Report) -> bool:
     """Look through all addresses, in a child, step by step; say whether more were found than are shown."""
-    found = 0
+    match_count = 0
     with closing(open_database(settings.effective_database_url)) as database:
         keys = Installation(settings, database).keys
         for step in search_addresses(database, keys, part):
-            report(step.looked_at, step.found)
-            found += len(step.found)
-            if found > MAX_FOUND:
+            report(step.looked_at, step.matching_numbers)
+            match_count += len(step.matching_numbers)
+            if match_count > MAX_FOUND:
                 return True
     return False
 
@@ -120,7 +120,7 @@ def look_through_addresses(settings: Settings, part: str, report: Report) -> boo
 class AddressSearches:
     """The searches of one process, by the random name that their page has. It lives as long as the application."""
 
-    def __init__(self, *, work: SearchWork = look_through_addresses) -> None:
+    def __init__(self, *, work: SearchWork = run_address_search) -> None:
         self._work = work
         self._searches: dict[str, AddressSearch] = {}
         self._lock = threading.Lock()
@@ -132,10 +132,10 @@ class AddressSearches:
 
         Raises:
             NotPermittedError: the member is no admin.
-            SearchPartError: the text cannot be searched for.
+            SearchTextError: the text cannot be searched for.
             SearchBusyError: too many others run.
         """
-        part = read_search_part(part_text)
+        part = parse_search_text(part_text)
         total = count_subscribers(installation.database, now=now).total
         search = AddressSearch(part, reason, staff.sign_in, now, total)
         name = secrets.token_urlsafe(12)
@@ -145,10 +145,10 @@ class AddressSearches:
                 if earlier.sign_in == staff.sign_in and not earlier.stop_asked.is_set():
                     earlier.is_replaced = True
                     earlier.stop_asked.set()
-            others = [
+            running_searches = [
                 s for s in self._searches.values() if s.stage is SearchStage.RUNNING and not s.stop_asked.is_set()
             ]
-            if len(others) >= MAX_RUNNING:
+            if len(running_searches) >= MAX_RUNNING:
                 raise SearchBusyError("Two other searches are running. Try again in a few seconds.")
             with SEARCH.transaction(installation, staff.actor, "the list", now=now) as (_, draft):
                 draft.detail = {"why": reason}
@@ -176,7 +176,7 @@ class AddressSearches:
 def list_found_subscribers(installation: Installation, search: AddressSearch) -> tuple[ListedSubscriber, ...]:
     """Return the readers whom a search has found so far, without their addresses."""
     with installation.database.read() as session:
-        return subscriber_list.load_subscribers(session, search.found[:MAX_FOUND])
+        return subscriber_list.load_subscribers(session, search.found_numbers[:MAX_FOUND])
 
 
 MIN_PART_LENGTH, MAX_PART_LENGTH = 4, 100  # characters
@@ -191,7 +191,7 @@ _NEXT_ADDRESSES = (
 )
 
 
-class SearchPartError(RefusalError):
+class SearchTextError(RefusalError):
     """The text cannot be searched for; the message says why, without it."""
 
 
@@ -200,18 +200,18 @@ class SearchStep:
     """How many addresses one step looked at, and the numbers of those that hold the part."""
 
     looked_at: int
-    found: tuple[int, ...]
+    matching_numbers: tuple[int, ...]
 
 
-def read_search_part(text: str) -> str:
+def parse_search_text(text: str) -> str:
     """Return a part of an address as it is searched for.
 
     Raises:
-        SearchPartError: it is too short, too long, or none.
+        SearchTextError: it is too short, too long, or none.
     """
     part = text.strip().lower()
     if not MIN_PART_LENGTH <= len(part) <= MAX_PART_LENGTH or not part.isascii() or not part.isprintable():
-        raise SearchPartError(
+        raise SearchTextError(
             f"Enter {MIN_PART_LENGTH} to {MAX_PART_LENGTH} characters of an address. For a domain with non-English "
             "letters, use its xn--… form."
         )
@@ -232,8 +232,10 @@ def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iter
             rows = session.connection().execute(_NEXT_ADDRESSES, {"after": after}).all()
         if not rows:
             return
-        found = [row.number for row in rows if _holds_part(keys, row.number, (row.ciphertext, row.key_id), part)]
-        yield SearchStep(len(rows), tuple(found))
+        matching_numbers = [
+            row.number for row in rows if _holds_part(keys, row.number, (row.ciphertext, row.key_id), part)
+        ]
+        yield SearchStep(len(rows), tuple(matching_numbers))
         after = rows[-1].number
 
 

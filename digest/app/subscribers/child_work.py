@@ -71,10 +71,10 @@ def run_in_child(
 
 def _follow_child(pipe: Connection, on_progress: Callable[..., None], stop_asked: threading.Event) -> tuple[str, Any]:
     """Pass on what a child reports, and the word to stop; return how it ended, and with what."""
-    told = False
+    was_told_to_stop = False
     while True:
-        if stop_asked.is_set() and not told:
-            told = True
+        if stop_asked.is_set() and not was_told_to_stop:
+            was_told_to_stop = True
             with suppress(OSError):  # it has just ended: what it said last is read below
                 pipe.send(_STOP)
         if pipe.poll(_LOOK_SECONDS):

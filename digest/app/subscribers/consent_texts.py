@@ -7,8 +7,8 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.settings.concerns import Concern
-from subscribers.consent import wordings
-from subscribers.consent.wordings import ConsentText, ConsentTextVersion
+from subscribers.consent import consent_texts
+from subscribers.consent.consent_texts import ConsentText, ConsentTextVersion
 
 LIST = Action("consent wordings listed", Role.ADMIN, Concern.NONE)
 
@@ -38,11 +38,13 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
     """
     LIST.check_role(installation.database, actor, "wordings", now=now)
     with installation.database.read() as session:
-        return ConsentTextRegister(current_consent_text(installation.settings), wordings.list_consent_texts(session))
+        return ConsentTextRegister(
+            current_consent_text(installation.settings), consent_texts.list_consent_texts(session)
+        )
 
 
 def current_consent_text(settings: Settings) -> ConsentText:
     """Return the words that somebody who signs up now agrees to: the publisher's, or else those that are shipped for its timetable."""
     publication = settings.file.publication
     template = settings.file.consent.text or settings.mail_frequency.consent
-    return wordings.write_consent_text(template, name=publication.name, language=publication.language)
+    return consent_texts.fill_consent_template(template, name=publication.name, language=publication.language)

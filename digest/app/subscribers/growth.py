@@ -29,26 +29,26 @@ _LEFT = ConsentKind.WITHDRAWN.value
 
 
 @dataclass(frozen=True, slots=True)
-class WayCount:
+class SignupSourceCount:
     """How many came by one way: forms sent in, clicks in the mail that asks, people who came with evidence, and who of them left."""
 
     way: str
-    asked: int
+    form_count: int
     confirmed: int
     brought: int
-    left: int
+    unsubscribed_count: int
 
 
 @dataclass(frozen=True, slots=True)
-class EditionStanding:
-    """What came of one edition. `left` counts who left until the next edition, or within a week."""
+class EditionResults:
+    """What came of one edition. `unsubscribed_count` counts who left until the next edition, or within a week."""
 
     number: int
     name: str
     handed_over: int
     refused: int
     complained: int
-    left: int
+    unsubscribed_count: int
 
     def share(self, count: int) -> float:
         """Return a count as a part of what was handed over, 0 to 1."""
@@ -56,7 +56,7 @@ class EditionStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadArticle:
+class ArticleReads:
     """An article of the own site with the reads of its page in the week before they were counted."""
 
     title: str
@@ -75,10 +75,10 @@ class GrowthView:
     subscribers: tuple[tuple[date, int], ...]
     came: int | None
     went: int | None
-    ways: tuple[WayCount, ...]
-    standings: tuple[EditionStanding, ...]
+    ways: tuple[SignupSourceCount, ...]
+    standings: tuple[EditionResults, ...]
     hours: tuple[tuple[datetime, int], ...]
-    most_read: tuple[ReadArticle, ...]
+    most_read: tuple[ArticleReads, ...]
     alarm_refused: float
     alarm_complained: float
 
@@ -93,7 +93,7 @@ class GrowthView:
         return tuple(reversed(tuple(reversed(self.subscribers))[::7]))
 
 
-def view_growth(installation: Installation, actor: Actor, *, now: datetime) -> GrowthView:
+def view_list_growth(installation: Installation, actor: Actor, *, now: datetime) -> GrowthView:
     """Show growth and standing.
 
     Raises:
@@ -138,8 +138,8 @@ def _find_earlier_count(subscribers: Sequence[tuple[date, int]], days: int) -> t
     """Find the count of so many days before the last one, or the nearest before that."""
     if not subscribers:
         return None
-    wanted = subscribers[-1][0] - timedelta(days=days)
-    return next((counted for counted in reversed(subscribers) if counted[0] <= wanted), None)
+    earlier_day = subscribers[-1][0] - timedelta(days=days)
+    return next((counted for counted in reversed(subscribers) if counted[0] <= earlier_day), None)
 
 
 def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
@@ -148,18 +148,18 @@ def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tu
         return None, None
     earlier = _find_earlier_count(subscribers, 7)
     nights = {day for day, _ in subscribers if earlier is None or day > earlier[0]}
-    moved = select(ConsentDay.day, ConsentDay.kind, ConsentDay.count).where(
+    query = select(ConsentDay.day, ConsentDay.kind, ConsentDay.count).where(
         ConsentDay.day.between(min(nights), max(nights)), ConsentDay.kind.in_((JOINED_KIND, WENT_KIND))
     )
     totals: Counter[str] = Counter()
     counted = set()
-    for day, kind, count in session.execute(moved):
+    for day, kind, count in session.execute(query):
         totals[kind] += count
         counted.add(day)
     return (None, None) if nights - counted else (totals[JOINED_KIND], totals[WENT_KIND])
 
 
-def _count_ways(session: Session, today: date) -> tuple[WayCount, ...]:
+def _count_ways(session: Session, today: date) -> tuple[SignupSourceCount, ...]:
     """Count by way who came in the last days, the busiest first; what is beyond `SHOWN_WAYS` is one row."""
     query = (
         select(ConsentDay.way, ConsentDay.kind, func.sum(ConsentDay.count))
@@ -170,7 +170,7 @@ def _count_ways(session: Session, today: date) -> tuple[WayCount, ...]:
     for way, kind, count in session.execute(query):
         by_way.setdefault(way, {})[kind] = int(count)
     rows = [
-        WayCount(
+        SignupSourceCount(
             way,
             kinds.get(ConsentKind.REQUESTED.value, 0),
             kinds.get(ConsentKind.CONFIRMED.value, 0),
@@ -179,17 +179,17 @@ def _count_ways(session: Session, today: date) -> tuple[WayCount, ...]:
         )
         for way, kinds in by_way.items()
     ]
-    rows.sort(key=lambda row: (-(row.asked + row.brought), -row.left, row.way))
-    rest = rows[SHOWN_WAYS:]
-    if len(rest) > 1:
-        sums = (sum(getattr(row, name) for row in rest) for name in ("asked", "confirmed", "brought", "left"))
-        rows = [*rows[:SHOWN_WAYS], WayCount(f"{len(rest)} others", *sums)]
+    rows.sort(key=lambda row: (-(row.form_count + row.brought), -row.unsubscribed_count, row.way))
+    remaining_rows = rows[SHOWN_WAYS:]
+    if len(remaining_rows) > 1:
+        sums = (sum(getattr(row, name) for row in remaining_rows) for name in ("asked", "confirmed", "brought", "left"))
+        rows = [*rows[:SHOWN_WAYS], SignupSourceCount(f"{len(remaining_rows)} others", *sums)]
     return tuple(rows)
 
 
 def _judge_editions(
     session: Session, figures: Sequence[EditionFigures], zone: ZoneInfo, today: date
-) -> list[EditionStanding]:
+) -> list[EditionResults]:
     if not figures:
         return []
     days = [figure.release_at.astimezone(zone).date() for figure in figures]
@@ -200,7 +200,7 @@ def _judge_editions(
     left_by_day = {day: int(count) for day, count in session.execute(statement)}
     ends = [*days[1:], days[-1] + timedelta(days=7)]
     return [
-        EditionStanding(
+        EditionResults(
             figure.number,
             figure.name,
             figure.handed_over,
@@ -222,7 +222,7 @@ def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[dateti
     return tuple((moment.astimezone(zone), counts.get(moment, 0)) for moment in moments)
 
 
-def _list_most_read(session: Session, now: datetime) -> tuple[ReadArticle, ...]:
+def _list_most_read(session: Session, now: datetime) -> tuple[ArticleReads, ...]:
     query = (
         select(Article.title, Article.url, func.max(Article.views))
         .where(Article.dated_at > now - READ_WINDOW, Article.views > 0)
@@ -231,4 +231,4 @@ def _list_most_read(session: Session, now: datetime) -> tuple[ReadArticle, ...]:
         .limit(SHOWN_ARTICLES)
     )
     rows = session.execute(query)
-    return tuple(ReadArticle(title, url, views or 0) for title, url, views in rows)
+    return tuple(ArticleReads(title, url, views or 0) for title, url, views in rows)

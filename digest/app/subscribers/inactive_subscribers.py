@@ -8,7 +8,7 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from subscribers.lifecycle import inactive_subscribers
-from subscribers.lifecycle.inactive_subscribers import SilenceQuestion
+from subscribers.lifecycle.inactive_subscribers import InactivityQuestion
 
 ASK = Action("silent readers asked", Role.ADMIN, Concern.ADDRESSES)
 SUBJECT = "silent readers"
@@ -18,7 +18,7 @@ MOST_YEARS = 20
 _DAYS_A_YEAR = 365.25
 
 
-def silence_begin(years: int, now: datetime) -> datetime:
+def find_silence_start(years: int, now: datetime) -> datetime:
     """Return the moment since when nothing may have been heard, so many years before `now`."""
     return now - timedelta(days=years * _DAYS_A_YEAR)
 
@@ -31,7 +31,7 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
     """
     ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
     with installation.database.read() as session:
-        return inactive_subscribers.count_inactive_subscribers(session, silence_begin(years, now))
+        return inactive_subscribers.count_inactive_subscribers(session, find_silence_start(years, now))
 
 
 def ask_inactive_subscribers(
@@ -46,15 +46,15 @@ def ask_inactive_subscribers(
     """
     settings = installation.settings
     with ASK.steps(installation, actor, SUBJECT, now=now) as draft:
-        asked = inactive_subscribers.queue_silence_questions(
+        asked_count = inactive_subscribers.queue_inactivity_questions(
             installation.database,
             notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
-            SilenceQuestion(silence_begin(years, now), takes_off),
+            InactivityQuestion(find_silence_start(years, now), takes_off),
             wording=current_consent_text(settings),
             page=f"{settings.link_base}/stay",
             actor=actor.name,
             limit=limit,
             now=now,
         )
-        draft.detail = {"asked": asked, "years": years, "takes off": takes_off}
-        return asked
+        draft.detail = {"asked": asked_count, "years": years, "takes off": takes_off}
+        return asked_count

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from digest.deliver.retention.delivery_disclosures import delivery_disclosures, make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Action, Actor, Role
@@ -26,7 +26,7 @@ from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import mark_message
-from subscribers.transfer.exports import DataController, build_person_record, disclosure_as_json
+from subscribers.transfer.exports import DataController, build_person_record, convert_disclosure_to_json
 
 ADD = Action("subscriber added", Role.ADMIN, Concern.ADDRESSES)
 FIND = Action("subscriber looked up", Role.ADMIN, Concern.ADDRESSES)
@@ -85,7 +85,7 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
         return number
 
 
-def withdraw_person(
+def unsubscribe_by_admin(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
     """Take one person off the list, as if they had left by themselves; give their number, and whether they were on it.
@@ -106,7 +106,7 @@ def withdraw_person(
         return number, draft.changed
 
 
-def show_person(
+def export_person_data(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, reference: str = "", now: datetime
 ) -> dict[str, Any]:
     """Give all that is held of one person, as JSON values. The look is itself a disclosure, which the person can see.
@@ -131,7 +131,7 @@ def show_person(
             number,
             controller=DataController(publication.name, sender.reply_to, sender.postal_address, publication.site),
             now=now,
-            other_disclosures=map(disclosure_as_json, delivery_disclosures(session, number, settings)),
+            other_disclosures=map(convert_disclosure_to_json, list_delivery_disclosures(session, number, settings)),
         )
         assert record is not None, "the person was found in this transaction"
         return record
@@ -141,7 +141,7 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     """Give a person's record as a page to print."""
     settings = installation.settings
     page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
-    return page.render(readable_record.record_page_values(record, settings.subscriber_language))
+    return page.render(readable_record.build_record_page(record, settings.subscriber_language))
 
 
 def erase_subscriber(
@@ -203,7 +203,7 @@ def suppress_address(
         return draft.changed
 
 
-def allow_signup(
+def allow_signup_again(
     installation: Installation, actor: Actor, address: Address | str, reason: str, *, now: datetime
 ) -> None:
     """Let the owner of a suppressed address sign up again. Nobody is on the list before they confirm.
@@ -240,7 +240,7 @@ def renew_person_links(
         return person.number, draft.changed
 
 
-def mail_data_link(
+def send_data_link(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> my_data.DataLinkOutcome:
     """Have a link to their data mailed to a person, as if they had asked on the page; say what came of it.
@@ -255,7 +255,7 @@ def mail_data_link(
         return outcome
 
 
-def count_people(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
+def count_people_by_state(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
     """Count people by their state.
 
     Raises:

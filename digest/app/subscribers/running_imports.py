@@ -23,15 +23,15 @@ TRUSTED_FOR = timedelta(minutes=5)
 
 
 @contextmanager
-def announce_import(database: Database, file_hash: str, *, now: datetime) -> Iterator[Callable[[], None]]:
+def mark_import_running(database: Database, file_hash: str, *, now: datetime) -> Iterator[Callable[[], None]]:
     """Say that this process works on the import of a file, as long as the block runs; call what is lent after each step."""
     begun = renewed = time.monotonic()
 
     def write() -> None:
         at = now + timedelta(seconds=time.monotonic() - begun)
         with database.write() as session:
-            said = {"owner": str(this_process_owner()), "at": at.isoformat()}
-            write_installation_state(session, _state_key(file_hash), said, now=at)
+            state = {"owner": str(this_process_owner()), "at": at.isoformat()}
+            write_installation_state(session, _state_key(file_hash), state, now=at)
 
     def renew() -> None:
         nonlocal renewed
@@ -50,15 +50,17 @@ def announce_import(database: Database, file_hash: str, *, now: datetime) -> Ite
 
 def list_idle_imports(session: Session, now: datetime) -> list[UnfinishedImport]:
     """List the imports that were begun and not finished, and that nobody works on."""
-    return [unfinished for unfinished in list_unfinished_imports(session) if not is_running(session, unfinished, now)]
+    return [
+        unfinished for unfinished in list_unfinished_imports(session) if not is_import_running(session, unfinished, now)
+    ]
 
 
-def is_running(session: Session, unfinished: UnfinishedImport, now: datetime) -> bool:
+def is_import_running(session: Session, unfinished: UnfinishedImport, now: datetime) -> bool:
     """Say whether a process works on an import."""
-    said = read_installation_state(session, _state_key(unfinished.file_hash))
-    if said is None or this_process_owner().knows_dead(said["owner"]):
+    state = read_installation_state(session, _state_key(unfinished.file_hash))
+    if state is None or this_process_owner().knows_dead(state["owner"]):
         return False
-    return now - datetime.fromisoformat(said["at"]) < TRUSTED_FOR
+    return now - datetime.fromisoformat(state["at"]) < TRUSTED_FOR
 
 
 def _state_key(file_hash: str) -> str:

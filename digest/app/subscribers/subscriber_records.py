@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.people import STAFF_RECIPIENT, UnknownPersonError
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
-from digest.deliver.retention.delivery_disclosures import delivery_disclosures
+from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.installation.acts import CONFIRMATION_LIFETIME, Action, Role
 from digest.installation.opened import Installation
@@ -20,11 +20,11 @@ from digest.settings import Settings
 from digest.settings.concerns import Concern
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import Edition
-from digest.store.staff import name_staff
+from digest.store.staff import map_staff_display_names
 from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
+from subscribers.consent.consent_texts import find_recorded_text
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
-from subscribers.consent.wordings import find_recorded_words
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import my_data
 from subscribers.store import people
@@ -38,7 +38,7 @@ MAX_ADDRESSES = 100  # shown by one act
 
 
 @dataclass(frozen=True, slots=True)
-class ConsentLink:
+class ConsentChainEntry:
     """One link of a consent chain: what happened, and the fields of it that are plain text.
 
     `words` are those that it proves, `is_consent` says whether somebody agreed by it; `batch` and `row` are the import's that brought it.
@@ -54,7 +54,7 @@ class ConsentLink:
 
 
 @dataclass(frozen=True, slots=True)
-class SentMail:
+class SentEmail:
     """One mail to a person: an edition by its number, or a notice by its kind; `events` are kinds with their causes."""
 
     at: datetime
@@ -67,7 +67,7 @@ class SentMail:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownAddress:
+class RevealedAddress:
     """An address that may be shown, until when, and the reason that was given for it."""
 
     mailbox: str
@@ -91,12 +91,12 @@ class SubscriberRecord:
     in_progress: bool
     choices: str
     preferences: Preferences
-    links: tuple[ConsentLink, ...]
+    links: tuple[ConsentChainEntry, ...]
     fault: str
     has_address: bool
     may_request_data: bool
-    address: ShownAddress | None
-    mails: tuple[SentMail, ...]
+    address: RevealedAddress | None
+    mails: tuple[SentEmail, ...]
     mail_count: int
     disclosures: tuple[AddressDisclosure, ...]
     disclosure_count: int
@@ -106,7 +106,7 @@ class SubscriberRecord:
 def view_subscriber_record(
     installation: Installation, staff: SignedInStaff, number: int, *, everything: bool = False, now: datetime
 ) -> SubscriberRecord:
-    """Read one person's record. The address is in it only while `show_addresses` holds and the sign-in is fresh.
+    """Read one person's record. The address is in it only while `reveal_addresses` holds and the sign-in is fresh.
 
     Raises:
         NotPermittedError: the member is no admin.
@@ -123,7 +123,7 @@ def view_subscriber_record(
             select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
         ).all()
         passages = sorted(
-            (*disclosures.list_disclosures(session, number), *delivery_disclosures(session, number, settings)),
+            (*disclosures.list_disclosures(session, number), *list_delivery_disclosures(session, number, settings)),
             key=lambda passage: passage.at,
             reverse=True,
         )
@@ -151,21 +151,21 @@ def view_subscriber_record(
             mail_count=mail_count,
             disclosures=tuple(passages[:limit]),
             disclosure_count=len(passages),
-            names=name_staff(session, with_numbers=True),
+            names=map_staff_display_names(session, with_numbers=True),
         )
 
 
-def _read_link(event: ConsentEvent) -> ConsentLink:
+def _read_link(event: ConsentEvent) -> ConsentChainEntry:
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
-    words, is_consent = find_recorded_words(body), event.kind in ledger.GRANT_KINDS
-    return ConsentLink(event.at, event.kind, texts, words, is_consent, batch, row)
+    words, is_consent = find_recorded_text(body), event.kind in ledger.GRANT_KINDS
+    return ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
 
 
-def _stands_since(links: Sequence[ConsentLink], person: Person) -> datetime:
-    moved = [link.at for link in links if link.kind not in ledger.UNMOVING_KINDS]
-    return moved[-1] if moved else person.asked_at
+def _stands_since(links: Sequence[ConsentChainEntry], person: Person) -> datetime:
+    change_times = [link.at for link in links if link.kind not in ledger.UNMOVING_KINDS]
+    return change_times[-1] if change_times else person.asked_at
 
 
 def _describe_choices(preferences: Preferences, settings: Settings) -> str:
@@ -184,7 +184,7 @@ def _find_fault(session: Session, keys: KeyRing, number: int) -> str:
     return f"The disclosures of this address failed verification ({'; '.join(changed)})." if changed else ""
 
 
-def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ...]:
+def _list_mails(session: Session, number: int, limit: int) -> tuple[SentEmail, ...]:
     newest_first = func.coalesce(Delivery.handed_at, Delivery.due_at).desc()
     mine = select(Delivery).where(Delivery.person == number).order_by(newest_first, Delivery.id).limit(limit)
     rows = session.scalars(mine).all()
@@ -197,7 +197,7 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ..
     editions = session.execute(query)
     numbers = {row.name: row.number for row in editions}
     return tuple(
-        SentMail(
+        SentEmail(
             at=row.handed_at or row.due_at,
             edition_number=numbers.get(row.purpose.partition(":")[2]),
             kind=row.purpose.partition(":")[0],
@@ -210,7 +210,7 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentMail, ..
     )
 
 
-def check_subscriber(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> None:
+def require_subscriber(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> None:
     """Refuse a number that is nobody's.
 
     Raises:
@@ -223,7 +223,7 @@ def check_subscriber(installation: Installation, staff: SignedInStaff, number: i
             raise UnknownPersonError("No subscriber has this number.")
 
 
-def show_addresses(
+def reveal_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], reason: str, *, now: datetime
 ) -> int:
     """Let a member see the addresses of some people (at most 100) for a quarter of an hour; return of how many.
@@ -236,28 +236,28 @@ def show_addresses(
     """
     subject = _name_subject(numbers[0]) if len(numbers) == 1 else f"{len(numbers)} people"
     with SHOW_ADDRESS.transaction(installation, staff.actor, subject, now=now) as (session, draft):
-        there = select(Person.number).where(Person.number.in_(numbers[:MAX_ADDRESSES]), Person.ciphertext.is_not(None))
-        shown = list(session.scalars(there.order_by(Person.number)))
-        if not shown:
+        query = select(Person.number).where(Person.number.in_(numbers[:MAX_ADDRESSES]), Person.ciphertext.is_not(None))
+        people = list(session.scalars(query.order_by(Person.number)))
+        if not people:
             raise UnknownPersonError("This subscriber's address is no longer stored.")
         disclosures.record_disclosures(
-            session, shown, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
+            session, people, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
         )
         draft.detail, draft.changed = {"why": reason}, False
         # A row for each: the log is searched by subject.
-        for number in shown:
+        for number in people:
             draft.subject = _name_subject(number)
             draft.record(session)
-        return len(shown)
+        return len(people)
 
 
 def _name_subject(number: int) -> str:
     return f"person {number}"
 
 
-def find_shown_addresses(
+def find_revealed_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], *, now: datetime
-) -> dict[int, ShownAddress]:
+) -> dict[int, RevealedAddress]:
     """Return those of some addresses (at most 100) that the member may see at this moment."""
     with installation.database.read() as session:
         return _find_shown_addresses(session, installation.keys, staff, numbers, now)
@@ -265,7 +265,7 @@ def find_shown_addresses(
 
 def _find_shown_addresses(
     session: Session, keys: KeyRing, staff: SignedInStaff, numbers: Sequence[int], now: datetime
-) -> dict[int, ShownAddress]:
+) -> dict[int, RevealedAddress]:
     """A look lasts as long as the sign-in is fresh, and a quarter of an hour at most."""
     if not staff.is_fresh(now):
         return {}
@@ -278,12 +278,12 @@ def _find_shown_addresses(
     query = looks.order_by(Disclosure.at, Disclosure.id)
     rows = session.execute(query)
     latest = {row.person: (row.at, row.why) for row in rows}
-    shown = {}
+    shown_addresses = {}
     for person in session.scalars(select(Person).where(Person.number.in_(latest))):
         address = people.decrypt_person_address(keys, person)
         if address is not None:
             looked_at, why = latest[person.number]
-            shown[person.number] = ShownAddress(
+            shown_addresses[person.number] = RevealedAddress(
                 address.mailbox, min(looked_at, staff.fresh_at) + CONFIRMATION_LIFETIME, why
             )
-    return shown
+    return shown_addresses

@@ -90,7 +90,7 @@ class ListUpload:
 _NOTE = TypeAdapter(ListUpload)
 
 
-def read_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
+def read_upload_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
     """Give the columns of a file, with masked examples from its first rows."""
     headings = survey.layout.headings or ["(no heading)"] * survey.layout.width
     values: list[list[str]] = [[] for _ in range(survey.layout.width)]
@@ -122,7 +122,7 @@ def mask_example(text: str) -> str:
     return f"{stripped[0]}••" if stripped[0].isalnum() else "•••"
 
 
-def prune_uploads(installation: Installation, now: datetime) -> str:
+def delete_stale_uploads(installation: Installation, now: datetime) -> str:
     """Remove uploads that nobody has touched for a week."""
     folder, removed = installation.settings.uploads_folder, 0
     for each in list(folder.iterdir()) if folder.is_dir() else []:
@@ -141,14 +141,14 @@ def safe_file_name(file_name: str) -> str:
     return "list.csv" if not name or name in (_NOTE_FILE, _NEW_NOTE_FILE) else name
 
 
-def keep_stream(stream: IO[bytes], file: Path) -> None:
+def save_upload(stream: IO[bytes], file: Path) -> None:
     """Write what is uploaded to a new file that its owner alone can read."""
     descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as kept:
-        shutil.copyfileobj(stream, kept, 1 << 20)
+    with os.fdopen(descriptor, "wb") as target_file:
+        shutil.copyfileobj(stream, target_file, 1 << 20)
 
 
-def write_note(upload: ListUpload) -> None:
+def save_upload_state(upload: ListUpload) -> None:
     """Write down where an upload stands, whole or not at all."""
     fields = _NOTE.dump_python(upload, mode="json", by_alias=True) | {"file": upload.file.name}
     note = upload.file.parent / _NOTE_FILE
@@ -157,7 +157,7 @@ def write_note(upload: ListUpload) -> None:
     partial.replace(note)
 
 
-def read_note(folder: Path) -> ListUpload | None:
+def read_upload_state(folder: Path) -> ListUpload | None:
     """Read where the upload of a folder stands; None where there is none."""
     try:
         fields = json.loads((folder / _NOTE_FILE).read_text(encoding="utf-8"))

@@ -15,17 +15,17 @@ from typing import IO, Any
 
 import structlog
 
-from digest.app.subscribers import lists
+from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadColumn,
     UploadStage,
-    keep_stream,
-    read_columns,
-    read_note,
+    read_upload_columns,
+    read_upload_state,
     safe_file_name,
-    write_note,
+    save_upload,
+    save_upload_state,
 )
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
@@ -93,17 +93,17 @@ class ListUploads:
             try:
                 folder.mkdir(mode=0o700, parents=True)
                 file = folder / safe_file_name(file_name)
-                keep_stream(stream, file)
-                found = _survey_in_child(file)
+                save_upload(stream, file)
+                survey = _survey_in_child(file)
             except BaseException as exc:
                 shutil.rmtree(folder, ignore_errors=True)
                 if isinstance(exc, UploadError):
                     draft.detail = {"because": str(exc)}
                 raise
-            upload = ListUpload(name, file, actor.name, now, found.columns, rows=found.rows)
-            upload = replace(upload, found={"origin": found.origin, "warnings": list(found.warnings)})
-            write_note(upload)
-            draft.detail = {"origin": found.origin, "rows": found.rows}
+            upload = ListUpload(name, file, actor.name, now, survey.columns, rows=survey.rows)
+            upload = replace(upload, found={"origin": survey.origin, "warnings": list(survey.warnings)})
+            save_upload_state(upload)
+            draft.detail = {"origin": survey.origin, "rows": survey.rows}
         return upload
 
     def find(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> ListUpload:
@@ -114,7 +114,7 @@ class ListUploads:
             UnknownUploadError: there is none of that name.
         """
         SHOW.check_role(installation.database, actor, "uploads", now=now)
-        upload = read_note(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
+        upload = read_upload_state(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
         if upload is None:
             raise UnknownUploadError(
                 "This upload has expired. Upload the file again. Rows already imported will be skipped."
@@ -129,9 +129,9 @@ class ListUploads:
         """
         SHOW.check_role(installation.database, actor, "uploads", now=now)
         folder = installation.settings.uploads_folder
-        there = [read_note(each) for each in folder.iterdir()] if folder.is_dir() else []
-        known = [self._with_progress(upload) for upload in there if upload is not None]
-        return sorted(known, key=lambda upload: upload.at, reverse=True)
+        uploads = [read_upload_state(each) for each in folder.iterdir()] if folder.is_dir() else []
+        known_uploads = [self._with_progress(upload) for upload in uploads if upload is not None]
+        return sorted(known_uploads, key=lambda upload: upload.at, reverse=True)
 
     def _with_progress(self, upload: ListUpload) -> ListUpload:
         """Say how far a thread is; what a crash or a restart has cut short is stopped."""
@@ -161,7 +161,9 @@ class ListUploads:
             UploadError: something is being done with it.
             ColumnMappingError: the columns do not make a list.
         """
-        (lists.IMPORT if commit else TRY).check_permitted(installation.database, actor, f"upload {name}", now=now)
+        (list_transfers.IMPORT if commit else TRY).check_permitted(
+            installation.database, actor, f"upload {name}", now=now
+        )
         upload = self.find(installation, actor, name, now=now)
         check_column_meanings(options.columns or upload.meanings)
         work = _RunningWork(rows=upload.rows)
@@ -171,7 +173,7 @@ class ListUploads:
             self._running[name] = work
         stage = UploadStage.IMPORTING if commit else UploadStage.TRYING
         upload = replace(upload, stage=stage, options=options, problem="", reached=0)
-        write_note(upload)
+        save_upload_state(upload)
         work.thread = threading.Thread(
             target=self._run, args=(installation, actor, upload, work, now), name="list import", daemon=True
         )
@@ -185,7 +187,7 @@ class ListUploads:
 
         try:
             ended = run_in_child(
-                work_on_upload,
+                run_upload_step,
                 installation.settings,
                 actor,
                 upload,
@@ -201,7 +203,7 @@ class ListUploads:
             problem = str(exc) if isinstance(exc, ApplicationError) else BROKE_OFF
             ended = replace(upload, stage=UploadStage.FAILED, problem=problem)
         with self._lock:
-            write_note(ended)
+            save_upload_state(ended)
             del self._running[upload.name]
 
     def stop(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> None:
@@ -258,7 +260,7 @@ def survey_upload(file: Path, report: Report) -> UploadSurvey:
     """
     report()
     survey = survey_file(file)
-    return UploadSurvey(read_columns(survey), survey.rows, survey.layout.origin, tuple(survey.warnings))
+    return UploadSurvey(read_upload_columns(survey), survey.rows, survey.layout.origin, tuple(survey.warnings))
 
 
 def _survey_in_child(file: Path) -> UploadSurvey:
@@ -269,12 +271,12 @@ def _survey_in_child(file: Path) -> UploadSurvey:
         raise UploadError(reason[:1].upper() + reason[1:]) from None
 
 
-def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
+def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
     """Try or import an upload, in a child; return it as it stands afterwards."""
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
         if upload.stage is UploadStage.IMPORTING:
-            came, _ = lists.import_list(
+            came, _ = list_transfers.import_list(
                 installation,
                 actor,
                 upload.file,
@@ -287,13 +289,15 @@ def work_on_upload(settings: Settings, actor: Actor, upload: ListUpload, now: da
             return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
         with TRY.steps(installation, actor, f"upload {upload.name}", now=now) as draft:
             trying = _outcomes_path(upload, came_in=False).with_suffix(".new")
-            tried = lists.rehearse_import(
+            report_of_trial = list_transfers.rehearse_import(
                 installation, actor, upload.file, upload.options, now=now, progress=report, outcomes=trying
             )
             # One of a dry run that broke off is none.
             trying.replace(_outcomes_path(upload, came_in=False))
-            draft.detail = {"counts": tried.as_json()}
-        return replace(upload, stage=UploadStage.TRIED, found=_describe_report(tried), rows=tried.survey.rows)
+            draft.detail = {"counts": report_of_trial.as_json()}
+        return replace(
+            upload, stage=UploadStage.TRIED, found=_describe_report(report_of_trial), rows=report_of_trial.survey.rows
+        )
 
 
 def _describe_report(report: ImportReport) -> dict[str, Any]:
@@ -310,7 +314,7 @@ def _describe_report(report: ImportReport) -> dict[str, Any]:
     }
 
 
-def write_row_outcomes(
+def stream_row_outcomes(
     installation: Installation,
     uploads: ListUploads,
     actor: Actor,
@@ -364,7 +368,9 @@ def _outcomes_path(upload: ListUpload, *, came_in: bool) -> Path:
     return upload.file.with_name(f"{upload.file.name}.{'outcomes' if came_in else 'would-be-outcomes'}")
 
 
-def map_columns(upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions) -> ImportOptions:
+def apply_column_meanings(
+    upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions
+) -> ImportOptions:
     """Return options that name the columns' meanings only where they are not those that the headings say. Pure."""
     recognised = tuple(column.meaning for column in upload.columns)
     return replace(options, columns=() if tuple(meanings) == recognised else tuple(meanings))

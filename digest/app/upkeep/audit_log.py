@@ -15,9 +15,9 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.concerns import Concern
 from digest.settings.table_values import shorten_logged_change
-from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_checked_end, verify_audit_log
+from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_verified_end, verify_audit_log
 from digest.store.models import AuditEntry
-from digest.store.staff import name_staff, require_staff_member, staff_actor
+from digest.store.staff import map_staff_display_names, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 AuditRow = AuditEntry  # as commands name it
@@ -47,7 +47,7 @@ class AuditFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class AuditPlace:
+class AuditPosition:
     """A place in the log, newest first: the moment of a row and its number in the chain."""
 
     at: datetime
@@ -72,14 +72,19 @@ class AuditPage:
     """
 
     rows: tuple[AuditEntry, ...]
-    next_below: AuditPlace | None
+    next_below: AuditPosition | None
     is_cut: bool
     names: dict[str, str] = field(default_factory=dict)
     check: AuditCheck | None = None
 
 
 def view_audit_log(
-    installation: Installation, actor: Actor, wanted: AuditFilter, *, below: AuditPlace | None = None, now: datetime
+    installation: Installation,
+    actor: Actor,
+    log_filter: AuditFilter,
+    *,
+    below: AuditPosition | None = None,
+    now: datetime,
 ) -> AuditPage:
     """Read a page of the log, newest first, looking at 2,000 rows at most.
 
@@ -88,68 +93,70 @@ def view_audit_log(
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.read() as session:
-        rows, next_below, is_cut = _read_page(session, wanted, below)
-        return AuditPage(rows, next_below, is_cut, name_staff(session, with_numbers=True), _read_check(session))
+        rows, next_below, is_cut = _read_page(session, log_filter, below)
+        return AuditPage(
+            rows, next_below, is_cut, map_staff_display_names(session, with_numbers=True), _read_check(session)
+        )
 
 
-def read_detail(row: AuditEntry) -> Mapping[str, Any] | None:
+def parse_row_detail(row: AuditEntry) -> Mapping[str, Any] | None:
     """Return what else a row says; None where somebody tampered with it so that it cannot be read."""
     detail: object = row.detail
     return shorten_logged_change(row.subject, detail) if isinstance(detail, Mapping) else None
 
 
 def _read_page(
-    session: Session, wanted: AuditFilter, below: AuditPlace | None
-) -> tuple[tuple[AuditEntry, ...], AuditPlace | None, bool]:
+    session: Session, log_filter: AuditFilter, below: AuditPosition | None
+) -> tuple[tuple[AuditEntry, ...], AuditPosition | None, bool]:
     """Read rows by the index that fits, so many that a page is full; what no index holds is judged row by row."""
     is_chained = AuditEntry.seq.is_not(None)
-    examined = select(AuditEntry).where(is_chained, *_indexed_conditions(wanted, below))
+    examined = select(AuditEntry).where(is_chained, *_indexed_conditions(log_filter, below))
     newest_first = (AuditEntry.at.desc(), AuditEntry.seq.desc())
-    found: list[AuditEntry] = []
+    entries: list[AuditEntry] = []
     last: AuditEntry | None = None
     count = 0
     newest = examined.order_by(*newest_first).limit(MAX_EXAMINED)
     for row in session.scalars(newest).yield_per(500):
-        if _matches(row, wanted):
-            if len(found) == PAGE_SIZE:
-                return tuple(found), _place_of(found[-1]), False
-            found.append(row)
+        if _matches(row, log_filter):
+            if len(entries) == PAGE_SIZE:
+                return tuple(entries), _place_of(entries[-1]), False
+            entries.append(row)
         last, count = row, count + 1
     is_cut = count == MAX_EXAMINED and last is not None
-    return tuple(found), _place_of(last) if is_cut and last is not None else None, is_cut
+    return tuple(entries), _place_of(last) if is_cut and last is not None else None, is_cut
 
 
-def _indexed_conditions(wanted: AuditFilter, below: AuditPlace | None) -> list[ColumnElement[bool]]:
+def _indexed_conditions(log_filter: AuditFilter, below: AuditPosition | None) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.subject:
-        conditions.append(AuditEntry.subject == wanted.subject)
-    elif wanted.actor and wanted.actor != TERMINAL_ACTORS:
-        conditions.append(AuditEntry.actor == wanted.actor)
-    if wanted.since is not None:
-        conditions.append(AuditEntry.at >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(AuditEntry.at < wanted.until)
+    if log_filter.subject:
+        conditions.append(AuditEntry.subject == log_filter.subject)
+    elif log_filter.actor and log_filter.actor != TERMINAL_ACTORS:
+        conditions.append(AuditEntry.actor == log_filter.actor)
+    if log_filter.since is not None:
+        conditions.append(AuditEntry.at >= log_filter.since)
+    if log_filter.until is not None:
+        conditions.append(AuditEntry.at < log_filter.until)
     if below is not None:
         conditions.append(AuditEntry.at <= below.at)
         conditions.append(or_(AuditEntry.at < below.at, AuditEntry.seq < below.seq))
     return conditions
 
 
-def _matches(row: AuditEntry, wanted: AuditFilter) -> bool:
-    is_at_terminal = wanted.actor == TERMINAL_ACTORS and row.actor.startswith(TERMINAL_ACTORS)
-    by_actor = row.actor == wanted.actor or is_at_terminal
+def _matches(row: AuditEntry, log_filter: AuditFilter) -> bool:
+    is_at_terminal = log_filter.actor == TERMINAL_ACTORS and row.actor.startswith(TERMINAL_ACTORS)
+    by_actor = row.actor == log_filter.actor or is_at_terminal
     return (
-        (not wanted.actor or by_actor)
-        and (not wanted.act or audit_topics.is_action(row.act, wanted.act))
-        and (not wanted.topic or audit_topics.belongs_to(row.act, wanted.topic))
+        (not log_filter.actor or by_actor)
+        and (not log_filter.act or audit_topics.is_matching_action(row.act, log_filter.act))
+        and (not log_filter.topic or audit_topics.is_action_in_topic(row.act, log_filter.topic))
     )
 
 
-def _place_of(row: AuditEntry) -> AuditPlace:
-    return AuditPlace(row.at, row.seq or 0)
+def _place_of(row: AuditEntry) -> AuditPosition:
+    return AuditPosition(row.at, row.seq or 0)
 
 
-def find_actor(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
+def find_actor_name(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
     """Return the name that the log has for a member of the staff, by address.
 
     Raises:
@@ -162,7 +169,7 @@ def find_actor(installation: Installation, actor: Actor, email: str, *, now: dat
 
 
 def iterate_audit_log(
-    installation: Installation, actor: Actor, wanted: AuditFilter, *, now: datetime
+    installation: Installation, actor: Actor, log_filter: AuditFilter, *, now: datetime
 ) -> Iterator[AuditEntry]:
     """Yield all rows that are wanted, newest first.
 
@@ -170,10 +177,10 @@ def iterate_audit_log(
         NotPermittedError: the actor is no admin.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
-    below: AuditPlace | None = None
+    below: AuditPosition | None = None
     while True:
         with installation.read() as session:
-            rows, below, _ = _read_page(session, wanted, below)
+            rows, below, _ = _read_page(session, log_filter, below)
         yield from rows
         if below is None:
             return
@@ -189,18 +196,18 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
     with installation.read() as session:
         proof = verify_audit_log(session)
     with installation.write() as session:
-        remember_check(session, proof, now=now)
+        save_check_result(session, proof, now=now)
     return AuditCheck(now, proof.rows, proof.sealed_through, proof.fault)
 
 
-def remember_check(session: Session, proof: AuditProof, *, now: datetime) -> None:
+def save_check_result(session: Session, proof: AuditProof, *, now: datetime) -> None:
     """Keep what a check found: the page shows it, and when that was. Where the log holds, the next check looks for its end again."""
-    found = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
+    check_result = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
     if not proof.fault:
-        found["end"] = {"rows": proof.rows, "head": proof.head, "at": now.isoformat()}
-    elif (checked := read_checked_end(session)) is not None:
-        found["end"] = asdict(checked)
-    installation_hold.write_installation_state(session, CHECK_STATE_KEY, found, now=now)
+        check_result["end"] = {"rows": proof.rows, "head": proof.head, "at": now.isoformat()}
+    elif (checked := read_verified_end(session)) is not None:
+        check_result["end"] = asdict(checked)
+    installation_hold.write_installation_state(session, CHECK_STATE_KEY, check_result, now=now)
 
 
 def _read_check(session: Session) -> AuditCheck | None:
@@ -211,7 +218,7 @@ def _read_check(session: Session) -> AuditCheck | None:
 
 
 def export_audit_log(
-    installation: Installation, actor: Actor, wanted: AuditFilter, reason: str, file: IO[str], *, now: datetime
+    installation: Installation, actor: Actor, log_filter: AuditFilter, reason: str, file: IO[str], *, now: datetime
 ) -> int:
     """Write the rows that are wanted as CSV, newest first; give how many. The export is in the log itself, with its reason.
 
@@ -223,14 +230,16 @@ def export_audit_log(
     writer = SpreadsheetCsvWriter(file)
     writer.write_row(EXPORT_COLUMNS)
     count = 0
-    for row in iterate_audit_log(installation, actor, wanted, now=now):
+    for row in iterate_audit_log(installation, actor, log_filter, now=now):
         writer.write_row(_as_csv_row(row))
         count += 1
     return count
 
 
 def _as_csv_row(row: AuditEntry) -> Sequence[Any]:
-    said = read_detail(row)
-    detail = audit_topics.UNREADABLE if said is None else json.dumps(said, sort_keys=True, ensure_ascii=False)
+    row_detail = parse_row_detail(row)
+    detail = (
+        audit_topics.UNREADABLE if row_detail is None else json.dumps(row_detail, sort_keys=True, ensure_ascii=False)
+    )
     at = row.at.isoformat(timespec="milliseconds")
     return (row.seq, at, row.actor, row.act, row.subject, detail, row.previous, row.hash)

@@ -40,17 +40,17 @@ def is_known_action(act: str) -> bool:
     return bool(find_action_words(act))
 
 
-def belongs_to(act: str, topic: str) -> bool:
+def is_action_in_topic(act: str, topic: str) -> bool:
     """Say whether an act is of a topic: what was refused or failed is of its own topic and of the one that it was tried in."""
-    tried = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
+    base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     if topic == REFUSED:
-        return tried != act
-    return tried in actions_by_topic()[topic]
+        return base_action != act
+    return base_action in actions_by_topic()[topic]
 
 
-def is_action(act: str, wanted: str) -> bool:
+def is_matching_action(act: str, action_name: str) -> bool:
     """Say whether an act is the one that is wanted, also where it was refused or failed."""
-    return wanted in (act, act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX))
+    return action_name in (act, act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX))
 
 
 def describe_action(act: str) -> tuple[str, str, str]:
@@ -59,8 +59,8 @@ def describe_action(act: str) -> tuple[str, str, str]:
     Where the sentence does not name the subject, what stands after it is "." and the subject is left out.
     """
     failed = "Refused" if act.startswith(_REFUSED_PREFIX) else "Failed" if act.startswith(_FAILED_PREFIX) else ""
-    tried = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
-    words = f"tried “{tried}”: {{}}" if failed else find_action_words(tried) or f"{tried}: {{}}"
+    base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
+    words = f"tried “{base_action}”: {{}}" if failed else find_action_words(base_action) or f"{base_action}: {{}}"
     before, *after = split_logged_words(words)
     return failed, before, after[0] if after else NO_SUBJECT
 
@@ -82,7 +82,7 @@ def describe_subject(subject: str, names: Mapping[str, str]) -> str:
     return names.get(subject, subject)
 
 
-def read_subject(text: str) -> str:
+def parse_subject(text: str) -> str:
     """Return a typed subject as the log stores it: "subscriber 8,214" is `person 8214`."""
     subject = " ".join(text.split())
     kind, _, number = subject.lower().partition(" ")
@@ -97,13 +97,13 @@ def describe_detail(detail: object) -> tuple[str, str]:
         return "", UNREADABLE
     reason = detail.get("why") or detail.get("because") or ""
     message = detail.get("message", "")
-    rest = [str(message)] if message else []
-    rest += [
+    detail_lines = [str(message)] if message else []
+    detail_lines += [
         f"{name}: {_write_value(value)}"
         for name, value in detail.items()
         if name not in _HIDDEN_DETAIL and value not in ({}, [], "") and not (message and name == "error")
     ]
-    return str(reason), ", ".join(rest)
+    return str(reason), ", ".join(detail_lines)
 
 
 def _write_value(value: object) -> str:

@@ -19,7 +19,7 @@ LOOK = Action("backups looked at", Role.ADMIN, Concern.NONE)
 log = structlog.get_logger("backups")
 
 
-class BackupRunsError(RefusalError):
+class BackupRunningError(RefusalError):
     """One is being made already: the page shows it."""
 
 
@@ -27,7 +27,7 @@ class BackupRunsError(RefusalError):
 class BackupProgress:
     """How far the backup is that this process makes: rows written, and rows in all."""
 
-    done: int = 0
+    rows_written: int = 0
     total: int = 0
 
 
@@ -63,7 +63,7 @@ class BackgroundBackups:
 
         Raises:
             NotPermittedError: the actor is no admin.
-            BackupRunsError: this process is making one.
+            BackupRunningError: this process is making one.
             BackupError: no folder is set, or there is no passphrase of 12 characters or more.
         """
         BACK_UP.check_permitted(installation.database, actor, AUDIT_SUBJECT, now=now)
@@ -76,7 +76,7 @@ class BackgroundBackups:
             check_new_passphrase(passphrase)
         with self._lock:
             if self._progress is not None:
-                raise BackupRunsError("A backup is already running. Wait until it's finished.")
+                raise BackupRunningError("A backup is already running. Wait until it's finished.")
             self._progress = BackupProgress()
         self._thread = threading.Thread(
             target=self._run, args=(installation, actor, passphrase, now), name="backup", daemon=True
@@ -98,5 +98,5 @@ class BackgroundBackups:
         finally:
             self._progress = None
 
-    def _count(self, done: int, total: int) -> None:
-        self._progress = BackupProgress(done, total)
+    def _count(self, done_count: int, total: int) -> None:
+        self._progress = BackupProgress(done_count, total)

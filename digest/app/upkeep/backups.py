@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError
 from digest.backups.encrypted_file import is_encrypted
-from digest.backups.last_backup import remember_outcome
+from digest.backups.last_backup import save_backup_outcome
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.guard_notices import GuardNotice, list_proven_admins
 from digest.installation.opened import Installation, create_home_folder
@@ -121,20 +121,29 @@ def back_up_into_folder(
     """
     try:
         with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
-            done = _write_into_folder(installation, passphrase, now, progress)
-            draft.detail = {"people": done.manifest.people, "file": done.file.name, "proved": done.proof.sound}
+            folder_backup = _write_into_folder(installation, passphrase, now, progress)
+            draft.detail = {
+                "people": folder_backup.manifest.people,
+                "file": folder_backup.file.name,
+                "proved": folder_backup.proof.sound,
+            }
     except BackupError as exc:
-        remember_outcome(installation.database, {"trouble": str(exc)}, now=now)
+        save_backup_outcome(installation.database, {"trouble": str(exc)}, now=now)
         raise
-    proved = {"trouble": "", "proved_at": now.isoformat(), "file": done.file.name, "bytes": done.file.stat().st_size}
+    proved = {
+        "trouble": "",
+        "proved_at": now.isoformat(),
+        "file": folder_backup.file.name,
+        "bytes": folder_backup.file.stat().st_size,
+    }
     broken = {
         "trouble": (
-            f"The backup {done.file.name} was made, but its consent ledger failed verification. Run 'digest "
+            f"The backup {folder_backup.file.name} was made, but its consent ledger failed verification. Run 'digest "
             "subscribers verify' for details."
         )
     }
-    remember_outcome(installation.database, proved if done.proof.sound else broken, now=now)
-    return done
+    save_backup_outcome(installation.database, proved if folder_backup.proof.sound else broken, now=now)
+    return folder_backup
 
 
 def _write_into_folder(
@@ -143,8 +152,8 @@ def _write_into_folder(
     settings = installation.settings
     if own_passphrase:
         settings = settings.model_copy(update={"backup_passphrase": SecretStr(own_passphrase)})
-    wanted, passphrase = settings.file.backup, settings.backup_passphrase_text
-    if not wanted.folder:
+    backup_settings, passphrase = settings.file.backup, settings.backup_passphrase_text
+    if not backup_settings.folder:
         raise BackupError(
             "No backup folder is set. Set backup.folder in digest.toml, or specify a file: digest backup FILE"
         )
@@ -153,7 +162,7 @@ def _write_into_folder(
             "There's a backup folder but no passphrase to encrypt backups with. Set DIGEST_BACKUP_PASSPHRASE or "
             "DIGEST_BACKUP_PASSPHRASE_FILE."
         )
-    folder = Path(wanted.folder)
+    folder = Path(backup_settings.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _delete_leftovers(folder, settings.home)
@@ -170,7 +179,7 @@ def _write_into_folder(
         (proof,) = proofs
         file = unproved.rename(folder / BackupFile(now, proved=True).name) if proof.sound else unproved
         copy_unsubscribe_log(settings.left_log, folder, now)
-        outdated = choose_outdated(_list_backups(folder), wanted, settings.file.publication.zone)
+        outdated = choose_outdated_backups(_list_backups(folder), backup_settings, settings.file.publication.zone)
         for old in outdated:
             (folder / old.name).unlink(missing_ok=True)
     except OSError as exc:
@@ -179,7 +188,7 @@ def _write_into_folder(
 
 
 def _list_backups(folder: Path) -> list[BackupFile]:
-    return [found for path in folder.iterdir() if (found := parse_backup_name(path.name))]
+    return [backup_file for path in folder.iterdir() if (backup_file := parse_backup_name(path.name))]
 
 
 def _delete_leftovers(folder: Path, home: Path) -> None:
@@ -199,7 +208,7 @@ def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
     replace_file(target, text)
 
 
-def check_may_restore(installation: Installation, actor: Actor, *, now: datetime) -> None:
+def require_restore_permission(installation: Installation, actor: Actor, *, now: datetime) -> None:
     """Refuse who is no admin of the installation whose database a restore would replace.
 
     Raises:
@@ -234,7 +243,7 @@ def restore_backup(
 ) -> restore.RestoreResult:
     """Put a backup in the place of the database that the settings name; its audit row and its email to admins are in the restored one.
 
-    No installation is open meanwhile, so who acts was checked before: see `check_may_restore`.
+    No installation is open meanwhile, so who acts was checked before: see `require_restore_permission`.
 
     Raises:
         KeyFileError: there is no usable key file.
@@ -256,17 +265,19 @@ def restore_backup(
 
 def parse_backup_name(name: str) -> BackupFile | None:
     """Read the name of a file; None where it is none of the folder's backups."""
-    found = _NAME_PATTERN.fullmatch(name)
-    if found is None:
+    match = _NAME_PATTERN.fullmatch(name)
+    if match is None:
         return None
     try:
-        made_at = datetime.strptime(found[1], _TIME_FORMAT).replace(tzinfo=UTC)
+        made_at = datetime.strptime(match[1], _TIME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return BackupFile(made_at, proved=found[2] is None)
+    return BackupFile(made_at, proved=match[2] is None)
 
 
-def choose_outdated(files: Iterable[BackupFile], wanted: BackupSettings, zone: ZoneInfo) -> list[BackupFile]:
+def choose_outdated_backups(
+    files: Iterable[BackupFile], backup_settings: BackupSettings, zone: ZoneInfo
+) -> list[BackupFile]:
     """Choose the backups to delete, oldest first.
 
     It counts days that have a backup, so that no pause of the clock leaves fewer. Backups that were not proved are counted
@@ -274,17 +285,17 @@ def choose_outdated(files: Iterable[BackupFile], wanted: BackupSettings, zone: Z
     """
     newest_first = sorted(files, key=lambda file: file.made_at, reverse=True)
     proved = [file for file in newest_first if file.proved]
-    others = [file for file in newest_first if not file.proved]
+    unproved = [file for file in newest_first if not file.proved]
     spans: tuple[tuple[int, Callable[[datetime], object]], ...] = (
-        (wanted.daily, lambda local: local.date()),
-        (wanted.weekly, lambda local: local.isocalendar()[:2]),
-        (wanted.monthly, lambda local: (local.year, local.month)),
+        (backup_settings.daily, lambda local: local.date()),
+        (backup_settings.weekly, lambda local: local.isocalendar()[:2]),
+        (backup_settings.monthly, lambda local: (local.year, local.month)),
     )
-    kept: set[BackupFile] = set(proved[:1])
+    retained: set[BackupFile] = set(proved[:1])
     for count, span_of in spans:
-        kept.update(_newest_by_span(proved, count, span_of, zone))
-    kept.update(_newest_by_span(others, wanted.daily, spans[0][1], zone))
-    return [file for file in reversed(newest_first) if file not in kept]
+        retained.update(_newest_by_span(proved, count, span_of, zone))
+    retained.update(_newest_by_span(unproved, backup_settings.daily, spans[0][1], zone))
+    return [file for file in reversed(newest_first) if file not in retained]
 
 
 def _newest_by_span(

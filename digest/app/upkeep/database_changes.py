@@ -14,7 +14,7 @@ from digest.backups.archive import BackupError
 from digest.backups.migration import MigrationResult, move_database, parse_target_url
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.edition.queries import UNAPPROVED_STATES
+from digest.edition.edition_queries import UNAPPROVED_STATES
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import (
     Installation,
@@ -217,6 +217,6 @@ def migrate_installation(
     file = (settings.origin or Path(SETTINGS_FILE_NAME)).parent / ENVIRONMENT_FILE_NAME
     if not file.exists() or environ.get(_VARIABLE):
         return DatabaseMove(result, None)
-    wanted = {_VARIABLE: target.render_as_string(hide_password=False)}
-    replace_text_file(file, change_variables(file.read_text("utf-8"), wanted))
+    new_variables = {_VARIABLE: target.render_as_string(hide_password=False)}
+    replace_text_file(file, change_variables(file.read_text("utf-8"), new_variables))
     return DatabaseMove(result, file)

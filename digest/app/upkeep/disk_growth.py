@@ -19,9 +19,9 @@ def record_free_space(installation: Installation, now: datetime) -> str:
     free = shutil.disk_usage(installation.settings.home).free
     with installation.write() as session:
         oldest = now.date() - KEPT_FOR
-        kept = {day: size for day, size in read_free_space(session).items() if day > oldest}
-        kept[now.date()] = free
-        stored = {day.isoformat(): size for day, size in kept.items()}
+        free_by_day = {day: size for day, size in read_free_space(session).items() if day > oldest}
+        free_by_day[now.date()] = free
+        stored = {day.isoformat(): size for day, size in free_by_day.items()}
         write_installation_state(session, STATE_KEY, stored, now=now)
     return f"{free // 1_000_000:,} MB of disk free"
 

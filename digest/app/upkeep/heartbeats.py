@@ -32,7 +32,7 @@ def send_heartbeats(installation: Installation, *, now: datetime) -> str:
     """Request the URLs of the jobs that are over; say how many took it and how many didn't."""
     with installation.read() as session:
         due = [job for job, _, note in read_notes(session, installation.settings) if _is_due(note, now)]
-        hold = installation_hold.current_hold(session) if due else None
+        hold = installation_hold.read_current_hold(session) if due else None
     if hold is not None and hold.may_be_copy:
         return ""  # a copy mustn't hide that the original stopped
     results = [_send_heartbeat(installation, job, now) for job in due]

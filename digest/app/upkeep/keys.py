@@ -16,14 +16,14 @@ from digest.settings.concerns import Concern
 from digest.store.audit import vouch_for_unkeyed_rows
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
-from digest.store.staff import set_row_aside
+from digest.store.staff import remove_forged_member
 from subscribers.callbacks import Progress
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
-from subscribers.crypto.passphrase import is_protected
+from subscribers.crypto.passphrase import is_encrypted_text
 from subscribers.store import key_rotation
-from subscribers.store.key_check import check_keys
-from subscribers.store.row_seals import find_forged_rows, lend_keys, reseal_rows
+from subscribers.store.key_check import check_key_match
+from subscribers.store.row_seals import find_forged_rows, reseal_rows, set_session_keys
 
 LIST = Action("keys listed", Role.ADMIN, Concern.NONE)
 ROTATE = Action("key rotated", Role.ADMIN, Concern.KEYS)
@@ -64,7 +64,7 @@ def rotate_key(
         keys, discarded = KeyRing.load(file, passphrase), 0
         if kind == "access":
             with installation.database.write() as session:
-                lend_keys(session, keys)
+                set_session_keys(session, keys)
                 result = replace(result, rows_moved=reseal_rows(session, keys))
                 discarded = _discard_forged_rows(session, keys, actor, now)
         elif kind == "audit":
@@ -82,7 +82,7 @@ def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: dat
     for model, numbers in forged.items():
         if model is StaffMember:
             for member in session.scalars(select(StaffMember).where(StaffMember.id.in_(numbers))):
-                set_row_aside(session, member, actor=actor.name, now=now)
+                remove_forged_member(session, member, actor=actor.name, now=now)
         else:
             session.execute(delete(model).where(model.id.in_(numbers)))
     return sum(map(len, forged.values()))
@@ -125,7 +125,7 @@ def restore_keys(
                 keys = keys.joined_with(KeyRing.load(file, passphrase))
             aside = file.with_name(f"{file.name}.before-{now:%Y%m%dT%H%M%S}")
         with installation.read() as session:
-            check_keys(session, keys, every_row=True)
+            check_key_match(session, keys, every_row=True)
             lost_keys = _find_lost_keys(session, keys)
         if aside:
             os.link(file, aside)  # so that at no moment there is no key file
@@ -136,9 +136,9 @@ def restore_keys(
 def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
     """Name the keys that the audit log says were made, and that are not there."""
     rotations = select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name)
-    made = session.scalars(rotations.order_by(AuditEntry.id))
-    held = {f"{key.kind} {key.id}" for key in keys.all}
-    return tuple(key for key in dict.fromkeys(made) if key not in held)
+    rotation_rows = session.scalars(rotations.order_by(AuditEntry.id))
+    present_keys = {f"{key.kind} {key.id}" for key in keys.all}
+    return tuple(key for key in dict.fromkeys(rotation_rows) if key not in present_keys)
 
 
 def list_files_in_clear(installation: Installation) -> list[Path]:
@@ -149,7 +149,7 @@ def list_files_in_clear(installation: Installation) -> list[Path]:
     return [
         aside
         for aside in sorted(file.parent.glob(f"{file.name}.before-*"))
-        if not is_protected(aside.read_text("utf-8", "replace"))
+        if not is_encrypted_text(aside.read_text("utf-8", "replace"))
     ]
 
 

@@ -12,21 +12,21 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.passkeys import delete_old_challenges
 from digest.app.accounts.sign_in_log import LOG_RETENTION
-from digest.app.subscribers.lists import pull_suppression_lists
-from digest.app.subscribers.upload_files import prune_uploads
-from digest.app.upkeep.audit_log import remember_check
+from digest.app.subscribers.list_transfers import pull_suppression_lists
+from digest.app.subscribers.upload_files import delete_stale_uploads
+from digest.app.upkeep.audit_log import save_check_result
 from digest.app.upkeep.disk_growth import record_free_space
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
 from digest.deliver.inbound import mail_log, payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError
-from digest.deliver.providers.registry import is_in_use, provider_kinds
+from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
 from digest.deliver.retention import (
     delivery_disclosures,
     edition_figures,
-    kept_counts,
     provider_erasures,
     repeated_bounces,
+    stored_counts,
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
@@ -39,7 +39,7 @@ from digest.store.alert_models import Alert, AlertPost
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot, SourceDay
-from digest.store.staff import forget_removed_addresses, list_proven_staff
+from digest.store.staff import forget_removed_addresses, list_verified_staff
 from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
 from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, inactive_subscribers
@@ -81,14 +81,14 @@ def seal_disclosures(installation: Installation, now: datetime) -> str:
     """Seal what says where addresses have been: the deliveries of editions that are over, those of notices, and all other disclosures."""
     database, keys = installation.database, installation.keys
     deliveries = seal_deliveries(database, keys, now=now)
-    others = disclosure_sealing.seal_disclosures(database, keys, now=now)
-    return f"sealed {deliveries:,} deliveries and {others:,} other disclosures"
+    sealed_count = disclosure_sealing.seal_disclosures(database, keys, now=now)
+    return f"sealed {deliveries:,} deliveries and {sealed_count:,} other disclosures"
 
 
 def seal_consent_ledger(installation: Installation, now: datetime) -> str:
     """Prove the ledger, seal it, and mail the seal when it is due; a fault goes into the audit log and the log, by its place."""
     sealed, proof = verify_and_seal_ledger(installation, now, actor="scheduler")
-    mailed = mail_seal_when_due(installation, sealed, proof, now=now)
+    mailed = email_seal_when_due(installation, sealed, proof, now=now)
     addressed = f", mailed to admins: {mailed:,}" if mailed else ""
     if proof.sound:
         return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}{addressed}"
@@ -110,7 +110,7 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
         counted |= {"log_rows": log_head.through}
         detail = counted | {"root": sealed.root, "seal": sealed.hash}
         record_audit(session, "ledger sealed", "ledger", detail, actor=actor, now=now)
-        remember_check(session, replace(log_proof, sealed_through=log_head.through), now=now)
+        save_check_result(session, replace(log_proof, sealed_through=log_head.through), now=now)
         if not proof.sound:
             wrong = _describe_faults(proof)
             record_audit(session, "ledger broken", "ledger", wrong, actor=actor, now=now)
@@ -148,27 +148,29 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
 
 def resolve_silence_questions(installation: Installation, now: datetime) -> str:
     """End the questions to silent readers that ran out, and take off the list who was told that no answer does that."""
-    gone = inactive_subscribers.resolve_unanswered(installation.database, installation.unsubscribe_log, now=now)
-    return f"{gone:,} people who didn't answer unsubscribed"
+    removed_count = inactive_subscribers.resolve_unanswered_questions(
+        installation.database, installation.unsubscribe_log, now=now
+    )
+    return f"{removed_count:,} people who didn't answer unsubscribed"
 
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
     """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
-    gone = expiry.delete_expired_addresses(installation.database, now=now)
+    deleted_count = expiry.delete_expired_addresses(installation.database, now=now)
     old = now - timedelta(days=installation.settings.file.retention.evidence_days)
     with installation.write() as session:
         salts = drop_import_salts(session, before=old)
-    return f"{gone:,} addresses of former subscribers and {salts:,} salts of imports deleted"
+    return f"{deleted_count:,} addresses of former subscribers and {salts:,} salts of imports deleted"
 
 
 def suppress_bouncing_addresses(installation: Installation, now: datetime) -> str:
     """Suppress addresses that failed too often in a row."""
     journal = installation.unsubscribe_log
-    kept = timedelta(days=installation.settings.file.retention.delivery_days)
-    judged = repeated_bounces.suppress_repeated_bounces(
-        installation.database, installation.keys, journal, now=now, lookback=kept
+    lookback = timedelta(days=installation.settings.file.retention.delivery_days)
+    suppressed_count = repeated_bounces.suppress_repeated_bounces(
+        installation.database, installation.keys, journal, now=now, lookback=lookback
     )
-    return f"{judged:,} addresses that keep bouncing suppressed"
+    return f"{suppressed_count:,} addresses that keep bouncing suppressed"
 
 
 def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
@@ -180,20 +182,20 @@ def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
 
 def keep_edition_counts(installation: Installation, now: datetime) -> str:
     """Count the deliveries of editions that are over, for the pages that list them."""
-    return f"deliveries of {kept_counts.keep_delivery_counts(installation.database, now=now):,} editions counted"
+    return f"deliveries of {stored_counts.store_delivery_counts(installation.database, now=now):,} editions counted"
 
 
 def count_growth(installation: Installation, now: datetime) -> str:
     """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
     database, zone = installation.database, installation.settings.file.publication.zone
     with database.read() as session:
-        begin, end = _read_counted_through(session), consent_days.find_settled_event(session, now)
+        begin, end = _read_counted_through(session), consent_days.find_stable_event(session, now)
     counted, today = 0, now.astimezone(zone).date()
     for after in range(begin, end, consent_days.EVENTS_A_STEP):
         through = min(after + consent_days.EVENTS_A_STEP, end)
         with database.read() as session:
             counts = consent_days.count_consent_events(session, zone, after=after, through=through)
-            joined, went = consent_days.count_moves(session, after=after, through=through)
+            joined, went = consent_days.count_list_changes(session, after=after, through=through)
         with database.write() as session:
             if _read_counted_through(session) != after:
                 break  # somebody else counts at the same time
@@ -203,7 +205,7 @@ def count_growth(installation: Installation, now: datetime) -> str:
         counted += sum(counts.values())
     with database.write() as session:
         consent_days.record_subscriber_count(session, today, after=_read_counted_through(session))
-    editions = edition_figures.keep_edition_figures(database, now=now)
+    editions = edition_figures.store_edition_figures(database, now=now)
     return f"{counted:,} consent events and {editions} editions counted for growth"
 
 
@@ -213,7 +215,7 @@ def _read_counted_through(session: Session) -> int:
 
 def delete_old_payloads(installation: Installation, now: datetime) -> str:
     """Delete what providers posted more than 30 days ago."""
-    return f"{payloads.drop_old_payloads(installation.database, now=now):,} old events deleted"
+    return f"{payloads.delete_old_payloads(installation.database, now=now):,} old events deleted"
 
 
 def delete_old_queue_ids(installation: Installation, now: datetime) -> str:
@@ -229,7 +231,7 @@ def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
 def request_provider_erasures(installation: Installation, now: datetime) -> str:
     """Ask the providers to erase whom we have erased, where they ever knew them."""
     return "; ".join(
-        _request_erasures(installation, kind, kind.erasures, now) for kind in provider_kinds() if kind.erasures
+        _request_erasures(installation, kind, kind.erasures, now) for kind in load_provider_kinds() if kind.erasures
     )
 
 
@@ -251,11 +253,11 @@ def _request_erasures(
 
 def pull_provider_suppressions(installation: Installation, now: datetime) -> str:
     """Apply the suppression lists of the provider in use to our people."""
-    return "; ".join(_pull_if_in_use(installation, kind, now) for kind in provider_kinds() if kind.suppressions)
+    return "; ".join(_pull_if_in_use(installation, kind, now) for kind in load_provider_kinds() if kind.suppressions)
 
 
 def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: datetime) -> str:
-    if not is_in_use(provider, installation.settings):
+    if not is_provider_in_use(provider, installation.settings):
         return f"mail does not go over {provider.title}, so its lists were not read"
     try:
         result = pull_suppression_lists(installation, now)
@@ -289,8 +291,8 @@ def delete_old_slots(installation: Installation, now: datetime) -> str:
 def delete_old_day_counts(installation: Installation, now: datetime) -> str:
     """Delete the counts of days that the pages show no more: of visits to sources, and of consent events."""
     file, database = installation.settings.file, installation.database
-    kept = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
-    first = now.astimezone(file.publication.zone).date() - kept
+    retention = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
+    first = now.astimezone(file.publication.zone).date() - retention
     deleted = database.delete_in_batches(SourceDay, SourceDay.day < first, size=DELETE_BATCH_SIZE)
     deleted += database.delete_in_batches(ConsentDay, ConsentDay.day < first, size=DELETE_BATCH_SIZE)
     return f"{deleted:,} counts of old days deleted"
@@ -323,7 +325,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_day_counts,
     delete_old_alerts,
     queue_address_summary,
-    prune_uploads,
+    delete_stale_uploads,
     record_free_space,
     request_provider_erasures,
     pull_provider_suppressions,  # asks others, and may take its time
@@ -334,15 +336,15 @@ MAILED_SEAL_STATE_KEY = "mailed seal"
 KEPT_DIGITS = 12  # of a seal, enough to name it by
 
 
-def mail_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProof, *, now: datetime) -> int:
+def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProof, *, now: datetime) -> int:
     """Queue a mail with the seal for every proven admin, as often as the settings say; return for how many."""
     settings = installation.settings
     with installation.write() as session:
         last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
         days, zone = settings.file.alerts.seal_mail_days, settings.file.publication.zone
-        if not is_seal_mail_due(last, sound=proof.sound, days=days, zone=zone, now=now):
+        if not is_seal_email_due(last, sound=proof.sound, days=days, zone=zone, now=now):
             return 0
-        admins = [member for member in list_proven_staff(session) if member.role == "admin"]
+        admins = [member for member in list_verified_staff(session) if member.role == "admin"]
         queue = make_notice_queue(installation.keys, settings, lambda: now)
         facts = {
             "sealed_at": seal.at.isoformat(),
@@ -361,7 +363,7 @@ def mail_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProo
         return len(admins)
 
 
-def is_seal_mail_due(last: Mapping[str, Any] | None, *, sound: bool, days: int, zone: ZoneInfo, now: datetime) -> bool:
+def is_seal_email_due(last: Mapping[str, Any] | None, *, sound: bool, days: int, zone: ZoneInfo, now: datetime) -> bool:
     """Decide whether tonight's seal goes out by mail.
 
     It does on the first night, then every `days` days (0: never), and on the night on which a check finds a fault first.

@@ -59,11 +59,13 @@ def correct(
     else:
         field, text = _read_text(headline, summary)
         form = CorrectionForm(story, field, text, note, is_carried=carry)
-        made = corrections.correct_story(context.installation, edition, form, actor=context.actor, now=context.now())
-        click.echo(f"Correction {made.seq} is in the archive, signed {made.signed}.")
+        correction = corrections.correct_story(
+            context.installation, edition, form, actor=context.actor, now=context.now()
+        )
+        click.echo(f"Correction {correction.seq} is in the archive, signed {correction.signed}.")
         click.echo(
             f"To see who got the error and who must approve an email to them: digest correct {edition} --mail "
-            f"{made.seq}"
+            f"{correction.seq}"
         )
 
 
@@ -74,22 +76,22 @@ def _read_text(headline: str | None, summary: str | None) -> tuple[CorrectedFiel
 
 
 def _list_corrections(context: CommandContext, edition: str) -> None:
-    made = corrections.view_corrections(context.installation, edition).corrections
-    for correction in made:
+    edition_corrections = corrections.view_corrections(context.installation, edition).corrections
+    for correction in edition_corrections:
         waiting = ", email waiting for approval" if correction.mail_asked_at else ""
         mailed = ", emailed" if correction.mail_approved_at else waiting
         click.echo(
             f"{correction.seq}. {correction.at:%Y-%m-%d %H:%M} UTC, {correction.signed}{mailed}: {correction.headline}"
         )
         click.echo(f"   was: {correction.was}\n   is:  {correction.becomes}\n   {correction.note}")
-    if not made:
+    if not edition_corrections:
         click.echo("No corrections yet. To make one, see 'digest correct --help'.")
 
 
 def _mail_correction(context: CommandContext, edition: str, number: int, *, yes: bool) -> None:
     """Approve the email of a correction and queue it, or request it. Exits with 1 where it still takes an approval."""
     installation, actor = context.installation, context.actor
-    email = correction_emails.view_email(installation, edition, number)
+    email = correction_emails.read_correction_email(installation, edition, number)
     if email.is_approved:
         raise CorrectionError(
             f"Correction {number} has already been emailed. Subscribers get each correction only once."
@@ -97,17 +99,17 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
     refusal = email.rule.explain_refusal(actor.name)
     if refusal and email.is_requested:
         raise CorrectionError(refusal)
-    audience = correction_emails.count_recipients(installation, edition, number)
+    audience = correction_emails.count_correction_recipients(installation, edition, number)
     click.echo(f"was: {email.sent}\nis:  {email.correction.becomes}\n{email.correction.note}")
-    print_lines((describe_recipients(audience), *email.describe(actor.name)))
+    print_lines((describe_correction_audience(audience), *email.describe(actor.name)))
     if not yes:
         question = _ask(email, actor.name, audience, is_request=bool(refusal))
         click.confirm(question, abort=True)
     if refusal:
-        correction_emails.request_email(installation, edition, number, actor=actor, now=context.now())
+        correction_emails.request_correction_email(installation, edition, number, actor=actor, now=context.now())
         click.echo(f"The email was requested but not sent. {refusal}")
         raise SystemExit(EXIT_ANSWER_NO)
-    email = correction_emails.approve_email(
+    email = correction_emails.approve_correction_email(
         installation, edition, number, email.content_hash, actor=actor, now=context.now()
     )
     if not email.is_approved:
@@ -128,10 +130,10 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
     return f"Email the correction to {count}? This can't be undone."
 
 
-def describe_recipients(got: CorrectionAudience) -> str:
+def describe_correction_audience(audience: CorrectionAudience) -> str:
     """Say in a sentence who got an error."""
     return (
-        f"{got.accepted:,} accepted messages and {got.uncertain:,} with status unknown contained the error. "
-        f"{got.gone:,} of those subscribers have unsubscribed since. {got.spared:,} messages didn't contain "
+        f"{audience.accepted:,} accepted messages and {audience.uncertain:,} with status unknown contained the error. "
+        f"{audience.gone:,} of those subscribers have unsubscribed since. {audience.spared:,} messages didn't contain "
         "the error."
     )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from digest.app.approval import approvals, signing
+from digest.app.approval import approvals, edition_approval
 from digest.app.editing import edit_application
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.cli.context import (
     FILE_PATH,
     MOMENT,
@@ -22,8 +22,8 @@ from digest.cli.context import (
     json_option,
     pass_command_context,
     pick_fields,
-    print_answer,
     print_lines,
+    print_result,
 )
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.drafting.drafts import DraftResult
@@ -64,11 +64,11 @@ def explain_proposal(proposal: Proposal) -> Iterator[str]:
 
 def _story_lines(scored: ScoredStory) -> Iterator[str]:
     story = scored.story
-    others = sorted(story.publishers - {story.lead.publisher})
-    yield f"     {story.lead.publisher}" + (f"; also {', '.join(others)}" if others else "")
+    other_publishers = sorted(story.publishers - {story.lead.publisher})
+    yield f"     {story.lead.publisher}" + (f"; also {', '.join(other_publishers)}" if other_publishers else "")
     if places := [*scored.places.states, *scored.places.countries]:
         yield f"     about {', '.join(places)}"
-    yield f"     summary: {editions.explain_summary(story)}"
+    yield f"     summary: {editions.explain_summary_source(story)}"
     yield from (f"     {term.points:+8.2f}  {term.name}: {term.note}" for term in scored.terms)
     yield f"     {scored.score:8.2f}  sum"
 
@@ -105,7 +105,7 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
         click.echo(f"{updated} was updated. Review it again." if updated else "The draft is already up to date.")
         return
     drafted = editions.draft_next_edition(context.installation, actor=context.actor, now=context.moment_or_now(now))
-    found = pick_fields(
+    result = pick_fields(
         drafted,
         *("number", "state", "release_at", "warnings"),
         edition="name",
@@ -113,7 +113,7 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
         articles="article_count",
     )
     sections = {key: len(placed) for key, placed in drafted.proposal.sections.items()}
-    print_answer(found | {"sections": sections}, _describe_draft(context, drafted, explain=explain), as_json=as_json)
+    print_result(result | {"sections": sections}, _describe_draft(context, drafted, explain=explain), as_json=as_json)
     if drafted.incomplete_reason:
         raise SystemExit(EXIT_ANSWER_NO)
 
@@ -150,7 +150,7 @@ Exit codes: 0 shown, 2 no such edition, or usage error."""
 @pass_command_context
 def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
     """Print an EDITION (a name such as 2026-W47, or 'current') exactly as subscribers get it."""
-    body = editions.edition_bytes(context.installation, edition, form)
+    body = editions.render_edition_bytes(context.installation, edition, form)
     if output:
         output.write_bytes(body)
         click.echo(f"{output}: {len(body)} bytes")
@@ -190,7 +190,7 @@ def check(context: CommandContext, edition: str, online: bool, as_json: bool) ->
     passed = len(PREFLIGHT_RULES) - len({f.rule for f in findings})
     warnings = len(findings) - len(errors)
     counts = f"{passed} of {len(PREFLIGHT_RULES)} rules passed, {count_with_noun(len(errors), 'error')}, {count_with_noun(warnings, 'warning')}."
-    print_answer([asdict(f) for f in findings], [*lines, counts], as_json=as_json)
+    print_result([asdict(f) for f in findings], [*lines, counts], as_json=as_json)
     if errors:
         raise SystemExit(EXIT_ANSWER_NO)
 
@@ -224,10 +224,10 @@ def approve(context: CommandContext, edition: str, mark: str, revoke: bool, note
     elif done:
         notes = approvals.list_open_notes(installation, edition)
         for open_note in notes:
-            approvals.finish_note(installation, edition, open_note.id, actor=context.actor, now=now)
+            approvals.mark_note_done(installation, edition, open_note.id, actor=context.actor, now=now)
         click.echo(f"{len(notes)} marked as done." if notes else "No open notes.")
     elif revoke:
-        name = signing.revoke_approval(installation, edition, actor=context.actor, now=now)
+        name = edition_approval.revoke_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
     elif mark:
         _approve_mark(context, edition, mark)
@@ -238,14 +238,14 @@ def approve(context: CommandContext, edition: str, mark: str, revoke: bool, note
 def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
     """Approve an edition by its mark. Exits with 1 where it still takes another approval."""
     installation = context.installation
-    result = signing.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
+    result = edition_approval.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
     if result.unchecked:
         click.echo(result.unchecked)
     if not result.missing:
         click.echo(f"{result.edition} is approved. Any later change revokes the approval.")
         return
     click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
-    print_lines(approvals.approver_sentences(approvals.read_approval_overview(installation, edition)))
+    print_lines(approvals.write_approver_sentences(approvals.read_approval_overview(installation, edition)))
     raise SystemExit(EXIT_ANSWER_NO)
 
 
@@ -255,15 +255,15 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     Raises:
         ApprovalError: it's no draft.
     """
-    mark = approvals.read_approval_mark(installation, edition)  # first: an edit since makes it void
-    overview = edition_status(installation, edition, now=now)
+    mark = approvals.read_approval_fingerprint(installation, edition)  # first: an edit since makes it void
+    overview = read_edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
         raise ApprovalError(f"{overview.name} is {overview.state.predicate}. Only drafts can be approved.")
-    standing = approvals.read_approval_overview(installation, edition)
-    if standing.ended and not standing.ended.ended_by and standing.ended.ended_because:
-        click.echo(f"The approval is no longer valid: {standing.ended.ended_because}.")
-    print_lines(approvals.approval_sentences(standing))
-    for host in approvals.read_text_hosts(installation, edition):
+    approval_overview = approvals.read_approval_overview(installation, edition)
+    if approval_overview.ended and not approval_overview.ended.ended_by and approval_overview.ended.ended_because:
+        click.echo(f"The approval is no longer valid: {approval_overview.ended.ended_because}.")
+    print_lines(approvals.write_approval_sentences(approval_overview))
+    for host in approvals.list_edition_link_hosts(installation, edition):
         click.echo(
             f"{('New site' if host.is_new else 'Site')} linked in the text: {host.host} ({', '.join(host.places)})"
         )

@@ -3,7 +3,7 @@
 import click
 
 from digest.cli.context import CommandContext, because_option, edition_argument, flag, pass_command_context, yes_option
-from digest.installation import hold as installation_pause
+from digest.installation import sending_pause as installation_pause
 
 
 @click.command(
@@ -24,12 +24,12 @@ def pause(context: CommandContext, edition: str, is_all: bool, because: str | No
     """Pause sending an EDITION, or all sending, until 'digest resume'."""
     if is_all:
         _refuse_edition()
-        hold = installation_pause.hold_installation(
+        hold = installation_pause.pause_all_sending(
             context.installation, reason=because or "", actor=context.actor, now=context.now()
         )
         click.echo(str(hold))
         return
-    from digest.app.sending import control as sending  # what pauses all sending starts without it
+    from digest.app.sending import send_control as sending  # what pauses all sending starts without it
 
     result = sending.pause_edition(
         context.installation, edition, reason=because or "", actor=context.actor, now=context.now()
@@ -54,10 +54,10 @@ def resume(context: CommandContext, edition: str, is_all: bool) -> None:
     """Resume a paused EDITION, or all sending. If 'digest serve' isn't running, continue with 'digest send'."""
     if is_all:
         _refuse_edition()
-        resumed = installation_pause.release_installation(context.installation, actor=context.actor, now=context.now())
+        resumed = installation_pause.resume_all_sending(context.installation, actor=context.actor, now=context.now())
         click.echo("Sending has resumed." if resumed else "Sending wasn't paused.")
         return
-    from digest.app.sending import control as sending
+    from digest.app.sending import send_control as sending
 
     result = sending.resume_edition(context.installation, edition, actor=context.actor, now=context.now())
     outcome = "has been resumed" if result.changed else "wasn't paused"
@@ -84,11 +84,11 @@ Exit codes: 0 canceled, 1 not confirmed, 2 can't be canceled because it's sent."
 @pass_command_context
 def cancel(context: CommandContext, edition: str, yes: bool) -> None:
     """Permanently cancel an EDITION for subscribers who haven't been sent it yet."""
-    from digest.app.editions.edition_status import edition_status
-    from digest.app.sending import control as sending
+    from digest.app.editions.edition_status import read_edition_status
+    from digest.app.sending import send_control as sending
 
     now = context.now()
-    status = edition_status(context.installation, edition, now=now)
+    status = read_edition_status(context.installation, edition, now=now)
     counts = status.delivery_counts
     if not yes:
         click.confirm(

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from digest.app.sending.background import InboundResult, process_inbound_mail
-from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_answer
+from digest.app.sending.background_tasks import InboundMailResult, process_inbound_mail
+from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_result
 
 EXIT_MAILBOX_TROUBLE = 1
 
@@ -34,14 +34,14 @@ def inbound(context: CommandContext, as_json: bool) -> None:
     result = context.act(process_inbound_mail, clock=context.now)
     names = {"known": "already_stored", "left": "ignored"}
     mailbox = result.poll and pick_fields(result.poll, "stored", "answered", "more", **names)
-    found = {"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble}
-    print_answer(found, _describe_result(result), as_json=as_json)
+    result_fields = {"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble}
+    print_result(result_fields, _describe_result(result), as_json=as_json)
     if result.trouble:
         click.echo(f"Mailbox: {result.trouble}", err=True)
         raise SystemExit(EXIT_MAILBOX_TROUBLE)
 
 
-def _describe_result(result: InboundResult) -> Iterator[str]:
+def _describe_result(result: InboundMailResult) -> Iterator[str]:
     if poll := result.poll:
         yield (
             f"Mailbox: {poll.stored:,} stored, {poll.already_stored:,} already stored, {poll.answered:,} answered, "
@@ -53,4 +53,4 @@ def _describe_result(result: InboundResult) -> Iterator[str]:
 
 
 def _describe_counts(counts: Mapping[Any, int]) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items())) or "nothing"
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(counts.items())) or "nothing"

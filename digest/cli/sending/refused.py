@@ -15,7 +15,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    print_answer,
+    print_result,
     yes_option,
 )
 from digest.cli.lazy_group import CommandRefusedError
@@ -69,7 +69,7 @@ def refused(
     elif acknowledge:
         _acknowledge(context, overview, because=because or "", as_json=as_json)
     else:
-        print_answer(_groups_as_json(overview), _describe_groups(overview), as_json=as_json, indent=2)
+        print_result(_groups_as_json(overview), _describe_groups(overview), as_json=as_json, indent=2)
 
 
 def _send_again(
@@ -106,7 +106,7 @@ def _send_again(
         f"{sent:,} messages of {name} wait to be sent again.",
         f"'digest serve' or hls-scheduler sends them soon. To send them now: digest send {name}",
     )
-    print_answer({"edition": name, "again": sent}, lines, as_json=as_json)
+    print_result({"edition": name, "again": sent}, lines, as_json=as_json)
 
 
 def _acknowledge(context: CommandContext, overview: RefusalOverview, *, because: str, as_json: bool) -> None:
@@ -120,7 +120,7 @@ def _acknowledge(context: CommandContext, overview: RefusalOverview, *, because:
         now=context.now(),
     )
     said = f"{refusals:,} refusals of {name} acknowledged." if refusals else f"{name} has no refusals to acknowledge."
-    print_answer({"edition": name, "acknowledged": refusals}, [said], as_json=as_json)
+    print_result({"edition": name, "acknowledged": refusals}, [said], as_json=as_json)
     if not refusals:
         raise SystemExit(1)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import click
 
 from digest.app.approval import final_check
-from digest.app.editions.edition_status import describe_delivery_counts, edition_status
-from digest.app.sending import control as sending
+from digest.app.editions.edition_status import describe_delivery_counts, read_edition_status
+from digest.app.sending import send_control as sending
 from digest.cli.context import CommandContext, flag, pass_command_context, yes_option
 from digest.cli.terminal import show_progress
 from digest.deliver.send.run.edition_run import SendReport
@@ -53,7 +53,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
             "--to works only with --test. Editions are always sent to all subscribers.", param_hint="--to"
         )
     installation = context.installation
-    overview = edition_status(installation, edition, now=context.now())
+    overview = read_edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
     _look_again(context, overview.name)
@@ -67,9 +67,9 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
 
 
 def _look_again(context: CommandContext, name: str) -> None:
-    look = final_check.look_before_sending(context.installation, name, actor=context.actor, clock=context.now)
-    if look is not None and look.looked_at:
-        click.echo(f"{look.sentence}.", err=True)
+    article_check = final_check.check_before_sending(context.installation, name, actor=context.actor, clock=context.now)
+    if article_check is not None and article_check.looked_at:
+        click.echo(f"{article_check.sentence}.", err=True)
 
 
 def _explain_rest(context: CommandContext, report: SendReport) -> int:
@@ -105,7 +105,7 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
     installation, report, waiting_for = context.installation, None, ""
     with stop_on_signal() as stopping, show_progress(f"Sending {name}") as progress:
         while not stopping.is_set():
-            reason, seconds = sending.resting_reason(installation, name) if wait else "", POLL_SECONDS
+            reason, seconds = sending.explain_paused_edition(installation, name) if wait else "", POLL_SECONDS
             if not reason:
                 report = sending.send_edition(
                     installation,
@@ -126,7 +126,7 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
                 click.echo(f"Waiting: {reason}", err=True)
                 waiting_for = reason
             stopping.wait(seconds)
-            while not stopping.is_set() and sending.ends_elsewhere(installation, name):
+            while not stopping.is_set() and sending.is_sent_by_other_processes(installation, name):
                 stopping.wait(POLL_SECONDS)
     return report
 
@@ -163,7 +163,7 @@ def _resume_time(report: SendReport, context: CommandContext) -> str:
 
 def _send_test(context: CommandContext, edition: str, to: Sequence[str]) -> None:
     """Send a test, and print a line for each member of the staff."""
-    report = sending.send_test(context.installation, edition, to=to, actor=context.actor, clock=context.now)
+    report = sending.send_test_email(context.installation, edition, to=to, actor=context.actor, clock=context.now)
     click.echo(f"Test of {report.edition} to the team:")
     for result in report.tested:
         click.echo(f"  {result.email:40} {result.state}{f': {result.reply}' if result.reply else ''}")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from digest.app.editions.edition_status import edition_name
+from digest.app.editions.edition_status import resolve_edition_name
 from digest.app.sending import set_aside_domains
 from digest.app.sending.set_aside_domains import DomainAside
 from digest.cli.context import (
@@ -13,7 +13,7 @@ from digest.cli.context import (
     json_option,
     pass_command_context,
     pick_fields,
-    print_answer,
+    print_result,
     yes_option,
 )
 from digest.deliver.control.set_aside import AsideDecision
@@ -43,11 +43,11 @@ def set_aside(
     """List emails of an EDITION that a stop rule set aside, and send or drop them."""
     if send and drop:
         raise click.UsageError("Use only one of --send and --drop.")
-    name = edition_name(context.installation, edition)
+    name = resolve_edition_name(context.installation, edition)
     listed = set_aside_domains.list_domains_aside(context.installation, name)
     if not (send or drop):
         rows = [pick_fields(domain, "waiting", "reason", provider="label", since="at") for domain in listed]
-        print_answer(rows, _describe_aside(name, listed), as_json=as_json, indent=2)
+        print_result(rows, _describe_aside(name, listed), as_json=as_json, indent=2)
         return
     chosen = set_aside_domains.find_domains_aside(listed, send or drop)
     decision, outcome = (AsideDecision.SEND, "be sent") if send else (AsideDecision.DROP, "not be sent")
@@ -59,7 +59,7 @@ def set_aside(
     said = (
         f"{_count_emails(waiting)} of {name} will {outcome}. If 'digest serve' isn't running, run 'digest send {name}'."
     )
-    print_answer({"edition": name, "decision": decision, "emails": waiting}, [said], as_json=as_json)
+    print_result({"edition": name, "decision": decision, "emails": waiting}, [said], as_json=as_json)
 
 
 def _describe_aside(name: str, listed: Sequence[DomainAside]) -> Iterator[str]:

@@ -7,8 +7,8 @@ import click
 from rich.console import RenderableType
 from rich.table import Table
 
-from digest.app.calendar.coming_steps import list_coming_steps
-from digest.app.doctor.attention import attention_sentences
+from digest.app.calendar.upcoming_steps import list_upcoming_steps
+from digest.app.doctor.attention import write_attention_sentences
 from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
 from digest.cli.context import (
     CommandContext,
@@ -16,7 +16,7 @@ from digest.cli.context import (
     json_option,
     pass_command_context,
     pick_fields,
-    print_answer,
+    print_result,
 )
 from digest.deliver.send.claims.progress import SendProgress
 from digest.store.delivery_models import DeliveryState
@@ -39,12 +39,12 @@ def status(context: CommandContext, edition: str, as_json: bool) -> None:
     overview = find_edition_status(installation, edition, now=now)
     with installation.read() as session:
         file = installation.settings.file
-        attention = attention_sentences(session, now, file)
-        coming = list_coming_steps(session, file, now)
+        attention = write_attention_sentences(session, now, file)
+        coming = list_upcoming_steps(session, file, now)
     steps = [{"at": step.at, "what": step.what} for step in coming]
-    found = _describe_as_json(overview, now) | {"attention": attention, "next": steps}
-    told = ["What happens next:", *(f"  {step.describe(file)}" for step in coming)]
-    print_answer(found, [*_describe_edition(overview), *attention, *told], as_json=as_json)
+    status_fields = _describe_as_json(overview, now) | {"attention": attention, "next": steps}
+    step_lines = ["What happens next:", *(f"  {step.describe(file)}" for step in coming)]
+    print_result(status_fields, [*_describe_edition(overview), *attention, *step_lines], as_json=as_json)
 
 
 def _describe_edition(overview: EditionStatus | None) -> Iterator[RenderableType]:
@@ -75,8 +75,8 @@ def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str
         return {"edition": None}
     counts = {str(state): count for state, count in overview.delivery_counts.by_state.items()}
     paths = {"mark": "content_hash", "planned": "delivery_counts.planned", "hindrance": "blocked_reason"}
-    found = pick_fields(overview, "refusals", edition="name", state="state_words", **paths)
-    return found | {"sending": _progress_as_json(overview.progress, now)} | counts
+    values = pick_fields(overview, "refusals", edition="name", state="state_words", **paths)
+    return values | {"sending": _progress_as_json(overview.progress, now)} | counts
 
 
 def _progress_as_json(progress: SendProgress | None, now: datetime) -> dict[str, object] | None:

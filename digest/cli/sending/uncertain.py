@@ -9,7 +9,7 @@ import click
 from rich.console import RenderableType
 from rich.table import Column, Table
 
-from digest.app.editions.edition_status import edition_name
+from digest.app.editions.edition_status import resolve_edition_name
 from digest.app.sending import uncertain_actions
 from digest.cli.context import (
     EXISTING_FILE,
@@ -17,8 +17,8 @@ from digest.cli.context import (
     check_reason,
     json_option,
     pass_command_context,
-    print_answer,
     print_lines,
+    print_result,
     yes_option,
 )
 from digest.cli.lazy_group import CommandRefusedError
@@ -108,11 +108,11 @@ def uncertain(
         UncertainResolution.SEND_AGAIN: again,
         UncertainResolution.LOST: lost,
     }
-    given = {resolution: ids for resolution, ids in words.items() if ids}
-    _check_words(given, of_notices=edition == NOTICES, log_files=log_files, because=because)
-    name = edition if edition == NOTICES else edition_name(context.installation, edition)
+    ids_by_resolution = {resolution: ids for resolution, ids in words.items() if ids}
+    _check_words(ids_by_resolution, of_notices=edition == NOTICES, log_files=log_files, because=because)
+    name = edition if edition == NOTICES else resolve_edition_name(context.installation, edition)
     candidates = uncertain_actions.list_uncertain(context.installation, name, now=context.now())
-    for resolution, ids in given.items():
+    for resolution, ids in ids_by_resolution.items():
         sends_again = resolution is UncertainResolution.SEND_AGAIN
         kept = [d for d in candidates if d.is_kept or not sends_again]
         chosen = _select_deliveries(name, kept if ALL in ids and kept else candidates, ids)
@@ -131,28 +131,28 @@ def uncertain(
             now=context.now(),
         )
         _resolve_by_log(context, name, evidence, because=because or "the mail server's log", yes=yes, as_json=as_json)
-    elif not given:
-        found = [_delivery_as_json(delivery) for delivery in candidates]
-        print_answer(found, _describe_deliveries(name, candidates), as_json=as_json, indent=2)
+    elif not ids_by_resolution:
+        delivery_rows = [_delivery_as_json(delivery) for delivery in candidates]
+        print_result(delivery_rows, _describe_deliveries(name, candidates), as_json=as_json, indent=2)
 
 
 def _check_words(
-    given: Mapping[UncertainResolution, Sequence[str]],
+    ids_by_resolution: Mapping[UncertainResolution, Sequence[str]],
     *,
     of_notices: bool,
     log_files: Sequence[Path],
     because: str | None,
 ) -> None:
     """Check that one word is given, that it fits what it is said of, and that a reason goes with it."""
-    if len(given) + bool(log_files) > 1:
+    if len(ids_by_resolution) + bool(log_files) > 1:
         raise click.UsageError("Use only one of --accept, --again, --lost, and --from-log.")
     if of_notices and log_files:
         raise click.UsageError("A log can only resolve an edition's messages. Use --accept, --again, or --lost.")
-    if not of_notices and UncertainResolution.LOST in given:
+    if not of_notices and UncertainResolution.LOST in ids_by_resolution:
         raise click.UsageError(
             "--lost is only for transactional emails. To send an edition's email again, use --again."
         )
-    if given and not because:
+    if ids_by_resolution and not because:
         raise click.UsageError("The reason is missing. Add --because for the audit log.")
 
 
@@ -182,15 +182,15 @@ def _resolve_deliveries(
     as_json: bool,
 ) -> None:
     if deliveries and not yes:
-        risk = _describe_risk(len(deliveries), resolution, uncertain_actions.resend_risk(context.installation))
+        risk = _describe_risk(len(deliveries), resolution, uncertain_actions.explain_resend_risk(context.installation))
         click.confirm(f"{risk} Continue?", abort=True, err=True)
     ids = [delivery.delivery_id for delivery in deliveries]
     resolved = uncertain_actions.resolve_uncertain(
         context.installation, name, ids, resolution, reason=because, actor=context.actor, clock=context.now
     )
     resolved_meanwhile = len(deliveries) - resolved
-    found = {"edition": name, "word": resolution, "settled": resolved, "settled_meanwhile": resolved_meanwhile}
-    print_answer(found, _describe_resolution(name, resolution, resolved, resolved_meanwhile), as_json=as_json)
+    result = {"edition": name, "word": resolution, "settled": resolved, "settled_meanwhile": resolved_meanwhile}
+    print_result(result, _describe_resolution(name, resolution, resolved, resolved_meanwhile), as_json=as_json)
     if resolved_meanwhile:
         raise SystemExit(1)
 
@@ -218,15 +218,17 @@ def _resolve_by_log(
         is_wanted = click.confirm(
             f"Resolve {count_with_noun(resolvable, 'delivery', 'deliveries')}?", abort=True, err=True
         )
-    settled = 0
+    resolved_count = 0
     if resolvable and is_wanted:
-        settled = uncertain_actions.resolve_by_log(
+        resolved_count = uncertain_actions.resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
     counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}
     facts = {"edition": name, "covered": evidence.spans, "incomplete": evidence.incomplete_reason}
-    lines = [f"Resolved {count_with_noun(settled, 'delivery', 'deliveries')} of {name}."] if settled else []
-    print_answer(facts | counts | {"settled": settled}, lines, as_json=as_json)
+    lines = (
+        [f"Resolved {count_with_noun(resolved_count, 'delivery', 'deliveries')} of {name}."] if resolved_count else []
+    )
+    print_result(facts | counts | {"settled": resolved_count}, lines, as_json=as_json)
 
 
 def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
@@ -240,8 +242,8 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
         yield f"{sentence(evidence.incomplete_reason)} A message missing from the log may still have arrived."
     yield f"{count_with_noun(evidence.verdicts.total(), 'message')} of {name} with status unknown:"
     for verdict in LogVerdict:
-        again = " (will be sent again)" if verdict is LogVerdict.NOT_ACCEPTED else ""
-        yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{again}"
+        resend_note = " (will be sent again)" if verdict is LogVerdict.NOT_ACCEPTED else ""
+        yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{resend_note}"
 
 
 def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:

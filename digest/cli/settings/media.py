@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from digest.app.settings.logos import keep_logo
+from digest.app.settings.logos import store_logo
 from digest.cli.context import EXISTING_FILE, CommandContext, pass_command_context
 
 
@@ -27,8 +27,8 @@ Exit codes: 0 all stored, 2 a file can't be used as a logo."""
 def add(context: CommandContext, files: tuple[Path, ...]) -> None:
     """Store a logo for light or dark screens under its file name."""
     for file in files:
-        kept = context.act(keep_logo, file.name, file.read_bytes(), now=context.now())
-        click.echo(f"{kept.name}: stored, {kept.width} x {kept.height} pixels in the masthead")
+        stored_logo = context.act(store_logo, file.name, file.read_bytes(), now=context.now())
+        click.echo(f"{stored_logo.name}: stored, {stored_logo.width} x {stored_logo.height} pixels in the masthead")
     click.echo(
         "To use the logo, set logo (for light screens) and logo_dark (for dark screens) under [branding] in digest.toml."
     )

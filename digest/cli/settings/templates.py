@@ -2,7 +2,7 @@
 
 import click
 
-from digest.app.settings.own_templates import copy_templates, list_templates
+from digest.app.settings.custom_templates import copy_shipped_templates, list_shipped_templates
 from digest.cli.context import CommandContext, pass_command_context
 
 
@@ -15,7 +15,7 @@ def templates() -> None:
 @pass_command_context
 def list_command(context: CommandContext) -> None:
     """List the built-in templates. A star marks those you've replaced."""
-    for template in list_templates(context.installation):
+    for template in list_shipped_templates(context.installation):
         click.echo(f"{'*' if template.is_replaced else ' '} {template.name}")
 
 
@@ -32,5 +32,5 @@ template, see docs/templates.md. To test your templates, run 'digest doctor'. Ex
 @pass_command_context
 def copy(context: CommandContext, name: str) -> None:
     """Copy a built-in template, or a folder of them, to DIGEST_TEMPLATES, where you can edit it."""
-    for path in context.act(copy_templates, name, now=context.now()):
+    for path in context.act(copy_shipped_templates, name, now=context.now()):
         click.echo(f"{path}: copied")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digest.app.editions import drafting as editions
-from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_answer
+from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_result
 from digest.cli.terminal import show_progress
 from digest.collect.documents.parsed_document import DocumentKind
 from digest.collect.sources.readership import ReadershipImport
@@ -52,7 +52,7 @@ def collect(context: CommandContext, names: tuple[str, ...], now: datetime | Non
     installation, actor = context.installation, context.actor
     if not names and not context.settings.file.sources:
         raise click.UsageError("There are no sources in the settings yet. Add one: digest sources add URL")
-    with show_progress("Collecting", shown=not as_json) as progress:
+    with show_progress("Collecting", is_wanted=not as_json) as progress:
         collection = editions.collect_articles(
             installation,
             actor=actor,
@@ -60,10 +60,10 @@ def collect(context: CommandContext, names: tuple[str, ...], now: datetime | Non
             only=only,
             files=files,
             force=force,
-            progress=lambda done, total, last: progress(done, total, last.name[:40] if last else ""),
+            progress=lambda count, total, last: progress(count, total, last.name[:40] if last else ""),
         )
     lines: list[RenderableType] = [_report_table(collection.sources), *_remark_lines(collection)]
-    print_answer(_collection_as_json(collection), lines, as_json=as_json, indent=2)
+    print_result(_collection_as_json(collection), lines, as_json=as_json, indent=2)
     visited = [report for report in collection.sources if report.skipped is None]
     if visited and not any(report.succeeded for report in visited):
         raise SystemExit(EXIT_NOTHING_READ)
@@ -98,9 +98,9 @@ def _report_table(reports: Sequence[SourceReport]) -> Table:
     table.add_column("State", overflow="fold", ratio=1)
     for report in reports:
         numbers = [f"{getattr(report, key):,}" for key in _COUNT_FIELDS] + [f"{len(report.rejected):,}"]
-        shown = numbers if report.succeeded else [""] * len(numbers)
+        cells = numbers if report.succeeded else [""] * len(numbers)
         seconds = "" if report.skipped else f"{report.seconds:.1f}"
-        table.add_row(Text(report.name), *shown, seconds, _report_state(report))
+        table.add_row(Text(report.name), *cells, seconds, _report_state(report))
     return table
 
 

@@ -9,7 +9,7 @@ import click
 from rich.table import Column, Table
 from rich.text import Text
 
-from digest.app.sources import configured as source_actions
+from digest.app.sources import configured_sources as source_actions
 from digest.cli.context import (
     EXISTING_FILE,
     CommandContext,
@@ -17,7 +17,7 @@ from digest.cli.context import (
     json_option,
     pass_command_context,
     pick_fields,
-    print_answer,
+    print_result,
     yes_option,
 )
 from digest.settings import SOURCE_SECTIONS
@@ -47,9 +47,9 @@ def list_sources(context: CommandContext, everything: bool, as_json: bool) -> No
     """List all sources with their health, last successful visit, next visit, and how to fix problems."""
     now = context.now()
     listed = context.act(source_actions.list_sources, include_inactive=everything, now=now)
-    found = [_source_as_json(source) for source in listed]
+    source_rows = [_source_as_json(source) for source in listed]
     lines = [_make_source_table(context, listed)] if listed else ["No sources yet. Add one: digest sources add URL"]
-    print_answer(found, lines, as_json=as_json, indent=2)
+    print_result(source_rows, lines, as_json=as_json, indent=2)
 
 
 def _make_source_table(context: CommandContext, listed: Sequence[source_actions.ListedSource]) -> Table:
@@ -115,16 +115,16 @@ Exit codes: 0 read, 1 can't be read."""
 def test(context: CommandContext, url: str, as_json: bool) -> None:
     """Visit a source and show its articles without saving them."""
     context.refuse_unknown_actor()
-    tried = source_actions.try_source(context.settings, _parse_web_address(url), now=context.now())
-    document = tried.document
+    probed_source = source_actions.probe_source(context.settings, _parse_web_address(url), now=context.now())
+    document = probed_source.document
     if as_json:
-        values = asdict(document) | {"url": tried.url}
+        values = asdict(document) | {"url": probed_source.url}
         click.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str))
         return
-    click.echo(f"{tried.url}\n{document.kind}: {document.title or 'no title'}")
+    click.echo(f"{probed_source.url}\n{document.kind}: {document.title or 'no title'}")
     click.echo(
         f"{document.item_count} items found, {len(document.items)} usable, {len(document.rejected)} rejected. "
-        f"{tried.note}"
+        f"{probed_source.note}"
     )
     for item in document.items[:_MAX_ITEMS_SHOWN]:
         moment = item.starts_at or item.published or item.updated
@@ -192,7 +192,7 @@ Exit codes: 0 written, 2 usage error.""",
 def export_opml(context: CommandContext) -> None:
     """Write the sources in the settings to standard output as OPML."""
     context.refuse_unknown_actor()
-    click.echo(source_actions.write_opml(context.installation).decode(), nl=False)
+    click.echo(source_actions.build_opml(context.installation).decode(), nl=False)
 
 
 def _source_as_json(source: source_actions.ListedSource) -> dict[str, object]:

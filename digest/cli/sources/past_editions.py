@@ -16,7 +16,7 @@ from digest.cli.context import (
     json_option,
     pass_command_context,
     pick_fields,
-    print_answer,
+    print_result,
 )
 from digest.cli.terminal import show_progress
 from subscribers.phrases import count_with_noun
@@ -55,23 +55,23 @@ def import_editions(
     as_json: bool,
 ) -> None:
     """Import past editions from web pages, HTML files, or emails (.eml), so that their stories aren't repeated and numbering continues."""
-    named = _read_places(places, list_file)
-    if not named:
+    all_places = _read_places(places, list_file)
+    if not all_places:
         raise click.UsageError("There are no editions to import. Specify a file or URL, or a list of URLs with --list.")
     with show_progress("Reading") as progress:
         reports = past_editions.import_past_editions(
             context.installation,
-            named,
+            all_places,
             actor=context.actor,
             now=context.now(),
             dry_run=dry_run,
             released_on=context.moment_or_none(sent),
             progress=progress,
         )
-    found = [_report_as_json(report) for report in reports]
+    report_rows = [_report_as_json(report) for report in reports]
     lines = [_describe_report(context, report) for report in reports]
     lines.append(_describe_outcome(reports, dry_run=dry_run))
-    print_answer(found, lines, as_json=as_json, indent=2)
+    print_result(report_rows, lines, as_json=as_json, indent=2)
     if any(report.refusal for report in reports):
         raise SystemExit(1)
 
@@ -84,9 +84,9 @@ def _read_places(places: Sequence[str], list_file: Path | None) -> list[str]:
 
 
 def _describe_outcome(reports: Sequence[PastEditionReport], *, dry_run: bool) -> str:
-    done = [report.page for report in reports if report.page]
+    imported_pages = [report.page for report in reports if report.page]
     verb = "would be imported" if dry_run else "imported"
-    return f"{len(done)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in done):,} stories."
+    return f"{len(imported_pages)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in imported_pages):,} stories."
 
 
 def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
@@ -105,11 +105,11 @@ def _describe_report(context: CommandContext, report: PastEditionReport) -> str:
 
 
 def _report_as_json(report: PastEditionReport) -> dict[str, object]:
-    found = {"place": report.place, "refusal": report.refusal}
+    values = {"place": report.place, "refusal": report.refusal}
     page = report.page
     if page is None:
         nothing = dict.fromkeys(("title", "number", "released_at", "address"))
-        return found | nothing | {"counted_links": 0, "stories": []}
+        return values | nothing | {"counted_links": 0, "stories": []}
     stories = [pick_fields(story, "url", "headline") for story in page.stories]
     names = ("title", "number", "released_at", "address", "counted_links")
-    return found | pick_fields(page, *names) | {"stories": stories}
+    return values | pick_fields(page, *names) | {"stories": stories}

@@ -15,9 +15,9 @@ from digest.cli.context import (
     email_argument,
     flag,
     json_option,
-    label_refusals,
     pass_command_context,
     person_argument,
+    prefix_refusals,
     reason_option,
 )
 from digest.cli.lazy_group import LazyGroup
@@ -82,7 +82,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
         kind=ConsentKind.CONFIRMED if confirmed else ConsentKind.ATTESTED,
     )
     address = sys.stdin.readline().strip() if email == "-" else email
-    with label_refusals("Not added"):
+    with prefix_refusals("Not added"):
         signup = context.act(people.add_person, address, evidence, now=context.now())
     click.echo(f"{'Subscribed already' if signup.already_subscribed else 'Added'}: person {signup.number}.")
 
@@ -94,7 +94,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
 @pass_command_context
 def list_person_states(context: CommandContext, as_json: bool) -> None:
     """Count people by state. Addresses aren't shown."""
-    counts = context.act(people.count_people, now=context.now())
+    counts = context.act(people.count_people_by_state, now=context.now())
     if as_json:
         click.echo(json.dumps(counts))
         return
@@ -118,7 +118,7 @@ Exit codes:
 @pass_command_context
 def unsubscribe(context: CommandContext, address: Address, reason: str) -> None:
     """Unsubscribe a person, as if they had unsubscribed themselves."""
-    number, was_listed = context.act(people.withdraw_person, address, reason, now=context.now())
+    number, was_listed = context.act(people.unsubscribe_by_admin, address, reason, now=context.now())
     click.echo(f"Unsubscribed person {number}." if was_listed else f"Person {number} was already unsubscribed.")
 
 
@@ -158,11 +158,11 @@ def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> Non
     """
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r} is too short. Enter at least the first 12 digits of the seal.")
-    with show_progress("Verifying", shown=not as_json) as progress:
+    with show_progress("Verifying", is_wanted=not as_json) as progress:
         proof, log = context.act(people.verify_ledger, kept_hashes=kept, now=context.now(), progress=progress)
     if as_json:
-        found = {key: value for key, value in asdict(proof).items() if key != "survey"}
-        click.echo(json.dumps(found | {"audit_log": asdict(log)}))
+        result = {key: value for key, value in asdict(proof).items() if key != "survey"}
+        click.echo(json.dumps(result | {"audit_log": asdict(log)}))
     else:
         click.echo(_describe_proof(proof, log))
     if not proof.sound or log.fault:
@@ -204,13 +204,13 @@ def list_consent_texts(context: CommandContext, as_json: bool) -> None:
     """List the current consent text and all earlier ones, with their versions and hashes."""
     register = context.act(consent_texts.view_consent_texts, now=context.now())
     if as_json:
-        kept = [
+        version_rows = [
             wording.as_json()
             | {"first_used_at": wording.first_used_at.isoformat(), "current": register.is_current(wording)}
             for wording in register.kept
         ]
-        found = {"current": asdict(register.current), "kept": kept}
-        click.echo(json.dumps(found, ensure_ascii=False))
+        result = {"current": asdict(register.current), "kept": version_rows}
+        click.echo(json.dumps(result, ensure_ascii=False))
         return
     if not register.is_kept:
         click.echo(f"Current text, not used yet ({register.current.language}):\n  {register.current.text}")
@@ -249,7 +249,7 @@ def show(context: CommandContext, whom: Address | int, reason: str, form: str) -
     The person can see that you viewed their data, when, and why.
     """
     installation = context.installation
-    record = people.show_person(installation, context.actor, whom, reason, now=context.now())
+    record = people.export_person_data(installation, context.actor, whom, reason, now=context.now())
     if form == "html":
         click.echo(people.render_record_page(installation, record))
     else:
@@ -313,7 +313,7 @@ Exit codes:
 @pass_command_context
 def allow(context: CommandContext, address: Address, reason: str) -> None:
     """Remove an address from the suppression list. Its owner must sign up and confirm to be subscribed."""
-    context.act(people.allow_signup, address, reason, now=context.now())
+    context.act(people.allow_signup_again, address, reason, now=context.now())
     click.echo("The address is no longer suppressed. Its owner can sign up again.")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from digest.app.subscribers import inactive_subscribers, lists
+from digest.app.subscribers import inactive_subscribers, list_transfers
 from digest.app.subscribers.inactive_subscribers import MOST_YEARS
 from digest.cli.context import (
     EXISTING_FILE,
@@ -35,7 +35,7 @@ from subscribers.transfer.options import ImportOptions
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Print which imports were not finished, with how many people each."""
-    unfinished = context.act(lists.list_unfinished_imports, now=context.now())
+    unfinished = context.act(list_transfers.list_unfinished_imports, now=context.now())
     if as_json:
         rows = [
             {
@@ -62,13 +62,13 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
         UnknownImportError: there is no such import, or it was finished.
     """
     now = context.now()
-    people = context.act(lists.count_unfinished_import, batch, now=now)
+    people = context.act(list_transfers.count_import_people, batch, now=now)
     if not confirmed:
         click.confirm(
             f"Import {batch} has added {count_with_noun(people, 'person', 'people')} so far, not emailed yet. Undo it?",
             abort=True,
         )
-    result = context.act(lists.abandon_import, batch, now=now)
+    result = context.act(list_transfers.abandon_import, batch, now=now)
     click.echo(f"Undid import {batch} ({count_with_noun(result.removed, 'person', 'people')} removed).")
     if result.kept:
         click.echo(
@@ -154,7 +154,7 @@ def import_list(
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))
         return
-    unfinished = context.act(lists.list_unfinished_imports, now=context.now())
+    unfinished = context.act(list_transfers.list_unfinished_imports, now=context.now())
     others = [other for other, _people in unfinished if other.batch != report.batch]
     print_lines(describe_import(report, committed=commit, rejected_file=rejected_file, other_unfinished=others))
 
@@ -172,11 +172,11 @@ def _run_import(
         with show_progress("Importing" if commit else "Looking") as progress:
             if commit:
                 report, rejected_file = context.act(
-                    lists.import_list, file, options, now=now, progress=progress, outcomes=account
+                    list_transfers.import_list, file, options, now=now, progress=progress, outcomes=account
                 )
             else:
                 rehearsed = context.act(
-                    lists.rehearse_import, file, options, now=now, progress=progress, outcomes=account
+                    list_transfers.rehearse_import, file, options, now=now, progress=progress, outcomes=account
                 )
                 report, rejected_file = rehearsed, None
     except ListFileError as exc:
@@ -195,7 +195,7 @@ def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
     if report.already_imported:
         account.unlink()
     else:
-        lists.write_row_outcomes(account, outcomes, _name_outcome)
+        list_transfers.save_row_outcomes(account, outcomes, _name_outcome)
 
 
 def _name_outcome(reason: RowReason) -> str:
@@ -253,7 +253,7 @@ def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> No
     """Export all active subscribers to a CSV file that only you can read. Each of them can see the export in their data."""
     with show_progress("Exporting") as progress:
         exported = context.act(
-            lists.export_list, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
+            list_transfers.export_list, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
         )
     click.echo(
         f"Exported {count_with_noun(exported.people, 'person', 'people')} to {file}. The file contains unencrypted email addresses, so "
@@ -310,10 +310,10 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
         raise click.UsageError("--take-off works only with --silent. Add --silent.")
     now = context.now()
     if years is None:
-        candidates = context.act(lists.count_unverified_people, now=now)
+        candidates = context.act(list_transfers.count_unverified_people, now=now)
     else:
         candidates = context.act(inactive_subscribers.count_inactive_subscribers, years, now=now)
-    asked = 0
+    asked_count = 0
     if candidates:
         if not yes:
             fate = " People who don't answer within 30 days are unsubscribed." if take_off else ""
@@ -321,17 +321,17 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
                 f"You can ask {count_with_noun(candidates, 'person', 'people')}. Email up to {most:,} of them?{fate}"
             )
             click.confirm(question, abort=True, err=True)
-        asked = (
-            context.act(lists.ask_unverified_people, limit=most, now=now)
+        asked_count = (
+            context.act(list_transfers.ask_unverified_people, limit=most, now=now)
             if years is None
             else context.act(
                 inactive_subscribers.ask_inactive_subscribers, years, takes_off=take_off, limit=most, now=now
             )
         )
     if as_json:
-        click.echo(json.dumps({"could": candidates, "asked": asked}))
+        click.echo(json.dumps({"could": candidates, "asked": asked_count}))
     elif candidates:
-        click.echo(f"Queued {count_with_noun(asked, 'email')}. 'digest serve' or hls-scheduler sends them.")
+        click.echo(f"Queued {count_with_noun(asked_count, 'email')}. 'digest serve' or hls-scheduler sends them.")
     else:
         click.echo("There are no people to ask.")
 
@@ -359,7 +359,7 @@ def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
     resubscribed. Addresses that aren't stored here are only counted.
     """
     try:
-        result = context.act(lists.pull_suppressions, from_beginning=whole, now=context.now())
+        result = context.act(list_transfers.pull_suppressions, from_beginning=whole, now=context.now())
     except ProviderSettingsError as exc:
         raise CommandRefusedError(f"Can't read the suppression lists: {exc}") from exc
     if as_json:

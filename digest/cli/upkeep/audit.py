@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from digest.app.subscribers.lists import create_export_file
+from digest.app.subscribers.list_transfers import open_new_export_file
 from digest.app.upkeep import audit_log, audit_topics
 from digest.cli.context import (
     MOMENT,
@@ -69,20 +69,20 @@ def audit(
     if (csv_file is None) != (reason is None):
         raise click.UsageError("--csv and --reason must be used together. Add the other one.")
     now = context.now()
-    wanted = audit_log.AuditFilter(
-        actor=context.act(audit_log.find_actor, who, now=now) if "@" in who else who,
+    log_filter = audit_log.AuditFilter(
+        actor=context.act(audit_log.find_actor_name, who, now=now) if "@" in who else who,
         topic=what if what in audit_topics.TOPICS else "",
         act="" if what in audit_topics.TOPICS else what,
-        subject=audit_topics.read_subject(about),
+        subject=audit_topics.parse_subject(about),
         since=context.moment_or_none(since),
         until=context.moment_or_none(until),
     )
     if csv_file is not None and reason is not None:
-        with create_export_file(csv_file) as file:
-            written = context.act(audit_log.export_audit_log, wanted, reason, file, now=now)
+        with open_new_export_file(csv_file) as file:
+            written = context.act(audit_log.export_audit_log, log_filter, reason, file, now=now)
         click.echo(f"Wrote {count_with_noun(written, 'row')} to {csv_file}.")
         return
-    rows = islice(context.act(audit_log.iterate_audit_log, wanted, now=now), count)
+    rows = islice(context.act(audit_log.iterate_audit_log, log_filter, now=now), count)
     if as_json:
         print_lines(_write_row(row) for row in rows)
     else:
@@ -92,13 +92,13 @@ def audit(
 def _write_row(row: audit_log.AuditRow) -> str:
     fields = pick_fields(row, "actor", "act", "subject", row="seq")
     fields["at"] = row.at.isoformat()
-    return json.dumps(fields | {"detail": audit_log.read_detail(row)}, ensure_ascii=False)
+    return json.dumps(fields | {"detail": audit_log.parse_row_detail(row)}, ensure_ascii=False)
 
 
 def _make_table(rows: Iterable[audit_log.AuditRow], zone: tzinfo) -> Table:
     table = Table("Row", "When", "Who", "Act", "Subject", "Reason or details")
     for row in rows:
-        detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_detail(row))))
+        detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.parse_row_detail(row))))
         when = f"{row.at.astimezone(zone):%Y-%m-%d %H:%M}"
         table.add_row(str(row.seq), when, row.actor, row.act, row.subject, detail)
     return table

@@ -16,11 +16,11 @@ from digest.cli.context import (
     CommandContext,
     flag,
     json_option,
-    label_refusals,
     pass_command_context,
     pick_fields,
-    print_answer,
+    prefix_refusals,
     print_json,
+    print_result,
     yes_option,
 )
 from digest.cli.terminal import show_progress
@@ -60,22 +60,24 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     if neither is set, the command asks for one. Subscriber addresses in it also need the key file. It can be restored into
     SQLite and PostgreSQL.
     """
-    done = None
+    folder_backup = None
     passphrase = "" if context.settings.backup_passphrase else _ask_new_passphrase()
-    with show_progress("Backing up", shown=not as_json) as bar:
+    with show_progress("Backing up", is_wanted=not as_json) as bar:
         if file is None:
-            done = context.act(backups.back_up_into_folder, passphrase=passphrase, now=context.now(), progress=bar)
-            file, manifest = done.file, done.manifest
+            folder_backup = context.act(
+                backups.back_up_into_folder, passphrase=passphrase, now=context.now(), progress=bar
+            )
+            file, manifest = folder_backup.file, folder_backup.manifest
         else:
             manifest = context.act(backups.create_backup, file, passphrase=passphrase, now=context.now(), progress=bar)
     _show_backup(context, file, manifest, as_json=as_json)
-    if done is None:
+    if folder_backup is None:
         return
     if not as_json:
-        click.echo(_describe_proof(done.proof))
-        for name in done.deleted:
+        click.echo(_describe_proof(folder_backup.proof))
+        for name in folder_backup.deleted:
             click.echo(f"deleted: {name}")
-    if not done.proof.sound:
+    if not folder_backup.proof.sound:
         raise SystemExit(1)
 
 
@@ -108,9 +110,9 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
     rows = {name: part.rows for name, part in manifest.tables.items()}
     size = file.stat().st_size
     if as_json:
-        found = {"file": str(file), "bytes": size, "encrypted": True, "rows": rows}
-        found["made_at"] = manifest.made_at
-        print_json(found)
+        result = {"file": str(file), "bytes": size, "encrypted": True, "rows": rows}
+        result["made_at"] = manifest.made_at
+        print_json(result)
         return
     click.echo(
         f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes, "
@@ -163,7 +165,10 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
         click.confirm(
             "The current database will be moved aside and replaced with the backup. Continue?", abort=True, err=True
         )
-    with label_refusals("Not restored"), show_progress("Checking" if check else "Restoring", shown=not as_json) as bar:
+    with (
+        prefix_refusals("Not restored"),
+        show_progress("Checking" if check else "Restoring", is_wanted=not as_json) as bar,
+    ):
         result = None
         if check:
             proof = backups.rehearse_restore(settings, file, progress=bar)
@@ -171,7 +176,7 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
             result = backups.restore_backup(settings, actor, file, replace=replace, now=now, progress=bar)
             proof = result.proof
     lines = [_describe_proof(proof), *(_describe_restore(result, settings.left_log) if result else ())]
-    print_answer(_restore_as_json(proof, result), lines, as_json=as_json)
+    print_result(_restore_as_json(proof, result), lines, as_json=as_json)
     if not proof.sound:
         raise SystemExit(1)
 
@@ -190,7 +195,7 @@ def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
         return context.terminal
     with open_installation(context.settings) as installation:
         actor = context.identify_actor(installation)
-        backups.check_may_restore(installation, actor, now=now)
+        backups.require_restore_permission(installation, actor, now=now)
     return actor
 
 

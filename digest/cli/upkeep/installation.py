@@ -16,21 +16,21 @@ from digest import logs
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
-    examine_installation,
-    examine_outside,
     explain_closed_installation,
-    explain_dns_lines,
-    refer_to_first,
+    explain_dns_entry,
+    merge_repeated_findings,
+    run_local_checks,
+    run_online_checks,
 )
-from digest.app.doctor.outside_world import OutsideWorld
-from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_ends
+from digest.app.doctor.network_access import NetworkAccess
+from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_endings
 from digest.app.jobs import JobContext
-from digest.cli.context import FILE_PATH, CommandContext, flag, json_option, pass_command_context, print_answer
+from digest.cli.context import FILE_PATH, CommandContext, flag, json_option, pass_command_context, print_result
 from digest.cli.terminal import show_progress
-from digest.cli.upkeep.keys import show_new_keys
+from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.kind import DoctorFinding
+from digest.garbage_collection import freeze_long_lived_objects
 from digest.installation.opened import InstallationError, create_key_file, open_installation
-from digest.long_lived import set_long_lived_aside
 from digest.settings import SETTINGS_FILE_NAME, SettingsError, is_loopback, load_settings
 from digest.stop_signals import stop_on_signal
 from digest.web.app import create_app
@@ -65,7 +65,7 @@ def init(context: CommandContext, target: Path | None) -> None:
     settings = load_settings(target)
     with open_installation(settings, may_create=True) as installation:
         new_keys = create_key_file(installation)
-    show_new_keys(settings.key_file, new_keys.to_json() if new_keys else None)
+    print_recovery_copy(settings.key_file, new_keys.to_json() if new_keys else None)
     click.echo(
         f'"{settings.home}: the database is ready\\nBefore an edition can be approved, set '
         "sender.postal_address in digest.toml and an https URL\\nin DIGEST_BASE_URL. 'digest doctor' shows "
@@ -112,37 +112,37 @@ def doctor(
     With MESSAGE, check a received email instead (a file with all headers, or - for standard input).
     """
     server = _parse_name_server(name_server) if name_server else None
-    world = OutsideWorld(server) if is_online else None
+    world = NetworkAccess(server) if is_online else None
     if message is not None:
-        raw = restore_line_ends(message.read(MAX_MESSAGE_BYTES + 1))
+        raw = restore_line_endings(message.read(MAX_MESSAGE_BYTES + 1))
         findings = examine_message(ReceivedMessage(raw, context.settings, world, trusted_server))
     else:
         findings = _examine_installation(context, world)
     counts = Counter(finding.level for finding in findings)
     summary = {"errors": counts["error"], "warnings": counts["warning"]}
-    found = summary | {"findings": [asdict(finding) for finding in findings]}
-    print_answer(found, _describe_findings(findings), as_json=as_json, indent=2)
+    result = summary | {"findings": [asdict(finding) for finding in findings]}
+    print_result(result, _describe_findings(findings), as_json=as_json, indent=2)
     if counts["error"]:
         raise SystemExit(1)
 
 
 def _describe_findings(findings: Sequence[DoctorFinding]) -> Iterator[str]:
     yield from (f"{finding.level:7} {finding.check}: {finding.sentence}" for finding in findings)
-    if note := explain_dns_lines(findings):
+    if note := explain_dns_entry(findings):
         yield note
 
 
-def _examine_installation(context: CommandContext, world: OutsideWorld | None) -> list[DoctorFinding]:
+def _examine_installation(context: CommandContext, world: NetworkAccess | None) -> list[DoctorFinding]:
     """Examine the installation, or what keeps it closed; with a world ask that too, and show how far it is."""
     try:
         installation = context.installation_as_it_is
     except (SettingsError, InstallationError) as exc:
         return explain_closed_installation(exc)
-    findings = examine_installation(installation)
+    findings = run_local_checks(installation)
     if world is not None:
         with show_progress("Running online checks") as progress:
-            findings += examine_outside(ExaminedInstallation(installation, outside=world), progress=progress)
-    return refer_to_first(findings)
+            findings += run_online_checks(ExaminedInstallation(installation, outside=world), progress=progress)
+    return merge_repeated_findings(findings)
 
 
 def _parse_name_server(text: str) -> tuple[str, int]:
@@ -199,7 +199,7 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
         context_of_jobs = JobContext(installation, stopping=stopping)
         clockwork = JobScheduler(context_of_jobs) if schedule else JobScheduler.for_pages(context_of_jobs)
         clockwork.start()
-        set_long_lived_aside()
+        freeze_long_lived_objects()
         click.echo(f"Serving http://{host}:{serving.port}/ (editors: /desk/). Press Ctrl+C to stop.")
         for email, link in zip(emails, links, strict=True):
             click.echo(f"This link signs in {email} once, within an hour:\n{_local_link(link, serving.port)}")

@@ -8,7 +8,7 @@ import click
 from rich.table import Column, Table
 
 from digest.app.upkeep import keys as key_actions
-from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_answer
+from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_result
 from digest.cli.terminal import show_progress
 from digest.installation.opened import open_installation
 from subscribers.crypto.keys import KeyKind
@@ -34,7 +34,7 @@ def list_keys(context: CommandContext, as_json: bool) -> None:
     for usage in usages:
         rows = "-" if usage.rows is None else f"{usage.rows:,}"
         table.add_row(usage.kind, usage.id, rows, _key_status(usage))
-    print_answer([asdict(usage) for usage in usages], [table], as_json=as_json, indent=2)
+    print_result([asdict(usage) for usage in usages], [table], as_json=as_json, indent=2)
 
 
 def _key_status(usage: KeyUsage) -> str:
@@ -178,7 +178,7 @@ def _print_rotation(result: RotationResult) -> None:
         click.echo(f"{unmoved.row.capitalize()} keeps the old key: {unmoved.reason}.", err=True)
 
 
-def show_new_keys(file: Path, recovery_copy: str | None) -> None:
+def print_recovery_copy(file: Path, recovery_copy: str | None) -> None:
     """Print the recovery copy of keys that were just made; None: they were there already."""
     if recovery_copy is None:
         click.echo(f"{file} already exists and wasn't changed")

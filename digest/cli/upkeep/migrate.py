@@ -6,7 +6,14 @@ import sys
 import click
 
 from digest.app.upkeep import database_changes
-from digest.cli.context import CommandContext, json_option, label_refusals, pass_command_context, print_json, yes_option
+from digest.cli.context import (
+    CommandContext,
+    json_option,
+    pass_command_context,
+    prefix_refusals,
+    print_json,
+    yes_option,
+)
 from digest.cli.terminal import show_progress
 from subscribers.phrases import count_with_noun
 
@@ -50,7 +57,7 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
             abort=True,
             err=True,
         )
-    with label_refusals("Not moved"), show_progress("Moving", shown=not as_json) as bar:
+    with prefix_refusals("Not moved"), show_progress("Moving", is_wanted=not as_json) as bar:
         move = database_changes.migrate_installation(
             context.settings, context.identify_actor, url, environ=os.environ, now=context.now(), progress=bar
         )
@@ -111,7 +118,7 @@ def upgrade(context: CommandContext) -> None:
         raise click.UsageError(
             "--as doesn't work with 'digest upgrade', which is always recorded under the terminal's user. Leave out --as."
         )
-    with label_refusals("Not upgraded"):
+    with prefix_refusals("Not upgraded"):
         result = database_changes.upgrade_installation(
             context.settings, context.terminal, now=context.now(), show_progress=show_progress
         )

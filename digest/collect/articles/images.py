@@ -19,7 +19,7 @@ from sqlalchemy import Text, cast, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
-from digest.collect.codec.encoded_image import CardWords, CropShape, EncodedImage, ImageError
+from digest.collect.codec.encoded_image import CropShape, EncodedImage, ImageError, SocialCardTexts
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sandbox.client import encode_in_child
 from digest.settings import LimitSettings
@@ -71,7 +71,7 @@ def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage
         ImageError: it is too large, or no usable logo: SVG, broken, too many pixels, too low or too wide.
     """
     _check_size(body, limits)
-    return _encode("fit logo", body, logo_address(name), max_pixels=limits.image_pixels)
+    return _encode("fit logo", body, make_logo_source_url(name), max_pixels=limits.image_pixels)
 
 
 def _check_size(body: bytes, limits: LimitSettings) -> None:
@@ -84,28 +84,28 @@ def _encode(operation: str, body: bytes, source_url: str, **options: Any) -> Pre
     return PreparedImage(**asdict(image), source_url=source_url)
 
 
-def logo_address(name: str) -> str:
+def make_logo_source_url(name: str) -> str:
     """Return the `source_url` of the logo of a name."""
     return f"logo:{name}"
 
 
-def cut_address(source_url: str, shape: CropShape) -> str:
+def make_crop_source_url(source_url: str, shape: CropShape) -> str:
     """Return the `source_url` of a picture's cut."""
     return f"{source_url}#{shape}"
 
 
-def crop_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
+def crop_stored_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
     """Cut a kept picture to a shape of the mail, covering all of it; a small one is enlarged.
 
-    Its `source_url` is the picture's with `#lead` or `#thumb` (`cut_address`).
+    Its `source_url` is the picture's with `#lead` or `#thumb` (`make_crop_source_url`).
 
     Raises:
         ImageError: `body` is no picture.
     """
-    return _encode("crop picture", body, cut_address(source_url, shape), shape=shape)
+    return _encode("crop picture", body, make_crop_source_url(source_url, shape), shape=shape)
 
 
-def draw_card(source_url: str, picture: bytes, words: CardWords) -> PreparedImage:
+def draw_social_card(source_url: str, picture: bytes, words: SocialCardTexts) -> PreparedImage:
     """Draw the card of an edition; `picture` is a kept one, or empty.
 
     Raises:
@@ -130,20 +130,20 @@ def load_image(session: Session, content_hash: str) -> MediaFile | None:
     return None
 
 
-def drop_kept_image(session: Session, source_url: str) -> None:
+def delete_stored_image(session: Session, source_url: str) -> None:
     """Delete what was kept of a picture, with its cuts, unless an edition shows it that went out or was approved."""
-    addresses = [source_url, *(cut_address(source_url, shape) for shape in CropShape)]
+    addresses = [source_url, *(make_crop_source_url(source_url, shape) for shape in CropShape)]
     unsent = (EditionState.DRAFT, EditionState.INCOMPLETE)
     went_out = select(Edition.id).where(Edition.state.not_in(unsent))
     approved = select(Approval.id).where(Approval.state != ApprovalState.TAKEN_BACK)
     hashes = select(MediaFile.hash).where(MediaFile.source_url.in_(addresses))
-    for kept in session.scalars(hashes).all():
-        shown = (
-            went_out.where(cast(Edition.content, Text).contains(kept)),
-            approved.where(cast(Approval.content, Text).contains(kept)),
+    for media_hash in session.scalars(hashes).all():
+        uses = (
+            went_out.where(cast(Edition.content, Text).contains(media_hash)),
+            approved.where(cast(Approval.content, Text).contains(media_hash)),
         )
-        if all(session.scalar(query.limit(1)) is None for query in shown):
-            session.execute(delete(MediaFile).where(MediaFile.hash == kept))
+        if all(session.scalar(query.limit(1)) is None for query in uses):
+            session.execute(delete(MediaFile).where(MediaFile.hash == media_hash))
 
 
 def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaFile:

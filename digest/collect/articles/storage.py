@@ -1,7 +1,7 @@
 """Storing what was read: one row an item, the new value in the row and the old one in its history.
 
 Everything about an item is decided by comparing it with the rows of its source, fetched in one query a batch.
-Callers open the transaction; `prepare_batches` cuts a long document into batches of at most `BATCH_SIZE` items.
+Callers open the transaction; `prepare_item_batches` cuts a long document into batches of at most `BATCH_SIZE` items.
 """
 
 import itertools
@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import drop_kept_image
+from digest.collect.articles.images import delete_stored_image
 from digest.collect.documents.item_identity import (
     IdentifiedItem,
     ItemBatch,
-    cut_into_batches,
     identify_items,
-    match_rows,
+    match_stored_rows,
     reused_id_key,
+    split_into_batches,
 )
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, ParsedDocument, ParsedItem, RejectedEntry
 from digest.collect.texts.urls import site_name, usable_canonical_url
@@ -61,7 +61,7 @@ class ItemCounts:
         return ItemCounts(*(getattr(self, name) + getattr(other, name) for name in names))
 
 
-def prepare_batches(
+def prepare_item_batches(
     document: ParsedDocument,
     max_items: int,
 ) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
@@ -83,10 +83,10 @@ def prepare_batches(
             fit.append(item)
     rejected.sort(key=lambda entry: entry.place)
     counts = ItemCounts(found=document.item_count, rejected=tuple(rejected))
-    return counts, tuple(cut_into_batches(identify_items(fit)))
+    return counts, tuple(split_into_batches(identify_items(fit)))
 
 
-def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetime) -> ItemCounts:
+def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: datetime) -> ItemCounts:
     """Insert what is new, update what changed and keep its old values, in one transaction of the caller.
 
     `now` is the moment at which the items are said to have been seen.
@@ -109,7 +109,7 @@ def store_batch(session: Session, source_id: int, batch: ItemBatch, now: datetim
     return ItemCounts(new=len(work.new_rows), updated=work.updated, unchanged=work.unchanged)
 
 
-def choose_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
+def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
     """Choose the moment that counts for a new item: published, else updated, else found."""
     basis = item.date_basis
     if item.published:
@@ -132,14 +132,14 @@ def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
 
 
-def withhold_article(session: Session, article: Article, now: datetime, response: str) -> bool:
+def withdraw_article(session: Session, article: Article, now: datetime, response: str) -> bool:
     """Withdraw an article that visitors may not read, with the pictures kept of it; see `mark_withdrawn`."""
     if article.image_url:
-        drop_kept_image(session, article.image_url)
+        delete_stored_image(session, article.image_url)
     return mark_withdrawn(session, article, now, response)
 
 
-def withhold_listed(session: Session, source: Source, entries: Iterable[RejectedEntry], now: datetime) -> None:
+def withdraw_listed_articles(session: Session, source: Source, entries: Iterable[RejectedEntry], now: datetime) -> None:
     """Withdraw the articles that a source says aren't public anymore.
 
     A site speaks for every source that listed a page of its own; of any other page a source speaks for itself alone.
@@ -149,10 +149,10 @@ def withhold_listed(session: Session, source: Source, entries: Iterable[Rejected
     listed = select(Article).where(Article.url.in_(reasons))
     for article in session.scalars(listed) if reasons else ():
         if article.source_id == source.id or site_name(article.url) == site:
-            withhold_article(session, article, now, _said_by(source.id) + reasons[article.url])
+            withdraw_article(session, article, now, _said_by(source.id) + reasons[article.url])
 
 
-def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
+def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, str]:
     """Return which links lead to articles that visitors can't read, each with the reason.
 
     They're withdrawn for every source that listed them, or their own site withholds them.
@@ -162,7 +162,7 @@ def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
     linked = columns.where(Article.url.in_(set(urls.values())))
     rows = session.execute(linked).all()
     listed = {row.url for row in rows if row.withdrawn_at is None}
-    reasons = find_withheld(session, listed)
+    reasons = find_withheld_urls(session, listed)
     for row in rows:
         if row.url not in listed:
             words = _SPEAKER.sub("", _read_last_withdrawal(session, row.id))
@@ -170,7 +170,7 @@ def find_withdrawn(session: Session, links: Iterable[str]) -> dict[str, str]:
     return {link: reasons[url] for link, url in urls.items() if url in reasons}
 
 
-def find_withheld(session: Session, urls: Collection[str]) -> dict[str, str]:
+def find_withheld_urls(session: Session, urls: Collection[str]) -> dict[str, str]:
     """Return which canonical URLs their own site says aren't public, each with the reason.
 
     That holds for every source's article, also for one that listed the page after the site said so.
@@ -181,10 +181,10 @@ def find_withheld(session: Session, urls: Collection[str]) -> dict[str, str]:
     while some := list(itertools.islice(waiting, _URLS_PER_QUERY)):
         page = rows.where(Article.url.in_(some))
         for article_id, url in session.execute(page).all():
-            said = _read_last_withdrawal(session, article_id)
-            speaker = _SPEAKER.match(said)
+            withdrawal = _read_last_withdrawal(session, article_id)
+            speaker = _SPEAKER.match(withdrawal)
             if speaker and _is_withheld_by_site(session, url, int(speaker[1])):
-                withheld[url] = _SPEAKER.sub("", said)
+                withheld[url] = _SPEAKER.sub("", withdrawal)
     return withheld
 
 
@@ -226,12 +226,12 @@ def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], 
             clear_withdrawn(session, article, now)
 
 
-def note_supersession(session: Session, article: Article, now: datetime, said: str) -> None:
+def record_supersession(session: Session, article: Article, now: datetime, sentence: str) -> None:
     """Note what an advisory's page says has become of it: "superseded by …", or nothing any more."""
     before = article.superseded
-    if before != said:
-        _note_change(session, article, now, field="superseded", before=before, after=said)
-        article.superseded = said
+    if before != sentence:
+        _note_change(session, article, now, field="superseded", before=before, after=sentence)
+        article.superseded = sentence
 
 
 def _note_change(session: Session, article: Article, now: datetime, **change: str) -> None:
@@ -282,7 +282,7 @@ def _plan_writes(
     rows: Sequence[Row[Any]],
     now: datetime,
 ) -> _PendingWrites:
-    work, matched = _PendingWrites(), match_rows(batch, rows)
+    work, matched = _PendingWrites(), match_stored_rows(batch, rows)
     used_keys = {row.key for row in rows}
     document_keys = batch.other_keys.union(identified.key for identified in batch.items)
     for identified in batch.items:
@@ -311,7 +311,7 @@ def _load_rows(
     items: Sequence[IdentifiedItem],
 ) -> Sequence[Row[Any]]:
     columns = (getattr(Article, name) for name in ("id", "withdrawn_at", *_CHANGEABLE_COLUMNS))
-    keys, urls = {one.key for one in items}, {one.item.url for one in items}
+    keys, urls = {item.key for item in items}, {item.item.url for item in items}
     may_match = Article.key.in_(keys) | Article.url.in_(urls)
     query = select(*columns).where(Article.source_id == source_id, may_match)
     return session.execute(query.order_by(Article.id)).all()
@@ -336,7 +336,7 @@ def _new_row(
     used_keys: set[str],
 ) -> _Values:
     item = identified.item
-    dated_at, basis = choose_date(item, now)
+    dated_at, basis = choose_article_date(item, now)
     return _item_values(item) | {
         "source_id": source_id,
         "key": reused_id_key(item) if identified.key in used_keys else identified.key,
@@ -373,7 +373,7 @@ def _merge_dates(row: Row[Any], item: ParsedItem) -> _Values:
     What is later than the date that counts is noted as `updated_at`.
     """
     dated_at, basis = row.dated_at, DateBasis(row.date_basis)
-    said_at, said_basis = choose_date(item, row.dated_at)
+    said_at, said_basis = choose_article_date(item, row.dated_at)
     if (_basis_rank(said_basis), dated_at) > (_basis_rank(basis), said_at):
         dated_at, basis = said_at, said_basis
     updated_at = _later_date(dated_at, row.updated_at, item.updated, item.published)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from digest.collect.codec.encoded_image import CardWords, EncodedImage, ImageError
+from digest.collect.codec.encoded_image import EncodedImage, ImageError, SocialCardTexts
 from digest.collect.codec.image_codec import decode_image
 
 CARD_SIZE = (1200, 630)  # pixels
@@ -27,7 +27,7 @@ _NO_GLYPH = "\uffff"
 _Font = ImageFont.FreeTypeFont
 
 
-def draw_card(picture: bytes, words: CardWords) -> EncodedImage:
+def draw_social_card(picture: bytes, words: SocialCardTexts) -> EncodedImage:
     """Draw a card as PNG; `picture` (may be empty) fills its right third, else the words have all of it.
 
     Raises:
@@ -56,7 +56,7 @@ def _paste_image(card: Image.Image, picture: bytes) -> None:
     card.paste(image, (width - _IMAGE_WIDTH, _BAR_HEIGHT))
 
 
-def _write_words(draw: ImageDraw.ImageDraw, words: CardWords, width: int) -> None:
+def _write_words(draw: ImageDraw.ImageDraw, words: SocialCardTexts, width: int) -> None:
     """Write the words into a column of `width` pixels, from its right edge where the language is written so."""
     x, anchor = (_MARGIN + width, "rs") if words.is_right_to_left else (_MARGIN, "ls")
     _write_name(draw, words, x, anchor)
@@ -74,7 +74,7 @@ def _write_words(draw: ImageDraw.ImageDraw, words: CardWords, width: int) -> Non
         _write_deadline(draw, words, x, width, anchor)
 
 
-def _write_name(draw: ImageDraw.ImageDraw, words: CardWords, x: int, anchor: str) -> None:
+def _write_name(draw: ImageDraw.ImageDraw, words: SocialCardTexts, x: int, anchor: str) -> None:
     """Write the name; its first dot has the colour of labels."""
     font = load_font("Bold", 44)
     before, dot, after = words.name.partition(".")
@@ -89,20 +89,20 @@ def _write_name(draw: ImageDraw.ImageDraw, words: CardWords, x: int, anchor: str
 
 def _write_deadline(
     draw: ImageDraw.ImageDraw,
-    words: CardWords,
+    words: SocialCardTexts,
     x: int,
     width: int,
     anchor: str,
 ) -> None:
-    label, _, rest = words.deadline.partition(": ")
+    label, _, deadline_text = words.deadline.partition(": ")
     bold, plain = load_font("Bold", 26), load_font("Regular", 26)
     indent = draw.textlength(f"{label}: ", bold)
-    is_too_wide = indent + draw.textlength(rest, plain) > width
-    if anchor == "rs" or not rest or is_too_wide:
+    is_too_wide = indent + draw.textlength(deadline_text, plain) > width
+    if anchor == "rs" or not deadline_text or is_too_wide:
         draw.text((x, 582), words.deadline, words.label, bold, anchor)
         return
     draw.text((x, 582), f"{label}:", words.label, bold, anchor)
-    draw.text((x + round(indent), 582), rest, TEXT, plain, anchor)
+    draw.text((x + round(indent), 582), deadline_text, TEXT, plain, anchor)
 
 
 def fit_headline(headline: str, width: int) -> tuple[_Font, list[str]]:

@@ -36,7 +36,7 @@ _ENCODED_IMAGE = TypeAdapter(EncodedImage)
 _SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 
 
-def decode_image(values: dict[str, Any], body: bytes) -> EncodedImage:
+def parse_encoded_image(values: dict[str, Any], body: bytes) -> EncodedImage:
     """Give the picture that a child says it made.
 
     Raises:
@@ -49,7 +49,7 @@ def decode_image(values: dict[str, Any], body: bytes) -> EncodedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class CardWords:
+class SocialCardTexts:
     """What a card says: the publication, the issue ("No. 147 · November 20, 2026"), the headline, the next deadline or nothing."""
 
     name: str

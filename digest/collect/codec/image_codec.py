@@ -58,9 +58,9 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
             f"{image.width} x {image.height} pixels isn't tall enough (at least {MIN_LOGO_PIXELS} pixels is required)"
         )
     if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
-        shown = round(image.width * LOGO_HEIGHT / image.height)
+        shown_width = round(image.width * LOGO_HEIGHT / image.height)
         raise ImageError(
-            f"at {LOGO_HEIGHT} pixels high, it would be {shown} pixels wide, more than the limit of {MAX_LOGO_WIDTH}"
+            f"at {LOGO_HEIGHT} pixels high, it would be {shown_width} pixels wide, more than the limit of {MAX_LOGO_WIDTH}"
         )
     image.info = {}
     colours = image.convert("RGBA")

@@ -70,15 +70,15 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     return tuple(sorted(identified, key=lambda one: (one.item.url, one.key)))
 
 
-def cut_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
-    """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_rows` tells them by title or date."""
-    keys = frozenset(one.key for one in identified if len(identified) > BATCH_SIZE)
+def split_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
+    """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_stored_rows` tells them by title or date."""
+    keys = frozenset(item.key for item in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):
         items = tuple(identified[start : start + BATCH_SIZE])
-        yield ItemBatch(items, keys - {one.key for one in items})
+        yield ItemBatch(items, keys - {item.key for item in items})
 
 
-def match_rows(
+def match_stored_rows(
     batch: ItemBatch,
     rows: Sequence[Row[Any]],
 ) -> dict[str, Row[Any]]:
@@ -90,9 +90,9 @@ def match_rows(
     """
     matched = _match_keys(batch.items, rows)
     crowded = _find_repeated(row.url for row in rows)
-    crowded.update(one.item.url for one in batch.items if one.address_shared)
+    crowded.update(item.item.url for item in batch.items if item.address_shared)
     for rank in range(3):
-        unmatched = [one for one in batch.items if one.key not in matched]
+        unmatched = [item for item in batch.items if item.key not in matched]
         claimed = {row.key for row in matched.values()} | batch.other_keys
         free = [row for row in rows if row.key not in claimed]
         matched |= _match_signatures(unmatched, free, crowded, rank)
@@ -110,10 +110,10 @@ def _match_keys(
     """Give each item the row that has its key, unless that is of another article."""
     by_key = {row.key: row for row in rows}
     matched = {}
-    for one in items:
-        row = by_key.get(one.key)
-        if row and not _is_reused_id(one.item, row):
-            matched[one.key] = row
+    for item in items:
+        row = by_key.get(item.key)
+        if row and not _is_reused_id(item.item, row):
+            matched[item.key] = row
     return matched
 
 

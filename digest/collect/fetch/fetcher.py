@@ -129,16 +129,16 @@ class HttpFetcher:
 
     def _follow_redirects(self, request: _FetchRequest) -> FetchResult:
         current, moved_to, permanent = policy.parse_web_address(request.url), None, True
-        seen = {str(current)}
+        visited_urls = {str(current)}
         budget = http_connection.TimeBudget(self._limits.fetch_timeout)
         for _ in range(self._limits.fetch_redirects + 1):
             answer = self._fetch_hop(current, request, budget)
             if answer.status not in policy.REDIRECT_STATUSES:
                 return _fetch_result(current, answer, moved_to)
             target = policy.redirect_target(current, answer.headers, request.url)
-            if str(target) in seen:
+            if str(target) in visited_urls:
                 raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
-            seen.add(str(target))
+            visited_urls.add(str(target))
             # A stored address follows permanent redirects only, and never loses its encryption by one answer.
             permanent &= answer.status in _PERMANENT_REDIRECTS and (current.scheme, target.scheme) != ("https", "http")
             moved_to = str(target) if permanent else moved_to
@@ -248,8 +248,8 @@ class BundledFetcher:
         fields = {"Content-Type": entry["content_type"], **entry.get("headers", {})}
         headers = httpx.Headers(fields)
         name = "etag" if options.get("etag") else "last_modified"
-        known = options.get(name)
-        is_known = bool(known) and known == headers.get(name.replace("_", "-"))
+        file_name = options.get(name)
+        is_known = bool(file_name) and file_name == headers.get(name.replace("_", "-"))
         answer = _HopResponse(304, headers) if is_known else _HopResponse(200, headers, body)
         return _fetch_result(address, answer)
 

@@ -73,7 +73,7 @@ def is_without_rules(error: FetchError) -> bool:
     return is_absent and error.reason is not FetchErrorReason.RATE_LIMITED
 
 
-def explain_unreadable(fetcher: ContentFetcher, url: str) -> str:
+def explain_robots_refusal(fetcher: ContentFetcher, url: str) -> str:
     """Say why `may_read` answers no: the site does not give its robots.txt, for the reason named, or that forbids the page."""
     try:
         fetcher.get(urljoin(url, "/robots.txt"), accept="text/plain")

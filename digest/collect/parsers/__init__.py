@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
-from digest.collect.parsers.markup.charset import decode_document
+from digest.collect.parsers.markup.charset import decode_document_text
 from digest.collect.parsers.markup.kind_detection import detect_kind
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.wordpress import is_post
@@ -48,7 +48,7 @@ def parse_document(
         raise ParseError(
             f"The response is too large ({len(body):,} bytes; the limit is {MAX_DOCUMENT_BYTES:,}). Use a shorter feed."
         )
-    text = shorten_references(decode_document(body, charset))
+    text = shorten_references(decode_document_text(body, charset))
     kind = detect_kind(text)
     context = ParseContext(url, now)
     if kind is None:

@@ -11,7 +11,7 @@ import feedparser
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError, RejectedEntry
 from digest.collect.parsers.markup.kind_detection import strip_feed_preamble
 from digest.collect.parsers.markup.xml_repair import repair_xml
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalise_language
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalize_language
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
@@ -40,7 +40,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     return clean_document(
         kind,
         entries,
-        replace(context, language=normalise_language(head.get("language"))),
+        replace(context, language=normalize_language(head.get("language"))),
         title=title,
         refresh_seconds=_refresh_seconds(head),
         next_url=_next_page_url(head, context.url),

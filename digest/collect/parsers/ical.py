@@ -329,8 +329,8 @@ def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
         raise ValueError(
             f"it repeats {frequency.lower()[:20] or '(no frequency)'}; only daily, weekly, monthly, and yearly are supported"
         )
-    if odd := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
-        raise ValueError(f"its recurrence rule has {', '.join(odd)[:80]}, which isn't supported")
+    if unknown_parts := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
+        raise ValueError(f"its recurrence rule has {', '.join(unknown_parts)[:80]}, which isn't supported")
     return frequency
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument
 from digest.collect.parsers.json_values import read_entries, read_objects, read_text, read_texts
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalise_language
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalize_language
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
@@ -23,7 +23,7 @@ def accepts(value: object) -> bool:
 
 def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Read a JSON Feed's items."""
-    spoken = normalise_language(read_text(value.get("language")))
+    spoken = normalize_language(read_text(value.get("language")))
     read_item = partial(_read_item, feed_authors=_author_names(value))
     return clean_document(
         kind,

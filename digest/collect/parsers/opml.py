@@ -26,8 +26,8 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
         if url := usable_url(address, context.url):
             feeds.setdefault(url, FeedLink(url, title))
         elif address or attributes.get("type", "").lower() in _FEED_TYPES:
-            named = f"“{title}”: " if title else ""
-            rejected.append(RejectedEntry(place, f"{named}it has no http or https URL."))
+            list_name = f"“{title}”: " if title else ""
+            rejected.append(RejectedEntry(place, f"{list_name}it has no http or https URL."))
     return ParsedDocument(
         kind=kind,
         items=(),

@@ -22,13 +22,13 @@ from digest.collect.documents.parsed_document import (
     SummaryBasis,
 )
 from digest.collect.parsers import page_head
-from digest.collect.parsers.markup.charset import decode_document
+from digest.collect.parsers.markup.charset import decode_document_text
 from digest.collect.parsers.markup.json_ld import LinkedData, parse_linked_data
 from digest.collect.parsers.markup.plain_text import extract_article, extract_lead
 from digest.collect.parsers.public_access import explain_page_barrier
-from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalise_language
+from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalize_language
 from digest.collect.texts import text_cleanup
-from digest.collect.texts.advisory_numbers import find_numbers_in
+from digest.collect.texts.advisory_numbers import extract_advisory_numbers
 from digest.collect.texts.urls import usable_canonical_url, usable_url
 
 # What they can't read is our finding, not a line on stderr.
@@ -66,8 +66,8 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
         [item] if item else [],
         context,
         title=text_cleanup.clean_title(page_head.first_xpath_text(page.root, "//title/text()")),
-        site=page_head.name_site(page.meta),
-        language=normalise_language(page.language),
+        site=page_head.read_site_name(page.meta),
+        language=normalize_language(page.language),
         feeds=feeds,
     )
 
@@ -78,7 +78,7 @@ def read_page_barrier(
     charset: str | None = None,
 ) -> str:
     """Return why a visitor can't read a page; empty where nothing says so, and where the body isn't a page."""
-    document = decode_document(body, charset)
+    document = decode_document_text(body, charset)
     if not _HTML_TAG.search(document[:20_000]):
         return ""
     try:
@@ -224,7 +224,7 @@ def _find_last_credit(paragraphs: list[str]) -> str | None:
 
 
 def _split_paragraphs(text: str | None) -> list[str]:
-    lines = map(text_cleanup.normalise_text, (text or "").splitlines())
+    lines = map(text_cleanup.normalize_text, (text or "").splitlines())
     return list(filter(None, (line.lstrip("-# ") for line in lines)))
 
 
@@ -297,7 +297,7 @@ def _find_page_credit(root: Any) -> str | None:
         if len(own) > _MAX_CREDIT_CHARACTERS or "ource" not in own:
             continue
         captions = element.iterancestors("figure", "figcaption", "aside", "nav", "footer")
-        credit = text_cleanup.find_credit(text_cleanup.normalise_text(text[:300]))
+        credit = text_cleanup.find_credit(text_cleanup.normalize_text(text[:300]))
         if credit and next(captions, None) is None:
             last_credit = credit
     return last_credit
@@ -324,10 +324,10 @@ def read_supersession(
 
     "Superseded by" needs a number behind it, or "this advisory" before it: pages speak of versions of software too.
     """
-    text = text_cleanup.html_to_text(decode_document(body, charset))
+    text = text_cleanup.html_to_text(decode_document_text(body, charset))
     for notice in _NOTICES:
         for match in notice.finditer(text):
-            numbers = find_numbers_in(text[match.end() : match.end() + _NEAR])
+            numbers = extract_advisory_numbers(text[match.end() : match.end() + _NEAR])
             says_this = match.group().lower().startswith("this")
             if _DENIAL.search(match.group()) or not (numbers or says_this):
                 continue

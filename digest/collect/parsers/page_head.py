@@ -36,7 +36,7 @@ def read_meta_elements(root: Any) -> dict[str, str]:
     return metas
 
 
-def name_site(meta: dict[str, str]) -> str:
+def read_site_name(meta: dict[str, str]) -> str:
     """Return what a page calls the site that it belongs to; "" where it does not say."""
     name = meta.get("og:site_name") or meta.get("application-name") or ""
     return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
@@ -44,9 +44,9 @@ def name_site(meta: dict[str, str]) -> str:
 
 def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
     """Choose the title: the one heading that readers see, if the head agrees; else what the head says."""
-    named = meta.get("og:title") or linked.title or meta.get("twitter:title")
-    named = named or first_xpath_text(root, "//head/title/text()")
-    head = _strip_site_name(_clean_plain_title(named), meta.get("og:site_name", ""))
+    candidate = meta.get("og:title") or linked.title or meta.get("twitter:title")
+    candidate = candidate or first_xpath_text(root, "//head/title/text()")
+    head = _strip_site_name(_clean_plain_title(candidate), meta.get("og:site_name", ""))
     cleaned = (_clean_plain_title(element.text_content()) for element in root.iter("h1"))
     headings = list(filter(None, cleaned))
     words = set(head.lower().split())
@@ -83,8 +83,8 @@ def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) 
         text = text_cleanup.html_to_text(offered.get(name, ""))
         description = text_cleanup.clean_summary(escape(text, quote=False))
         if description.endswith(("…", "...")):
-            *whole, _ = text_cleanup.split_sentences(description)
-            description = " ".join(whole)
+            *sentences, _ = text_cleanup.split_sentences(description)
+            description = " ".join(sentences)
         is_title = description.rstrip(".") == title.rstrip(".")
         if len(description.split()) >= 7 and not is_title:
             return text_cleanup.shorten_text(description, MAX_LEAD_WORDS)

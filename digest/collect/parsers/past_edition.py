@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from digest.collect.documents.parsed_document import ParseError
 from digest.collect.documents.past_edition import PastEditionPage, PastStoryLink
 from digest.collect.parsers import page_head
-from digest.collect.parsers.markup.charset import decode_document
+from digest.collect.parsers.markup.charset import decode_document_text
 from digest.collect.parsers.markup.json_ld import LinkedData
 from digest.collect.parsers.page import read_html_tree
 from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.dates import parse_date
-from digest.collect.texts.urls import canonical_url, drop_address_parameters, site_name, usable_url
+from digest.collect.texts.urls import canonical_url, remove_email_parameters, site_name, usable_url
 
 MAX_STORIES = 200
 _MIN_HEADLINE_WORDS = 3
@@ -71,11 +71,13 @@ def read_past_edition(
     if _MAIL_HEADER.match(body):
         body, charset = _read_mail_html(body), "utf-8"
     saved = url.startswith("file:")
-    address = drop_address_parameters((find_document_url(body) or "") if saved else url)
-    root = read_html_tree(text_cleanup.shorten_references(decode_document(body, charset)))
+    address = remove_email_parameters((find_document_url(body) or "") if saved else url)
+    root = read_html_tree(text_cleanup.shorten_references(decode_document_text(body, charset)))
     meta = page_head.read_meta_elements(root)
-    title = text_cleanup.drop_mail_addresses(text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData())))
-    head = f"{title}\n{text_cleanup.normalise_text(' '.join(root.itertext()))[:_HEAD_CHARACTERS]}"
+    title = text_cleanup.remove_email_addresses(
+        text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData()))
+    )
+    head = f"{title}\n{text_cleanup.normalize_text(' '.join(root.itertext()))[:_HEAD_CHARACTERS]}"
     links = list(_list_links(root, address or "https://invalid.example/"))
     stories = tuple(_choose_stories(links, address))
     if not stories:
@@ -100,7 +102,7 @@ def _read_mail_html(body: bytes) -> bytes:
     if part is None:
         raise ParseError("The email has no HTML part. Use that edition's web page.")
     payload = part.get_payload(decode=True)
-    text = decode_document(payload if isinstance(payload, bytes) else b"", part.get_content_charset())
+    text = decode_document_text(payload if isinstance(payload, bytes) else b"", part.get_content_charset())
     if sent := getattr(message["Date"], "datetime", None):
         text = f'<meta property="article:published_time" content="{sent:%Y-%m-%dT%H:%M:%S%z}">{text}'
     return text.encode()
@@ -140,7 +142,7 @@ def _stands_in_a_sentence(link: Any) -> bool:
         return False
     for text in islice(_texts_before(link), _MAX_PIECES_BEFORE):
         pieces.insert(0, text)
-        before = text_cleanup.normalise_text(" ".join(pieces))
+        before = text_cleanup.normalize_text(" ".join(pieces))
         if len(before.split()) >= _WORDS_OF_PROSE:
             return not _LABEL_END.search(before)
     return False
@@ -161,7 +163,7 @@ def _texts_before(link: Any) -> Iterator[str]:
 
 
 def _text_of(element: Any) -> str:
-    return text_cleanup.drop_mail_addresses(text_cleanup.normalise_text(" ".join(element.itertext())))
+    return text_cleanup.remove_email_addresses(text_cleanup.normalize_text(" ".join(element.itertext())))
 
 
 def _summary_after(element: Any) -> str:
@@ -177,13 +179,13 @@ def _choose_stories(
     links: list[tuple[str, str, str]],
     address: str,
 ) -> Iterator[PastStoryLink]:
-    seen = {canonical_url(address) if address else ""}
+    seen_urls = {canonical_url(address) if address else ""}
     for link, headline, summary in links:
         if not _may_be_story(link, headline):
             continue
-        url = drop_address_parameters(canonical_url(link))
-        if url not in seen and len(seen) <= MAX_STORIES:
-            seen.add(url)
+        url = remove_email_parameters(canonical_url(link))
+        if url not in seen_urls and len(seen_urls) <= MAX_STORIES:
+            seen_urls.add(url)
             yield PastStoryLink(url, text_cleanup.clean_title(headline), summary)
 
 

@@ -105,8 +105,8 @@ def _names_sign_in(root: Any) -> bool:
     headings = (heading for heading in root.iter("h1") if not _is_chrome(heading))
     matches = [_SIGN_IN_NAME.fullmatch(text.rstrip(".!: ")) for text in _texts_of(headings)]
     titled = _title_parts(root)
-    named = {text.removesuffix(f" to {site}") for text in titled for site in ("", *titled)}
-    return (bool(matches) and all(matches)) or any(map(_SIGN_IN_NAME.fullmatch, named))
+    titles = {text.removesuffix(f" to {site}") for text in titled for site in ("", *titled)}
+    return (bool(matches) and all(matches)) or any(map(_SIGN_IN_NAME.fullmatch, titles))
 
 
 def _is_way_in(element: Any, *, is_named: bool) -> bool:

@@ -125,7 +125,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     image, alt = _choose_image(raw, base)
     credits_given = map(text_cleanup.find_credit, (content_text, summary))
     return ParsedItem(
-        guid=text_cleanup.normalise_text(raw.guid)[:1_000] or None,
+        guid=text_cleanup.normalize_text(raw.guid)[:1_000] or None,
         url=url,
         link=link,
         title=title,
@@ -134,7 +134,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         author=_join_authors(raw.authors),
         credit=raw.credit or next(filter(None, credits_given), None),
         categories=_clean_categories(raw.categories),
-        language=normalise_language(raw.language) or context.language,
+        language=normalize_language(raw.language) or context.language,
         image_url=image,
         image_alt=alt,
         published=published,
@@ -181,7 +181,7 @@ def _read_event(
     }
 
 
-def normalise_language(tag: str | None) -> str | None:
+def normalize_language(tag: str | None) -> str | None:
     """Settle a language tag: "en_us" gives "en-US"; None where it is none (BCP 47)."""
     matched = _LANGUAGE_TAG.match((tag or "").strip())
     if not matched:
@@ -261,7 +261,7 @@ def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
             continue
         if url := usable_url(text_cleanup.unescape_html(address), base):
-            return url, text_cleanup.normalise_text(text_cleanup.html_to_text(alt))[:500] or None
+            return url, text_cleanup.normalize_text(text_cleanup.html_to_text(alt))[:500] or None
     return None, None
 
 

@@ -23,8 +23,8 @@ from digest.collect.sandbox.child import (
     MAX_REPLY_BYTES,
     MEMORY_EXIT_CODE,
     DocumentLimits,
-    document_limits,
-    end_as_child,
+    compute_document_limits,
+    serve_as_child,
 )
 from digest.collect.sandbox.confinement import confine_broker
 from digest.collect.sandbox.wire import (
@@ -93,14 +93,14 @@ class _Document:
 
 @dataclass(slots=True)
 class _Child:
-    """A child process, the ends of its pipes, and how far it has come with its document. `seen` counts its documents."""
+    """A child process, the ends of its pipes, and how far it has come with its document. `messages_read` counts its documents."""
 
     process: int
     requests: int
     replies: int
     document: _Document | None = None
     deadline: float = 0.0
-    seen: int = 0
+    messages_read: int = 0
     unwritten: memoryview = field(default_factory=lambda: memoryview(b""))
     reply: FrameReader = field(default_factory=lambda: FrameReader(MAX_REPLY_BYTES))
 
@@ -108,14 +108,14 @@ class _Child:
     def is_used_up(self) -> bool:
         """Whether its next document is for another."""
         is_large = self.document is not None and len(self.document.message) > _LARGE_DOCUMENT
-        return is_large or self.seen >= _DOCUMENTS_PER_CHILD
+        return is_large or self.messages_read >= _DOCUMENTS_PER_CHILD
 
     def take(self, document: _Document) -> None:
         """Begin with a document."""
         self.document = document
         self.deadline = time.monotonic() + document.limits.wall_seconds
         self.unwritten = memoryview(pack_frame(document.number, document.message))
-        self.seen += 1
+        self.messages_read += 1
 
     def write_part(self) -> None:
         """Hand over as much of the document as its pipe takes. That a child has ended is noticed where it is read from."""
@@ -171,7 +171,7 @@ class _Broker:
             if frame is None:
                 return False
             number, message = frame
-            self._waiting.append(_Document(number, message, document_limits(len(message))))
+            self._waiting.append(_Document(number, message, compute_document_limits(len(message))))
         return bool(ready) or is_busy
 
     def _serve_child(self, child: _Child, ready: set[int]) -> None:
@@ -205,7 +205,7 @@ class _Broker:
         occupied = self._occupied_bytes()
         process = os.fork()
         if process == 0:
-            end_as_child(child_requests, child_replies, occupied)
+            serve_as_child(child_requests, child_replies, occupied)
         os.close(child_requests)
         os.close(child_replies)
         # A child that doesn't read must not hold the others up.
@@ -233,7 +233,7 @@ class _Broker:
             if exit_code == -signal.SIGTERM:  # no limit of ours: somebody stops the service
                 self._answer(document, {"again": True})
             else:
-                self._answer(document, {"limit": describe_death(exit_code, document.limits)})
+                self._answer(document, {"limit": describe_child_exit(exit_code, document.limits)})
         else:
             self._take_part(child, document, part)
 
@@ -267,7 +267,7 @@ class _Broker:
         write_frame(self._replies, document.number, FROM_BROKER + pack_message(head))
 
 
-def describe_death(exit_code: int, limits: DocumentLimits) -> str:
+def describe_child_exit(exit_code: int, limits: DocumentLimits) -> str:
     """Say why a child ended before its document was read."""
     if exit_code == -signal.SIGXCPU:
         return f"it took more than {limits.cpu_seconds} s of CPU time"

@@ -31,7 +31,7 @@ class DocumentLimits:
     memory_bytes: int
 
 
-def document_limits(size: int) -> DocumentLimits:
+def compute_document_limits(size: int) -> DocumentLimits:
     """Give the limits of a document of `size` bytes.
 
     A large feed of 20,000 items (10 MB) takes about 25 s of computing and 200 MB on a slow machine. The clock runs
@@ -42,7 +42,7 @@ def document_limits(size: int) -> DocumentLimits:
 
 
 @contextmanager
-def hold_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]:
+def apply_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]:
     """Hold this process to the limits meanwhile. Computing too long ends it by SIGXCPU; memory raises MemoryError.
 
     Both are soft limits, put back afterwards, so that the reply can be written and the next document read. `occupied`
@@ -63,7 +63,7 @@ def hold_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]:
             resource.setrlimit(kind, both)
 
 
-def end_as_child(requests: int, replies: int, occupied: int | None) -> NoReturn:
+def serve_as_child(requests: int, replies: int, occupied: int | None) -> NoReturn:
     """Read documents from one pipe and answer each into the other until there is none, in this fork of the broker; then end.
 
     It gives up first what no parser needs: the environment, all files but both pipes, writing, and what `confine_child` takes.
@@ -104,7 +104,7 @@ def run_operation(message: bytes, occupied: int | None) -> bytes:
 
     head, body = unpack_message(message)
     try:
-        with hold_limits(document_limits(len(message)), occupied):
+        with apply_limits(compute_document_limits(len(message)), occupied):
             try:
                 reply = pack_message(*OPERATIONS[head.pop("operation")](body, **head))
             except ApplicationError as refusal:

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from digest.collect.codec.encoded_image import EncodedImage, ImageError, decode_image
+from digest.collect.codec.encoded_image import EncodedImage, ImageError, parse_encoded_image
 from digest.collect.documents.parsed_document import ParsedDocument, ParseError, decode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
@@ -299,7 +299,7 @@ def read_past_edition_in_child(
     return _ask("past edition", body, take, now=now.isoformat(), url=url, charset=charset)
 
 
-def list_open_doors_of_children() -> list[str]:
+def list_child_sandbox_gaps() -> list[str]:
     """Name what this system doesn't keep from the processes that read documents: "files", "connections", "processes".
 
     Raises:
@@ -326,7 +326,7 @@ def encode_in_child(operation: str, body: bytes, **head: Any) -> EncodedImage:
         ImageError: the picture can't be made, or ran into a limit.
     """
     try:
-        return _ask(operation, body, decode_image, **head)
+        return _ask(operation, body, parse_encoded_image, **head)
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
     except SandboxError as error:  # no picture is worth an edition

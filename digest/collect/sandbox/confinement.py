@@ -198,7 +198,7 @@ def list_code_folders() -> Iterator[Path]:
             yield from map(Path, getattr(module, "__path__", ()))
 
 
-def leave_out(places: Iterable[Path], closed: Iterable[Path]) -> Iterator[Path]:
+def exclude_paths(places: Iterable[Path], closed: Iterable[Path]) -> Iterator[Path]:
     """Give the places; of one that holds a closed place only what lies beside that, link by link.
 
     A place within a closed one is given: it is code that was installed there.
@@ -225,7 +225,7 @@ def confine_broker(closed: Iterable[Path]) -> None:
     Raises:
         OSError: the system offers Landlock or filters, and fails to apply them. One that has none is no error.
     """
-    places = tuple(leave_out(list_code_folders(), closed))
+    places = tuple(exclude_paths(list_code_folders(), closed))
     if _give_up_privileges():
         _restrict_files(places)
         _restrict_calls(BROKER_CALLS)
@@ -238,7 +238,7 @@ def confine_child() -> None:
         _restrict_calls(CHILD_CALLS)
 
 
-def list_open_doors() -> list[str]:
+def list_sandbox_gaps() -> list[str]:
     """Try what a confined child is refused, and name what it isn't: "files", "connections", "processes"."""
     attempts: dict[str, Callable[[], object]] = {
         "files": lambda: list(Path("/").iterdir()),

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from digest.collect.codec.card_image import draw_card
-from digest.collect.codec.encoded_image import CardWords, CropShape, EncodedImage
+from digest.collect.codec.card_image import draw_social_card
+from digest.collect.codec.encoded_image import CropShape, EncodedImage, SocialCardTexts
 from digest.collect.codec.image_codec import crop_image, fit_image, fit_logo
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
 from digest.collect.documents.past_edition import PastEditionPage
@@ -17,7 +17,7 @@ from digest.collect.parsers import parse_document
 from digest.collect.parsers.page import read_page_barrier, read_supersession
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
-from digest.collect.sandbox.confinement import list_open_doors
+from digest.collect.sandbox.confinement import list_sandbox_gaps
 
 Reply = tuple[dict[str, Any], bytes]
 
@@ -50,10 +50,10 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": partial(_parse, parse_document),
     "saved file": partial(_parse, parse_saved_file),
     "article page": _read_article_page,
-    "list open doors": lambda _body: ({"doors": list_open_doors()}, b""),
+    "list open doors": lambda _body: ({"doors": list_sandbox_gaps()}, b""),
     "past edition": _read_past_edition,
     "fit picture": partial(_encode, fit_image),
     "fit logo": partial(_encode, fit_logo),
-    "draw card": lambda body, **words: _encode(draw_card, body, words=CardWords(**words)),
+    "draw card": lambda body, **words: _encode(draw_social_card, body, words=SocialCardTexts(**words)),
     "crop picture": lambda body, *, shape: _encode(crop_image, body, shape=CropShape(shape)),
 }

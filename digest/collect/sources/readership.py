@@ -76,9 +76,9 @@ def import_readership(
 ) -> list[ReadershipImport]:
     """Bring in what the settings name under `[readership]`; all of it together is one week."""
     configured = settings.file.readership
-    named = {name: origin for name in READERSHIP_SOURCES if (origin := getattr(configured, name))}
+    configured_sources = {name: origin for name in READERSHIP_SOURCES if (origin := getattr(configured, name))}
     reports, total = {}, Counter[str]()
-    for name, origin in named.items():
+    for name, origin in configured_sources.items():
         report = reports[origin] = _load_report(name, origin, settings, fetcher)
         total.update(report.views)
     is_complete = not any(report.error for report in reports.values())
@@ -264,8 +264,8 @@ def _parse_post(post: object) -> tuple[str, int]:
 def _parse_count(text: str) -> int:
     if not _COUNT_PATTERN.fullmatch(text):
         raise ValueError(f"{text[:40]!r} isn't a number of views")
-    whole = re.sub(r"\.0{1,2}$", "", text)  # some analytics write 12.0
-    count = int(re.sub(r"\D", "", whole))
+    digits = re.sub(r"\.0{1,2}$", "", text)  # some analytics write 12.0
+    count = int(re.sub(r"\D", "", digits))
     if count > _MAX_VIEWS:
         raise ValueError(f"{text[:40]!r} is over {_MAX_VIEWS:,} views")
     return count

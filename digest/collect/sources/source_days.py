@@ -31,13 +31,13 @@ class SourceWeek:
         return "partly" if self.good else "failing"
 
 
-def count_visit(
+def count_source_visit(
     session: Session,
     source: Source,
     day: date,
     *,
     is_good: bool,
-    found: int = 0,
+    item_count: int = 0,
 ) -> None:
     """Count a visit to a source, in the caller's transaction."""
     counted = session.get(SourceDay, (source.id, day))
@@ -47,7 +47,7 @@ def count_visit(
         session.add(counted)
     counted.good += is_good
     counted.bad += not is_good
-    counted.found += found
+    counted.found += item_count
 
 
 def read_source_weeks(

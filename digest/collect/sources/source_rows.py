@@ -1,6 +1,6 @@
 """The sources as rows: they follow `digest.toml`, and each visit leaves its health.
 
-What a visit means is decided by `next_try_time` and `classify_fetch_error`, which know only what they are given; `record_visit_success`
+What a visit means is decided by `choose_next_visit_time` and `classify_fetch_error`, which know only what they are given; `record_visit_success`
 and `record_visit_failure` write it down.
 """
 
@@ -86,7 +86,7 @@ def classify_fetch_error(error: FetchError) -> VisitFailure:
     return VisitFailure(health, error.message, error.retry_after or 0, error.status, barrier)
 
 
-def next_try_time(
+def choose_next_visit_time(
     outcome: VisitSuccess | VisitFailure,
     failures: int,
     now: datetime,
@@ -125,7 +125,7 @@ def record_visit_success(source: Source, success: VisitSuccess, now: datetime, j
     source.health, source.message = SourceHealth.GOOD, ""
     source.failures, source.failing_since = 0, None
     source.good_at = source.tried_at = now
-    source.next_try_at = next_try_time(success, 0, now, jitter)
+    source.next_try_at = choose_next_visit_time(success, 0, now, jitter)
     source.etag, source.last_modified = success.etag, success.last_modified
     source.kind = success.kind.value if success.kind else source.kind
     if success.moved_to:
@@ -141,7 +141,7 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
     source.failures += 1
     source.failing_since = source.failing_since or now
     source.tried_at = now
-    source.next_try_at = next_try_time(failure, source.failures, now, jitter)
+    source.next_try_at = choose_next_visit_time(failure, source.failures, now, jitter)
 
 
 def list_source_problems(session: Session, now: datetime) -> list[Source]:

@@ -11,7 +11,7 @@ OWN_NUMBER = re.compile(
 CVE_NUMBER = re.compile(r"(?<![\w-])CVE-\d{4}-\d{4,7}(?!\w)", re.IGNORECASE | re.ASCII)
 
 
-def find_numbers_in(text: str) -> tuple[str, ...]:
+def extract_advisory_numbers(text: str) -> tuple[str, ...]:
     """Return the numbers of advisories that stand in a text, in order, and then those of vulnerabilities; in capitals."""
     numbers = [*OWN_NUMBER.findall(text), *CVE_NUMBER.findall(text)]
     return tuple(dict.fromkeys(map(str.upper, numbers)))

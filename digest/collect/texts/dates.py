@@ -54,7 +54,7 @@ def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBa
     moment = _parse_datetime(text)
     if moment is None:
         return None, DateBasis.FIRST_SEEN_UNREADABLE
-    refused = date_objection(moment, now)
+    refused = explain_unusable_date(moment, now)
     if refused:
         return None, refused
     if not _TIME_PATTERN.search(text):
@@ -62,7 +62,7 @@ def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBa
     return moment, DateBasis.PUBLISHED if _ZONE_PATTERN.search(text) else DateBasis.ZONE_ASSUMED
 
 
-def date_objection(moment: datetime, now: datetime) -> DateBasis | None:
+def explain_unusable_date(moment: datetime, now: datetime) -> DateBasis | None:
     """Explain why a date can't be an article's: before 1990, or more than two days ahead. None: it can."""
     if moment.year < OLDEST_YEAR:
         return DateBasis.FIRST_SEEN_ANCIENT

@@ -65,7 +65,7 @@ class AnnouncedEvent:
     place: str
 
 
-def names_event(title: str) -> bool:
+def is_event_title(title: str) -> bool:
     """Return whether a title names a kind of event: a workshop, a hearing."""
     return bool(_EVENT_NOUN.search(title))
 
@@ -75,7 +75,7 @@ def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEv
 
     A day without a year is the first such day on or after the publication; without a publication date it is left alone.
     """
-    if not (names_event(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
+    if not (is_event_title(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
         return None
     for body, start in _list_starts(title, text):
         written = read_time(body, start, published, filler=_FILLER, read_hour=read_clock_range, max_steps=_MAX_STEPS)
@@ -88,7 +88,7 @@ def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEv
 
 def _list_starts(title: str, text: str) -> Iterator[tuple[str, int]]:
     """Give the places at which a day may stand: in a title that names an event, and behind words that announce one."""
-    if names_event(title):
+    if is_event_title(title):
         for word in islice(re.finditer(r"\b\w", title), 60):
             yield title, word.start()
     for at in islice(_cue_ends(text), _MAX_CUES):

@@ -55,7 +55,7 @@ def html_to_text(markup: str) -> str:
         text = unescape_html(text)
     if "CDATA[" in text:
         text = _BROKEN_CDATA.sub("", text)
-    return normalise_text(text)
+    return normalize_text(text)
 
 
 _ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
@@ -80,9 +80,9 @@ def shorten_references(text: str) -> str:
     return _LONG_REFERENCE.sub(_shorten_reference, text) if "#" in text else text
 
 
-def _shorten_reference(found: re.Match[str]) -> str:
-    digits = (found[2] or found[3]).lstrip("0") or "0"
-    return f"&{found[1]}#{'x' if found[3] else ''}{digits};" if len(digits) <= 7 else "\ufffd"
+def _shorten_reference(match: re.Match[str]) -> str:
+    digits = (match[2] or match[3]).lstrip("0") or "0"
+    return f"&{match[1]}#{'x' if match[3] else ''}{digits};" if len(digits) <= 7 else "\ufffd"
 
 
 _UNSAFE_CHARACTERS = re.compile(
@@ -101,7 +101,7 @@ _TAG_CHARACTERS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)
 _STACKED_ACCENTS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # stacked accents that run over other lines
 
 
-def normalise_text(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Normalise a text without mark-up: NFC, single spaces, no control, zero-width or bidi characters.
 
     ZWJ stays inside emoji sequences, both joiners stay between letters of scripts that join.
@@ -109,7 +109,7 @@ def normalise_text(text: str) -> str:
     if text.isascii():
         return " ".join(_UNSAFE_CHARACTERS.sub("", text).split())
     text = _UNSAFE_CHARACTERS.sub("", text)
-    text = _TAG_CHARACTERS.sub(lambda found: found[1] or "", text)
+    text = _TAG_CHARACTERS.sub(lambda match: match[1] or "", text)
     text = _STRAY_JOINER.sub("", text)
     return " ".join(unicodedata.normalize("NFC", _STACKED_ACCENTS.sub(r"\1", text)).split())
 
@@ -166,13 +166,13 @@ def clean_summary(markup: str) -> str:
     text = strip_boilerplate(html_to_text(markup))
     if len(text) <= MAX_SUMMARY_CHARACTERS:
         return text
-    whole = ""
+    summary = ""
     for sentence in split_sentences(text[: MAX_SUMMARY_CHARACTERS + 1]):
-        longer = f"{whole} {sentence}".lstrip()
+        longer = f"{summary} {sentence}".lstrip()
         if len(longer) >= MAX_SUMMARY_CHARACTERS:
             break
-        whole = longer
-    return whole if len(whole) > MAX_SUMMARY_CHARACTERS // 3 else _truncate(text, MAX_SUMMARY_CHARACTERS)
+        summary = longer
+    return summary if len(summary) > MAX_SUMMARY_CHARACTERS // 3 else _truncate(text, MAX_SUMMARY_CHARACTERS)
 
 
 def is_cut_off(markup: str) -> bool:
@@ -238,7 +238,7 @@ _MAIL_ADDRESS = re.compile(
 )
 
 
-def drop_mail_addresses(text: str) -> str:
+def remove_email_addresses(text: str) -> str:
     """Return a text without the mail addresses in it, with single spaces."""
     return " ".join(_MAIL_ADDRESS.sub(" ", text).split())
 

@@ -103,16 +103,16 @@ def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> s
     query, hash_, fragment = query.partition("#")
     if not question_mark:
         return link
-    kept = []
+    kept_parameters = []
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if not is_unwanted(unquote(name), unquote(value)):
-            kept.append(pair)
-    query = "&".join(kept)
+            kept_parameters.append(pair)
+    query = "&".join(kept_parameters)
     return f"{address}{question_mark if query else ''}{query}{hash_}{fragment}"
 
 
-def drop_address_parameters(link: str) -> str:
+def remove_email_parameters(link: str) -> str:
     """Return a link without the parameters that hold a mail address: mail services write the recipient's into them."""
     return _without_parameters(link, lambda _, value: "@" in value)
 
@@ -205,17 +205,17 @@ def _google_redirect_target(query: str) -> str | None:
 
 
 def _resolve_dot_segments(path: str) -> str:
-    kept: list[str] = []
+    segments_so_far: list[str] = []
     plain = ""
     for segment in path.split("/"):
         plain = unquote(segment)
         if plain == "..":
-            kept[1:] = kept[1:-1]
+            segments_so_far[1:] = segments_so_far[1:-1]
         elif plain != ".":
-            kept.append(segment)
+            segments_so_far.append(segment)
     if plain in {".", ".."}:
-        kept.append("")
-    joined = "/".join(kept)
+        segments_so_far.append("")
+    joined = "/".join(segments_so_far)
     return joined if joined.startswith("/") else f"/{joined}"
 
 
@@ -241,12 +241,14 @@ def _normalise_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
 
 
 def _canonical_query(query: str) -> str:
-    kept = set()
+    parameters = set()
     for pair in query.replace("+", "%20").split("&"):
         name, equals, value = pair.partition("=")
         if pair and not _is_tracking_parameter(unquote(name).strip().lower(), unquote(value)):
-            kept.add(_normalise_encoding(name, "/:@!$'()*,;") + equals + _normalise_encoding(value, "/:@!$'()*,;=?"))
-    return "&".join(sorted(kept))
+            parameters.add(
+                _normalise_encoding(name, "/:@!$'()*,;") + equals + _normalise_encoding(value, "/:@!$'()*,;=?")
+            )
+    return "&".join(sorted(parameters))
 
 
 def _is_tracking_parameter(name: str, value: str) -> bool:

@@ -25,17 +25,23 @@ from digest.collect.articles.storage import (
     ItemCounts,
     clear_withdrawn,
     mark_withdrawn,
-    prepare_batches,
-    store_batch,
-    withhold_article,
-    withhold_listed,
+    prepare_item_batches,
+    store_item_batch,
+    withdraw_article,
+    withdraw_listed_articles,
 )
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources import source_rows as sources
-from digest.collect.sources.source_days import count_visit
+from digest.collect.sources.source_days import count_source_visit
 from digest.collect.texts.urls import site_name
-from digest.collect.visits.source_visit import VisitResult, VisitTarget, list_files, read_file_source, visit_source
+from digest.collect.visits.source_visit import (
+    VisitResult,
+    VisitTarget,
+    list_input_files,
+    read_file_source,
+    visit_source,
+)
 from digest.collect.visits.visit_queue import CLAIM_RENEWAL, VisitQueue
 from digest.settings import Settings, SourceSettings
 from digest.store.engine import Database
@@ -135,7 +141,7 @@ def collect_sources(
         sources.sync_sources(session, settings)
         urls = _selected_urls(settings, selected)
         visits, skipped = _due_visits(session, settings, urls, now=now, force=force, since=since)
-    paths = list_files(files)
+    paths = list_input_files(files)
     jobs = [_file_job(run, path) for path in paths]
     reports = skipped + _run_visits(run, VisitQueue(database, visits), jobs, progress)
     order = [source.url for source in settings.file.sources]
@@ -143,12 +149,12 @@ def collect_sources(
     return sorted(reports, key=lambda report: order.index(report.url))
 
 
-def has_free_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
+def has_unclaimed_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
     """Return whether a source is due that was not visited since a moment, at a host that no run holds."""
     return _open_visits(database, settings, now, since).has_free_visits()
 
 
-def share_collection(
+def join_collection_run(
     database: Database,
     fetcher: ContentFetcher,
     settings: Settings,
@@ -354,18 +360,18 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
             _record_failure(run, job.target, result.outcome)
         return replace(job.empty_report, error=result.outcome.message)
     max_items = run.settings.file.limits.items_per_source
-    counts, parts = prepare_batches(result.document, max_items) if result.document else (ItemCounts(), ())
+    counts, parts = prepare_item_batches(result.document, max_items) if result.document else (ItemCounts(), ())
     for part in parts[:-1]:  # short transactions: a web page of the desk may want to write in between
         with run.database.write() as session:
-            counts += store_batch(session, _job_source(session, job, result.document).id, part, run.now)
+            counts += store_item_batch(session, _job_source(session, job, result.document).id, part, run.now)
     with run.database.write() as session:
         source = _job_source(session, job, result.document)
         for part in parts[-1:]:
-            counts += store_batch(session, source.id, part, run.now)
-        withhold_listed(session, source, counts.rejected, run.now)
+            counts += store_item_batch(session, source.id, part, run.now)
+        withdraw_listed_articles(session, source, counts.rejected, run.now)
         # Last, and with the last articles: a validator that is remembered says that all of them are stored.
         sources.record_visit_success(source, result.outcome, run.now, run.jitter())
-        count_visit(session, source, run.today, is_good=True, found=counts.new)
+        count_source_visit(session, source, run.today, is_good=True, item_count=counts.new)
         if source.kind == DocumentKind.PAGE:
             for article in session.scalars(select(Article).where(Article.source_id == source.id)):
                 clear_withdrawn(session, article, run.now)
@@ -402,8 +408,8 @@ def _record_failure(run: _CollectionRun, target: VisitTarget, failure: sources.V
     with run.database.write() as session:
         source = session.get_one(Source, target.id)
         if source.kind == DocumentKind.PAGE and (failure.is_missing or failure.barrier):
-            withdraw = withhold_article if failure.barrier else mark_withdrawn
+            withdraw = withdraw_article if failure.barrier else mark_withdrawn
             for article in session.scalars(select(Article).where(Article.source_id == source.id)):
                 withdraw(session, article, run.now, failure.barrier or str(failure.status))
         sources.record_visit_failure(source, failure, run.now, run.jitter())
-        count_visit(session, source, run.today, is_good=False)
+        count_source_visit(session, source, run.today, is_good=False)

@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles.storage import (
     clear_withdrawn,
-    find_withdrawn,
+    find_withdrawn_links,
     is_withheld_by_source,
     mark_withdrawn,
-    note_supersession,
-    withhold_article,
+    record_supersession,
+    withdraw_article,
 )
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.documents.parsed_document import SIGN_IN, SIGN_IN_STATUS
@@ -56,18 +56,18 @@ _MISSING_PATHS = frozenset(["404", "not-found", "page-not-found"])
 _PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
 
 
-def explain_redirect(asked: str, found: str) -> str:
+def explain_unrelated_redirect(requested_url: str, final_url: str) -> str:
     """Return why the page at which a link ended isn't the article's; empty where it may be.
 
     A sign-in, not-found, or front page doesn't count where the link asked for one, nor a front page that is another site's.
     """
-    link, page = urlsplit(asked), urlsplit(found)
+    link, page = urlsplit(requested_url), urlsplit(final_url)
     if _is_sign_in(page) and not _is_sign_in(link):
         return "it redirects to a sign-in page"
     if _read_path(page) in _MISSING_PATHS and _read_path(link) not in _MISSING_PATHS:
         return "it redirects to a not-found page"
-    left_article = any(is_front(found) and not is_front(asked) for is_front in (is_front_page, _is_front))
-    return "it redirects to the front page" if left_article and site_name(asked) == site_name(found) else ""
+    left_article = any(is_front(final_url) and not is_front(requested_url) for is_front in (is_front_page, _is_front))
+    return "it redirects to the front page" if left_article and site_name(requested_url) == site_name(final_url) else ""
 
 
 def _is_sign_in(parts: SplitResult) -> bool:
@@ -85,7 +85,7 @@ def _read_path(parts: SplitResult) -> str:
     return _PAGE_SUFFIX.sub("", parts.path.casefold().strip("/"))
 
 
-def check_pages(
+def check_article_pages(
     database: Database,
     fetcher: ContentFetcher,
     pages: Mapping[str, str],
@@ -111,33 +111,33 @@ def check_pages(
     if not pages:
         return {}
     looks = _fetch_pages(fetcher, set(pages.values()), workers, TIME_LIMIT)
-    said = _list_known(pages, looks)
-    gone = {url: look for url, look in said.items() if look.is_gone}
+    results = _list_known(pages, looks)
+    missing_pages = {url: result for url, result in results.items() if result.is_gone}
     with database.write() as session:
-        _withdraw(session, gone, now)
-        back = _bring_back(session, said.keys() - gone.keys(), now)
-        missing = gone.keys() | back
-        read = said.keys() & set(advisories) - missing
+        _withdraw(session, missing_pages, now)
+        back = _bring_back(session, results.keys() - missing_pages.keys(), now)
+        missing = missing_pages.keys() | back
+        read = results.keys() & set(advisories) - missing
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
-            note_supersession(session, article, now, said[article.url].supersession)
-    words = {url: said[url].supersession for url in read}
-    return {url: PageState(url not in missing, words.get(url, "")) for url in said}
+            record_supersession(session, article, now, results[article.url].supersession)
+    words = {url: results[url].supersession for url in read}
+    return {url: PageState(url not in missing, words.get(url, "")) for url in results}
 
 
 def _list_known(
     pages: Mapping[str, str],
-    looks: Mapping[str, "PageLook"],
-) -> dict[str, "PageLook"]:
+    looks: Mapping[str, "PageCheckResult"],
+) -> dict[str, "PageCheckResult"]:
     """Return what pages said, by the articles' canonical URL; pages that failed or weren't fetched are left out."""
-    answered = {link: look for link, look in looks.items() if not look.failure}
+    answered = {link: result for link, result in looks.items() if not result.failure}
     return {url: answered[link] for url, link in pages.items() if link in answered}
 
 
-def _withdraw(session: Session, gone: Mapping[str, "PageLook"], now: datetime) -> None:
-    for article in session.scalars(select(Article).where(Article.url.in_(gone))):
-        look = gone[article.url]
-        withdraw = withhold_article if look.barrier else mark_withdrawn
-        withdraw(session, article, now, look.words)
+def _withdraw(session: Session, missing_pages: Mapping[str, "PageCheckResult"], now: datetime) -> None:
+    for article in session.scalars(select(Article).where(Article.url.in_(missing_pages))):
+        result = missing_pages[article.url]
+        withdraw = withdraw_article if result.barrier else mark_withdrawn
+        withdraw(session, article, now, result.words)
 
 
 def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[str]:
@@ -150,11 +150,11 @@ def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[s
             withheld.add(article.url)
         else:
             clear_withdrawn(session, article, now)
-    return set(find_withdrawn(session, withheld))
+    return set(find_withdrawn_links(session, withheld))
 
 
 @dataclass(frozen=True, slots=True)
-class PageLook:
+class PageCheckResult:
     """What came of asking for a page as a visitor. `failure` says why nothing is known of it; a gone page is no failure.
 
     `barrier` is why a visitor can't read what is there; `status` is 0 where nothing answered.
@@ -181,9 +181,9 @@ class PageLook:
         return self.barrier or f"its page returned {self.status}"
 
 
-def look_at_pages(
+def fetch_page_states(
     fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
-) -> dict[str, PageLook]:
+) -> dict[str, PageCheckResult]:
     """Ask for pages whether visitors can still read them; nothing is noted.
 
     What did not come within `seconds` has a failure, as has what answered anything but a page, 401, 404 or 410, and what
@@ -192,7 +192,7 @@ def look_at_pages(
     if not links:
         return {}
     looks = _fetch_pages(fetcher, set(links), workers, seconds)
-    return {link: looks.get(link, PageLook(failure="the check ran out of time")) for link in links}
+    return {link: looks.get(link, PageCheckResult(failure="the check ran out of time")) for link in links}
 
 
 def _fetch_pages(
@@ -200,7 +200,7 @@ def _fetch_pages(
     links: Collection[str],
     workers: int,
     seconds: float,
-) -> dict[str, PageLook]:
+) -> dict[str, PageCheckResult]:
     """Return what came of each page that there was time for; a host is asked one by one."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
@@ -208,7 +208,7 @@ def _fetch_pages(
     end = time.monotonic() + seconds
     with ThreadPoolExecutor(workers, "recheck") as pool:
         results = pool.map(partial(_fetch_host_pages, fetcher, deadline=end), hosts.values())
-    return {link: look for looks in results for link, look in looks.items()}
+    return {link: result for looks in results for link, result in looks.items()}
 
 
 def _fetch_host_pages(
@@ -216,7 +216,7 @@ def _fetch_host_pages(
     links: Collection[str],
     *,
     deadline: float,
-) -> dict[str, PageLook]:
+) -> dict[str, PageCheckResult]:
     looks = {}
     for link in links:
         if time.monotonic() > deadline:
@@ -225,26 +225,26 @@ def _fetch_host_pages(
             if fetcher.may_read(link):
                 looks[link] = _read_page(link, fetcher.get(link, accept="text/html, */*;q=0.5"))
             else:
-                looks[link] = PageLook(failure="robots.txt disallows this or didn't respond")
+                looks[link] = PageCheckResult(failure="robots.txt disallows this or didn't respond")
         except FetchError as error:
             looks[link] = _judge_failure(error)
         except Exception:  # one page's surprise must not keep an edition from being drafted
             log.exception("recheck.surprise", page=link)
-            looks[link] = PageLook(failure="internal error (see the log)")
+            looks[link] = PageCheckResult(failure="internal error (see the log)")
     return looks
 
 
-def _judge_failure(error: FetchError) -> PageLook:
+def _judge_failure(error: FetchError) -> PageCheckResult:
     status = error.status or 0
     if status == SIGN_IN_STATUS:
-        return PageLook(status, SIGN_IN)
-    return PageLook(status, failure="" if status in MISSING_STATUSES else error.message)
+        return PageCheckResult(status, SIGN_IN)
+    return PageCheckResult(status, failure="" if status in MISSING_STATUSES else error.message)
 
 
-def _read_page(link: str, page: FetchResult) -> PageLook:
-    if barrier := explain_redirect(link, page.url):
-        return PageLook(page.status, barrier)
+def _read_page(link: str, page: FetchResult) -> PageCheckResult:
+    if barrier := explain_unrelated_redirect(link, page.url):
+        return PageCheckResult(page.status, barrier)
     if page.content_type and not page.content_type.startswith(_PAGE_TYPES):
-        return PageLook(page.status)
-    said = sandbox.read_article_page_in_child(page.body, charset=page.charset)
-    return PageLook(page.status, said.barrier, supersession=said.supersession)
+        return PageCheckResult(page.status)
+    page_state = sandbox.read_article_page_in_child(page.body, charset=page.charset)
+    return PageCheckResult(page.status, page_state.barrier, supersession=page_state.supersession)

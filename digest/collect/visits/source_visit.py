@@ -16,7 +16,7 @@ from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodin
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchOptions, FetchResult
 from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import VisitFailure, VisitSuccess, classify_fetch_error
-from digest.collect.visits.page_check import explain_redirect
+from digest.collect.visits.page_check import explain_unrelated_redirect
 from digest.store.models import SourceHealth
 
 FEED_ACCEPT = (
@@ -112,7 +112,7 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
     answer = fetcher.get(target.current_url, **options)
     if answer.not_modified:
         return VisitResult(_note_success(_keep_validators(answer, target)), not_modified=True)
-    if is_page and (barrier := explain_redirect(target.current_url, answer.url)):
+    if is_page and (barrier := explain_unrelated_redirect(target.current_url, answer.url)):
         return VisitResult(_withheld_failure(barrier))
     reading = _parse_response(answer, now)
     is_page = reading.kind is DocumentKind.PAGE
@@ -190,11 +190,11 @@ def _append_older_pages(
     fetcher: ContentFetcher, response: FetchResult, first_page: ParsedDocument, now: datetime
 ) -> tuple[ParsedDocument, str]:
     """Add the older pages of a paged answer; the note says where that ended too early."""
-    whole, page, url = first_page, first_page, response.url
+    merged, page, url = first_page, first_page, response.url
     for number in range(2, MAX_PAGES + 2):
         older = _older_page_url(page, url)
         if older is None or not _has_recent_items(page, now):
-            return whole, ""
+            return merged, ""
         if number > MAX_PAGES:
             break
         try:
@@ -202,11 +202,11 @@ def _append_older_pages(
         except (FetchError, ParseError) as error:
             # WordPress answers 400 to the page after its last.
             ended = first_page.kind is DocumentKind.WORDPRESS and isinstance(error, FetchError) and error.status == 400
-            return whole, "" if ended else f"older pages are missing ({error})"
+            return merged, "" if ended else f"older pages are missing ({error})"
         if page.kind is not first_page.kind:
-            return whole, f"older pages are missing because page {number} has another format ({page.kind})"
-        whole = _merge_page(whole, page)
-    return whole, f"only the first {MAX_PAGES} pages were read"
+            return merged, f"older pages are missing because page {number} has another format ({page.kind})"
+        merged = _merge_page(merged, page)
+    return merged, f"only the first {MAX_PAGES} pages were read"
 
 
 def _older_page_url(page: ParsedDocument, url: str) -> str | None:
@@ -222,9 +222,9 @@ def _older_page_url(page: ParsedDocument, url: str) -> str | None:
     return parts._replace(query=urlencode(parameters)).geturl()
 
 
-def _merge_page(whole: ParsedDocument, page: ParsedDocument) -> ParsedDocument:
-    shifted = tuple(replace(r, place=whole.item_count + r.place) for r in page.rejected)
-    return replace(whole, items=whole.items + page.items, rejected=whole.rejected + shifted)
+def _merge_page(merged: ParsedDocument, page: ParsedDocument) -> ParsedDocument:
+    shifted = tuple(replace(r, place=merged.item_count + r.place) for r in page.rejected)
+    return replace(merged, items=merged.items + page.items, rejected=merged.rejected + shifted)
 
 
 def _has_recent_items(page: ParsedDocument, now: datetime) -> bool:
@@ -232,7 +232,7 @@ def _has_recent_items(page: ParsedDocument, now: datetime) -> bool:
     return bool(page.items) and max(dates, default=now) > now - MAX_ITEM_AGE
 
 
-def list_files(paths: Sequence[Path]) -> list[Path]:
+def list_input_files(paths: Sequence[Path]) -> list[Path]:
     """List the files that are meant: each file named, and all in the folders named, in a fixed order.
 
     Hidden files in folders are passed over. Two ways to one file are one.

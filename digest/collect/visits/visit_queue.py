@@ -62,7 +62,7 @@ def renew_claims(session: Session, run: str, now: datetime) -> None:
     session.execute(own.values(lease_until=now + CLAIM_LEASE))
 
 
-def release_hosts(session: Session, hosts: Collection[str], run: str) -> None:
+def release_host_claims(session: Session, hosts: Collection[str], run: str) -> None:
     """Give hosts back that a run has done with."""
     own = delete(HostClaim).where(HostClaim.owner == run)
     session.execute(own.where(HostClaim.host.in_(hosts)))
@@ -113,7 +113,7 @@ class VisitQueue:
             return [], []
         now = datetime.now(UTC)
         with self._database.write() as session:
-            release_hosts(session, self._finished, self._run)
+            release_host_claims(session, self._finished, self._run)
             delete_lapsed_claims(session, now)
             hosts = self._choose_hosts(list_claimed_hosts(session, now), room)
             claimed = claim_hosts(session, hosts, self._run, now)
@@ -141,11 +141,11 @@ class VisitQueue:
 
     def close(self) -> None:
         """Give back all that is claimed; what cannot be given back lapses."""
-        held = self._finished | {host for host, visits in self._begun.items() if visits}
-        if held:
+        held_hosts = self._finished | {host for host, visits in self._begun.items() if visits}
+        if held_hosts:
             # A database that is away must not hide why the run ended.
             with suppress(SQLAlchemyError), self._database.write() as session:
-                release_hosts(session, held, self._run)
+                release_host_claims(session, held_hosts, self._run)
 
     def _take_waiting(self, claimed: set[str]) -> list[VisitTarget]:
         hosts = [host for host in self._waiting if host in claimed]

@@ -60,7 +60,7 @@ class CanonicalMessage:
     body_hash: "hashlib._Hash"
 
 
-def canonicalise_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
+def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
     """Canonicalise a message (CRLF, see RFC 6376, section 3.4), given in parts; a slot is filled with a value later.
 
     Values must be `are_canonical_values`: then what stands around them does not depend on them.
@@ -70,10 +70,10 @@ def canonicalise_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> Cano
         filled[place] = b"\0%d\0" % slot
     head, _, body = b"".join(filled).partition(b"\r\n\r\n")
     names, signed = _fields_to_sign(_canonical_fields(head))
-    first, *rest = _split_at_slots(canonicalise_body(body), bool(slots))
+    first, *later_parts = _split_at_slots(canonicalize_body(body), bool(slots))
     assert isinstance(first, bytes), "constant bytes come first, be they none"
     return CanonicalMessage(
-        _fold_names(names), _split_at_slots(signed, bool(slots)), tuple(rest), hashlib.sha256(first)
+        _fold_names(names), _split_at_slots(signed, bool(slots)), tuple(later_parts), hashlib.sha256(first)
     )
 
 
@@ -82,7 +82,7 @@ def are_canonical_values(values: Iterable[bytes]) -> bool:
     return all(map(_CANONICAL_VALUE.fullmatch, values))
 
 
-def canonicalise_body(body: bytes) -> bytes:
+def canonicalize_body(body: bytes) -> bytes:
     """Canonicalise a body (RFC 6376, section 3.4.4)."""
     body = re.sub(rb"[ \t]+", b" ", body)
     body = re.sub(rb" (?=\r\n|\Z)", b"", body)
@@ -141,7 +141,7 @@ class DkimSigner:
 
     def sign_message(self, message: bytes) -> bytes:
         """Return the DKIM-Signature fields to put before any finished message."""
-        return self.signature_fields(canonicalise_message((message,)))
+        return self.signature_fields(canonicalize_message((message,)))
 
     def _signature_field(self, key: SigningKey, names: bytes, head: bytes, bh: bytes) -> bytes:
         field_ = b"v=1; a=%s-sha256; c=relaxed/relaxed; d=%s;\r\n s=%s; t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (
@@ -242,11 +242,11 @@ def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], byt
     (RFC 6376, section 5.4.2).
     """
     also_signed = filter(_ALSO_SIGNED.fullmatch, (name for name, _ in fields))
-    others = [name for name in dict.fromkeys(also_signed) if name not in OVERSIGNED]
+    other_names = [name for name in dict.fromkeys(also_signed) if name not in OVERSIGNED]
     names: list[bytes] = []
     lines: list[bytes] = []
-    for name in (*OVERSIGNED, *others):
-        same_name = [line for other, line in reversed(fields) if other == name]
+    for name in (*OVERSIGNED, *other_names):
+        same_name = [line for field_name, line in reversed(fields) if field_name == name]
         names += [name] * (len(same_name) + (name in OVERSIGNED))
         lines += same_name
     return names, b"".join(lines)

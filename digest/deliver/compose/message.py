@@ -34,9 +34,9 @@ def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
 
     If the text doesn't end with a line break, a soft one is added.
     """
-    *whole, last = _split_lines(text)
+    *full_lines, last = _split_lines(text)
     encoded: list[bytes | Slot] = []
-    for line in whole:
+    for line in full_lines:
         encoded += [*_encode_line(line), b"\r\n"]
     if ending := _encode_line(last):
         encoded += [*ending, SOFT_BREAK]
@@ -51,11 +51,11 @@ def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
             line.append(part)
             continue
         unix_text = part.replace("\r\n", "\n").replace("\r", "\n")
-        first, *others = _encode_bytes(unix_text).split(b"\n")
+        first, *other_lines = _encode_bytes(unix_text).split(b"\n")
         line.append(first)
-        for other in others:
+        for other_line in other_lines:
             yield line
-            line = [other]
+            line = [other_line]
     yield line
 
 
@@ -83,10 +83,12 @@ def join_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
     return [*joined, b"".join(literals)]
 
 
-def encode_value(text: str) -> bytes:
+def encode_slot_value(text: str) -> bytes:
     """Encode the value of a slot (UTF-8); a soft line break stands before and after it."""
-    *whole, last = _encode_bytes(text).split(b"\n")
-    return b"".join(_wrap_line(line, ends_line=True) + b"\r\n" for line in whole) + _wrap_line(last, ends_line=False)
+    *full_lines, last = _encode_bytes(text).split(b"\n")
+    return b"".join(_wrap_line(line, ends_line=True) + b"\r\n" for line in full_lines) + _wrap_line(
+        last, ends_line=False
+    )
 
 
 def _encode_bytes(text: str) -> bytes:
@@ -171,12 +173,12 @@ _escape_value = lru_cache(maxsize=4096)(escape)
 
 @lru_cache(maxsize=4096)
 def _encode_plain_value(text: str, column: int) -> bytes:
-    return encode_value(wrap_text(text, column))
+    return encode_slot_value(wrap_text(text, column))
 
 
 @lru_cache(maxsize=4096)
 def _encode_html_value(text: str) -> bytes:
-    return encode_value(escape(text))
+    return encode_slot_value(escape(text))
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,7 @@ class MessageTemplate:
     @cached_property
     def canonical_form(self) -> dkim.CanonicalMessage:
         """The canonical form for signing, without what is filled in."""
-        return dkim.canonicalise_message(*self.parts_and_slots)
+        return dkim.canonicalize_message(*self.parts_and_slots)
 
     def _head_parts(self) -> list[bytes | Slot]:
         extra = b"".join(headers.header_field(name, value) for name, value in self.extra_headers.items())
@@ -252,10 +254,10 @@ class MessageTemplate:
         return [*head, extra + b"MIME-Version: 1.0\r\n"]
 
     def _encoded_body(self) -> list[bytes | Slot]:
-        text, *others = map(_mime_part, ("plain", "html"), self.body_texts)
-        if not others:
+        text, *html_parts = map(_mime_part, ("plain", "html"), self.body_texts)
+        if not html_parts:
             return text
-        (html,) = others
+        (html,) = html_parts
         # "=_" cannot occur in quoted-printable (RFC 2045, section 6.7), so no line of a part can be the boundary.
         digest = hashlib.sha256(b"".join(map(_spell_part, (*text, *html))))
         boundary = b"=_" + digest.hexdigest()[:32].encode()
@@ -272,8 +274,8 @@ def _mime_part(subtype: str, text: SlottedText) -> list[bytes | Slot]:
     head = b"Content-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
     *_, ending = "", *text.parts()
     ends_line = isinstance(ending, str) and ending.endswith("\n")
-    whole = text if ends_line else SlottedText.from_parts([*text.parts(), "\n"])
-    return [head % subtype.encode(), *encode_quoted_printable(whole)]
+    ended_text = text if ends_line else SlottedText.from_parts([*text.parts(), "\n"])
+    return [head % subtype.encode(), *encode_quoted_printable(ended_text)]
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:

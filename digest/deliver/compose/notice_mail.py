@@ -13,8 +13,8 @@ from markupsafe import escape
 from digest.deliver.compose.message import MessageTemplate
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, Slot, SlottedText
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.fragments import PublicationFrame, open_mail_environment, publication_frame
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.rendering.fragments import PublicationFrame, build_publication_frame, open_mail_environment
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
@@ -37,7 +37,7 @@ class NoticeComposer:
     @classmethod
     def from_settings(cls, settings: Settings) -> "NoticeComposer":
         """Make a composer with the templates and the publication's texts of the settings."""
-        return cls(settings, publication_frame(settings))
+        return cls(settings, build_publication_frame(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
         """Compose the template of one notice; `facts` are its reader's own, an empty one is left out of the text.
@@ -63,7 +63,7 @@ class NoticeComposer:
     def render_subject(self, kind: str, facts: Mapping[str, str]) -> str:
         """Return the subject of one notice, on one line."""
         marks = SlotMarks()
-        return sanitise_text(marks.split(self._render_part(kind, "subject.txt", facts, marks)).text)
+        return sanitize_text(marks.split(self._render_part(kind, "subject.txt", facts, marks)).text)
 
     def _html_with_facts(self, kind: str, facts: Mapping[str, str]) -> SlottedText:
         key = (kind, frozenset(name for name, value in facts.items() if value))

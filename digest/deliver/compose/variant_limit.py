@@ -37,23 +37,25 @@ def choose_variants(subscribers: Mapping[VariantKey, int]) -> frozenset[VariantK
 
     Among equally frequent ones those come first that leave out less, then by the names of the sections.
     """
-    others = subscribers.keys() - set(FULLEST_VARIANTS)
-    wanted = sorted(others, key=lambda key: (-subscribers[key], *_sort_key(key)))
-    return frozenset((*FULLEST_VARIANTS, *wanted)[:MAX_VARIANTS])
+    candidates = subscribers.keys() - set(FULLEST_VARIANTS)
+    ranked = sorted(candidates, key=lambda key: (-subscribers[key], *_sort_key(key)))
+    return frozenset((*FULLEST_VARIANTS, *ranked)[:MAX_VARIANTS])
 
 
-def find_nearest_variant(wanted: VariantKey, variants: Collection[VariantKey]) -> VariantKey:
+def find_nearest_variant(wanted_variant: VariantKey, variants: Collection[VariantKey]) -> VariantKey:
     """Return the wanted variant, or of those that hold all of it the one that adds least; text only stays what was chosen."""
-    if wanted in variants:
-        return wanted
+    if wanted_variant in variants:
+        return wanted_variant
     fuller = [
         key
         for key in (*FULLEST_VARIANTS, *variants)
-        if key.text_only == wanted.text_only and key.omitted <= wanted.omitted and key.is_short <= wanted.is_short
+        if key.text_only == wanted_variant.text_only
+        and key.omitted <= wanted_variant.omitted
+        and key.is_short <= wanted_variant.is_short
     ]
 
     def added_parts(key: VariantKey) -> tuple[Any, ...]:
-        return key.is_short != wanted.is_short, -len(key.omitted), *_sort_key(key)
+        return key.is_short != wanted_variant.is_short, -len(key.omitted), *_sort_key(key)
 
     return min(fuller, key=added_parts)
 

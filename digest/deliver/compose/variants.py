@@ -16,9 +16,9 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey, choose_variants, find_nearest_variant
-from digest.edition.content.fragment_names import list_omitted_fragments, list_section_keys, sections_of_fragment
+from digest.edition.content.fragment_names import list_fragment_sections, list_omitted_fragments, list_section_keys
 from digest.edition.content.mailable_edition import MailableEdition
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
 from digest.store.models import Edition
 from subscribers.consent.audience import AudienceMember
@@ -37,7 +37,7 @@ class EditionVariants:
     zone: ZoneInfo  # the publication's
     language: SubscriberLanguage  # what readers are written to in
     # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
-    kept: set[VariantKey] | None = None
+    chosen_variants: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
 
     @cached_property
@@ -50,7 +50,7 @@ class EditionVariants:
 
         What was drafted by an older version has none, and some sections stand in the full one alone: who is left with nothing gets that.
         """
-        sections = [sections_of_fragment(piece.name) for piece in self.edition.pieces if piece.kind == "short"]
+        sections = [list_fragment_sections(piece.name) for piece in self.edition.pieces if piece.kind == "short"]
         return any(keys and not keys <= omitted for keys in sections)
 
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
@@ -64,13 +64,13 @@ class EditionVariants:
 
     def find_variant(self, preferences: Preferences) -> VariantKey:
         """Return the variant that a reader gets: as they chose, or the nearest fuller one that the edition has."""
-        wanted = self.find_wanted_variant(preferences)
-        if self.kept is None:
-            return wanted
+        wanted_variant = self.find_wanted_variant(preferences)
+        if self.chosen_variants is None:
+            return wanted_variant
         # Chosen since they were counted.
-        if len(self.kept) < MAX_VARIANTS:
-            self.kept.add(wanted)
-        return find_nearest_variant(wanted, self.kept)
+        if len(self.chosen_variants) < MAX_VARIANTS:
+            self.chosen_variants.add(wanted_variant)
+        return find_nearest_variant(wanted_variant, self.chosen_variants)
 
     def find_wanted_variant(self, preferences: Preferences) -> VariantKey:
         """Return the variant that a reader's preferences ask for."""
@@ -79,7 +79,7 @@ class EditionVariants:
 
     def limit_to(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
         """Return the variants of the same edition as so many readers want each, with no more of them than an edition may have."""
-        return replace(self, kept=set(choose_variants(subscribers)), _templates={})
+        return replace(self, chosen_variants=set(choose_variants(subscribers)), _templates={})
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         edition, base = self.edition, self.edition.base_url
@@ -109,13 +109,13 @@ def create_variants(edition: MailableEdition, settings: Settings) -> EditionVari
     return EditionVariants(edition, settings.file.publication.zone, settings.subscriber_language)
 
 
-def count_wanted_variants(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
+def count_variant_subscribers(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
     """Count the readers on the list by the variant that they want; those who left out every section want none."""
-    wanted: Counter[VariantKey] = Counter()
+    subscribers_by_variant: Counter[VariantKey] = Counter()
     for preferences, subscribers in count_preferences(session):
         if not omits_every_section(preferences, variants.sections):
-            wanted[variants.find_wanted_variant(preferences)] += subscribers
-    return wanted
+            subscribers_by_variant[variants.find_wanted_variant(preferences)] += subscribers
+    return subscribers_by_variant
 
 
 def omits_every_section(preferences: Preferences, sections: frozenset[str]) -> bool:
@@ -152,11 +152,11 @@ def fill_placeholders(
         date=headers.date_value(date, zone),
         leave_token=link_tokens.make_link_token(keys, number, "leave", generation, address=to),
         preferences_token=link_tokens.make_link_token(keys, number, "preferences", generation, address=to),
-        signup_text=signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
+        signup_text=write_signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
     )
 
 
-def compose_specimen(mailable: MailableEdition, edition: Edition, settings: Settings) -> bytes:
+def compose_sample_message(mailable: MailableEdition, edition: Edition, settings: Settings) -> bytes:
     """Compose the message that a reader of every section gets, for an invented reader: to preview and check.
 
     Its Date is the edition's release, so that the same edition gives the same bytes.
@@ -174,20 +174,20 @@ def compose_specimen(mailable: MailableEdition, edition: Edition, settings: Sett
             date=headers.date_value(edition.release_at, zone),
             leave_token=_SPECIMEN_TOKEN,
             preferences_token=_SPECIMEN_TOKEN,
-            signup_text=signup_text(edition.opens_at, language.gettext("the sign-up page"), zone, language),
+            signup_text=write_signup_text(edition.opens_at, language.gettext("the sign-up page"), zone, language),
         ),
     )
 
 
-def signup_text(asked_at: datetime, where: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+def write_signup_text(asked_at: datetime, page_name: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today"."""
-    return _signup_words(asked_at.astimezone(zone).date(), where, language)
+    return _signup_words(asked_at.astimezone(zone).date(), page_name, language)
 
 
 # Many readers asked on one day in one place. Kept for each language as it is at that moment, its translations included.
 @lru_cache(maxsize=4096)
-def _signup_words(asked_on: date, where: str, language: SubscriberLanguage) -> str:
-    place, day = sanitise_text(where), language.full_date(asked_on)
+def _signup_words(asked_on: date, page_name: str, language: SubscriberLanguage) -> str:
+    place, day = sanitize_text(page_name), language.full_date(asked_on)
     if not place:
         return day
     return language.pgettext("when and where a reader signed up", "%(day)s, at %(place)s", day=day, place=place)

@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import IS_WAITING, is_of_edition
-from digest.edition.queries import find_edition
+from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
+from digest.edition.edition_queries import find_edition
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -99,7 +99,7 @@ def reopen_sent_edition(edition: Edition) -> None:
 
 def cancel_waiting_deliveries(database: Database, name: str) -> int:
     """Cancel the waiting deliveries of a cancelled edition, 1,000 a transaction; return how many."""
-    waiting = (is_of_edition(name), IS_WAITING)
+    waiting = (is_delivery_of_edition(name), IS_WAITING)
     page = select(Delivery.id).where(*waiting).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     cancelled = 0
     while True:

@@ -68,7 +68,7 @@ class InstallationHold:
         return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether that's resolved. If it is, run 'digest resume --all'."
 
 
-def current_hold(session: Session) -> InstallationHold | None:
+def read_current_hold(session: Session) -> InstallationHold | None:
     """Return what holds the installation, or None."""
     stored = read_installation_state(session, HOLD_STATE_KEY)
     return None if stored is None else parse_hold(stored)
@@ -80,12 +80,12 @@ def parse_hold(stored: Mapping[str, Any]) -> InstallationHold:
     return InstallationHold(stored["because"], stored["actor"], since, bool(stored.get("may_be_copy")))
 
 
-def hold_installation(session: Session, reason: str, *, actor: str, now: datetime, may_be_copy: bool = False) -> bool:
+def pause_all_sending(session: Session, reason: str, *, actor: str, now: datetime, may_be_copy: bool = False) -> bool:
     """Pause all sending; return False where it is paused already, and leave that pause as it was.
 
     One that somebody made is replaced where the installation may be a copy: from a copy nothing leaves, no exempt email either.
     """
-    before = current_hold(session)
+    before = read_current_hold(session)
     if before is not None:
         if before.may_be_copy or not may_be_copy:
             return False
@@ -96,14 +96,14 @@ def hold_installation(session: Session, reason: str, *, actor: str, now: datetim
     return True
 
 
-def hold_and_record(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
+def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
     """Hold the installation because it may be a copy, with an audit row; False where it is held already."""
-    changed = hold_installation(session, reason, actor=actor, now=now, may_be_copy=True)
+    changed = pause_all_sending(session, reason, actor=actor, now=now, may_be_copy=True)
     if changed:
         record_audit(session, "held", "installation", {"because": reason}, actor=actor, now=now)
     return changed
 
 
-def release_installation(session: Session) -> bool:
+def resume_all_sending(session: Session) -> bool:
     """Let mail leave again; False where nothing held the installation."""
     return delete_installation_state(session, HOLD_STATE_KEY)

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import IS_WAITING, is_of_edition
-from digest.edition.queries import find_edition
+from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
+from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery
 from digest.store.models import Edition, EditionState
 from subscribers.errors import ApplicationError
@@ -127,7 +127,11 @@ def return_decided(session: Session, name: str, *, now: datetime) -> None:
 
 
 def _return_parked(session: Session, name: str, domains: Collection[AsideDomain], now: datetime) -> int:
-    parked = (is_of_edition(name), IS_WAITING, Delivery.next_try_at.in_([domain.parked_at for domain in domains]))
+    parked = (
+        is_delivery_of_edition(name),
+        IS_WAITING,
+        Delivery.next_try_at.in_([domain.parked_at for domain in domains]),
+    )
     page = select(Delivery.id).where(*parked).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     ids = list(session.scalars(page))
     if ids:  # due from now on: counted from when it was first due, a deferral days later would end it at once

@@ -34,7 +34,7 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EventConsequence:
+class EventEffect:
     """What an event of one kind means. `feedback_by_cause` adds to `feedback` what only some causes mean for the person."""
 
     state: DeliveryState | None = None  # of the delivery, see `state_after_events`
@@ -48,15 +48,15 @@ _FEEDBACK_BY_CAUSE = {
     FailureCause.LEFT: FeedbackKind.UNSUBSCRIBED,
 }
 EVENT_CONSEQUENCES = {
-    EventKind.ACCEPTED: EventConsequence(DeliveryState.ACCEPTED),
-    EventKind.DELIVERED: EventConsequence(DeliveryState.ACCEPTED),
-    EventKind.DEFERRED: EventConsequence(DeliveryState.ACCEPTED),
-    EventKind.BOUNCED: EventConsequence(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
-    EventKind.DROPPED: EventConsequence(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
-    EventKind.COMPLAINED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.COMPLAINED),
-    EventKind.UNSUBSCRIBED: EventConsequence(DeliveryState.ACCEPTED, FeedbackKind.UNSUBSCRIBED),
-    EventKind.SUPERSEDED: EventConsequence(),
-    EventKind.UNKNOWN: EventConsequence(),
+    EventKind.ACCEPTED: EventEffect(DeliveryState.ACCEPTED),
+    EventKind.DELIVERED: EventEffect(DeliveryState.ACCEPTED),
+    EventKind.DEFERRED: EventEffect(DeliveryState.ACCEPTED),
+    EventKind.BOUNCED: EventEffect(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
+    EventKind.DROPPED: EventEffect(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
+    EventKind.COMPLAINED: EventEffect(DeliveryState.ACCEPTED, FeedbackKind.COMPLAINED),
+    EventKind.UNSUBSCRIBED: EventEffect(DeliveryState.ACCEPTED, FeedbackKind.UNSUBSCRIBED),
+    EventKind.SUPERSEDED: EventEffect(),
+    EventKind.UNKNOWN: EventEffect(),
 }
 _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)
 
@@ -80,7 +80,7 @@ def is_refusal(kind: EventKind) -> bool:
     return EVENT_CONSEQUENCES[kind].state is DeliveryState.REFUSED
 
 
-def feedback_of_event(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
+def find_event_feedback(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
     """Return what an event means for the person at once; None where it means nothing, or not by itself."""
     consequence = EVENT_CONSEQUENCES[kind]
     return consequence.feedback or consequence.feedback_by_cause.get(cause)
@@ -141,7 +141,7 @@ def parse_delivery_id(text: str) -> str | None:
     return text if _DELIVERY_ID.fullmatch(text) else None
 
 
-def hash_parts(*parts: str) -> str:
+def hash_event_parts(*parts: str) -> str:
     """Hash what identifies an event; no two lists of parts give the same hash."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -57,7 +57,7 @@ def format_reply_codes(code: str, enhanced_codes: frozenset[str]) -> str:
     return " ".join(filter(None, (code, *sorted(enhanced_codes))))
 
 
-def failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> FailureCause | None:
+def find_failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> FailureCause | None:
     """Decide by codes; None where no code decides. Where two codes disagree, the milder one counts."""
     causes = {_cause_of_enhanced_code(s) for s in enhanced_codes}
     for cause in MILDEST_FIRST:
@@ -75,7 +75,7 @@ def find_refusal_cause(reply: str, event_causes: Sequence[str]) -> FailureCause:
     reported = [FailureCause(cause) for cause in event_causes if cause]
     if reported:
         return reported[-1]
-    return failure_cause(*parse_reply_codes("", reply)) or FailureCause.NONE
+    return find_failure_cause(*parse_reply_codes("", reply)) or FailureCause.NONE
 
 
 def _cause_of_enhanced_code(enhanced_code: str) -> FailureCause:

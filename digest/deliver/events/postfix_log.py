@@ -16,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, parse_reply_codes
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_event_parts
+from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, parse_reply_codes
 from subscribers.errors import ApplicationError
 
 REPORTED_BY = "mail log"
@@ -116,7 +116,7 @@ def make_event(
     delivery_id: str, kind: EventKind, status: str, *, reported_at: datetime, now: datetime
 ) -> DeliveryEvent:
     """Make an event of what a log says of a delivery: it goes the way of all events."""
-    bounce_cause = failure_cause(*parse_reply_codes(status, "")) or FailureCause.SOFT
+    bounce_cause = find_failure_cause(*parse_reply_codes(status, "")) or FailureCause.SOFT
     return DeliveryEvent(
         reported_by=REPORTED_BY,
         delivery_id=delivery_id,
@@ -124,7 +124,7 @@ def make_event(
         cause=bounce_cause if kind is EventKind.BOUNCED else FailureCause.NONE,
         occurred_at=reported_at,
         received_at=now,
-        fingerprint=hash_parts(REPORTED_BY, delivery_id, kind, status),
+        fingerprint=hash_event_parts(REPORTED_BY, delivery_id, kind, status),
         provider_mark=None,
         detail={"by": REPORTED_BY, "status": status},
     )
@@ -208,8 +208,8 @@ def read_postfix_log(
     for file in sorted(files, key=lambda file: _first_time(file, LogClock(zone, now))):
         with _open_log(file) as lines:
             reader.read_lines(lines)
-    found = {id_.decode("ascii"): _judge_passages(mails) for id_, mails in reader.mails.items()}
-    return PostfixLog(coverage, {id_: message for id_, message in found.items() if message})
+    messages = {id_.decode("ascii"): _judge_passages(mails) for id_, mails in reader.mails.items()}
+    return PostfixLog(coverage, {id_: message for id_, message in messages.items() if message})
 
 
 @contextmanager
@@ -275,7 +275,7 @@ class LogClock:
 class _LineReader:
     """Follows the wanted messages through the lines of a log, file after file."""
 
-    wanted: Collection[bytes]
+    message_ids: Collection[bytes]
     coverage: LogCoverage
     clock: LogClock
     mails: dict[bytes, dict[tuple[bytes, int], _QueuedMail]] = field(default_factory=dict)
@@ -312,7 +312,7 @@ class _LineReader:
 
     def _enter_queue(self, queue_id: bytes, message_id: bytes, at: datetime) -> None:
         self._in_queue.pop(queue_id, None)
-        if message_id in self.wanted:
+        if message_id in self.message_ids:
             passages = self.mails.setdefault(message_id, {})
             self._in_queue[queue_id] = passages[queue_id, len(passages)] = _QueuedMail(at, at)
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
-from digest.deliver.events import processor
+from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.postfix_log import (
     LogClock,
@@ -182,11 +182,13 @@ def follow_mail_log(
         return Counter(), False
     walk = _walk_lines(database, part.lines, host, clock())
     counts: Counter[str] = Counter()
-    size = processor.MAX_EVENTS_PER_TRANSACTION
+    size = event_processor.MAX_EVENTS_PER_TRANSACTION
     for start in range(0, max(1, len(walk.events)), size):
         with database.write() as session:
             some = walk.events[start : start + size]
-            counts += processor.process_events(session, some, keys=keys, unsubscribe_log=unsubscribe_log, now=clock())
+            counts += event_processor.process_events(
+                session, some, keys=keys, unsubscribe_log=unsubscribe_log, now=clock()
+            )
             if start + size >= len(walk.events):
                 _store_queue(session, walk, host)
                 new_state = {"source": source, "position": dict(part.position), "trouble": ""}
@@ -211,7 +213,7 @@ def state_key(host: str) -> str:
 def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
     """Delete the queue IDs of messages whose end was never logged; return how many."""
     return database.delete_in_batches(
-        QueuedMail, QueuedMail.at < now - QUEUE_RETENTION, size=processor.MAX_EVENTS_PER_TRANSACTION
+        QueuedMail, QueuedMail.at < now - QUEUE_RETENTION, size=event_processor.MAX_EVENTS_PER_TRANSACTION
     )
 
 

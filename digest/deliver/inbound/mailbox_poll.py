@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.events.mailbox import incoming_mail
-from digest.deliver.events.mailbox.leave_requests import LeaveRequest
+from digest.deliver.events.mailbox.unsubscribe_requests import UnsubscribeRequest
 from digest.deliver.inbound import imap, payloads
 from digest.settings import BounceMailboxSettings
 from digest.store.delivery_models import Delivery, InstallationState
@@ -109,7 +109,7 @@ def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int
     if isinstance(mail, incoming_mail.IgnoreReason):
         result.ignored[mail] += 1
         return
-    if isinstance(mail, LeaveRequest):  # it stays where it is, for whoever reads that mailbox
+    if isinstance(mail, UnsubscribeRequest):  # it stays where it is, for whoever reads that mailbox
         with poller.database.write() as session:
             answered = _answer_leave_request(session, poller.keys, mail, poller.queue, now=now)
         if answered:
@@ -139,7 +139,7 @@ class LastPoll:
     more: bool = False
 
 
-def last_mailbox_poll(session: Session) -> LastPoll | None:
+def read_last_mailbox_poll(session: Session) -> LastPoll | None:
     """Return the result of the last poll; None where there was none."""
     state = session.get(InstallationState, LAST_POLL_STATE_KEY)
     return LastPoll(state.at, **state.value) if state else None
@@ -151,7 +151,7 @@ def claim_poll_turn(database: Database, *, now: datetime) -> bool:
     Of many processes one gets it.
     """
     with database.read() as session:
-        last = last_mailbox_poll(session)
+        last = read_last_mailbox_poll(session)
     if last is not None and last.at > now - _time_to_next_poll(last):
         return False
     with database.write() as session:
@@ -175,7 +175,7 @@ def _time_to_next_poll(last: LastPoll) -> timedelta:
 def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, trouble: str = "") -> None:
     now = poller.clock()
     with poller.database.write() as session:
-        last = last_mailbox_poll(session) or LastPoll(now)
+        last = read_last_mailbox_poll(session) or LastPoll(now)
         latest = _follow_poll(last, result, trouble, now)
         value = asdict(latest)
         del value["at"]
@@ -200,11 +200,11 @@ def _log_change(previous: str, problem: str) -> None:
 
 
 def _answer_leave_request(
-    session: Session, keys: KeyRing, request: LeaveRequest, queue: QueueMail, *, now: datetime
+    session: Session, keys: KeyRing, request: UnsubscribeRequest, queue: QueueMail, *, now: datetime
 ) -> bool:
     """Queue the mail with the link, if a reader of that address is mailed now and got none within a week."""
     number = people.find_person_number(session, keys, request.sender)
-    if number is None or ledger.lock_person(session, number) is None or not audience.may_mail(session, number):
+    if number is None or ledger.lock_person(session, number) is None or not audience.may_email_person(session, number):
         return False
     lately = (Delivery.person == number, Delivery.purpose.like("leave:%"), Delivery.due_at > now - ANSWER_INTERVAL)
     if session.scalar(select(exists().where(*lately))):

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import select, update
 
-from digest.deliver.events import processor
+from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.providers import registry
@@ -58,7 +58,7 @@ def _payload_binding(body_hash: str) -> str:
     return f"inbound {body_hash}"
 
 
-def unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayload]:
+def stream_unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayload]:
     """Yield the payloads that wait to be applied, oldest first, read by pages and decrypted one by one.
 
     Raises:
@@ -85,7 +85,7 @@ def _open_payload(keys: KeyRing, row: InboundPayload) -> StoredPayload:
     return StoredPayload(row.id, row.origin, row.at, body)
 
 
-def drop_old_payloads(database: Database, *, now: datetime) -> int:
+def delete_old_payloads(database: Database, *, now: datetime) -> int:
     """Delete the payloads that arrived more than 30 days ago, applied or not; return how many."""
     return database.delete_in_batches(InboundPayload, InboundPayload.at < now - RETENTION, size=DELETE_PAGE_SIZE)
 
@@ -113,10 +113,10 @@ def apply_stored_payloads(
     _apply_pending_events(database, clock)
     counts: Counter[str] = Counter()
     batch = _EventBatch()
-    for payload in unapplied_payloads(database, keys):
+    for payload in stream_unapplied_payloads(database, keys):
         batch.events += _read_payload_events(database, keys, payload)
         batch.payload_ids.append(payload.id)
-        if len(batch.events) >= processor.MAX_EVENTS_PER_TRANSACTION:
+        if len(batch.events) >= event_processor.MAX_EVENTS_PER_TRANSACTION:
             counts += _apply_batch(database, batch, keys, unsubscribe_log, clock)
             batch = _EventBatch()
     if batch.payload_ids:
@@ -166,10 +166,10 @@ def _apply_batch(
     clock: Callable[[], datetime],
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for start in range(0, max(1, len(batch.events)), processor.MAX_EVENTS_PER_TRANSACTION):
-        end = start + processor.MAX_EVENTS_PER_TRANSACTION
+    for start in range(0, max(1, len(batch.events)), event_processor.MAX_EVENTS_PER_TRANSACTION):
+        end = start + event_processor.MAX_EVENTS_PER_TRANSACTION
         with database.write() as session:
-            counts += processor.process_events(
+            counts += event_processor.process_events(
                 session, batch.events[start:end], keys=keys, unsubscribe_log=unsubscribe_log, now=clock()
             )
             if end >= len(batch.events):
@@ -181,9 +181,9 @@ def _apply_batch(
 def _apply_pending_events(database: Database, clock: Callable[[], datetime]) -> None:
     while True:
         with database.read() as session:
-            ids = processor.deliveries_with_pending_events(session)
+            ids = event_processor.list_deliveries_with_events(session)
         if ids:
             with database.write() as session:
-                processor.apply_pending_events(session, ids, now=clock())
-        if len(ids) < processor.MAX_EVENTS_PER_TRANSACTION:
+                event_processor.apply_pending_events(session, ids, now=clock())
+        if len(ids) < event_processor.MAX_EVENTS_PER_TRANSACTION:
             return

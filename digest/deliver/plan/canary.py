@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import IS_WAITING, is_of_edition
+from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition
@@ -33,7 +33,7 @@ class CanaryPhase:
     wait_until: datetime | None = None
 
 
-def canary_size(waiting: int) -> int:
+def compute_canary_size(waiting: int) -> int:
     """Return how many of an edition's readers go ahead."""
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
@@ -62,8 +62,8 @@ def choose_canary(session: Session, keys: KeyRing, edition: Edition, *, now: dat
 
 
 def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition, now: datetime) -> Sequence[str]:
-    size = canary_size(edition.planned or 0)
-    due = (is_of_edition(edition.name), IS_WAITING, Delivery.next_try_at <= now)
+    size = compute_canary_size(edition.planned or 0)
+    due = (is_delivery_of_edition(edition.name), IS_WAITING, Delivery.next_try_at <= now)
     if not size:
         return []
     ids = select(Delivery.id).where(*due)
@@ -75,12 +75,12 @@ def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition,
 def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
     """Return the numbers of the staff members who are readers too."""
     members = (
-        people.find_person_number(session, keys, read_address(m.email)) for m in staff.list_proven_staff(session)
+        people.find_person_number(session, keys, read_address(m.email)) for m in staff.list_verified_staff(session)
     )
     return [number for number in members if number is not None]
 
 
-def end_canary(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
+def record_canary_end(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
     """Note that the canary is out; return the moment until which the rest waits."""
     until = now + observe_for
     waits = (Edition.name == edition, Edition.canary_until.is_(None))
@@ -91,7 +91,7 @@ def end_canary(session: Session, edition: str, *, now: datetime, observe_for: ti
 def count_canary_deliveries(session: Session, edition: str) -> Mapping[DeliveryState, int]:
     """Count the deliveries that went ahead by state; one whose receiver asked to try again goes with the rest."""
     went_ahead = (
-        is_of_edition(edition),
+        is_delivery_of_edition(edition),
         Delivery.state.in_(DeliveryState),  # the index begins with it
         Delivery.next_try_at == CANARY_DUE_AT,
     )

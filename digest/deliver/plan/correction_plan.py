@@ -15,22 +15,22 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS, VariantKey, choose_variants
-from digest.deliver.compose.variants import EditionVariants, count_wanted_variants, create_variants
-from digest.deliver.plan.delivery_plan import is_of_edition
-from digest.edition.approval.approved_versions import read_mailable
+from digest.deliver.compose.variants import EditionVariants, count_variant_subscribers, create_variants
+from digest.deliver.plan.delivery_plan import is_delivery_of_edition
+from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.archive.corrections import find_sent_text
 from digest.edition.content.corrected_content import correct_quote
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import MailableEdition
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition
 from subscribers.consent import audience
-from subscribers.consent.preferences import Preferences, find_choices_at
+from subscribers.consent.preferences import Preferences, find_preferences_at
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 _TAG = re.compile(r"<[^>]*>")
@@ -48,7 +48,7 @@ _FRAGMENT_KINDS = {
 
 
 @dataclass(frozen=True)
-class ErrorPlaces:
+class ErrorLocations:
     """Where an edition says one text of a story.
 
     Args:
@@ -61,7 +61,7 @@ class ErrorPlaces:
     mailable: MailableEdition
     url: str
     sent: str
-    becomes: str
+    new_text: str
 
     def stand_in(self, variant: VariantKey) -> bool:
         """Return whether the message of a variant says it; true where that cannot be known."""
@@ -74,26 +74,26 @@ class ErrorPlaces:
 
     @cached_property
     def _in_subject(self) -> bool:
-        return says_text(self.mailable.subject, self.sent, self.becomes)
+        return quotes_text(self.mailable.subject, self.sent, self.new_text)
 
     @cached_property
     def _in_preheader(self) -> bool:
-        return says_text(self.mailable.preheader, self.sent, self.becomes)
+        return quotes_text(self.mailable.preheader, self.sent, self.new_text)
 
     @cached_property
     def _fragments(self) -> frozenset[tuple[str, str]]:
         """The kinds and names of the fragments that say the text word for word; where none does, of those that link the story."""
-        kinds, wanted = frozenset().union(*_FRAGMENT_KINDS.values()), _squeeze(self.sent)
+        kinds, error_text = frozenset().union(*_FRAGMENT_KINDS.values()), _squeeze(self.sent)
         mailed = [piece for piece in self.mailable.pieces if piece.kind in kinds]
-        saying = [piece for piece in mailed if wanted in _squeeze(_read_words(piece))]
+        saying = [piece for piece in mailed if error_text in _squeeze(_read_words(piece))]
         linking = [piece for piece in mailed if self.url in unescape(piece.body)]
         return frozenset((piece.kind, piece.name) for piece in saying or linking)
 
 
-def says_text(line: str, sent: str, becomes: str) -> bool:
+def quotes_text(line: str, sent: str, new_text: str) -> bool:
     """Return whether a line says a text, whole, or cut by an ellipsis behind a word in which it differs from the corrected one."""
-    said, wanted, right = _squeeze(line), _squeeze(sent), _squeeze(becomes)
-    return wanted in said or correct_quote(said, wanted, right) != said
+    line_text, error_text, right = _squeeze(line), _squeeze(sent), _squeeze(new_text)
+    return error_text in line_text or correct_quote(line_text, error_text, right) != line_text
 
 
 def _read_words(piece: RenderedFragment) -> str:
@@ -101,7 +101,7 @@ def _read_words(piece: RenderedFragment) -> str:
 
 
 def _squeeze(text: str) -> str:
-    return _BETWEEN_LETTERS.sub("", sanitise_text(text)).casefold()
+    return _BETWEEN_LETTERS.sub("", sanitize_text(text)).casefold()
 
 
 # Of an uncertain one nobody knows: who may have got the error gets the correction.
@@ -170,7 +170,7 @@ def read_recipient_pages(
 class _ErrorSpread:
     """Which variants of an edition hold the error, each decided once; and what tells the variant where none was noted."""
 
-    places: ErrorPlaces
+    places: ErrorLocations
     variants: EditionVariants
     # Those that the edition had, by what is chosen today; None: whatever was asked for.
     likely_kept: frozenset[VariantKey] | None
@@ -184,28 +184,34 @@ class _ErrorSpread:
 
     def reaches_chooser(self, preferences: Preferences) -> bool:
         """Return whether a reader with these choices got the error, where nobody noted the variant; rather one too many."""
-        wanted = self.variants.find_wanted_variant(preferences)
-        full = VariantKey(frozenset(), wanted.text_only, is_short=False)
-        return self.reaches_variant(wanted if self.likely_kept is None or wanted in self.likely_kept else full)
+        wanted_variant = self.variants.find_wanted_variant(preferences)
+        full = VariantKey(frozenset(), wanted_variant.text_only, is_short=False)
+        return self.reaches_variant(
+            wanted_variant if self.likely_kept is None or wanted_variant in self.likely_kept else full
+        )
 
 
 def _read_error_spread(session: Session, correction: Correction, edition: Edition, settings: Settings) -> _ErrorSpread:
-    mailable = read_mailable(session, edition, settings)
+    mailable = read_mailable_edition(session, edition, settings)
     variants = create_variants(mailable, settings)
-    wanted = count_wanted_variants(session, variants)
+    subscribers_by_variant = count_variant_subscribers(session, variants)
     # Of an edition with fewer than it may have, every variant that can be asked for was there.
-    kept = choose_variants(wanted) if len(wanted) > MAX_VARIANTS - len(FULLEST_VARIANTS) else None
+    chosen_variants = (
+        choose_variants(subscribers_by_variant)
+        if len(subscribers_by_variant) > MAX_VARIANTS - len(FULLEST_VARIANTS)
+        else None
+    )
     return _ErrorSpread(
-        places=ErrorPlaces(mailable, correction.url, find_sent_text(session, correction), correction.becomes),
+        places=ErrorLocations(mailable, correction.url, find_sent_text(session, correction), correction.becomes),
         variants=variants,
-        likely_kept=kept,
+        likely_kept=chosen_variants,
     )
 
 
 def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence[Any]:
     query = (
         select(Delivery.person, Delivery.state, Delivery.handed_at, Delivery.due_at, Delivery.variant)
-        .where(is_of_edition(edition.name), Delivery.person > after, Delivery.state.in_(GOT_STATES))
+        .where(is_delivery_of_edition(edition.name), Delivery.person > after, Delivery.state.in_(GOT_STATES))
         .order_by(Delivery.person)
         .limit(MAX_TRANSACTION_ROWS)
     )
@@ -215,20 +221,20 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
 def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientPage:
     # Those of before the variant was noted.
     unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
-    choices = find_choices_at(session, unnoted)
+    choices = find_preferences_at(session, unnoted)
 
     def got_error(row: Any) -> bool:
         if row.variant is None:
             return spread.reaches_chooser(choices[row.person])
         return spread.reaches_variant(VariantKey.from_text(row.variant))
 
-    got = list(filter(got_error, rows))
-    mailable = audience.filter_mailable(session, [row.person for row in got])
-    states = Counter(row.state for row in got)
+    received_rows = list(filter(got_error, rows))
+    mailable = audience.filter_mailable(session, [row.person for row in received_rows])
+    states = Counter(row.state for row in received_rows)
     counts = CorrectionAudience(
         accepted=states[DeliveryState.ACCEPTED],
         uncertain=states[DeliveryState.UNCERTAIN],
-        spared=len(rows) - len(got),
-        gone=len(got) - len(mailable),
+        spared=len(rows) - len(received_rows),
+        gone=len(received_rows) - len(mailable),
     )
-    return RecipientPage(tuple(row.person for row in got if row.person in mailable), counts)
+    return RecipientPage(tuple(row.person for row in received_rows if row.person in mailable), counts)

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
 from digest.deliver.compose.variants import omits_every_section
-from digest.edition.approval.approved_versions import read_mailable
+from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.content.fragment_names import list_section_keys
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import CLAIMED_STATES, OPEN_STATES, Delivery, DeliveryState, DeliveryTotal
 from digest.store.engine import Database
@@ -47,8 +47,8 @@ class EditionRelease:
 
     def due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when it is due for a reader with these preferences, in UTC; None where it is not for them."""
-        wanted = is_wanted_by_subscriber(preferences, self, had_one_this_month=had_one_this_month)
-        return first_due_time(preferences, self.released_at) if wanted else None
+        is_wanted = is_wanted_by_subscriber(preferences, self, had_one_this_month=had_one_this_month)
+        return first_due_time(preferences, self.released_at) if is_wanted else None
 
 
 def effective_release_time(release_at: datetime, now: datetime) -> datetime:
@@ -59,7 +59,7 @@ def effective_release_time(release_at: datetime, now: datetime) -> datetime:
     return release_at if timedelta() <= now - release_at <= MAX_LATENESS else now
 
 
-def find_month(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """Return when the month of a moment begins and when the next one does."""
     first = moment.astimezone(zone).date().replace(day=1)
     next_first = (first + timedelta(days=31)).replace(day=1)
@@ -173,7 +173,7 @@ def is_bulk() -> ColumnElement[bool]:
     return or_(*(Delivery.purpose.startswith(f"{kind}:") for kind in BULK_KINDS))
 
 
-def is_of_edition(name: str) -> ColumnElement[bool]:
+def is_delivery_of_edition(name: str) -> ColumnElement[bool]:
     """Select the deliveries of an edition."""
     return Delivery.purpose == edition_purpose(name)
 
@@ -203,7 +203,9 @@ def plan_deliveries(
             purpose=edition_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
-            sections=list_section_keys(piece.name for piece in read_mailable(session, edition, settings).pieces),
+            sections=list_section_keys(
+                piece.name for piece in read_mailable_edition(session, edition, settings).pieces
+            ),
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
@@ -242,7 +244,7 @@ def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
     return DeliveryCounts(sum(states.values()) if planned is None else planned, states)
 
 
-def has_at_most(session: Session, purpose: str, messages: int) -> bool:
+def has_at_most_deliveries(session: Session, purpose: str, messages: int) -> bool:
     """Whether a purpose has that many deliveries at most, apart from those that were folded into totals."""
     first = select(Delivery.id).where(Delivery.purpose == purpose).limit(messages + 1)
     return (session.scalar(select(func.count()).select_from(first.subquery())) or 0) <= messages
@@ -300,9 +302,9 @@ def _edition_release(session: Session, edition: Edition, settings: Settings, now
 
 def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
     """Return the purposes of the other editions that are released in the same month, earlier or later."""
-    begins, ends = find_month(edition.release_at, settings.file.publication.zone)
-    others = (Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
-    return [edition_purpose(name) for name in session.scalars(select(Edition.name).where(*others))]
+    begins, ends = find_month_bounds(edition.release_at, settings.file.publication.zone)
+    conditions = (Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
+    return [edition_purpose(name) for name in session.scalars(select(Edition.name).where(*conditions))]
 
 
 def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:

@@ -60,7 +60,7 @@ class BatchOutcome:
     is_busy: bool = False
 
 
-def stopped_batch(
+def make_stopped_batch(
     outcomes: Sequence[MessageOutcome],
     count: int,
     reason: str,
@@ -69,9 +69,9 @@ def stopped_batch(
     is_busy: bool = False,
 ) -> BatchOutcome:
     """Return the outcome of a batch of `count` that stopped after `outcomes`: the others were not tried."""
-    rest = (MessageOutcome(HandoverResult.NOT_TRIED),) * (count - len(outcomes))
+    not_tried = (MessageOutcome(HandoverResult.NOT_TRIED),) * (count - len(outcomes))
     return BatchOutcome(
-        (*outcomes, *rest),
+        (*outcomes, *not_tried),
         stop_reason=reason,
         this_connection_only=this_connection_only,
         is_busy=is_busy,

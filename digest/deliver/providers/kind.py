@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import Provider
-from digest.deliver.providers.setup_form import ProviderAnswers
+from digest.deliver.providers.setup_form import ProviderSetupAnswers
 from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -187,7 +187,7 @@ class ProviderKind:
         [Settings, SubscriberLanguage], tuple[str, ...]
     ]  # who gets addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
-    setup_form: type[ProviderAnswers]
+    setup_form: type[ProviderSetupAnswers]
     # What to do, by the check of `digest doctor` that wants it, such as "provider-account".
     remedies: Mapping[str, str] = field(default_factory=dict)
     # Ends the sentence "whoever got it already, gets it twice".
@@ -221,14 +221,14 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
     Raises:
         ProviderSettingsError: an option is not among the defaults.
     """
-    given = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
-    if unknown := sorted(given.keys() - defaults.keys()):
+    url_options = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
+    if unknown := sorted(url_options.keys() - defaults.keys()):
         allowed = f"only {', '.join(defaults)}" if defaults else "no options"
         raise ProviderSettingsError(
             f"DIGEST_MAIL_URL has unknown options: {', '.join(unknown)}.",
             remedy=f"Remove or correct them. For {url.scheme}, use {allowed}.",
         )
-    return {**defaults, **given}
+    return {**defaults, **url_options}
 
 
 def parse_count(text: str, maximum: int, name: str) -> int:

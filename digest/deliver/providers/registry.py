@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent
 
 
 @cache
-def provider_kinds() -> tuple[ProviderKind, ...]:
+def load_provider_kinds() -> tuple[ProviderKind, ...]:
     """Return every provider: those that write files first, then mail servers, then services.
 
     Each is a folder beside this module, whose module `kind` declares it.
@@ -35,10 +35,10 @@ def _load_kind(folder: str) -> ProviderKind:
 
 def find_provider(name: str) -> ProviderKind | None:
     """Find the provider of that name; None where there is none."""
-    return next((kind for kind in provider_kinds() if kind.name == name), None)
+    return next((kind for kind in load_provider_kinds() if kind.name == name), None)
 
 
-def is_in_use(kind: ProviderKind, settings: Settings) -> bool:
+def is_provider_in_use(kind: ProviderKind, settings: Settings) -> bool:
     """Whether `DIGEST_MAIL_URL` selects this provider."""
     scheme = split_mail_url(settings).scheme
     return any(example.startswith(f"{scheme}:") for example in kind.url_examples)
@@ -54,18 +54,18 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     # Mostly the first is the one, and no other is imported: a send starts sooner.
     for folder in sorted(_list_folders(), key=lambda folder: not scheme.startswith(folder)):
         kind = _load_kind(folder)
-        if is_in_use(kind, settings):
+        if is_provider_in_use(kind, settings):
             return kind
-    *examples, last = (example for kind in provider_kinds() for example in kind.url_examples)
+    *examples, last = (example for kind in load_provider_kinds() for example in kind.url_examples)
     raise ProviderSettingsError(
         "DIGEST_MAIL_URL doesn't say how to send email.",
         remedy=f"Use {', '.join(examples)}, or {last}. {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
     )
 
 
-def provider_remedy(check: str) -> str:
+def write_provider_remedy(check: str) -> str:
     """Return what providers say to do about a finding of the doctor's check of that name, one after the other."""
-    return " ".join(kind.remedies[check] for kind in provider_kinds() if check in kind.remedies)
+    return " ".join(kind.remedies[check] for kind in load_provider_kinds() if check in kind.remedies)
 
 
 def writes_files(settings: Settings) -> bool:
@@ -92,15 +92,15 @@ def open_provider(settings: Settings) -> Provider:
     return kind.open(settings)
 
 
-def describe_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
+def describe_message_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
     """Say in words who got a message, by the name of the provider in its delivery's row."""
-    kind = find_provider(provider_name) or next(kind for kind in provider_kinds() if kind.mail_server)
+    kind = find_provider(provider_name) or next(kind for kind in load_provider_kinds() if kind.mail_server)
     return kind.describe_recipient(settings, language)
 
 
 def translate_recipient(described: str, settings: Settings, language: SubscriberLanguage) -> str:
-    """Say in another language who got a message, of what `describe_recipient` wrote down in English; what others wrote stays."""
-    for kind in provider_kinds():
+    """Say in another language who got a message, of what `describe_message_recipient` wrote down in English; what others wrote stays."""
+    for kind in load_provider_kinds():
         if kind.describe_recipient(settings, ENGLISH) == described:
             return kind.describe_recipient(settings, language)
     return language.translate_text(described)
@@ -111,13 +111,13 @@ def describe_address_holders(settings: Settings, language: SubscriberLanguage = 
     try:
         kind = provider_in_use(settings)
     except ProviderSettingsError:  # nothing can be sent, so nobody gets any
-        kind = provider_kinds()[0]
+        kind = load_provider_kinds()[0]
     return kind.describe_address_holders(settings, language)
 
 
 def find_suppression_lists(settings: Settings) -> SuppressionLists:
     """Find the lists of the provider in use, else of the first that keeps any: its settings may still be there."""
-    kinds = sorted(provider_kinds(), key=lambda kind: not is_in_use(kind, settings))
+    kinds = sorted(load_provider_kinds(), key=lambda kind: not is_provider_in_use(kind, settings))
     return next(kind.suppressions for kind in kinds if kind.suppressions)
 
 

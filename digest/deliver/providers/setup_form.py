@@ -24,7 +24,7 @@ class SetupStep:
 
 
 @dataclass(frozen=True, slots=True)
-class TypedUnseen:
+class SecretAnswer:
     """Marks the type of an answer that is a secret."""
 
 
@@ -40,10 +40,10 @@ def check_quotable(text: str) -> str:
 
 
 QuotableText = Annotated[str, AfterValidator(check_quotable)]
-SecretText = Annotated[QuotableText, TypedUnseen()]
+SecretText = Annotated[QuotableText, SecretAnswer()]
 
 
-class ProviderAnswers(SettingsTable):
+class ProviderSetupAnswers(SettingsTable):
     """The answers about one provider.
 
     A field is a question: its title is the text, and its name begins with the provider's. Without a default, it has to be

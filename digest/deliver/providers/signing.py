@@ -38,8 +38,8 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
         return
     for key in signer.keys:
         name = f"{key.selector}._domainkey.{signer.domain}"
-        told = f"email is signed by {name}; to check the DNS record, run 'digest doctor --online'"
-        yield DoctorFinding("signing", "ok", told)
+        message = f"email is signed by {name}; to check the DNS record, run 'digest doctor --online'"
+        yield DoctorFinding("signing", "ok", message)
     sender = settings.file.sender.address.rpartition("@")[2].lower()
     if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
         yield DoctorFinding(

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
-from digest.deliver.providers.registry import describe_recipient
+from digest.deliver.providers.registry import describe_message_recipient
 from digest.deliver.retention import provider_erasures
 from digest.deliver.retention.delivery_seals import DELIVERIES
 from digest.settings import Settings
@@ -54,7 +54,7 @@ _PURPOSE_TEXTS = {
 NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to readers
 
 
-def delivery_disclosures(
+def list_delivery_disclosures(
     session: Session, person_number: int, settings: Settings, language: SubscriberLanguage = ENGLISH
 ) -> tuple[AddressDisclosure, ...]:
     """List the mails to one person that were handed over, latest first: that is when the address was disclosed.
@@ -69,7 +69,7 @@ def delivery_disclosures(
     return tuple(
         AddressDisclosure(
             row.handed_at,
-            describe_recipient(row.transport, settings, language),
+            describe_message_recipient(row.transport, settings, language),
             _describe_delivery(row.purpose, numbers, language),
             row.message_id,
         )
@@ -83,10 +83,10 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: Subsc
     if kind == "edition":
         issue = language.gettext("No. %(number)s", number=numbers[name]) if name in numbers else name
         return language.gettext("To send you %(issue)s", issue=issue)
-    return language.translate_text(describe_purpose(purpose))
+    return language.translate_text(describe_email_purpose(purpose))
 
 
-def describe_purpose(purpose: str) -> str:
+def describe_email_purpose(purpose: str) -> str:
     """Say what mails of a kind were for, the same words for each of them: as their total says it."""
     kind = purpose.partition(":")[0]
     return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
@@ -110,7 +110,7 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     not needed here; see `subscribers.lifecycle.erasure.ForgetElsewhere`.
     """
     del address
-    released = sealed_rows.release_rows(session, DELIVERIES, number)
+    released = sealed_rows.delete_row_salts(session, DELIVERIES, number)
     mine = Delivery.person == number
     ids = select(Delivery.id).where(mine)
     waiting = ids.where(IS_WAITING)
@@ -183,25 +183,25 @@ def _aggregate_page(
     query = select(*columns, Delivery.handed_at).where(condition, on_page)
     locked = {row.id: row for row in session.execute(query.with_for_update(skip_locked=True))}
     sealed = sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked))
-    plan = sealed_rows.plan_fold(session, keys, DELIVERIES, sealed)
+    plan = sealed_rows.plan_row_totals(session, keys, DELIVERIES, sealed)
     ids = sorted(plan.ids)
     rows = [locked[delivery] for delivery in ids]
     _add_purpose_totals(session, rows)
     added = disclosures.add_to_totals(session, keys, _collect_disclosures(rows, settings))
-    sealed_rows.record_fold(session, keys, plan, added=added, now=now)
+    sealed_rows.record_row_totals(session, keys, plan, added=added, now=now)
     for column in (Notice.delivery, Event.delivery, Delivery.id):
         session.execute(delete(column.class_).where(column.in_(ids)), execution_options=_UNSYNCHRONIZED)
     return len(ids)
 
 
-def total_purpose(purpose: str) -> str:
+def find_total_purpose(purpose: str) -> str:
     """Return the purpose of the total that a delivery counts in: an edition's own, or that of all mails of a kind."""
     kind = purpose.partition(":")[0]
     return purpose if purpose == edition_purpose(purpose.partition(":")[2]) else kind
 
 
 def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
-    counts = Counter((total_purpose(row.purpose), row.state) for row in rows)
+    counts = Counter((find_total_purpose(row.purpose), row.state) for row in rows)
     insert = upsert(session, DeliveryTotal)
     key = [DeliveryTotal.purpose, DeliveryTotal.state]
     total = DeliveryTotal.count + insert.excluded.count
@@ -216,6 +216,6 @@ def _collect_disclosures(rows: Iterable[Any], settings: Settings) -> dict[disclo
     times: dict[disclosures.TotalKey, list[datetime]] = {}
     for row in rows:
         if row.person is not None and row.handed_at is not None:
-            key = (row.person, describe_recipient(row.transport, settings), describe_purpose(row.purpose))
+            key = (row.person, describe_message_recipient(row.transport, settings), describe_email_purpose(row.purpose))
             times.setdefault(key, []).append(row.handed_at)
     return dict(sorted(times.items()))

@@ -11,12 +11,12 @@ from sqlalchemy import ColumnElement, and_, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.edition.queries import FINISHED_STATES, find_edition
+from digest.edition.edition_queries import FINISHED_STATES, find_edition
 from digest.store.delivery_models import OPEN_STATES, UNSEALED_NOTICE, Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition
 from subscribers.consent import disclosure_log, disclosure_sealing, sealed_rows
-from subscribers.consent.disclosure_log import EntryDraft, EntryKind
+from subscribers.consent.disclosure_log import LogEntryDraft, LogEntryKind
 from subscribers.consent.disclosure_proof import OWN_TABLES
 from subscribers.consent.sealed_rows import BATCH_SIZE, SealedTable
 from subscribers.crypto.keys import KeyRing
@@ -28,7 +28,7 @@ DELIVERIES = SealedTable(
     "deliveries",
     columns=("'purpose", "'person", "'message_id"),
     settled_columns=("'transport", "@handed_at", "@first_handed_at"),
-    settled=f"CASE WHEN state = '{DeliveryState.UNCERTAIN}' THEN 0 ELSE 1 END",
+    settled_condition=f"CASE WHEN state = '{DeliveryState.UNCERTAIN}' THEN 0 ELSE 1 END",
     subject=_SUBJECT,
     totals=f"SELECT {_SUBJECT}, sum(count) FROM delivery_total GROUP BY 1",  # noqa: S608 - our own names
 )
@@ -37,14 +37,14 @@ SEALED_TABLES: tuple[SealedTable, ...] = (DELIVERIES, *OWN_TABLES)
 
 def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
     """Seal the deliveries of every finished edition, and those of notices; return how many."""
-    disclosure_sealing.begin_counts(database, keys, DELIVERIES, now)
+    disclosure_sealing.record_initial_totals(database, keys, DELIVERIES, now)
     with database.read() as session:
-        closed = disclosure_log.closed_subjects(session, DELIVERIES.name)
+        closed = disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name)
         finished = select(Edition.name).where(Edition.state.in_(FINISHED_STATES)).order_by(Edition.release_at)
         names = [name for name in session.scalars(finished) if edition_purpose(name) not in closed]
     sealed = sum(seal_edition(database, keys, name, now=now) for name in names)
     notices = and_(text(UNSEALED_NOTICE), _is_over())
-    return sealed + disclosure_sealing.seal_all(database, keys, DELIVERIES, notices, now=now)
+    return sealed + disclosure_sealing.seal_matching_rows(database, keys, DELIVERIES, notices, now=now)
 
 
 def seal_edition(
@@ -64,7 +64,7 @@ def seal_edition(
     if stopping():
         return sealed
     nobodys = and_(own, Delivery.person.is_(None))
-    sealed += disclosure_sealing.seal_all(
+    sealed += disclosure_sealing.seal_matching_rows(
         database, keys, DELIVERIES, and_(nobodys, _is_over()), subject=purpose, now=now
     )
     _close_edition(database, keys, name, own, now)
@@ -98,8 +98,8 @@ def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: Colum
         rows = session.scalar(select(func.count()).where(Delivery.purpose == purpose)) or 0
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
-        disclosure_log.lock_log(session)
+        disclosure_log.lock_disclosure_log(session)
         is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # nobody plans it any longer
-        if is_over and purpose not in disclosure_log.closed_subjects(session, DELIVERIES.name):
-            closed = EntryDraft(EntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
-            disclosure_log.append_entries(session, keys, [closed], now)
+        if is_over and purpose not in disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name):
+            closed = LogEntryDraft(LogEntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
+            disclosure_log.append_log_entries(session, keys, [closed], now)

@@ -16,19 +16,21 @@ from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.store.database import is_postgresql
-from subscribers.store.row_seals import is_genuine, keep_genuine
+from subscribers.store.row_seals import filter_genuine_rows, is_genuine_row
 
 COUNTED_FOR = timedelta(days=30)  # after the release
 _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
 
 
-def keep_edition_figures(database: Database, *, now: datetime) -> int:
+def store_edition_figures(database: Database, *, now: datetime) -> int:
     """Count what came of the editions of the last month, and of older ones that nobody counted; return of how many."""
     with database.read() as session:
-        kept = [figures.name for figures in keep_genuine(session, session.scalars(select(EditionFigures)))]
-        wanted = Edition.state.in_(_GONE_STATES) & (Edition.planned_at.is_not(None))
-        wanted &= (Edition.release_at > now - COUNTED_FOR) | Edition.name.not_in(kept)
-        editions = list(session.scalars(select(Edition).where(wanted).order_by(Edition.release_at)))
+        stored_names = [
+            figures.name for figures in filter_genuine_rows(session, session.scalars(select(EditionFigures)))
+        ]
+        condition = Edition.state.in_(_GONE_STATES) & (Edition.planned_at.is_not(None))
+        condition &= (Edition.release_at > now - COUNTED_FOR) | Edition.name.not_in(stored_names)
+        editions = list(session.scalars(select(Edition).where(condition).order_by(Edition.release_at)))
     for edition in editions:
         with database.read() as session:
             values = _count_edition(session, edition)
@@ -41,7 +43,7 @@ def keep_edition_figures(database: Database, *, now: datetime) -> int:
 def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
     """Return what is kept of the last editions, the oldest first."""
     newest_first = session.scalars(select(EditionFigures).order_by(EditionFigures.release_at.desc()))
-    genuine = (figures for figures in newest_first if is_genuine(session, figures))
+    genuine = (figures for figures in newest_first if is_genuine_row(session, figures))
     return list(reversed(list(islice(genuine, limit))))
 
 

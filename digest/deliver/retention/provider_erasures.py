@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import ErasureOutcome, ProviderKind
-from digest.deliver.providers.registry import find_provider, provider_kinds
+from digest.deliver.providers.registry import find_provider, load_provider_kinds
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, ProviderErasure
 from digest.store.engine import Database
@@ -57,7 +57,7 @@ def queue_provider_erasures(session: Session, keys: KeyRing, number: int, addres
 
     Call it while the person's deliveries still lead to them.
     """
-    providers = [kind for kind in provider_kinds() if _provider_knows_person(session, kind, number)]
+    providers = [kind for kind in load_provider_kinds() if _provider_knows_person(session, kind, number)]
     for provider in providers:
         mark = base64.b32encode(secrets.token_bytes(16)).decode().rstrip("=").lower()
         ciphertext, key_id = encrypt_json(keys, {"address": address.mailbox}, bound_to=_encryption_context(mark))
@@ -101,13 +101,13 @@ def forward_erasures(
     disclosure of each try.
     """
     report = ErasureReport(provider.title, given_up=_give_up_old_erasures(database, provider, now))
-    tried = 0
+    tried_count = 0
     while (
         erase is not None
-        and tried < limit
+        and tried_count < limit
         and (due := _claim_next_erasure(database, provider, recipient, now)) is not None
     ):
-        tried += 1
+        tried_count += 1
         address = _decrypt_address(keys, due)
         if address is None:
             continue
@@ -125,7 +125,7 @@ def forward_erasures(
     return report
 
 
-def stuck_erasures_warnings(session: Session) -> Iterator[str]:
+def list_stuck_erasure_warnings(session: Session) -> Iterator[str]:
     """Describe, a sentence a provider, the erasures that it did not accept in two nights."""
     for name, count, first in session.execute(_select_stuck_erasures()):
         provider = find_provider(name)
@@ -159,19 +159,19 @@ def _claim_next_erasure(
         .with_for_update(skip_locked=True)
     )
     with database.write() as session:
-        if installation_hold.current_hold(session) is not None:
+        if installation_hold.read_current_hold(session) is not None:
             return None
         due = session.scalars(query).first()
         if due is None:
             return None
         due.tries += 1
-        due.next_try_at = now + erasure_retry_delay(due.tries)
+        due.next_try_at = now + choose_erasure_retry_delay(due.tries)
         reason = "To have an erased address erased there too"
         disclosures.record_disclosures(session, [None], to_whom=recipient, why=reason, reference=due.mark, now=now)
         return due
 
 
-def erasure_retry_delay(tries: int) -> timedelta:
+def choose_erasure_retry_delay(tries: int) -> timedelta:
     """Return the pause after so many tries: one night, two, then four."""
     return timedelta(days=min(1 << min(tries - 1, 10), MAX_RETRY_DAYS)) - NIGHT_SLACK
 

@@ -13,8 +13,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has_failed_too_often
+from digest.deliver.events.event_processor import NEW_ADDRESS_PURPOSE, apply_feedback
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.events.processor import NEW_ADDRESS_PURPOSE, apply_feedback
 from digest.deliver.providers import registry
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
@@ -38,7 +38,7 @@ def suppress_repeated_bounces(
         OSError: the departure log could not be written.
     """
     suppressed = after = 0
-    max_event_delay = max(kind.max_event_delay for kind in registry.provider_kinds())
+    max_event_delay = max(kind.max_event_delay for kind in registry.load_provider_kinds())
     since = now - lookback
     while True:
         with database.read() as session:

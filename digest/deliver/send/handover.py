@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold, provider_wait
-from digest.deliver.events import processor
+from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import (
     LEASE_EXPIRED,
@@ -223,7 +223,7 @@ class HandoverRun:
         """Note the event that a refusal in the SMTP conversation is; return whether it is one."""
         if self.lease.provider_name != retry_policy.REPORTED_BY:
             return False
-        event = retry_policy.refusal_event(delivery.delivery_id, delivery.tries, change, now)
+        event = retry_policy.build_refusal_event(delivery.delivery_id, delivery.tries, change, now)
         if event is None:
             return False
         self.refusal_events.append(event)
@@ -237,7 +237,7 @@ class HandoverRun:
         claims.undo_claims(session, owner, self.withdrawn, withdrawn=True)
         claims.undo_claims(session, owner, self.unsent, withdrawn=False)
         if self.refusal_events:
-            processor.process_events(
+            event_processor.process_events(
                 session, self.refusal_events, keys=self.keys, unsubscribe_log=self.unsubscribe_log, now=self.clock()
             )
 
@@ -251,7 +251,7 @@ class HandoverRun:
 
     def may_claim(self, session: Session) -> bool:
         """Return whether anything may still be claimed; `stop_reason` says why not."""
-        hold = installation_hold.current_hold(session)
+        hold = installation_hold.read_current_hold(session)
         if hold is not None and not self.stop_reason:
             self.stop_reason = str(hold)
         return not self.stop_reason

@@ -23,7 +23,7 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.compose.variants import check_unsubscribe_length, create_variants, signup_text
+from digest.deliver.compose.variants import check_unsubscribe_length, create_variants, write_signup_text
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
@@ -35,7 +35,7 @@ from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batche
 from digest.deliver.send.run.edition_run import SendError
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
@@ -108,7 +108,7 @@ class _StaffTestRun(HandoverRun):
     unclaimed: deque[_StaffTestMail]
 
 
-def compose_test(
+def compose_staff_test(
     session: Session, name: str, keys: KeyRing, settings: Settings, *, to: Sequence[str] = (), now: datetime
 ) -> StaffTest:
     """Compose an edition as it stands for the staff whose address is proven: all of them, or those of `to`.
@@ -126,7 +126,7 @@ def compose_test(
     return StaffTest(name, purpose, tuple(mails))
 
 
-def hand_over_test(
+def hand_over_staff_test(
     database: Database,
     test: StaffTest,
     provider: Provider,
@@ -162,19 +162,19 @@ def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) ->
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{serial}"
     deliveries = session.scalars(select(Delivery).where(Delivery.purpose == purpose))
     rows = {row.id: row for row in deliveries}
-    proven = staff.list_proven_staff(session)
-    found = [(member, rows.get(make_delivery_id(keys, purpose, member.id))) for member in proven]
-    tested = tuple(StaffTestResult(member.email, row.state, row.reply) for member, row in found if row)
+    proven = staff.list_verified_staff(session)
+    delivery_by_member = [(member, rows.get(make_delivery_id(keys, purpose, member.id))) for member in proven]
+    tested = tuple(StaffTestResult(member.email, row.state, row.reply) for member, row in delivery_by_member if row)
     return StaffTestReport(name, tested, serial=serial) if tested else None
 
 
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
     """Compose the variant of every section. What is approved has to be what was approved, as with readers."""
     edition = find_edition(session, name)
-    if approval.find_standing_approval(session, edition):
+    if approval.find_valid_approval(session, edition):
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
     else:
-        mailable = approval.read_draft(session, edition, settings)
+        mailable = approval.read_draft_version(session, edition, settings)
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.sections:
@@ -185,7 +185,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
 def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
     """Find whom a test goes to; errors name one of `to` by its place, never by the address."""
     if not to:
-        proven = staff.list_proven_staff(session)
+        proven = staff.list_verified_staff(session)
         if not proven:
             raise SendError(
                 "No one on the team has verified their address yet.",
@@ -220,7 +220,7 @@ def _compose_mail(
         date=headers.date_value(now, zone),
         leave_token=link_tokens.make_link_token(keys, member.id, "test leave", address=member.email),
         preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences", address=member.email),
-        signup_text=signup_text(signed_up_at, language.gettext("the team’s pages"), zone, language),
+        signup_text=write_signup_text(signed_up_at, language.gettext("the team’s pages"), zone, language),
     )
     bounce_address = make_return_path(keys, delivery_id, sender.bounce_domain)
     message = OutgoingMessage(delivery_id, "test", template, placeholders, bounce_address)
@@ -242,7 +242,7 @@ def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
     """Write the rows of the next batch and claim them; who is no longer on the staff gets none."""
     if not run.may_claim(session):
         return []
-    proven = {member.id for member in staff.list_proven_staff(session)}
+    proven = {member.id for member in staff.list_verified_staff(session)}
     now, claimed = run.clock(), list[_StaffTestMail]()
     while run.unclaimed and len(claimed) < run.provider.batch_size:
         mail = run.unclaimed.popleft()

@@ -9,24 +9,24 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approved_versions import (
     REVOKED_DETAIL,
     ApprovalError,
-    approval_statement,
-    check_window,
-    content_hash_of,
+    build_approval_statement,
+    build_signature_payload,
+    check_article_window,
+    compute_content_hash,
     count_missing_signatures,
     find_sendable_approval,
-    find_standing_approval,
+    find_valid_approval,
     hash_text,
     list_fragment_hashes,
-    list_moved_parts,
-    read_version,
+    list_identity_changes,
+    read_approved_version,
     sign_payload,
-    signature_payload,
     supersede_approval,
 )
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import read_detail
+from digest.edition.approval.authors import parse_audit_detail
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
+from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
 from digest.store.audit import APPROVAL_REVOKED, SENT_BACK
@@ -41,7 +41,7 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
     Raises:
         ApprovalError: there is no approval, or something that it vouches for is different now.
     """
-    approval = find_standing_approval(session, edition)
+    approval = find_valid_approval(session, edition)
     if approval is None:
         raise ApprovalError(
             f"{edition.name} isn't approved.", "Approve it under Review and approve, or with 'digest approve'."
@@ -57,7 +57,7 @@ def verify_version(
     Raises:
         ApprovalError: something is different now, or it was approved with the placeholders of an older version.
     """
-    mailable = read_version(session, approval)
+    mailable = read_approved_version(session, approval)
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(
             f"{edition.name} differs from the approved version ({str(approval.content_hash)[:7]}): {fault[0]}", fault[1]
@@ -82,11 +82,13 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
 
     Versions of before 0063, and past editions that were imported, prove nothing of it.
     """
-    approval = find_standing_approval(session, edition)
+    approval = find_valid_approval(session, edition)
     if approval is None:
         return None
     stated = approval.statement
-    is_stated = stated.get("content") == content_hash_of(approval.content) and not list_moved_parts(stated, edition)
+    is_stated = stated.get("content") == compute_content_hash(approval.content) and not list_identity_changes(
+        stated, edition
+    )
     if not is_stated or not is_signed(approval, keys):
         return None
     return None if _find_revocation(session, approval, keys) else EditionContent.from_json(approval.content)
@@ -95,9 +97,9 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
 def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str:
     """Return what the audit log says against a version, whatever the version's row says; empty if it was never revoked."""
     # Of its times, only those that are signed can't be moved to after a revocation.
-    signed = (s.at for s in approval.signatures if is_signature(s, approval.content_hash, approval.version, keys))
+    signed = (s.at for s in approval.signatures if is_valid_signature(s, approval.content_hash, approval.version, keys))
     actions, is_intact = read_actions_since(session, min(signed, default=None), (APPROVAL_REVOKED, SENT_BACK))
-    own = [read_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
+    own = [parse_audit_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
     if any(approval.version in detail.get(REVOKED_DETAIL, ()) for detail in own):
         return "the audit log says that its approval was revoked"
     return "" if is_intact else "the audit log since its approval fails verification"
@@ -109,19 +111,19 @@ def _find_fault(
     """Describe how a version differs from the approved one, or from what can be sent now, and what to do; None if it doesn't."""
     stated = approval.statement
     advice = "Revoke the approval, then approve the edition again."
-    if content_hash_of(stated) != approval.content_hash:
+    if compute_content_hash(stated) != approval.content_hash:
         return "its record was changed.", advice
     if count_missing_signatures(stated, _list_signers(approval, keys)):
         return "the key file doesn't contain the key that signed it.", advice
-    current = describe_draft(edition, (), settings)
-    now = approval_statement(current, edition, ApproverRule(1, (), (), ()))
+    current = build_mailable_draft(edition, (), settings)
+    now = build_approval_statement(current, edition, ApproverRule(1, (), (), ()))
     if now["list"][-1] != stated["list"][-1]:
         return (
             f"its links point to {stated['list'][-1]}, but DIGEST_BASE_URL is now {now['list'][-1]}.",
             "Restore DIGEST_BASE_URL, or revoke the approval, draft the edition again, and approve that.",
         )
     changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
-    changes += list_moved_parts(stated, edition)
+    changes += list_identity_changes(stated, edition)
     if list_fragment_hashes(mailable.pieces) != stated["fragments"]:
         changes.append("its text")
     elif "web" in stated and hash_text(mailable.join("web").text) != stated["web"]:
@@ -135,7 +137,7 @@ _HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": 
 def is_signed(approval: Approval, keys: KeyRing) -> bool:
     """Return whether as many signed what a version states as it takes."""
     stated = approval.statement
-    is_intact = content_hash_of(stated) == approval.content_hash
+    is_intact = compute_content_hash(stated) == approval.content_hash
     return is_intact and not count_missing_signatures(stated, _list_signers(approval, keys))
 
 
@@ -146,15 +148,19 @@ def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
     """
     is_old = "approvals" not in approval.statement
     if not is_old:
-        return [s.actor for s in approval.signatures if is_signature(s, approval.content_hash, approval.version, keys)]
+        return [
+            s.actor for s in approval.signatures if is_valid_signature(s, approval.content_hash, approval.version, keys)
+        ]
     payload = b"approval:" + approval.content_hash.encode()
     old_keys = (*keys.of_kind("approval"), *keys.of_kind("session"))
     return [s.actor for s in approval.signatures if _is_by(old_keys, payload, s)]
 
 
-def is_signature(signed: SignatureColumns, content_hash: str, number: int, keys: KeyRing) -> bool:
+def is_valid_signature(signed: SignatureColumns, content_hash: str, number: int, keys: KeyRing) -> bool:
     """Return whether a signature on a content hash is good, by any approval key. `number` is the version's, or the correction's."""
-    return _is_by(keys.of_kind("approval"), signature_payload(content_hash, number, signed.actor, signed.at), signed)
+    return _is_by(
+        keys.of_kind("approval"), build_signature_payload(content_hash, number, signed.actor, signed.at), signed
+    )
 
 
 def _is_by(keys: Sequence[SecretKey], payload: bytes, signed: SignatureColumns) -> bool:
@@ -171,7 +177,7 @@ def find_reinstatable_approval(
     """
     approval = find_sendable_approval(session, edition)
     if approval is not None:
-        check_window(session, edition)
+        check_article_window(session, edition)
         verify_version(session, edition, approval, settings=settings, keys=keys)
     return approval
 

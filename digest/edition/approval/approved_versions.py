@@ -22,11 +22,11 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule, count_missing_approvals
 from digest.edition.approval.authors import read_unsigned_rule
-from digest.edition.calendar.windows import next_window
+from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.mailable_edition import MailableEdition, describe_draft, has_old_placeholders
+from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
 from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
-from digest.edition.queries import last_cut_off_before, load_rendered_fragments
+from digest.edition.edition_queries import find_last_cut_off, load_rendered_fragments
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
 from digest.store.models import Edition, EditionEdit, EditionState
@@ -54,12 +54,12 @@ def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
-def approval_statement(mailable: MailableEdition, edition: Edition, rule: ApproverRule) -> dict[str, Any]:
+def build_approval_statement(mailable: MailableEdition, edition: Edition, rule: ApproverRule) -> dict[str, Any]:
     """List all that approval vouches for, as plain JSON values: what readers get, who wrote in it, and how many have to approve."""
     return {
         "edition": mailable.name,
         "number": mailable.number,
-        "release": utc_text(edition.release_at),
+        "release": format_utc_time(edition.release_at),
         "approvals": rule.needed,
         "authors": list(rule.written),
         "alone": rule.is_alone,
@@ -70,11 +70,11 @@ def approval_statement(mailable: MailableEdition, edition: Edition, rule: Approv
         "list": [mailable.list_name, mailable.list_id, mailable.base_url],
         "fragments": list_fragment_hashes(mailable.pieces),
         "web": hash_text(mailable.join("web").text),
-        "content": content_hash_of(edition.content),
+        "content": compute_content_hash(edition.content),
     }
 
 
-def utc_text(moment: datetime) -> str:
+def format_utc_time(moment: datetime) -> str:
     """Return a moment as a statement has it."""
     return moment.astimezone(UTC).isoformat()
 
@@ -84,7 +84,7 @@ def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
     return [[p.kind, p.name, hash_fragment(p.body, p.slots)] for p in sorted(pieces, key=lambda p: p.kind)]
 
 
-def content_hash_of(statement: dict[str, Any]) -> str:
+def compute_content_hash(statement: dict[str, Any]) -> str:
     """Return the hash of a statement, or of what an edition says: 64 hex digits. Pages show the first seven; approving takes them all."""
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -92,7 +92,7 @@ def content_hash_of(statement: dict[str, Any]) -> str:
 # --- which version -------------------------------------------------------------------------------------------
 
 
-def find_standing_approval(session: Session, edition: Edition) -> Approval | None:
+def find_valid_approval(session: Session, edition: Edition) -> Approval | None:
     """Find the version that goes out, or went; None where nothing is approved."""
     return _find_last(session, edition, ApprovalState.STANDING)
 
@@ -114,7 +114,7 @@ def find_sendable_approval(session: Session, edition: Edition) -> Approval | Non
         Approval.stood_at.is_not(None),
     )
     last = session.scalar(approved.order_by(Approval.version.desc()).limit(1))
-    return last if last is not None and not list_moved_parts(last.statement, edition) else None
+    return last if last is not None and not list_identity_changes(last.statement, edition) else None
 
 
 def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
@@ -128,7 +128,7 @@ def _find_last(session: Session, edition: Edition, state: ApprovalState) -> Appr
     return session.scalar(query.order_by(Approval.version.desc()).limit(1))
 
 
-def read_version(session: Session, approval: Approval) -> MailableEdition:
+def read_approved_version(session: Session, approval: Approval) -> MailableEdition:
     """Return what an approved version holds, unproven: to look at."""
     query = select(ApprovedFragment).where(ApprovedFragment.approval_id == approval.id)
     rows = session.scalars(query.order_by(ApprovedFragment.position, ApprovedFragment.id))
@@ -148,38 +148,42 @@ def read_version(session: Session, approval: Approval) -> MailableEdition:
     )
 
 
-def read_draft(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
+def read_draft_version(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
     """Return an edition as its editors have it now, approved or not."""
-    return describe_draft(edition, load_rendered_fragments(session, edition), settings)
+    return build_mailable_draft(edition, load_rendered_fragments(session, edition), settings)
 
 
-def read_mailable(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
+def read_mailable_edition(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
     """Return an edition as readers get it: the version that stands, unproven; without one the draft."""
-    standing = find_standing_approval(session, edition)
-    return read_version(session, standing) if standing else read_draft(session, edition, settings)
+    valid_approval = find_valid_approval(session, edition)
+    return (
+        read_approved_version(session, valid_approval)
+        if valid_approval
+        else read_draft_version(session, edition, settings)
+    )
 
 
-def read_hashed(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
-    """Return an edition as `read_mailable` does, and the content hash that `current_content_hash` gives for it."""
-    standing = find_standing_approval(session, edition)
-    if standing:
-        return read_version(session, standing), standing.content_hash
-    draft, rule = read_draft(session, edition, settings), read_unsigned_rule(session, edition, settings)
-    return draft, content_hash_of(approval_statement(draft, edition, rule))
+def read_edition_with_hash(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
+    """Return an edition as `read_mailable_edition` does, and the content hash that `read_current_content_hash` gives for it."""
+    valid_approval = find_valid_approval(session, edition)
+    if valid_approval:
+        return read_approved_version(session, valid_approval), valid_approval.content_hash
+    draft, rule = read_draft_version(session, edition, settings), read_unsigned_rule(session, edition, settings)
+    return draft, compute_content_hash(build_approval_statement(draft, edition, rule))
 
 
-def current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
+def read_current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
     """Return the content hash of the version that stands, without one that of the draft, by which it is approved."""
-    return read_hashed(session, edition, settings)[1]
+    return read_edition_with_hash(session, edition, settings)[1]
 
 
-def current_approval_mark(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
+def read_current_fingerprint(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
     """Return a short name, in hex, of the draft and of its last edit, to type in a terminal.
 
     It's keyed, so that nobody can search for two drafts with the same mark, as they could with the first digits of a content hash.
     """
-    named = json.dumps([current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
-    return sign_payload(keys.current("approval"), b"approval mark:" + named.encode())[:_MARK_DIGITS]
+    state = json.dumps([read_current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
+    return sign_payload(keys.current("approval"), b"approval mark:" + state.encode())[:_MARK_DIGITS]
 
 
 def _read_last_edit(session: Session, edition: Edition) -> int:
@@ -187,8 +191,8 @@ def _read_last_edit(session: Session, edition: Edition) -> int:
 
 
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
-    draft, rule = read_draft(session, edition, settings), read_unsigned_rule(session, edition, settings)
-    return approval_statement(draft, edition, rule)
+    draft, rule = read_draft_version(session, edition, settings), read_unsigned_rule(session, edition, settings)
+    return build_approval_statement(draft, edition, rule)
 
 
 # --- approving -----------------------------------------------------------------------------------------------
@@ -214,12 +218,12 @@ def sign_approval(
             f"{edition.name} is {edition.state.predicate}. Only drafts can be approved.",
             "Reload the page to see its latest state.",
         )
-    check_window(session, edition)
+    check_article_window(session, edition)
     statement = _state_draft(session, edition, settings)
-    current_hash = content_hash_of(statement)
+    current_hash = compute_content_hash(statement)
     if has_old_placeholders(load_rendered_fragments(session, edition)):
         raise ApprovalError(f"{edition.name} was drafted by an older version.", "Draft it again, then approve it.")
-    if mark.lower() not in {current_hash, current_approval_mark(session, edition, settings, keys)}:
+    if mark.lower() not in {current_hash, read_current_fingerprint(session, edition, settings, keys)}:
         raise ApprovalError(
             f"{edition.name} has changed, or the content hash is incomplete.", "Review it again before you approve it."
         )
@@ -232,7 +236,7 @@ def sign_approval(
         approval = None
     if approval is None:
         approval = _freeze_version(session, edition, statement, now)
-    payload = signature_payload(current_hash, approval.version, actor, now)
+    payload = build_signature_payload(current_hash, approval.version, actor, now)
     signature = sign_payload(keys.current("approval"), payload)
     approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
     if count_missing_signatures(statement, [signed.actor for signed in approval.signatures]) == 0:
@@ -257,7 +261,7 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
 def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
     """Read who may approve an edition as it is now."""
     waiting = find_waiting_approval(session, edition)
-    if waiting and waiting.content_hash != content_hash_of(_state_draft(session, edition, settings)):
+    if waiting and waiting.content_hash != compute_content_hash(_state_draft(session, edition, settings)):
         waiting = None
     rule = read_unsigned_rule(session, edition, settings)
     return replace(rule, signed=tuple(signed.actor for signed in waiting.signatures)) if waiting else rule
@@ -272,7 +276,7 @@ def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> i
     return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
 
 
-def check_window(session: Session, edition: Edition) -> None:
+def check_article_window(session: Session, edition: Edition) -> None:
     """Check that an edition's articles follow on those of the edition before.
 
     Raises:
@@ -281,7 +285,7 @@ def check_window(session: Session, edition: Edition) -> None:
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
         raise ApprovalError(f"{name} was drafted later and covers the week of {edition.name} too.", "Approve that one.")
-    window = next_window(edition.cut_off, last_cut_off_before(session, edition.release_at))
+    window = find_next_window(edition.cut_off, find_last_cut_off(session, edition.release_at))
     if edition.opens_at != window.opens_at:
         raise ApprovalError(
             f"An earlier edition changed after {edition.name} was drafted, so a story could be lost or sent twice.",
@@ -296,7 +300,7 @@ def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any
         edition_id=edition.id,
         version=(session.scalar(last_version) or 0) + 1,
         state=ApprovalState.WAITING,
-        content_hash=content_hash_of(statement),
+        content_hash=compute_content_hash(statement),
         statement=statement,
         content=edition.content,
         edit_seq=_read_last_edit(session, edition),
@@ -350,8 +354,8 @@ def supersede_outdated_approval(session: Session, edition: Edition, *, now: date
     waiting = find_waiting_approval(session, edition)
     if waiting is None:
         return
-    same = read_version(session, waiting).pieces == load_rendered_fragments(session, edition)
-    if not same or list_moved_parts(waiting.statement, edition):
+    same = read_approved_version(session, waiting).pieces == load_rendered_fragments(session, edition)
+    if not same or list_identity_changes(waiting.statement, edition):
         supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
 
 
@@ -387,7 +391,7 @@ def end_open_approvals(session: Session, edition: Edition, *, actor: str, now: d
 
     A version that was superseded before, while nothing stands, is left: this is about the draft, not about that.
     """
-    if find_standing_approval(session, edition):
+    if find_valid_approval(session, edition):
         revoke_open_approvals(session, edition, actor=actor, now=now, because=because)
     elif waiting := find_waiting_approval(session, edition):
         _end_approval(waiting, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
@@ -402,15 +406,15 @@ def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None
 _MOVED_WORDS = {"edition": "its name", "number": "its number", "release": "its release"}
 
 
-def list_moved_parts(stated: dict[str, Any], edition: Edition) -> list[str]:
+def list_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
     """Name what an edition is called, or when it is released, where a version of it says otherwise. 0.1 stated no release."""
-    now = {"edition": edition.name, "number": edition.number, "release": utc_text(edition.release_at)}
+    now = {"edition": edition.name, "number": edition.number, "release": format_utc_time(edition.release_at)}
     return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
 
 
-def signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
+def build_signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
     """Return what an approver signs: which version of an edition or which correction, who they are, and when."""
-    return b"approval of:" + json.dumps([content_hash, version, actor, utc_text(at)]).encode()
+    return b"approval of:" + json.dumps([content_hash, version, actor, format_utc_time(at)]).encode()
 
 
 def sign_payload(key: SecretKey, payload: bytes) -> str:

@@ -11,16 +11,16 @@ from digest.edition.approval.approvers import ApproverRule, is_staff_name
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID
 from digest.edition.editing.authorship import SETTINGS_PART, WrittenPart, read_written_parts
 from digest.edition.editing.edits import BLOCK_PREFIX, EditKind
-from digest.edition.queries import OUTGOING_STATES
+from digest.edition.edition_queries import OUTGOING_STATES
 from digest.renamed_names import EARLIER_TABLES
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.logged_actions import LoggedAction, read_actions_since
 from digest.store.models import Edition, EditionEdit
-from digest.store.staff import list_working_staff, staff_actor
+from digest.store.staff import list_active_staff, staff_actor
 from digest.store.staff_revocations import list_missing_members
-from subscribers.store.row_seals import is_genuine
+from subscribers.store.row_seals import is_genuine_row
 
 REMOVED_COUNT_FOR = timedelta(days=7)  # a weekly edition; all other admins get an email about a removal at once
 _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
@@ -39,14 +39,14 @@ def read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -
     return read_author_rule(session, written, _find_beginning(session, edition, unseen), settings)
 
 
-def read_author_rule(session: Session, written: Sequence[str], begun: datetime, settings: Settings) -> ApproverRule:
+def read_author_rule(session: Session, written: Sequence[str], began_at: datetime, settings: Settings) -> ApproverRule:
     """Read who may approve what some wrote, by their names, while nobody has.
 
-    Colleagues who were removed since it was `begun`, or in the `REMOVED_COUNT_FOR` before, count when it's asked whether there's only
+    Colleagues who were removed since it was `began_at`, or in the `REMOVED_COUNT_FOR` before, count when it's asked whether there's only
     one editor: otherwise, whoever removes a colleague first and writes then could approve it alone, and invite them again.
     """
     needed = settings.file.approval.approvers
-    colleagues = list_working_staff(session, removed_after=begun - REMOVED_COUNT_FOR)
+    colleagues = list_active_staff(session, removed_after=began_at - REMOVED_COUNT_FOR)
     return ApproverRule(
         needed=needed,
         signed=(),
@@ -65,7 +65,7 @@ def _find_beginning(session: Session, edition: Edition, unseen: Sequence[LoggedA
     ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # which is the settings'
     blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
     edits = select(EditionEdit).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
-    written = [edit.at if is_genuine(session, edit) else _LONG_AGO for edit in session.scalars(edits)]
+    written = [edit.at if is_genuine_row(session, edit) else _LONG_AGO for edit in session.scalars(edits)]
     return min((edition.opens_at, *written, *(change.at for change in unseen)))
 
 
@@ -86,15 +86,15 @@ def _list_parts(edition: Edition, unseen: Sequence[LoggedAction]) -> tuple[Writt
 def _find_unseen_changes(session: Session, edition: Edition) -> list[LoggedAction]:
     """Find the actions about settings that no edition that went out has shown; where the audit log isn't intact, somebody unknown took one."""
     any_shown = _find_last_showing(session, edition)
-    shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
-    moments = [moment for moment in shown.values() if moment]
-    since = min(moments) if any_shown and len(moments) == len(shown) else None
+    last_shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
+    moments = [moment for moment in last_shown.values() if moment]
+    since = min(moments) if any_shown and len(moments) == len(last_shown) else None
     changed, is_intact = read_actions_since(session, since, _SHOWN_ACTIONS)
 
     def is_unseen(change: LoggedAction) -> bool:
-        written_over = _read_changed_names(change) & shown.keys() if change.subject == "publication" else set()
-        seen = [any_shown, *(shown[name] for name in written_over)]
-        return any(moment is None or change.at > moment for moment in seen)
+        written_over = _read_changed_names(change) & last_shown.keys() if change.subject == "publication" else set()
+        shown_times = [any_shown, *(last_shown[name] for name in written_over)]
+        return any(moment is None or change.at > moment for moment in shown_times)
 
     by_staff = [change for change in changed if is_staff_name(change.actor) and _name_changed_table(change)]
     unseen = [change for change in by_staff if is_unseen(change)]
@@ -117,8 +117,8 @@ def _find_last_showing(session: Session, edition: Edition, written_over: str = "
             EditionEdit.value["field"].as_string() == written_over,
         )
         query = query.where(~wrote.exists())
-    found: datetime | None = session.scalar(query)
-    return found
+    last_shown: datetime | None = session.scalar(query)
+    return last_shown
 
 
 def _name_changed_table(change: LoggedAction) -> str:
@@ -134,10 +134,10 @@ def _name_changed_table(change: LoggedAction) -> str:
 
 
 def _read_changed_names(change: LoggedAction) -> set[str]:
-    after = read_detail(change.detail).get("after")
+    after = parse_audit_detail(change.detail).get("after")
     return set(after) if isinstance(after, dict) else set()
 
 
-def read_detail(detail: object) -> dict[str, Any]:
+def parse_audit_detail(detail: object) -> dict[str, Any]:
     """Return the detail of a row of the audit log; of a damaged row an empty one."""
     return detail if isinstance(detail, dict) else {}

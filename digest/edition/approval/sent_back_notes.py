@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval import approved_versions as approval
-from digest.edition.queries import COMING_STATES
+from digest.edition.edition_queries import COMING_STATES
 from digest.store.approval_models import SentBackNote
 from digest.store.models import Edition
 from subscribers.errors import RefusalError
@@ -37,7 +37,7 @@ def list_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
     return tuple(session.scalars(query.order_by(SentBackNote.id)))
 
 
-def send_back(session: Session, edition: Edition, text: str, *, actor: str, now: datetime) -> SentBackNote:
+def add_sent_back_note(session: Session, edition: Edition, text: str, *, actor: str, now: datetime) -> SentBackNote:
     """Put a note on an edition. What is approved, or waits for another approver, is taken back with it.
 
     Raises:
@@ -57,7 +57,9 @@ def send_back(session: Session, edition: Edition, text: str, *, actor: str, now:
     return note
 
 
-def finish_note(session: Session, edition: Edition, note_id: int, *, actor: str, now: datetime) -> SentBackNote:
+def close_sent_back_note(
+    session: Session, edition: Edition, note_id: int, *, actor: str, now: datetime
+) -> SentBackNote:
     """Mark a note as done.
 
     Raises:

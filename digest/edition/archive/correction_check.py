@@ -4,36 +4,36 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approval_check import is_signature
-from digest.edition.approval.approved_versions import content_hash_of, count_missing_signatures, utc_text
+from digest.edition.approval.approval_check import is_valid_signature
+from digest.edition.approval.approved_versions import compute_content_hash, count_missing_signatures, format_utc_time
 from digest.edition.archive.corrections import find_sent_text
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 from subscribers.crypto.keys import KeyRing
 
 
-def state_text(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
+def build_correction_statement(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
     """List what the email says, and by what its recipients are found."""
     fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
     return {name: getattr(correction, name) for name in fields} | {
         "edition": edition.name,
         "number": edition.number,
-        "at": utc_text(correction.at),
+        "at": format_utc_time(correction.at),
         # What subscribers have before them; the archive may have said something else meanwhile.
         "sent": find_sent_text(session, correction),
     }
 
 
-def find_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
+def find_approval_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
     """Say why the approval of an email doesn't count, and what to do; empty if it does, or if it isn't approved yet."""
     stated = correction.mail_statement
     if stated is None:
         # One from before approvals was queued then.
         is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
         return "its approval isn't signed. Approve it again." if is_unsigned else ""
-    text = state_text(session, edition, correction)
-    wanted = text | {"authors": [correction.actor]}
-    if any(stated.get(name) != value for name, value in wanted.items()):
+    text = build_correction_statement(session, edition, correction)
+    expected_statement = text | {"authors": [correction.actor]}
+    if any(stated.get(name) != value for name, value in expected_statement.items()):
         return "the correction isn't what was approved. Read it again, and approve it again."
     if _has_lost_signatures(correction, stated, keys):
         return "its record was changed, or the key that signed it isn't in the key file. Approve it again."
@@ -42,7 +42,7 @@ def find_fault(session: Session, edition: Edition, correction: Correction, keys:
 
 def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
     """Return whether a signature doesn't hold, or an approved email has fewer than its approval takes."""
-    signers = list_signers(correction, content_hash_of(stated), keys)
+    signers = list_signers(correction, compute_content_hash(stated), keys)
     if len(signers) < len(correction.signatures):
         return True
     return correction.mail_approved_at is not None and count_missing_signatures(stated, signers) > 0
@@ -50,10 +50,12 @@ def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: K
 
 def list_signers(correction: Correction, content_hash: str, keys: KeyRing) -> list[str]:
     """List those whose signature holds."""
-    return [each.actor for each in correction.signatures if is_signature(each, content_hash, correction.seq, keys)]
+    return [
+        each.actor for each in correction.signatures if is_valid_signature(each, content_hash, correction.seq, keys)
+    ]
 
 
-def is_proven(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:
+def is_correction_approved(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:
     """Return whether enough people signed the email of a correction as it is now."""
     is_signed = correction.mail_statement is not None and correction.mail_approved_at is not None
-    return is_signed and not find_fault(session, edition, correction, keys)
+    return is_signed and not find_approval_fault(session, edition, correction, keys)

@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approved_versions import find_standing_approval
+from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.content.corrected_content import correct_entry
-from digest.edition.content.edition_content import AuthoredBlock, EditionContent, LabelledBlock, SectionEntry
-from digest.edition.queries import OUTGOING_STATES
+from digest.edition.content.edition_content import AuthoredBlock, EditionContent, LabeledBlock, SectionEntry
+from digest.edition.edition_queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
-from subscribers.store.row_seals import is_genuine, keep_genuine
+from subscribers.store.row_seals import filter_genuine_rows, is_genuine_row
 from subscribers.subscriber_language import SubscriberLanguage
 
 CorrectedField = Literal["headline", "summary"]
@@ -50,7 +50,7 @@ def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ..
 
 def list_genuine_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
     """List the corrections of an edition that were made here, the first first: public pages show no others."""
-    return tuple(keep_genuine(session, list_corrections(session, edition)))
+    return tuple(filter_genuine_rows(session, list_corrections(session, edition)))
 
 
 def list_corrections_by_edition(
@@ -62,7 +62,7 @@ def list_corrections_by_edition(
         query = query.where(Edition.name.in_(names))
     by_name: dict[str, tuple[Correction, ...]] = {}
     for name, correction in session.execute(query.order_by(Correction.edition_id, Correction.seq)):
-        by_name[name] = (*by_name.get(name, ()), *keep_genuine(session, [correction]))
+        by_name[name] = (*by_name.get(name, ()), *filter_genuine_rows(session, [correction]))
     return by_name
 
 
@@ -74,8 +74,8 @@ def next_correction_number(session: Session, edition: Edition) -> int:
 
 def read_sent_content(session: Session, edition: Edition) -> EditionContent:
     """Return what an edition that goes out says, or said: the version that stands, whatever became of the draft since."""
-    standing = find_standing_approval(session, edition)
-    return EditionContent.from_json(standing.content if standing else edition.content)
+    valid_approval = find_valid_approval(session, edition)
+    return EditionContent.from_json(valid_approval.content if valid_approval else edition.content)
 
 
 def list_correctable_stories(
@@ -101,19 +101,19 @@ def find_sent_text(session: Session, correction: Correction) -> str:
     """Return a corrected text as it was sent: what its first correction found, which no later one and no other row can change."""
     corrected = [getattr(Correction, name) == getattr(correction, name) for name in _CORRECTED_TEXT]
     corrections = session.scalars(select(Correction).where(*corrected).order_by(Correction.seq))
-    return next((each.was for each in corrections if is_genuine(session, each)), correction.was)
+    return next((each.was for each in corrections if is_genuine_row(session, each)), correction.was)
 
 
 _CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # by which corrections are about the same text
 
 
-def sign_correction(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+def write_correction_signature(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return the date and the name under a correction: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
 
 
-def load_carried_blocks(
+def load_correction_blocks(
     session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: SubscriberLanguage
 ) -> tuple[AuthoredBlock, ...]:
     """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
@@ -136,19 +136,19 @@ def load_carried_blocks(
             (row.Correction.actor,),
         )
         for row in session.execute(query)
-        if is_genuine(session, row.Correction)
+        if is_genuine_row(session, row.Correction)
     )
 
 
 def make_correction_block(
     session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: SubscriberLanguage
-) -> LabelledBlock:
+) -> LabeledBlock:
     """Return the block in which the edition that's released on `day` says what was wrong in this one.
 
     It quotes what was sent, never another editor's correction: its author is the only author of its words.
     """
     sent = find_sent_text(session, correction)
-    return LabelledBlock(
+    return LabeledBlock(
         id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
         kind="correction",
         headline=language.gettext("In No. %(number)s we wrote: “%(was)s”", number=edition.number, was=sent),

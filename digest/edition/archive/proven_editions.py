@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approval_check import is_signed
-from digest.edition.approval.approved_versions import content_hash_of, list_fragment_hashes, list_moved_parts
+from digest.edition.approval.approved_versions import compute_content_hash, list_fragment_hashes, list_identity_changes
 from digest.edition.archive.corrections import list_genuine_corrections
 from digest.edition.archive.story_archive import list_story_rows
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
@@ -22,7 +22,7 @@ from digest.store.approval_models import Approval, ApprovalState, ApprovedFragme
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import keys_of
+from subscribers.store.row_seals import find_session_keys
 
 _MAX_STATEMENTS, _MAX_CONTENTS = 500, 50
 # Words and links; how the rest is written may have been another version's matter.
@@ -54,7 +54,7 @@ def find_proven_versions(session: Session, editions: Sequence[Any]) -> list[Prov
     for edition in editions:
         approval_id, _ = versions.get(edition.id, (0, ""))
         stated = statements.get(approval_id)
-        if stated is None or list_moved_parts(stated, edition):
+        if stated is None or list_identity_changes(stated, edition):
             log.error("an edition isn't what was approved, so no page shows it", edition=edition.name)
         else:
             proven.append(ProvenVersion(edition, approval_id, stated))
@@ -63,7 +63,7 @@ def find_proven_versions(session: Session, editions: Sequence[Any]) -> list[Prov
 
 def _prove_statements(session: Session, hashes: Mapping[int, str]) -> dict[int, dict[str, Any]]:
     """Return the statements of approvals that are signed, by their IDs; `hashes` are those of the statements."""
-    keys = keys_of(session)
+    keys = find_session_keys(session)
     unknown = [approval_id for approval_id, content_hash in hashes.items() if (keys, content_hash) not in _statements]
     if len(_statements) + len(unknown) > _MAX_STATEMENTS:
         _statements.clear()
@@ -106,7 +106,7 @@ def read_proven_contents(session: Session, versions: Sequence[ProvenVersion]) ->
         unknown = [approval_id for approval_id, content_hash in stated.items() if content_hash]
     columns = (Approval.id, Approval.content)
     for approval_id, content in session.execute(select(*columns).where(Approval.id.in_(unknown))) if unknown else ():
-        if content_hash_of(content) == stated[approval_id]:
+        if compute_content_hash(content) == stated[approval_id]:
             _contents[stated[approval_id]] = EditionContent.from_json(content)
         else:
             log.error("what an edition says isn't what was approved, so it isn't shown", approval=approval_id)

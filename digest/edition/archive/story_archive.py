@@ -15,8 +15,8 @@ from sqlalchemy import Float, Integer, Select, column, delete, func, insert, sel
 from sqlalchemy.orm import Session
 
 from digest.edition.content.corrected_content import correct_entry
-from digest.edition.content.edition_content import EditionSection, SectionEntry, read_sections
-from digest.edition.queries import PUBLIC_STATES
+from digest.edition.content.edition_content import EditionSection, SectionEntry, parse_sections
+from digest.edition.edition_queries import PUBLIC_STATES
 from digest.edition.rendering.anchors import story_anchor
 from digest.store.archive_models import ArchivedStory
 from digest.store.correction_models import Correction
@@ -87,21 +87,21 @@ class StoryQuery:
     newest_first: bool = False
 
 
-def topic_key(topic: str) -> str:
+def make_topic_key(topic: str) -> str:
     """Name a topic in an address: "maritime-security"."""
     return _NOT_A_WORD.sub("-", topic.casefold()).strip("-_")[:100]
 
 
-def split_query(typed: str) -> tuple[str, ...]:
+def split_search_query(typed: str) -> tuple[str, ...]:
     """Return the words of what somebody typed: at most `MAX_QUERY_WORDS`, without what a query language would read."""
     folded = unicodedata.normalize("NFC", typed[:MAX_QUERY_LENGTH])
     return tuple(word for word in _NOT_A_WORD.split(folded) if word)[:MAX_QUERY_WORDS]
 
 
-def archive_edition(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
+def archive_edition_stories(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
     """Store the stories of an edition as its page says them, in place of those that are there."""
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
-    if rows := list_story_rows(edition, read_sections(edition.content), tuple(corrections)):
+    if rows := list_story_rows(edition, parse_sections(edition.content), tuple(corrections)):
         session.execute(insert(ArchivedStory), rows)
 
 
@@ -124,7 +124,7 @@ def _row_values(edition: Edition, position: int, entry: SectionEntry) -> dict[st
         "headline": entry.headline,
         "summary": entry.summary,
         "topic": entry.kicker[:100],
-        "topic_key": topic_key(entry.kicker),
+        "topic_key": make_topic_key(entry.kicker),
         "source": entry.source[:200],
         "dated": (f"{when.label}: {when.text}" if when else entry.date)[:100],
         "sources": len(entry.also) + bool(entry.url),

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.edition.calendar.edition_windows import name_edition
 from digest.edition.calendar.release_calendar import (
     CalendarChange,
     PlannedRelease,
@@ -14,7 +15,6 @@ from digest.edition.calendar.release_calendar import (
     StepRules,
     plan_steps,
 )
-from digest.edition.calendar.windows import name_edition
 from digest.settings import ScheduleSettings, SettingsFile
 from digest.store.models import Edition, EditionState, ReleaseChange
 
@@ -27,7 +27,7 @@ def load_calendar(session: Session, file: SettingsFile) -> ReleaseCalendar:
     return ReleaseCalendar(file.schedule.send_rule, file.publication.zone, tuple(changes))
 
 
-def step_rules(schedule: ScheduleSettings) -> StepRules:
+def build_step_rules(schedule: ScheduleSettings) -> StepRules:
     """Return by which rules the steps before a release follow from it."""
     return StepRules(schedule.draft_rule, schedule.deadline_hours, tuple(schedule.reminder_hours))
 
@@ -38,17 +38,17 @@ def find_deadline(session: Session, file: SettingsFile, edition: Edition) -> dat
     release = None if planned.rule.period else planned.find_release(edition.release_at)
     if release is None or release.is_skipped:
         return None
-    return plan_steps(planned, release, step_rules(file.schedule)).deadline
+    return plan_steps(planned, release, build_step_rules(file.schedule)).deadline
 
 
 def name_release(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
     """Name the edition of a release; an extra one leaves the plain name of the week to the one of the timetable."""
     reserved = name_edition(release.release_at, calendar.zone, ())
-    taken = {*taken_names, reserved} if calendar.is_named_after_another(release) else taken_names
-    return name_edition(release.release_at, calendar.zone, taken)
+    reserved_names = {*taken_names, reserved} if calendar.is_named_after_another(release) else taken_names
+    return name_edition(release.release_at, calendar.zone, reserved_names)
 
 
-def make_change(
+def make_calendar_change(
     calendar: ReleaseCalendar, release: PlannedRelease, release_at: datetime, *, changed_by: str, now: datetime
 ) -> CalendarChange:
     """Return the change by which a release, or a new extra one, is at a moment."""
@@ -59,7 +59,7 @@ def _regular_day(calendar: ReleaseCalendar, release: PlannedRelease) -> date | N
     return release.regular_at.astimezone(calendar.zone).date() if release.regular_at else None
 
 
-def store_change(
+def store_calendar_change(
     session: Session,
     calendar: ReleaseCalendar,
     release: PlannedRelease,
@@ -103,13 +103,13 @@ def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelea
     return session.scalar(changes)
 
 
-def set_draft_aside(edition: Edition, change: ReleaseChange) -> None:
+def shelve_draft(edition: Edition, change: ReleaseChange) -> None:
     """Call off a draft with the release that it was for: its week belongs to the next edition again."""
     edition.state = EditionState.CANCELLED
     change.set_aside = edition.id
 
 
-def bring_draft_back(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> Edition | None:
+def restore_shelved_draft(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> Edition | None:
     """Make the draft that was set aside with a release a draft again; None where none was."""
     row = _find_row(session, calendar, release)
     edition = session.get(Edition, row.set_aside) if row and row.set_aside else None

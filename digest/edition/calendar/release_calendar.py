@@ -191,8 +191,8 @@ def plan_steps(calendar: ReleaseCalendar, release: PlannedRelease, rules: StepRu
     if deadline <= earliest:
         deadline = release.release_at
     reminders = {_hours_before(calendar, release, hours) for hours in rules.reminder_hours}
-    kept = sorted(at for at in reminders if earliest < at < release.release_at)
-    return ReleaseSteps(drafts, tuple(kept), deadline)
+    reminder_times = sorted(at for at in reminders if earliest < at < release.release_at)
+    return ReleaseSteps(drafts, tuple(reminder_times), deadline)
 
 
 def _plan_drafts(calendar: ReleaseCalendar, release: PlannedRelease, rule: ScheduleRule) -> list[datetime]:
@@ -229,7 +229,7 @@ def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: flo
     return min(moment, release.release_at)
 
 
-def list_step_moments(
+def list_step_times(
     calendar: ReleaseCalendar,
     rules: StepRules,
     now: datetime,
@@ -307,15 +307,15 @@ NO_SINGLE_SEND_TIME = (
 )
 
 
-def explain_unfit_moment(
-    calendar: ReleaseCalendar, at: datetime, *, moved: PlannedRelease | None, now: datetime
+def explain_unusable_time(
+    calendar: ReleaseCalendar, at: datetime, *, moved_release: PlannedRelease | None, now: datetime
 ) -> tuple[str, ...]:
-    """Explain why an edition can't be sent at a moment, and what to do; empty if it can. `moved` is the release to put there."""
-    return next(_find_obstacles(calendar, at, moved, now), ())
+    """Explain why an edition can't be sent at a moment, and what to do; empty if it can. `moved_release` is the release to put there."""
+    return next(_find_obstacles(calendar, at, moved_release, now), ())
 
 
 def _find_obstacles(
-    calendar: ReleaseCalendar, at: datetime, moved: PlannedRelease | None, now: datetime
+    calendar: ReleaseCalendar, at: datetime, moved_release: PlannedRelease | None, now: datetime
 ) -> Iterator[tuple[str, str]]:
     if calendar.rule.period:
         yield NO_SINGLE_SEND_TIME
@@ -324,25 +324,27 @@ def _find_obstacles(
     if at > now + MAX_AHEAD:
         yield "This time is more than a year ahead.", "Choose an earlier time."
         return
-    if moved and moved.regular_at and abs(at - moved.regular_at) > MAX_MOVE:
+    if moved_release and moved_release.regular_at and abs(at - moved_release.regular_at) > MAX_MOVE:
         yield "This is more than seven days from its usual time.", "Skip the edition, and add an extra one then."
     near = calendar.releases_between(at - 3 * MAX_MOVE, at + 3 * MAX_MOVE)
-    others = [release for release in near if moved is None or release.release_at != moved.release_at]
-    yield from _find_neighbour_obstacles(others, at, moved)
+    other_releases = [
+        release for release in near if moved_release is None or release.release_at != moved_release.release_at
+    ]
+    yield from _find_neighbour_obstacles(other_releases, at, moved_release)
 
 
 def _find_neighbour_obstacles(
-    others: Iterable[PlannedRelease],
+    other_releases: Iterable[PlannedRelease],
     at: datetime,
-    moved: PlannedRelease | None,
+    moved_release: PlannedRelease | None,
 ) -> Iterator[tuple[str, str]]:
     skipped, live = set[datetime](), set[datetime]()
-    for release in others:
+    for release in other_releases:
         (skipped if release.is_skipped else live).add(release.release_at)
     if at in skipped:
         yield "There's a skipped edition at this time.", "Restore it instead."
-    if any(abs(other - at) < MIN_DISTANCE for other in live):
+    if any(abs(neighbor - at) < MIN_DISTANCE for neighbor in live):
         yield "Another edition is sent less than six hours from this time.", "Choose a different time."
-    start, end = sorted((at, moved.release_at if moved else at))
-    if any(start < other < end for other in live):
+    start, end = sorted((at, moved_release.release_at if moved_release else at))
+    if any(start < neighbor < end for neighbor in live):
         yield "This would change the order of editions.", "Choose a time between the previous and the next edition."

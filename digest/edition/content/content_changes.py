@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from digest.edition.content.edition_content import EditionContent, EditionImage, LabelledBlock, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EditionImage, LabeledBlock, SectionEntry
 
 
 class ChangeKind(StrEnum):
@@ -50,7 +50,7 @@ class ContentComparison:
     """All that two versions say differently, in the order of the page, and how many items are the same, word for word."""
 
     changes: tuple[ContentChange, ...]
-    kept: int
+    unchanged_count: int
 
     def count(self, kind: ChangeKind) -> int:
         """Count the changes of a kind."""
@@ -97,26 +97,26 @@ def _list_items(content: EditionContent) -> _Items:
 
 def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int]:
     """Return what changed, in the order of the new version, then what was dropped; and how many stories are the same."""
-    moved = _find_moved(old, new)
+    moved_keys = _find_moved(old, new)
     lost = [item.place for key, item in old.items() if key not in new]
     dropped = {(place.section, place.number): place for place in lost}
     changes: list[ContentChange] = []
-    kept = 0
+    unchanged_count = 0
     for key, item in new.items():
         place = item.place
         if key not in old:
-            gone = dropped.pop((place.section, place.number), None)
-            kind = ChangeKind.REPLACED if gone else ChangeKind.ADDED
-            changes.append(ContentChange(kind, before=gone, after=place))
+            dropped_place = dropped.pop((place.section, place.number), None)
+            kind = ChangeKind.REPLACED if dropped_place else ChangeKind.ADDED
+            changes.append(ContentChange(kind, before=dropped_place, after=place))
             continue
         own = _compare_entries(old[key], item)
-        if key in moved:
+        if key in moved_keys:
             before = old[key].place
             own.insert(0, ContentChange(ChangeKind.MOVED, before=before, after=place))
         changes += own
-        kept += not own
+        unchanged_count += not own
     changes += (ContentChange(ChangeKind.DROPPED, before=place) for place in dropped.values())
-    return changes, kept
+    return changes, unchanged_count
 
 
 def _list_rewritten(
@@ -138,18 +138,18 @@ def _find_moved(old: _Items, new: _Items) -> set[tuple[str, int]]:
 
     What only came up because others went or came has not moved.
     """
-    moved = set[tuple[str, int]]()
+    moved_keys = set[tuple[str, int]]()
     stayed_by_section: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for key in (key for key in new if key in old):
         section = new[key].place.section
         if section == old[key].place.section:
             stayed_by_section[section].append(key)
         else:
-            moved.add(key)
+            moved_keys.add(key)
     for stayed in stayed_by_section.values():
         steady = _find_longest_rise([old[key].place.number for key in stayed])
-        moved |= {key for index, key in enumerate(stayed) if index not in steady}
-    return moved
+        moved_keys |= {key for index, key in enumerate(stayed) if index not in steady}
+    return moved_keys
 
 
 def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
@@ -190,19 +190,19 @@ def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:
     return old.hash == new.hash or not is_same_cut
 
 
-def _compare_blocks(before: Sequence[LabelledBlock], after: Sequence[LabelledBlock]) -> list[ContentChange]:
-    gone = {block.id: block for block in before}
+def _compare_blocks(before: Sequence[LabeledBlock], after: Sequence[LabeledBlock]) -> list[ContentChange]:
+    removed_blocks = {block.id: block for block in before}
     changes = []
     for block in after:
-        was = gone.pop(block.id, None)
+        was = removed_blocks.pop(block.id, None)
         if was is None:
             changes.append(ContentChange(ChangeKind.ADDED, "block", "", _block_text(block)))
         elif was != block:
             changes.append(ContentChange(ChangeKind.REWRITTEN, "block", _block_text(was), _block_text(block)))
-    changes += (ContentChange(ChangeKind.DROPPED, "block", _block_text(block)) for block in gone.values())
+    changes += (ContentChange(ChangeKind.DROPPED, "block", _block_text(block)) for block in removed_blocks.values())
     return changes
 
 
-def _block_text(block: LabelledBlock) -> str:
+def _block_text(block: LabeledBlock) -> str:
     texts = (block.headline, block.text, block.name, block.url)
     return " ".join(filter(None, texts))

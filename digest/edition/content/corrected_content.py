@@ -33,14 +33,14 @@ def correct_line(line: str, corrections: Iterable[Correction]) -> str:
     return line
 
 
-def correct_quote(line: str, was: str, becomes: str) -> str:
+def correct_quote(line: str, was: str, new_text: str) -> str:
     """Put a corrected text into a line that quotes it, whole, or cut by an ellipsis behind the first word in which the two differ."""
     if was in line:
-        return line.replace(was, becomes)
+        return line.replace(was, new_text)
     for length in range(len(was) - 1, _MIN_CUT_LENGTH - 1, -1):
         cut = was[:length]
-        if f"{cut}{_ELLIPSIS}" in line and not becomes.startswith(cut):
-            return line.replace(f"{cut}{_ELLIPSIS}", truncate_text(becomes, length + 1))
+        if f"{cut}{_ELLIPSIS}" in line and not new_text.startswith(cut):
+            return line.replace(f"{cut}{_ELLIPSIS}", truncate_text(new_text, length + 1))
     return line
 
 
@@ -85,7 +85,7 @@ def _without_stories(section: EditionSection, urls: Collection[str]) -> EditionS
     return replace(section, entries=tuple(entry for entry in section.entries if entry.url not in urls))
 
 
-def find_corrected_at(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
+def find_correction_time(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
     """Return when an edition, or one story of it, was corrected the last time; None where it never was."""
     own = (correction for correction in corrections if url in {None, correction.url})
     return max((correction.at for correction in own), default=None)

@@ -32,7 +32,7 @@ class EditionImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageCuts:
+class ImageCrops:
     """The cuts of one article's picture, made for the lead's and a row's place."""
 
     lead: EditionImage
@@ -129,7 +129,7 @@ class EditionSection:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledBlock:
+class LabeledBlock:
     """A block that is no news: paid for, an offer, or what an earlier edition had wrong. It runs in every edition released from the first day to the last."""
 
     id: str
@@ -154,7 +154,7 @@ class LabelledBlock:
 class AuthoredBlock(NamedTuple):
     """A block that an edition starts with, and who wrote it, as the audit log names them; no one is known for the settings' block."""
 
-    block: LabelledBlock
+    block: LabeledBlock
     authors: tuple[str, ...] = ()
 
 
@@ -171,13 +171,13 @@ class EditionContent:
     intro: str
     editor: str
     sections: tuple[EditionSection, ...]
-    blocks: tuple[LabelledBlock, ...] = ()
+    blocks: tuple[LabeledBlock, ...] = ()
     released_on: CalendarDay | None = None  # the day in `date`; None in what an earlier version stored
 
     @property
     def linked_articles(self) -> dict[str, str]:
-        """See `link_articles`."""
-        return link_articles(self.sections)
+        """See `map_article_headlines`."""
+        return map_article_headlines(self.sections)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plain form that is stored."""
@@ -190,7 +190,7 @@ class EditionContent:
         return type_adapter(EditionContent).validate_python(data)
 
 
-def read_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
+def parse_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
     """Read the sections alone of an edition's plain form; none where it has none."""
     return type_adapter(tuple[EditionSection, ...]).validate_python(data.get("sections", ()))
 
@@ -221,7 +221,7 @@ def truncate_text(text: str, max_length: int) -> str:
     return (head.rpartition(" ")[0] or head).rstrip(" ,;:.-\u2013\u2014") + "…"
 
 
-def link_articles(sections: Iterable[EditionSection]) -> dict[str, str]:
+def map_article_headlines(sections: Iterable[EditionSection]) -> dict[str, str]:
     """Return the URL of every article that sections link, with its headline; of one below another, with that one's too."""
     articles: dict[str, str] = {}
     for entry in (entry for section in sections for entry in section.entries):

@@ -46,15 +46,15 @@ def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> 
     """
     changes = [change for change in compare_contents(proposed, approved).changes if change.before or change.after]
     kinds = Counter(change.kind for change in changes)
-    moved = {change.after for change in changes if change.kind is ChangeKind.MOVED}
+    moved_stories = {change.after for change in changes if change.kind is ChangeKind.MOVED}
     rewritten = {change.after for change in changes if _is_rewritten(change, proposed, approved)}
     dropped = kinds[ChangeKind.DROPPED] + kinds[ChangeKind.REPLACED]
     proposed_count = sum(len(section.entries) for section in proposed.sections)
     return EditorCounts(
         proposed=proposed_count,
-        kept=proposed_count - dropped - len(moved | rewritten),
+        kept=proposed_count - dropped - len(moved_stories | rewritten),
         dropped=dropped,
-        moved=len(moved),
+        moved=len(moved_stories),
         added=kinds[ChangeKind.ADDED] + kinds[ChangeKind.REPLACED],
         rewritten=len(rewritten),
     )

@@ -14,7 +14,7 @@ def section_fragment_name(keys: Iterable[str], part: str = "") -> str:
     return f"{_PREFIX}{'+'.join(sorted(keys))}{f'.{part}' if part else ''}"
 
 
-def sections_of_fragment(name: str) -> frozenset[str]:
+def list_fragment_sections(name: str) -> frozenset[str]:
     """Return the keys of the sections that a fragment belongs to; none where it is everybody's."""
     if not name.startswith(_PREFIX):
         return frozenset()
@@ -29,10 +29,10 @@ def continues_block(name: str) -> bool:
 
 def list_section_keys(names: Iterable[str]) -> frozenset[str]:
     """Return the keys of all sections that fragments belong to."""
-    return frozenset(key for name in names for key in sections_of_fragment(name))
+    return frozenset(key for name in names for key in list_fragment_sections(name))
 
 
 def list_omitted_fragments(names: Iterable[str], omitted_keys: Collection[str]) -> frozenset[str]:
     """Return the names of the fragments that go where a reader left sections out: those of no other section."""
     omitted = frozenset(omitted_keys)
-    return frozenset(name for name in names if (keys := sections_of_fragment(name)) and keys <= omitted)
+    return frozenset(name for name in names if (keys := list_fragment_sections(name)) and keys <= omitted)

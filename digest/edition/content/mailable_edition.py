@@ -73,7 +73,7 @@ def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
     return tuple(link for link in links if not link.startswith(f"{mailable.base_url}/"))
 
 
-def describe_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:
+def build_mailable_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:
     """Describe an edition as its row, its pieces and the settings have it now."""
     sender = settings.file.sender
     return MailableEdition(

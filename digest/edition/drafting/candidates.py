@@ -9,20 +9,20 @@ from operator import attrgetter
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.storage import find_withheld
+from digest.collect.articles.storage import find_withheld_urls
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.documents.parsed_document import DateBasis, SummaryBasis
-from digest.collect.texts.event_texts import names_event
+from digest.collect.texts.event_texts import is_event_title
 from digest.collect.texts.urls import site_name, usable_url
-from digest.edition.calendar.windows import EditionWindow
-from digest.edition.drafting.past_editions import article_of_past_story, load_past_editions
+from digest.edition.calendar.edition_windows import EditionWindow
+from digest.edition.drafting.past_editions import convert_past_story, load_past_editions
+from digest.edition.edition_queries import select_editions_before
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.queries import select_editions_before
 from digest.select.exclusion_reasons import WITHDRAWN_REASONS
 from digest.select.section_filler import NEWS_SECTION
-from digest.select.stories import merge_same_url
+from digest.select.stories import merge_by_url
 from digest.select.text_similarity import title_words
-from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, UsedStory
+from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, PreviouslyUsedArticle
 from digest.store.models import Article, Edition, EditionStory, Source
 from digest.store.past_edition_models import PastEdition
 
@@ -54,8 +54,8 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
     """Make the candidates of articles' rows; what its own site withholds is withdrawn, whoever else lists it."""
-    candidates = [candidate_from_article(*row) for row in rows]
-    withheld = find_withheld(session, {c.url for c in candidates if not c.withdrawn})
+    candidates = [build_candidate(*row) for row in rows]
+    withheld = find_withheld_urls(session, {c.url for c in candidates if not c.withdrawn})
     return [replace(c, withdrawn=True) if c.url in withheld else c for c in candidates]
 
 
@@ -67,7 +67,7 @@ def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: 
     starts_at = candidate.starts_at
     is_ahead = starts_at is not None and starts_at > release_at
     is_vouched_for = candidate.primary or candidate.own
-    if not (is_ahead and is_vouched_for and candidate.section == NEWS_SECTION and names_event(candidate.title)):
+    if not (is_ahead and is_vouched_for and candidate.section == NEWS_SECTION and is_event_title(candidate.title)):
         return False
     return not any(_is_same_event(candidate, other) for other in listed)
 
@@ -95,7 +95,7 @@ def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateA
     return tuple(sorted(candidates, key=attrgetter("url", "source", "dated_at", "title", "link")))
 
 
-def candidate_from_article(article: Article, source: Source) -> CandidateArticle:
+def build_candidate(article: Article, source: Source) -> CandidateArticle:
     """Make the value that selection works on of an article's row."""
     may_image = source.images in {"own", "licensed"}
     return CandidateArticle(
@@ -146,18 +146,18 @@ def load_previous_editions(
     recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     placed: list[tuple[Edition, EditionStory]] = []
     in_section = select(EditionStory).where(EditionStory.section.is_not(None)).order_by(EditionStory.id)
-    used: list[UsedStory] = []
+    used: list[PreviouslyUsedArticle] = []
     for edition in session.scalars(recent):
         for story in session.scalars(in_section.where(EditionStory.edition_id == edition.id)):
             placed.append((edition, story))
             title, number = story.title, edition.number
-            used += (UsedStory(edition.name, url, title, number) for url in story.members)
+            used += (PreviouslyUsedArticle(edition.name, url, title, number) for url in story.members)
     # Editions of before this installation count among the last ones as far as there are not enough of its own.
     own_count = len({edition.id for edition, _ in placed})
     past_editions = load_past_editions(session, release_at, max(0, edition_count - own_count))
     for past in past_editions:
         links = ((link.url, link.headline) for link in past.stories)
-        used += (UsedStory(past.name, *link, past.number) for link in links)
+        used += (PreviouslyUsedArticle(past.name, *link, past.number) for link in links)
     earlier = (
         select(Article, Source)
         .join(Source)
@@ -185,7 +185,7 @@ def _list_past_stories(past: Iterable[PastEdition]) -> Iterator[EarlierStory]:
     for edition in past:
         if edition.number is not None and usable_url(edition.address):
             for story in edition.stories:
-                article = article_of_past_story(story, edition.released_at)
+                article = convert_past_story(story, edition.released_at)
                 yield EarlierStory(edition.name, edition.number, edition.released_at, story.headline, (article,))
 
 
@@ -197,10 +197,10 @@ def _load_news_stories(
     members = {url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]}
     urls = iter(sorted(members))
     news = select(Article, Source).join(Source).where(Source.section == NEWS_SECTION)
-    kept: list[CandidateArticle] = []
+    candidates: list[CandidateArticle] = []
     while some := list(islice(urls, _URLS_PER_QUERY)):
-        kept += _read_candidates(session, session.execute(news.where(Article.url.in_(some))))
-    by_url = {article.url: article for article in merge_same_url(kept)}
+        candidates += _read_candidates(session, session.execute(news.where(Article.url.in_(some))))
+    by_url = {article.url: article for article in merge_by_url(candidates)}
     for edition, story in placed:
         first = story.members[:MAX_STORY_ARTICLES]
         if articles := tuple(by_url[url] for url in first if url in by_url):

@@ -14,15 +14,15 @@ from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_log import load_edits, load_proposal
 from digest.edition.editing.edits import Edit
-from digest.edition.editing.grown_proposal import GrownProposal
-from digest.edition.queries import load_rendered_fragments
+from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.edition_queries import load_rendered_fragments
 from digest.edition.rendering.fragments import (
+    build_publication_frame,
     create_mail_environment,
-    publication_frame,
     render_edition,
     render_subject,
 )
-from digest.edition.rendering.sanitiser import sanitise_content
+from digest.edition.rendering.sanitizer import sanitize_content
 from digest.select.values import ScoredStory
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
@@ -41,41 +41,41 @@ class ComposedEdition:
 
 
 def compose_edition(
-    grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+    proposal: ProposalWithTray, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> ComposedEdition:
     """Fold an edition's edits into its proposal, and render what comes of it."""
     file = settings.file
     release_day = identity.release_at.astimezone(file.publication.zone).date()
-    return compose_arrangement(arrange_edition(grown, edits, file, release_day), identity, settings)
+    return compose_arrangement(arrange_edition(proposal, edits, file, release_day), identity, settings)
 
 
 def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
     """Render what stands where."""
-    frame, templates = publication_frame(settings), create_mail_environment(settings)
+    frame, templates = build_publication_frame(settings), create_mail_environment(settings)
     content = _write_content(arrangement, identity, settings)
     content = replace(content, subject=render_subject(content, frame, templates))
     return ComposedEdition(arrangement, content, render_edition(content, frame, templates))
 
 
-def write_proposed_content(grown: GrownProposal, identity: EditionIdentity, settings: Settings) -> EditionContent:
+def write_proposed_content(proposal: ProposalWithTray, identity: EditionIdentity, settings: Settings) -> EditionContent:
     """Write what an edition would say without its editors; its subject is not rendered."""
-    return write_edited_content(grown, (), identity, settings)
+    return write_edited_content(proposal, (), identity, settings)
 
 
 def write_edited_content(
-    grown: GrownProposal, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+    proposal: ProposalWithTray, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> EditionContent:
     """Write what an edition says by some of its edits; its subject is not rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
-    return _write_content(arrange_edition(grown, edits, settings.file, release_day), identity, settings)
+    return _write_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
 
 
 def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
     # Sanitised before it is stored, so that what is stored is what is read.
-    return sanitise_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
+    return sanitize_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
 
 
-def record_content(edition: Edition, composed: ComposedEdition) -> None:
+def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
     """Write into an edition's row what it says, who wrote that, and whether it is enough to go out. It is a draft then."""
     reason = composed.arrangement.incomplete_reason
     edition.state = EditionState.INCOMPLETE if reason else EditionState.DRAFT
@@ -87,12 +87,12 @@ def record_content(edition: Edition, composed: ComposedEdition) -> None:
 
 def compose_stored_draft(session: Session, edition: Edition, settings: Settings) -> ComposedEdition | None:
     """Render a draft again from its proposal and those of its edits that count; None if its proposal doesn't."""
-    grown = load_proposal(session, edition)
+    proposal = load_proposal(session, edition)
     identity = EditionIdentity(edition.name, edition.number, edition.release_at)
-    return compose_edition(grown, load_edits(session, edition), identity, settings) if grown else None
+    return compose_edition(proposal, load_edits(session, edition), identity, settings) if proposal else None
 
 
-def is_as_composed(
+def matches_composition(
     session: Session,
     edition: Edition,
     composed: ComposedEdition | None,
@@ -106,7 +106,7 @@ def is_as_composed(
     if composed is None:
         return False
     fresh = Edition()
-    record_content(fresh, composed)
+    save_edition_content(fresh, composed)
     stored = load_rendered_fragments(session, edition) if pieces is None else pieces
     return _dump_columns(edition) == _dump_columns(fresh) and stored == composed.fragments
 
@@ -172,9 +172,9 @@ def update_story_rows(session: Session, edition: Edition, *, before: Arrangement
     old, new = list_story_rows(before), list_story_rows(after)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}
-    if gone := changed & old.keys():
+    if removed_urls := changed & old.keys():
         own = delete(EditionStory).where(EditionStory.edition_id == edition.id)
-        session.execute(own.where(EditionStory.url.in_(sorted(gone))))
+        session.execute(own.where(EditionStory.url.in_(sorted(removed_urls))))
     came = sorted(changed & new.keys())
     _insert_story_rows(session, edition, (new[url] for url in came))
 

@@ -11,7 +11,7 @@ from digest.edition.content.edition_content import EntryDate
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import EntryPage
+from digest.edition.kinds.story_entry import EntryContext
 from digest.edition.rendering.mail_layout import find_next_deadline
 from digest.select.story_similarity import MAX_RELATED
 from digest.select.values import SummaryOrigin
@@ -45,7 +45,7 @@ def build_content(
         language: what readers are written to in.
     """
     zone = file.publication.zone
-    page = EntryPage(zone, language, arrangement.pictures)
+    page = EntryContext(zone, language, arrangement.pictures)
     release_at = identity.release_at.astimezone(zone)
     sections = []
     for section in file.sections:
@@ -76,7 +76,7 @@ def build_content(
 
 
 def _write_entries(
-    arrangement: Arrangement, section: SectionSettings, page: EntryPage
+    arrangement: Arrangement, section: SectionSettings, page: EntryContext
 ) -> Iterator[content.SectionEntry]:
     stories = arrangement.sections.get(section.key, ())
     placed = tuple(story.placed for story in stories)
@@ -128,10 +128,10 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
     separator = language.pgettext("between headlines", "; ")
     opening, ending = language.gettext("Also: %(headlines)s", headlines=""), _join_sentences("", due, language)
     room = content.MAX_PREHEADER_LENGTH - len(opening) - len(ending)
-    named = content.truncate_text(headlines[0], room)
-    fitting = (f"{named}{separator}{other}" for other in headlines[1:MAX_TRIED_HEADLINES])
-    named = next((longer for longer in fitting if len(longer) <= room), named)
-    return _join_sentences(language.gettext("Also: %(headlines)s", headlines=named), due, language)
+    preheader = content.truncate_text(headlines[0], room)
+    fitting = (f"{preheader}{separator}{headline}" for headline in headlines[1:MAX_TRIED_HEADLINES])
+    preheader = next((longer for longer in fitting if len(longer) <= room), preheader)
+    return _join_sentences(language.gettext("Also: %(headlines)s", headlines=preheader), due, language)
 
 
 def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> str:
@@ -144,7 +144,7 @@ def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> st
 
 
 def count_reading_minutes(
-    intro: str, sections: Iterable[content.EditionSection], blocks: Iterable[content.LabelledBlock]
+    intro: str, sections: Iterable[content.EditionSection], blocks: Iterable[content.LabeledBlock]
 ) -> int:
     """Return how many minutes it takes to read an edition, to the nearest one and at least one.
 

@@ -16,25 +16,30 @@ from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.texts.urls import strip_tracking
-from digest.collect.visits.page_check import PageState, check_pages
-from digest.edition import queries
+from digest.collect.visits.page_check import PageState, check_article_pages
+from digest.edition import edition_queries
 from digest.edition.approval.approved_versions import hash_fragment, supersede_outdated_approval
-from digest.edition.archive.corrections import CORRECTION_BLOCK_PREFIX, load_carried_blocks
+from digest.edition.archive.corrections import CORRECTION_BLOCK_PREFIX, load_correction_blocks
 from digest.edition.calendar.calendar_store import load_calendar, name_release
+from digest.edition.calendar.edition_windows import EditionWindow, find_next_window
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
-from digest.edition.calendar.windows import EditionWindow, next_window
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, AuthoredBlock, RenderedFragment
 from digest.edition.content.placeholders import pack_slots
 from digest.edition.drafting import candidates as gathering
-from digest.edition.drafting.composition import ComposedEdition, compose_edition, record_content, replace_story_rows
+from digest.edition.drafting.composition import (
+    ComposedEdition,
+    compose_edition,
+    replace_story_rows,
+    save_edition_content,
+)
 from digest.edition.drafting.content_builder import EditionIdentity
-from digest.edition.drafting.pictures import list_illustrated_articles, prepare_images
+from digest.edition.drafting.image_preparation import list_illustrated_articles, prepare_images
 from digest.edition.drafting.word_tables import freeze_word_table, load_word_table
 from digest.edition.editing.arrangement import arrange_edition
 from digest.edition.editing.authorship import find_block_authors
 from digest.edition.editing.edit_log import load_edits, load_proposal, store_proposal
-from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditKind, find_topic_overrides, find_undone
-from digest.edition.editing.grown_proposal import GrownProposal, PackedProposal, grow_proposal, pack_proposal
+from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditKind, find_topic_overrides, find_undone_edits
+from digest.edition.editing.grown_proposal import PackedProposal, ProposalWithTray, add_to_tray, pack_proposal
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.advisories import find_advisory
@@ -46,7 +51,7 @@ from digest.store.correction_models import Correction
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionState, Fragment
 from subscribers.errors import ApplicationError
-from subscribers.store.row_seals import is_genuine
+from subscribers.store.row_seals import is_genuine_row
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
 
@@ -79,7 +84,7 @@ class _EditedDraft:
     """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that; None if it doesn't count."""
 
     edits: tuple[Edit, ...]
-    grown: GrownProposal | None
+    proposal: ProposalWithTray | None
     cut_off: datetime | None
 
 
@@ -107,7 +112,7 @@ class PreparedDraft:
     """A draft that is rendered and not stored yet; `fresh` is what selection proposes now."""
 
     plan: _DraftPlan
-    fresh: GrownProposal
+    fresh: ProposalWithTray
     packed: PackedProposal
     composed: ComposedEdition
     warnings: tuple[str, ...]
@@ -124,10 +129,10 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
     proposal = _propose_with_rechecks(database, fetcher, settings, plan, now)
     pictured = list_illustrated_articles(settings, proposal)
     pictures, warnings = prepare_images(database, fetcher, settings, pictured, now=now)
-    blocks = tuple(given.block for given in plan.blocks)
-    authors = {given.block.id: given.authors for given in plan.blocks}
-    grown = GrownProposal(proposal, pictures=pictures, blocks=blocks, block_authors=authors)
-    return _compose_draft(plan, grown, settings, warnings, now)
+    blocks = tuple(block.block for block in plan.blocks)
+    authors = {block.block.id: block.authors for block in plan.blocks}
+    stored_proposal = ProposalWithTray(proposal, pictures=pictures, blocks=blocks, block_authors=authors)
+    return _compose_draft(plan, stored_proposal, settings, warnings, now)
 
 
 def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
@@ -139,12 +144,12 @@ def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *,
 
 
 def _compose_draft(
-    plan: _DraftPlan, fresh: GrownProposal, settings: Settings, warnings: tuple[str, ...], now: datetime
+    plan: _DraftPlan, fresh: ProposalWithTray, settings: Settings, warnings: tuple[str, ...], now: datetime
 ) -> PreparedDraft:
     edited = plan.edited
-    grown = grow_proposal(edited.grown, fresh.proposal, now) if edited and edited.grown else fresh
-    composed = compose_edition(grown, edited.edits if edited else (), plan.identity, settings)
-    return PreparedDraft(plan, fresh, pack_proposal(grown), composed, warnings)
+    proposal = add_to_tray(edited.proposal, fresh.proposal, now) if edited and edited.proposal else fresh
+    composed = compose_edition(proposal, edited.edits if edited else (), plan.identity, settings)
+    return PreparedDraft(plan, fresh, pack_proposal(proposal), composed, warnings)
 
 
 def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
@@ -185,7 +190,7 @@ def _propose_with_rechecks(
         candidates: tuple[CandidateArticle, ...], pages: Iterable[CandidateArticle]
     ) -> tuple[CandidateArticle, ...]:
         checked = {c.url: c for c in pages}
-        states = check_pages(
+        states = check_article_pages(
             database,
             fetcher,
             {url: strip_tracking(c.link) for url, c in checked.items()},
@@ -198,10 +203,10 @@ def _propose_with_rechecks(
     doubtful = [c for c in plan.candidates if c.withdrawn or c.superseded]
     candidates = recheck(plan.candidates, doubtful)
     proposal = _propose_edition(candidates, settings, plan, now)
-    seen = {c.url for c in doubtful}
+    checked_urls = {c.url for c in doubtful}
     for _ in range(MAX_RECHECK_ROUNDS):
-        fresh = [c for c in proposal.lead_articles if c.url not in seen]
-        seen |= {c.url for c in fresh}
+        fresh = [c for c in proposal.lead_articles if c.url not in checked_urls]
+        checked_urls |= {c.url for c in fresh}
         before, candidates = candidates, recheck(candidates, fresh)
         if candidates == before:
             break
@@ -229,8 +234,8 @@ def _propose_edition(
         now=max(now, plan.identity.release_at).astimezone(zone),
         previous=plan.previous,
         links=(
-            arrange_edition(edited.grown, edited.edits, settings.file, release_day).links
-            if edited and edited.grown
+            arrange_edition(edited.proposal, edited.edits, settings.file, release_day).links
+            if edited and edited.proposal
             else ()
         ),
         topic_overrides=find_topic_overrides(edited.edits) if edited else {},
@@ -240,25 +245,27 @@ def _propose_edition(
 
 def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPlan:
     publication, calendar = settings.file.publication, load_calendar(session, settings.file)
-    release, existing = queries.find_next_release(session, calendar, now)
+    release, existing = edition_queries.find_next_release(session, calendar, now)
     release_at = release.release_at
-    if existing is not None and existing.state not in queries.UNAPPROVED_STATES:
+    if existing is not None and existing.state not in edition_queries.UNAPPROVED_STATES:
         raise DraftError(*_explain_refusal(existing, publication.zone))
     edited = _find_edited_draft(session, existing)
-    window = next_window((edited and edited.cut_off) or now, queries.last_cut_off_before(session, release_at))
+    window = find_next_window(
+        (edited and edited.cut_off) or now, edition_queries.find_last_cut_off(session, release_at)
+    )
     window = replace(window, cut_off=now)
     return _DraftPlan(
         replaced_id=existing.id if existing else None,
         identity=EditionIdentity(
-            name_edition_for(session, calendar, release, existing),
-            queries.next_edition_number(session, publication.first_number),
+            name_edition_of_release(session, calendar, release, existing),
+            edition_queries.next_edition_number(session, publication.first_number),
             release_at,
         ),
         window=window,
         candidates=gathering.load_candidates(session, window, release_at),
         previous=gathering.load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
         blocks=(
-            *load_carried_blocks(
+            *load_correction_blocks(
                 session, release_at, settings.link_base, publication.zone, settings.subscriber_language
             ),
             *load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
@@ -272,8 +279,8 @@ def _find_edited_draft(session: Session, edition: Edition | None) -> _EditedDraf
     edits = load_edits(session, edition) if edition else ()
     if edition is None or not edits:
         return None
-    grown = load_proposal(session, edition)
-    return _EditedDraft(edits, grown, edition.cut_off if grown else None)
+    proposal = load_proposal(session, edition)
+    return _EditedDraft(edits, proposal, edition.cut_off if proposal else None)
 
 
 def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
@@ -286,7 +293,7 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
     return f"{existing.name} is {existing.state.predicate}, with send time {due}.", "Draft the next edition after that."
 
 
-def name_edition_for(
+def name_edition_of_release(
     session: Session, calendar: ReleaseCalendar, release: PlannedRelease, existing: Edition | None
 ) -> str:
     """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
@@ -299,12 +306,14 @@ def name_edition_for(
 
 
 def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edition:
-    plan, slot = draft.plan, queries.release_slot(draft.plan.identity.release_at)
+    plan, slot = draft.plan, edition_queries.name_release_slot(draft.plan.identity.release_at)
     edition = session.scalar(_select_replaced(plan).with_for_update())
     if edition is None:
         edition = Edition()
         session.add(edition)
-    elif edition.state not in queries.UNAPPROVED_STATES:  # approved while this draft was made: the approval stands
+    elif (
+        edition.state not in edition_queries.UNAPPROVED_STATES
+    ):  # approved while this draft was made: the approval stands
         raise DraftError(
             f"{edition.name} was approved during drafting, so it wasn't changed.",
             "Revoke the approval to draft it again.",
@@ -318,7 +327,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
     edition.cut_off = (plan.edited and plan.edited.cut_off) or plan.window.cut_off
     edition.release_at = plan.identity.release_at
-    record_content(edition, draft.composed)
+    save_edition_content(edition, draft.composed)
     edition.drafted_at = now
     session.flush()
     return edition
@@ -326,10 +335,10 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
 
 def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
     """Ask for the edition whose place a draft takes: that of its slot, else the one that was found when it was planned."""
-    slot = queries.release_slot(plan.identity.release_at)
+    slot = edition_queries.name_release_slot(plan.identity.release_at)
     is_of_slot, is_replaced = Edition.slot == slot, Edition.id == plan.replaced_id
-    here = select(Edition).where(is_of_slot | is_replaced)
-    return here.order_by(~is_of_slot).limit(1)
+    query = select(Edition).where(is_of_slot | is_replaced)
+    return query.order_by(~is_of_slot).limit(1)
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
@@ -366,11 +375,11 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
         .order_by(Edition.release_at.desc())
         .limit(MAX_EARLIER_EDITIONS)
     )
-    board = StoryBoard(GrownProposal(Proposal()), (), ())
+    board = StoryBoard(ProposalWithTray(Proposal()), (), ())
     written: dict[str, list[tuple[Edit, bool]]] = defaultdict(list)
     for edition in reversed(session.scalars(query).all()):
         edits = load_edits(session, edition)
-        undone = find_undone(edits)
+        undone = find_undone_edits(edits)
         for edit in edits:
             if edit.kind == EditKind.BLOCK and edit.target != _SETTINGS_BLOCK:
                 written[edit.target].append((edit, edit.seq not in undone))
@@ -392,4 +401,4 @@ def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[st
     texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
     numbers = [int(text) for text in texts if text.isdecimal()]
     rows = session.scalars(select(Correction).where(Correction.id.in_(numbers)))
-    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows if is_genuine(session, row)}
+    return {f"{CORRECTION_BLOCK_PREFIX}{row.id}": (row.actor,) for row in rows if is_genuine_row(session, row)}

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.texts.urls import site_name
-from digest.edition.calendar.windows import name_edition
+from digest.edition.calendar.edition_windows import name_edition
 from digest.select.values import CandidateArticle
 from digest.store.past_edition_models import PastEdition, PastStory
 
@@ -53,7 +53,7 @@ def load_past_editions(session: Session, before: datetime, count: int) -> list[P
     return list(session.scalars(newest.options(selectinload(PastEdition.stories)).limit(count)))
 
 
-def article_of_past_story(story: PastStory, released_at: datetime) -> CandidateArticle:
+def convert_past_story(story: PastStory, released_at: datetime) -> CandidateArticle:
     """Make the value that selection compares with from a story of a past edition: its words are all that is kept."""
     site = site_name(story.url)
     return CandidateArticle(story.url, story.url, story.headline, story.summary, site, site, released_at)

@@ -8,9 +8,9 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.edition.calendar.windows import EditionWindow
+from digest.edition.calendar.edition_windows import EditionWindow
 from digest.select.text_similarity import significant_words
-from digest.select.word_rarity import WordTable, count_article_words
+from digest.select.word_rarity import WordTable, count_document_frequencies
 from digest.store.models import Article, Source, StoredWordTable
 
 LOOKBACK = timedelta(weeks=8)  # how far back the counted articles go
@@ -37,7 +37,7 @@ def load_word_table(session: Session, window: EditionWindow) -> WordTable:
     )
     # One text through several sources is one article.
     texts = {(title, summary) for title, summary in session.execute(earlier)}
-    return count_article_words(significant_words(f"{title}\n{summary}") for title, summary in texts)
+    return count_document_frequencies(significant_words(f"{title}\n{summary}") for title, summary in texts)
 
 
 def freeze_word_table(session: Session, window: EditionWindow, table: WordTable) -> None:

@@ -13,12 +13,12 @@ from digest.edition.content.edition_content import (
     SPONSOR_BLOCK_ID,
     AuthoredBlock,
     EditionImage,
-    ImageCuts,
-    LabelledBlock,
+    ImageCrops,
+    LabeledBlock,
 )
 from digest.edition.editing.board_story import BoardStory, EditedImage, StoryState
-from digest.edition.editing.edits import Edit, find_undone
-from digest.edition.editing.grown_proposal import GrownProposal, TrayStory
+from digest.edition.editing.edits import Edit, find_undone_edits
+from digest.edition.editing.grown_proposal import ProposalWithTray, TrayStory
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import explain_shortage
@@ -111,9 +111,9 @@ class Arrangement:
     tray: tuple[TrayStory, ...]
     removed: tuple[RemovedStory, ...]  # the latest first
     texts: Mapping[str, str]  # of the edition, by `EditionField`
-    blocks: tuple[LabelledBlock, ...]
-    resting_blocks: tuple[LabelledBlock, ...]
-    pictures: Mapping[str, ImageCuts]  # by the `image` of the leads in `sections`
+    blocks: tuple[LabeledBlock, ...]
+    resting_blocks: tuple[LabeledBlock, ...]
+    pictures: Mapping[str, ImageCrops]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
     links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
     story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
@@ -125,7 +125,7 @@ class Arrangement:
         """Return one name for all that name the same story; anything else is its own name."""
         return self.story_names.get(target, target)
 
-    def find_block(self, block_id: str) -> LabelledBlock | None:
+    def find_block(self, block_id: str) -> LabeledBlock | None:
         """Find a labelled block, also one that does not run in this edition."""
         by_id = {block.id: block for block in (*self.blocks, *self.resting_blocks)}
         return by_id.get(block_id)
@@ -147,17 +147,19 @@ class Arrangement:
             yield from (story, *story.supporting)
 
 
-def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsFile, release_day: date) -> Arrangement:
+def arrange_edition(
+    proposal: ProposalWithTray, edits: Sequence[Edit], file: SettingsFile, release_day: date
+) -> Arrangement:
     """Fold an edition's edits into its proposal.
 
     Args:
-        grown: the stored proposal.
+        proposal: the stored proposal.
         edits: all edits of the edition, in order, also those that were taken back.
         file: the publication's settings: its sections and their rules.
         release_day: the day of the release in the publication's zone, which decides what blocks run.
     """
-    board = StoryBoard(grown, file.sections, _list_given_blocks(grown, file))
-    undone = find_undone(edits)
+    board = StoryBoard(proposal, file.sections, _list_given_blocks(proposal, file))
+    undone = find_undone_edits(edits)
     outcomes = []
     for edit in edits:
         if edit.is_undo or edit.seq in undone:
@@ -170,22 +172,26 @@ def arrange_edition(grown: GrownProposal, edits: Sequence[Edit], file: SettingsF
         unfilled = board.unfilled.get(edit.seq, "")
         came_first = story is not None and board.stands_first(story)
         outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled))
-    return _read_arrangement(board, grown, tuple(outcomes), file, release_day)
+    return _read_arrangement(board, proposal, tuple(outcomes), file, release_day)
 
 
-def _list_given_blocks(grown: GrownProposal, file: SettingsFile) -> list[LabelledBlock]:
+def _list_given_blocks(proposal: ProposalWithTray, file: SettingsFile) -> list[LabeledBlock]:
     """List the blocks that are there before the first edit: the sponsor's of the settings, and those that earlier editions wrote."""
-    blocks = list(grown.blocks)
+    blocks = list(proposal.blocks)
     if paid := file.sponsor:
         words = (paid.headline, paid.name, paid.text, paid.url)
-        blocks.insert(0, LabelledBlock(SPONSOR_BLOCK_ID, "sponsor", *words))
+        blocks.insert(0, LabeledBlock(SPONSOR_BLOCK_ID, "sponsor", *words))
     return blocks
 
 
 def _read_arrangement(
-    board: StoryBoard, grown: GrownProposal, outcomes: tuple[EditOutcome, ...], file: SettingsFile, release_day: date
+    board: StoryBoard,
+    proposal: ProposalWithTray,
+    outcomes: tuple[EditOutcome, ...],
+    file: SettingsFile,
+    release_day: date,
 ) -> Arrangement:
-    pictures: dict[str, ImageCuts] = dict(grown.pictures)
+    pictures: dict[str, ImageCrops] = dict(proposal.pictures)
     sections, next_up = {}, {}
     for key, stories in board.sections.items():
         sections[key] = tuple(_arrange_story(story, pictures) for story in stories)
@@ -205,7 +211,7 @@ def _read_arrangement(
         outcomes=outcomes,
         links=tuple(board.links),
         story_names=dict(_name_stories(board)),
-        given_blocks=tuple(_name_given_authors(grown, file)),
+        given_blocks=tuple(_name_given_authors(proposal, file)),
         next_up=next_up,
         incomplete_reason=explain_shortage(_count_news(board), file.select.minimum),
     )
@@ -229,22 +235,22 @@ def _list_tray(board: StoryBoard) -> Iterator[TrayStory]:
             yield TrayStory(story.scored, story.arrived_at, story.joins)
 
 
-def _name_given_authors(grown: GrownProposal, file: SettingsFile) -> Iterator[AuthoredBlock]:
-    for block in _list_given_blocks(grown, file):
-        yield AuthoredBlock(block, grown.block_authors.get(block.id, ()))
+def _name_given_authors(proposal: ProposalWithTray, file: SettingsFile) -> Iterator[AuthoredBlock]:
+    for block in _list_given_blocks(proposal, file):
+        yield AuthoredBlock(block, proposal.block_authors.get(block.id, ()))
 
 
 def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     """List the shelf, the latest first."""
     shelf = []
     for story in board.list_in_state(StoryState.REMOVED):
-        if gone := story.removal:
-            place = (gone.edit, gone.section, gone.position)
-            shelf.append(RemovedStory(story.scored, *place, gone.came_up, gone.unfilled))
+        if removal := story.removal:
+            place = (removal.edit, removal.section, removal.position)
+            shelf.append(RemovedStory(story.scored, *place, removal.came_up, removal.unfilled))
     return sorted(shelf, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 
-def _arrange_story(story: BoardStory, pictures: dict[str, ImageCuts]) -> ArrangedStory:
+def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:
     """Read a placed story off the board; a picture that an editor chose joins `pictures` under a name of its own."""
     scored = story.scored if story.topic is None else replace(story.scored, topic=story.topic)
     if story.picture:
@@ -263,13 +269,13 @@ def _arrange_story(story: BoardStory, pictures: dict[str, ImageCuts]) -> Arrange
     )
 
 
-def _with_image(scored: ScoredStory, chosen: EditedImage, pictures: dict[str, ImageCuts]) -> ScoredStory:
+def _with_image(scored: ScoredStory, chosen: EditedImage, pictures: dict[str, ImageCrops]) -> ScoredStory:
     lead = scored.lead
     cuts = None if chosen.hidden else chosen.cuts or pictures.get(lead.image or "")
     image = None
     if cuts:
         image = f"{_CHOSEN_IMAGE}{lead.url}"
-        pictures[image] = ImageCuts(_describe(cuts.lead, chosen), _describe(cuts.thumb, chosen))
+        pictures[image] = ImageCrops(_describe(cuts.lead, chosen), _describe(cuts.thumb, chosen))
     return replace(scored, story=replace(scored.story, lead=replace(lead, image=image)))
 
 

@@ -70,8 +70,8 @@ class _PartFinder:
             words = _dump([getattr(block, name) for name in _BLOCK_WORDS])
             self._writings[BLOCK_PART, f"{BLOCK_PREFIX}{block.id}"].append(_Writing(authors, words, in_force=True))
         for outcome in arrangement.outcomes:
-            if found := _read_words(outcome.edit):
-                part, words = found
+            if written_text := _read_words(outcome.edit):
+                part, words = written_text
                 place_name = self._places.name_place(part, outcome.edit.target)
                 writing = _Writing((outcome.edit.actor,), words, outcome.undone_by is None)
                 self._writings[part, place_name].append(writing)
@@ -94,14 +94,14 @@ class _PartFinder:
     def _list_story_parts(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
         yield from self._list_added(story)
         picture = story.picture
-        shown = [name for name, text in story.texts.items() if text.strip()]
+        is_part_shown = [name for name, text in story.texts.items() if text.strip()]
         if story.note.strip():
-            shown.append(NOTE_PART)
+            is_part_shown.append(NOTE_PART)
         if story.placed.scored.topic != story.original.topic:
-            shown.append(TOPIC_PART)
+            is_part_shown.append(TOPIC_PART)
         if picture is not None and picture.is_described:
-            shown.append(PICTURE_PART)
-        for part in shown:
+            is_part_shown.append(PICTURE_PART)
+        for part in is_part_shown:
             yield from self._name_story_authors(part, story)
 
     def _list_added(self, story: "ArrangedStory") -> Iterator[WrittenPart]:
@@ -176,13 +176,13 @@ class _PlaceNames:
             for article in story.original.story.members:
                 self._join(article.link, story.url)
         for link in arrangement.links:
-            first, *others = sorted(link.urls | link.apart_from)
-            for other in others:
-                self._join(first, other)
+            first, *other_urls = sorted(link.urls | link.apart_from)
+            for other_url in other_urls:
+                self._join(first, other_url)
         for edit in (outcome.edit for outcome in arrangement.outcomes):
             # A merge that was undone, too: a text may have come over while it was in force.
-            for other in edit.texts("others") if edit.kind == EditKind.MERGE else ():
-                self._join(edit.target, other)
+            for other_url in edit.texts("others") if edit.kind == EditKind.MERGE else ():
+                self._join(edit.target, other_url)
 
     def name_place(self, part: str, target: str) -> str:
         """Name the place in which an edit of a target writes a part. An added story is an article, whatever story holds it."""
@@ -193,8 +193,8 @@ class _PlaceNames:
             name = parent
         return name
 
-    def _join(self, one: str, other: str) -> None:
-        first, second = self._find(one), self._find(other)
+    def _join(self, name_a: str, name_b: str) -> None:
+        first, second = self._find(name_a), self._find(name_b)
         if first != second:
             self._names[first] = second
 

@@ -8,10 +8,10 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter, ValidationError
 
-from digest.edition.content.edition_content import ImageCuts, LabelledBlock
-from digest.edition.editing.edit_values import decode_cuts, is_web_address
+from digest.edition.content.edition_content import ImageCrops, LabeledBlock
+from digest.edition.editing.edit_values import decode_image_crops, is_web_address
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditionField, EditKind, StoryField
-from digest.select.stories import build_story_led_by
+from digest.select.stories import build_story_with_lead
 from digest.select.values import CandidateArticle, ScoredStory, Story
 
 
@@ -44,7 +44,7 @@ class EditedImage:
     """What an editor decided about a story's picture; None leaves a part as it was."""
 
     hidden: bool = False
-    cuts: ImageCuts | None = None
+    cuts: ImageCrops | None = None
     alt: str | None = None
     credit: str | None = None
 
@@ -55,7 +55,7 @@ class EditedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Removal:
+class StoryRemoval:
     """How a story was removed: by which edit, and from where; no section is the tray or the left-out.
 
     `came_up` is the canonical address of the story that took its place; empty where none did, which `unfilled` explains.
@@ -88,7 +88,7 @@ class BoardStory:
     picture: EditedImage | None = None
     topic: str | None = None
     note: str = ""
-    removal: Removal | None = None
+    removal: StoryRemoval | None = None
     edits: list[int] = field(default_factory=list)
 
     @property
@@ -108,14 +108,14 @@ class BoardStory:
 
     def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
         """Give it other articles, or another lead."""
-        self.scored = replace(self.scored, story=build_story_led_by(lead, others))
+        self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
     def give_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
         """Take away the texts of some articles, and return them as another story's own."""
         urls = {name for article in articles for name in (article.url, article.link)}
-        given = [replace(text, depth=0) for text in self.texts if text.url in urls]
+        own_texts = [replace(text, depth=0) for text in self.texts if text.url in urls]
         self.texts = [text for text in self.texts if text.url not in urls]
-        return given
+        return own_texts
 
     def current_texts(self) -> dict[str, StoryText]:
         """Return the texts that hold, by field: of the story's own the last, else the last that came with a merge."""
@@ -127,11 +127,11 @@ class BoardStory:
 # --- what edits write ------------------------------------------------------------------------------------------
 
 MAX_TEXT_CHARACTERS = 10_000  # of one text of an edit; what is longer is cut
-_BLOCK = TypeAdapter(LabelledBlock)
+_BLOCK = TypeAdapter(LabeledBlock)
 _BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 
 
-def write_story_text(story: BoardStory, edit: Edit) -> str:
+def apply_story_text(story: BoardStory, edit: Edit) -> str:
     """Write a text of a story; without a text the original comes back."""
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(StoryField):
@@ -142,7 +142,7 @@ def write_story_text(story: BoardStory, edit: Edit) -> str:
     return ""
 
 
-def write_edition_text(texts: MutableMapping[str, str], edit: Edit) -> str:
+def apply_edition_text(texts: MutableMapping[str, str], edit: Edit) -> str:
     """Write a text of the edition; without a text the original comes back."""
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(EditionField):
@@ -158,10 +158,10 @@ def _read_text(edit: Edit) -> str | None:
     return text[:MAX_TEXT_CHARACTERS] if isinstance(text, str) else None
 
 
-def change_image(story: BoardStory, edit: Edit) -> str:
+def apply_image_edit(story: BoardStory, edit: Edit) -> str:
     """Show another picture, none, or describe it in other words; an empty value is the original."""
     try:
-        cuts = decode_cuts(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
+        cuts = decode_image_crops(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
     except ValidationError:
         return "the image can't be read"
     given = [name for name in ("alt", "credit") if name in edit.value]
@@ -171,19 +171,19 @@ def change_image(story: BoardStory, edit: Edit) -> str:
     return ""
 
 
-def change_topic(story: BoardStory, edit: Edit) -> str:
+def apply_topic_edit(story: BoardStory, edit: Edit) -> str:
     """Give a story another topic; without one its own comes back."""
     story.topic = edit.text("topic") or None
     return ""
 
 
-def change_note(story: BoardStory, edit: Edit) -> str:
+def apply_note_edit(story: BoardStory, edit: Edit) -> str:
     """Write the editor's note under a story."""
     story.note = edit.text("text")[:MAX_TEXT_CHARACTERS]
     return ""
 
 
-def change_block(blocks: MutableMapping[str, LabelledBlock], edit: Edit) -> str:
+def apply_block_edit(blocks: MutableMapping[str, LabeledBlock], edit: Edit) -> str:
     """Write a labelled block, or take it out of this edition."""
     name = edit.target.removeprefix(BLOCK_PREFIX)
     if not edit.target.startswith(BLOCK_PREFIX) or not name:
@@ -200,7 +200,7 @@ def change_block(blocks: MutableMapping[str, LabelledBlock], edit: Edit) -> str:
     return ""
 
 
-def _find_block_fault(block: LabelledBlock) -> str:
+def _find_block_fault(block: LabeledBlock) -> str:
     is_link_sound = not block.url or is_web_address(block.url)
     if not (block.headline and _BLOCK_ID.fullmatch(block.id) and is_link_sound):
         return "a block needs a headline and a web link"
@@ -210,7 +210,7 @@ def _find_block_fault(block: LabelledBlock) -> str:
 
 # What is said of one story, wherever it stands.
 WRITTEN_CHANGES: Mapping[str, Callable[[BoardStory, Edit], str]] = {
-    EditKind.PICTURE: change_image,
-    EditKind.TOPIC: change_topic,
-    EditKind.NOTE: change_note,
+    EditKind.PICTURE: apply_image_edit,
+    EditKind.TOPIC: apply_topic_edit,
+    EditKind.NOTE: apply_note_edit,
 }

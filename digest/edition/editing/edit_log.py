@@ -8,10 +8,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.edition.editing.edits import Edit
-from digest.edition.editing.grown_proposal import GrownProposal, PackedProposal, unpack_proposal
-from digest.long_lived import set_long_lived_aside
+from digest.edition.editing.grown_proposal import PackedProposal, ProposalWithTray, unpack_proposal
+from digest.garbage_collection import freeze_long_lived_objects
 from digest.store.models import Edition, EditionEdit, EditionProposal
-from subscribers.store.row_seals import is_genuine, keep_if_genuine, vouch_for
+from subscribers.store.row_seals import drop_if_forged, is_genuine_row, seal_row_as_is
 
 MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 30 MB
 LARGE_PROPOSAL = 1_000  # stories left out
@@ -25,7 +25,7 @@ def load_edits(session: Session, edition: Edition) -> tuple[Edit, ...]:
     query = select(EditionEdit).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq)
     edits = []
     for number, row in enumerate(session.scalars(query), 1):
-        if row.seq != number or not is_genuine(session, row):
+        if row.seq != number or not is_genuine_row(session, row):
             break
         act = (row.kind, row.target, row.value, row.undoes)
         edits.append(Edit(number, row.at, row.actor, *act))
@@ -50,48 +50,48 @@ class ProposalCache:
     def __init__(self, size: int = MAX_CACHED_PROPOSALS) -> None:
         """Begin with none."""
         self._size = size
-        self._proposals: OrderedDict[str, GrownProposal] = OrderedDict()
+        self._proposals: OrderedDict[str, ProposalWithTray] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, proposal_hash: str) -> GrownProposal | None:
+    def find(self, proposal_hash: str) -> ProposalWithTray | None:
         """Return a proposal if it is here."""
         with self._lock:
-            found = self._proposals.get(proposal_hash)
-            if found is not None:
+            proposal = self._proposals.get(proposal_hash)
+            if proposal is not None:
                 self._proposals.move_to_end(proposal_hash)
-            return found
+            return proposal
 
-    def keep(self, proposal_hash: str, grown: GrownProposal) -> None:
+    def keep(self, proposal_hash: str, proposal: ProposalWithTray) -> None:
         """Keep a proposal, in place of the one that was asked for longest ago."""
         with self._lock:
-            self._proposals[proposal_hash] = grown
+            self._proposals[proposal_hash] = proposal
             while len(self._proposals) > self._size:
                 self._proposals.popitem(last=False)
-        if len(grown.proposal.left_out) >= LARGE_PROPOSAL:
+        if len(proposal.proposal.left_out) >= LARGE_PROPOSAL:
             # An edit's fold brings about a full collection, which took two thirds of its time.
-            set_long_lived_aside()
+            freeze_long_lived_objects()
 
 
 _CACHE = ProposalCache()
 
 
-def proposal_hash_of(session: Session, edition: Edition) -> str | None:
+def read_proposal_hash(session: Session, edition: Edition) -> str | None:
     """Return the hash of an edition's stored proposal; None where it has none that counts."""
-    row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
+    row = drop_if_forged(session, session.get(EditionProposal, edition.id))
     return row.hash if row else None
 
 
-def load_proposal(session: Session, edition: Edition) -> GrownProposal | None:
+def load_proposal(session: Session, edition: Edition) -> ProposalWithTray | None:
     """Return an edition's stored proposal; None where it isn't genuine, and for an edition of before there were any."""
-    row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
+    row = drop_if_forged(session, session.get(EditionProposal, edition.id))
     if row is None:
         return None
     if (cached := _CACHE.find(row.hash)) is not None:
         return cached
-    grown = unpack_proposal(PackedProposal(row.hash, row.body))
-    if grown:
-        _CACHE.keep(row.hash, grown)
-    return grown
+    proposal = unpack_proposal(PackedProposal(row.hash, row.body))
+    if proposal:
+        _CACHE.keep(row.hash, proposal)
+    return proposal
 
 
 def store_proposal(session: Session, edition: Edition, packed: PackedProposal) -> None:
@@ -99,5 +99,5 @@ def store_proposal(session: Session, edition: Edition, packed: PackedProposal) -
     row = session.get(EditionProposal, edition.id) or EditionProposal(id=edition.id)
     session.add(row)
     row.hash, row.body = packed.hash, packed.body
-    vouch_for(session, row)
+    seal_row_as_is(session, row)
     session.flush()

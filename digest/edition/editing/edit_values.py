@@ -7,23 +7,23 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from digest.edition.content.edition_content import ImageCuts
+from digest.edition.content.edition_content import ImageCrops
 from digest.edition.editing.edits import OWN_STORY_PREFIX, Edit
-from digest.edition.rendering.sanitiser import RenderingError, sanitise_url
+from digest.edition.rendering.sanitizer import RenderingError, sanitize_url
 from digest.select.values import CandidateArticle
 
 _ARTICLE = TypeAdapter(CandidateArticle)
-_CUTS = TypeAdapter(ImageCuts)
+_CUTS = TypeAdapter(ImageCrops)
 _MOMENTS = ("dated_at", "starts_at", "ends_at")  # of an article
 
 
-def encode_cuts(cuts: ImageCuts) -> dict[str, Any]:
+def encode_image_crops(cuts: ImageCrops) -> dict[str, Any]:
     """Return a picture's cuts as the value of an edit holds them."""
     plain: dict[str, Any] = _CUTS.dump_python(cuts, mode="json")
     return plain
 
 
-def decode_cuts(value: object) -> ImageCuts:
+def decode_image_crops(value: object) -> ImageCrops:
     """Read a picture's cuts again.
 
     Raises:
@@ -70,7 +70,7 @@ def _has_sound_days(article: CandidateArticle) -> bool:
 def is_web_address(url: str) -> bool:
     """Return whether a text is an address that a page or mail may link."""
     try:
-        sanitise_url(url)
+        sanitize_url(url)
     except RenderingError:
         return False
     return True

@@ -113,7 +113,7 @@ def _read_texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(text for text in texts if isinstance(text, str))
 
 
-def find_undone(edits: Sequence[Edit]) -> dict[int, int]:
+def find_undone_edits(edits: Sequence[Edit]) -> dict[int, int]:
     """Return which edits are not in force: the number of each, and of the edit in force that took it back.
 
     An edit is in force unless one in force after it takes it back, so the newest decide first.
@@ -131,13 +131,13 @@ def find_undone(edits: Sequence[Edit]) -> dict[int, int]:
     return undone
 
 
-def edits_in_force(edits: Sequence[Edit]) -> tuple[Edit, ...]:
+def list_active_edits(edits: Sequence[Edit]) -> tuple[Edit, ...]:
     """Return the edits that count, in order, without those that were taken back and without undos."""
-    undone = find_undone(edits)
+    undone = find_undone_edits(edits)
     return tuple(e for e in edits if e.seq not in undone and not e.is_undo)
 
 
-def find_text_before(
+def find_previous_text(
     edit: Edit,
     edits: Sequence[Edit],
     resolve: Callable[[str], str],
@@ -149,7 +149,7 @@ def find_text_before(
         edits: all edits of the edition, in order. What took one of them back later does not count yet.
         resolve: gives one name to all that name the same story.
     """
-    earlier = edits_in_force([before for before in edits if before.seq < edit.seq])
+    earlier = list_active_edits([before for before in edits if before.seq < edit.seq])
     field, target = edit.text("field"), resolve(edit.target)
     for before in reversed(earlier):
         is_same_field = before.kind == EditKind.TEXT and before.text("field") == field
@@ -160,7 +160,7 @@ def find_text_before(
 
 def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
     """Return the topics that editors chose, by the URL of the article that each edit names: for what is proposed anew."""
-    topics = (edit for edit in edits_in_force(edits) if edit.kind == EditKind.TOPIC)
+    topics = (edit for edit in list_active_edits(edits) if edit.kind == EditKind.TOPIC)
     chosen = {edit.target: edit.text("topic") for edit in topics}
     return {url: topic for url, topic in chosen.items() if topic}
 
@@ -175,28 +175,28 @@ class RevertEffect:
 
 def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
     """Return what bringing back the state after the edit of a number changes."""
-    now = edits_in_force(edits)
-    then = edits_in_force([edit for edit in edits if edit.seq <= seq])
+    now = list_active_edits(edits)
+    then = list_active_edits([edit for edit in edits if edit.seq <= seq])
     taken_out = tuple(edit for edit in now if edit not in then)
     return RevertEffect(taken_out, tuple(edit for edit in then if edit not in now))
 
 
-def find_chosen_urls(edits: Sequence[Edit]) -> frozenset[str]:
+def find_hand_placed_urls(edits: Sequence[Edit]) -> frozenset[str]:
     """Return the targets of stories that editors put where they stand: they want them in, whatever the rules say."""
     chosen = {EditKind.PLACE, EditKind.PIN, EditKind.ADD}
-    return frozenset(e.target for e in edits_in_force(edits) if e.kind in chosen)
+    return frozenset(e.target for e in list_active_edits(edits) if e.kind in chosen)
 
 
-def find_last_own(edits: Sequence[Edit], actor: str) -> Edit | None:
+def find_own_last_edit(edits: Sequence[Edit], actor: str) -> Edit | None:
     """Find what an editor's undo takes back: their last act that is in force."""
-    undone = find_undone(edits)
+    undone = find_undone_edits(edits)
     own = (e for e in reversed(edits) if e.actor == actor and e.seq not in undone)
     return next((e for e in own if e.kind != EditKind.UNDO), None)
 
 
-def find_last_own_undo(edits: Sequence[Edit], actor: str) -> Edit | None:
+def find_own_last_undo(edits: Sequence[Edit], actor: str) -> Edit | None:
     """Find what an editor's redo takes back: their last undo in force, if they did nothing else since."""
-    undone = find_undone(edits)
+    undone = find_undone_edits(edits)
     for edit in reversed(edits):
         # An undo of an undo is a redo: going on with redoing looks past it.
         if edit.actor != actor or edit.seq in undone or _takes_back_undo(edit, edits):
@@ -223,7 +223,7 @@ _PLACE_KINDS = frozenset(
 _MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 
-def changed_aspect(kind: str, value: Mapping[str, Any]) -> str:
+def find_changed_aspect(kind: str, value: Mapping[str, Any]) -> str:
     """Name what of its target an edit changes: two edits of one aspect of one story can be in each other's way."""
     if kind in _PLACE_KINDS:
         return "place"
@@ -234,23 +234,23 @@ def changed_aspect(kind: str, value: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditConflict:
-    """Two edits of one thing, made on one state: `standing` is in the edition, `wanted` was made without knowing it."""
+    """Two edits of one thing, made on one state: `current_edit` is in the edition, `draft` was made without knowing it."""
 
-    standing: Edit
-    wanted: EditDraft
+    current_edit: Edit
+    draft: EditDraft
 
 
-def find_conflict(
-    wanted: EditDraft,
+def find_edit_conflict(
+    draft: EditDraft,
     edits: Sequence[Edit],
     *,
     based_on: int,
     resolve: Callable[[str], str],
 ) -> EditConflict | None:
-    """Find the later edit that changed what `wanted` is about to change.
+    """Find the later edit that changed what `draft` is about to change.
 
     Args:
-        wanted: the act.
+        draft: the act.
         edits: all edits of the edition, in order.
         based_on: the number of the last edit that the actor's form knew.
         resolve: gives one name to all that name the same story.
@@ -258,18 +258,18 @@ def find_conflict(
     Returns:
         None where all that came since changed something else, or changed the very same to the very same.
     """
-    aspect = changed_aspect(wanted.kind, wanted.value)
-    targets = set(map(resolve, (wanted.target, *_read_texts(wanted.value, "others"))))
-    act = (wanted.kind, dict(wanted.value))
+    aspect = find_changed_aspect(draft.kind, draft.value)
+    targets = set(map(resolve, (draft.target, *_read_texts(draft.value, "others"))))
+    act = (draft.kind, dict(draft.value))
     for edit in reversed(edits):
         if edit.seq <= based_on:
             break
         for changed in _changed_edits(edit, edits):
             is_same_act = changed is edit and (edit.kind, dict(edit.value)) == act
-            if is_same_act or changed_aspect(changed.kind, changed.value) != aspect:
+            if is_same_act or find_changed_aspect(changed.kind, changed.value) != aspect:
                 continue
             if not targets.isdisjoint(map(resolve, changed.targets)):
-                return EditConflict(edit, wanted)
+                return EditConflict(edit, draft)
     return None
 
 

@@ -13,9 +13,9 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
-from digest.edition.content.edition_content import ImageCuts, LabelledBlock
-from digest.select.ranking import ranking_order
-from digest.select.stories import build_story_led_by
+from digest.edition.content.edition_content import ImageCrops, LabeledBlock
+from digest.select.ranking import make_ranking_key
+from digest.select.stories import build_story_with_lead
 from digest.select.values import Proposal, ScoredStory, Story
 
 
@@ -29,14 +29,14 @@ class TrayStory:
 
 
 @dataclass(frozen=True, slots=True)
-class GrownProposal:
+class ProposalWithTray:
     """A proposal, and what has come since the first edit. `pictures` are by a candidate's `image`."""
 
     proposal: Proposal
     tray: tuple[TrayStory, ...] = ()
-    pictures: dict[str, ImageCuts] = field(default_factory=dict)
+    pictures: dict[str, ImageCrops] = field(default_factory=dict)
     refused_pictures: tuple[str, ...] = ()  # by `image`, those that were asked for after the draft and could not be had
-    blocks: tuple[LabelledBlock, ...] = ()  # that run on the day of the release, from earlier editions
+    blocks: tuple[LabeledBlock, ...] = ()  # that run on the day of the release, from earlier editions
     block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # who wrote them there, by a block's `id`
 
     def list_scored(self) -> Iterator[ScoredStory]:
@@ -46,16 +46,16 @@ class GrownProposal:
         yield from (new.scored for new in self.tray)
 
 
-def grow_proposal(grown: GrownProposal, fresh: Proposal, arrived_at: datetime) -> GrownProposal:
+def add_to_tray(stored: ProposalWithTray, fresh: Proposal, arrived_at: datetime) -> ProposalWithTray:
     """Add to the tray what a later proposal has and this one has not; all that is there stays as it is.
 
     An article that joins a story which is there waits in the tray as well, and names the story.
     """
-    known = {a.url for scored in grown.list_scored() for a in scored.story.members}
+    known_urls = {a.url for scored in stored.list_scored() for a in scored.story.members}
     fresh_stories = list(_placed_stories(fresh))
     fresh_stories += [out.scored for out in fresh.left_out if out.admitted]
-    found = [_new_part(scored, known, arrived_at) for scored in sorted(fresh_stories, key=ranking_order)]
-    return replace(grown, tray=(*grown.tray, *(new for new in found if new)))
+    new_stories = [_new_part(scored, known_urls, arrived_at) for scored in sorted(fresh_stories, key=make_ranking_key)]
+    return replace(stored, tray=(*stored.tray, *(new for new in new_stories if new)))
 
 
 def _placed_stories(proposal: Proposal) -> Iterator[ScoredStory]:
@@ -66,19 +66,19 @@ def _placed_stories(proposal: Proposal) -> Iterator[ScoredStory]:
             yield from story.supporting
 
 
-def _new_part(scored: ScoredStory, known: set[str], arrived_at: datetime) -> TrayStory | None:
+def _new_part(scored: ScoredStory, known_urls: set[str], arrived_at: datetime) -> TrayStory | None:
     """Return what is new of a story, None where nothing is."""
-    fresh = [a for a in scored.story.members if a.url not in known]
+    fresh = [a for a in scored.story.members if a.url not in known_urls]
     if not fresh:
         return None
     if len(fresh) == len(scored.story.members):
         return TrayStory(scored, arrived_at)
-    joined = next(a.url for a in scored.story.members if a.url in known)
-    part: Story = build_story_led_by(fresh[0], fresh[1:])
+    joined = next(a.url for a in scored.story.members if a.url in known_urls)
+    part: Story = build_story_with_lead(fresh[0], fresh[1:])
     return TrayStory(replace(scored, story=part), arrived_at, joined)
 
 
-_GROWN_PROPOSAL = TypeAdapter(GrownProposal)
+_GROWN_PROPOSAL = TypeAdapter(ProposalWithTray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,13 @@ class PackedProposal:
     body: bytes
 
 
-def pack_proposal(grown: GrownProposal) -> PackedProposal:
+def pack_proposal(proposal: ProposalWithTray) -> PackedProposal:
     """Return the stored form; equal proposals give equal bytes on one machine."""
-    plain = _GROWN_PROPOSAL.dump_json(grown)
+    plain = _GROWN_PROPOSAL.dump_json(proposal)
     return PackedProposal(hashlib.sha256(plain).hexdigest(), zlib.compress(plain))
 
 
-def unpack_proposal(packed: PackedProposal) -> GrownProposal | None:
+def unpack_proposal(packed: PackedProposal) -> ProposalWithTray | None:
     """Read the stored form back; None if the hash isn't its own."""
     try:
         plain = zlib.decompress(packed.body)

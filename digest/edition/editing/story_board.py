@@ -8,21 +8,21 @@ from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 
-from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.editing.board_story import (
     WRITTEN_CHANGES,
     BoardStory,
-    Removal,
+    StoryRemoval,
     StoryState,
-    change_block,
-    write_edition_text,
-    write_story_text,
+    apply_block_edit,
+    apply_edition_text,
+    apply_story_text,
 )
 from digest.edition.editing.edit_values import read_added_article
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
-from digest.edition.editing.grown_proposal import GrownProposal
+from digest.edition.editing.grown_proposal import ProposalWithTray
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.stories import build_story_led_by
+from digest.select.stories import build_story_with_lead
 from digest.select.story_links import StoryLink
 from digest.select.values import ScoredStory, Story
 from digest.settings import SectionSettings
@@ -34,7 +34,7 @@ class StoryBoard:
     """All stories by where they are, and by their articles' addresses."""
 
     def __init__(
-        self, grown: GrownProposal, sections: Sequence[SectionSettings], blocks: Sequence[LabelledBlock]
+        self, proposal: ProposalWithTray, sections: Sequence[SectionSettings], blocks: Sequence[LabeledBlock]
     ) -> None:
         """Put the stories where the proposal has them; those of a section that is gone are left out."""
         self.settings = {s.key: s for s in sections}
@@ -47,13 +47,13 @@ class StoryBoard:
         self.links: list[StoryLink] = []  # what merges and splits decided, in their order
         self.came_up: dict[int, list[str]] = {}  # in place of dropped stories, by the edit's number
         self.unfilled: dict[int, str] = {}  # why none came up, by the edit's number
-        self._reserves = grown.proposal.reserves
+        self._reserves = proposal.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link as published
-        self._place_proposal(grown)
+        self._place_proposal(proposal)
 
-    def _place_proposal(self, grown: GrownProposal) -> None:
-        for key, placed in grown.proposal.sections.items():
+    def _place_proposal(self, proposal: ProposalWithTray) -> None:
+        for key, placed in proposal.proposal.sections.items():
             for story in placed:
                 board_story = BoardStory(story.scored, StoryState.LEFT_OUT, related=story.related)
                 if key in self.sections:
@@ -63,9 +63,9 @@ class StoryBoard:
                 self._put_on_board(board_story)
                 for scored in story.supporting:
                     self._place_supporting(scored, board_story)
-        for out in grown.proposal.left_out:
+        for out in proposal.proposal.left_out:
             self._put_on_board(BoardStory(out.scored, StoryState.LEFT_OUT, reason=out.reason))
-        for new in grown.tray:
+        for new in proposal.tray:
             waiting = BoardStory(new.scored, StoryState.WAITING, arrived_at=new.arrived_at, joins=new.joins)
             self._put_on_board(waiting)
 
@@ -154,7 +154,7 @@ class StoryBoard:
         story.state = StoryState.REMOVED
         story.edits.append(edit.seq)
         came_up = self._insert_next(section, following) if following else ""
-        story.removal = Removal(edit, section, position, state, main, came_up, unfilled)
+        story.removal = StoryRemoval(edit, section, position, state, main, came_up, unfilled)
         if came_up:
             self.came_up.setdefault(edit.seq, []).append(came_up)
         if unfilled:
@@ -181,8 +181,8 @@ class StoryBoard:
         if story.state is not StoryState.PLACED:
             return "the story isn't in a section"
         if edit.flag("pinned", default=True):
-            wanted = edit.number("position")
-            story.pinned_at = self._position_of(story) if wanted is None else max(0, wanted)
+            new_position = edit.number("position")
+            story.pinned_at = self._position_of(story) if new_position is None else max(0, new_position)
         else:
             story.pinned_at = None
         return ""
@@ -197,10 +197,10 @@ class StoryBoard:
             return "a story can't be under itself"
         if main.state is not StoryState.PLACED:
             return f"“{main.lead.title}” isn't in a section"
-        for moved in [story, *story.supporting]:
-            self._take_away(moved)
-            self._put_under(moved, main)
-            moved.edits.append(edit.seq)
+        for moved_story in [story, *story.supporting]:
+            self._take_away(moved_story)
+            self._put_under(moved_story, main)
+            moved_story.edits.append(edit.seq)
         main.edits.append(edit.seq)
         return ""
 
@@ -258,8 +258,8 @@ class StoryBoard:
         if settings.refill != "next":
             return ""
         if self._is_overfull(section):
-            left, most = len(self.sections[section]) - 1, settings.most
-            return f"{settings.title} still has {left}, {'its maximum' if left == most else f'more than its {most}'}"
+            entries_left, most = len(self.sections[section]) - 1, settings.most
+            return f"{settings.title} still has {entries_left}, {'its maximum' if entries_left == most else f'more than its {most}'}"
         return f"no other story fits {settings.title}"
 
     def _insert_next(self, section: str, story: BoardStory) -> str:
@@ -315,25 +315,25 @@ class StoryBoard:
 
     def split_story(self, story: BoardStory, edit: Edit) -> str:
         """Make a story of some articles of one; the first of those leads it. It is left out until somebody places it."""
-        named = set(edit.texts("articles"))
+        chosen_urls = set(edit.texts("articles"))
         members = story.story.members
-        gone = [a for a in members if named & {a.url, a.link}]
-        kept = [a for a in members if a not in gone]
-        if not gone or not kept:
+        split_articles = [a for a in members if chosen_urls & {a.url, a.link}]
+        remaining = [a for a in members if a not in split_articles]
+        if not split_articles or not remaining:
             return "each story needs at least one article"
-        gone_urls, kept_urls = (frozenset(article.url for article in part) for part in (gone, kept))
+        gone_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
         self.links.append(StoryLink(gone_urls, kept_urls))
         self._put_on_board(
             BoardStory(
-                replace(story.scored, story=build_story_led_by(gone[0], gone[1:])),
+                replace(story.scored, story=build_story_with_lead(split_articles[0], split_articles[1:])),
                 StoryState.LEFT_OUT,
                 reason=f"an editor split it off “{story.lead.title}”",
                 related=story.related,
-                texts=story.give_texts(gone),
+                texts=story.give_texts(split_articles),
                 edits=[edit.seq],
             )
         )
-        story.hold_articles(kept[0], kept[1:])
+        story.hold_articles(remaining[0], remaining[1:])
         return ""
 
     def add_story(self, edit: Edit) -> str:
@@ -359,12 +359,12 @@ class StoryBoard:
     def write_text(self, edit: Edit) -> str:
         """Write a text of a story or of the edition; without a text the original comes back."""
         if edit.target == EDITION_TARGET:
-            return write_edition_text(self.texts, edit)
-        return self._change_story(write_story_text, edit)
+            return apply_edition_text(self.texts, edit)
+        return self._change_story(apply_story_text, edit)
 
     def write_block(self, edit: Edit) -> str:
         """Write a labelled block, or take it out of this edition."""
-        return change_block(self.blocks, edit)
+        return apply_block_edit(self.blocks, edit)
 
 
 # What changes one story, which the edit names; and what finds for itself what it is about.

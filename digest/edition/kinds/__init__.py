@@ -21,6 +21,6 @@ SECTION_KINDS: Mapping[str, SectionKind] = {
 }
 
 
-def lead_sections(sections: Iterable[EditionSection]) -> list[EditionSection]:
+def list_lead_sections(sections: Iterable[EditionSection]) -> list[EditionSection]:
     """List the sections whose first entry leads an edition."""
     return [section for section in sections if SECTION_KINDS[section.kind].leads_edition]

@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, func
 
 from digest.collect.documents.deadlines import load_deadline_zone
 from digest.collect.texts.text_cleanup import shorten_text
-from digest.edition.calendar.windows import EditionWindow
+from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import EntryPage, join_date_parts, plain_entry
+from digest.edition.kinds.story_entry import EntryContext, join_date_parts, make_plain_entry
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.store.models import Article
 from subscribers.phrases import month_day
@@ -55,12 +55,12 @@ class EventSection(SectionKind):
             return f"it's an event more than {LOOKAHEAD.days} days away ({month_day(event.starts_at)})"
         return ""
 
-    def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
         """Write an event with its day and hour, its place, and what its source says of it."""
         event = placed.scored.lead
         about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)
-        return replace(plain_entry(event), when=when, details=tuple(filter(None, about)))
+        return replace(make_plain_entry(event), when=when, details=tuple(filter(None, about)))
 
 
 def _write_event_date(event: CandidateArticle, zone: tzinfo, language: SubscriberLanguage) -> EntryDate:

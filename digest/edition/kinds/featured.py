@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import EntryPage, write_lead, write_row
+from digest.edition.kinds.story_entry import EntryContext, write_image_row, write_lead
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -22,22 +22,22 @@ class FeaturedSection(SectionKind):
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take stories until the section is full or none may be added."""
-        others = filler.take_pinned(section, pool)
+        unpinned = filler.take_pinned(section, pool)
         while not filler.is_section_full(section):
-            best = _best_addition(filler, section, _narrow_pool(filler, section, others))
+            best = _best_addition(filler, section, _narrow_pool(filler, section, unpinned))
             if best is None:
                 return
             filler.take_story(section, best)
-            others.remove(best)
+            unpinned.remove(best)
 
     def explain_unchosen(self, section: SectionSettings) -> str:
         """Say that a story gave way to less similar ones."""
         return f"it made way for other stories, for variety, in {section.title}"
 
-    def write_entries(self, placed: Sequence[PlacedStory], page: EntryPage) -> Iterable[SectionEntry]:
+    def write_entries(self, placed: Sequence[PlacedStory], page: EntryContext) -> Iterable[SectionEntry]:
         """Write the lead, then rows."""
         yield from (write_lead(story, page) for story in placed[:1])
-        yield from (write_row(story, page) for story in placed[1:])
+        yield from (write_image_row(story, page) for story in placed[1:])
 
 
 def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:

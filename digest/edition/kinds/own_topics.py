@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import EntryPage, write_row
+from digest.edition.kinds.story_entry import EntryContext, write_image_row
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -30,6 +30,6 @@ class OwnTopicsSection(SectionKind):
         fits = not topics or (scored.topic or "").casefold() in topics
         return super().may_take(section, scored) and fits
 
-    def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
         """Write a row."""
-        return write_row(placed, page)
+        return write_image_row(placed, page)

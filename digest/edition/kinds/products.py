@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import EntryPage, summary_note, write_summary
+from digest.edition.kinds.story_entry import EntryContext, write_summary, write_summary_note
 from digest.select.values import PlacedStory
 from subscribers.subscriber_language import SubscriberLanguage
 
@@ -19,7 +19,7 @@ class ProductSection(SectionKind):
     pick_order = 5
     look = "pairs"
 
-    def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
         """Write a product, under its maker's name."""
         del page
         article = placed.scored.lead
@@ -27,5 +27,5 @@ class ProductSection(SectionKind):
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the maker, and whose words the summary is where they are another's."""
-        lines = (*super().secondary_lines(entry, language), summary_note(entry, language))
+        lines = (*super().secondary_lines(entry, language), write_summary_note(entry, language))
         return tuple(filter(None, lines))

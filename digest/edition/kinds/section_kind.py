@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 
 from sqlalchemy import ColumnElement, and_
 
-from digest.edition.calendar.windows import EditionWindow
+from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import SectionEntry
-from digest.edition.kinds.story_entry import EntryPage, source_lines, write_headline
+from digest.edition.kinds.story_entry import EntryContext, write_headline, write_source_lines
 from digest.select.section_filler import SectionPicker
 from digest.select.values import PlacedStory
 from digest.settings import SectionSettings
@@ -38,17 +38,17 @@ class SectionKind(SectionPicker):
         del release_at
         return language.translate_text(section.note)
 
-    def write_entries(self, placed: Sequence[PlacedStory], page: EntryPage) -> Iterable[SectionEntry]:
+    def write_entries(self, placed: Sequence[PlacedStory], page: EntryContext) -> Iterable[SectionEntry]:
         """Write the section's entries in order."""
         return (self.write_entry(story, page) for story in placed)
 
-    def write_entry(self, placed: PlacedStory, page: EntryPage) -> SectionEntry:
+    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
         """Write one entry: by default a headline with its topic, source and date."""
         return write_headline(placed, page)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the quiet lines under an entry's headline: by default its details, else its source."""
-        return entry.details or source_lines(entry, entry.source, language)
+        return entry.details or write_source_lines(entry, entry.source, language)
 
 
 REGISTERED_KINDS: list[SectionKind] = []

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from digest.collect.texts.text_cleanup import shorten_text
 from digest.collect.texts.urls import strip_tracking
-from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCuts, SectionEntry
+from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCrops, SectionEntry
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
 from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import jaccard_overlap, title_words
@@ -21,12 +21,12 @@ NOTHING_MORE = mark_message("this report is new.")
 
 
 @dataclass(frozen=True, slots=True)
-class EntryPage:
+class EntryContext:
     """What entries are written for: the publication's time zone, its readers' language, and the pictures by a candidate's `image`."""
 
     zone: ZoneInfo
     language: SubscriberLanguage
-    pictures: Mapping[str, ImageCuts] = field(default_factory=dict)
+    pictures: Mapping[str, ImageCrops] = field(default_factory=dict)
 
     def write_day(self, article: CandidateArticle) -> str:
         """Return an article's day; empty where its date is only the moment of finding."""
@@ -41,12 +41,12 @@ class EntryPage:
         """Link an article by its headline."""
         return EditionLink(article.title, strip_tracking(article.link), self.write_day(article))
 
-    def find_image(self, article: CandidateArticle) -> ImageCuts | None:
+    def find_image(self, article: CandidateArticle) -> ImageCrops | None:
         """Return the cuts of an article's picture; None where it has none."""
         return self.pictures.get(article.image or "")
 
 
-def plain_entry(article: CandidateArticle) -> SectionEntry:
+def make_plain_entry(article: CandidateArticle) -> SectionEntry:
     """Return an entry with what every kind shows: headline, link and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
 
@@ -56,14 +56,14 @@ def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
     story = placed.scored.story
     chosen = choose_summary(story)
     summary = shorten_text(chosen.text, max_words)
-    return replace(plain_entry(story.lead), summary=summary, summary_origin=chosen.origin)
+    return replace(make_plain_entry(story.lead), summary=summary, summary_origin=chosen.origin)
 
 
-def write_headline(placed: PlacedStory, page: EntryPage) -> SectionEntry:
+def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
     """Write a story's headline with its topic, source and date."""
     lead = placed.scored.lead
     return replace(
-        plain_entry(lead),
+        make_plain_entry(lead),
         kicker=displayed_topic(placed.scored.topic, page.language),
         credit=displayed_credit(lead),
         date=page.write_day(lead),
@@ -71,38 +71,38 @@ def write_headline(placed: PlacedStory, page: EntryPage) -> SectionEntry:
     )
 
 
-def write_row(placed: PlacedStory, page: EntryPage, max_words: int = ROW_WORDS) -> SectionEntry:
+def write_image_row(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
     """Write a story as a row with a small picture."""
     story = placed.scored.story
-    told, cuts = write_summary(placed, max_words), page.find_image(story.lead)
+    entry, cuts = write_summary(placed, max_words), page.find_image(story.lead)
     return replace(
         write_headline(placed, page),
-        summary=told.summary,
-        summary_origin=told.summary_origin,
+        summary=entry.summary,
+        summary_origin=entry.summary_origin,
         also=tuple(page.link_report(article) for article in story.also_reported),
         picture=cuts.thumb if cuts else None,
     )
 
 
-def write_lead(placed: PlacedStory, page: EntryPage) -> SectionEntry:
+def write_lead(placed: PlacedStory, page: EntryContext) -> SectionEntry:
     """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
     cuts, why = page.find_image(placed.scored.lead), explain_lead(placed.scored, page.language)
     return replace(
-        write_row(placed, page, LEAD_WORDS),
+        write_image_row(placed, page, LEAD_WORDS),
         why=page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=why),
         related=tuple(page.link_related(article) for article in placed.related),
         picture=cuts.lead if cuts else None,
     )
 
 
-def source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
+def write_source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
     """Write where an entry was read, and whose news it is where it is another's; no line where nothing is known."""
     credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
     line = " · ".join(part for part in (source, credit) if part)
     return (line,) if line else ()
 
 
-def summary_note(entry: SectionEntry, language: SubscriberLanguage) -> str:
+def write_summary_note(entry: SectionEntry, language: SubscriberLanguage) -> str:
     """Write a word on the summary where it is another publisher's than the one that the entry links to."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
@@ -205,20 +205,20 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
-    publisher, others = story.lead.publisher, len(story.publishers) - 1
+    publisher, other_count = story.lead.publisher, len(story.publishers) - 1
     official = any(a.primary for a in story.members)
-    if not others and official:
+    if not other_count and official:
         return language.gettext("it comes from an official source, %(publisher)s", publisher=publisher)
-    if not others:
+    if not other_count:
         return language.gettext("%(publisher)s reported it", publisher=publisher)
     if official:
         return language.ngettext(
             "an official source and %(others)s other reported it",
             "an official source and %(others)s others reported it",
-            others,
-            others=spell_number(others, language),
+            other_count,
+            others=spell_number(other_count, language),
         )
-    return language.gettext("%(number)s publishers carried it", number=spell_number(others + 1, language))
+    return language.gettext("%(number)s publishers carried it", number=spell_number(other_count + 1, language))
 
 
 def _readership_clause(notes: Collection[str], language: SubscriberLanguage) -> str:
@@ -233,7 +233,7 @@ def _topic_clause(scored: ScoredStory, language: SubscriberLanguage) -> list[str
 # --- what is new of a story that goes on -----------------------------------------------------------------------
 
 
-def write_earlier_appearance(placed: PlacedStory, page: EntryPage) -> EarlierAppearance | None:
+def write_earlier_appearance(placed: PlacedStory, page: EntryContext) -> EarlierAppearance | None:
     """Write what is new of a story that an earlier edition had; None for a story that goes on from none.
 
     The entry's own headline and summary come from new articles. Where another new article says something else, its
@@ -248,11 +248,11 @@ def write_earlier_appearance(placed: PlacedStory, page: EntryPage) -> EarlierApp
     if not news:
         return None
     earlier = continues.earlier
-    told = _write_news(_find_newest_matter(news, story.lead, earlier), page)
-    return EarlierAppearance(earlier.edition, earlier.number, earlier.headline, told)
+    news_text = _write_news(_find_newest_matter(news, story.lead, earlier), page)
+    return EarlierAppearance(earlier.edition, earlier.number, earlier.headline, news_text)
 
 
-def _write_news(article: CandidateArticle | None, page: EntryPage) -> str:
+def _write_news(article: CandidateArticle | None, page: EntryContext) -> str:
     language = page.language
     if article is None:
         return language.translate_text(NOTHING_MORE)
@@ -270,7 +270,7 @@ def _find_newest_matter(
     """Find the new article whose headline has most words that neither the lead's nor the earlier headlines have."""
     lead_words = title_words(lead.title)
     old_words = lead_words.union(*(title_words(a.title) for a in earlier.articles))
-    others = [
+    other_articles = [
         article
         for article in news
         if article.url != lead.url and jaccard_overlap(title_words(article.title), lead_words) < SAME_HEADLINE_OVERLAP
@@ -279,4 +279,4 @@ def _find_newest_matter(
     def count_new_words(article: CandidateArticle) -> tuple[int, datetime, str]:
         return len(title_words(article.title) - old_words), article.dated_at, article.url
 
-    return max(others, key=count_new_words, default=None)
+    return max(other_articles, key=count_new_words, default=None)

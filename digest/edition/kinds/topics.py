@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import source_lines
+from digest.edition.kinds.story_entry import write_source_lines
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
@@ -34,4 +34,4 @@ class TopicSection(SectionKind):
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the source with the date."""
-        return source_lines(entry, entry.source_and_date, language)
+        return write_source_lines(entry, entry.source_and_date, language)

@@ -13,7 +13,7 @@ from digest.edition.content.edition_content import (
     PHONE_SUBJECT_LENGTH,
     SectionEntry,
 )
-from digest.edition.kinds import lead_sections
+from digest.edition.kinds import list_lead_sections
 from digest.edition.preflight.rule_registry import (
     INTRO_PLACE,
     PREHEADER_PLACE,
@@ -53,9 +53,9 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
 def check_language(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The edition was drafted in the language that the publication has now."""
     if not examined.speaks_its_language:
-        drafted, wanted = examined.drafted_language, examined.file.publication.language
+        drafted, publication_language = examined.drafted_language, examined.file.publication.language
         yield error_finding(
-            f"The edition was drafted in {name_language(drafted)}, but the publication's language is now {name_language(wanted)}.",
+            f"The edition was drafted in {name_language(drafted)}, but the publication's language is now {name_language(publication_language)}.",
             "Draft the edition again.",
         )
 
@@ -71,7 +71,7 @@ def check_sending_days(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 @preflight_rule("subject")
-def check_inbox_lines(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_subject_and_preheader(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The subject is complete and has at most 60 characters, and the preheader doesn't repeat it."""
     line, second = examined.content.subject, examined.content.preheader
     if not line.strip():
@@ -109,11 +109,11 @@ def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFindin
 @preflight_rule("bare-headlines")
 def check_bare_headlines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """A story without a link shows more than a headline in its section."""
-    shown = " ".join(examined.text.split())
+    page_text = " ".join(examined.text.split())
     for section in examined.content.sections:
         for entry in section.entries:
             opening = " ".join(entry.summary.split()[:6])
-            if not entry.url and (not opening or opening not in shown):
+            if not entry.url and (not opening or opening not in page_text):
                 yield warning_finding(
                     f"“{entry.headline}” will show only a headline: it has no link, and this section hides summaries.",
                     "Add a link, or move it to a section with summaries.",
@@ -148,7 +148,7 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
                 "Remove some.",
                 section.title,
             )
-    if not any(section.entries for section in lead_sections(examined.content.sections)):
+    if not any(section.entries for section in list_lead_sections(examined.content.sections)):
         yield error_finding("The edition has no lead story.", "Add a featured story.")
 
 
@@ -209,7 +209,7 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     for image in examined.tree.iter("img"):
         if "alt" not in image.attrib:
             yield error_finding(f"The image {image.get('src')} has no alt text.", "Draft the edition again.")
-    for section in lead_sections(examined.content.sections):
+    for section in list_lead_sections(examined.content.sections):
         lead = section.entries[0] if section.entries else None
         if lead and lead.picture and not lead.picture.alt.strip():
             yield warning_finding(f"The image for “{lead.headline}” has no description.", "Describe it.", section.title)
@@ -277,29 +277,29 @@ def check_own_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Visitors can read every linked page of your site. Checked on approval or on request."""
     headlines = examined.content.linked_articles
     unread: dict[str, str] = {}
-    for address, look in examined.own_pages.items():
-        named = f"“{headlines[address]}” ({address})" if address in headlines else address
-        if look.is_gone:
+    for address, page_result in examined.own_pages.items():
+        link_name = f"“{headlines[address]}” ({address})" if address in headlines else address
+        if page_result.is_gone:
             yield error_finding(
-                f"Visitors can't read {named}: {look.reason}.", "Make the page public, or remove the link."
+                f"Visitors can't read {link_name}: {page_result.reason}.", "Make the page public, or remove the link."
             )
-        elif look.status == _FORBIDDEN:
+        elif page_result.status == _FORBIDDEN:
             yield error_finding(
-                f"Your site blocked the check of {named}: {look.failure}.",
+                f"Your site blocked the check of {link_name}: {page_result.failure}.",
                 "Open the page in a private browser window, and allow the check on your site.",
             )
-        elif look.failure:
-            unread[address] = look.failure
+        elif page_result.failure:
+            unread[address] = page_result.failure
     if unread:
         yield _unread_finding(unread)
 
 
 def _unread_finding(failures: Mapping[str, str]) -> PreflightFinding:
-    named = "; ".join(f"{address}: {failure}" for address, failure in list(failures.items())[:_MAX_LINKS_NAMED])
+    failure_list = "; ".join(f"{address}: {failure}" for address, failure in list(failures.items())[:_MAX_LINKS_NAMED])
     more = f"; and {len(failures) - _MAX_LINKS_NAMED} more" if len(failures) > _MAX_LINKS_NAMED else ""
     count = count_with_noun(len(failures), "link")
     return warning_finding(
-        f"Couldn't check {count} to your site: {named}{more}.", "Open them in a private browser window."
+        f"Couldn't check {count} to your site: {failure_list}{more}.", "Open them in a private browser window."
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cssselect import SelectorError
 
 from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, error_finding, preflight_rule
-from digest.settings.colours import READABLE_CONTRAST, contrast_ratio
+from digest.settings.colors import READABLE_CONTRAST, contrast_ratio
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -37,15 +37,15 @@ class TextStyle:
 @preflight_rule("contrast", is_for_admins=True)
 def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Text has a contrast of at least 4.5 (3 if large) in the light and dark color schemes."""
-    for scheme, overrides in (("light", {}), ("dark", dark_declarations(examined))):
-        seen: set[tuple[str, str]] = set()
+    for scheme, overrides in (("light", {}), ("dark", find_dark_declarations(examined))):
+        reported_pairs: set[tuple[str, str]] = set()
         for element, style in _walk_styled(examined.tree, TextStyle(), overrides):
             words = " ".join("".join(_own_text(element)).split())
-            if not words or style.hidden or (style.text_colour, style.background_colour) in seen:
+            if not words or style.hidden or (style.text_colour, style.background_colour) in reported_pairs:
                 continue
             needed = 3.0 if style.size >= 24 or (style.bold and style.size >= 18.66) else READABLE_CONTRAST
             if (contrast := contrast_ratio(style.text_colour, style.background_colour)) < needed:
-                seen.add((style.text_colour, style.background_colour))
+                reported_pairs.add((style.text_colour, style.background_colour))
                 yield error_finding(
                     f"“{words[:40]}”, {style.text_colour} on {style.background_colour}, has a contrast ratio of {contrast:.1f} instead of at least {needed}.",
                     "Choose colors with more contrast.",
@@ -53,7 +53,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
                 )
 
 
-def dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
+def find_dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
     """Give, for each element, the declarations that the dark scheme lays over its own."""
     declarations: dict[_Element, dict[str, str]] = {}
     styles = examined.tree.iter("style")

@@ -17,7 +17,7 @@ from digest.edition.preflight.rule_registry import (
 )
 from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.edition.rendering.template_filters import join_address_lines
-from digest.settings.leftovers import list_foreign_texts, list_sample_addresses, list_sample_sources
+from digest.settings.leftovers import list_leftover_texts, list_sample_addresses, list_sample_sources
 from subscribers.phrases import join_words
 
 # Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all.
@@ -53,10 +53,10 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 @preflight_rule("own-texts", is_for_admins=True)
-def check_own_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_default_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """A publication's texts, addresses, and sources are its own, not those of HLS.Today or the sample."""
     name = examined.file.publication.name
-    if texts := list_foreign_texts(examined.file):
+    if texts := list_leftover_texts(examined.file):
         yield error_finding(
             f"{join_words(texts)} for {name} still contain text from HLS.Today or the sample.",
             "Replace it in digest.toml, then draft the edition again.",

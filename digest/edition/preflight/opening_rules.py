@@ -23,7 +23,7 @@ _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 @preflight_rule("first-sentence")
 def check_first_sentence(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The first sentence below the masthead is this edition's news, not "View in browser", the subject, or last week's intro."""
-    line = find_first_line(examined.tree, examined.content, examined.file.publication.name)
+    line = find_first_visible_line(examined.tree, examined.content, examined.file.publication.name)
     if not _words(line):
         yield warning_finding(
             "There's no text below the masthead for inboxes to preview.", "Write an intro or add a story."
@@ -60,7 +60,7 @@ def _list_headlines(content: EditionContent) -> set[tuple[str, ...]]:
     return {_words(entry.headline) for section in content.sections for entry in section.entries}
 
 
-def find_first_line(tree: "_Element", content: EditionContent, publication_name: str) -> str:
+def find_first_visible_line(tree: "_Element", content: EditionContent, publication_name: str) -> str:
     """Return the first line that is seen below masthead and labels ("In this issue"); empty where there is none."""
     headlines = _list_headlines(content)
     for tag, line in _list_seen_lines(tree):
@@ -106,8 +106,8 @@ def _is_hidden(element: "_Element") -> bool:
 def _is_issue_line(words: tuple[str, ...], content: EditionContent) -> bool:
     """Return whether a line is number and date alone, as a masthead has them."""
     number = str(content.number)
-    others = [word for word in words if word != number and word not in _words(content.date)]
-    return number in words and len(others) <= _MAX_LABEL_WORDS
+    other_words = [word for word in words if word != number and word not in _words(content.date)]
+    return number in words and len(other_words) <= _MAX_LABEL_WORDS
 
 
 def _says_deadline(words: tuple[str, ...], content: EditionContent) -> bool:

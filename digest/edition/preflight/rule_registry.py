@@ -13,11 +13,11 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.visits.page_check import PageLook
+from digest.collect.visits.page_check import PageCheckResult
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import SlottedText
-from digest.settings import SettingsFile, leads_to_this_machine
+from digest.settings import SettingsFile, is_local_url
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -105,14 +105,14 @@ class PreflightInput:
     subscribers: int = 0
     fetcher: ContentFetcher | None = None
     withdrawn: Mapping[str, str] = field(default_factory=dict)
-    own_pages: Mapping[str, PageLook] = field(default_factory=dict)
+    own_pages: Mapping[str, PageCheckResult] = field(default_factory=dict)
     template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
     has_old_placeholders: bool = False  # see `mailable_edition.has_old_placeholders`
 
     @property
     def links_may_stay_here(self) -> bool:
         """Whether links to this machine alone will do: the mail leaves it no more than they do."""
-        return self.goes_into_files and leads_to_this_machine(self.base)
+        return self.goes_into_files and is_local_url(self.base)
 
     @cached_property
     def parsed_message(self) -> EmailMessage:

@@ -20,7 +20,7 @@ _BOX = "border-left:4px solid #B0390C;padding:10px 14px;margin:18px auto 0;max-w
 
 
 @dataclass(frozen=True, slots=True)
-class ShownCorrection:
+class DisplayedCorrection:
     """One correction as the page shows it: where it belongs, what was and is, why, and the date and name under it."""
 
     story: str
@@ -30,7 +30,7 @@ class ShownCorrection:
     signature: str
 
 
-def show_corrections(html: str, corrections: Sequence[ShownCorrection], language: SubscriberLanguage) -> str:
+def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage) -> str:
     """Return a web copy with corrections in it, in the order in which they were made."""
     if not corrections:
         return html
@@ -46,8 +46,8 @@ def show_corrections(html: str, corrections: Sequence[ShownCorrection], language
     return str(lxml.html.tostring(page, encoding="unicode", doctype="<!DOCTYPE html>"))
 
 
-def correct_page_piece(
-    html: str, corrections: Sequence[ShownCorrection], language: SubscriberLanguage, *, with_notes: bool
+def insert_piece_corrections(
+    html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage, *, with_notes: bool
 ) -> str:
     """Return a piece of a web edition with corrections in it; the list at the top of its page is the page's own.
 
@@ -81,7 +81,7 @@ def _squeeze(text: str) -> str:
 
 def _strike(
     element: "HtmlElement",
-    correction: ShownCorrection,
+    correction: DisplayedCorrection,
     language: SubscriberLanguage,
     note_attributes: dict[str, str] | None,
 ) -> None:
@@ -100,14 +100,14 @@ def _strike(
     while block.tag in _INLINE_TAGS and block.getparent() is not None:
         block = block.getparent()
     text = language.gettext("Corrected %(signature)s. %(note)s", signature=correction.signature, note=correction.note)
-    said = b.P(text, note_attributes)
+    note = b.P(text, note_attributes)
     if block.tag in {"td", "div", "li"}:
-        block.append(said)
+        block.append(note)
     else:
-        block.addnext(said)
+        block.addnext(note)
 
 
-def _make_list(corrections: Sequence[ShownCorrection], language: SubscriberLanguage) -> "HtmlElement":
+def _make_list(corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage) -> "HtmlElement":
     from lxml.html import builder as b
 
     count = language.ngettext(
@@ -116,11 +116,11 @@ def _make_list(corrections: Sequence[ShownCorrection], language: SubscriberLangu
     head = b.P(b.B(count), style="margin:0")
     box = b.DIV(head, role="note", style=_BOX)
     for correction in corrections:
-        where = language.gettext("In “%(story)s”:", story=correction.story)
+        story_label = language.gettext("In “%(story)s”:", story=correction.story)
         box.append(
             b.P(
                 b.B(correction.signature),
-                f". {where} ",
+                f". {story_label} ",
                 b.DEL(correction.was),
                 " ",
                 b.INS(correction.becomes),

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from digest.edition.content.placeholders import SlottedText
-from digest.edition.rendering.sanitiser import RenderingError
+from digest.edition.rendering.sanitizer import RenderingError
 from digest.edition.rendering.slot_marks import SlotMarks
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from urllib.parse import quote
 from jinja2 import Environment
 from markupsafe import Markup
 
-from digest.edition.content.edition_content import EditionContent, LabelledBlock, RenderedFragment, SectionEntry
+from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment, SectionEntry
 from digest.edition.content.fragment_names import continues_block
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
-from digest.edition.kinds import lead_sections
+from digest.edition.kinds import list_lead_sections
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.mail_layout import MailLayout, SectionPart, arrange_mail
-from digest.edition.rendering.sanitiser import RenderingError, sanitise_content, sanitise_text
+from digest.edition.rendering.mail_layout import MailLayout, SectionPart, arrange_email
+from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
 from digest.settings import BrandingSettings, LogoPair, Settings
@@ -87,7 +87,7 @@ class PublicationFrame:
         return f"mailto:{quote(self.reply_to, safe='@')}"
 
 
-def publication_frame(settings: Settings) -> PublicationFrame:
+def build_publication_frame(settings: Settings) -> PublicationFrame:
     """Take from the settings what every edition says."""
     publication, sender = settings.file.publication, settings.file.sender
     return PublicationFrame(
@@ -141,7 +141,7 @@ def render_edition(
     Raises:
         RenderingError: a link is no web address, or a template lost a comment at which it is cut, or changed a placeholder.
     """
-    content, marks = sanitise_content(content), SlotMarks()
+    content, marks = sanitize_content(content), SlotMarks()
     page = environment.get_template("mail/edition/body.html").render(_template_context(content, frame, "html", marks))
     both = marks.write(inline_css(marks.split(page)))
     text = environment.get_template("mail/edition/body.txt").render(_template_context(content, frame, "text", marks))
@@ -168,7 +168,7 @@ def _separate_slots(fragment: RenderedFragment, marks: SlotMarks) -> RenderedFra
 def render_subject(content: EditionContent, frame: PublicationFrame, environment: Environment) -> str:
     """Return the subject of an edition's mail, on one line."""
     template = environment.get_template("mail/edition/subject.txt")
-    return sanitise_text(template.render(content=content, frame=frame))
+    return sanitize_text(template.render(content=content, frame=frame))
 
 
 def _template_context(
@@ -180,7 +180,7 @@ def _template_context(
     return {
         "content": content,
         "frame": frame,
-        "layout": arrange_mail(content),
+        "layout": arrange_email(content),
         "blocks_after": _blocks_by_section(content),
         "web_copy": web_copy,
         "leave": f"{frame.base}/u/{marks.mark(LEAVE_SLOT)}",
@@ -195,18 +195,18 @@ def _template_context(
         "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
         if kind == "html"
         else (lambda name: f"\x1e{name}\x1e"),
-        "only": lambda what: Markup(mark.format(what)),  # noqa: S704 - written by the template
-        "end": lambda what: Markup(mark.format(f"/{what}")),  # noqa: S704 - written by the template
+        "only": lambda part: Markup(mark.format(part)),  # noqa: S704 - written by the template
+        "end": lambda part: Markup(mark.format(f"/{part}")),  # noqa: S704 - written by the template
     }
 
 
-def _blocks_by_section(content: EditionContent) -> dict[str, list[LabelledBlock]]:
+def _blocks_by_section(content: EditionContent) -> dict[str, list[LabeledBlock]]:
     """Return the labelled blocks by the section that each stands after: its own, else the one that leads, else the first."""
-    placed: dict[str, list[LabelledBlock]] = {}
+    placed: dict[str, list[LabeledBlock]] = {}
     for section in content.sections:
         placed[section.key] = []
     if placed:
-        first = (lead_sections(content.sections) or content.sections)[0].key
+        first = (list_lead_sections(content.sections) or content.sections)[0].key
         for block in content.blocks:
             placed.get(block.after, placed[first]).append(block)
     return placed
@@ -214,10 +214,10 @@ def _blocks_by_section(content: EditionContent) -> dict[str, list[LabelledBlock]
 
 def _keep_only(target: RenderingTarget, rendered: str, mark: str = _HTML_TARGET_MARK) -> str:
     """Keep what is said to everybody and to `target`."""
-    kept = _TARGET_PARTS[target]
+    kept_parts = _TARGET_PARTS[target]
     for part in ("mail", "web", "full", "short"):
         begin, end = mark.format(part), mark.format(f"/{part}")
-        if part not in kept:
+        if part not in kept_parts:
             rendered = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", "", rendered, flags=re.DOTALL)
         rendered = rendered.replace(begin, "").replace(end, "")
     return rendered

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
-from digest.edition.content.fragment_names import section_fragment_name, sections_of_fragment
-from digest.edition.kinds import SECTION_KINDS, lead_sections
+from digest.edition.content.fragment_names import list_fragment_sections, section_fragment_name
+from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionLook
 from digest.select.section_filler import NEWS_SECTION
 from subscribers.subscriber_language import mark_message
@@ -41,7 +41,7 @@ class DatedEntry:
     @property
     def reminder_fragment(self) -> str:
         """The fragment that names it on the first screen."""
-        return section_fragment_name(sections_of_fragment(self.fragment), "next")
+        return section_fragment_name(list_fragment_sections(self.fragment), "next")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class SectionPart:
 
 
 @dataclass(frozen=True, slots=True)
-class ShortRest:
+class ShortEditionRest:
     """What the five-minute edition has besides the lead and the dates: a line for each of the next stories, by their sections."""
 
     fragment: str  # of its head
@@ -117,7 +117,7 @@ class MailLayout:
     lead: LeadStory | None
     dates: EarlyDates | None
     sections: tuple[SectionPart, ...]
-    short: ShortRest | None
+    short: ShortEditionRest | None
 
     @property
     def lists(self) -> tuple[SectionPart, ...]:
@@ -125,11 +125,11 @@ class MailLayout:
         return tuple(part for part in self.sections if part.look not in {"lead", "rows"})
 
 
-def arrange_mail(content: EditionContent) -> MailLayout:
+def arrange_email(content: EditionContent) -> MailLayout:
     """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
     dated = sorted(_list_dated(content.sections), key=_date_order)
     dates = _choose_early_dates(content, dated)
-    leading = next(iter(lead_sections(content.sections)), None)
+    leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
     return MailLayout(
         contents=_list_contents(leading),
@@ -141,7 +141,7 @@ def arrange_mail(content: EditionContent) -> MailLayout:
     )
 
 
-def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortRest | None:
+def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortEditionRest | None:
     """Take the next stories in their order, at most ten lines; what is no news and what lies further ahead stay in the full edition."""
     parts: list[SectionPart] = []
     room = MAX_SHORT_LINES
@@ -154,15 +154,15 @@ def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortRest | None:
             room -= len(entries)
     if not parts:
         return None
-    return ShortRest(section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts))
+    return ShortEditionRest(section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts))
 
 
-def describe_best(content: EditionContent, page: str, today: date) -> dict[str, str]:
+def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
     """Describe the stories of an edition's first screen for a welcome: `best_first` to `best_third`, each with `_url` and `_note`, and a deadline.
 
     A story that has no page of its own is read on the edition's, whose address is `page`.
     """
-    layout = arrange_mail(content)
+    layout = arrange_email(content)
     first = (layout.lead.entry,) if layout.lead else ()
     entries = layout.contents.entries if layout.contents else first
     facts = dict.fromkeys(BEST_FACTS, "")
@@ -213,7 +213,7 @@ def _choose_early_dates(content: EditionContent, dated: list[DatedEntry]) -> Ear
         last_day = soon[-1].when.day
     if not soon:
         return None
-    keys = frozenset().union(*(sections_of_fragment(d.fragment) for d in soon))
+    keys = frozenset().union(*(list_fragment_sections(d.fragment) for d in soon))
     head, foot = section_fragment_name(keys, "dates"), section_fragment_name(keys, "dates-end")
     return EarlyDates(head, foot, last_day, tuple(soon))
 

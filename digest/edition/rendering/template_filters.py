@@ -13,7 +13,7 @@ from markupsafe import Markup
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import summary_note
+from digest.edition.kinds.story_entry import write_summary_note
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
 from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
 from digest.edition.rendering.mail_layout import EarlyDates
@@ -81,7 +81,7 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
         entry.kicker,
         entry.source_and_date,
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
-        summary_note(entry, language),
+        write_summary_note(entry, language),
     ]
     # A short month may end with a full stop of its own: "18 nov."
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
@@ -97,7 +97,7 @@ def named_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
 
 def bind_hour(text: str) -> str:
     """Keep the number, a.m. or p.m. and the zone of an hour on one line: "5 p.m. ET"."""
-    return _HOUR.sub(lambda found: found[0].replace(" ", NO_BREAK), text)
+    return _HOUR.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
 def without_weekday(written_date: str) -> str:
@@ -121,7 +121,7 @@ def minify_css(css: str, page_direction: str) -> Markup:
     css = re.sub(r"\n+", "\n", css).strip()
     if page_direction == "rtl":
         swap = {"left": "right", "right": "left"}
-        css = re.sub(r"\b(left|right)\b", lambda found: swap[found[0]], css)
+        css = re.sub(r"\b(left|right)\b", lambda match: swap[match[0]], css)
     return Markup(css)  # noqa: S704 - the operator's own file, not the world's text
 
 
@@ -150,7 +150,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "quiet": partial(secondary_lines, language=language),
         "story_anchor": story_anchor,
         "short_month": language.short_month,
-        "summary_note": partial(summary_note, language=language),
+        "summary_note": partial(write_summary_note, language=language),
         "unspoken": without_alt_text,
         "way": dir_attribute,
         "without_weekday": without_weekday,

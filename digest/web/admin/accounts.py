@@ -11,7 +11,7 @@ from digest.app.accounts import staff as staff_actions
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.staff import StaffOverview
 from digest.store.staff import StaffError
-from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number
+from digest.web.admin.blueprint import admin_pages, build_admin_action_context, require_typed_number
 from digest.web.auth.access import current_staff
 from digest.web.forms import Count, PageFields, read_form, read_query
 from subscribers.errors import RefusalError
@@ -48,12 +48,12 @@ def list_staff() -> ResponseReturnValue:
 
 
 @admin_pages.post("/staff")
-def invite() -> ResponseReturnValue:
+def invite_member() -> ResponseReturnValue:
     """Add somebody to the staff, and email them an invitation."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         form = read_form(InvitationForm)
-        address, role = staff_actions.read_member_address(form.email), staff_actions.STAFF_ROLES[form.role]
+        address, role = staff_actions.parse_member_address(form.email), staff_actions.STAFF_ROLES[form.role]
         member = staff_actions.add_staff_member(installation, actor, address, role, name=form.name, now=now)
     except RefusalError as exc:
         return _staff_page(refusal=exc), 400
@@ -61,7 +61,7 @@ def invite() -> ResponseReturnValue:
 
 
 def _staff_page(*, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     rows, query = staff_actions.view_staff(installation, actor, now=now), read_query(StaffQuery)
     members = {row.member.id: row.member for row in rows}
     return render_template(
@@ -81,7 +81,7 @@ def show_member(number: int) -> ResponseReturnValue:
 
 
 @admin_pages.get("/staff/<int:number>/<any(reset, removal):act>")
-def ask_before_grave_action(number: int, act: str) -> ResponseReturnValue:
+def confirm_account_action(number: int, act: str) -> ResponseReturnValue:
     """Say what a grave act on a member will do, and ask for their number."""
     return _grave_action_page(_find_row(number), act)
 
@@ -99,7 +99,7 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
             row, refusal=StaffError("You can't change your own role or remove yourself. Ask another admin.")
         ), 409
     try:
-        done, ended = _act_on_member(row, act)
+        done_action, ended = _act_on_member(row, act)
     except FormError as exc:
         page = _grave_action_page(row, act, refusal=exc) if act in GRAVE_ACTIONS else _member_page(row, refusal=exc)
         return page, 400
@@ -107,15 +107,15 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
         return _member_page(_find_row(number), refusal=exc), 409
     if act == "removal":
         return redirect(url_for("admin.list_staff", removed=number), 303)
-    return _member_page(_find_row(number), done=done, ended=ended)
+    return _member_page(_find_row(number), done_action=done_action, ended=ended)
 
 
 def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     """Do an act on a member; return what was done in the end, and how many sessions it ended."""
-    installation, actor, now = acting_admin()
-    address = staff_actions.read_member_address(row.member.email)
+    installation, actor, now = build_admin_action_context()
+    address = staff_actions.parse_member_address(row.member.email)
     if act in GRAVE_ACTIONS:
-        confirm_number(row.member.id)
+        require_typed_number(row.member.id)
     if act == "role":
         role = staff_actions.STAFF_ROLES[read_form(RoleForm).role]
         staff_actions.change_staff_role(installation, actor, address, role, now=now)
@@ -123,7 +123,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     if act not in _WAYS_IN:
         return act, result if isinstance(result, int) else 0
     if row.member.proven_at is None:
-        staff_actions.mail_proof_link(installation, actor, address, now=now)
+        staff_actions.send_verification_link(installation, actor, address, now=now)
         return "invitation", 0
     sign_in.email_sign_in_link(installation, actor, row.member.email, now=now)
     return "link", 0
@@ -131,7 +131,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
 
 _WAYS_IN = frozenset({"link", "reset"})  # they email a sign-in link, or the invitation if the address isn't proven
 _MEMBER_ACTIONS: Mapping[str, Callable[..., object]] = {
-    "invitation": staff_actions.mail_proof_link,
+    "invitation": staff_actions.send_verification_link,
     "sessions": staff_actions.end_staff_sessions,
     "reset": staff_actions.reset_staff_sign_in,
     "removal": staff_actions.remove_staff_member,
@@ -139,10 +139,12 @@ _MEMBER_ACTIONS: Mapping[str, Callable[..., object]] = {
 
 
 def _find_row(number: int) -> StaffOverview:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     rows = {row.member.id: row for row in staff_actions.view_staff(installation, actor, now=now)}
     return rows.get(number) or abort(404, "No team member has this number.")
 
 
-def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None, done: str = "", ended: int = 0) -> str:
-    return render_template("web/admin/accounts/member.html", row=row, refusal=refusal, done=done, ended=ended)
+def _member_page(
+    row: StaffOverview, *, refusal: RefusalError | None = None, done_action: str = "", ended: int = 0
+) -> str:
+    return render_template("web/admin/accounts/member.html", row=row, refusal=refusal, done=done_action, ended=ended)

@@ -14,13 +14,13 @@ from subscribers.pages.forms import FormError
 admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
-def acting_admin() -> tuple[Installation, Actor, datetime]:
+def build_admin_action_context() -> tuple[Installation, Actor, datetime]:
     """Return what every action takes: the installation, who acts, and the time."""
     context = web_context()
     return context.installation, current_actor(), context.clock()
 
 
-def confirm_number(number: int) -> None:
+def require_typed_number(number: int) -> None:
     """Check that a form has the typed number of what it changes for good.
 
     Raises:
@@ -31,11 +31,11 @@ def confirm_number(number: int) -> None:
         raise FormError({"number": f"Type {number} to confirm."})
 
 
-def renew_page(page: str, *, every_seconds: int) -> Response:
+def refresh_page(page: str, *, every_seconds: int) -> Response:
     """Return a page that the browser loads again after some seconds, also without scripts; after 0, it stays as it is."""
     return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
 
 
-def file_answer(body: str | bytes | Iterable[str], mimetype: str, name: str) -> Response:
+def make_download_response(body: str | bytes | Iterable[str], mimetype: str, name: str) -> Response:
     """Return a file to save under a name."""
     return Response(body, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})

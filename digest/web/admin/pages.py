@@ -13,13 +13,13 @@ ADMIN_PLACES = (
     ("growth", "Growth", "admin.show_growth"),
     ("staff", "Team", "admin.list_staff"),
     ("audit", "Audit log", "admin.show_audit_log"),
-    ("health", "Health", "admin.show_health"),
-    ("settings", "Settings", "admin.list_settings"),
+    ("health", "Health", "admin.show_health_report"),
+    ("settings", "Settings", "admin.redirect_to_first_table"),
 )
 
 
 @admin_pages.app_context_processor
-def provide_admin_places() -> dict[str, tuple[tuple[str, str, str], ...]]:
+def provide_admin_navigation() -> dict[str, tuple[tuple[str, str, str], ...]]:
     """Lend the layout the places for admins."""
     return {"admin_places": ADMIN_PLACES}
 

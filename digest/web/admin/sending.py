@@ -9,13 +9,13 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
 from digest.app.sending import delivery_views, uncertain_actions
-from digest.app.sending.examined_logs import LogUploadError
+from digest.app.sending.uploaded_logs import LogUploadError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.log_evidence import LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution
-from digest.edition.queries import UnknownEditionError
-from digest.installation import hold
-from digest.web.admin.blueprint import acting_admin, admin_pages
+from digest.edition.edition_queries import UnknownEditionError
+from digest.installation import sending_pause
+from digest.web.admin.blueprint import admin_pages, build_admin_action_context
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, PageFields, ReasonForm, read_form, read_query
@@ -43,7 +43,7 @@ def list_deliveries() -> ResponseReturnValue:
 
 
 @admin_pages.post("/deliveries/<name>/doubts")
-def resolve_doubts(name: str) -> ResponseReturnValue:
+def resolve_edition_deliveries(name: str) -> ResponseReturnValue:
     """Settle uncertain deliveries of an edition by the member's word; the rest stays uncertain."""
     context = web_context()
     resolve = partial(
@@ -51,14 +51,14 @@ def resolve_doubts(name: str) -> ResponseReturnValue:
     )
     try:
         reason = read_form(ReasonForm).reason
-        settled = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_WORDS))
+        resolved_count = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_WORDS))
     except (FormError, EditionControlError) as exc:
         return _refuse(name, exc)
-    return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
+    return redirect(url_for("admin.list_deliveries", edition=name, settled=resolved_count), 303)
 
 
 @admin_pages.post("/deliveries/notices/doubts")
-def resolve_notice_doubts() -> ResponseReturnValue:
+def resolve_notice_deliveries() -> ResponseReturnValue:
     """Settle uncertain notices by the member's word; the rest stays uncertain."""
     context = web_context()
     resolve = partial(
@@ -66,26 +66,26 @@ def resolve_notice_doubts() -> ResponseReturnValue:
     )
     try:
         reason = read_form(ReasonForm).reason
-        settled = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_NOTICE_WORDS))
+        resolved_count = sum(resolve(ids, resolution, reason=reason) for ids, resolution in _read_words(_NOTICE_WORDS))
     except FormError as exc:
         return _refuse("", exc)
-    return redirect(url_for("admin.list_deliveries", settled=settled), 303)
+    return redirect(url_for("admin.list_deliveries", settled=resolved_count), 303)
 
 
 @admin_pages.post("/deliveries/<name>/silence")
-def send_silent_again(name: str) -> ResponseReturnValue:
+def resend_unreported(name: str) -> ResponseReturnValue:
     """Send again all of which nothing was heard for a day, though others that were sent beside them were reported."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         reason = read_form(ReasonForm).reason
-        silent = delivery_views.list_silent_doubts(installation, actor, name, now=now)
-        again, clock = UncertainResolution.SEND_AGAIN, web_context().clock
-        settled = uncertain_actions.resolve_uncertain(
-            installation, name, silent, again, reason=reason, actor=actor, clock=clock
+        silent = delivery_views.list_unreported_deliveries(installation, actor, name, now=now)
+        send_again, clock = UncertainResolution.SEND_AGAIN, web_context().clock
+        resolved_count = uncertain_actions.resolve_uncertain(
+            installation, name, silent, send_again, reason=reason, actor=actor, clock=clock
         )
     except (FormError, EditionControlError) as exc:
         return _refuse(name, exc)
-    return redirect(url_for("admin.list_deliveries", edition=name, settled=settled), 303)
+    return redirect(url_for("admin.list_deliveries", edition=name, settled=resolved_count), 303)
 
 
 def _refuse(name: str, refusal: ApplicationError) -> tuple[str, int]:
@@ -93,10 +93,10 @@ def _refuse(name: str, refusal: ApplicationError) -> tuple[str, int]:
 
 
 @admin_pages.post("/deliveries/<name>/log")
-def examine_log(name: str) -> ResponseReturnValue:
+def upload_mail_log(name: str) -> ResponseReturnValue:
     """Take a mail server's log, and lead to what it says; nothing is settled yet."""
     context = web_context()
-    installation, _, now = acting_admin()
+    installation, _, now = build_admin_action_context()
     zones = {"utc": UTC, "publication": context.zone}
     zone = zones.get(request.form.get("zone", ""))
     uploads = [file for file in request.files.getlist("file") if file.filename]
@@ -122,14 +122,14 @@ def resolve_by_log(name: str) -> ResponseReturnValue:
     context = web_context()
     try:
         reason = read_form(ReasonForm).reason
-        edition, settled = context.logs.resolve(
+        edition, resolved_count = context.logs.resolve(
             context.installation, current_staff(), name, reason, clock=context.clock
         )
     except EditionControlError as exc:
         return _log_page(name, refusal=exc), 409
     except (FormError, LogUploadError) as exc:
         return _log_page(name, refusal=exc), 400
-    return redirect(url_for("admin.list_deliveries", edition=edition, settled=settled), 303)
+    return redirect(url_for("admin.list_deliveries", edition=edition, settled=resolved_count), 303)
 
 
 def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
@@ -144,34 +144,34 @@ def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
 
 def _read_words(words: Mapping[str, UncertainResolution]) -> Iterator[tuple[list[str], UncertainResolution]]:
     """Return the deliveries of the form for each word that the member said of any, with what the word means."""
-    said = [
+    resolutions = [
         (field.removeprefix(_FIELD_PREFIX), word)
         for field, word in request.form.items()
         if field.startswith(_FIELD_PREFIX)
     ]
     for word, resolution in words.items():
-        if ids := [delivery for delivery, said_word in said if said_word == word]:
+        if ids := [delivery for delivery, said_word in resolutions if said_word == word]:
             yield ids, resolution
 
 
 @admin_pages.post("/deliveries/<any(hold, release):act>")
-def hold_or_release(act: str) -> ResponseReturnValue:
+def pause_or_resume_all(act: str) -> ResponseReturnValue:
     """Pause all sending from the installation, or resume it."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     if act == "release":
-        hold.release_installation(installation, actor=actor, now=now)
+        sending_pause.resume_all_sending(installation, actor=actor, now=now)
     else:
         try:
             reason = read_form(ReasonForm).reason
         except FormError as exc:
             return _refuse("", exc)
-        hold.hold_installation(installation, reason=reason, actor=actor, now=now)
+        sending_pause.pause_all_sending(installation, reason=reason, actor=actor, now=now)
     return redirect(url_for("admin.list_deliveries", _anchor="hold"), 303)
 
 
 def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> str:
     context, query = web_context(), read_query(DeliveriesQuery)
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     view = delivery_views.view_deliveries(
         installation, actor, name, below=query.below, recent=context.recent_counts, now=now
     )

@@ -8,14 +8,14 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
-from digest.app.sources import configured as sources
+from digest.app.sources import configured_sources as sources
 from digest.app.sources import source_overview
-from digest.app.sources.configured import SourceRefusedError, TriedSource
+from digest.app.sources.configured_sources import ProbedSource, SourceRefusedError
 from digest.app.sources.source_overview import SourceView, UnknownSourceNumberError
 from digest.settings import SOURCE_SECTIONS, SettingsError, SourceSettings
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
-from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
+from digest.web.admin.blueprint import admin_pages, build_admin_action_context, make_download_response
 from digest.web.context import web_context
 from digest.web.forms import PageFields, read_form, read_query
 from digest.web.status_rows import build_source_rows
@@ -44,9 +44,9 @@ class SourceForm(PageFields):
     def values(self) -> dict[str, Any]:
         """Return the values, unchecked: of the texts, those that the form has."""
         name = self.name or self.url[:_MAX_TEXT_LENGTH] or "Untitled"
-        given = self.model_dump(exclude_unset=True, exclude={"url", "fingerprint"})
+        values_given = self.model_dump(exclude_unset=True, exclude={"url", "fingerprint"})
         marks = {"primary": self.primary, "own": self.own}
-        return given | marks | {"name": name, "publisher": self.publisher or name}
+        return values_given | marks | {"name": name, "publisher": self.publisher or name}
 
 
 class SourceAddressForm(PageFields):
@@ -63,9 +63,9 @@ def show_source(number: int) -> ResponseReturnValue:
 
 
 @admin_pages.post("/sources/<int:number>")
-def change_source(number: int) -> ResponseReturnValue:
+def submit_source_changes(number: int) -> ResponseReturnValue:
     """Save what the settings say of a source."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     view, form = _view(number), read_query(SourceForm, request.form)
     url, fingerprint = view.row.url, form.fingerprint
     try:
@@ -82,33 +82,33 @@ def change_source(number: int) -> ResponseReturnValue:
 
 
 @admin_pages.post("/sources/<int:number>/address")
-def use_new_address(number: int) -> ResponseReturnValue:
+def follow_moved_source(number: int) -> ResponseReturnValue:
     """Take over the address that a source has moved to."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     view, form = _view(number), read_form(SourceAddressForm)
     try:
         _require_file()
         url, fingerprint = view.row.url, form.fingerprint
-        sources.use_new_address(installation, actor, url, form.address, fingerprint=fingerprint, now=now)
+        sources.follow_moved_source(installation, actor, url, form.address, fingerprint=fingerprint, now=now)
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(_view(number), refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="address"), 303)
 
 
 @admin_pages.post("/sources/<int:number>/test")
-def try_source(number: int) -> ResponseReturnValue:
+def probe_source(number: int) -> ResponseReturnValue:
     """Visit a source now, and show what would come in; nothing is stored."""
-    installation, _, now = acting_admin()
+    installation, _, now = build_admin_action_context()
     view = _view(number)
     try:
-        tried = sources.try_source(installation.settings, view.row.moved_to or view.row.url, now=now)
+        probed_source = sources.probe_source(installation.settings, view.row.moved_to or view.row.url, now=now)
     except SourceRefusedError as exc:
         return _source_page(view, refusal=exc), 409
-    return _source_page(view, tried=tried)
+    return _source_page(view, probed_source=probed_source)
 
 
 @admin_pages.get("/sources/<int:number>/remove")
-def ask_before_removing_source(number: int) -> ResponseReturnValue:
+def confirm_source_removal(number: int) -> ResponseReturnValue:
     """Say what removing a source means, and ask."""
     view = _view(number)
     if view.configured is None:
@@ -117,51 +117,51 @@ def ask_before_removing_source(number: int) -> ResponseReturnValue:
 
 
 @admin_pages.post("/sources/<int:number>/remove")
-def remove_source(number: int) -> ResponseReturnValue:
+def submit_source_removal(number: int) -> ResponseReturnValue:
     """Take a source out of the settings."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     view = _view(number)
     try:
         _require_file()
         sources.remove_source(installation, actor, view.row.url, now=now)
     except SourceRefusedError as exc:
         return render_template("web/admin/sources/source_removal.html", view=view, refusal=exc), 409
-    return redirect(url_for("desk.sources", removed=number), 303)
+    return redirect(url_for("desk.show_sources", removed=number), 303)
 
 
 @admin_pages.get("/sources/add")
-def before_adding_source() -> ResponseReturnValue:
+def show_add_source_form() -> ResponseReturnValue:
     """Ask for the address of a site or feed."""
     return _adding_page()
 
 
 @admin_pages.post("/sources/look")
-def look_for_feeds() -> ResponseReturnValue:
+def preview_new_source() -> ResponseReturnValue:
     """Look what is at an address, and show it before anything is added."""
-    installation, _, now = acting_admin()
+    installation, _, now = build_admin_action_context()
     typed = read_form(SourceAddressForm).address
     try:
         address = sources.parse_web_address(typed)
-        sources.refuse_listed_source(installation, address)
-        tried = sources.try_source(installation.settings, address, now=now)
-        sources.refuse_listed_source(installation, tried.url)
+        sources.refuse_duplicate_source(installation, address)
+        probed_source = sources.probe_source(installation.settings, address, now=now)
+        sources.refuse_duplicate_source(installation, probed_source.url)
     except ValueError:
         refusal = SourceRefusedError(f"“{typed}” isn't a URL. Enter one such as news.example.org.")
         return _adding_page(typed, refusal=refusal), 400
     except SourceRefusedError as exc:
         return _adding_page(typed, refusal=exc), 409
-    return _adding_page(typed, tried=tried)
+    return _adding_page(typed, probed_source=probed_source)
 
 
 @admin_pages.post("/sources")
-def add_source() -> ResponseReturnValue:
+def submit_new_source() -> ResponseReturnValue:
     """Add what was found."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     form = read_query(SourceForm, request.form)
     values = form.values() | {"url": form.url}
     try:
         _require_file()
-        number = sources.add_described_source(installation, actor, values, now=now)
+        number = sources.add_source_with_details(installation, actor, values, now=now)
     except SettingsValueError as exc:
         return _adding_page(form.url, form=form, problems=exc.problems), 400
     except (SettingsError, SourceRefusedError) as exc:
@@ -170,13 +170,13 @@ def add_source() -> ResponseReturnValue:
 
 
 @admin_pages.post("/sources/opml")
-def import_opml() -> ResponseReturnValue:
+def upload_opml() -> ResponseReturnValue:
     """Add the feeds of an OPML file."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         _require_file()
         body, section = _read_opml()
-        result = sources.import_opml_bytes(installation, actor, body, "The file", section, now=now)
+        result = sources.import_uploaded_opml(installation, actor, body, "The file", section, now=now)
     except (SettingsError, SourceRefusedError) as exc:
         return _adding_page(refusal=exc), 409
     return _adding_page(imported=result)
@@ -191,13 +191,13 @@ def _read_opml() -> tuple[bytes, str]:
 
 
 @admin_pages.get("/sources.opml")
-def export_opml() -> ResponseReturnValue:
+def download_opml() -> ResponseReturnValue:
     """Give the sources as OPML."""
-    return file_answer(sources.write_opml(web_context().installation), "text/x-opml", "sources.opml")
+    return make_download_response(sources.build_opml(web_context().installation), "text/x-opml", "sources.opml")
 
 
 def _view(number: int) -> SourceView:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         return source_overview.view_source(installation, actor, number, now=now)
     except UnknownSourceNumberError as exc:
@@ -241,7 +241,7 @@ def _source_page(
     form: SourceForm | None = None,
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
-    tried: TriedSource | None = None,
+    probed_source: ProbedSource | None = None,
 ) -> str:
     now = web_context().clock()
     [row] = build_source_rows([view.row], now)
@@ -254,7 +254,7 @@ def _source_page(
         sections=SOURCE_SECTIONS,
         problems=problems,
         refusal=refusal,
-        tried=tried,
+        tried=probed_source,
         saved=request.args.get("saved", ""),
     )
 
@@ -265,23 +265,23 @@ def _adding_page(
     form: SourceForm | None = None,
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
-    tried: TriedSource | None = None,
+    probed_source: ProbedSource | None = None,
     imported: sources.OpmlImport | None = None,
 ) -> str:
     installation = web_context().installation
-    found = SourceForm(url=address)
-    if tried:
-        found = SourceForm(url=tried.url, name=tried.document.title)
+    source_form = SourceForm(url=address)
+    if probed_source:
+        source_form = SourceForm(url=probed_source.url, name=probed_source.document.title)
     return render_template(
         "web/admin/sources/add_source.html",
         address=address,
-        values=_NEW_SOURCE | {"url": found.url} | (form or found).values(),
+        values=_NEW_SOURCE | {"url": source_form.url} | (form or source_form).values(),
         sections=SOURCE_SECTIONS,
         topics=source_overview.list_topic_names(installation),
         can_write=installation.settings.origin is not None,
         problems=problems,
         refusal=refusal,
-        tried=tried,
-        describing=tried is not None or form is not None,
+        tried=probed_source,
+        describing=probed_source is not None or form is not None,
         imported=imported,
     )

@@ -11,12 +11,12 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from digest.app.doctor.examination import list_checks
-from digest.app.doctor.health_reports import ExaminationRunsError, ExaminationStage
+from digest.app.doctor.health_reports import ExaminationRunningError, ExaminationStage
 from digest.app.site.processing_record import view_processing_record
 from digest.app.upkeep import audit_log, audit_topics
-from digest.app.upkeep.audit_log import AuditFilter, AuditPlace
+from digest.app.upkeep.audit_log import AuditFilter, AuditPosition
 from digest.installation.reasons import may_hold_address
-from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer, renew_page
+from digest.web.admin.blueprint import admin_pages, build_admin_action_context, make_download_response, refresh_page
 from digest.web.context import web_context
 from digest.web.forms import Day, PageFields, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
@@ -63,13 +63,13 @@ class AuditQuery(PageFields):
             actor=self.who,
             topic=self.what if is_topic else "",
             act="" if is_topic else self.what,
-            subject=audit_topics.read_subject(self.about),
+            subject=audit_topics.parse_subject(self.about),
             since=_find_midnight(self.first) if self.first else None,
             until=_find_midnight(self.last + timedelta(days=1)) if self.last else None,
         )
 
 
-class PlaceQuery(PageFields):
+class AuditPositionQuery(PageFields):
     """Where the page goes on: a row's moment and number, as its link has them."""
 
     at: AwareDatetime
@@ -79,7 +79,7 @@ class PlaceQuery(PageFields):
 @admin_pages.get("/audit")
 def show_audit_log() -> ResponseReturnValue:
     """Show a page of the audit log, newest first."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     query, place = read_query(AuditQuery), _read_place()
     view = audit_log.view_audit_log(installation, actor, query.as_filter(), below=place, now=now)
     days = groupby(view.rows, lambda row: row.at.astimezone(web_context().zone).date())
@@ -89,22 +89,22 @@ def show_audit_log() -> ResponseReturnValue:
         view=view,
         query=query.as_url(),
         topics=audit_topics,
-        read_detail=audit_log.read_detail,
+        read_detail=audit_log.parse_row_detail,
         actors=[*names, *_KNOWN_ACTORS],
         days=[list(rows) for _, rows in days],
     )
 
 
 @admin_pages.post("/audit/check")
-def check_audit_log() -> ResponseReturnValue:
+def submit_audit_check() -> ResponseReturnValue:
     """Check the chain of the log from its first row."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     audit_log.check_audit_log(installation, actor, now=now)
     return redirect(url_for("admin.show_audit_log"), 303)
 
 
 @admin_pages.get("/audit/export")
-def ask_before_audit_export() -> ResponseReturnValue:
+def show_audit_export_form() -> ResponseReturnValue:
     """Ask why the log is exported."""
     return _export_page()
 
@@ -112,15 +112,15 @@ def ask_before_audit_export() -> ResponseReturnValue:
 @admin_pages.post("/audit/export")
 def export_audit_log() -> ResponseReturnValue:
     """Give the rows that are wanted as a CSV file that no spreadsheet executes."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         reason = read_form(ReasonForm).reason
     except FormError as exc:
         return _export_page(refusal=exc), 400
-    file, wanted = io.StringIO(), read_query(AuditQuery, request.form).as_filter()
-    audit_log.export_audit_log(installation, actor, wanted, reason, file, now=now)
+    file, log_filter = io.StringIO(), read_query(AuditQuery, request.form).as_filter()
+    audit_log.export_audit_log(installation, actor, log_filter, reason, file, now=now)
     day = now.astimezone(web_context().zone).date()
-    return file_answer(file.getvalue(), "text/csv", f"audit-log-{day}.csv")
+    return make_download_response(file.getvalue(), "text/csv", f"audit-log-{day}.csv")
 
 
 def _export_page(*, refusal: RefusalError | None = None) -> str:
@@ -132,10 +132,10 @@ def _find_midnight(day: date) -> datetime:
     return datetime.combine(day, time(), web_context().zone).astimezone(UTC)
 
 
-def _read_place() -> AuditPlace | None:
+def _read_place() -> AuditPosition | None:
     try:
-        place = read_form(PlaceQuery, request.args)
-        return AuditPlace(place.at.astimezone(UTC), place.row)
+        place = read_form(AuditPositionQuery, request.args)
+        return AuditPosition(place.at.astimezone(UTC), place.row)
     except (FormError, OverflowError):
         return None
 
@@ -143,13 +143,13 @@ def _read_place() -> AuditPlace | None:
 @admin_pages.get("/processing")
 def show_processing_record() -> ResponseReturnValue:
     """Show the record of processing, made from the settings as they are now."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     record = view_processing_record(installation, actor, now=now)
     return render_template("web/admin/site/processing.html", record=record, now=now)
 
 
 @admin_pages.get("/health")
-def show_health() -> ResponseReturnValue:
+def show_health_report() -> ResponseReturnValue:
     """Show what the last examination found, and how far one is that runs."""
     report = web_context().health.latest
     stage = report.stage if report else None  # before what it found is read: one that ends meanwhile is shown anew
@@ -157,14 +157,14 @@ def show_health() -> ResponseReturnValue:
     page = render_template(
         "web/admin/doctor/health.html", report=report, stage=stage, findings=findings, checks=list_checks()
     )
-    return renew_page(page, every_seconds=REFRESH_SECONDS if stage is ExaminationStage.RUNNING else 0)
+    return refresh_page(page, every_seconds=REFRESH_SECONDS if stage is ExaminationStage.RUNNING else 0)
 
 
 @admin_pages.post("/health")
-def begin_examination() -> ResponseReturnValue:
+def start_health_check() -> ResponseReturnValue:
     """Begin an examination, which asks outside where that was chosen; lead to the page that shows it."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     is_online = request.form.get("online") == "yes"
-    with suppress(ExaminationRunsError):  # the page shows the one that runs
+    with suppress(ExaminationRunningError):  # the page shows the one that runs
         web_context().health.begin(installation, actor, is_online=is_online, now=now)
-    return redirect(url_for("admin.show_health"), 303)
+    return redirect(url_for("admin.show_health_report"), 303)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import escape
 
 from digest.app.site.archive import FeedEdition, TopicPage
-from digest.app.site.page_metadata import mark_title
+from digest.app.site.page_metadata import mark_corrected_title
 from digest.settings import PublicationSettings
 from subscribers.subscriber_language import SubscriberLanguage
 
@@ -54,7 +54,7 @@ def _edition_entry(edition: FeedEdition, zone: ZoneInfo, base: str, language: Su
     marked = "".join(f"<p><strong>{escape(correction)}</strong></p>\n" for correction in corrected)
     return FeedEntry(
         f"{base}/editions/{line.name}",
-        mark_title(line.subject, line.corrected_at, zone, language),
+        mark_corrected_title(line.subject, line.corrected_at, zone, language),
         _timestamp(edition.published_at),
         _timestamp(edition.updated_at),
         "\n".join(filter(None, [*corrected, line.preheader, *edition.headlines])),
@@ -68,14 +68,14 @@ def list_topic_entries(
     """Return an entry for each story of a topic; each is named by its place in its edition."""
     return [
         FeedEntry(
-            f"{base}{found.path}",
-            mark_title(found.story.headline, found.corrected_at, publication.zone, language),
-            _timestamp(found.story.released_at),
-            _timestamp(found.changed_at),
-            f"{found.story.summary} {_join_origin(found.story.source, found.story.dated, found.number, language)}".strip(),
-            story_url=found.story.url,
+            f"{base}{story.path}",
+            mark_corrected_title(story.story.headline, story.corrected_at, publication.zone, language),
+            _timestamp(story.story.released_at),
+            _timestamp(story.changed_at),
+            f"{story.story.summary} {_join_origin(story.story.source, story.story.dated, story.number, language)}".strip(),
+            story_url=story.story.url,
         )
-        for found in page.stories
+        for story in page.stories
     ]
 
 

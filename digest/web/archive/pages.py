@@ -11,10 +11,10 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from markupsafe import Markup, escape
 from werkzeug.wrappers import Response as AnyResponse
 
-from digest.app.editions import page_views, web_editions
+from digest.app.editions import edition_views, web_editions
 from digest.app.editions.edition_dates import build_calendar_feed, build_edition_calendar
 from digest.app.site import archive
-from digest.app.site.page_metadata import describe_edition_page, describe_home_image
+from digest.app.site.page_metadata import build_home_image, build_page_metadata
 from digest.app.sources import past_editions
 from digest.settings import PublicationSettings, Settings
 from digest.web.archive import feeds
@@ -43,8 +43,8 @@ _ICON = (
 def index() -> AnyResponse:
     """Show the home: the newest edition, the last few, and the field to sign up."""
     context = web_context()
-    home = archive.read_home(context.installation, now=context.clock())
-    picture = describe_home_image(home.layout)
+    home = archive.read_home_page(context.installation, now=context.clock())
+    picture = build_home_image(home.layout)
     page = render_template("web/home.html", home=home, picture=picture, layout=home.layout)
     return _cacheable_page(page)
 
@@ -52,7 +52,7 @@ def index() -> AnyResponse:
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
     """List the editions that went out, a page at a time, the newest first."""
-    listed = archive.list_editions(web_context().installation, before=_read_number("before"))
+    listed = archive.list_public_edition_page(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
 
@@ -68,7 +68,7 @@ def topics() -> AnyResponse:
 def topic(key: str) -> AnyResponse:
     """List the stories of a topic, the newest first."""
     before = _read_number("before")
-    page = archive.read_topic(web_context().installation, key, before=before)
+    page = archive.read_topic_page(web_context().installation, key, before=before)
     if page is None:
         abort(404)
     html = render_template("web/topic.html", page=page, before=before)
@@ -79,7 +79,7 @@ def topic(key: str) -> AnyResponse:
 def topic_feed(key: str) -> AnyResponse:
     """Give the stories of a topic as an Atom feed."""
     context = web_context()
-    page = archive.read_topic(context.installation, key, limit=archive.FEED_STORIES)
+    page = archive.read_topic_page(context.installation, key, limit=archive.FEED_STORIES)
     if page is None:
         abort(404)
     publication, base, _ = terms = _page_terms(context.settings)
@@ -92,7 +92,7 @@ def search() -> Response:
     """Search the stories that anybody may read. What is searched for is neither stored nor logged."""
     context = web_context()
     typed = request.args.get("q", "")[:MAX_TYPED_LENGTH]
-    found = archive.search_archive(
+    search_page = archive.search_archive(
         context.installation,
         typed,
         topic=request.args.get("topic", "")[:100],
@@ -101,7 +101,7 @@ def search() -> Response:
         page=_read_number("page") or 1,
         now=context.clock(),
     )
-    response = Response(render_template("web/search.html", typed=typed, found=found), mimetype="text/html")
+    response = Response(render_template("web/search.html", typed=typed, found=search_page), mimetype="text/html")
     response.headers["X-Robots-Tag"] = "noindex"
     response.headers["Cache-Control"] = "no-store"  # no proxy keeps what somebody searched for
     return response
@@ -126,7 +126,7 @@ def robots() -> AnyResponse:
 def site_map() -> AnyResponse:
     """Give the addresses of all public pages to search engines."""
     context = web_context()
-    lines = archive.list_edition_lines(context.installation)
+    lines = archive.list_edition_items(context.installation)
     keys = [topic.key for topic in archive.list_topics(context.installation)]
     pages = ("/", "/editions", "/topics", "/subscribe", "/privacy", "/contact")
     paths = [*pages, *(f"/topics/{key}" for key in keys)]
@@ -141,11 +141,11 @@ def edition(name: str) -> AnyResponse:
     page = web_editions.read_edition_page(context.installation, name, now=context.clock())
     if page is None:
         # A story that goes on from an edition of before this installation leads here.
-        address = past_editions.find_past_address(context.installation, name)
+        address = past_editions.find_past_edition_url(context.installation, name)
         return redirect(address, 302) if address else abort(404)
     if not page.pieces:  # approved by a version that made none
         return edition_as_sent(name)
-    meta = describe_edition_page(page, *_page_terms(context.settings))
+    meta = build_page_metadata(page, *_page_terms(context.settings))
     response = Response(render_template("web/edition.html", page=page, meta=meta), mimetype="text/html")
     response.last_modified = page.changed_at
     return _cacheable_response(response, seconds=300)
@@ -154,10 +154,10 @@ def edition(name: str) -> AnyResponse:
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
     """Show an edition as it was mailed, without what is one reader's; its corrections stand in it too."""
-    html = page_views.public_edition_html(web_context().installation, name)
+    html = edition_views.read_public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)
-    response = Response(use_local_image_urls(html), mimetype="text/html")
+    response = Response(localize_image_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
     if request.endpoint == "archive.edition_as_sent":
         # Search engines are to find the page, not this.
@@ -246,7 +246,7 @@ def json_feed() -> AnyResponse:
 @archive_pages.get("/media/<name>")
 def image_file(name: str) -> AnyResponse:
     """Give a picture. Its name is the hash of its bytes, so it never changes."""
-    picture = page_views.find_image(web_context().installation, name) if len(name) == 64 else None
+    picture = edition_views.find_image(web_context().installation, name) if len(name) == 64 else None
     if picture is None:
         abort(404)
     response = Response(picture.body, mimetype=picture.content_type)
@@ -288,7 +288,7 @@ def _compress_text(text: str) -> bytes:
     return gzip.compress(text.encode(), mtime=0)
 
 
-def use_local_image_urls(html: str) -> str:
+def localize_image_urls(html: str) -> str:
     """Take the pictures of a page that was made as a mail from where the page itself is.
 
     A mail names them by the public address of the day it was made; a page outlives a change of address.
@@ -298,7 +298,7 @@ def use_local_image_urls(html: str) -> str:
 
 def local_images(html: str) -> Markup:
     """Mark a piece of an approved page as the HTML that it is, with its pictures from here."""
-    return Markup(use_local_image_urls(html))  # noqa: S704 - rendered by us, and signed
+    return Markup(localize_image_urls(html))  # noqa: S704 - rendered by us, and signed
 
 
 def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
@@ -339,10 +339,10 @@ def mark_words(text: str, words: Iterable[str]) -> Markup:
     """Return a text as HTML with what fits the words in `mark`: the same word, or another ending of it."""
     stems = {_stem(word) for word in words}
     marked, end = [], 0
-    for found in _WORD.finditer(text):
-        if _stem(found[0]) in stems:
-            marked += [escape(text[end : found.start()]), Markup("<mark>{}</mark>").format(found[0])]
-            end = found.end()
+    for match in _WORD.finditer(text):
+        if _stem(match[0]) in stems:
+            marked += [escape(text[end : match.start()]), Markup("<mark>{}</mark>").format(match[0])]
+            end = match.end()
     return Markup("").join([*marked, escape(text[end:])])
 
 

@@ -36,7 +36,7 @@ def find_current_staff() -> SignedInStaff | None:
     """Find who is signed in where this request comes from; looked up once a request."""
     if "signed_in" not in g:
         context, token = web_context(), read_session_cookie()
-        g.signed_in = sign_in.find_signed_in(context.installation, token, now=context.clock()) if token else None
+        g.signed_in = sign_in.find_signed_in_member(context.installation, token, now=context.clock()) if token else None
     signed_in: SignedInStaff | None = g.signed_in
     return signed_in
 
@@ -53,14 +53,14 @@ def current_actor() -> Actor:
     return current_staff().actor
 
 
-class Acting(TypedDict):
+class ActionContext(TypedDict):
     """Who acts, and when: what every action takes."""
 
     actor: Actor
     now: datetime
 
 
-def acting() -> Acting:
+def build_action_context() -> ActionContext:
     """Return who acts on a page of the staff, and the time now."""
     return {"actor": current_actor(), "now": web_context().clock()}
 
@@ -105,7 +105,7 @@ def ask_to_confirm(_: ConfirmationRequiredError | None = None) -> ResponseReturn
 
     A form's way back is the page that it's on, so that people can submit it again from there.
     """
-    back = _here() if _is_look() else safe_next(request.form.get("back") or request.path)
+    back = _here() if _is_look() else sanitize_next_path(request.form.get("back") or request.path)
     return redirect(url_for("auth.show_confirm", next=back), 303)
 
 
@@ -125,7 +125,7 @@ def _here() -> str:
     return f"{request.path}?{query}" if query else request.path
 
 
-def safe_next(path: str | None) -> str:
+def sanitize_next_path(path: str | None) -> str:
     """Return a path of the staff's own pages to go on to; the desk's first page for anything else."""
     return path if path is not None and _is_staff_path(path) else "/desk/"
 
@@ -143,8 +143,8 @@ def _is_staff_path(path: str) -> bool:
 
 
 def next_url(path: str | None) -> str:
-    """Return where a browser goes after signing in: `safe_next`, below the base URL's path."""
-    return f"{request.script_root}{safe_next(path)}"
+    """Return where a browser goes after signing in: `sanitize_next_path`, below the base URL's path."""
+    return f"{request.script_root}{sanitize_next_path(path)}"
 
 
 def keep_staff_pages_private(response: Response) -> Response:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from flask import Response, request
 
-from digest.app.accounts.sign_in import BegunSession
+from digest.app.accounts.sign_in import NewStaffSession
 from digest.settings import Settings
 from digest.store.staff_sessions import SESSION_LIFETIME
 from digest.web.context import web_context
@@ -52,11 +52,11 @@ def set_session_cookie(response: Response, token: str) -> Response:
     return _set_cookie(response, scope, scope.session, token, int(SESSION_LIFETIME.total_seconds()))
 
 
-def set_sign_in_cookies(response: Response, begun: BegunSession) -> Response:
+def set_sign_in_cookies(response: Response, new_session: NewStaffSession) -> Response:
     """Have the browser keep what a sign-in gave it."""
     scope = CookieScope.from_settings(web_context().settings)
-    set_session_cookie(response, begun.token)
-    return _set_cookie(response, scope, scope.device, begun.device, DEVICE_SECONDS)
+    set_session_cookie(response, new_session.token)
+    return _set_cookie(response, scope, scope.device, new_session.device, DEVICE_SECONDS)
 
 
 def delete_session_cookie(response: Response) -> Response:

@@ -4,11 +4,11 @@ from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import own_account
-from digest.app.accounts.code_apps import draw_qr_code
+from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemptsError
+from digest.app.accounts.authenticator_apps import draw_qr_code
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
-from digest.app.accounts.try_limits import SignInRefusedError, TooManyTriesError
 from digest.web.auth.access import current_staff, current_visitor
 from digest.web.auth.pages import auth_pages
 from digest.web.context import web_context
@@ -36,7 +36,7 @@ def submit_name() -> ResponseReturnValue:
     """Change the name by which colleagues see the member."""
     context = web_context()
     try:
-        own_account.change_own_name(
+        own_account.change_own_display_name(
             context.installation, current_staff(), request.form.get("name", ""), now=context.clock()
         )
     except OwnAccountError as exc:
@@ -48,7 +48,7 @@ def submit_name() -> ResponseReturnValue:
 def submit_failures_seen() -> ResponseReturnValue:
     """Note that the member has looked at failed sign-ins."""
     context = web_context()
-    own_account.acknowledge_failures(context.installation, current_staff(), now=context.clock())
+    own_account.acknowledge_failed_sign_ins(context.installation, current_staff(), now=context.clock())
     return _back_to_own_page()
 
 
@@ -69,10 +69,10 @@ def end_other_sessions() -> ResponseReturnValue:
 
 
 @auth_pages.post("/desk/security/app")
-def begin_app() -> ResponseReturnValue:
+def begin_authenticator_setup() -> ResponseReturnValue:
     """Make a secret for an app, and lead to the page that shows it."""
     context = web_context()
-    own_account.begin_code_app(context.installation, current_staff(), now=context.clock())
+    own_account.begin_authenticator_setup(context.installation, current_staff(), now=context.clock())
     return redirect(url_for("auth.show_password_form"), 303)
 
 
@@ -97,7 +97,7 @@ def submit_new_password() -> ResponseReturnValue:
             current=form.get("current", ""),
             now=context.clock(),
         )
-    except (PasswordRefusedError, OwnAccountError, SignInRefusedError, TooManyTriesError) as exc:
+    except (PasswordRefusedError, OwnAccountError, SignInRefusedError, TooManyAttemptsError) as exc:
         page = _password_page(refusal=exc)
         return (page, 400) if page is not None else _back_to_own_page("password")
     return _recovery_codes_page(codes) if codes else _back_to_own_page("password")
@@ -107,20 +107,20 @@ def _password_page(*, refusal: RefusalError | None = None) -> str | None:
     """Render the form; None where there is no app yet, with which it begins."""
     context = web_context()
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
-    secret = own_account.read_waiting_secret(context.installation, current_staff())
+    secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
     if not secret and account.code_app is None:
         return None
     return render_template("web/auth/password.html", account=account, secret=secret, refusal=refusal)
 
 
 @auth_pages.get("/desk/security/app.svg")
-def draw_app_secret() -> ResponseReturnValue:
+def draw_authenticator_qr_code() -> ResponseReturnValue:
     """Draw the secret that waits for its first code, for the app's camera."""
     context = web_context()
-    secret = own_account.read_waiting_secret(context.installation, current_staff())
+    secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
     if not secret:
         abort(404)
-    uri = own_account.describe_code_app(context.installation, current_staff(), secret)
+    uri = own_account.make_own_totp_uri(context.installation, current_staff(), secret)
     return Response(draw_qr_code(uri), mimetype="image/svg+xml")
 
 
@@ -160,7 +160,7 @@ def submit_passkey() -> ResponseReturnValue:
 
 def _passkey_page(*, refusal: RefusalError | None = None) -> str:
     context = web_context()
-    offer = own_account.offer_passkey(context.installation, current_staff(), now=context.clock())
+    offer = own_account.begin_passkey_registration(context.installation, current_staff(), now=context.clock())
     return render_template("web/auth/add_passkey.html", offer=offer, refusal=refusal)
 
 

@@ -4,11 +4,11 @@ from flask import Blueprint, Response, redirect, render_template, request, sessi
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import own_account, sign_in, staff
+from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemptsError
 from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
 from digest.app.accounts.sign_in import SessionEndedError
-from digest.app.accounts.try_limits import SignInRefusedError, TooManyTriesError
-from digest.store.staff import ProofLink, ProofLinkStage
-from digest.web.auth.access import current_staff, current_visitor, find_current_staff, next_url, safe_next
+from digest.store.staff import VerificationLink, VerificationStage
+from digest.web.auth.access import current_staff, current_visitor, find_current_staff, next_url, sanitize_next_path
 from digest.web.auth.cookies import delete_session_cookie, set_session_cookie, set_sign_in_cookies
 from digest.web.context import web_context
 
@@ -28,7 +28,7 @@ def submit_password() -> ResponseReturnValue:
     """Sign in by password and code."""
     context, form = web_context(), request.form
     try:
-        begun = sign_in.sign_in_by_password(
+        new_session = sign_in.sign_in_by_password(
             context.installation,
             form.get("email", ""),
             form.get("password", ""),
@@ -36,9 +36,9 @@ def submit_password() -> ResponseReturnValue:
             current_visitor(),
             now=context.clock(),
         )
-    except (SignInRefusedError, TooManyTriesError) as exc:
+    except (SignInRefusedError, TooManyAttemptsError) as exc:
         return _sign_in_page(form.get("next"), email=form.get("email", "")[:320], refusal=exc), refusal_status(exc)
-    return finish_sign_in(begun, form.get("next"))
+    return finish_sign_in(new_session, form.get("next"))
 
 
 @auth_pages.post("/desk/sign-in/passkey")
@@ -46,18 +46,18 @@ def submit_passkey_sign_in() -> ResponseReturnValue:
     """Sign in by passkey."""
     context, form = web_context(), request.form
     try:
-        begun = sign_in.sign_in_by_passkey(
+        new_session = sign_in.sign_in_by_passkey(
             context.installation, form.get("answer", ""), current_visitor(), now=context.clock()
         )
     except PasskeyError as exc:
         return _sign_in_page(form.get("next"), refusal=exc), 401
-    return finish_sign_in(begun, form.get("next"))
+    return finish_sign_in(new_session, form.get("next"))
 
 
 def _sign_in_page(next_path: str | None, *, email: str = "", refusal: Exception | None = None) -> str:
     return render_template(
         "web/auth/sign_in.html",
-        next=safe_next(next_path),
+        next=sanitize_next_path(next_path),
         email=email,
         refusal=refusal,
         code_at_fault=isinstance(refusal, SignInRefusedError) and refusal.field == "code",
@@ -68,7 +68,7 @@ def _sign_in_page(next_path: str | None, *, email: str = "", refusal: Exception 
 
 def _offer_challenge(purpose: ChallengePurpose, signed_in: sign_in.SignedInStaff | None) -> str:
     context = web_context()
-    return sign_in.offer_challenge(context.installation, purpose, signed_in, now=context.clock())
+    return sign_in.create_sign_in_challenge(context.installation, purpose, signed_in, now=context.clock())
 
 
 def _relying_party() -> RelyingParty:
@@ -77,14 +77,14 @@ def _relying_party() -> RelyingParty:
 
 def refusal_status(refusal: Exception) -> int:
     """Return the status that a refused sign-in is answered with."""
-    return 429 if isinstance(refusal, TooManyTriesError) else 401
+    return 429 if isinstance(refusal, TooManyAttemptsError) else 401
 
 
-def finish_sign_in(begun: sign_in.BegunSession, next_path: str | None) -> Response:
+def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) -> Response:
     """Give the browser its session, under a new form token, and lead on."""
     session.clear()
     response = Response(status=303, headers={"Location": next_url(next_path)})
-    return set_sign_in_cookies(response, begun)
+    return set_sign_in_cookies(response, new_session)
 
 
 @auth_pages.get("/desk/link/<token>")
@@ -99,37 +99,37 @@ def show_sign_in_link(token: str) -> ResponseReturnValue:
 def submit_sign_in_link(token: str) -> ResponseReturnValue:
     """Sign in by a link, which is used up."""
     context = web_context()
-    begun = sign_in.sign_in_by_link(context.installation, token, current_visitor(), now=context.clock())
-    if begun is None:
+    new_session = sign_in.sign_in_by_link(context.installation, token, current_visitor(), now=context.clock())
+    if new_session is None:
         return render_template("web/auth/sign_in_link.html", link=sign_in.SignInLink()), 410
-    return finish_sign_in(begun, _first_page(begun))
+    return finish_sign_in(new_session, _first_page(new_session))
 
 
 @auth_pages.get("/staff/<token>")
 def show_invitation(token: str) -> ResponseReturnValue:
     """Show whose address would be proven, and the button."""
     context = web_context()
-    return _invitation_page(staff.look_up_proof_link(context.installation, token, now=context.clock()))
+    return _invitation_page(staff.look_up_verification_link(context.installation, token, now=context.clock()))
 
 
 @auth_pages.post("/staff/<token>")
 def submit_invitation(token: str) -> ResponseReturnValue:
     """Prove the address and sign its member in; a second press only says that it is proven."""
     context = web_context()
-    link, begun = sign_in.accept_invitation(context.installation, token, current_visitor(), now=context.clock())
-    return _invitation_page(link) if begun is None else finish_sign_in(begun, _first_page(begun))
+    link, new_session = sign_in.accept_invitation(context.installation, token, current_visitor(), now=context.clock())
+    return _invitation_page(link) if new_session is None else finish_sign_in(new_session, _first_page(new_session))
 
 
-def _first_page(begun: sign_in.BegunSession) -> str | None:
+def _first_page(new_session: sign_in.NewStaffSession) -> str | None:
     """Return where a link leads: to the page where a way to sign in is set up, until there is one."""
-    return None if begun.has_own_way else "/desk/security"
+    return None if new_session.has_own_way else "/desk/security"
 
 
-def _invitation_page(link: ProofLink) -> ResponseReturnValue:
+def _invitation_page(link: VerificationLink) -> ResponseReturnValue:
     if link.member is None:
         return render_template("web/auth/unknown_link.html"), 404
     page = render_template("web/auth/invitation.html", link=link, member=link.member, masked=link.masked_email)
-    return page, 410 if link.stage is ProofLinkStage.ENDED else 200
+    return page, 410 if link.stage is VerificationStage.ENDED else 200
 
 
 @auth_pages.get("/desk/confirm")
@@ -143,7 +143,7 @@ def confirm_password() -> ResponseReturnValue:
     """Take password and code again."""
     context, form = web_context(), request.form
     try:
-        token = sign_in.confirm_by_password(
+        token = sign_in.reauthenticate_by_password(
             context.installation,
             current_staff(),
             form.get("password", ""),
@@ -151,7 +151,7 @@ def confirm_password() -> ResponseReturnValue:
             current_visitor(),
             now=context.clock(),
         )
-    except (SignInRefusedError, TooManyTriesError, SessionEndedError) as exc:
+    except (SignInRefusedError, TooManyAttemptsError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), refusal_status(exc)
     return set_session_cookie(Response(status=303, headers={"Location": next_url(form.get("next"))}), token)
 
@@ -161,7 +161,7 @@ def confirm_passkey() -> ResponseReturnValue:
     """Take a passkey again."""
     context, form = web_context(), request.form
     try:
-        token = sign_in.confirm_by_passkey(
+        token = sign_in.reauthenticate_by_passkey(
             context.installation, current_staff(), form.get("answer", ""), current_visitor(), now=context.clock()
         )
     except (PasskeyError, SessionEndedError) as exc:
@@ -175,7 +175,7 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
     return render_template(
         "web/auth/confirm.html",
-        next=safe_next(next_path),
+        next=sanitize_next_path(next_path),
         minutes=minutes,
         account=account,
         refusal=refusal,

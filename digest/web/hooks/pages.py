@@ -8,7 +8,7 @@ import structlog
 from flask import Blueprint, Response, abort, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.web.context import web_context
 
 MAX_POST_BYTES = 2_000_000  # octets; providers post less than half of it
@@ -20,7 +20,7 @@ log = structlog.get_logger("digest.web")
 @webhook_pages.post("/hooks/<provider_name>")
 def receive_events(provider_name: str) -> Response:
     """Receive a post of events: 200 once it is durably stored, or was before; 403 where it is not proved to be the provider's."""
-    if not background.has_webhook(provider_name):
+    if not background_tasks.has_webhook(provider_name):
         abort(404)
     context = web_context()
     request.max_content_length = MAX_POST_BYTES
@@ -28,7 +28,7 @@ def receive_events(provider_name: str) -> Response:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         return _webhook_response("too large", 413)
-    reason = background.receive_webhook(
+    reason = background_tasks.receive_webhook(
         context.installation, provider_name, request.headers.get, body, now=context.clock()
     )
     if reason:

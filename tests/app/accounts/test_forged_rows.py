@@ -11,18 +11,18 @@ import pytest
 from sqlalchemy import Delete, Update, delete, func, select, text, update
 
 from digest.app.accounts import own_account, sign_in, staff
-from digest.app.accounts.code_apps import find_code_app
+from digest.app.accounts.attempt_limits import SignInRefusedError
+from digest.app.accounts.authenticator_apps import find_authenticator
 from digest.app.accounts.passkeys import list_passkeys
 from digest.app.accounts.passwords import hash_password
-from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.operation_checks import check_access_rows
+from digest.app.doctor.operation_checks import check_sealed_rows
 from digest.app.upkeep.keys import rotate_key
 from digest.edition.approval.authors import read_author_rule
 from digest.installation.acts import UnknownStaffError, identify_staff
 from digest.store import staff as staff_store
 from digest.store import staff_sessions
-from digest.store.account_models import CodeApp, Passkey, RecoveryCode, StaffSession
+from digest.store.account_models import AuthenticatorApp, Passkey, RecoveryCode, StaffSession
 from digest.store.audit import hash_audit_entry, read_audit_head, record_audit
 from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import StaffMember
@@ -87,7 +87,7 @@ INSERT_TOKEN = (
 def test_a_forged_session_signs_nobody_in(forger: Forger) -> None:
     desk, moments = forger.desk, dict.fromkeys(("began_at", "used_at", "fresh_at"), NOW)
     forger.write(INSERT_SESSION, hash=hash_session_token("forged"), staff=1, **moments)
-    assert sign_in.find_signed_in(desk.install, "forged", now=desk.now) is None
+    assert sign_in.find_signed_in_member(desk.install, "forged", now=desk.now) is None
     member = desk.signed_in()
     shown = own_account.view_own_account(desk.install, member, now=desk.now).sessions
     assert [row.id for row in shown] == [member.session_id]
@@ -98,9 +98,9 @@ def test_a_session_that_is_given_to_somebody_else_or_made_fresh_ends(forger: For
     url = sign_in.make_sign_in_link(desk.install, ADMIN, SAM, now=desk.now)
     begun = sign_in.sign_in_by_link(desk.install, url.rpartition("/")[2], HOME, now=desk.now)
     assert begun is not None
-    assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is not None
+    assert sign_in.find_signed_in_member(desk.install, begun.token, now=desk.now) is not None
     forger.write("UPDATE staff_session SET fresh_at = :fresh_at", fresh_at=NOW + timedelta(days=3))
-    assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+    assert sign_in.find_signed_in_member(desk.install, begun.token, now=desk.now) is None
 
 
 def test_a_session_under_the_number_of_another_is_not_renewed(forger: Forger) -> None:
@@ -109,7 +109,7 @@ def test_a_session_under_the_number_of_another_is_not_renewed(forger: Forger) ->
     begun = sign_in.sign_in_by_link(desk.install, url.rpartition("/")[2], HOME, now=desk.now)
     assert begun is not None
     forger.write("UPDATE staff_session SET id = 9001")
-    assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+    assert sign_in.find_signed_in_member(desk.install, begun.token, now=desk.now) is None
     with desk.install.database.write() as session:
         assert staff_sessions.renew_session(session, 9001, now=desk.now) is None
 
@@ -119,7 +119,7 @@ def test_a_forged_member_is_none(forger: Forger) -> None:
     forger.write(INSERT_MEMBER, email=EVE, added_at=NOW, proven_at=NOW, password_hash=hash_password(PASSWORD))
     with desk.install.database.read() as session:
         assert staff_store.find_staff_member(session, EVE) is None
-        assert [member.email for member in staff_store.list_proven_staff(session)] == [SAM]
+        assert [member.email for member in staff_store.list_verified_staff(session)] == [SAM]
     with pytest.raises(UnknownStaffError):
         identify_staff(desk.install.database, EVE, claimant=ADMIN, subject="x", now=desk.now)
     with pytest.raises(SignInRefusedError):
@@ -155,7 +155,7 @@ def test_a_changed_member_is_none_and_their_sessions_end(
     desk = forger.desk
     begun = desk.sign_in()
     forger.write(f"UPDATE staff SET {change}", **values)
-    assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+    assert sign_in.find_signed_in_member(desk.install, begun.token, now=desk.now) is None
     with desk.install.database.read() as session:
         assert staff_store.list_staff_members(session) == []
 
@@ -237,7 +237,7 @@ def test_a_forged_link_opens_nothing(forger: Forger, purpose: one_time_tokens.On
     assert sign_in.look_up_sign_in_link(desk.install, token, now=desk.now).until is None
     assert sign_in.sign_in_by_link(desk.install, token, HOME, now=desk.now) is None
     link, begun = sign_in.accept_invitation(desk.install, token, HOME, now=desk.now)
-    assert (link.stage, begun) == (staff_store.ProofLinkStage.UNKNOWN, None)
+    assert (link.stage, begun) == (staff_store.VerificationStage.UNKNOWN, None)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_damaged_colleagues_leave_nobody_as_the_only_editor(forger: Forger) -> N
     staff.add_staff_member(desk.install, ADMIN, read_address("kim@newsroom.example"), "editor", now=desk.now)
     forger.write("UPDATE staff SET removed_at = :removed_at WHERE id = 2", removed_at=NOW - timedelta(days=99))
     with desk.install.database.read() as session:
-        assert [m.id for m in staff_store.list_working_staff(session, removed_after=NOW)] == [1, 2]
+        assert [m.id for m in staff_store.list_active_staff(session, removed_after=NOW)] == [1, 2]
 
 
 def test_a_deleted_colleague_leaves_nobody_as_the_only_editor(forger: Forger) -> None:
@@ -282,7 +282,7 @@ def test_a_deleted_colleague_leaves_nobody_as_the_only_editor(forger: Forger) ->
     with desk.install.database.read() as session:
         rule = read_author_rule(session, ["staff 1"], desk.now, desk.install.settings)
     assert not rule.is_alone
-    found = list(check_access_rows(ExaminedInstallation(desk.install, desk.now)))
+    found = list(check_sealed_rows(ExaminedInstallation(desk.install, desk.now)))
     assert [(finding.level, "staff 2" in finding.message) for finding in found] == [("error", True)]
 
 
@@ -346,7 +346,7 @@ def test_the_session_of_a_member_whose_row_was_deleted_is_not_the_next_members(f
     nina = staff.add_staff_member(desk.install, ADMIN, read_address("nina@newsroom.example"), "admin", now=desk.now)
     if nina.id == member.id:  # PostgreSQL never gives one again by itself
         kept.put_back()
-        assert sign_in.find_signed_in(desk.install, begun.token, now=desk.now) is None
+        assert sign_in.find_signed_in_member(desk.install, begun.token, now=desk.now) is None
 
 
 def append_audit_row(forger: Forger, act: str, subject: str, detail: dict[str, str]) -> None:
@@ -426,7 +426,7 @@ def test_an_audit_row_that_was_cut_out_or_changed_brings_nobody_back(
         connection.execute(tampering.where(AuditEntry.seq == kim.demoted))
     kim.before.put_back()
     assert ("kim@newsroom.example", "admin") not in list_team(forger)
-    (finding,) = check_access_rows(ExaminedInstallation(forger.desk.install, forger.desk.now))
+    (finding,) = check_sealed_rows(ExaminedInstallation(forger.desk.install, forger.desk.now))
     assert (finding.level, finding.message) == ("error", "The audit log doesn't confirm 2 team rows.")
 
 
@@ -473,17 +473,17 @@ def test_after_a_reset_or_another_password_no_older_row_signs_anybody_in(forger:
     later = desk.now + timedelta(hours=1)
     staff.reset_staff_sign_in(desk.install, ADMIN, read_address(SAM), now=later)
     before.put_back()
-    assert sign_in.find_signed_in(desk.install, begun.token, now=later) is None
+    assert sign_in.find_signed_in_member(desk.install, begun.token, now=later) is None
     with desk.install.database.read() as session:
         assert list_passkeys(session, 1) == []
-        assert find_code_app(session, 1) is None
+        assert find_authenticator(session, 1) is None
     with pytest.raises(SignInRefusedError):
         desk.sign_in()
 
 
 def test_every_column_of_a_sealed_table_is_sealed_or_declared_to_grant_nothing() -> None:
     assert {model.__tablename__ for model in row_seals.sealed_models()} == {
-        *(model.__tablename__ for model in (StaffMember, StaffSession, Passkey, CodeApp, RecoveryCode)),
+        *(model.__tablename__ for model in (StaffMember, StaffSession, Passkey, AuthenticatorApp, RecoveryCode)),
         "one_time",
         "edition_figures",
         "edit",
@@ -504,7 +504,7 @@ UNJUDGED_SUBSCRIBERS = {
     "digest/deliver/send/notices/notice_sending.py",
     "digest/installation/guard_notices.py",
     "digest/store/staff_revocations.py",
-    "subscribers/lifecycle/choice_changes.py",
+    "subscribers/lifecycle/preference_changes.py",
     "subscribers/lifecycle/expiry.py",
     "subscribers/lifecycle/inactive_subscribers.py",
 }
@@ -526,5 +526,5 @@ def test_no_statement_of_ours_updates_a_sealed_row_past_its_seal() -> None:
 
 def test_whoever_reads_sealed_rows_judges_their_seals() -> None:
     subscribers = find_statements(rf"\b(?:select|get|get_one)\((?:{SEALED_NAMES})\b")
-    judging = find_statements(r"\b(?:is_genuine|keep_genuine|keep_if_genuine|find_forged_rows)\b")
+    judging = find_statements(r"\b(?:is_genuine_row|filter_genuine_rows|drop_if_forged|find_forged_rows)\b")
     assert subscribers.keys() - judging.keys() == UNJUDGED_SUBSCRIBERS

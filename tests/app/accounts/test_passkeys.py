@@ -85,14 +85,14 @@ def install(database: Database, tmp_path: Path) -> Installation:
 
 
 def add_passkey(install: Installation, device: Authenticator, **client_data: Any) -> None:
-    challenge = passkeys.make_challenge(install.keys, "add", "me", now=NOW)
+    challenge = passkeys.make_passkey_challenge(install.keys, "add", "me", now=NOW)
     made = device.make_passkey(challenge, **client_data)
     with install.database.write() as session:
         passkeys.add_passkey(session, install.keys, PARTY, 1, made, "Laptop", subject="me", now=NOW)
 
 
 def sign_in_by(install: Installation, device: Authenticator, **client_data: Any) -> str:
-    challenge = sign_in.offer_challenge(install, "sign in", None, now=NOW)
+    challenge = sign_in.create_sign_in_challenge(install, "sign in", None, now=NOW)
     return sign_in.sign_in_by_passkey(install, device.sign_in(challenge, **client_data), VISITOR, now=NOW).token
 
 

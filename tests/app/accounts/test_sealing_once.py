@@ -15,8 +15,8 @@ from digest.backups.migration import move_database, parse_target_url
 from digest.backups.restore import restore_backup
 from digest.deliver.retention.edition_figures import load_edition_figures
 from digest.installation.acts import terminal_actor
-from digest.installation.hold import hold_installation, release_installation
 from digest.installation.opened import open_installation
+from digest.installation.sending_pause import pause_all_sending, resume_all_sending
 from digest.settings import Settings
 from digest.store import staff, staff_sessions
 from digest.store.audit import hash_audit_entry, record_audit
@@ -155,13 +155,13 @@ def test_a_row_written_while_the_key_file_was_missing_fails_verification_and_hid
 ) -> None:
     kept = write_key_file(older.home, marked=True)
     with open_installation(older) as installation:
-        hold_installation(installation, reason="", actor=EVE, now=NOW)
+        pause_all_sending(installation, reason="", actor=EVE, now=NOW)
     older.key_file.unlink()
     with open_installation(older) as installation:
-        release_installation(installation, actor=EVE, now=NOW)
+        resume_all_sending(installation, actor=EVE, now=NOW)
     create_file(older.key_file, kept)
     with open_installation(older) as installation:
-        hold_installation(installation, reason="", actor=EVE, now=NOW)
+        pause_all_sending(installation, reason="", actor=EVE, now=NOW)
     assert find_audit_fault(older) == "audit log: row 2 wasn't written with this installation's keys"
     with open_installation(older) as installation:
         result, _ = rotate_key(installation, EVE, "audit", force_new_key=False, now=NOW, progress=lambda *_: None)
@@ -287,7 +287,7 @@ def test_rotating_the_key_seals_the_genuine_rows_anew_and_discards_the_others(ol
     assert list_staff(older) == [SAM]
     with open_installation(older) as installation, installation.database.read() as session:
         assert find_forged_rows(session, installation.keys) == {}
-        assert [m.id for m in staff.list_working_staff(session, removed_after=NOW)] == [1]
+        assert [m.id for m in staff.list_active_staff(session, removed_after=NOW)] == [1]
 
 
 def test_a_process_that_runs_on_reads_and_writes_rows_after_a_rotation(older: Settings) -> None:

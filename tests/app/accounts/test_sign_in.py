@@ -14,20 +14,20 @@ from sqlalchemy import Engine, event, func, select
 from structlog.testing import capture_logs
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from digest.app.accounts import code_apps, own_account, passwords, sign_in, sign_in_log, try_limits
+from digest.app.accounts import attempt_limits, authenticator_apps, own_account, passwords, sign_in, sign_in_log
 from digest.app.accounts import staff as staff_actions
+from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemptsError
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.passkeys import PasskeyError
 from digest.app.accounts.passwords import PasswordRefusedError
 from digest.app.accounts.sign_in import SignedInStaff
-from digest.app.accounts.sign_in_log import Refusals
-from digest.app.accounts.try_limits import SignInRefusedError, TooManyTriesError
-from digest.app.accounts.visitor import Visitor, make_device_mark, read_device_mark
+from digest.app.accounts.sign_in_log import RefusedSignInCounts
+from digest.app.accounts.visitor import Visitor, make_device_token, read_device_token
 from digest.app.upkeep.nightly_steps import delete_old_sign_ins
-from digest.installation.acts import Face, NotPermittedError
+from digest.installation.acts import ActorInterface, NotPermittedError
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.store.account_models import CodeApp, Passkey, RecoveryCode, SignIn, StaffSession, UsedChallenge
+from digest.store.account_models import AuthenticatorApp, Passkey, RecoveryCode, SignIn, StaffSession, UsedChallenge
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -35,7 +35,7 @@ from digest.store.staff import StaffError, require_staff_member
 from subscribers.address import read_address
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
-from subscribers.signup.rate_limits import TEN_MINUTES, window_start
+from subscribers.signup.rate_limits import TEN_MINUTES, find_window_start
 from subscribers.store.key_rotation import add_key
 from subscribers.store.signup_models import RateLimitCount
 from tests.actors import ADMIN
@@ -68,7 +68,7 @@ class Desk:
 
     def sign_in(
         self, *, email: str = SAM, password: str = PASSWORD, code: str | None = None, visitor: Visitor = HOME
-    ) -> sign_in.BegunSession:
+    ) -> sign_in.NewStaffSession:
         code = self.code() if code is None else code
         return sign_in.sign_in_by_password(self.install, email, password, code, visitor, now=self.now)
 
@@ -76,7 +76,7 @@ class Desk:
         url = sign_in.make_sign_in_link(self.install, ADMIN, SAM, now=self.now)
         begun = sign_in.sign_in_by_link(self.install, url.rpartition("/")[2], HOME, now=self.now)
         assert begun is not None
-        found = sign_in.find_signed_in(self.install, begun.token, now=self.now)
+        found = sign_in.find_signed_in_member(self.install, begun.token, now=self.now)
         assert found is not None
         return found
 
@@ -119,8 +119,8 @@ def open_desk(database: Database, home: Path) -> Desk:
 
 def set_up_password(bare: Desk) -> Desk:
     member = bare.signed_in()
-    own_account.begin_code_app(bare.install, member, now=bare.now)
-    bare.secret = own_account.read_waiting_secret(bare.install, member)
+    own_account.begin_authenticator_setup(bare.install, member, now=bare.now)
+    bare.secret = own_account.read_unconfirmed_secret(bare.install, member)
     bare.codes = own_account.set_password(bare.install, member, PASSWORD, bare.code(), HOME, now=bare.now)
     own_account.end_own_session(bare.install, member, member.session_id, now=bare.now)
     return bare
@@ -129,7 +129,7 @@ def set_up_password(bare: Desk) -> Desk:
 def test_password_and_code_sign_in_once_a_code_and_with_a_fresh_token_each_time(desk_on_both: Desk) -> None:
     code = desk_on_both.code()
     first = desk_on_both.sign_in(code=f" {code[:3]} {code[3:]} ", email="Sam.Okafor@Newsroom.Example")
-    assert sign_in.find_signed_in(desk_on_both.install, first.token, now=desk_on_both.now) is not None
+    assert sign_in.find_signed_in_member(desk_on_both.install, first.token, now=desk_on_both.now) is not None
     with pytest.raises(SignInRefusedError, match=WRONG_CODE) as caught:
         desk_on_both.sign_in(code=code)
     assert caught.value.field == "code"
@@ -176,7 +176,7 @@ def test_a_code_of_a_neighbouring_step_works_and_of_a_farther_one_does_not(desk:
 
 
 def test_each_recovery_code_works_once_and_new_ones_end_the_old(desk_on_both: Desk) -> None:
-    assert len(set(desk_on_both.codes)) == code_apps.RECOVERY_CODES
+    assert len(set(desk_on_both.codes)) == authenticator_apps.RECOVERY_CODES
     assert all(len(code.replace("-", "")) * 5 >= 128 for code in desk_on_both.codes), "random bits, in base32"
     assert desk_on_both.sign_in(code=desk_on_both.codes[0].upper().replace("-", " ")).token
     with pytest.raises(SignInRefusedError):
@@ -203,7 +203,7 @@ def test_nothing_that_signs_in_is_stored_in_clear(desk_on_both: Desk) -> None:
     with desk_on_both.install.database.engine.connect() as connection:
         rows = [
             row
-            for table in (StaffMember, StaffSession, CodeApp, RecoveryCode, SignIn, AuditEntry)
+            for table in (StaffMember, StaffSession, AuthenticatorApp, RecoveryCode, SignIn, AuditEntry)
             for row in connection.execute(select(table.__table__))
         ]
     text = repr(rows)
@@ -215,7 +215,7 @@ def test_after_five_wrong_tries_a_browser_waits_and_every_other_goes_on(desk_on_
     for left in (4, 3, 2, 1, 0):
         with pytest.raises(SignInRefusedError, match=f"You have {left} more tr"):
             desk_on_both.sign_in(password="wrong wrong wrong", code="000000")
-    with pytest.raises(TooManyTriesError, match="Wait 10 minutes"):
+    with pytest.raises(TooManyAttemptsError, match="Wait 10 minutes"):
         desk_on_both.sign_in()
     assert desk_on_both.sign_in(visitor=Visitor("9.9.9.9", "elsewhere")).token
     desk_on_both.steps += 20
@@ -224,7 +224,7 @@ def test_after_five_wrong_tries_a_browser_waits_and_every_other_goes_on(desk_on_
 
 def test_a_sign_in_takes_its_own_wrong_tries_back(desk: Desk) -> None:
     for _ in range(3):
-        for _ in range(try_limits.TRIES_PER_BROWSER - 1):
+        for _ in range(attempt_limits.TRIES_PER_BROWSER - 1):
             with pytest.raises(SignInRefusedError):
                 desk.sign_in(password="wrong wrong wrong", code="000000")
         assert desk.sign_in().token
@@ -233,13 +233,13 @@ def test_a_sign_in_takes_its_own_wrong_tries_back(desk: Desk) -> None:
 def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(desk_on_both: Desk) -> None:
     known = Visitor(HOME.address, HOME.user_agent, desk_on_both.sign_in().device)
     desk_on_both.steps += 20
-    for _ in range(try_limits.TRIES_PER_BROWSER):
+    for _ in range(attempt_limits.TRIES_PER_BROWSER):
         with pytest.raises(SignInRefusedError):
             desk_on_both.sign_in(password="x", code="0", visitor=Visitor("8.8.4.77", "in the same office"))
-    for number in range(try_limits.TRIES_PER_ACCOUNT - try_limits.TRIES_PER_BROWSER - 1):
+    for number in range(attempt_limits.TRIES_PER_ACCOUNT - attempt_limits.TRIES_PER_BROWSER - 1):
         with pytest.raises(SignInRefusedError):
             desk_on_both.sign_in(password="x", code="0", visitor=Visitor(f"9.{number}.1.1", ""))
-    with pytest.raises(TooManyTriesError, match="a browser you've signed in with before"):
+    with pytest.raises(TooManyAttemptsError, match="a browser you've signed in with before"):
         desk_on_both.sign_in(visitor=Visitor("5.5.5.5", "a new phone"))
     assert desk_on_both.sign_in(visitor=known).token
     assert desk_on_both.signed_in().email, "a link works always"
@@ -258,7 +258,7 @@ def test_every_spelling_of_an_address_counts_as_one_whether_it_is_on_the_staff_o
     for left, domain in zip((4, 3, 2, 1, 0), spellings, strict=True):
         with pytest.raises(SignInRefusedError, match=f"You have {left} more tr"):
             desk.sign_in(email=f" {local.title()}@{domain}", password="wrong wrong wrong", code="000000")
-    with pytest.raises(TooManyTriesError):
+    with pytest.raises(TooManyAttemptsError):
         desk.sign_in(email=f"{local}@newsroom\u3002example", password="wrong wrong wrong", code="000000")
 
 
@@ -286,43 +286,47 @@ def test_each_refused_try_is_counted_and_logged_without_an_address(desk_on_both:
     assert "newsroom" not in repr(lines)
     assert HOME.address not in repr(lines)
     with install.database.read() as session:
-        assert sign_in_log.count_refusals(session, now=now) == Refusals(last_hour=29, last_day=29, unknown_address=5)
+        assert sign_in_log.count_recent_refusals(session, now=now) == RefusedSignInCounts(
+            last_hour=29, last_day=29, unknown_address=5
+        )
         later = now + timedelta(hours=2)
-        assert sign_in_log.count_refusals(session, now=later) == Refusals(last_hour=0, last_day=29, unknown_address=5)
+        assert sign_in_log.count_recent_refusals(session, now=later) == RefusedSignInCounts(
+            last_hour=0, last_day=29, unknown_address=5
+        )
 
 
 def test_a_flood_of_refused_tries_is_counted_up_to_a_bound(desk: Desk) -> None:
     with desk.install.database.write() as session:
-        row = {"scope": sign_in_log.SCOPE, "tag": "unknown passkey", "began": window_start(desk.now, TEN_MINUTES)}
+        row = {"scope": sign_in_log.SCOPE, "tag": "unknown passkey", "began": find_window_start(desk.now, TEN_MINUTES)}
         session.add(RateLimitCount(**row, count=sign_in_log.MOST_COUNTED))
     with pytest.raises(PasskeyError):
         sign_in.sign_in_by_passkey(desk.install, json.dumps({"id": "AAAA", "response": {}}), HOME, now=desk.now)
     with desk.install.database.read() as session:
-        assert sign_in_log.count_refusals(session, now=desk.now).last_hour == sign_in_log.MOST_COUNTED
+        assert sign_in_log.count_recent_refusals(session, now=desk.now).last_hour == sign_in_log.MOST_COUNTED
 
 
 def test_one_network_tries_fifty_times_whatever_the_accounts(desk: Desk) -> None:
     with desk.install.database.read() as session:
         assert session.scalar(select(func.count()).select_from(RateLimitCount)) == 0
-    known = Visitor(HOME.address, HOME.user_agent, make_device_mark(desk.install.keys, 1))
-    for number in range(try_limits.TRIES_PER_NETWORK):
+    known = Visitor(HOME.address, HOME.user_agent, make_device_token(desk.install.keys, 1))
+    for number in range(attempt_limits.TRIES_PER_NETWORK):
         with pytest.raises(SignInRefusedError):
             desk.sign_in(email=f"guess{number}@newsroom.example", password="x", code="0")
-    with pytest.raises(TooManyTriesError, match="from your network"):
+    with pytest.raises(TooManyAttemptsError, match="from your network"):
         desk.sign_in()
     assert desk.sign_in(visitor=known).token, "the same network, in a browser that was signed in before"
     with desk.install.database.read() as session:
         tags = "".join(session.scalars(select(RateLimitCount.tag)))
-        assert window_start(desk.now, TEN_MINUTES) in set(session.scalars(select(RateLimitCount.began)))
+        assert find_window_start(desk.now, TEN_MINUTES) in set(session.scalars(select(RateLimitCount.began)))
     assert "8.8.4" not in tags
     assert "newsroom" not in tags
 
 
 def test_a_mark_of_a_browser_is_one_members_and_cannot_be_made_up(desk: Desk) -> None:
     keys = desk.install.keys
-    mark = make_device_mark(keys, 1)
-    assert len(read_device_mark(keys, mark, 1)) == 22
-    assert read_device_mark(keys, mark, 2) == ""
+    mark = make_device_token(keys, 1)
+    assert len(read_device_token(keys, mark, 1)) == 22
+    assert read_device_token(keys, mark, 2) == ""
     for made_up in (
         "",
         "1",
@@ -330,9 +334,9 @@ def test_a_mark_of_a_browser_is_one_members_and_cannot_be_made_up(desk: Desk) ->
         mark.replace("1.", "2.", 1),
         "²" + mark[1:],
     ):
-        assert read_device_mark(keys, made_up, 1) == ""
+        assert read_device_token(keys, made_up, 1) == ""
     add_key(desk.install.settings.key_file, "session")
-    assert read_device_mark(keys, mark, 1) != "", "a rotated key goes on verifying"
+    assert read_device_token(keys, mark, 1) != "", "a rotated key goes on verifying"
 
 
 def test_a_rotated_vault_key_encrypts_the_apps_secret_anew_at_the_next_sign_in(desk_on_both: Desk) -> None:
@@ -340,7 +344,7 @@ def test_a_rotated_vault_key_encrypts_the_apps_secret_anew_at_the_next_sign_in(d
     desk_on_both.install.keys.of_kind("vault")
     assert desk_on_both.sign_in().token
     with desk_on_both.install.database.read() as session:
-        assert session.scalars(select(CodeApp.key_id)).one() == desk_on_both.install.keys.current("vault").id
+        assert session.scalars(select(AuthenticatorApp.key_id)).one() == desk_on_both.install.keys.current("vault").id
     assert desk_on_both.sign_in().token
 
 
@@ -405,7 +409,7 @@ def test_each_of_the_3000_most_common_passwords_is_refused_however_it_is_framed(
     for number, word in enumerate(FREQUENCY_LISTS["passwords"][:3000]):
         password = frames[number % len(frames)].format(word.title())
         with pytest.raises(PasswordRefusedError):
-            passwords.check_password(password, own_words=[])
+            passwords.check_password_strength(password, own_words=[])
 
 
 @pytest.mark.parametrize(
@@ -423,8 +427,8 @@ def test_a_password_matches_itself_and_nothing_else(password: str, shipped_hashi
 
 def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk_on_both: Desk) -> None:
     member = desk_on_both.signed_in()
-    own_account.begin_code_app(desk_on_both.install, member, now=desk_on_both.now)
-    new_secret = own_account.read_waiting_secret(desk_on_both.install, member)
+    own_account.begin_authenticator_setup(desk_on_both.install, member, now=desk_on_both.now)
+    new_secret = own_account.read_unconfirmed_secret(desk_on_both.install, member)
     with pytest.raises(OwnAccountError, match=r"^That code is wrong\. Check your phone's clock"):
         own_account.set_password(desk_on_both.install, member, "", "000000", HOME, now=desk_on_both.now)
     assert desk_on_both.sign_in().token, "the old app's code"
@@ -435,7 +439,7 @@ def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk_on_both
     desk_on_both.secret = new_secret
     assert desk_on_both.sign_in().token
     with desk_on_both.install.database.read() as session:
-        assert session.scalar(select(func.count()).select_from(CodeApp)) == 1
+        assert session.scalar(select(func.count()).select_from(AuthenticatorApp)) == 1
 
 
 def test_a_new_password_takes_the_current_one_and_guessing_it_is_limited(desk_on_both: Desk) -> None:
@@ -462,7 +466,7 @@ def test_a_new_password_takes_the_current_one_and_guessing_it_is_limited(desk_on
     for _ in range(5):
         with pytest.raises(SignInRefusedError):
             change("guessed")
-    with pytest.raises(TooManyTriesError):
+    with pytest.raises(TooManyAttemptsError):
         change(PASSWORD)
     desk_on_both.steps += 22
     change(PASSWORD)
@@ -475,7 +479,7 @@ def test_a_password_without_an_app_is_not_taken(bare: Desk) -> None:
     member = bare.signed_in()
     with pytest.raises(OwnAccountError, match=r"^You don't have an authenticator app yet\. Set one up first\."):
         own_account.set_password(bare.install, member, PASSWORD, "123456", HOME, now=bare.now)
-    own_account.begin_code_app(bare.install, member, now=bare.now)
+    own_account.begin_authenticator_setup(bare.install, member, now=bare.now)
     for password, code in (("", "123456"), (PASSWORD, ""), (PASSWORD, "123456")):
         with pytest.raises(OwnAccountError):
             own_account.set_password(bare.install, member, password, code, HOME, now=bare.now)
@@ -488,11 +492,11 @@ def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk_on_both:
     with desk_on_both.install.database.write() as session:
         session.add(Passkey(staff=1, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
     staff_actions.reset_staff_sign_in(desk_on_both.install, ADMIN, read_address(SAM), now=desk_on_both.now)
-    assert sign_in.find_signed_in(desk_on_both.install, begun.token, now=desk_on_both.now) is None
+    assert sign_in.find_signed_in_member(desk_on_both.install, begun.token, now=desk_on_both.now) is None
     with pytest.raises(SignInRefusedError):
         desk_on_both.sign_in()
     with desk_on_both.install.database.read() as session:
-        for table in (Passkey, CodeApp, RecoveryCode, StaffSession):
+        for table in (Passkey, AuthenticatorApp, RecoveryCode, StaffSession):
             assert session.scalar(select(func.count()).select_from(table)) == 0
     assert desk_on_both.signed_in().email
 
@@ -519,7 +523,7 @@ def test_an_unknown_address_takes_as_many_transactions_as_a_members(desk_on_both
 
 
 def test_the_desk_is_given_no_link_to_show(desk: Desk) -> None:
-    at_desk = replace(ADMIN, name="staff 9", face=Face.DESK, confirmed_at=desk.now)
+    at_desk = replace(ADMIN, name="staff 9", face=ActorInterface.DESK, confirmed_at=desk.now)
     with pytest.raises(StaffError, match="Email the link instead"):
         sign_in.make_sign_in_link(desk.install, at_desk, SAM, now=desk.now)
     with desk.install.database.write() as session:
@@ -549,7 +553,7 @@ def test_every_night_what_is_over_goes(desk_on_both: Desk) -> None:
     with desk_on_both.install.database.read() as session:
         for table in (StaffSession, SignIn, UsedChallenge):
             assert session.scalar(select(func.count()).select_from(table)) == 0
-        assert session.scalar(select(func.count()).select_from(CodeApp)) == 1
+        assert session.scalar(select(func.count()).select_from(AuthenticatorApp)) == 1
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from sqlalchemy import delete, func, select, text, update
 from werkzeug import Request, Response
 
 from digest.app.alerts import alert_log, alert_posts
-from digest.app.alerts.alert_log import OVER_AFTER, decide_changes, look_for_alerts
+from digest.app.alerts.alert_log import OVER_AFTER, decide_alert_changes, update_alerts
 from digest.app.alerts.channels.email import UNMAILED_KINDS
 from digest.app.alerts.conditions import ALERT_KINDS, OWN_EMAIL_TIME, RECOVERY_TIME, AlertCondition
 from digest.app.approval import deadlines
-from digest.app.sending import alarm_mail, background
+from digest.app.sending import alarm_emails, background_tasks
 from digest.app.upkeep.nightly_steps import delete_old_alerts
 from digest.deliver.control import edition_control, installation_hold
 from digest.edition.content.edition_content import EditionContent
@@ -117,7 +117,7 @@ def use_real_keys(world: FaultyInstallation, vault_key: str) -> None:
 
 def look(world: FaultyInstallation, later: timedelta = timedelta(0)) -> str:
     install = world.open()
-    said = look_for_alerts(install, now=NOW + later)
+    said = update_alerts(install, now=NOW + later)
     alert_posts.send_alert_posts(install, now=NOW + later)
     return said
 
@@ -157,7 +157,7 @@ def test_every_alert_arrives_once_and_ends(
             for later in (12 * MINUTE, 12 * MINUTE + OVER_AFTER, 30 * MINUTE):
                 look(world, later)
             assert told(posts) == [("alert.opened", kind), ("alert.over", kind)]
-        background.send_due_notices(world.open(), clock=lambda: NOW + 60 * MINUTE)
+        background_tasks.send_due_notices(world.open(), clock=lambda: NOW + 60 * MINUTE)
     mails = [message_from_bytes(body, policy=policy.default) for _, _, body in handler.messages]
     subjects = Counter(mail["Subject"] for mail in mails)
     # Without the keys no email can be queued: it's tried again, and by then it tells of the end as well.
@@ -208,7 +208,7 @@ def test_a_post_that_fails_is_tried_six_times_and_then_given_up(
 
     httpserver.expect_request("/hook").respond_with_handler(refuse)
     FAULTS["held"](world)
-    look_for_alerts(world.open(), now=NOW)
+    update_alerts(world.open(), now=NOW)
     tried_at = []
     for minutes in range(60 * 48):
         before = len(tries)
@@ -260,25 +260,25 @@ DISK, JOB = AlertCondition("disk-space", "", "s"), AlertCondition("stuck-job", "
 
 
 def test_what_comes_and_goes_is_one_alert() -> None:
-    assert decide_changes([], [DISK], NOW).new == [DISK]
-    assert not decide_changes([alert(1)], [DISK], NOW)
-    assert decide_changes([alert(1)], [], NOW).missing == [1]
+    assert decide_alert_changes([], [DISK], NOW).new == [DISK]
+    assert not decide_alert_changes([alert(1)], [DISK], NOW)
+    assert decide_alert_changes([alert(1)], [], NOW).missing == [1]
     gone = alert(1, missing_since=NOW)
-    assert not decide_changes([gone], [], NOW + OVER_AFTER - MINUTE)
-    assert decide_changes([gone], [DISK], NOW + MINUTE).back == [1]
-    assert decide_changes([gone], [], NOW + OVER_AFTER).over == [1]
+    assert not decide_alert_changes([gone], [], NOW + OVER_AFTER - MINUTE)
+    assert decide_alert_changes([gone], [DISK], NOW + MINUTE).back == [1]
+    assert decide_alert_changes([gone], [], NOW + OVER_AFTER).over == [1]
 
 
 def test_what_a_start_mends_by_itself_is_not_told() -> None:
     seen = alert(1, kind="stuck-job", opened_at=None)
-    assert not decide_changes([seen], [JOB], NOW + RECOVERY_TIME - MINUTE)
-    assert decide_changes([seen], [], NOW + MINUTE).dropped == [1]
-    assert decide_changes([seen], [JOB], NOW + RECOVERY_TIME).opened == [1]
+    assert not decide_alert_changes([seen], [JOB], NOW + RECOVERY_TIME - MINUTE)
+    assert decide_alert_changes([seen], [], NOW + MINUTE).dropped == [1]
+    assert decide_alert_changes([seen], [JOB], NOW + RECOVERY_TIME).opened == [1]
 
 
 def test_of_two_that_look_at_once_one_tells(database: Database) -> None:
     with database.write() as session:
-        changes = decide_changes([], [DISK, JOB], NOW)
+        changes = decide_alert_changes([], [DISK, JOB], NOW)
         opened, _ = alert_log._store_changes(session, changes, NOW)
         assert [one.kind for one in opened] == ["disk-space"]
     with database.write() as session:
@@ -288,8 +288,8 @@ def test_of_two_that_look_at_once_one_tells(database: Database) -> None:
     later = NOW + RECOVERY_TIME
     with database.read() as session:
         known = alert_log._read_known(session)
-        opens = decide_changes(known, [DISK, JOB], later)
-        ends = decide_changes([alert(one.id, kind=one.kind, missing_since=NOW) for one in known], [], later)
+        opens = decide_alert_changes(known, [DISK, JOB], later)
+        ends = decide_alert_changes([alert(one.id, kind=one.kind, missing_since=NOW) for one in known], [], later)
     for changes, kinds in ((opens, {"stuck-job"}), (ends, {"disk-space", "stuck-job"})):
         with database.write() as session:
             opened, over = alert_log._store_changes(session, changes, later)
@@ -325,7 +325,7 @@ def miss_deadline(world: FaultyInstallation) -> None:
     content = EditionContent("2026-W47", 147, "Ports", "", "Friday", 1, "", "", ())
     with world.database.write() as session:
         session.execute(update(Edition).values(content=content.as_json()))
-    deadlines.decide_deadline(world.open(), now=NOW)
+    deadlines.apply_deadline_rule(world.open(), now=NOW)
 
 
 def trip_stop_rule(world: FaultyInstallation) -> None:
@@ -333,7 +333,7 @@ def trip_stop_rule(world: FaultyInstallation) -> None:
     with world.database.write() as session:
         name = session.scalars(select(Edition.name).where(Edition.paused_at.is_not(None))).one()
         record_audit(session, "paused", name, {}, actor=edition_control.ALARM_ACTOR, now=NOW)
-    alarm_mail.mail_new_alarms(world.open(), now=NOW)
+    alarm_emails.email_new_alarms(world.open(), now=NOW)
 
 
 @pytest.mark.parametrize(("kind", "cause"), [("missed-deadline", miss_deadline), ("paused", trip_stop_rule)])

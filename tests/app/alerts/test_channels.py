@@ -7,7 +7,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from digest.app.alerts.channel import OFF_VALUES
-from digest.app.alerts.channels import alert_channels, list_open_channels
+from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
 from digest.settings import AlertSettings, Settings, SettingsFile
 from digest.store.alert_models import Alert
 from digest.store.engine import Database
@@ -15,7 +15,7 @@ from digest.web.admin.settings.setting_fields import list_fields
 from tests.app.doctor.planted_operations import FaultyInstallation
 from tests.moments import AFTER_RELEASE as NOW
 
-CHANNELS = sorted(alert_channels())
+CHANNELS = sorted(load_alert_channels())
 ALERT = Alert(id=1, kind="disk-space", subject="", sentence="Little room.", seen_at=NOW, opened_at=NOW)
 
 
@@ -30,7 +30,7 @@ HARNESSES: dict[str, Callable[[HTTPServer], str]] = {"email": lambda _: "admins"
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_a_channel_has_its_setting_and_its_field(name: str) -> None:
-    channel = alert_channels()[name]
+    channel = load_alert_channels()[name]
     assert channel.setting in AlertSettings.model_fields, "digest/settings/operations.py"
     assert channel.setting in list_fields(AlertSettings()), "a title in digest/settings/operations.py"
     assert name in HARNESSES, "tests/app/alerts/test_channels.py"
@@ -42,13 +42,13 @@ def test_a_channel_sends_alerts_and_its_test(
 ) -> None:
     world = FaultyInstallation.make_sound(tmp_path, one_database)
     world.environ["DIGEST_ALERT_SECRET"] = "a secret of the tests"
-    channel = alert_channels()[name]
+    channel = load_alert_channels()[name]
     world.replace_setting("[limits]\n", '[limits]\nallow_networks = ["127.0.0.1/32"]\n')
     settings_file = tmp_path / "digest.toml"
     value = HARNESSES[name](httpserver)
     settings_file.write_text(f'{settings_file.read_text()}\n[alerts]\n{channel.setting} = "{value}"\n')
     install = world.open()
-    assert channel in list_open_channels(install.settings)
+    assert channel in list_enabled_channels(install.settings)
     assert channel.explain_refusal(install.settings, value) == ""
     for event in ("opened", "over"):
         assert channel.send(install, [(ALERT, event)], NOW) == ""
@@ -57,11 +57,11 @@ def test_a_channel_sends_alerts_and_its_test(
 
 
 def test_a_channel_is_off_until_its_setting_says_where_to() -> None:
-    channels = alert_channels().values()
+    channels = load_alert_channels().values()
     off = {
         channel.setting: next(v for v in reversed(OFF_VALUES) if _is_valid(channel.setting, v)) for channel in channels
     }
-    assert list_open_channels(Settings(file=SettingsFile(alerts=AlertSettings(**off)))) == []  # type: ignore[arg-type]
+    assert list_enabled_channels(Settings(file=SettingsFile(alerts=AlertSettings(**off)))) == []  # type: ignore[arg-type]
 
 
 def _is_valid(setting: str, value: str) -> bool:

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app.approval import approvals, signing
+from digest.app.approval import approvals, edition_approval
 from digest.app.editing import changes as editing
-from digest.app.editing.edit_application import needs_update, update_draft
+from digest.app.editing.edit_application import is_draft_outdated, update_draft
 from digest.app.editing.editing_state import EditRefusedError
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.editing.edits import EditionField
-from digest.installation.acts import SCHEDULER, Actor, Face, Role
+from digest.installation.acts import SCHEDULER, Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
 from digest.store.approval_models import ApprovalState, SentBackNote
@@ -29,7 +29,7 @@ from tests.edition.drafting.test_drafts import add, bodies, drafted
 from tests.moments import DRAFTING as NOW
 
 LATER = NOW + timedelta(hours=1)
-DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))
+DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, ActorInterface.DESK) for number in (1, 2, 3))
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def wants_two(install: Installation) -> Installation:
 
 
 def approve(install: Installation, actor: Actor) -> None:
-    mark = edition_status(install, "current", now=LATER).content_hash
-    signing.approve_edition(install, "current", mark, actor=actor, now=LATER)
+    mark = read_edition_status(install, "current", now=LATER).content_hash
+    edition_approval.approve_edition(install, "current", mark, actor=actor, now=LATER)
 
 
 def write_intro(install: Installation, actor: Actor, text: str) -> None:
-    editing.write_edition_text(install, form(actor=actor), EditionField.INTRO, text)
+    editing.set_edition_text(install, form(actor=actor), EditionField.INTRO, text)
 
 
 def edition_of(install: Installation) -> Edition:
@@ -128,13 +128,13 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
         assert [a.detail for a in session.scalars(select(AuditEntry)) if a.act == "sent back"] == [
             {"note": note.id, "taken back": [1]}
         ]
-    approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
+    approvals.mark_note_done(install_on_both, "current", note.id, actor=SAM, now=LATER)
     approve(install_on_both, DANA)
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
         assert (note.done_by, note.done_at) == (SAM.name, LATER)
     with pytest.raises(SentBackError, match="already marked as done"):
-        approvals.finish_note(install_on_both, "current", note.id, actor=SAM, now=LATER)
+        approvals.mark_note_done(install_on_both, "current", note.id, actor=SAM, now=LATER)
 
 
 def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_approved_before(
@@ -191,7 +191,7 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
 def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None:
     approve(install, DANA)
     write_intro(install, SAM, "Good morning.")
-    signing.revoke_approval(install, "current", actor=DANA, now=LATER)
+    edition_approval.revoke_approval(install, "current", actor=DANA, now=LATER)
     with pytest.raises(ApprovalError, match="no approved version"):
         approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
     assert edition_of(install).state == EditionState.DRAFT
@@ -206,16 +206,16 @@ def recolored(install: Installation) -> Installation:
 
 def test_a_draft_of_earlier_settings_is_updated_reviewed_again_and_approved(install_on_both: Installation) -> None:
     write_intro(install_on_both, DANA, "Good morning.")
-    mark = edition_status(install_on_both, "current", now=LATER).content_hash
+    mark = read_edition_status(install_on_both, "current", now=LATER).content_hash
     changed = recolored(install_on_both)
-    assert needs_update(changed, "current")
+    assert is_draft_outdated(changed, "current")
     with pytest.raises(ApprovalError, match=r"Choose 'Update the draft'.*'digest draft --update 2026-W47'"):
         approve(changed, PRIYA)
     assert update_draft(changed, "current", actor=PRIYA, now=LATER) == "2026-W47"
     assert "Good morning." in str(edition_of(changed).content)
     assert "#00606B" in str(bodies(changed.database))
     with pytest.raises(ApprovalError, match="changed"):
-        signing.approve_edition(changed, "current", mark, actor=PRIYA, now=LATER)
+        edition_approval.approve_edition(changed, "current", mark, actor=PRIYA, now=LATER)
     approve(changed, PRIYA)
     assert edition_of(changed).state == EditionState.APPROVED
 
@@ -238,7 +238,7 @@ def test_an_update_stores_the_rows_of_its_stories_again(install_on_both: Install
 def test_an_update_of_what_is_up_to_date_changes_nothing(install: Installation) -> None:
     with install.database.read() as session:
         before = session.scalars(select(AuditEntry.id)).all()
-    assert not needs_update(install, "current")
+    assert not is_draft_outdated(install, "current")
     assert update_draft(install, "current", actor=DANA, now=LATER) == ""
     with install.database.read() as session:
         assert session.scalars(select(AuditEntry.id)).all() == before
@@ -260,7 +260,7 @@ def test_an_update_refuses_what_is_approved_or_further(install: Installation, st
     with install.database.write() as session:
         session.scalars(select(Edition)).one().state = state
     before, changed = bodies(install.database), recolored(install)
-    assert not needs_update(changed, "2026-W47")
+    assert not is_draft_outdated(changed, "2026-W47")
     with pytest.raises(EditRefusedError, match="can't be updated"):
         update_draft(changed, "2026-W47", actor=DANA, now=LATER)
     assert (edition_of(changed).state, bodies(install.database)) == (state, before)

@@ -17,21 +17,21 @@ from sqlalchemy import select
 
 import scheduler
 from digest.app import jobs
-from digest.app.approval import deadlines, final_check, signing
+from digest.app.approval import deadlines, edition_approval, final_check
 from digest.app.calendar import releases as calendar
-from digest.app.doctor.attention import attention_sentences
+from digest.app.doctor.attention import write_attention_sentences
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.jobs import JobContext
-from digest.app.sending import control as sending
+from digest.app.sending import send_control as sending
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.fetch.fetcher import BundledFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
-from digest.edition.approval.approved_versions import current_content_hash
+from digest.edition.approval.approved_versions import read_current_content_hash
 from digest.edition.calendar.release_calendar import DeadlineDecision, decide_at_deadline
 from digest.edition.editing.edits import EditionField
-from digest.edition.queries import release_slot
+from digest.edition.edition_queries import name_release_slot
 from digest.installation.acts import SCHEDULER
 from digest.installation.opened import Installation
 from digest.settings import (
@@ -106,13 +106,15 @@ class SimulatedWeek:
             step = LONG_STEP if moment - self.now > timedelta(days=1) else STEP
             self.now = min(self.now + step, moment)
             for job in jobs.CALENDAR_JOBS:
-                for slot in jobs.find_due_slots(context, job, scheduler.job_rules(self.install)[job]):
+                for slot in jobs.find_due_slots(context, job, scheduler.read_schedule_rules(self.install)[job]):
                     if job == "draft":
                         self.draft(slot)
                     else:
                         jobs.run_slot(context, slot)
-            for name in final_check.find_due_looks(self.install, now=self.now):
-                final_check.look_again(self.install, name, actor=SCHEDULER, clock=self.clock, fetcher=self.fetcher)
+            for name in final_check.find_due_checks(self.install, now=self.now):
+                final_check.recheck_articles(
+                    self.install, name, actor=SCHEDULER, clock=self.clock, fetcher=self.fetcher
+                )
             scheduler.send_due_editions(context, backoff)
         jobs.send_notices(context)
 
@@ -141,11 +143,11 @@ class SimulatedWeek:
     def approve(self, name: str) -> None:
         with self.install.database.read() as session:
             edition = session.scalars(select(Edition).where(Edition.name == name)).one()
-            mark = current_content_hash(session, edition, self.install.settings)
-        signing.approve_edition(self.install, name, mark, actor=ADMIN, now=self.now)
+            mark = read_current_content_hash(session, edition, self.install.settings)
+        edition_approval.approve_edition(self.install, name, mark, actor=ADMIN, now=self.now)
 
     def write_subject(self, name: str, text: str) -> None:
-        editing.write_edition_text(self.install, EditForm(name, EDITOR, self.now), EditionField.SUBJECT, text)
+        editing.set_edition_text(self.install, EditForm(name, EDITOR, self.now), EditionField.SUBJECT, text)
 
     @property
     def states(self) -> dict[str, EditionState]:
@@ -176,7 +178,7 @@ class SimulatedWeek:
 
     def outlook(self) -> list[str]:
         with self.install.database.read() as session:
-            return attention_sentences(session, self.now, self.install.settings.file)
+            return write_attention_sentences(session, self.now, self.install.settings.file)
 
 
 @pytest.fixture
@@ -230,7 +232,7 @@ def sent_edition() -> Edition:
     """Make the edition of the week before: without one the first looks back a week and no further."""
     moment = RELEASE - WEEK
     return Edition(
-        slot=release_slot(moment),
+        slot=name_release_slot(moment),
         name="2027-W10",
         number=146,
         state=EditionState.SENT,
@@ -292,7 +294,7 @@ def test_a_version_that_was_taken_back_never_goes_out(start_week: StartWeek) -> 
     week = start_week("send-last-approved")
     week.run_until(RELEASE - timedelta(hours=12))
     week.approve("2027-W11")
-    signing.revoke_approval(week.install, "2027-W11", actor=EDITOR, now=week.now)
+    edition_approval.revoke_approval(week.install, "2027-W11", actor=EDITOR, now=week.now)
     week.run_until(RELEASE + STEP)
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert week.mails("edition") == []
@@ -364,7 +366,7 @@ def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_appr
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert not any("read an article anymore" in sentence for sentence in week.outlook())
     week.approve("2027-W11")
-    assert sending.find_pending_releases(week.install, now=week.now).ready_to_send == ()
+    assert sending.find_pending_sends(week.install, now=week.now).ready_to_send == ()
     week.run_until(week.now + STEP)
     assert week.states == {"2027-W11": EditionState.SENT}
     assert week.headlines["2027-W11"] == [FRESH]
@@ -428,7 +430,7 @@ def test_a_reminder_that_runs_twice_mails_once_and_says_what_is_in_the_edition(s
     week = start_week("skip")
     week.run_until(RELEASE - timedelta(hours=12))
     intro = "An intro that says what the week held."
-    editing.write_edition_text(week.install, EditForm("2027-W11", EDITOR, week.now), EditionField.INTRO, intro)
+    editing.set_edition_text(week.install, EditForm("2027-W11", EDITOR, week.now), EditionField.INTRO, intro)
     week.now = RELEASE - timedelta(hours=11)
     assert [deadlines.remind_editors(week.install, now=week.now) for _ in range(2)] == ["1 reminded", "0 reminded"]
     jobs.send_notices(JobContext(week.install, week.clock))

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text, update
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.operation_checks import check_access_rows, check_drafts
+from digest.app.doctor.operation_checks import check_drafts, check_sealed_rows
 from digest.app.editing import changes as editing
-from digest.app.editing.edit_application import needs_update, update_draft
+from digest.app.editing.edit_application import is_draft_outdated, update_draft
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import RenderedFragment
@@ -21,7 +21,7 @@ from digest.edition.editing import edit_log
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_log import ProposalCache, append_edit
 from digest.edition.editing.edits import Edit, EditionField, EditKind
-from digest.edition.editing.grown_proposal import GrownProposal, pack_proposal
+from digest.edition.editing.grown_proposal import ProposalWithTray, pack_proposal
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
@@ -60,7 +60,7 @@ class Forger:
             for statement in statements:
                 connection.execute(statement)
 
-    def compose(self, grown: GrownProposal, edits: tuple[Edit, ...]) -> ComposedEdition:
+    def compose(self, grown: ProposalWithTray, edits: tuple[Edit, ...]) -> ComposedEdition:
         state = read_editing_state(self.install, "current")
         return compose_edition(grown, edits, state.identity, self.install.settings)
 
@@ -82,8 +82,8 @@ class Forger:
 def forger(install_on_both: Installation) -> Forger:
     """Give a forger of a draft whose intro Dana wrote, whose first headline Priya did, and whose end is Dana's note."""
     write_intro(install_on_both, DANA, WORDS)
-    editing.write_note(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
-    editing.write_edition_text(install_on_both, form(actor=DANA), EditionField.EDITOR, "Dana Moss")
+    editing.set_editor_note(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_edition_text(install_on_both, form(actor=DANA), EditionField.EDITOR, "Dana Moss")
     return Forger(install_on_both)
 
 
@@ -140,7 +140,7 @@ def edits_of(forger: Forger) -> tuple[Edit, ...]:
 def give_an_edit_to_somebody_else(forger: Forger) -> None:
     intro, *others = edits_of(forger)
     composed = forger.compose(
-        read_editing_state(forger.install, "current").grown, (replace(intro, actor="staff 9"), *others)
+        read_editing_state(forger.install, "current").proposal, (replace(intro, actor="staff 9"), *others)
     )
     forger.write(update(EDIT).where(EDIT.c.seq == 1).values(actor="staff 9"))
     forger.write_draft(composed)
@@ -150,7 +150,7 @@ def reword_an_edit(forger: Forger) -> None:
     intro, *others = edits_of(forger)
     value = {**intro.value, "text": EVIL}
     composed = forger.compose(
-        read_editing_state(forger.install, "current").grown, (replace(intro, value=value), *others)
+        read_editing_state(forger.install, "current").proposal, (replace(intro, value=value), *others)
     )
     forger.write(update(EDIT).where(EDIT.c.seq == 1).values(value=value))
     forger.write_draft(composed)
@@ -159,7 +159,7 @@ def reword_an_edit(forger: Forger) -> None:
 def reorder_edits(forger: Forger) -> None:
     one, two, three = edits_of(forger)
     swapped = (replace(two, seq=1), replace(one, seq=2), three)
-    composed = forger.compose(read_editing_state(forger.install, "current").grown, swapped)
+    composed = forger.compose(read_editing_state(forger.install, "current").proposal, swapped)
     forger.write(*(update(EDIT).where(EDIT.c.seq == seq).values(seq=to) for seq, to in ((1, 9), (2, 1), (9, 2))))
     forger.write_draft(composed)
 
@@ -167,7 +167,7 @@ def reorder_edits(forger: Forger) -> None:
 def insert_an_edit(forger: Forger) -> None:
     edits = edits_of(forger)
     forged = replace(edits[0], seq=4, actor="staff 9", value={**edits[0].value, "text": EVIL})
-    composed = forger.compose(read_editing_state(forger.install, "current").grown, (*edits, forged))
+    composed = forger.compose(read_editing_state(forger.install, "current").proposal, (*edits, forged))
     row = {"edition_id": 1, "seq": 4, "at": NOW, "actor": "staff 9", "kind": forged.kind, "target": forged.target}
     forger.write(insert(EDIT).values(**row, value=forged.value))
     forger.write_draft(composed)
@@ -175,7 +175,7 @@ def insert_an_edit(forger: Forger) -> None:
 
 def delete_an_edit_in_the_middle(forger: Forger) -> None:
     intro, _, closing = edits_of(forger)
-    composed = forger.compose(read_editing_state(forger.install, "current").grown, (intro, closing))
+    composed = forger.compose(read_editing_state(forger.install, "current").proposal, (intro, closing))
     forger.write(delete(EDIT).where(EDIT.c.seq == 2))
     forger.write_draft(composed)
 
@@ -195,7 +195,7 @@ def delete_all_edits(forger: Forger) -> None:
 
 
 def change_the_proposal(forger: Forger) -> None:
-    grown = read_editing_state(forger.install, "current").grown
+    grown = read_editing_state(forger.install, "current").proposal
     packed = pack_proposal(replace(grown, blocks=(OFFER,)))
     composed = forger.compose(replace(grown, blocks=(OFFER,)), edits_of(forger))
     forger.write(update(PROPOSAL).values(hash=packed.hash, body=packed.body))
@@ -203,7 +203,7 @@ def change_the_proposal(forger: Forger) -> None:
 
 
 def change_the_proposal_under_its_hash(forger: Forger) -> None:
-    grown = read_editing_state(forger.install, "current").grown
+    grown = read_editing_state(forger.install, "current").proposal
     forger.write(update(PROPOSAL).values(body=pack_proposal(replace(grown, blocks=(OFFER,))).body))
     forger.write_draft(forger.compose(replace(grown, blocks=(OFFER,)), edits_of(forger)))
 
@@ -240,11 +240,11 @@ def test_a_draft_that_was_changed_in_the_database_is_not_approved_until_it_is_dr
 def test_an_update_restores_a_draft_that_was_changed_in_the_database(
     forger: Forger, forge: Callable[[Forger], None]
 ) -> None:
-    assert not needs_update(forger.install, "current")
+    assert not is_draft_outdated(forger.install, "current")
     forge(forger)
-    assert needs_update(forger.install, "current")
+    assert is_draft_outdated(forger.install, "current")
     assert update_draft(forger.install, "current", actor=SAM, now=NOW) == "2026-W47"
-    assert not needs_update(forger.install, "current")
+    assert not is_draft_outdated(forger.install, "current")
     assert EVIL not in str(edition_of(forger.install).content)
     row = last_audit_row(forger.install)
     assert (row.act, row.actor, row.subject) == ("draft updated", SAM.name, "2026-W47")
@@ -259,7 +259,7 @@ def test_an_update_refuses_a_proposal_that_is_not_genuine(
 ) -> None:
     forge(forger)
     monkeypatch.setattr(edit_log, "_CACHE", ProposalCache())
-    assert needs_update(forger.install, "current")
+    assert is_draft_outdated(forger.install, "current")
     with pytest.raises(EditRefusedError, match="'digest draft'"):
         update_draft(forger.install, "current", actor=SAM, now=NOW)
 
@@ -267,7 +267,7 @@ def test_an_update_refuses_a_proposal_that_is_not_genuine(
 def test_edits_after_a_forged_one_are_made_again_in_their_place(forger: Forger) -> None:
     forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
     assert [edit.seq for edit in edits_of(forger)] == [1]
-    editing.write_edition_text(forger.install, form(actor=PRIYA), EditionField.EDITOR, "Priya Rao")
+    editing.set_edition_text(forger.install, form(actor=PRIYA), EditionField.EDITOR, "Priya Rao")
     assert [(edit.seq, edit.actor) for edit in edits_of(forger)] == [(1, DANA.name), (2, PRIYA.name)]
     assert last_audit_row(forger.install).detail["discarded"] == 2
     approve(forger.install, DANA)
@@ -324,9 +324,9 @@ def test_a_block_whose_edit_was_dated_later_still_leaves_nobody_alone(install_on
 
 def test_doctor_names_forged_edits_and_a_draft_that_is_not_what_they_make(forger: Forger) -> None:
     examined = ExaminedInstallation(forger.install, NOW)
-    assert [found.level for check in (check_access_rows, check_drafts) for found in check(examined)] == ["ok"] * 2
+    assert [found.level for check in (check_sealed_rows, check_drafts) for found in check(examined)] == ["ok"] * 2
     forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
-    (rows,), (draft,) = check_access_rows(examined), check_drafts(examined)
+    (rows,), (draft,) = check_sealed_rows(examined), check_drafts(examined)
     assert "1 of edit" in rows.message
     assert "2026-W47 doesn't match its stories, edits, and settings" in draft.message
 

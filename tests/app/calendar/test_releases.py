@@ -101,7 +101,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
     set_state(install, draft(install, THURSDAY - WEEK), EditionState.SENT)  # the first looks back a week and no further
     name = draft(install, THURSDAY)
     form = EditForm(name, EDITOR, THURSDAY)
-    editing.write_edition_text(install, form, EditionField.SUBJECT, "Our own subject")
+    editing.set_edition_text(install, form, EditionField.SUBJECT, "Our own subject")
     calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     assert edition_of(install, name).state == EditionState.CANCELLED
     assert planned(install, THURSDAY)[:2] == [("11-20 11:00", "2026-W47", None), ("11-27 11:00", "2026-W48", 148)]
@@ -124,7 +124,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
 
 def test_a_moved_edition_takes_its_draft_along_with_its_edits_and_its_new_day(install: Installation) -> None:
     name = draft(install, THURSDAY)
-    editing.write_edition_text(install, EditForm(name, EDITOR, THURSDAY), EditionField.SUBJECT, "Our own subject")
+    editing.set_edition_text(install, EditForm(name, EDITOR, THURSDAY), EditionField.SUBJECT, "Our own subject")
     moved = calendar.move_release(install, FRIDAY, date(2026, 11, 23), time(9), actor=EDITOR, now=THURSDAY)
     assert moved.release_at == datetime(2026, 11, 23, 14, tzinfo=UTC)
     edition = edition_of(install, "2026-W48")

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.outside_world import OutsideWorld
+from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.compose.dkim import load_signer
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -126,7 +126,7 @@ class OutsideSetup:
         self.names.records[name, "TXT"] = [_quote(text) for text in texts]
 
     def examined(self) -> ExaminedInstallation:
-        world = OutsideWorld(
+        world = NetworkAccess(
             ("127.0.0.1", int(self.names.server_address[1])), self.authorities, WAIT_TIMEOUT, WAIT_TIMEOUT
         )
         return ExaminedInstallation(Installation(self.settings, self.installation.database), self.now, world)

@@ -21,7 +21,7 @@ from digest.deliver.inbound.mail_log import state_key
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.queries import release_slot
+from digest.edition.edition_queries import name_release_slot
 from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store.audit import record_audit
@@ -283,9 +283,9 @@ def lose_article(world: FaultyInstallation) -> None:
     content = json.loads((ROOT / "tests" / "fixtures" / "edition.json").read_text("utf-8"))
     url = next(iter(EditionContent.from_json(content).linked_articles))
     world.add(edition(content=content))
-    look = article_checks.ArticleCheck(NOW, None, 1, (article_checks.LookFinding(url, "Cranes", "404"),))
+    look = article_checks.ArticleCheck(NOW, None, 1, (article_checks.ArticleFinding(url, "Cranes", "404"),))
     with world.database.write() as session:
-        article_checks.write_look(session, "2026-W47", look)
+        article_checks.save_article_check(session, "2026-W47", look)
 
 
 def leave_run_file(world: FaultyInstallation) -> None:
@@ -295,7 +295,7 @@ def leave_run_file(world: FaultyInstallation) -> None:
 
 def hold(world: FaultyInstallation) -> None:
     with world.database.write() as session:
-        installation_hold.hold_installation(session, "a wrong date", actor="eve", now=NOW)
+        installation_hold.pause_all_sending(session, "a wrong date", actor="eve", now=NOW)
 
 
 def remove_admin(world: FaultyInstallation) -> None:
@@ -547,7 +547,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("stuck-erasures", "The API key needs Suppressions"),
     ),
     "a deadline is over": (
-        add_rows(lambda: edition(release_at=NOW - HOUR, slot=release_slot(NOW - HOUR))),
+        add_rows(lambda: edition(release_at=NOW - HOUR, slot=name_release_slot(NOW - HOUR))),
         *("missed-deadline", "digest approve"),
     ),
     "sources are not visited": (

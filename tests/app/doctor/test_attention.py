@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app.doctor.attention import attention_sentences
-from digest.app.subscribers import lists, running_imports
+from digest.app.doctor.attention import write_attention_sentences
+from digest.app.subscribers import list_transfers, running_imports
 from digest.app.subscribers.child_work import WorkStoppedError
 from digest.cli import digest
-from digest.installation.acts import Actor, Face, Role
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import InstallationState
@@ -65,28 +65,28 @@ def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path)
 def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
     file = home / "list.csv"
     file.write_text("email\nada@example.org\n", "utf-8")
-    actor = Actor("terminal:eve", Role.ADMIN, Face.TERMINAL)
+    actor = Actor("terminal:eve", Role.ADMIN, ActorInterface.TERMINAL)
     said: list[list[str]] = []
     with open_installation(load_settings()) as install:
 
         def look() -> list[str]:
             with install.database.read() as session:
-                return attention_sentences(session, NOW)
+                return write_attention_sentences(session, NOW)
 
         def stop(_row: int, _rows: int) -> None:
             said.append(look())
             raise WorkStoppedError("Stopped.")
 
         with pytest.raises(WorkStoppedError):
-            lists.import_list(install, actor, file, ImportOptions(), now=NOW, progress=stop)
+            list_transfers.import_list(install, actor, file, ImportOptions(), now=NOW, progress=stop)
         (left,) = look()
         with install.database.write() as session:
             batch = session.scalars(select(ImportBatch)).one()
-        with running_imports.announce_import(install.database, batch.file_hash, now=NOW):
+        with running_imports.mark_import_running(install.database, batch.file_hash, now=NOW):
             assert look() == []
             with install.database.read() as session:
                 late = NOW + running_imports.TRUSTED_FOR + timedelta(minutes=1)
-                assert attention_sentences(session, late) == [left], "a machine that went silent works no more"
+                assert write_attention_sentences(session, late) == [left], "a machine that went silent works no more"
             with install.database.write() as session:  # the process is gone: its number is another's by now
                 dead = ProcessOwner(nonce="gone")
                 stored = session.scalars(

@@ -12,7 +12,13 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.examination import examine_outside, explain_dns_lines, list_checks, refer_to_first, run_checks
+from digest.app.doctor.examination import (
+    explain_dns_entry,
+    list_checks,
+    merge_repeated_findings,
+    run_checks,
+    run_online_checks,
+)
 from digest.app.upkeep.disk_growth import forecast_days_left, record_free_space
 from digest.cli import digest
 from digest.collect.sandbox import client
@@ -158,7 +164,7 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
 )
 def test_how_dns_records_are_entered_is_said_once_where_there_are_any(remedy: str, times: int) -> None:
     finding = DoctorFinding("x", "error", "it is wrong.", remedy)
-    assert explain_dns_lines([finding, finding]).count("can leave out the dot") == times
+    assert explain_dns_entry([finding, finding]).count("can leave out the dot") == times
 
 
 @pytest.fixture(scope="module")
@@ -181,13 +187,13 @@ def outside(outside_world: OutsideSetup) -> OutsideSetup:
 def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> None:
     """By SMTP and by SendGrid; the checks run beside each other, and say how far they are."""
     steps: list[tuple[int, int]] = []
-    findings = examine_outside(outside.examined(), progress=lambda done, total: steps.append((done, total)))
+    findings = run_online_checks(outside.examined(), progress=lambda done, total: steps.append((done, total)))
     assert [f for f in findings if f.level != "ok"] == []
     online = [name for name, check in list_checks().items() if check.is_online]
     assert {f.check for f in findings} == set(online)
     assert steps == [(done, len(online)) for done in range(1, len(online) + 1)]
     outside.use_sendgrid()
-    assert [f for f in examine_outside(outside.examined()) if f.level != "ok"] == []
+    assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
 
 
 @pytest.mark.parametrize("fault", OUTSIDE_FAULTS)
@@ -203,7 +209,7 @@ def test_a_planted_fault_outside_is_found_by_its_name_with_what_to_do(outside: O
 
 def test_what_keeps_several_checks_from_looking_is_told_once(outside: OutsideSetup) -> None:
     outside.mail_by(f"smtps://digest:wrong@127.0.0.1:{outside.smtp_port}")
-    found = {f.check: f for f in refer_to_first(examine_outside(outside.examined())) if f.level != "ok"}
+    found = {f.check: f for f in merge_repeated_findings(run_online_checks(outside.examined())) if f.level != "ok"}
     assert "rejected the sign-in" in found["mail-server"].message
     assert {name for name, f in found.items() if f.level == "error"} == {"mail-server"}
     for name in ("spf", "reverse-name"):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from digest.app.doctor.outside_world import OutsideWorld
+from digest.app.doctor.network_access import NetworkAccess
 from digest.app.doctor.received_message import (
     MESSAGE_CHECKS,
     MessageFileError,
     ReceivedMessage,
     examine_message,
-    restore_line_ends,
+    restore_line_endings,
 )
 from digest.cli import digest
 from digest.deliver.compose.dkim import DkimSigner, load_signer
@@ -66,7 +66,7 @@ def arrive(signed: bytes, results: bytes = RESULTS) -> bytes:
     return top + b"\r\n" + signed
 
 
-def examine(settings: Settings, raw: bytes, trusted: str = "", world: OutsideWorld | None = None) -> dict[str, str]:
+def examine(settings: Settings, raw: bytes, trusted: str = "", world: NetworkAccess | None = None) -> dict[str, str]:
     """Give the sentences of what is not well, by check."""
     findings = examine_message(ReceivedMessage(raw, settings, world, trusted))
     assert SUBSCRIBER.decode() not in " ".join(f.sentence for f in findings)
@@ -86,7 +86,7 @@ def replace_link(new: bytes) -> Change:
 def test_a_message_as_we_send_it_is_sound_with_any_line_ends(settings: Settings, signer: DkimSigner) -> None:
     raw = arrive(signer.sign_message(SENT) + SENT)
     assert examine(settings, raw, "mx.provider.test") == {}
-    assert examine(settings, restore_line_ends(raw.replace(b"\r\n", b"\n"))) == {}
+    assert examine(settings, restore_line_endings(raw.replace(b"\r\n", b"\n"))) == {}
 
 
 CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
@@ -204,7 +204,7 @@ def test_online_the_dns_has_the_keys_and_says_whose_domain_is_whose(settings: Se
             return examine(
                 settings,
                 raw,
-                world=OutsideWorld(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT),
+                world=NetworkAccess(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT),
             )
 
         assert ask() == {}

@@ -13,7 +13,7 @@ from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.acts import Actor, Face, Role
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.settings import SelectionSettings
 from digest.store.engine import Database
@@ -25,7 +25,7 @@ from tests.moments import DRAFTING as NOW
 ROOMY = WEEKLY.model_copy(
     update={"file": WEEKLY.file.model_copy(update={"select": SelectionSettings(minimum=1, per_publisher=9)})}
 )
-COLLEAGUE = Actor("staff 3", Role.EDITOR, Face.DESK)
+COLLEAGUE = Actor("staff 3", Role.EDITOR, ActorInterface.DESK)
 TITLES = (
     "Border Patrol finds tunnel under Nogales",
     "Hurricane Nadia turns toward Bermuda",
@@ -94,11 +94,11 @@ def test_an_act_is_in_the_edition_its_rows_its_bytes_and_the_audit_log(install: 
 
 def test_what_is_stored_is_what_a_replay_gives(install: Installation) -> None:
     first, second, third, *_ = (url_of(title) for title in headlines(install))
-    editing.write_text(install, form(), first, StoryField.HEADLINE, "  <b>Tunnel</b>, \n of course ")
-    editing.put_under(install, form(), third, main=first)
+    editing.set_story_text(install, form(), first, StoryField.HEADLINE, "  <b>Tunnel</b>, \n of course ")
+    editing.add_supporting_story(install, form(), third, main=first)
     editing.drop_stories(install, form(), second)
-    editing.write_edition_text(install, form(), EditionField.SUBJECT, "What a week")
-    replayed = editing_state.preview_state(install, "current")
+    editing.set_edition_text(install, form(), EditionField.SUBJECT, "What a week")
+    replayed = editing_state.render_edition_preview(install, "current")
     assert bodies(install.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
     assert replayed.content.subject == "What a week"
     assert replayed.content.sections[0].entries[0].headline == "Tunnel, of course"
@@ -121,7 +121,7 @@ def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(
     after = headlines(small)
     assert after[:2] == before[1:]
     assert len(after) == 3
-    edit_history.undo_last(small, form())
+    edit_history.undo_own_last_edit(small, form())
     assert headlines(small) == before
 
 
@@ -129,29 +129,29 @@ def test_undo_takes_back_ones_own_acts_one_after_the_other_and_redo_brings_them_
     one_install: Installation,
 ) -> None:
     before = bodies(one_install.database)
-    editing.write_edition_text(one_install, form(), EditionField.INTRO, "One")
-    editing.write_edition_text(one_install, form(actor=COLLEAGUE), EditionField.PREHEADER, "A colleague's")
+    editing.set_edition_text(one_install, form(), EditionField.INTRO, "One")
+    editing.set_edition_text(one_install, form(actor=COLLEAGUE), EditionField.PREHEADER, "A colleague's")
     only_colleague = stored_content_after_undo(one_install)
-    editing.write_edition_text(one_install, form(), EditionField.INTRO, "Two")
+    editing.set_edition_text(one_install, form(), EditionField.INTRO, "Two")
     both = bodies(one_install.database)
-    edit_history.undo_last(one_install, form())
-    edit_history.undo_last(one_install, form())
+    edit_history.undo_own_last_edit(one_install, form())
+    edit_history.undo_own_last_edit(one_install, form())
     assert stored_content(one_install) == only_colleague
     with pytest.raises(EditRefusedError, match="no changes to undo"):
-        edit_history.undo_last(one_install, form())
-    edit_history.redo_last(one_install, form())
-    edit_history.redo_last(one_install, form())
+        edit_history.undo_own_last_edit(one_install, form())
+    edit_history.redo_own_last_undo(one_install, form())
+    edit_history.redo_own_last_undo(one_install, form())
     assert bodies(one_install.database) == both
-    edit_history.bring_back(one_install, form(), 0)
+    edit_history.restore_past_state(one_install, form(), 0)
     assert bodies(one_install.database) == before
     with pytest.raises(EditRefusedError, match="hasn't changed since that version"):
-        edit_history.bring_back(one_install, form(), 0)
+        edit_history.restore_past_state(one_install, form(), 0)
 
 
 def stored_content_after_undo(install: Installation) -> EditionContent:
-    edit_history.undo_last(install, form())
+    edit_history.undo_own_last_edit(install, form())
     content = stored_content(install)
-    edit_history.redo_last(install, form())
+    edit_history.redo_own_last_undo(install, form())
     return content
 
 
@@ -159,7 +159,7 @@ def test_an_edit_after_approval_makes_a_draft_of_it_in_its_own_transaction(insta
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()
     approve_now(install, edition, NOW)
-    result = editing.write_edition_text(install, form(), EditionField.INTRO, "After all")
+    result = editing.set_edition_text(install, form(), EditionField.INTRO, "After all")
     assert result.approval_revoked
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()
@@ -176,7 +176,7 @@ def test_what_went_out_or_was_cancelled_is_not_edited(install: Installation, sta
         session.scalars(select(Edition)).one().state = state
     before = bodies(install.database)
     with pytest.raises(EditRefusedError, match="can no longer be edited"):
-        editing.write_edition_text(install, form(), EditionField.INTRO, "Too late")
+        editing.set_edition_text(install, form(), EditionField.INTRO, "Too late")
     assert bodies(install.database) == before
     with install.database.read() as session:
         assert session.scalars(select(EditionEdit)).all() == []
@@ -197,15 +197,15 @@ def test_too_few_stories_left_make_an_edition_incomplete_and_enough_a_draft_agai
 def test_the_second_to_change_the_same_text_is_shown_both_and_nothing_is_overwritten(one_install: Installation) -> None:
     state = editing_state.read_editing_state(one_install, "current")
     url = url_of(TITLES[0])
-    editing.write_text(one_install, form(state), url, StoryField.HEADLINE, "Mine")
-    result = editing.write_text(one_install, form(state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
+    editing.set_story_text(one_install, form(state), url, StoryField.HEADLINE, "Mine")
+    result = editing.set_story_text(one_install, form(state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
     assert result.edit is None
     assert result.conflict is not None
-    assert (result.conflict.standing.text("text"), result.conflict.wanted.value["text"]) == ("Mine", "Theirs")
+    assert (result.conflict.current_edit.text("text"), result.conflict.draft.value["text"]) == ("Mine", "Theirs")
     assert result.before is not None
     assert StoryField.HEADLINE not in (story.texts if (story := result.before.find_story(url)) else {})
     assert "Mine" in headlines(one_install)
-    chosen = editing.write_text(one_install, form(result.state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
+    chosen = editing.set_story_text(one_install, form(result.state, COLLEAGUE), url, StoryField.HEADLINE, "Theirs")
     assert chosen.edit is not None
     assert "Theirs" in headlines(one_install)
 
@@ -214,8 +214,8 @@ def test_changes_of_different_things_on_one_state_are_merged(one_install: Instal
     state = editing_state.read_editing_state(one_install, "current")
     url = url_of(TITLES[0])
     results = [
-        editing.write_text(one_install, form(state), url, StoryField.HEADLINE, "A headline"),
-        editing.write_text(one_install, form(state, COLLEAGUE), url, StoryField.SUMMARY, "A summary"),
+        editing.set_story_text(one_install, form(state), url, StoryField.HEADLINE, "A headline"),
+        editing.set_story_text(one_install, form(state, COLLEAGUE), url, StoryField.SUMMARY, "A summary"),
         editing.move_story(one_install, form(state), url_of(headlines(one_install)[-1]), steps=-2),
         editing.pin_story(one_install, form(state, COLLEAGUE), url, pinned=True),
     ]
@@ -228,7 +228,7 @@ def test_changes_of_different_things_on_one_state_are_merged(one_install: Instal
 def test_two_editors_at_the_same_moment_lose_nothing(install: Installation) -> None:
     def write(number: int) -> EditResult:
         actor = (EDITOR, COLLEAGUE)[number % 2]
-        return editing.write_text(
+        return editing.set_story_text(
             install, form(actor=actor), url_of(TITLES[number % 5]), StoryField.SUMMARY, f"Summary {number}"
         )
 
@@ -237,16 +237,16 @@ def test_two_editors_at_the_same_moment_lose_nothing(install: Installation) -> N
     state = editing_state.read_editing_state(install, "current")
     assert sorted(r.edit.seq for r in results if r.edit) == list(range(1, 9)) == [e.seq for e in state.edits]
     assert {e.text("text") for e in state.edits} == {f"Summary {n}" for n in range(8)}
-    replayed = editing_state.preview_state(install, "current")
+    replayed = editing_state.render_edition_preview(install, "current")
     assert bodies(install.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
 
 
 def test_a_text_that_stands_already_is_no_edit(one_install: Installation) -> None:
     url = url_of(TITLES[0])
-    assert editing.write_text(one_install, form(), url, StoryField.KICKER, None).edit is None
-    assert editing.write_text(one_install, form(), url, StoryField.KICKER, "Tunnels").edit is not None
-    assert editing.write_text(one_install, form(), url, StoryField.KICKER, " Tunnels ").edit is None
-    assert editing.write_text(one_install, form(), url, StoryField.KICKER, None).edit is not None
+    assert editing.set_story_text(one_install, form(), url, StoryField.KICKER, None).edit is None
+    assert editing.set_story_text(one_install, form(), url, StoryField.KICKER, "Tunnels").edit is not None
+    assert editing.set_story_text(one_install, form(), url, StoryField.KICKER, " Tunnels ").edit is None
+    assert editing.set_story_text(one_install, form(), url, StoryField.KICKER, None).edit is not None
 
 
 IDLE_ACTIONS: dict[str, Callable[[Installation], EditResult]] = {
@@ -257,7 +257,7 @@ IDLE_ACTIONS: dict[str, Callable[[Installation], EditResult]] = {
     "wasn't removed": lambda i: editing.restore_story(i, form(), url_of(TITLES[0])),
     "no other story": lambda i: editing.merge_stories(i, form(), url_of(TITLES[0]), url_of(TITLES[0])),
     "at least one article": lambda i: editing.split_story(i, form(), url_of(TITLES[0]), url_of(TITLES[0])),
-    "under itself": lambda i: editing.put_under(i, form(), url_of(TITLES[0]), main=url_of(TITLES[0])),
+    "under itself": lambda i: editing.add_supporting_story(i, form(), url_of(TITLES[0]), main=url_of(TITLES[0])),
 }
 
 
@@ -271,7 +271,7 @@ def test_an_act_that_would_do_nothing_is_refused_with_the_reason(one_install: In
 def test_a_story_of_ones_own_is_placed_merged_and_taken_back(one_install: Installation) -> None:
     url = "https://elsewhere.example.org/flood"
     article = {"url": url, "title": "Flood <b>seen</b> from above", "publisher": "Elsewhere", "summary": "Water."}
-    editing.write_story(one_install, form(), article, section="featured")
+    editing.add_written_story(one_install, form(), article, section="featured")
     assert headlines(one_install)[-1] == "Flood seen from above"
     merged = editing.merge_stories(one_install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
     story = merged.state.arrangement.find_story(url)
@@ -281,5 +281,5 @@ def test_a_story_of_ones_own_is_placed_merged_and_taken_back(one_install: Instal
     split = editing.split_story(one_install, form(), url_of("Hurricane Nadia turns toward Bermuda"), url)
     assert url in {out.scored.story.lead.url for out in split.state.arrangement.left_out}
     for _ in range(3):
-        edit_history.undo_last(one_install, form())
+        edit_history.undo_own_last_edit(one_install, form())
     assert sorted(headlines(one_install)) == sorted(TITLES)

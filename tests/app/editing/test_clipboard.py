@@ -6,11 +6,11 @@ import pytest
 
 from digest.app.editing import changes as editing
 from digest.app.editing import clipboard
-from digest.app.editing.clipboard import KeptClipping
+from digest.app.editing.clipboard import SavedClipping
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.edits import StoryField
-from digest.installation.acts import Actor, Face, Role
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.web.desk.outline.edit_outline import EditOutline, list_clipped_rows
@@ -18,7 +18,7 @@ from tests.actors import EDITOR
 from tests.edition.drafting.test_drafts import WEEKLY, add, drafted
 from tests.moments import DRAFTING as NOW
 
-COLLEAGUE = Actor("staff 3", Role.EDITOR, Face.DESK)
+COLLEAGUE = Actor("staff 3", Role.EDITOR, ActorInterface.DESK)
 URL = "https://a.example.org/early-border-news"
 
 
@@ -33,12 +33,14 @@ def install(database: Database) -> Installation:
 
 def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation) -> None:
     form = EditForm("current", EDITOR, NOW)
-    editing.write_text(install, form, URL, StoryField.HEADLINE, "Border news, early")
-    clipboard.keep_story(install, form, URL)
-    clipboard.keep_text(
+    editing.set_story_text(install, form, URL, StoryField.HEADLINE, "Border news, early")
+    clipboard.copy_story_to_clipboard(install, form, URL)
+    clipboard.copy_text_to_clipboard(
         install, EditForm("current", EDITOR, NOW + timedelta(minutes=1)), URL, "summary", " <b>Mine</b> "
     )
-    clipboard.keep_text(install, EditForm("current", EDITOR, NOW + timedelta(minutes=2)), URL, "summary", "Mine again")
+    clipboard.copy_text_to_clipboard(
+        install, EditForm("current", EDITOR, NOW + timedelta(minutes=2)), URL, "summary", "Mine again"
+    )
     kept = clipboard.list_clippings(install, EDITOR)
     assert [(k.edition, k.target, k.field, k.text) for k in kept] == [
         ("2026-W47", URL, "summary", "Mine again"),
@@ -49,7 +51,7 @@ def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation)
     assert clipboard.remove_clipping(install, form, kept[0].id)
     assert not clipboard.remove_clipping(install, form, kept[0].id)
     assert clipboard.list_clippings(install, EDITOR) == (
-        KeptClipping(kept[1].id, "2026-W47", 1, NOW, URL, "", kept[1].text),
+        SavedClipping(kept[1].id, "2026-W47", 1, NOW, URL, "", kept[1].text),
     )
     (row,) = list_clipped_rows(clipboard.list_clippings(install, EDITOR), EditOutline((), (), {}, ()), "2026-W48")
     assert (row.clipping.number, row.anchor, row.place) == (1, "", "")
@@ -58,8 +60,8 @@ def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation)
 def test_what_is_no_story_or_no_text_is_refused(install: Installation) -> None:
     form = EditForm("current", EDITOR, NOW)
     with pytest.raises(EditRefusedError, match="isn't in any of this edition's stories"):
-        clipboard.keep_story(install, form, "https://b.example.org/")
+        clipboard.copy_story_to_clipboard(install, form, "https://b.example.org/")
     with pytest.raises(EditRefusedError, match="no text"):
-        clipboard.keep_text(install, form, URL, "summary", "  ")
+        clipboard.copy_text_to_clipboard(install, form, URL, "summary", "  ")
     with pytest.raises(EditRefusedError, match="no text"):
-        clipboard.keep_text(install, form, URL, "colour", "Red")
+        clipboard.copy_text_to_clipboard(install, form, URL, "colour", "Red")

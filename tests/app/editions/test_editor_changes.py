@@ -9,11 +9,11 @@ from sqlalchemy import update
 from digest.app.editing import changes as editing
 from digest.app.editions.editor_changes import MAX_COUNTED_EDITIONS, find_editor_counts, list_counted_editions
 from digest.app.evaluation.drafts import evaluate_redraft, list_editor_picks
-from digest.app.evaluation.labelled_files import EvaluationError
+from digest.app.evaluation.labeled_files import EvaluationError
 from digest.edition.approval.approved_versions import ApprovalError, list_approvals
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.editing.edits import StoryField
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.installation.opened import Installation
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionProposal, EditionState
@@ -38,7 +38,7 @@ def test_each_version_keeps_what_editors_had_changed_when_it_was_approved(instal
     untouched = EditorCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)
     assert counts_of(install_on_both) == [untouched]
     editing.drop_stories(install_on_both, form(actor=DANA), url_of(proposed[0]))
-    editing.write_text(
+    editing.set_story_text(
         install_on_both, form(actor=DANA), url_of(proposed[1]), StoryField.HEADLINE, "A headline of ours"
     )
     approve(install_on_both, PRIYA)
@@ -112,7 +112,7 @@ def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install_on
 def test_what_editors_did_grades_the_draft(install: Installation) -> None:
     first, second, *_ = proposed = headlines(install)
     editing.drop_stories(install, form(actor=DANA), url_of(first))
-    editing.write_text(install, form(actor=DANA), url_of(second), StoryField.HEADLINE, "A headline of ours")
+    editing.set_story_text(install, form(actor=DANA), url_of(second), StoryField.HEADLINE, "A headline of ours")
     picks = list_editor_picks(install, "current")
     assert {pick["url"]: pick["grade"] for pick in picks} == {
         url_of(title): 0 if title == first else 2 for title in proposed
@@ -132,7 +132,7 @@ def test_what_editors_did_grades_the_draft(install: Installation) -> None:
 
 def test_a_story_that_was_put_under_another_was_not_dropped(install: Installation) -> None:
     first, second, *_ = headlines(install)
-    editing.put_under(install, form(actor=DANA), url_of(second), main=url_of(first))
+    editing.add_supporting_story(install, form(actor=DANA), url_of(second), main=url_of(first))
     picks = list_editor_picks(install, "current")
     assert url_of(second) not in {pick["url"] for pick in picks}
     (main,) = [pick for pick in picks if pick["url"] == url_of(first)]

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app.doctor.outside_world import LookupFailedError, NameLookup
+from digest.app.doctor.network_access import DnsLookup, LookupFailedError
 from digest.app.sending.mail_servers import look_up_mail_servers
 from digest.deliver.control import installation_hold
 from digest.installation.opened import Installation
@@ -15,7 +15,7 @@ from digest.settings import LimitSettings
 from digest.store.delivery_models import DomainGroup
 from digest.store.engine import Database
 from subscribers.address import Address
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.moments import DRAFTING as NOW
@@ -50,7 +50,7 @@ def install(database: Database, tmp_path: Path) -> Installation:
 def _groups(install: Installation) -> dict[str, str]:
     """Return the group of each domain by the names that are known here."""
     names = ("google.com", "outlook.com", "gmail.com", *DOMAINS)
-    by_tag = {domain_tag(install.keys, Address("x", name)): name for name in names}
+    by_tag = {make_domain_tag(install.keys, Address("x", name)): name for name in names}
     with install.read() as session:
         rows = session.execute(select(DomainGroup.domain_tag, DomainGroup.group_tag)).all()
     return {by_tag[row.domain_tag]: by_tag[row.group_tag] for row in rows if row.domain_tag in by_tag}
@@ -61,7 +61,7 @@ def test_domains_are_grouped_by_their_preferred_mail_server_without_a_name_in_th
 ) -> None:
     with FakeNameServer(RECORDS) as server:
         server.failing.add("broken.example")
-        names = NameLookup(("127.0.0.1", server.server_address[1]), 0.5)
+        names = DnsLookup(("127.0.0.1", server.server_address[1]), 0.5)
         looked_up = look_up_mail_servers(install, clock=Clock(NOW), find_exchangers=names.find_exchangers)
     assert looked_up == len(DOMAINS) + 2  # with gmail.com, which has a limit, and the domain of the first subscriber
     assert _groups(install) == {
@@ -108,5 +108,5 @@ def test_nothing_is_asked_while_all_sending_is_paused_or_emails_are_files(instal
     as_files = Installation(files, install.database)
     assert look_up_mail_servers(as_files, clock=Clock(NOW), find_exchangers=find_exchangers) == 0
     with install.write() as session:
-        installation_hold.hold_installation(session, "moving", actor="eve", now=NOW)
+        installation_hold.pause_all_sending(session, "moving", actor="eve", now=NOW)
     assert look_up_mail_servers(install, clock=Clock(NOW), find_exchangers=find_exchangers) == 0

@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
-from digest.app.settings.logo_uploads import name_upload
-from digest.app.settings.logos import LogoRefusedError, keep_logo
+from digest.app.settings.logo_uploads import name_uploaded_logo
+from digest.app.settings.logos import LogoRefusedError, store_logo
 from digest.cli import digest as digest_command
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
+from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
 from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.settings.branding import LOGO_NAME
@@ -59,7 +59,7 @@ def rewrite(install: Installation, text: str) -> None:
 def test_an_uploaded_logo_is_named_by_all_of_its_hash() -> None:
     """Two files with the same first digits would share a name, and the second would replace the first in silence."""
     body = draw_logo("#0B4F8A")
-    name = name_upload("A very long name of a file, as a camera or a designer may give it.png", body)
+    name = name_uploaded_logo("A very long name of a file, as a camera or a designer may give it.png", body)
     assert hashlib.sha256(body).hexdigest() in name
     assert LOGO_NAME.fullmatch(name)
 
@@ -70,7 +70,7 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
     rewrite(install, BRANDING)
     assert [f.level for f in check_logo(ExaminedInstallation(install))] == ["error"]
     for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
-        assert (kept := keep_logo(install, ADMIN, name, draw_logo(colour), now=NOW)).width == 112
+        assert (kept := store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)).width == 112
         assert kept.name == name
     assert not list(check_logo(ExaminedInstallation(install)))
     logo = install.settings.logo
@@ -83,7 +83,7 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
             assert isinstance(corner, tuple)
             assert corner[3] == 0, "what is transparent stays so"
     pieces = render_edition(
-        full_content, publication_frame(install.settings), create_mail_environment(install.settings)
+        full_content, build_publication_frame(install.settings), create_mail_environment(install.settings)
     )
     html = join_fragments(pieces, "html").text
     assert f'src="https://news.example.org/media/{logo.light}" width="112" height="30" alt="Vigie"' in html
@@ -100,7 +100,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
     for minute, colour in enumerate(("#111111", "#222222", "#111111")):
         for name in ("vigie-light.png", "vigie-dark.png"):
             logo_bytes = draw_logo(colour, size=(300 + len(name), 90))
-            keep_logo(install, ADMIN, name, logo_bytes, now=NOW + timedelta(minutes=minute))
+            store_logo(install, ADMIN, name, logo_bytes, now=NOW + timedelta(minutes=minute))
     logo = install.settings.logo
     assert logo is not None
     with (
@@ -109,7 +109,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
     ):
         assert image.getpixel((45, 45)) == (0x11, 0x11, 0x11, 255)
     with pytest.raises(LogoRefusedError, match=r"is the same image as vigie-dark\.png, which is already stored"):
-        keep_logo(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
+        store_logo(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_cannot_be_the_logo_is_refused_in_a_sentence(
     install: Installation, name: str, body: bytes, says: str
 ) -> None:
     with pytest.raises(LogoRefusedError) as refused:
-        keep_logo(install, ADMIN, name, body, now=NOW)
+        store_logo(install, ADMIN, name, body, now=NOW)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
 

@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from digest.app.sources import past_editions
 from digest.app.sources.past_editions import PastEditionReport
-from digest.edition.calendar.windows import next_window
+from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.drafting.candidates import load_previous_editions
-from digest.edition.queries import next_edition_number
+from digest.edition.edition_queries import next_edition_number
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings, SettingsFile
 from digest.store.engine import Database
@@ -70,7 +70,7 @@ def test_the_stories_of_an_imported_edition_count_as_told_and_numbers_go_on(
         ("https://b.example.org/hospital", "Hospital network recovers from ransomware"),
     ]
     with install.database.read() as session:
-        previous = load_previous_editions(session, next_window(NOW, None), RELEASE, 4)
+        previous = load_previous_editions(session, find_next_window(NOW, None), RELEASE, 4)
         assert next_edition_number(session, 1) == 147
         assert session.scalars(select(AuditEntry.detail)).all() == [{"editions": 1, "stories": 2}]
     assert [(used.edition_called, used.url) for used in previous.used_stories] == [
@@ -80,7 +80,7 @@ def test_the_stories_of_an_imported_edition_count_as_told_and_numbers_go_on(
     told = previous.news_stories[0]
     assert (told.edition, told.number) == ("2026-W46", 146)
     assert told.articles[0].summary == "Agents sealed a passage of ninety meters near the crossing."
-    assert past_editions.find_past_address(install, "2026-W46") == "https://watch.example.org/newsletter/146"
+    assert past_editions.find_past_edition_url(install, "2026-W46") == "https://watch.example.org/newsletter/146"
     (again,) = run_import(install, str(tmp_path / "146.html"))
     assert again.replaced
 

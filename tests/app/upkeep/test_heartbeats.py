@@ -10,11 +10,11 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from digest.app import jobs
-from digest.app.doctor.examination import examine_installation
+from digest.app.doctor.examination import run_local_checks
 from digest.app.jobs import SLOT_JOBS, JobContext, run_slot
 from digest.app.upkeep import nightly_steps
 from digest.app.upkeep.heartbeats import heartbeat_url, note_job_end, send_heartbeats
-from digest.deliver.control.installation_hold import hold_installation
+from digest.deliver.control.installation_hold import pause_all_sending
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.send.run.edition_run import SendReport
 from digest.installation.opened import Installation
@@ -68,7 +68,7 @@ def change_settings(install: Installation, tables: Mapping[str, object]) -> Inst
 
 
 def find_problems(install: Installation) -> list[tuple[str, str]]:
-    findings = examine_installation(install, now=NOW)
+    findings = run_local_checks(install, now=NOW)
     return [(finding.level, finding.message) for finding in findings if finding.check == "heartbeats"]
 
 
@@ -176,7 +176,7 @@ def test_a_job_that_ends_during_a_request_is_requested_next(install: Installatio
 
 def test_a_copy_requests_nothing(install: Installation, watcher: Watcher) -> None:
     with install.write() as session:
-        hold_installation(session, "It may be a copy.", actor="digest", now=NOW, may_be_copy=True)
+        pause_all_sending(session, "It may be a copy.", actor="digest", now=NOW, may_be_copy=True)
     note_job_end(install, "nightly", failed=False, now=NOW)
     assert send_heartbeats(install, now=NOW) == ""
     assert watcher.paths == []

@@ -16,7 +16,7 @@ from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import Address
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from tests.web.conftest import store_edition
 
 NAME = "2026-W47"
@@ -75,7 +75,7 @@ def test_a_held_installation_says_so_everywhere_until_it_is_released(approved: I
 
 
 def test_emails_that_a_stop_rule_set_aside_are_listed_sent_and_dropped(approved: Installation) -> None:
-    tags = [domain_tag(approved.keys, Address("x", name)) for name in ("gmail.com", "small.example")]
+    tags = [make_domain_tag(approved.keys, Address("x", name)) for name in ("gmail.com", "small.example")]
     with approved.database.write() as session:
         moment = session.scalars(select(Edition.release_at)).one()
         set_aside.set_domains_aside(session, NAME, dict.fromkeys(tags, "5 of 20 were refused."), now=moment)

@@ -14,7 +14,7 @@ from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import Address
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.manual_signup import add_subscriber
 from tests.moments import RELEASE
 from tests.web.conftest import sample_evidence, store_edition
@@ -42,7 +42,7 @@ def install(initialised_home: Path) -> Iterator[Installation]:
                 member = add_subscriber(session, install.keys, f"r{place}@{domain}", evidence=evidence, now=RELEASE)
                 row = Delivery(id=f"d{place:025d}", purpose=f"edition:{NAME}", state=DeliveryState.REFUSED, reply=reply)
                 row.due_at = row.next_try_at = RELEASE
-                row.person, row.domain_tag = member.number, domain_tag(install.keys, Address("x", domain))
+                row.person, row.domain_tag = member.number, make_domain_tag(install.keys, Address("x", domain))
                 session.add(row)
                 session.flush()
                 said = {"kind": "bounced", "cause": cause, "at": RELEASE, "received_at": RELEASE, "detail": {}}

@@ -82,11 +82,11 @@ def test_waiting_outlasts_a_hold_and_a_pause_and_then_sends(installed: tuple[Dat
     database, environment = installed
     with database.write() as session:
         edition_control.pause_edition(session, EDITION_NAME, "a wrong date", now=_now())
-        installation_hold.hold_installation(session, "moving house", actor="eve", now=_now())
+        installation_hold.pause_all_sending(session, "moving house", actor="eve", now=_now())
     with _sending(environment, "--wait") as process:
         assert "moving house" in _next_wait(process)
         with database.write() as session:
-            installation_hold.release_installation(session)
+            installation_hold.resume_all_sending(session)
         assert "is paused: a wrong date" in _next_wait(process)
         assert _accepted(database) == 0
         with database.write() as session:

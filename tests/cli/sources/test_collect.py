@@ -9,7 +9,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from digest.cli import digest
-from digest.cli.context import system_user
+from digest.cli.context import find_system_user
 from digest.settings import load_settings
 from digest.store.engine import Database, open_database
 from digest.store.models import AuditEntry, Source, SourceDay
@@ -60,7 +60,7 @@ def test_a_source_is_added_and_collected(run: Run, feed: str, tmp_path: Path) ->
     opened = database(tmp_path)
     with opened.read() as session:
         (audit,) = session.scalars(select(AuditEntry).where(AuditEntry.act != "collected"))
-        assert (audit.actor, audit.act) == (f"terminal:{system_user()}", "source added")
+        assert (audit.actor, audit.act) == (f"terminal:{find_system_user()}", "source added")
     opened.close()
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.engine import Database, open_database
-from subscribers.consent.wordings import ConsentText, register_consent_text
+from subscribers.consent.consent_texts import ConsentText, register_consent_text
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentEvent, Person
 

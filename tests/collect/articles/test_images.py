@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from digest.collect.articles.images import PreparedImage, crop_image, fetch_image, find_image, store_image
+from digest.collect.articles.images import PreparedImage, crop_stored_image, fetch_image, find_image, store_image
 from digest.collect.codec.encoded_image import CropShape, ImageError
 from digest.collect.codec.image_codec import decode_image, encode_image
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
@@ -297,7 +297,7 @@ def test_the_bounds_are_handed_to_the_fetch_and_its_errors_come_through() -> Non
 def test_the_cuts_have_their_size_and_weight(draw: object, size: tuple[int, int]) -> None:
     assert callable(draw)
     body = written(draw(*size), "JPEG", quality=60)
-    lead, thumb = crop_image(URL, body, CropShape.LEAD).body, crop_image(URL, body, CropShape.THUMB).body
+    lead, thumb = crop_stored_image(URL, body, CropShape.LEAD).body, crop_stored_image(URL, body, CropShape.THUMB).body
     assert Image.open(io.BytesIO(lead)).size == (1120, 630)
     assert Image.open(io.BytesIO(thumb)).size == (240, 160)
     assert len(lead) <= 120_000
@@ -307,7 +307,7 @@ def test_the_cuts_have_their_size_and_weight(draw: object, size: tuple[int, int]
 def test_a_cut_covers_and_is_not_squeezed() -> None:
     image = Image.new("RGB", (600, 1200), "white")
     ImageDraw.Draw(image).ellipse((200, 420, 400, 620), fill="black")
-    cropped = Image.open(io.BytesIO(crop_image(URL, written(image), CropShape.LEAD).body)).convert("L")
+    cropped = Image.open(io.BytesIO(crop_stored_image(URL, written(image), CropShape.LEAD).body)).convert("L")
     box = cropped.point(lambda value: 255 - value).point(lambda value: 255 if value > 128 else 0).getbbox()
     assert box is not None
     assert abs((box[2] - box[0]) - (box[3] - box[1])) <= 6  # still a circle
@@ -315,7 +315,7 @@ def test_a_cut_covers_and_is_not_squeezed() -> None:
 
 def test_a_cut_of_no_picture_is_a_picture_error() -> None:
     with pytest.raises(ImageError):
-        crop_image(URL, b"no picture", CropShape.LEAD)
+        crop_stored_image(URL, b"no picture", CropShape.LEAD)
 
 
 def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> None:
@@ -324,7 +324,7 @@ def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> Non
         assert find_image(session, URL) is None
         store_image(session, picture, NOW)
         for shape in CropShape:
-            store_image(session, crop_image(URL, picture.body, shape), NOW)
+            store_image(session, crop_stored_image(URL, picture.body, shape), NOW)
     with database.read() as session:
         whole, lead = find_image(session, URL), find_image(session, f"{URL}#lead")
         assert whole is not None

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, func, select
 
-from digest.collect.articles.storage import ItemCounts, mark_withdrawn, prepare_batches, store_batch
+from digest.collect.articles.storage import ItemCounts, mark_withdrawn, prepare_item_batches, store_item_batch
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.documents.item_identity import BATCH_SIZE, identify_items
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
@@ -234,7 +234,7 @@ def test_what_cannot_be_stored_is_rejected_by_its_place_in_the_document(database
 
 
 def test_a_source_brings_in_no_more_than_its_limit() -> None:
-    counts, parts = prepare_batches(reading(*(item(f"/{n}") for n in range(5))), max_items=3)
+    counts, parts = prepare_item_batches(reading(*(item(f"/{n}") for n in range(5))), max_items=3)
     assert sum(len(part.items) for part in parts) == 3
     assert [r.place for r in counts.rejected] == [4, 5]
 
@@ -266,14 +266,16 @@ def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_t
     one_database: Database,
 ) -> None:
     agency = source(one_database)
-    counts, parts = prepare_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))), max_items=10_000)
+    counts, parts = prepare_item_batches(
+        reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))), max_items=10_000
+    )
     statements: list[str] = []
     event.listen(
         one_database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement)
     )
     for part in parts:
         with one_database.write() as session:
-            counts += store_batch(session, agency.id, part, NOON)
+            counts += store_item_batch(session, agency.id, part, NOON)
     assert counts == ItemCounts(found=10_000, new=10_000)
     assert sum(statement.startswith("SELECT") for statement in statements) == 2 * len(parts)
     assert max(len(part.items) for part in parts) <= BATCH_SIZE <= 500
@@ -282,9 +284,9 @@ def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_t
 def test_a_kill_between_two_batches_loses_nothing_and_repeats_nothing(one_database: Database) -> None:
     document = reading(*(item(f"/{n}", f"Notice {n}", guid=str(n)) for n in range(2 * BATCH_SIZE + 7)))
     agency = source(one_database)
-    _, parts = prepare_batches(document, len(document.items))
+    _, parts = prepare_item_batches(document, len(document.items))
     with one_database.write() as session:  # and then the process is gone: the others are never stored
-        store_batch(session, agency.id, parts[1], NOON)
+        store_item_batch(session, agency.id, parts[1], NOON)
     assert len(articles(one_database)) == BATCH_SIZE
 
     again = stored(one_database, *document.items, now=LATER)

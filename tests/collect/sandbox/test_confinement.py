@@ -25,7 +25,7 @@ from digest.collect.sandbox.confinement import (
     CHILD_CALLS,
     AllowedCalls,
     build_filter,
-    leave_out,
+    exclude_paths,
     list_code_folders,
 )
 from digest.installation.opened import open_installation
@@ -127,7 +127,7 @@ def tree(tmp_path: Path) -> Path:
 def test_of_a_folder_around_the_home_only_what_lies_beside_it_is_opened(
     tree: Path, place: str, opened: list[str]
 ) -> None:
-    found = leave_out([tree / place], [tree / "lib/packages/data"])
+    found = exclude_paths([tree / place], [tree / "lib/packages/data"])
     assert [path.relative_to(tree).as_posix() for path in found] == opened
 
 
@@ -189,8 +189,8 @@ import ctypes, sys
 libc = ctypes.CDLL(None)
 denied = libc.prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, as MemoryDenyWriteExecute= has it where the kernel can
 assert libc.prctl(38, 1, 0, 0, 0) == 0  # NoNewPrivileges=
-from digest.collect.sandbox.client import list_open_doors_of_children
-print(denied, list_open_doors_of_children())
+from digest.collect.sandbox.client import list_child_sandbox_gaps
+print(denied, list_child_sandbox_gaps())
 """
 
 

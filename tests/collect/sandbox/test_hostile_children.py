@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from digest.collect.codec.encoded_image import decode_image
+from digest.collect.codec.encoded_image import parse_encoded_image
 from digest.collect.documents.parsed_document import ParseError, encode_document
 from digest.collect.parsers import parse_document
 from digest.collect.sandbox import client
@@ -203,6 +203,6 @@ def test_what_a_child_says_does_nothing_to_a_terminal_and_is_cut(hostile: Sandbo
     ids=str,
 )
 def test_a_picture_that_is_none_is_refused(head: dict[str, object]) -> None:
-    assert decode_image({"content_type": "image/jpeg", "width": 1, "height": 1}, JPEG).width == 1
+    assert parse_encoded_image({"content_type": "image/jpeg", "width": 1, "height": 1}, JPEG).width == 1
     with pytest.raises(ValueError, match=r"EncodedImage|not a valid image/png file"):
-        decode_image(head, JPEG)
+        parse_encoded_image(head, JPEG)

@@ -258,6 +258,6 @@ def test_only_children_import_what_parses() -> None:
     for file in [ROOT / "scheduler.py", *(ROOT / "digest").rglob("*.py")]:
         name = file.relative_to(ROOT).as_posix()
         assert name.startswith((*children_only, writes_calendars)) or not imported.search(file.read_text("utf-8")), name
-    program = "import sys, scheduler, digest.cli, digest.web.app, digest.edition.drafting.pictures; print(*sys.modules)"
+    program = "import sys, scheduler, digest.cli, digest.web.app, digest.edition.drafting.image_preparation; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not parsing & set(loaded)

@@ -169,7 +169,7 @@ def limits_of(size: int) -> DocumentLimits:
     return replace(LIMITS, wall_seconds=3.0) if 1_000_000 <= size < 1_001_000 else LIMITS
 
 
-broker.document_limits = child.document_limits = limits_of  # type: ignore[attr-defined]
+broker.compute_document_limits = child.compute_document_limits = limits_of  # type: ignore[attr-defined]
 
 if __name__ == "__main__":
     OPERATIONS |= _MISBEHAVIOUR

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from digest.app.doctor.attention import attention_sentences
+from digest.app.doctor.attention import write_attention_sentences
 from digest.collect.documents.parsed_document import DocumentKind
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.sources.source_rows import (
@@ -13,12 +13,12 @@ from digest.collect.sources.source_rows import (
     MAX_RETRY_INTERVAL,
     VisitFailure,
     VisitSuccess,
+    choose_next_visit_time,
     classify_fetch_error,
     describe_source_health,
     ensure_file_source,
     is_source_due,
     list_source_problems,
-    next_try_time,
     record_visit_failure,
     record_visit_success,
     sync_sources,
@@ -152,14 +152,14 @@ def test_what_an_answer_makes_of_a_source(reason: FetchErrorReason, status: int 
 
 def test_failures_wait_longer_and_longer_but_never_over_a_day() -> None:
     bad = VisitFailure(SourceHealth.FAILING, "")
-    waits = [next_try_time(bad, failures, NOON, 0.999999) for failures in (1, 2, 3, 8, 500)]
+    waits = [choose_next_visit_time(bad, failures, NOON, 0.999999) for failures in (1, 2, 3, 8, 500)]
     minutes = [round((wait - NOON) / timedelta(minutes=1)) for wait in waits if wait]
     assert minutes == [15, 30, 60, 1440, 1440]
 
 
 def test_a_gone_source_is_never_tried_again_and_a_refusing_one_at_most_twice_a_day() -> None:
-    assert next_try_time(VisitFailure(SourceHealth.GONE, ""), 1, NOON, 0.5) is None
-    assert next_try_time(VisitFailure(SourceHealth.REFUSING, ""), 9, NOON, 0.0) == NOON + timedelta(hours=12)
+    assert choose_next_visit_time(VisitFailure(SourceHealth.GONE, ""), 1, NOON, 0.5) is None
+    assert choose_next_visit_time(VisitFailure(SourceHealth.REFUSING, ""), 9, NOON, 0.0) == NOON + timedelta(hours=12)
 
 
 @given(
@@ -171,7 +171,7 @@ def test_a_gone_source_is_never_tried_again_and_a_refusing_one_at_most_twice_a_d
 def test_no_failed_source_is_tried_before_its_retry_after_nor_given_up(
     health: SourceHealth, asked: float, failures: int, luck: float
 ) -> None:
-    next_try = next_try_time(VisitFailure(health, "", asked), failures, NOON, luck)
+    next_try = choose_next_visit_time(VisitFailure(health, "", asked), failures, NOON, luck)
     assert next_try is not None
     assert next_try >= NOON + min(timedelta(seconds=asked), MAX_RETRY_AFTER)
     assert next_try <= NOON + max(MAX_RETRY_INTERVAL, MAX_RETRY_AFTER)
@@ -179,7 +179,7 @@ def test_no_failed_source_is_tried_before_its_retry_after_nor_given_up(
 
 @given(st.integers(0, 2**31), st.floats(0, 1, exclude_max=True))
 def test_a_good_source_rests_while_it_is_fresh_but_is_seen_daily(every: int, luck: float) -> None:
-    assert next_try_time(VisitSuccess(refresh_seconds=every), 0, NOON, luck) == NOON + min(
+    assert choose_next_visit_time(VisitSuccess(refresh_seconds=every), 0, NOON, luck) == NOON + min(
         timedelta(seconds=every), MAX_RETRY_INTERVAL
     )
 
@@ -215,7 +215,7 @@ def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(datab
             for source in session.scalars(select(Source).where(Source.active)):
                 record_visit_failure(source, VisitFailure(SourceHealth.REFUSING, "ask them"), NOON, 0.5)
         with database.read() as session:
-            (sentence,) = attention_sentences(session, NOON)
+            (sentence,) = write_attention_sentences(session, NOON)
         assert f"No articles from {expected}. See" in sentence
         assert "digest sources list" in sentence
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.texts.event_texts import AnnouncedEvent, find_event, names_event
+from digest.collect.texts.event_texts import AnnouncedEvent, find_event, is_event_title
 
 PUBLISHED = datetime(2026, 11, 16, tzinfo=UTC)
 
@@ -65,7 +65,7 @@ def test_without_a_publication_date_the_year_must_be_written() -> None:
     ("title", "names"), [("Listening session on 911", True), ("Gunman at a forum", True), ("Gang trained dogs", False)]
 )
 def test_a_title_names_an_event_or_none(title: str, *, names: bool) -> None:
-    assert names_event(title) is names
+    assert is_event_title(title) is names
 
 
 _PHRASES = st.sampled_from(

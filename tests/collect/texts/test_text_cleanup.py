@@ -72,18 +72,18 @@ def test_markup_becomes_words(markup: str, words: str) -> None:
     ],
 )
 def test_what_means_something_stays(kept: str) -> None:
-    assert text_cleanup.normalise_text(kept) == unicodedata.normalize("NFC", kept)
+    assert text_cleanup.normalize_text(kept) == unicodedata.normalize("NFC", kept)
 
 
 @pytest.mark.parametrize(
     "hidden", ["a\u200db", "a\u200cb", "a\U000e0061\U000e0062b", "a\u2066b\u2069", "\ufeffab", "a\u00adb"]
 )
 def test_what_hides_in_a_text_goes(hidden: str) -> None:
-    assert text_cleanup.normalise_text(hidden) == "ab"
+    assert text_cleanup.normalize_text(hidden) == "ab"
 
 
 def test_stacked_accents_are_thinned() -> None:
-    assert len(text_cleanup.normalise_text("e" + "\u0333" * 50 + "nd")) < 10
+    assert len(text_cleanup.normalize_text("e" + "\u0333" * 50 + "nd")) < 10
 
 
 @given(MARKUP)
@@ -98,8 +98,8 @@ def test_clean_text_holds_no_control_and_no_double_space(markup: str) -> None:
 
 @given(st.text(max_size=300))
 def test_tidying_twice_changes_nothing(given_text: str) -> None:
-    once = text_cleanup.normalise_text(given_text)
-    assert text_cleanup.normalise_text(once) == once
+    once = text_cleanup.normalize_text(given_text)
+    assert text_cleanup.normalize_text(once) == once
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,13 @@ def test_sentences_of_other_scripts_end_too() -> None:
 
 @given(st.text(max_size=500))
 def test_sentences_lose_nothing_but_spaces(given_text: str) -> None:
-    text = text_cleanup.normalise_text(given_text)
+    text = text_cleanup.normalize_text(given_text)
     assert "".join("".join(text_cleanup.split_sentences(text)).split()) == "".join(text.split())
 
 
 @given(st.text(max_size=500), st.integers(1, 40))
 def test_a_shortened_text_has_no_more_words_than_asked(given_text: str, words: int) -> None:
-    assert len(text_cleanup.shorten_text(text_cleanup.normalise_text(given_text), words).split()) <= words + 1
+    assert len(text_cleanup.shorten_text(text_cleanup.normalize_text(given_text), words).split()) <= words + 1
 
 
 def test_shortening_takes_whole_sentences() -> None:

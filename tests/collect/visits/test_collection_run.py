@@ -9,7 +9,7 @@ from sqlalchemy import select
 from digest.collect.documents.parsed_document import FeedLink
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.visits.collection_run import SourceReport, UnknownSourceError, collect_sources
-from digest.collect.visits.page_check import PageState, check_pages
+from digest.collect.visits.page_check import PageState, check_article_pages
 from digest.collect.visits.source_visit import MAX_PAGES, rank_feeds
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
@@ -259,13 +259,15 @@ def test_pages_of_articles_are_checked_and_those_that_are_gone_are_marked(databa
     }
     web.barred = {f"{site}/d"}
     pages = {f"{site}/{name}": f"{site}/{name}" for name in "abcd"}
-    assert check_pages(database, web, pages, workers=4, now=NOON) == {
+    assert check_article_pages(database, web, pages, workers=4, now=NOON) == {
         f"{site}/a": PageState(True),
         f"{site}/b": PageState(False),
     }
     assert withdrawn(database) == {f"{site}/b"}
     web.answers[f"{site}/b"] = fetched(b"here again")
-    assert check_pages(database, web, {f"{site}/b": f"{site}/b"}, workers=4, now=NOON) == {f"{site}/b": PageState(True)}
+    assert check_article_pages(database, web, {f"{site}/b": f"{site}/b"}, workers=4, now=NOON) == {
+        f"{site}/b": PageState(True)
+    }
     assert withdrawn(database) == set()
 
 
@@ -274,7 +276,7 @@ def test_a_surprise_at_one_page_says_nothing_of_it_and_stops_no_other(database: 
     visited(database, web, PORT)
     a, b = "https://port.example.org/a", "https://port.example.org/b"
     web.answers |= {a: RuntimeError("a fault of ours"), b: gone(b, 410, FetchErrorReason.GONE)}
-    assert check_pages(database, web, {a: a, b: b}, workers=2, now=NOON) == {b: PageState(False)}
+    assert check_article_pages(database, web, {a: a, b: b}, workers=2, now=NOON) == {b: PageState(False)}
 
 
 def test_the_pages_of_advisories_say_whether_another_took_their_place(database: Database) -> None:
@@ -284,11 +286,11 @@ def test_the_pages_of_advisories_say_whether_another_took_their_place(database: 
     notice = b"<html><body><p>This advisory has been superseded by ICSA-26-330-01.</p></body></html>"
     web.answers |= {a: fetched(notice), b: fetched(notice)}
     said = "superseded by ICSA-26-330-01"
-    states = check_pages(database, web, {a: a, b: b}, advisories=[a], workers=2, now=NOON)
+    states = check_article_pages(database, web, {a: a, b: b}, advisories=[a], workers=2, now=NOON)
     assert states == {a: PageState(True, said), b: PageState(True)}
     assert superseded(database) == {a: said, b: ""}
     web.answers[a] = fetched(b"<html><body><p>It stands again.</p></body></html>")
-    assert check_pages(database, web, {a: a}, advisories=[a], workers=2, now=NOON) == {a: PageState(True)}
+    assert check_article_pages(database, web, {a: a}, advisories=[a], workers=2, now=NOON) == {a: PageState(True)}
     assert superseded(database) == {a: "", b: ""}
     with database.read() as session:
         query = select(ArticleChange).where(ArticleChange.field == "superseded").order_by(ArticleChange.id)

@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalise_body, load_signer
+from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalize_body, load_signer
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings, SettingsError, load_settings
 from tests.deliver.conftest import DATE_VALUE
 from tests.moments import RELEASE as NOW
@@ -135,7 +135,7 @@ WORDS = st.text("ab \t.=<>\u00e9\u2014", max_size=120)
 SLOTS = st.sampled_from((LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT))
 TEXTS = st.lists(st.one_of(WORDS, SLOTS, st.just("\n")), max_size=16).map(SlottedText.from_parts)
 VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
-ASKED = st.one_of(VALUES, st.text(st.sampled_from("ab .=F<&é漢ع "), max_size=200).map(sanitise_text))
+ASKED = st.one_of(VALUES, st.text(st.sampled_from("ab .=F<&é漢ع "), max_size=200).map(sanitize_text))
 
 
 @settings(max_examples=150, deadline=None)
@@ -177,8 +177,8 @@ def test_odd_headers_long_lines_and_empty_bodies_are_signed_right(
 
 @given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"."]), max_size=30).map(b"".join))
 def test_a_canonical_body_stays_what_it_is(body: bytes) -> None:
-    once = canonicalise_body(body)
-    assert canonicalise_body(once) == once
+    once = canonicalize_body(body)
+    assert canonicalize_body(once) == once
     assert once == b"" or (once.endswith(b"\r\n") and not once.endswith(b"\r\n\r\n"))
 
 

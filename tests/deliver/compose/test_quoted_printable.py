@@ -4,7 +4,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.deliver.compose.message import MAX_LINE_LENGTH, encode_quoted_printable, encode_value
+from digest.deliver.compose.message import MAX_LINE_LENGTH, encode_quoted_printable, encode_slot_value
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 
 ODD_PARTS: tuple[str | Slot, ...] = (
@@ -41,7 +41,7 @@ def test_decoding_gives_the_text_and_its_slots_back(text: SlottedText) -> None:
 
 @given(st.lists(PIECES, max_size=5))
 def test_pieces_that_were_encoded_apart_join_to_the_whole(texts: list[SlottedText]) -> None:
-    apart = _decoded(b"".join(_encoded(t, encode_value("value")) for t in texts))
+    apart = _decoded(b"".join(_encoded(t, encode_slot_value("value")) for t in texts))
     assert apart == "".join(
         t.fill(dict.fromkeys((LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT), "value")) for t in map(_unix_slotted, texts)
     )
@@ -49,19 +49,19 @@ def test_pieces_that_were_encoded_apart_join_to_the_whole(texts: list[SlottedTex
 
 @given(PIECES, VALUES)
 def test_lines_keep_their_limit_whatever_the_placeholders_hold(text: SlottedText, value: str) -> None:
-    body = _encoded(text, encode_value(value))
+    body = _encoded(text, encode_slot_value(value))
     assert all(len(line) <= MAX_LINE_LENGTH for line in body.split(b"\r\n"))
     assert _decoded(body) == _unix_slotted(text).fill(dict.fromkeys((LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT), value))
 
 
 @given(PIECES)
 def test_encoded_lines_are_safe_on_every_path(text: SlottedText) -> None:
-    _check_paths(_encoded(text, encode_value("value")))
+    _check_paths(_encoded(text, encode_slot_value("value")))
 
 
 @given(VALUES)
 def test_so_are_the_lines_of_a_value(value: str) -> None:
-    _check_paths(encode_value(value) + b"=\r\n")
+    _check_paths(encode_slot_value(value) + b"=\r\n")
 
 
 def _check_paths(body: bytes) -> None:

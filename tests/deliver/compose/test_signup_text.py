@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from digest.deliver.compose.dkim import are_canonical_values
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate, PlaceholderValues, splice_message
-from digest.deliver.compose.variants import signup_text
+from digest.deliver.compose.variants import write_signup_text
 from digest.edition.content.placeholders import SIGNUP_SLOT, SlottedText
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.edition.rendering.text_lines import text_columns
 from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE
@@ -53,7 +53,7 @@ def message_with(place: str) -> tuple[bytes, EmailMessage, PlaceholderValues]:
         DATE_VALUE,
         "l" * 22,
         "p" * 22,
-        signup_text(ASKED_AT, place, ZONE, ENGLISH),
+        write_signup_text(ASKED_AT, place, ZONE, ENGLISH),
     )
     raw = splice_message(TEMPLATE, filled)
     return raw, message_from_bytes(raw, policy=policy.default), filled
@@ -99,7 +99,7 @@ def test_a_provider_that_fills_in_itself_gets_plain_words_for_the_text_and_escap
 def test_whatever_a_place_is_called_the_message_is_sound_and_says_it(place: str) -> None:
     raw, message, filled = message_with(place)
     assert list(message_faults(raw)) == []
-    named = sanitise_text(place)
+    named = sanitize_text(place)
     assert unescape(part(message, "html")).count(named) >= 1
     sentence = part(message, "plain").removeprefix("One line.\n").removesuffix("\nNo pixel.\n")
     assert "".join(sentence.split()) == "".join(f"{BEGINNING}{filled.signup_text}.".split())

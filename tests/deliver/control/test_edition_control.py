@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.deliver.control import edition_control, installation_hold
-from digest.deliver.events import processor
+from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.inbound import payloads
@@ -22,14 +22,14 @@ from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import progress
 from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
-from digest.edition.queries import UnknownEditionError
+from digest.edition.edition_queries import UnknownEditionError
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup, Event, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import Address
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.store.models import Person, PersonState, Suppression
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
@@ -83,7 +83,7 @@ def _action(world: DeliverySetup, act: Callable[..., Any], *args: Any) -> Any:
 
 def _hold(world: DeliverySetup, reason: str) -> bool:
     with world.database.write() as session:
-        return installation_hold.hold_installation(session, reason, actor="eve", now=world.clock())
+        return installation_hold.pause_all_sending(session, reason, actor="eve", now=world.clock())
 
 
 def _cancel(world: DeliverySetup) -> None:
@@ -136,11 +136,11 @@ def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> 
         _send(world, ScriptedProvider(ACCEPT))
     assert not _hold(world, "another reason")
     with world.database.write() as session:
-        hold = installation_hold.current_hold(session)
+        hold = installation_hold.read_current_hold(session)
         assert hold is not None
         assert (hold.reason, hold.actor) == ("moving", "eve")
-        assert installation_hold.release_installation(session)
-        assert not installation_hold.release_installation(session)
+        assert installation_hold.resume_all_sending(session)
+        assert not installation_hold.resume_all_sending(session)
     assert _send(world, ScriptedProvider(ACCEPT)).state is EditionState.SENT
 
 
@@ -265,7 +265,7 @@ def _tell(
     ]
     journal = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
-        processor.process_events(session, said, keys=world.keys, unsubscribe_log=journal, now=now)
+        event_processor.process_events(session, said, keys=world.keys, unsubscribe_log=journal, now=now)
 
 
 def test_complaints_of_the_first_subscribers_keep_the_rest_from_going_until_somebody_resumes(
@@ -295,7 +295,7 @@ def _let_complaints_arrive(world: DeliverySetup, deliveries: Sequence[str]) -> N
     ]
     body = json.dumps(events).encode()
     payloads.store_payload(world.database, world.keys, body, origin="sendgrid", now=world.clock())
-    background.apply_inbound_events(Installation(world.settings, world.database), clock=world.clock)
+    background_tasks.apply_inbound_events(Installation(world.settings, world.database), clock=world.clock)
 
 
 @pytest.mark.parametrize(
@@ -555,7 +555,7 @@ def test_domains_that_share_mail_servers_share_the_sum_of_their_caps(world: Deli
     capped = _limited(world, "limits", domains_per_hour={"big.example": 60, "large.example": 60})
     domains = ("big.example", "large.example", "hosted.example")
     with world.database.write() as session:
-        tags = [domain_tag(world.keys, Address("x", domain)) for domain in domains]
+        tags = [make_domain_tag(world.keys, Address("x", domain)) for domain in domains]
         until = RELEASE + timedelta(days=7)
         session.add_all(DomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
     for domain in domains:
@@ -575,7 +575,7 @@ def test_domains_that_share_mail_servers_share_the_sum_of_their_caps(world: Deli
 def test_a_domain_that_asks_for_less_slows_those_that_share_its_mail_servers(one_world: DeliverySetup) -> None:
     domains = [f"hosted{n}.example" for n in range(4)]
     with one_world.database.write() as session:
-        tags = [domain_tag(one_world.keys, Address("x", domain)) for domain in domains]
+        tags = [make_domain_tag(one_world.keys, Address("x", domain)) for domain in domains]
         until = RELEASE + timedelta(days=7)
         session.add_all(DomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
     for domain in domains:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, inspect, select, update
 
-from digest.app.sending import background
-from digest.deliver.events import processor
+from digest.app.sending import background_tasks
+from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.postfix_log import MailLogError
@@ -169,7 +169,7 @@ def test_a_part_that_was_cut_short_is_read_again_and_counts_once(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(processor, "MAX_EVENTS_PER_TRANSACTION", 1)
+        broken.setattr(event_processor, "MAX_EVENTS_PER_TRANSACTION", 1)
         broken.setattr(mail_log, "_store_queue", break_off)
         with pytest.raises(KeyboardInterrupt):
             log.follow()
@@ -215,11 +215,11 @@ def test_stop_rules_follow_what_the_log_says(world: DeliverySetup, tmp_path: Pat
     file = world.settings.file.model_copy(update={"relay": RelaySettings(log=str(log))})
     install = Installation(world.settings.model_copy(update={"file": file}), world.database)
     install.__dict__["keys"] = world.keys
-    assert not background.follow_mail_log(install, clock=lambda: LATER)
+    assert not background_tasks.follow_mail_log(install, clock=lambda: LATER)
     for number, message_id in enumerate(ids):
         with log.open("ab") as out:
             out.write(log_text(queue_lines(iso_line, LATER, f"4A{number}", message_id, "bounced", dsn="5.1.1")))
-    background.follow_mail_log(install, clock=lambda: LATER)
+    background_tasks.follow_mail_log(install, clock=lambda: LATER)
     with world.database.read() as session:
         edition = session.scalars(select(Edition).where(Edition.name == EDITION_NAME)).one()
     assert edition.paused_at == LATER

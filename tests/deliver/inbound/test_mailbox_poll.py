@@ -35,7 +35,7 @@ from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import link_tokens
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.undo import find_undo_deadline
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Base, Person, PersonState
@@ -173,7 +173,7 @@ def test_a_signed_complaint_outweighs_one_by_mail_and_not_the_other_way_round(ma
     for kind, reason in (("COMPLAINED", "complained"), ("COMPLAINED_BY_MAIL", "complained")):
         report = FeedbackReport(mailbox.person, FeedbackKind[kind], LATER, "sendgrid", {})
         with mailbox.world.database.write() as session:
-            changed, departure = apply_feedback_report(session, mailbox.world.keys, report, now=LATER)
+            changed, departure = apply_feedback_to_person(session, mailbox.world.keys, report, now=LATER)
         assert (changed, departure is not None) == (kind == "COMPLAINED", kind == "COMPLAINED")
         assert mailbox.suppression_reason == reason
 
@@ -492,7 +492,7 @@ def test_what_is_wrong_is_said_without_a_password(quick: MailboxCase, place: dic
     assert error in str(caught.value)
     assert PASSWORD not in str(caught.value)
     with quick.world.database.read() as session:
-        last = poll.last_mailbox_poll(session)
+        last = poll.read_last_mailbox_poll(session)
     assert last is not None
     assert (last.troubles, last.trouble) == (1, str(caught.value))
 

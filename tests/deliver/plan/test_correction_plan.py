@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey
-from digest.deliver.plan.correction_plan import CorrectionAudience, ErrorPlaces, read_recipient_pages, says_text
+from digest.deliver.plan.correction_plan import CorrectionAudience, ErrorLocations, quotes_text, read_recipient_pages
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
 from digest.edition.approval import approved_versions as approval
@@ -19,7 +19,7 @@ from digest.edition.archive.corrections import CorrectableStory, list_correctabl
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.drafting.drafts import replace_fragments
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery
@@ -70,7 +70,7 @@ def send_full_edition(
         session.flush()
         replace_fragments(session, edition, pieces)
         session.flush()
-        mark = approval.current_content_hash(session, edition, settings)
+        mark = approval.read_current_content_hash(session, edition, settings)
         approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor="eve", now=RELEASE)
     run_edition(database, content.name, open_provider(settings), KEYS, settings, clock=lambda: RELEASE)
     with database.read() as session:
@@ -146,7 +146,7 @@ def test_whoever_could_read_the_error_gets_the_correction_and_nobody_else(
 )
 def test_a_line_that_is_cut_says_the_error_where_the_wrong_word_is_in_it(line: str, says: bool) -> None:  # noqa: FBT001
     sent = "New flood maps move 41,000 homes into the high-risk zone"
-    assert says_text(line, sent, sent.replace("41,000", "4,100")) is says
+    assert quotes_text(line, sent, sent.replace("41,000", "4,100")) is says
 
 
 def test_what_no_fragment_says_word_for_word_is_where_its_story_is_linked() -> None:
@@ -160,7 +160,7 @@ def test_what_no_fragment_says_word_for_word_is_where_its_story_is_linked() -> N
         RenderedFragment("text", "section:featured", "N*ew maps\nhttps://a.example/?a=1&b=2\n"),
     )
     mailable = MailableEdition("2026-W47", 1, "The week", "", "", "", "", "", "", "https://n.example", pieces)
-    places = ErrorPlaces(mailable, "https://a.example/?a=1&b=2", "New maps with a long name", "Old maps")
+    places = ErrorLocations(mailable, "https://a.example/?a=1&b=2", "New maps with a long name", "Old maps")
     assert places.stand_in(VariantKey(frozenset(), text_only=True, is_short=False))
     assert not places.stand_in(VariantKey(frozenset({"featured"}), text_only=False, is_short=False))
     unknown = replace(places, url="https://elsewhere.example/")

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from digest.deliver.plan.delivery_plan import (
     EditionRelease,
     effective_release_time,
-    find_month,
+    find_month_bounds,
     first_due_time,
     is_wanted_by_subscriber,
     plan_deliveries,
@@ -31,7 +31,7 @@ from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.moments import RELEASE
 
 NEW_YORK = ZoneInfo("America/New_York")
-ZONES = sorted(preferences.known_zones() - {"localtime", "Factory"})
+ZONES = sorted(preferences.list_known_zones() - {"localtime", "Factory"})
 QUARTER = timedelta(minutes=15)
 starts = st.datetimes(datetime(2015, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants the bounds bare
 
@@ -129,7 +129,7 @@ def days_of(choices: Preferences, issues: list[EditionRelease]) -> list[date]:
     """Give the days of the editions that somebody gets whose mail may rest until a date."""
     got: list[date] = []
     for issue in issues:
-        begins, ends = find_month(issue.released_at, NEW_YORK)
+        begins, ends = find_month_bounds(issue.released_at, NEW_YORK)
         day = issue.released_at.astimezone(NEW_YORK).date()
         had_one = any(begins.astimezone(NEW_YORK).date() <= d < ends.astimezone(NEW_YORK).date() for d in got)
         if not choices.is_paused(day) and is_wanted_by_subscriber(choices, issue, had_one_this_month=had_one):

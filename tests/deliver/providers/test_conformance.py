@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, Provider
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError
-from digest.deliver.providers.registry import find_provider, open_provider, provider_in_use, provider_kinds
+from digest.deliver.providers.registry import find_provider, load_provider_kinds, open_provider, provider_in_use
 from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE, delivery_settings
@@ -162,11 +162,11 @@ def _results(outcome: BatchOutcome) -> list[HandoverResult]:
 
 
 def test_every_provider_of_the_registry_is_tested_here() -> None:
-    assert tuple(HARNESSES) == tuple(kind.name for kind in provider_kinds())
+    assert tuple(HARNESSES) == tuple(kind.name for kind in load_provider_kinds())
 
 
 def test_no_scheme_selects_two_providers() -> None:
-    schemes = [example.partition(":")[0] for kind in provider_kinds() for example in kind.url_examples]
+    schemes = [example.partition(":")[0] for kind in load_provider_kinds() for example in kind.url_examples]
     assert len(set(schemes)) == len(schemes)
 
 
@@ -307,7 +307,7 @@ def test_a_provider_is_described_to_subscribers_and_operators(name: str, setting
     assert kind.describe_recipient(elsewhere, ENGLISH), "what it took before is listed after the settings have changed"
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in provider_kinds() if kind.webhook])
+@pytest.mark.parametrize("name", [kind.name for kind in load_provider_kinds() if kind.webhook])
 def test_a_webhook_takes_no_post_without_proof_and_no_body_breaks_it(name: str, settings: Settings) -> None:
     webhook = _kind(name).webhook
     assert webhook is not None
@@ -322,7 +322,7 @@ def test_a_webhook_takes_no_post_without_proof_and_no_body_breaks_it(name: str, 
         assert {event.reported_by for event in events} <= {name}
 
 
-@pytest.mark.parametrize("name", [kind.name for kind in provider_kinds() if kind.erasures])
+@pytest.mark.parametrize("name", [kind.name for kind in load_provider_kinds() if kind.erasures])
 def test_erasures_wait_where_the_settings_give_no_access(name: str, settings: Settings) -> None:
     kind = _kind(name)
     assert kind.erasures is not None

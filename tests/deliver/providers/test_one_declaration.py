@@ -8,13 +8,13 @@ import digest.app.doctor.examination  # noqa: F401 - registers the checks
 from digest.app.doctor.check_registry import DOCTOR_CHECKS
 from digest.app.doctor.received_message import MESSAGE_CHECKS
 from digest.deliver.providers.kind import ProviderKind
-from digest.deliver.providers.registry import provider_kinds
+from digest.deliver.providers.registry import load_provider_kinds
 from digest.settings.loader import ENVIRONMENT_FIELDS
 from digest.settings.model import PROVIDERS_FOLDER
 from tests.conftest import ROOT
 
 TEXTS = {".py", ".toml", ".html", ".txt", ".css", ".js", ".json", ".yaml", ".xml", ".service", ".conf", ".mako"}
-SERVICES = [kind for kind in provider_kinds() if kind.account]
+SERVICES = [kind for kind in load_provider_kinds() if kind.account]
 
 
 def _product_files() -> list[Path]:
@@ -37,7 +37,7 @@ def test_nothing_outside_its_folder_names_a_provider(kind: ProviderKind) -> None
     ] == []
 
 
-@pytest.mark.parametrize("kind", provider_kinds(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", load_provider_kinds(), ids=lambda kind: kind.name)
 def test_a_provider_says_what_to_do_about_whatever_it_offers(kind: ProviderKind) -> None:
     offers = {
         "provider-account": kind.account,
@@ -49,7 +49,7 @@ def test_a_provider_says_what_to_do_about_whatever_it_offers(kind: ProviderKind)
     assert kind.remedies.keys() <= DOCTOR_CHECKS.keys() | MESSAGE_CHECKS.keys()
 
 
-@pytest.mark.parametrize("kind", provider_kinds(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", load_provider_kinds(), ids=lambda kind: kind.name)
 def test_an_answer_of_setup_is_named_like_its_provider_and_asked_in_words(kind: ProviderKind) -> None:
     for key, field in kind.setup_form.model_fields.items():
         assert key.startswith(f"{kind.name}_")
@@ -59,5 +59,5 @@ def test_an_answer_of_setup_is_named_like_its_provider_and_asked_in_words(kind: 
 
 def test_variables_are_read_from_the_folders_of_providers_alone() -> None:
     assert {file.parent.name for file in PROVIDERS_FOLDER.glob("*/variables.toml")} <= {
-        k.name for k in provider_kinds()
+        k.name for k in load_provider_kinds()
     }

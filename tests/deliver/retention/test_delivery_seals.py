@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import delete, event, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from digest.app.sending import control as sending
+from digest.app.sending import send_control as sending
 from digest.app.upkeep import nightly_steps
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
+from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
 from digest.deliver.retention.delivery_disclosures import aggregate_deliveries, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
-from digest.installation.acts import Actor, Face, Role
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -284,13 +284,13 @@ def test_an_edition_is_sealed_and_closed_once_nothing_of_it_is_under_way(world: 
     send(world, DeliveryState.ACCEPTED, DeliveryState.SKIPPED, DeliveryState.WAITING)
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 2
     with world.database.write() as session:
-        assert disclosure_log.closed_subjects(session, "delivery") == set()
+        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == set()
         waiting = update(Delivery).where(Delivery.state == DeliveryState.WAITING)
         session.execute(waiting.values(state=DeliveryState.CANCELLED))
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 1
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 0
     with world.database.read() as session:
-        assert disclosure_log.closed_subjects(session, "delivery") == {PURPOSE}
+        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == {PURPOSE}
         kinds = session.scalars(select(DisclosureLogEntry.kind).order_by(DisclosureLogEntry.id)).all()
     assert kinds == ["begun", "sealed", "sealed", "closed"]
     assert find_faults(world) == ()
@@ -490,16 +490,16 @@ def test_nobody_without_the_keys_can_append_to_the_log(world: DeliverySetup) -> 
     with world.database.write() as session:
         session.execute(delete(Delivery).where(_of_edition(limit=1)))
         left = session.scalars(select(Delivery)).one()
-        draft = disclosure_log.EntryDraft(
-            disclosure_log.EntryKind.FOLDED,
+        draft = disclosure_log.LogEntryDraft(
+            disclosure_log.LogEntryKind.FOLDED,
             "delivery",
             PURPOSE,
             left.sealed_in,
             rows=1,
             folded=1,
-            root=sealed_rows.compute_root([left.commitment or ""]),
+            root=sealed_rows.compute_batch_root([left.commitment or ""]),
         )
-        disclosure_log.append_entries(session, KeyRing.generate(), [draft], NIGHT)
+        disclosure_log.append_log_entries(session, KeyRing.generate(), [draft], NIGHT)
     assert "wasn't written by this program" in " | ".join(find_faults(world))
 
 
@@ -532,7 +532,7 @@ def test_keys_that_were_rotated_still_open_what_older_ones_sealed(world: Deliver
 def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
     key_file.create_file(world.settings.home / "keys.json", world.keys.to_json())
     world.add_subscribers("ada@example.org", "bo@example.org")
-    actor = Actor("terminal:eve", Role.ADMIN, Face.TERMINAL)
+    actor = Actor("terminal:eve", Role.ADMIN, ActorInterface.TERMINAL)
     sending.send_edition(
         Installation(world.settings, world.database),
         EDITION_NAME,
@@ -542,7 +542,7 @@ def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
     )
     with world.database.read() as session:
         assert session.scalar(select(func.count()).where(Delivery.sealed_in.is_not(None))) == 2
-        assert disclosure_log.closed_subjects(session, "delivery") == {PURPOSE}
+        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == {PURPOSE}
     assert find_faults(world) == ()
 
 
@@ -599,8 +599,8 @@ def test_a_sealed_row_without_its_commitment_is_named_on_the_record(world: Deliv
 def test_an_entry_that_counts_less_than_nothing_is_reported(world: DeliverySetup) -> None:
     seal(world)
     with world.database.write() as session:
-        draft = disclosure_log.EntryDraft(disclosure_log.EntryKind.FOLDED, "delivery", PURPOSE, erased=-1)
-        disclosure_log.append_entries(session, world.keys, [draft], NIGHT)
+        draft = disclosure_log.LogEntryDraft(disclosure_log.LogEntryKind.FOLDED, "delivery", PURPOSE, erased=-1)
+        disclosure_log.append_log_entries(session, world.keys, [draft], NIGHT)
     assert "has a negative count" in " | ".join(find_faults(world))
 
 

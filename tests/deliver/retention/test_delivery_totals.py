@@ -21,9 +21,9 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, 
 from digest.deliver.retention.delivery_disclosures import (
     ROWS_PER_TRANSACTION,
     aggregate_deliveries,
-    delivery_disclosures,
+    find_total_purpose,
+    list_delivery_disclosures,
     make_erasure_callback,
-    total_purpose,
 )
 from digest.deliver.retention.provider_erasures import queue_provider_erasures
 from digest.installation.opened import Installation
@@ -73,7 +73,10 @@ def _count(database: Database, table: Any) -> int:
 def _disclosure_count(world: DeliverySetup, number: int) -> int:
     """Count what a reader sees, in sum."""
     with world.database.read() as session:
-        rows = [*delivery_disclosures(session, number, world.settings), *disclosures.list_disclosures(session, number)]
+        rows = [
+            *list_delivery_disclosures(session, number, world.settings),
+            *disclosures.list_disclosures(session, number),
+        ]
     return sum(disclosure.times for disclosure in rows)
 
 
@@ -115,7 +118,7 @@ def test_a_subscriber_sees_as_many_disclosures_as_before(world: DeliverySetup) -
     assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 6
     assert [_disclosure_count(world, number) for number in (ada, bo)] == before
     with world.database.read() as session:
-        assert delivery_disclosures(session, ada, world.settings) == ()
+        assert list_delivery_disclosures(session, ada, world.settings) == ()
         rows = {p.why: p for p in disclosures.list_disclosures(session, ada)}
         first = session.scalars(select(DisclosureTotal).where(DisclosureTotal.times == 3)).one().first_at
     asked = rows["To ask you to confirm your sign-up"]
@@ -324,13 +327,13 @@ def _counted(database: Database, ours: Settings) -> tuple[Any, ...]:
         assert all(one.is_balanced for one in kept)
         kinds: Counter[tuple[str, DeliveryState]] = Counter()
         for purpose, state in session.execute(select(Delivery.purpose, Delivery.state)):
-            kinds[total_purpose(purpose), state] += 1
+            kinds[find_total_purpose(purpose), state] += 1
         for total in session.scalars(select(DeliveryTotal)):
             kinds[total.purpose, total.state] += total.count
         seen: Counter[tuple[int, str, str]] = Counter()
         for number in session.scalars(select(Person.number)):
             for disclosure in (
-                *delivery_disclosures(session, number, ours),
+                *list_delivery_disclosures(session, number, ours),
                 *disclosures.list_disclosures(session, number),
             ):
                 seen[number, disclosure.to_whom, disclosure.why] += disclosure.times

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
-from digest.app.doctor.attention import attention_sentences
+from digest.app.doctor.attention import write_attention_sentences
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import plan_deliveries
-from digest.deliver.providers.registry import describe_recipient
-from digest.deliver.providers.sendgrid.account import make_eraser
+from digest.deliver.providers.registry import describe_message_recipient
+from digest.deliver.providers.sendgrid.account import make_address_eraser
 from digest.deliver.providers.sendgrid.api import SendGridApi
 from digest.deliver.providers.sendgrid.kind import KIND
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
@@ -23,7 +23,7 @@ from digest.deliver.retention.provider_erasures import (
     ERASURE_KEPT_FOR,
     NIGHT_SLACK,
     ErasureReport,
-    erasure_retry_delay,
+    choose_erasure_retry_delay,
     forward_erasures,
 )
 from digest.installation.opened import Installation
@@ -63,7 +63,7 @@ def _erase(world: DeliverySetup, number: int, *, now: datetime = NOW) -> None:
 
 def _pass_on(world: DeliverySetup, fake: FakeSendGridAccount, *, now: datetime = NOW) -> ErasureReport:
     api = SendGridApi(API_KEY, fake.host, timeout=WAIT_TIMEOUT)
-    return forward_erasures(world.database, world.keys, KIND, make_eraser(api), recipient=TO_WHOM, now=now)
+    return forward_erasures(world.database, world.keys, KIND, make_address_eraser(api), recipient=TO_WHOM, now=now)
 
 
 def _queued(world: DeliverySetup) -> list[ProviderErasure]:
@@ -120,7 +120,11 @@ def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> Non
 
 def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup) -> None:
     (ada,) = world.add_subscribers(ADA)
-    values = {"to_whom": describe_recipient("sendgrid", world.settings), "why": "To send you an edition", "times": 3}
+    values = {
+        "to_whom": describe_message_recipient("sendgrid", world.settings),
+        "why": "To send you an edition",
+        "times": 3,
+    }
     with world.database.write() as session:
         session.add(DisclosureTotal(person=ada, first_at=RELEASE, last_at=RELEASE, **values))
     _erase(world, ada)
@@ -152,12 +156,12 @@ def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) ->
     (ada,) = _mailed(world, ADA)
     _erase(world, ada)
     with world.database.write() as session:
-        installation_hold.hold_installation(session, "a copy", actor="eve", now=NOW)
+        installation_hold.pause_all_sending(session, "a copy", actor="eve", now=NOW)
     with FakeSendGridAccount() as fake:
         assert _pass_on(world, fake).waiting == 1
         assert fake.requests == []
         with world.database.write() as session:
-            installation_hold.release_installation(session)
+            installation_hold.resume_all_sending(session)
         assert _pass_on(world, fake).accepted == 1
 
 
@@ -237,12 +241,12 @@ def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: Delive
             tried += [night] if len(fake.requests) > before else []
             assert passed.given_up == (night == ERASURE_KEPT_FOR.days)
             with world.database.read() as session:
-                text = " ".join(attention_sentences(session, RELEASE))
+                text = " ".join(write_attention_sentences(session, RELEASE))
             assert ("hasn't processed 1 erasure request." in text) == (1 <= night < ERASURE_KEPT_FOR.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []
     assert _actions(world) == ["erasure not passed on"]
-    assert erasure_retry_delay(1) == timedelta(days=1) - NIGHT_SLACK
+    assert choose_erasure_retry_delay(1) == timedelta(days=1) - NIGHT_SLACK
 
 
 def test_a_damaged_row_is_passed_over(world: DeliverySetup) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.identifiers import make_delivery_id
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, resolution_values
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, build_resolution_values
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent import seals
@@ -94,7 +94,7 @@ class Years:
             doubts = session.scalars(select(Delivery).where(Delivery.state == DeliveryState.UNCERTAIN)).all()
             for row in self.chance.sample(doubts, len(doubts) // 2):
                 how = self.chance.choice([UncertainResolution.ACCEPTED, UncertainResolution.SEND_AGAIN])
-                for column, value in resolution_values(how, row.due_at, RELEASE).items():
+                for column, value in build_resolution_values(how, row.due_at, RELEASE).items():
                     setattr(row, column, value)
                 if row.state is DeliveryState.WAITING:  # and it's sent again, for the first time that anybody knows of
                     row.state, row.handed_at = DeliveryState.ACCEPTED, RELEASE + timedelta(days=90)

@@ -8,7 +8,7 @@ from digest.app.upkeep import backups
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult
 from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
-from digest.installation import hold
+from digest.installation import sending_pause
 from digest.installation.opened import Installation
 from digest.settings import BackupSettings, Settings
 from digest.store.delivery_models import DeliveryState
@@ -62,7 +62,7 @@ def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
         other = ScriptedProvider(answer)
         with pytest.raises(SendError, match=r"All sending has been paused by .* Restored from a backup"):
             send(copy, world, other)
-        hold.release_installation(Installation(settings, copy), actor=ADMIN, now=world.clock())
+        sending_pause.resume_all_sending(Installation(settings, copy), actor=ADMIN, now=world.clock())
         send(copy, world, other)
         assert other.received_messages == [], "nobody gets it twice without an admin's word"
     finally:

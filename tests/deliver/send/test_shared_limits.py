@@ -11,7 +11,7 @@ from benchmarks.sample_installation import KEYS
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from subscribers.address import Address
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.store.models import Person
 from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
@@ -52,7 +52,7 @@ def test_no_second_holds_more_than_the_installations_limit(at: KillableSend) -> 
 
 def test_a_domain_gets_its_share_from_both_together(at: KillableSend) -> None:
     with at.database.write() as session:  # all of them at one domain
-        session.execute(update(Person).values(domain_tag=domain_tag(KEYS, Address("x", "big.example"))))
+        session.execute(update(Person).values(domain_tag=make_domain_tag(KEYS, Address("x", "big.example"))))
     moments = _send_in_two_processes(at, LimitSettings(domains_per_hour={"big.example": 18_000}))
     # 300 a minute: 15 at once, and 286 are spaced over the minute.
     for first in moments:

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from digest.deliver.compose import return_path
 from digest.deliver.compose.identifiers import make_message_id
-from digest.deliver.compose.variants import signup_text
+from digest.deliver.compose.variants import write_signup_text
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
@@ -73,10 +73,10 @@ def sent(
     world: DeliverySetup, provider: Any, settings: Settings | None = None, *, to: Sequence[str] = ()
 ) -> StaffTestReport:
     with world.database.read() as session:
-        test = staff_test.compose_test(
+        test = staff_test.compose_staff_test(
             session, EDITION_NAME, KEYS, settings or world.settings, to=to, now=world.clock()
         )
-    return staff_test.hand_over_test(
+    return staff_test.hand_over_staff_test(
         world.database, test, provider, KEYS, settings or world.settings, clock=world.clock
     )
 
@@ -94,7 +94,7 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
     """Replace each value that is one person's own by a placeholder, and remove the signatures."""
     zone = world.settings.file.publication.zone
     signup_place = "the team’s pages" if kind else "hls.today"
-    signup = signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
+    signup = write_signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
     leave: link_tokens.LinkPurpose = "test leave" if kind else "leave"
     preferences: link_tokens.LinkPurpose = "test preferences" if kind else "preferences"
     values = {
@@ -281,7 +281,7 @@ def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world:
 def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> None:
     hire(world, SAM)
     with world.database.write() as session:
-        installation_hold.hold_installation(session, "a restored copy", actor="eve", now=RELEASE)
+        installation_hold.pause_all_sending(session, "a restored copy", actor="eve", now=RELEASE)
     report = sent(world, scripted())
     assert "All sending has been paused by eve" in report.stopped
     assert staff_rows(world) == []

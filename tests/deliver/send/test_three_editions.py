@@ -12,8 +12,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.app.sending import background
-from digest.app.sending import control as sending
+from digest.app.sending import background_tasks
+from digest.app.sending import send_control as sending
 from digest.deliver.control import edition_control
 from digest.deliver.inbound import payloads
 from digest.deliver.providers.registry import open_provider
@@ -119,7 +119,7 @@ class Publication:
             "yahoo"
         )
         payloads.store_payload(world.database, world.keys, raw, origin="mailbox", now=self.now())
-        background.apply_inbound_events(self.installation, clock=self.now)
+        background_tasks.apply_inbound_events(self.installation, clock=self.now)
 
     def alarms(self) -> Counter[str]:
         """Count by edition how often an alarm was told."""

@@ -47,7 +47,7 @@ def sign(database: Database, actor: str, settings: Settings = ONE) -> None:
     """Approve the draft as it stands."""
     with database.write() as session:
         edition = only_edition(session)
-        mark = approval.current_content_hash(session, edition, settings)
+        mark = approval.read_current_content_hash(session, edition, settings)
         approval.sign_approval(session, edition, mark, settings=settings, keys=KEYS, actor=actor, now=NOW)
 
 
@@ -123,7 +123,7 @@ def test_a_version_that_an_edit_superseded_stays_and_may_be_sent_at_a_deadline(d
     with drafted.read() as session:
         (version,) = approval.list_approvals(session, only_edition(session))
         assert (version.ended_by, version.ended_by_edit, version.ended_at) == ("staff 3", 3, NOW)
-        assert approval.find_standing_approval(session, only_edition(session)) is None
+        assert approval.find_valid_approval(session, only_edition(session)) is None
     sign(drafted, "staff 1")
     assert states(drafted) == [(2, ApprovalState.STANDING), (1, ApprovalState.SUPERSEDED)]
     assert sendable_head(drafted) == "<p>another</p>"
@@ -202,7 +202,7 @@ def test_a_record_that_asks_for_no_approval_is_not_taken_for_an_approved_one(dra
     with drafted.write() as session:
         version = session.scalars(select(Approval)).one()
         version.statement = version.statement | {"approvals": 0}
-        version.content_hash = approval.content_hash_of(version.statement)
+        version.content_hash = approval.compute_content_hash(version.statement)
         session.execute(delete(ApprovalSignature))
     with drafted.read() as session, pytest.raises(ApprovalError, match="differs from the approved version"):
         approval_check.verify_approval(session, only_edition(session), settings=ONE, keys=KEYS)

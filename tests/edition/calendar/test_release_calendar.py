@@ -13,8 +13,8 @@ from digest.edition.calendar.release_calendar import (
     PlannedRelease,
     ReleaseCalendar,
     StepRules,
-    explain_unfit_moment,
-    list_step_moments,
+    explain_unusable_time,
+    list_step_times,
     plan_steps,
 )
 from digest.timetable import parse_schedule_rule
@@ -97,7 +97,7 @@ def test_an_extra_release_is_drafted_the_day_before_and_after_the_release_before
 
 def test_a_skipped_release_has_no_steps_and_takes_none_of_the_next() -> None:
     calendar = calendar_with(changed("2026-11-20", skipped=True))
-    moments = list_step_moments(calendar, RULES, MONDAY)
+    moments = list_step_times(calendar, RULES, MONDAY)
     assert [text for text in written(moments["draft"]) if "11-19" in text or "11-26" in text] == ["Thu 11-26 17:30"]
 
 
@@ -143,7 +143,7 @@ def test_hours_that_a_clock_change_leaves_out_or_repeats(rule: str, around: str,
 def test_a_release_moves_within_bounds_that_keep_the_order(to: str, why: str) -> None:
     calendar = calendar_with(changed("2026-12-04", skipped=True), changed(None, "2026-11-25T06:00"))
     second = calendar.next_releases(MONDAY, 3)[2]
-    reason = explain_unfit_moment(calendar, local(to), moved=second, now=MONDAY)
+    reason = explain_unusable_time(calendar, local(to), moved_release=second, now=MONDAY)
     assert why in " ".join(reason)
     assert bool(why) == bool(reason)
 
@@ -205,8 +205,12 @@ def apply_action(
     if act == "skip" and not release.is_skipped:
         moved_to = release.release_at if release.is_moved or release.is_extra else None
         return ReleaseCalendar(calendar.rule, NEW_YORK, (*others, CalendarChange(day, moved_to, True, "", now)))
-    if act == "move" and not release.is_skipped and not explain_unfit_moment(calendar, to, moved=release, now=now):
+    if (
+        act == "move"
+        and not release.is_skipped
+        and not explain_unusable_time(calendar, to, moved_release=release, now=now)
+    ):
         return ReleaseCalendar(calendar.rule, NEW_YORK, (*others, CalendarChange(day, to, False, "", now)))
-    if act == "add" and not explain_unfit_moment(calendar, to, moved=None, now=now):
+    if act == "add" and not explain_unusable_time(calendar, to, moved_release=None, now=now):
         return ReleaseCalendar(calendar.rule, NEW_YORK, (*calendar.changes, CalendarChange(None, to, False, "", now)))
     return calendar

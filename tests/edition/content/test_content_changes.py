@@ -12,7 +12,7 @@ from digest.edition.content.edition_content import (
     EditionContent,
     EditionImage,
     EditionSection,
-    LabelledBlock,
+    LabeledBlock,
     SectionEntry,
 )
 
@@ -71,7 +71,7 @@ def test_texts_are_compared_one_by_one() -> None:
         ("headline", "On a", "On ports"),
         ("summary", "One.", "Two."),
     ]
-    assert comparison.kept == 4, "preheader, intro, signature and the other story"
+    assert comparison.unchanged_count == 4, "preheader, intro, signature and the other story"
 
 
 def test_what_no_text_shows_is_still_a_change() -> None:
@@ -105,7 +105,7 @@ def test_a_picture_in_another_size_is_the_same_and_another_picture_is_not(
 
 
 def test_labelled_blocks_come_go_and_are_rewritten() -> None:
-    sponsor = LabelledBlock("sponsor", "sponsor", "One channel left", "Northline")
+    sponsor = LabeledBlock("sponsor", "sponsor", "One channel left", "Northline")
     other = replace(sponsor, headline="Two channels left")
     cases = {(sponsor,): ChangeKind.ADDED, (): ChangeKind.DROPPED, (other,): ChangeKind.REWRITTEN}
     before = {ChangeKind.ADDED: (), ChangeKind.DROPPED: (sponsor,), ChangeKind.REWRITTEN: (sponsor,)}
@@ -127,7 +127,7 @@ def test_as_many_stories_as_there_are_were_kept_moved_added_or_dropped(
     head_fields = 4
     moved, added = comparison.count(ChangeKind.MOVED), comparison.count(ChangeKind.ADDED)
     dropped, replaced = comparison.count(ChangeKind.DROPPED), comparison.count(ChangeKind.REPLACED)
-    assert comparison.kept - head_fields + moved == len(set(old) & set(new))
+    assert comparison.unchanged_count - head_fields + moved == len(set(old) & set(new))
     assert added + replaced == len(set(new) - set(old))
     assert dropped + replaced == len(set(old) - set(new))
     assert compare_contents(after, after).changes == ()

@@ -10,7 +10,7 @@ from digest.edition.content.editor_changes import EditorCounts, count_editor_cha
 from digest.edition.drafting.composition import write_proposed_content
 from digest.edition.drafting.content_builder import build_content
 from digest.edition.editing.edits import Edit, EditDraft, EditKind
-from digest.edition.rendering.sanitiser import sanitise_content
+from digest.edition.rendering.sanitizer import sanitize_content
 from digest.select.values import SummaryOrigin
 from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH
@@ -79,7 +79,7 @@ def test_of_nothing_proposed_no_share_is_kept() -> None:
 
 
 def as_edited(week: GrowingWeek, edits: tuple[Edit, ...]) -> EditionContent:
-    return sanitise_content(build_content(arrange(week.last, edits), IDENTITY, FILE, ENGLISH))
+    return sanitize_content(build_content(arrange(week.last, edits), IDENTITY, FILE, ENGLISH))
 
 
 def as_proposed(week: GrowingWeek) -> EditionContent:

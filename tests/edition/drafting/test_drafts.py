@@ -20,11 +20,11 @@ from digest.deliver.send.run import edition_run
 from digest.edition.approval.approval_check import verify_approval
 from digest.edition.approval.approved_versions import (
     ApprovalError,
-    current_approval_mark,
-    current_content_hash,
     find_sendable_approval,
-    read_draft,
-    read_mailable,
+    read_current_content_hash,
+    read_current_fingerprint,
+    read_draft_version,
+    read_mailable_edition,
     revoke_open_approvals,
     sign_approval,
 )
@@ -207,7 +207,7 @@ def considered(database: Database, name: str) -> set[str]:
 def approve_now(install: Installation, edition: Edition, now: datetime) -> None:
     with install.database.write() as session:
         row = session.get_one(Edition, edition.id)
-        mark = current_content_hash(session, row, install.settings)
+        mark = read_current_content_hash(session, row, install.settings)
         sign_approval(session, row, mark, settings=install.settings, keys=KEYS, actor="eve", now=now)
 
 
@@ -565,7 +565,7 @@ def test_what_was_approved_is_proved(approved: tuple[Installation, int]) -> None
     with install.database.read() as session:
         row = session.get_one(Edition, number)
         mailable = verify_approval(session, row, settings=install.settings, keys=KEYS)
-        assert mailable == read_draft(session, row, install.settings)
+        assert mailable == read_draft_version(session, row, install.settings)
         assert row.approved_by == "eve"
 
 
@@ -595,11 +595,11 @@ def test_what_is_sent_is_the_version_whatever_becomes_of_the_draft(approved: tup
     with install.database.write() as session:
         row = session.get_one(Edition, number)
         before = verify_approval(session, row, settings=install.settings, keys=KEYS)
-        assert before == read_draft(session, row, install.settings)
+        assert before == read_draft_version(session, row, install.settings)
         row.subject, row.preheader = "Another subject", "Another line"
         session.execute(update(Fragment).values(body="other"))
         assert verify_approval(session, row, settings=install.settings, keys=KEYS) == before
-        assert read_mailable(session, row, install.settings) == before
+        assert read_mailable_edition(session, row, install.settings) == before
 
 
 @pytest.mark.parametrize("part", ["number", "name", "release_at"])
@@ -658,9 +658,9 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
     edition = drafted(install)
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        seen = current_content_hash(session, row, WEEKLY)
+        seen = read_current_content_hash(session, row, WEEKLY)
         row.subject = "Changed meanwhile"
-        now = current_content_hash(session, row, WEEKLY)
+        now = read_current_content_hash(session, row, WEEKLY)
     for mark in (seen, "", now[:7], now[:63], now[:16]):
         with database.write() as session, pytest.raises(ApprovalError, match="Review it again before you approve it"):
             sign_approval(
@@ -674,10 +674,10 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
     edition = drafted(install)
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        seen = current_approval_mark(session, row, WEEKLY, KEYS)
-        strange = current_approval_mark(session, row, WEEKLY, KeyRing.from_seed(b"others"))
+        seen = read_current_fingerprint(session, row, WEEKLY, KEYS)
+        strange = read_current_fingerprint(session, row, WEEKLY, KeyRing.from_seed(b"others"))
         assert len(seen) == len(strange) == 16
-        assert len({seen, strange, current_content_hash(session, row, WEEKLY)[:16]}) == 3
+        assert len({seen, strange, read_current_content_hash(session, row, WEEKLY)[:16]}) == 3
         note = {"kind": "undo", "target": "1", "value": {}, "actor": "staff 1", "at": NOW}
         session.add(EditionEdit(edition_id=row.id, seq=1, **note))
     with database.write() as session, pytest.raises(ApprovalError, match="has changed"):
@@ -686,7 +686,7 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
         )
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        mark = current_approval_mark(session, row, WEEKLY, KEYS)
+        mark = read_current_fingerprint(session, row, WEEKLY, KEYS)
         sign_approval(session, row, mark.upper(), settings=WEEKLY, keys=KEYS, actor="eve", now=NOW)
         assert row.state == EditionState.APPROVED
 

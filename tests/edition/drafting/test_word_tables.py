@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from digest.edition.calendar.windows import EditionWindow
+from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.drafting.word_tables import KEPT_TABLES, LOOKBACK, freeze_word_table, load_word_table
 from digest.select.word_rarity import WordTable
 from digest.store.engine import Database

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from digest.edition.content.edition_content import EditionImage, ImageCuts, LabelledBlock
+from digest.edition.content.edition_content import EditionImage, ImageCrops, LabeledBlock
 from digest.edition.editing.authorship import list_written_parts
-from digest.edition.editing.edit_values import encode_cuts
+from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
-from digest.edition.editing.grown_proposal import GrownProposal
+from digest.edition.editing.grown_proposal import ProposalWithTray
 from tests.edition.edited_weeks import NOW, arrange, grown_weeks
 
 WEEK = grown_weeks()[3].last
@@ -18,8 +18,8 @@ FIRST, SECOND = PLACED[0], PLACED[1]
 URL, OTHER_URL = FIRST.url, SECOND.url
 MEMBER = FIRST.original.story.members[-1].url
 ADDED = "https://elsewhere.example.org/1"
-BLOCK = LabelledBlock("offer", "sponsor", "Anvils", "Anvil & Sons", "Cast iron.", "https://anvil.example.org/")
-CUTS = encode_cuts(ImageCuts(*2 * (EditionImage("a" * 64, 560, 315, alt="A crane"),)))
+BLOCK = LabeledBlock("offer", "sponsor", "Anvils", "Anvil & Sons", "Cast iron.", "https://anvil.example.org/")
+CUTS = encode_image_crops(ImageCrops(*2 * (EditionImage("a" * 64, 560, 315, alt="A crane"),)))
 
 Step = tuple[str, str, str, dict[str, Any]]
 
@@ -45,7 +45,7 @@ INTRO = text("A", "Good morning.", "intro", EDITION_TARGET)
 ADD = act("A", EditKind.ADD, ADDED, article={"title": "Cranes"}, section="featured")
 
 
-def authors(*steps: Step, grown: GrownProposal = WEEK) -> set[str]:
+def authors(*steps: Step, grown: ProposalWithTray = WEEK) -> set[str]:
     """Name the authors of what an edition shows after some edits."""
     edits = tuple(
         Edit(seq, NOW, actor, kind, target, value, value.get("undoes"))

@@ -4,15 +4,15 @@ import gc
 from typing import cast
 
 from digest.edition.editing.edit_log import LARGE_PROPOSAL, ProposalCache
-from digest.edition.editing.grown_proposal import GrownProposal
+from digest.edition.editing.grown_proposal import ProposalWithTray
 from digest.select.values import LeftOutStory, Proposal
 
 
 def test_a_large_proposal_stands_aside_from_garbage_collection_and_a_small_one_leaves_it_alone() -> None:
     cache, before = ProposalCache(size=1), gc.get_freeze_count()
-    large = GrownProposal(Proposal(left_out=(cast("LeftOutStory", None),) * LARGE_PROPOSAL))
+    large = ProposalWithTray(Proposal(left_out=(cast("LeftOutStory", None),) * LARGE_PROPOSAL))
     try:
-        cache.keep("small", GrownProposal(Proposal()))
+        cache.keep("small", ProposalWithTray(Proposal()))
         assert gc.get_freeze_count() <= before, "of what stands aside, something may go meanwhile"
         cache.keep("large", large)
         assert gc.get_freeze_count() > before

@@ -8,7 +8,7 @@ import pytest
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import EntryPage
+from digest.edition.kinds.story_entry import EntryContext
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
 from subscribers.subscriber_language import ENGLISH
 
@@ -19,7 +19,7 @@ URL = "https://calls.example.org/1"
 def written(kind: str, **more: object) -> SectionEntry:
     article = CandidateArticle(URL, URL, "Port grant", "", "Calls", "Calls", datetime(2026, 11, 18, tzinfo=UTC), **more)  # type: ignore[arg-type]
     return SECTION_KINDS[kind].write_entry(
-        PlacedStory(ScoredStory(Story(article), 50.0, ())), EntryPage(NEW_YORK, ENGLISH)
+        PlacedStory(ScoredStory(Story(article), 50.0, ())), EntryContext(NEW_YORK, ENGLISH)
     )
 
 

@@ -9,11 +9,11 @@ from typing import Self, Unpack
 import pytest
 
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
-from digest.collect.visits.page_check import PageLook
+from digest.collect.visits.page_check import PageCheckResult
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
 from digest.edition.content.edition_content import EditionContent, EditionImage, RenderedFragment, SectionEntry
-from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, describe_draft, join_fragments
+from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, build_mailable_draft, join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
@@ -25,8 +25,8 @@ from digest.edition.preflight.rule_registry import (
     SentStory,
     run_preflight_rules,
 )
-from digest.edition.rendering.fragments import create_mail_environment, publication_frame, render_edition
-from digest.edition.rendering.sanitiser import sanitise_content
+from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.sanitizer import sanitize_content
 from digest.settings import BrandingSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
@@ -49,7 +49,7 @@ def sound() -> EditionContent:
 def pieces_of(content: EditionContent, postal_address: str) -> tuple[RenderedFragment, ...]:
     """Render once what many faults start from."""
     settings = _settings(SenderSettings(postal_address=postal_address))
-    return render_edition(content, publication_frame(settings), create_mail_environment(settings))
+    return render_edition(content, build_publication_frame(settings), create_mail_environment(settings))
 
 
 def message_of(
@@ -59,7 +59,7 @@ def message_of(
     edition = Edition(name=content.name, subject=content.subject, release_at=RELEASE, state=EditionState.DRAFT)
     edition.number, edition.preheader = content.number, content.preheader
     pieces = pieces_of(content, settings.file.sender.postal_address)
-    letter = create_variants(describe_draft(edition, pieces, settings), settings).template_for(Preferences())
+    letter = create_variants(build_mailable_draft(edition, pieces, settings), settings).template_for(Preferences())
     assert letter is not None
     assert letter.html is not None
     filled = PlaceholderValues(
@@ -319,7 +319,7 @@ def bare(**changes: object) -> PreflightInput:
 LONG = "Ports " + "get ten days to check the remote links on their cranes and " * 3
 
 
-def _own_page(look: PageLook) -> Callable[[], PreflightInput]:
+def _own_page(look: PageCheckResult) -> Callable[[], PreflightInput]:
     """Examine a sound edition whose first story is a page of the own site that was visited."""
     return lambda: replace(examined(), own_pages={sound().sections[0].entries[0].url: look})
 
@@ -335,11 +335,15 @@ FAULTS = (
         "own-links",
         FindingLevel.ERROR,
         "): it's password-protected. Make",
-        _own_page(PageLook(200, "it's password-protected")),
+        _own_page(PageCheckResult(200, "it's password-protected")),
     ),
-    Fault("own-links", FindingLevel.ERROR, "): its page returned 404. Make", _own_page(PageLook(404))),
-    Fault("own-links", FindingLevel.ERROR, "blocked the check", _own_page(PageLook(403, failure="it refuses us"))),
-    Fault("own-links", FindingLevel.WARNING, "check 1 link to your site", _own_page(PageLook(failure="no answer"))),
+    Fault("own-links", FindingLevel.ERROR, "): its page returned 404. Make", _own_page(PageCheckResult(404))),
+    Fault(
+        "own-links", FindingLevel.ERROR, "blocked the check", _own_page(PageCheckResult(403, failure="it refuses us"))
+    ),
+    Fault(
+        "own-links", FindingLevel.WARNING, "check 1 link to your site", _own_page(PageCheckResult(failure="no answer"))
+    ),
     Fault("size", FindingLevel.ERROR, "102 KB", _long_html(104)),
     Fault(
         "day",
@@ -675,7 +679,7 @@ def test_what_only_an_admin_can_mend_says_so_and_stands_after_what_editors_can()
     ],
 )
 def test_odd_but_legal_links_of_the_world_stop_no_edition(link: str) -> None:
-    content = sanitise_content(first_entry(sound(), lambda e: replace(e, url=link)))
+    content = sanitize_content(first_entry(sound(), lambda e: replace(e, url=link)))
     assert run_preflight_rules(examined(content)) == ()
     assert "fass" not in content.sections[0].entries[0].url
 

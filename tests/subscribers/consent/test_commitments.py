@@ -60,7 +60,7 @@ def _encrypted(number: int, name: str) -> dict[str, Any]:
 
 
 def _lookup(name: str) -> dict[str, Any]:
-    return {"lookup": stored_addresses.lookup_hash(KEYS, read_address(f"{name}@example.org"))}
+    return {"lookup": stored_addresses.make_lookup_hash(KEYS, read_address(f"{name}@example.org"))}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: 
         assert person is not None
         mallory = read_address("mallory@example.org")
         people.set_person_address(KEYS, person, mallory)
-        person.lookup = stored_addresses.lookup_hash(KEYS, mallory)
+        person.lookup = stored_addresses.make_lookup_hash(KEYS, mallory)
         commitment = people.commit_person_address(KEYS, person, mallory)
         ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {}, NOW, commitment=commitment)
     broken = _prove(database).broken
@@ -173,7 +173,7 @@ def _forget_commitments(database: Database) -> None:
         for event in session.scalars(select(ConsentEvent).order_by(ConsentEvent.person, ConsentEvent.seq)):
             person = session.get_one(Person, event.person)
             event.commitment, event.previous = None, person.chain_head
-            person.chain_head = event.hash = ledger.hash_link(
+            person.chain_head = event.hash = ledger.hash_chain_link(
                 event.person, event.seq, event.kind, event.at, body=event.body, previous=event.previous, commitment=None
             )
 
@@ -191,9 +191,9 @@ def test_chains_of_before_are_bound_once_in_steps_that_can_be_cut_short(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        address_binding.bind_addresses(database, KEYS, now=NOW, progress=cut)
+        address_binding.commit_existing_addresses(database, KEYS, now=NOW, progress=cut)
     assert _prove(database).address_fault_count == 3
-    assert address_binding.bind_addresses(database, KEYS, now=NOW) == 3
+    assert address_binding.commit_existing_addresses(database, KEYS, now=NOW) == 3
     assert _prove(database).sound
     with database.read() as session:
         kinds = session.scalars(select(ConsentEvent.kind).where(ConsentEvent.person == numbers[0])).all()
@@ -204,7 +204,7 @@ def test_a_salt_that_was_taken_away_is_not_given_anew_by_the_next_start(database
     ada = _add(database, "ada")
     with database.write() as session:
         session.execute(update(Person).values(_encrypted(ada, "mallory") | {"salt": None}))
-    assert address_binding.bind_addresses(database, KEYS, now=NOW) == 0
+    assert address_binding.commit_existing_addresses(database, KEYS, now=NOW) == 0
     assert _faults(database) == {ada: "the address has no salt"}
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_row_does_not_keep_the_others_from_being_bound(database: Datab
     _forget_commitments(database)
     with database.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"?" * 40))
-    assert address_binding.bind_addresses(database, KEYS, now=NOW) == 1
+    assert address_binding.commit_existing_addresses(database, KEYS, now=NOW) == 1
     assert _faults(database) == {ada: "the address can't be decrypted"}
 
 

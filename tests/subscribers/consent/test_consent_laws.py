@@ -17,14 +17,14 @@ from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.store.engine import migrate_schema, open_database
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
+from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.consent.wordings import ConsentText
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import expiry, undo
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.mail_requests import MailRequest
@@ -227,7 +227,7 @@ class Life(RuleBasedStateMachine):
     def somebody_chooses(self, name: str, omit: str) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            if number and audience.may_mail(session, number):
+            if number and audience.may_email_person(session, number):
                 change_preferences(session, number, Preferences(omit=frozenset({omit})), self.now)
 
     @rule(names=st.lists(WHO, min_size=1, max_size=4), evidence=st.booleans(), attest=st.booleans())
@@ -285,7 +285,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def those_without_evidence_are_asked(self) -> None:
         links = len(self.links)
-        permission_pass.queue_permission_mails(
+        permission_pass.queue_permission_emails(
             self.database,
             KEYS,
             self._queue,
@@ -333,7 +333,7 @@ class Life(RuleBasedStateMachine):
         with self.database.write() as session:
             number = self._number(session, name)
             report = FeedbackReport(number or 0, word, self.now, "hook", {})
-            changed, departed = apply_feedback_report(session, KEYS, report, now=self.now)
+            changed, departed = apply_feedback_to_person(session, KEYS, report, now=self.now)
             self.unsubscribe_log.append_all([departed] if departed else [], at=self.now)
         if changed:
             assert departed is not None, "a departure that the journal does not know"
@@ -386,7 +386,7 @@ class Life(RuleBasedStateMachine):
         with self.database.read() as session:
             for name, story in self.stories.items():
                 number = self._number(session, name)
-                mailed = bool(number) and audience.may_mail(session, number or 0)
+                mailed = bool(number) and audience.may_email_person(session, number or 0)
                 kept = name in self.copy.consent and name not in self.copy.gone_since
                 assert not (mailed and name in self.copy.gone_since), "a restored copy brought somebody back"
                 story.consent = mailed and (kept or story.consent)
@@ -429,7 +429,7 @@ class Life(RuleBasedStateMachine):
         if how != "left":
             reason = how.removeprefix("left, ")
             assert barred is not None, "a restore lost a bar"
-            assert suppression.reason_gravity(barred.reason) <= suppression.reason_gravity(reason)
+            assert suppression.rank_reason(barred.reason) <= suppression.rank_reason(reason)
         self.a_list_comes_in([name], evidence=True, attest=False)
 
     @rule(data=st.data())

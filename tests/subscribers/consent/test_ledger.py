@@ -101,7 +101,7 @@ def test_a_forged_link_at_the_end_is_found(one_database: Database) -> None:
             commitment=last.commitment,
             hash="",
         )
-        forged.hash = ledger.hash_link(
+        forged.hash = ledger.hash_chain_link(
             forged.person,
             forged.seq,
             forged.kind,
@@ -118,7 +118,7 @@ def test_a_forged_link_at_the_end_is_found(one_database: Database) -> None:
 
 def test_a_moment_reads_the_same_whichever_zone_it_is_given_in() -> None:
     elsewhere = NOON.astimezone(timezone(timedelta(hours=-5)))
-    assert ledger.format_moment(elsewhere) == ledger.format_moment(NOON)
+    assert ledger.format_ledger_time(elsewhere) == ledger.format_ledger_time(NOON)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=5))
@@ -131,11 +131,11 @@ def test_canonical_json_does_not_depend_on_the_order_of_its_keys(body: dict[str,
 def test_only_a_grant_after_everything_else_lets_a_person_be_mailed(kinds: list[ConsentKind]) -> None:
     state = PersonState.REQUESTED
     for kind in kinds:
-        state = ledger.next_state(state, kind)
+        state = ledger.find_next_person_state(state, kind)
     # What decides for everybody, and a word that an abandoned import takes back.
     moving = [
         k
         for k in kinds
-        if k is ConsentKind.EXPIRED or len({ledger.next_state(before, k) for before in PersonState}) == 1
+        if k is ConsentKind.EXPIRED or len({ledger.find_next_person_state(before, k) for before in PersonState}) == 1
     ]
     assert (state is PersonState.SUBSCRIBED) == bool(moving and moving[-1] in ledger.GRANT_KINDS)

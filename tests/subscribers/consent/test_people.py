@@ -90,7 +90,7 @@ def test_nobody_who_left_is_added_again(database: Database, unsubscribe_log: Uns
     with pytest.raises(SignupRefusedError, match="withdrawn because its owner unsubscribed"):
         _add(database, "ada")
     with database.read() as session:
-        assert not audience.may_mail(session, ada)
+        assert not audience.may_email_person(session, ada)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -115,7 +115,7 @@ def test_nobody_who_is_suppressed_is_added(
         _add(database, "cy")
     with database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 1
-        assert not audience.may_mail(session, number)
+        assert not audience.may_email_person(session, number)
         assert seals.verify_ledger(session, KEYS).sound
 
 
@@ -192,7 +192,7 @@ def test_a_departure_that_cannot_be_logged_is_no_departure(one_database: Databas
     with pytest.raises(OSError, match="directory"):
         _leave(one_database, UnsubscribeLog(tmp_path / "left.log", KEYS), ada)
     with one_database.read() as session:
-        assert audience.may_mail(session, ada)
+        assert audience.may_email_person(session, ada)
 
 
 def test_unsubscribe_log_lines_from_many_threads_make_one_chain(unsubscribe_log: UnsubscribeLog) -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import func, select
 
-from digest.catalogues import load_language
+from digest.catalogs import load_language
 from digest.cli import digest
 from digest.store.engine import Database
 from digest.templating import create_jinja_environment
@@ -66,7 +66,7 @@ def _record(database: Database, number: int) -> dict[str, Any]:
 
 def _page(record: dict[str, Any]) -> str:
     page = create_jinja_environment().get_template("web/record.html")
-    return page.render(readable_record.record_page_values(record))
+    return page.render(readable_record.build_record_page(record))
 
 
 class _Text(HTMLParser):
@@ -216,7 +216,7 @@ def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, 
     with database.read() as session:
         record = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
     assert record is not None
-    values = readable_record.record_page_values(json.loads(json.dumps(record)), language)
+    values = readable_record.build_record_page(json.loads(json.dumps(record)), language)
     page = create_jinja_environment(language=language).get_template("web/record.html").render(values)
     recorded = (YES.wording, *YES.as_json().values(), "Kim", "a question", "r-7", "ada@example.org", "person-1", "UTC")
     recorded += astuple(DESK)

@@ -83,7 +83,7 @@ def _forge(session: Session, number: int) -> None:
     head = ""
     for event in session.scalars(select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)):
         event.body, event.previous = ledger.canonical_json({"wording": "anything at all"}), head
-        head = event.hash = ledger.hash_link(
+        head = event.hash = ledger.hash_chain_link(
             event.person,
             event.seq,
             event.kind,
@@ -360,7 +360,7 @@ def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Databas
     slot = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)  # 03:30 in New York
     schedule_slots.ensure_schedule_start(database, slot - NIGHT / 2)
     assert jobs.find_due_slots(
-        JobContext(install, lambda: slot), "nightly", scheduler.job_rules(install)["nightly"]
+        JobContext(install, lambda: slot), "nightly", scheduler.read_schedule_rules(install)["nightly"]
     ) == (DueJob("nightly", slot),)
     (outcome,) = scheduler.run_due_slots(JobContext(install, lambda: slot, owner=ProcessOwner()), "nightly")
     assert outcome.startswith("sealed 0 deliveries and 0 other disclosures; sealed 1 links of 1 people as ")

@@ -87,7 +87,7 @@ def test_a_page_without_a_match_says_from_where_to_go_on(listed: Database, monke
 
 def test_places_and_imports_are_offered_once(listed: Database) -> None:
     with listed.read() as session:
-        assert subscriber_list.list_origins(session) == ["expo", "form"]
+        assert subscriber_list.list_signup_sources(session) == ["expo", "form"]
         assert [batch.batch for batch in subscriber_list.list_recent_imports(session)] == [2, 1]
 
 

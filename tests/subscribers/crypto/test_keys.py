@@ -13,12 +13,12 @@ from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KEY_KINDS, LATER_KINDS, DecryptionError, KeyFileError, KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import (
     decrypt_address,
-    domain_tag,
     encrypt_address,
     encrypt_addresses,
-    lookup_hash,
+    make_domain_tag,
+    make_lookup_hash,
+    make_suppression_hash,
     new_address_salts,
-    suppression_hash,
 )
 from subscribers.store.key_rotation import add_key
 
@@ -92,10 +92,12 @@ def test_no_secret_shows_itself_in_a_repr() -> None:
 
 def test_lookup_sees_through_case_composition_and_unicode_domains() -> None:
     same = ["Ada.L@Example.ORG", "ada.l@example.org", "  ADA.L@EXAMPLE.org "]
-    assert len({lookup_hash(KEYS, a) for a in same}) == 1
-    assert lookup_hash(KEYS, "ada@bu\u0308cher.example.org") == lookup_hash(KEYS, "ada@xn--bcher-kva.example.org")
-    assert lookup_hash(KEYS, "ada@example.org") != lookup_hash(KEYS, "ada@example.com")
-    assert lookup_hash(KEYS, "ada@example.org") != lookup_hash(KeyRing.generate(), "ada@example.org")
+    assert len({make_lookup_hash(KEYS, a) for a in same}) == 1
+    assert make_lookup_hash(KEYS, "ada@bu\u0308cher.example.org") == make_lookup_hash(
+        KEYS, "ada@xn--bcher-kva.example.org"
+    )
+    assert make_lookup_hash(KEYS, "ada@example.org") != make_lookup_hash(KEYS, "ada@example.com")
+    assert make_lookup_hash(KEYS, "ada@example.org") != make_lookup_hash(KeyRing.generate(), "ada@example.org")
 
 
 def test_mail_goes_to_the_address_as_typed() -> None:
@@ -105,9 +107,11 @@ def test_mail_goes_to_the_address_as_typed() -> None:
 def test_hashes_of_one_address_for_different_ends_differ() -> None:
     address = read_address("ada@example.org")
     key = KEYS.current("suppression")
-    assert len({lookup_hash(KEYS, address), suppression_hash(key, address), domain_tag(KEYS, address)}) == 3
-    assert domain_tag(KEYS, address) == domain_tag(KEYS, read_address("bo@EXAMPLE.org"))
-    assert len(domain_tag(KEYS, address)) == 32
+    assert (
+        len({make_lookup_hash(KEYS, address), make_suppression_hash(key, address), make_domain_tag(KEYS, address)}) == 3
+    )
+    assert make_domain_tag(KEYS, address) == make_domain_tag(KEYS, read_address("bo@EXAMPLE.org"))
+    assert len(make_domain_tag(KEYS, address)) == 32
 
 
 @pytest.mark.parametrize(
@@ -199,7 +203,7 @@ def test_a_missing_key_file_names_the_command_that_makes_one(tmp_path: Path) -> 
 def test_the_keys_of_the_demo_are_the_same_everywhere() -> None:
     assert KeyRing.from_seed(b"demo").all == KeyRing.from_seed(b"demo").all
     assert len({k.secret for k in KeyRing.from_seed(b"demo").all}) == len(KEY_KINDS)
-    assert lookup_hash(KeyRing.from_seed(b"demo"), "ada@example.org").startswith("7fbd4de3c1e64adb")
+    assert make_lookup_hash(KeyRing.from_seed(b"demo"), "ada@example.org").startswith("7fbd4de3c1e64adb")
 
 
 def _write_file_of_version_0_1(path: Path, keys: KeyRing) -> None:

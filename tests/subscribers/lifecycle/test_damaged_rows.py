@@ -12,10 +12,10 @@ from subscribers.address import read_address
 from subscribers.consent import seals, suppression
 from subscribers.consent.audience import load_audience_page
 from subscribers.consent.preferences import Preferences, change_preferences
-from subscribers.consent.readable_record import record_page_values
+from subscribers.consent.readable_record import build_record_page
 from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import lookup_hash
+from subscribers.crypto.stored_addresses import make_lookup_hash
 from subscribers.lifecycle import feedback, unsubscribe_log_merge
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
@@ -103,7 +103,7 @@ def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: i
     assert record is not None
     information = record["pii_information"]
     assert (information["email_address"], information["email_address_damaged"]) == (None, True)
-    page = create_jinja_environment().get_template("web/record.html").render(record_page_values(record))
+    page = create_jinja_environment().get_template("web/record.html").render(build_record_page(record))
     assert f"<dd>person-{ada}</dd>" in page
     assert "<dt>Address</dt>\n<dd>damaged: it can’t be decrypted</dd>" in page
 
@@ -140,7 +140,7 @@ def test_it_is_suppressed_by_what_is_left_of_it(
 ) -> None:
     report = FeedbackReport(ada, FeedbackKind.BOUNCED, NOW, "sendgrid", {})
     with database.write() as session:
-        changed, departure = feedback.apply_feedback_report(session, KEYS, report, now=NOW)
+        changed, departure = feedback.apply_feedback_to_person(session, KEYS, report, now=NOW)
         _log(tmp_path_factory).append_all([departure] if departure else [], at=NOW)
     assert (changed, departure is not None, _state(database, ada)) == (True, True, PersonState.SUPPRESSED)
     with database.read() as session:
@@ -162,7 +162,7 @@ def test_a_restored_copy_learns_who_left_all_the_same(
     database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     keys, log = KEYS.with_new_key("lookup"), _log(tmp_path_factory)
-    log.append(PendingDeparture(lookup_hash(keys, "zoe@example.org"), keys.current("lookup").id, "left"), at=NOW)
+    log.append(PendingDeparture(make_lookup_hash(keys, "zoe@example.org"), keys.current("lookup").id, "left"), at=NOW)
     with database.read() as session:
         bo = session.scalars(select(Person).where(Person.number != ada)).one()
     log.append(PendingDeparture.of_person(bo, "left"), at=NOW)

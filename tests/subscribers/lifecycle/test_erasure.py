@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import select, text, update
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.cli import digest
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.send.notices import notice_queue
@@ -19,9 +19,9 @@ from digest.store.engine import Database
 from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent import disclosures, ledger
-from subscribers.consent.evidence import RequestOrigin, new_salt, store_evidence
+from subscribers.consent.consent_texts import ConsentText
+from subscribers.consent.evidence import RequestOrigin, make_evidence_salt, store_evidence
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.consent.wordings import ConsentText
 from subscribers.lifecycle import address_change, my_data
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.mail_requests import MailRequest
@@ -70,7 +70,9 @@ def _live(world: Any) -> dict[str, Any]:
         session.add(DisclosureTotal(person=world.ada, **old))
         first = session.scalars(select(ConsentEvent).order_by(ConsentEvent.id)).first()
         assert first is not None
-        store_evidence(session, keys, first, RequestOrigin("203.0.113.77", "Desk/7"), salt=new_salt(), until=NOW)
+        store_evidence(
+            session, keys, first, RequestOrigin("203.0.113.77", "Desk/7"), salt=make_evidence_salt(), until=NOW
+        )
         my_data.request_data_link(session, world.ada, put, now=NOW)
         address_change.request_address_change(session, keys, world.ada, read_address(BO), put, SignupLimits(), now=NOW)
         put(session, MailRequest("known", world.ada, "today"))
@@ -145,8 +147,8 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
         sought = repr(mark)[1:-1].lstrip("'") if isinstance(mark, bytes) else str(mark)
         assert [name for name, rows in remains.items() if sought in rows] == [], what
     assert [d.kind for d in _journal(both).read()] == ["erased"]
-    background.process_signup_requests(both.install, clock=lambda: NOW)
-    background.send_due_notices(both.install, clock=lambda: NOW)
+    background_tasks.process_signup_requests(both.install, clock=lambda: NOW)
+    background_tasks.send_due_notices(both.install, clock=lambda: NOW)
     assert list((both.install.settings.outbox_folder / "notice").glob("*.eml")) == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers, count_inactive_subscribers
 from digest.app.upkeep.nightly_steps import resolve_silence_questions
 from digest.installation.acts import terminal_actor
@@ -56,7 +56,7 @@ def count(world: WebSetup, years: int = 2, *, now: datetime = NOW) -> int:
 
 def mails(world: WebSetup, now: datetime = NOW) -> dict[str, Any]:
     """Hand over what is due; give the mails by their receivers."""
-    background.send_due_notices(world.install, clock=lambda: now)
+    background_tasks.send_due_notices(world.install, clock=lambda: now)
     return {str(message["To"]): message for message in read_folder(world.install.settings.outbox_folder / "notice")}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
 
-from subscribers.signup.mailboxes import LARGE_PROVIDERS, find_registrable_domain
+from subscribers.signup.mailbox_identity import LARGE_PROVIDERS, find_registrable_domain
 from tests.subscribers.pages.flooded_site import FloodedSite
 
 QUIET_NETWORKS = [

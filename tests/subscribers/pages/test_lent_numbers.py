@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, text, update
 from subscribers.address import read_address
 from subscribers.consent import audience
 from subscribers.crypto.keys import DecryptionError
-from subscribers.crypto.stored_addresses import encrypt_address, lookup_hash
+from subscribers.crypto.stored_addresses import encrypt_address, make_lookup_hash
 from subscribers.lifecycle import my_data
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, Person, PersonState, table_of
@@ -52,7 +52,7 @@ class Lender:
 
     def find_eve(self) -> int | None:
         with self.world.database.read() as session:
-            lookup = lookup_hash(self.world.install.keys, EVE)
+            lookup = make_lookup_hash(self.world.install.keys, EVE)
             number: int | None = session.scalar(select(Person.number).where(Person.lookup == lookup))
             return number
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, ProviderErasure
 from digest.store.models import EditionState
 from digest.web.app import create_app
@@ -42,7 +42,7 @@ class Inbox:
 
     def new(self, at: datetime = NOW) -> list[EmailMessage]:
         """Send what is due, and give what arrived since the last look."""
-        background.send_due_notices(self.world.install, clock=lambda: at)
+        background_tasks.send_due_notices(self.world.install, clock=lambda: at)
         files = sorted((self.world.install.settings.outbox_folder / "notice").glob("*.eml"))
         fresh = [file for file in files if file.name not in self.seen]
         self.seen |= {file.name for file in fresh}
@@ -421,7 +421,7 @@ def test_moves_of_many_subscribers_and_forms_together_mail_one_mailbox_a_few_tim
         for n, secret in enumerate(secrets)
     }
     world.client.post("/subscribe", data={"email": "victim@elsewhere.example", "agree": "yes", "wording": "1"})
-    background.process_signup_requests(world.install, clock=lambda: NOW)
+    background_tasks.process_signup_requests(world.install, clock=lambda: NOW)
     mailed = [str(mail["To"]) for mail in Inbox(world).new()]
     assert answers == {200}
     assert sum("elsewhere" in address for address in mailed) == 4

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
 from digest.app.site.page_context import describe_release_days
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.edition.approval import approved_versions
-from digest.edition.archive.story_archive import archive_edition
-from digest.edition.queries import find_edition
+from digest.edition.archive.story_archive import archive_edition_stories
+from digest.edition.edition_queries import find_edition
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState, Notice
@@ -67,10 +67,10 @@ def send_signed_edition(world: Any) -> None:
     settings, keys = world.install.settings, world.install.keys
     with world.database.write() as session:
         edition = find_edition(session, name)
-        mark = approved_versions.current_content_hash(session, edition, settings)
+        mark = approved_versions.read_current_content_hash(session, edition, settings)
         approved_versions.sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff 1", now=NOW)
         edition.state = EditionState.SENT
-        archive_edition(session, edition)
+        archive_edition_stories(session, edition)
 
 
 def mailed(world: Any, now: datetime = NOW) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
 from digest.store.engine import open_database
 from digest.store.models import EditionState
 from digest.web.app import create_app

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subscribers.signup.rate_limits import NetworkQuota, NetworkTags
-from subscribers.signup.request_queue import Allowance, WaitingForm, WaitingGroup, choose_dropped, choose_next
+from subscribers.signup.request_queue import (
+    AnswerAllowance,
+    WaitingForm,
+    WaitingGroup,
+    choose_form_to_drop,
+    choose_next_forms,
+)
 
 PLENTY = NetworkQuota(per_network=1000, first=1000, further=1000)
 USUAL = NetworkQuota(per_network=30, first=500, further=200)
@@ -32,7 +38,7 @@ def queue_up(paths: list[NetworkTags]) -> list[WaitingForm]:
 
 
 def choose_all(forms: list[WaitingForm], limit: int = 1000) -> list[WaitingForm]:
-    chosen = choose_next(forms, {}, Allowance.full(PLENTY), limit=limit)
+    chosen = choose_next_forms(forms, {}, AnswerAllowance.full(PLENTY), limit=limit)
     return [next(form for form in forms if form.id == number) for number in chosen]
 
 
@@ -69,7 +75,7 @@ def test_wide_networks_take_turns(paths: list[NetworkTags]) -> None:
 def test_what_a_network_got_in_the_last_hour_counts() -> None:
     loud, quiet = PATHS[0], PATHS[-1]
     forms = queue_up([loud] * 10 + [quiet] * 2)
-    chosen = choose_next(forms, dict.fromkeys(loud, 40), Allowance(5, 5), limit=2)
+    chosen = choose_next_forms(forms, dict.fromkeys(loud, 40), AnswerAllowance(5, 5), limit=2)
     assert chosen == [11, 12]
 
 
@@ -80,12 +86,12 @@ def test_among_first_forms_the_newest_goes_first() -> None:
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=20))
 @settings(max_examples=50)
 def test_a_network_that_is_alone_gets_the_whole_rate_and_leaves_the_room_of_first_forms(pauses: list[int]) -> None:
-    allowance, ids = Allowance.full(USUAL), count(1)
+    allowance, ids = AnswerAllowance.full(USUAL), count(1)
     alone, answered = PATHS[0], 0
     for seconds in pauses:
         more_than_may_be = int(allowance.further) + 10
         forms = [WaitingForm(next(ids), 2, alone) for _ in range(more_than_may_be)]
-        chosen = choose_next(forms, dict.fromkeys(alone, answered), allowance, limit=more_than_may_be)
+        chosen = choose_next_forms(forms, dict.fromkeys(alone, answered), allowance, limit=more_than_may_be)
         for _ in chosen:
             spent = allowance.spend(2)
             assert spent is not None
@@ -100,21 +106,21 @@ def test_a_network_that_is_alone_gets_the_whole_rate_and_leaves_the_room_of_firs
 @pytest.mark.parametrize(
     ("left", "turn", "after"),
     [
-        (Allowance(500, 200), 1, Allowance(499, 200)),
-        (Allowance(500, 200), 2, Allowance(500, 199)),
-        (Allowance(500, 0.5), 2, None),
-        (Allowance(0.5, 3), 1, Allowance(0.5, 2)),
-        (Allowance(0.5, 0.5), 1, None),
+        (AnswerAllowance(500, 200), 1, AnswerAllowance(499, 200)),
+        (AnswerAllowance(500, 200), 2, AnswerAllowance(500, 199)),
+        (AnswerAllowance(500, 0.5), 2, None),
+        (AnswerAllowance(0.5, 3), 1, AnswerAllowance(0.5, 2)),
+        (AnswerAllowance(0.5, 0.5), 1, None),
     ],
 )
-def test_first_forms_have_room_of_their_own(left: Allowance, turn: int, after: Allowance | None) -> None:
+def test_first_forms_have_room_of_their_own(left: AnswerAllowance, turn: int, after: AnswerAllowance | None) -> None:
     assert left.spend(turn) == after
 
 
 def test_what_first_forms_leave_over_goes_to_all_others() -> None:
-    assert Allowance(490, 0).refill(USUAL, timedelta(minutes=6)) == Allowance(500, 60)
-    assert Allowance(0, 0).refill(USUAL, timedelta(minutes=6)) == Allowance(50, 20)
-    assert Allowance(0, 0).refill(USUAL, timedelta(days=2)) == Allowance(500, 200)
+    assert AnswerAllowance(490, 0).refill(USUAL, timedelta(minutes=6)) == AnswerAllowance(500, 60)
+    assert AnswerAllowance(0, 0).refill(USUAL, timedelta(minutes=6)) == AnswerAllowance(50, 20)
+    assert AnswerAllowance(0, 0).refill(USUAL, timedelta(days=2)) == AnswerAllowance(500, 200)
 
 
 def group_up(forms: list[WaitingForm]) -> list[WaitingGroup]:
@@ -127,7 +133,7 @@ def group_up(forms: list[WaitingForm]) -> list[WaitingGroup]:
 @given(arrivals, st.sampled_from(PATHS))
 def test_a_full_queue_drops_a_form_of_the_largest_network(paths: list[NetworkTags], newcomer: NetworkTags) -> None:
     forms = queue_up(paths)
-    dropped = choose_dropped(group_up(forms), newcomer)
+    dropped = choose_form_to_drop(group_up(forms), newcomer)
     path = newcomer if dropped is None else next(form.networks for form in forms if form.id == dropped)
     for level in range(3):
         sizes = Counter(form.networks[: level + 1] for form in forms)
@@ -140,9 +146,9 @@ def test_a_full_queue_drops_a_form_of_the_largest_network(paths: list[NetworkTag
 
 def test_a_quiet_network_always_enters_and_a_flood_does_not_replace_its_own_forms() -> None:
     flood, quiet, other = PATHS[0], PATHS[6], PATHS[12]
-    assert choose_dropped(group_up(queue_up([flood, flood, other])), quiet) == 2
-    assert choose_dropped(group_up(queue_up([flood, flood, other])), flood) is None
-    assert choose_dropped(group_up(queue_up([flood, other])), quiet) == 1, "the one that has waited longest"
+    assert choose_form_to_drop(group_up(queue_up([flood, flood, other])), quiet) == 2
+    assert choose_form_to_drop(group_up(queue_up([flood, flood, other])), flood) is None
+    assert choose_form_to_drop(group_up(queue_up([flood, other])), quiet) == 1, "the one that has waited longest"
     sibling = PATHS[1]
-    assert choose_dropped(group_up(queue_up([flood, flood])), sibling) == 2
-    assert choose_dropped(group_up(queue_up([flood])), sibling) is None
+    assert choose_form_to_drop(group_up(queue_up([flood, flood])), sibling) == 2
+    assert choose_form_to_drop(group_up(queue_up([flood])), sibling) is None

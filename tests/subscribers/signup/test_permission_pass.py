@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.cli import digest
 from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.crypto.stored_addresses import departure_hash
+from subscribers.crypto.stored_addresses import make_departure_hash
 from subscribers.lifecycle import expiry
 from subscribers.signup import rate_limits
 from subscribers.store import people
@@ -66,7 +66,7 @@ def asked(world: WebSetup) -> int:
 
 def mails(world: WebSetup) -> dict[str, str]:
     """Hand over what is due; give the text of each mail by its receiver."""
-    background.send_due_notices(world.install, clock=lambda: datetime.now(UTC))
+    background_tasks.send_due_notices(world.install, clock=lambda: datetime.now(UTC))
     messages = read_folder(world.install.settings.outbox_folder / "notice")
     return {str(message["To"]): plain_text(message) for message in messages}
 
@@ -104,7 +104,7 @@ def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSet
     bo = person(both, BO)
     assert bo is not None
     with both.database.read() as session:
-        assert audience.may_mail(session, bo.number)
+        assert audience.may_email_person(session, bo.number)
         chain = session.scalars(select(ConsentEvent).where(ConsentEvent.person == bo.number)).all()
     assert [str(e.kind) for e in chain] == ["listed", "re-asked", "confirmed"]
     words = json.loads(chain[1].body)
@@ -134,7 +134,7 @@ def form(world: WebSetup) -> None:
     client = create_app(world.install, clock=lambda: datetime.now(UTC)).test_client()
     fields = {"email": BO, "agree": "yes", "wording": "1"}
     assert client.post("/subscribe", data=fields).status_code == 200
-    background.process_signup_requests(world.install, clock=lambda: datetime.now(UTC))
+    background_tasks.process_signup_requests(world.install, clock=lambda: datetime.now(UTC))
 
 
 def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(both: WebSetup) -> None:
@@ -165,7 +165,7 @@ def barred(world: WebSetup) -> None:
         row = person(world, BO)
         assert row is not None
         assert row.lookup is not None
-        hashed = departure_hash(key, row.lookup)
+        hashed = make_departure_hash(key, row.lookup)
         suppression.suppress_hashes(session, [(hashed, key.id)], "complained", datetime.now(UTC))
 
 

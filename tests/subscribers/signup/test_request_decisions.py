@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subscribers.address import read_address
-from subscribers.consent.evidence import RequestOrigin, digest_origin
-from subscribers.signup.mailboxes import find_mailbox, find_registrable_domain
+from subscribers.consent.evidence import RequestOrigin, hash_request_origin
+from subscribers.signup.mailbox_identity import find_canonical_mailbox, find_registrable_domain
 from subscribers.signup.rate_limits import (
     NetworkQuota,
     SignupLimits,
     SubmissionOutcome,
-    decide_outcome,
+    decide_submission_outcome,
+    find_window_start,
     nested_prefixes,
     network_prefix,
-    window_start,
 )
-from subscribers.signup.request_processor import AddressStatus, SignupAnswer, decide_answer
+from subscribers.signup.request_processor import AddressStatus, SignupAnswer, decide_signup_answer
 from tests.moments import DRAFTING as NOW
 
 BOUNDS = SignupLimits()
@@ -66,16 +66,16 @@ MANY = tuple(ago("confirm", days=d) for d in (29, 22, 15, 8))
     ],
 )
 def test_a_form_to_subscribe_is_answered_by_what_is_known(known: AddressStatus, answer: SignupAnswer) -> None:
-    assert decide_answer("subscribe", known, BOUNDS, now=NOW) is answer
+    assert decide_signup_answer("subscribe", known, BOUNDS, now=NOW) is answer
 
 
 def test_a_lost_link_goes_to_subscribers_alone_and_once_a_week() -> None:
     subscribed = replace(NOBODY, subscribed=True)
-    assert decide_answer("lost link", subscribed, BOUNDS, now=NOW) is SignupAnswer.LINK
+    assert decide_signup_answer("lost link", subscribed, BOUNDS, now=NOW) is SignupAnswer.LINK
     mailed_lately = replace(subscribed, recent_mails=(ago("known", days=2),))
-    assert decide_answer("lost link", mailed_lately, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+    assert decide_signup_answer("lost link", mailed_lately, BOUNDS, now=NOW) is SignupAnswer.NOTHING
     for other in (NOBODY, replace(NOBODY, pending=True), replace(NOBODY, suppression_reason="bounced")):
-        assert decide_answer("lost link", other, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+        assert decide_signup_answer("lost link", other, BOUNDS, now=NOW) is SignupAnswer.NOTHING
 
 
 @given(
@@ -96,7 +96,7 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
         lately = tuple(m for m in mails if m[1] > now - timedelta(days=30))
         pending = opened is not None and now < opened + timedelta(days=7)
         status = AddressStatus(subscribed and not suppressed, pending, suppressed, lately)
-        answer = decide_answer("lost link" if kind == "lost link" else "subscribe", status, BOUNDS, now=now)
+        answer = decide_signup_answer("lost link" if kind == "lost link" else "subscribe", status, BOUNDS, now=now)
         if answer is not SignupAnswer.NOTHING:
             mails.append((str(answer), now))
         if answer is SignupAnswer.CONFIRM:
@@ -128,7 +128,9 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
 def test_a_wide_networks_first_form_has_room_that_its_further_ones_have_not(
     turn: int, wide_turn: int, taken: int, outcome: SubmissionOutcome
 ) -> None:
-    assert decide_outcome(turn, wide_turn, taken, NetworkQuota(per_network=3, first=20, further=5)) is outcome
+    assert (
+        decide_submission_outcome(turn, wide_turn, taken, NetworkQuota(per_network=3, first=20, further=5)) is outcome
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_a_wide_networks_first_form_has_room_that_its_further_ones_have_not(
     ],
 )
 def test_a_mailbox_has_one_spelling(typed: str, mailbox: str) -> None:
-    assert find_mailbox(read_address(typed)) == mailbox
+    assert find_canonical_mailbox(read_address(typed)) == mailbox
 
 
 @pytest.mark.parametrize(
@@ -187,13 +189,13 @@ def test_a_domain_counts_as_the_one_that_was_registered(domain: str, registered:
 @given(st.datetimes(timezones=st.just(UTC), min_value=NOW.replace(tzinfo=None)))
 def test_a_window_holds_its_moment(moment: datetime) -> None:
     for window in (timedelta(minutes=10), timedelta(hours=1), timedelta(days=1)):
-        assert window_start(moment, window) <= moment < window_start(moment, window) + window
+        assert find_window_start(moment, window) <= moment < find_window_start(moment, window) + window
 
 
 def test_digests_need_their_salt_and_say_nothing_of_what_is_not_there() -> None:
     machine = RequestOrigin("203.0.113.9", "Browser/1")
-    first, second = digest_origin(machine, b"a"), digest_origin(machine, b"b")
+    first, second = hash_request_origin(machine, b"a"), hash_request_origin(machine, b"b")
     assert set(first) == {"network_digest", "agent_digest"}
     assert first["network_digest"] != second["network_digest"]
-    assert digest_origin(RequestOrigin("", ""), b"a") == {}
+    assert hash_request_origin(RequestOrigin("", ""), b"a") == {}
     assert "203.0.113.9" not in repr(machine)

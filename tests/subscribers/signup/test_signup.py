@@ -153,7 +153,7 @@ class House:
 
     def may_mail(self, number: int) -> bool:
         with self.database.read() as session:
-            return audience.may_mail(session, number)
+            return audience.may_email_person(session, number)
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
         event = session.scalars(select(ConsentEvent)).one()
         row = session.scalars(select(RequestEvidence)).one()
         assert open_evidence(session, KEYS, event.id) == MACHINE
-        digest = evidence.digest_origin(MACHINE, row.salt)
+        digest = evidence.hash_request_origin(MACHINE, row.salt)
     assert {k: body[k] for k in digest} == digest
 
 
@@ -497,13 +497,13 @@ def test_a_surge_raises_the_alarm_answers_what_is_taken_and_is_over_by_itself(ho
         house.ask(f"r{n}@example.org")
     assert house.work() == {SignupAnswer.CONFIRM: 5}
     with house.database.read() as session:
-        alarm = rate_limits.find_open_alarm(session)
+        alarm = rate_limits.find_open_signup_alarm(session)
         assert alarm is not None
         assert (alarm.at, alarm.detail) == (NOW, {"most": 5})
     house.now += timedelta(hours=1, minutes=1)
     assert house.work() == {}
     with house.database.read() as session:
-        assert rate_limits.find_open_alarm(session) is None
+        assert rate_limits.find_open_signup_alarm(session) is None
     assert house.count(SignupAlarm) == 1
 
 

@@ -7,7 +7,7 @@ from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
-from subscribers.store.key_check import KeyMismatchError, check_keys, holds_people
+from subscribers.store.key_check import KeyMismatchError, check_key_match, has_encrypted_data
 from subscribers.store.models import ConsentKind
 from tests.moments import THURSDAY_NOON as NOW
 
@@ -31,17 +31,17 @@ def _add_person(database: Database, keys: KeyRing, email: str) -> None:
 
 def test_an_empty_database_takes_any_keys(database: Database) -> None:
     with database.read() as session:
-        check_keys(session, KEYS)
-        assert not holds_people(session)
+        check_key_match(session, KEYS)
+        assert not has_encrypted_data(session)
 
 
 def test_keys_that_no_row_names_are_refused(database: Database) -> None:
     _add_person(database, KEYS, "ada@example.org")
     with database.read() as session:
-        check_keys(session, KEYS)
-        assert holds_people(session)
+        check_key_match(session, KEYS)
+        assert has_encrypted_data(session)
         with pytest.raises(KeyMismatchError, match="digest keys restore FILE"):
-            check_keys(session, OTHERS)
+            check_key_match(session, OTHERS)
 
 
 def test_a_suppression_alone_tells_whose_keys_they_are(database: Database) -> None:
@@ -49,7 +49,7 @@ def test_a_suppression_alone_tells_whose_keys_they_are(database: Database) -> No
         address = read_address("cy@example.org")
         suppression.suppress_without_log(session, KEYS, address, reason="by an admin", actor="eve", now=NOW)
     with database.read() as session, pytest.raises(KeyMismatchError, match="suppression"):
-        check_keys(session, OTHERS)
+        check_key_match(session, OTHERS)
 
 
 def test_a_file_that_lacks_the_latest_or_the_oldest_key_is_refused(database: Database) -> None:
@@ -59,4 +59,4 @@ def test_a_file_that_lacks_the_latest_or_the_oldest_key_is_refused(database: Dat
     with database.read() as session:
         for half in (old, new):
             with pytest.raises(KeyMismatchError):
-                check_keys(session, half)
+                check_key_match(session, half)

@@ -21,7 +21,7 @@ from subscribers.consent import audience, evidence, seals, suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import key_file, link_tokens
 from subscribers.crypto.keys import KEY_KINDS, KeyFileError, KeyKind, KeyRing, SecretKey
-from subscribers.crypto.stored_addresses import decrypt_address, lookup_hash
+from subscribers.crypto.stored_addresses import decrypt_address, make_lookup_hash
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -148,7 +148,7 @@ def test_a_process_that_runs_on_finds_people_by_either_key(database: Database, p
     with database.write() as session:  # half of the people, as a rotation that is under way leaves them
         for person in session.scalars(select(Person).where(Person.number.in_(numbers[::2]))):
             address = read_address(_address_of(keys, person))
-            person.lookup, person.lookup_key = lookup_hash(keys, address), keys.current("lookup").id
+            person.lookup, person.lookup_key = make_lookup_hash(keys, address), keys.current("lookup").id
     assert {p.lookup_key for p in _rows(database)} == {old_id, keys.current("lookup").id}
     assert [_number(database, running, n) for n in NAMES] == numbers
     with database.write() as session:
@@ -232,7 +232,7 @@ def test_the_network_address_behind_a_consent_is_encrypted_anew_too(database: Da
     machine = evidence.RequestOrigin("192.0.2.7", "a browser")
     with database.write() as session:
         event = session.scalars(select(ConsentEvent).where(ConsentEvent.person == ada)).one()
-        evidence.store_evidence(session, keys, event, machine, salt=evidence.new_salt(), until=NOW)
+        evidence.store_evidence(session, keys, event, machine, salt=evidence.make_evidence_salt(), until=NOW)
     rotation = rotate_key(database, path, "vault")
     assert (rotation.rows_moved, rotation.unmoved_rows) == (2, ())
     with database.read() as session:
@@ -293,7 +293,7 @@ def test_two_people_of_one_address_are_named_and_left(one_database: Database, pa
     (twin,) = _add(one_database, stray, "ada")  # by a process on another machine that knew only the new key
     rotation = rotate_key(one_database, path, "lookup")
     assert rotation.unmoved_rows == (
-        key_rotation.UnmovedRow(f"person {ada}", f"person {twin} has the same address; erase one of them"),
+        key_rotation.UnrotatedRow(f"person {ada}", f"person {twin} has the same address; erase one of them"),
     )
 
 

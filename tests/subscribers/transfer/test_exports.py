@@ -202,7 +202,7 @@ def test_erasing_leaves_the_chain_and_the_suppression_and_nothing_else(
             None,
             {},
         )
-        assert not audience.may_mail(session, ada)
+        assert not audience.may_email_person(session, ada)
         barred = suppression.find_suppression(session, KEYS, read_address("ada@example.org"))
         assert barred is not None
         assert barred.reason == "erased"

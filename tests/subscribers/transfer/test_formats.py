@@ -17,8 +17,8 @@ from subscribers.transfer.formats import (
     RowStatus,
     assign_column_meanings,
     list_column_meanings,
-    normalise_heading,
-    recognise_layout,
+    normalize_heading,
+    recognize_layout,
 )
 from subscribers.transfer.import_report import find_likely_domain
 from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row, parse_row_time
@@ -46,7 +46,7 @@ KIT = "id,first_name,email_address,state,created_at,tags"
 
 def _read(headings: str, *, name: str = "", **fields: str) -> ImportRow:
     names = headings.split(",")
-    layout = recognise_layout(names, file_name=name)
+    layout = recognize_layout(names, file_name=name)
     assert layout is not None
     row = dict.fromkeys(names, "") | {key.replace("__", " "): value for key, value in fields.items()}
     return parse_row(layout, [row[each] for each in names], 2, now=NOW)
@@ -70,7 +70,7 @@ def _read(headings: str, *, name: str = "", **fields: str) -> ImportRow:
     ],
 )
 def test_each_service_is_known_by_its_columns(headings: str, origin: str, email: str) -> None:
-    layout = recognise_layout(headings.split(","))
+    layout = recognize_layout(headings.split(","))
     assert layout is not None
     assert (layout.origin, headings.split(",")[layout.email]) == (origin, email)
 
@@ -82,15 +82,15 @@ def test_the_docs_and_the_help_name_each_format_and_its_headings(form: ExportFor
     rows = (ROOT / "docs/importing.md").read_text("utf-8").splitlines()
     described = [row.split("|") for row in rows if row.startswith(f"| {form.origin} |")]
     assert len(described) == 1, f"docs/importing.md has no row for {form.origin}"
-    named = {normalise_heading(heading) for heading in re.findall("`([^`]+)`", described[0][2])}
+    named = {normalize_heading(heading) for heading in re.findall("`([^`]+)`", described[0][2])}
     assert named == form.address | form.required | form.any_of, f"the headings of {form.origin} in docs/importing.md"
 
 
 def test_a_bare_list_needs_no_heading_and_other_files_are_not_guessed_at() -> None:
-    assert recognise_layout(["ada@example.org"]) == ColumnLayout(PLAIN_LIST, (0,), 1, has_heading=False)
-    assert recognise_layout(["ada@example.org", "Ada"]) is None
-    assert recognise_layout(["name", "city"]) is None
-    assert recognise_layout([]) is None
+    assert recognize_layout(["ada@example.org"]) == ColumnLayout(PLAIN_LIST, (0,), 1, has_heading=False)
+    assert recognize_layout(["ada@example.org", "Ada"]) is None
+    assert recognize_layout(["name", "city"]) is None
+    assert recognize_layout([]) is None
 
 
 def test_evidence_of_mailchimp_is_read() -> None:
@@ -196,7 +196,7 @@ def test_times_are_read_as_the_services_write_them(text: str, expected: datetime
 def test_a_row_in_doubt_is_rejected_with_a_reason_that_quotes_nothing_of_an_address(
     fields: list[str], reason: str
 ) -> None:
-    layout = recognise_layout(["email", "confirmed_at", "status"])
+    layout = recognize_layout(["email", "confirmed_at", "status"])
     assert layout is not None
     with pytest.raises(RowError, match=reason) as caught:
         parse_row(layout, fields, 2, now=NOW)
@@ -204,7 +204,7 @@ def test_a_row_in_doubt_is_rejected_with_a_reason_that_quotes_nothing_of_an_addr
 
 
 def test_a_short_row_is_filled_up_unless_its_address_is_missing() -> None:
-    layout = recognise_layout(["name", "email", "confirmed_at"])
+    layout = recognize_layout(["name", "email", "confirmed_at"])
     assert layout is not None
     assert parse_row(layout, ["Ada", "ada@example.org"], 2, now=NOW).confirmed_at is None
     with pytest.raises(RowError, match="the row has no email address column"):
@@ -214,7 +214,7 @@ def test_a_short_row_is_filled_up_unless_its_address_is_missing() -> None:
 
 @given(st.lists(st.text(max_size=40), max_size=6), st.lists(st.text(max_size=60), max_size=8))
 def test_no_heading_and_no_row_is_anything_but_read_or_rejected(first: list[str], fields: list[str]) -> None:
-    layout = recognise_layout(["email", "confirmed_at", "status", *first])
+    layout = recognize_layout(["email", "confirmed_at", "status", *first])
     assert layout is not None
     with contextlib.suppress(RowError):
         parse_row(layout, fields, 2, now=NOW)
@@ -227,7 +227,7 @@ def test_who_paid_for_a_substack_has_asked_for_it_and_free_subscribers_show_no_e
 
 
 def test_columns_are_mapped_by_hand_and_the_mapping_makes_a_list() -> None:
-    layout = recognise_layout(["who", "email", "joined", "double opt-in", "standing"])
+    layout = recognize_layout(["who", "email", "joined", "double opt-in", "standing"])
     assert layout is not None
     assert list_column_meanings(layout) == (ColumnMeaning.NOTHING, ColumnMeaning.ADDRESS, *[ColumnMeaning.NOTHING] * 3)
     meanings = [ColumnMeaning.NOTHING, ColumnMeaning.ADDRESS, ColumnMeaning.REQUESTED_AT]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from digest.app.accounts.attempt_limits import SignInRefusedError
 from digest.app.accounts.sign_in import sign_in_by_password
-from digest.app.accounts.try_limits import SignInRefusedError
 from digest.app.accounts.visitor import Visitor
 from digest.installation.acts import CONFIRMATION_LIFETIME
 from digest.store import staff

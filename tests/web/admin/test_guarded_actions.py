@@ -15,19 +15,26 @@ from sqlalchemy import select
 
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.doctor.attention import find_attention
-from digest.app.sending import background
-from digest.app.subscribers import address_searches, lists, people, subscriber_records
+from digest.app.sending import background_tasks
+from digest.app.subscribers import address_searches, list_transfers, people, subscriber_records
 from digest.app.upkeep import background_backups, keys, nightly_steps
 from digest.deliver.control import installation_hold
-from digest.installation import copy_guard, guard_notices, hold
-from digest.installation.acts import CONFIRMATION_LIFETIME, SCHEDULER, Actor, ConfirmationRequiredError, Face, Role
+from digest.installation import copy_guard, guard_notices, sending_pause
+from digest.installation.acts import (
+    CONFIRMATION_LIFETIME,
+    SCHEDULER,
+    Actor,
+    ActorInterface,
+    ConfirmationRequiredError,
+    Role,
+)
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from digest.store.staff import StaffError, require_staff_member
 from subscribers.address import read_address
-from subscribers.store.row_seals import RowKeys
+from subscribers.store.row_seals import RowSealKeys
 from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
 from tests.app.test_concerns import list_actions
@@ -125,10 +132,10 @@ def test_pausing_takes_a_confirmation_and_its_own_email_leaves_all_the_same(worl
     refused = press_pause(admin_client(world, STALE))
     assert (refused.status_code, refused.location) == (303, "/desk/confirm?next=/admin/deliveries")
     with world.database.read() as session:
-        assert installation_hold.current_hold(session) is None
+        assert installation_hold.read_current_hold(session) is None
     press_pause(admin_client(world))
     with world.database.read() as session:
-        assert installation_hold.current_hold(session) is not None
+        assert installation_hold.read_current_hold(session) is not None
     (email,) = sent_emails(world)
     assert (email["To"], email["Subject"]) == (OTHER_ADMIN, "staff 2 paused all sending")
     press_pause(admin_client(world), "release")
@@ -161,8 +168,8 @@ def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: An
     world.session_cookie("admin")
     add_admin(world)
     install, ann = world.install, world.name_member(MEMBERS["admin"])
-    actor = Actor(ann, Role.ADMIN, Face.DESK, NOW)
-    hold.hold_installation(install, reason="", actor=actor, now=NOW)
+    actor = Actor(ann, Role.ADMIN, ActorInterface.DESK, NOW)
+    sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)
     staff.remove_staff_member(install, actor, read_address(OTHER_ADMIN), now=NOW)
     assert {(email["To"], str(email["Subject"])) for email in sent_emails(world)} == {
         (OTHER_ADMIN, f"{ann} paused all sending"),
@@ -173,23 +180,23 @@ def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: An
 def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
     add_admin(world)
     install = world.install
-    copy_guard.hold_if_copied(world.database, install.settings, now=NOW)
-    hold.hold_installation(install, reason="a doubt", actor=ADMIN, now=NOW)
+    copy_guard.pause_if_copied(world.database, install.settings, now=NOW)
+    sending_pause.pause_all_sending(install, reason="a doubt", actor=ADMIN, now=NOW)
     moved = install.settings.model_copy(update={"installation": "another machine"})
-    copy_guard.hold_if_copied(world.database, moved, now=NOW)
+    copy_guard.pause_if_copied(world.database, moved, now=NOW)
     with world.database.read() as session:
-        found = installation_hold.current_hold(session)
+        found = installation_hold.read_current_hold(session)
     assert found is not None
     assert (found.may_be_copy, "terminal:eve had already paused it" in found.reason) == (True, True)
     assert sent_emails(world) == []
     assert len(queued(world)) == 1
-    hold.release_installation(install, actor=ADMIN, now=NOW)
+    sending_pause.resume_all_sending(install, actor=ADMIN, now=NOW)
     assert len(sent_emails(world)) == 2
 
 
 def test_during_a_pause_nothing_but_warnings_leaves(world: Any) -> None:
     add_admin(world)
-    hold.hold_installation(world.install, reason="a doubt", actor=ADMIN, now=NOW)
+    sending_pause.pause_all_sending(world.install, reason="a doubt", actor=ADMIN, now=NOW)
     staff.add_staff_member(world.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
     assert {str(email["Subject"]) for email in sent_emails(world)} == {
         "terminal:eve paused all sending",
@@ -219,18 +226,18 @@ def test_while_an_installation_is_set_up_nobody_is_emailed(world: Any) -> None:
 
 def test_what_the_timetable_does_is_nobodys_action(world: Any) -> None:
     add_admin(world)
-    hold.hold_installation(world.install, reason="", actor=SCHEDULER, now=NOW)
+    sending_pause.pause_all_sending(world.install, reason="", actor=SCHEDULER, now=NOW)
     assert queued(world) == []
 
 
 def test_an_emergency_pause_does_not_wait_for_keys(world: Any) -> None:
     add_admin(world)
     # Its own database lends no keys instead of those that are gone.
-    bare = Installation(world.install.settings, Database(world.database.engine, row_keys=RowKeys()))
+    bare = Installation(world.install.settings, Database(world.database.engine, row_keys=RowSealKeys()))
     bare.settings.key_file.unlink()
-    hold.hold_installation(bare, reason="", actor=ADMIN, now=NOW)
+    sending_pause.pause_all_sending(bare, reason="", actor=ADMIN, now=NOW)
     with world.database.read() as session:
-        assert installation_hold.current_hold(session) is not None
+        assert installation_hold.read_current_hold(session) is not None
         assert session.scalars(select(AuditEntry.detail)).one() == {"not emailed": "InstallationError"}
 
 
@@ -243,9 +250,9 @@ def test_the_email_about_a_rotated_key_opens_with_the_keys_that_are_left(world: 
 
 def test_when_the_mail_server_is_down_the_email_waits_and_is_tried_again(world: Any) -> None:
     add_admin(world)
-    hold.hold_installation(world.install, reason="", actor=ADMIN, now=NOW)
+    sending_pause.pause_all_sending(world.install, reason="", actor=ADMIN, now=NOW)
     down = world.install.settings.model_copy(update={"mail_url": SecretStr("smtp://127.0.0.1:1?starttls=off")})
-    background.send_due_notices(Installation(down, world.database), clock=lambda: NOW)
+    background_tasks.send_due_notices(Installation(down, world.database), clock=lambda: NOW)
     with world.database.read() as session:
         row = session.scalars(select(Delivery).where(Delivery.purpose.like("guard:%"))).one()
         assert row.state == DeliveryState.WAITING
@@ -289,7 +296,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
             url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
             settings = filed.install.settings.model_copy(update={"mail_url": url})
             for _ in range(4):
-                background.send_due_notices(Installation(settings, filed.database), clock=lambda: now)
+                background_tasks.send_due_notices(Installation(settings, filed.database), clock=lambda: now)
             return [str(email["Subject"]) for email in relay.taken]
 
         assert send(NOW) == ["staff 2 changed settings: sender.address, sender.reply_to"]
@@ -318,11 +325,11 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     add_admin(world)
     install, ada = world.install, world.ada
     world.session_cookie("admin")
-    actor = Actor(world.name_member(MEMBERS["admin"]), Role.ADMIN, Face.DESK, NOW)
+    actor = Actor(world.name_member(MEMBERS["admin"]), Role.ADMIN, ActorInterface.DESK, NOW)
     with pytest.raises(ConfirmationRequiredError):
-        people.show_person(install, replace(actor, confirmed_at=STALE), ada, "a question", now=NOW)
+        people.export_person_data(install, replace(actor, confirmed_at=STALE), ada, "a question", now=NOW)
     for _ in range(3):
-        people.show_person(install, actor, ada, "a question", now=NOW)
+        people.export_person_data(install, actor, ada, "a question", now=NOW)
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert queued(world) == []
     told = [guard_notices.queue_address_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)]
@@ -331,7 +338,7 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     assert guard_notices.queue_address_summary(install, NOW + timedelta(hours=3)).endswith("reported today")
     assert sorted(queued(world, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
     assert guard_notices.queue_address_summary in nightly_steps.NIGHTLY_STEPS
-    background.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
+    background_tasks.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
     files = list((install.settings.outbox_folder / "notice").glob("*.eml"))
     emails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
     assert {email["To"] for email in emails} == {OTHER_ADMIN, MEMBERS["admin"]}
@@ -350,7 +357,9 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) 
     name = world.name_member(MEMBERS["admin"])
     with world.database.write() as session:
         require_staff_member(session, MEMBERS["admin"]).name = "Ann ann@newsroom.example"
-    hold.hold_installation(world.install, reason="", actor=Actor(name, Role.ADMIN, Face.DESK, NOW), now=NOW)
+    sending_pause.pause_all_sending(
+        world.install, reason="", actor=Actor(name, Role.ADMIN, ActorInterface.DESK, NOW), now=NOW
+    )
     (email,) = sent_emails(world)
     assert str(email["Subject"]) == f"Ann <address> ({name}) paused all sending"
 
@@ -384,7 +393,7 @@ def test_no_setting_silences_the_email_about_its_own_change(
 
 def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(world: Any) -> None:
     add_admin(world)
-    old = Actor("staff 1", Role.ADMIN, Face.DESK, NOW - CONFIRMATION_LIFETIME)
+    old = Actor("staff 1", Role.ADMIN, ActorInterface.DESK, NOW - CONFIRMATION_LIFETIME)
     guarded = [action for action in list_actions() if action.concern.needs_confirmation]
     for action in guarded:
         for frame in (action.transaction, action.steps):
@@ -398,18 +407,18 @@ def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_onl
 
 def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(world: Any) -> None:
     token = world.session_cookie("admin", fresh_at=STALE)[1]
-    signed_in = sign_in.find_signed_in(world.install, token, now=NOW)
+    signed_in = sign_in.find_signed_in_member(world.install, token, now=NOW)
     assert signed_in is not None
     install, actor = world.install, signed_in.actor
     recipient = ExportRecipient("a reason", "us")
     for act in (
         lambda: own_account.replace_recovery_codes(install, signed_in, now=NOW),
         lambda: own_account.add_own_passkey(install, signed_in, "{}", "a key", now=NOW),
-        lambda: subscriber_records.show_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
+        lambda: subscriber_records.reveal_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
         lambda: address_searches.AddressSearches().begin(install, signed_in, "lovelace", "a reason", now=NOW),
         lambda: background_backups.BackgroundBackups().begin(install, actor, passphrase="a" * 12, now=NOW),
-        lambda: lists.write_list(install, actor, io.StringIO(), recipient, now=NOW),
-        lambda: people.allow_signup(install, actor, ADA_ADDRESS, "a reason", now=NOW),
+        lambda: list_transfers.write_list_csv(install, actor, io.StringIO(), recipient, now=NOW),
+        lambda: people.allow_signup_again(install, actor, ADA_ADDRESS, "a reason", now=NOW),
     ):
         with pytest.raises(ConfirmationRequiredError):
             act()

@@ -15,7 +15,7 @@ from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResoluti
 from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import read_address
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
 from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
@@ -44,7 +44,9 @@ def fill(world: Any) -> list[int]:
             add_subscriber(session, keys, f"r{n}@gmail.com", evidence=sample_evidence(), now=NOW).number
             for n in range(6)
         ]
-        gmail, county = (domain_tag(keys, read_address(f"a@{domain}")) for domain in ("gmail.com", "county.example"))
+        gmail, county = (
+            make_domain_tag(keys, read_address(f"a@{domain}")) for domain in ("gmail.com", "county.example")
+        )
         states = [DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.REFUSED, *[DeliveryState.UNCERTAIN] * 3]
         replies = ["", "550 5.1.1 no such user", "552 5.2.2 full", "", "", "the connection broke"]
         tags = [gmail, gmail, county, gmail, gmail, gmail]
@@ -158,7 +160,7 @@ def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
     assert not re.search(r"by staff \d|staff \d holds", page), "a colleague is named, not numbered"
     assert post_form(admin, "/admin/deliveries/release").status_code == 303
     with both.database.read() as session:
-        assert installation_hold.current_hold(session) is None
+        assert installation_hold.read_current_hold(session) is None
         acts = session.scalars(select(AuditEntry.act).order_by(AuditEntry.id)).all()
     assert acts == ["held", "released"]
 

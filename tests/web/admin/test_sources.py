@@ -11,7 +11,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.sources import source_overview
-from digest.collect.sources.source_days import SourceWeek, count_visit, read_source_weeks
+from digest.collect.sources.source_days import SourceWeek, count_source_visit, read_source_weeks
 from digest.collect.sources.source_rows import sync_sources
 from digest.settings import load_settings
 from digest.store.models import (
@@ -255,10 +255,10 @@ def test_what_a_source_gave_to_editions_and_what_rests_on_it_are_counted(both: A
             article.categories, article.date_basis = [], "stated"
             session.add(article)
         alpha, beta = rows[0].id, rows[1].id
-        count_visit(session, rows[0], NOW.date(), is_good=True, found=3)
-        count_visit(session, rows[0], NOW.date(), is_good=False)
-        count_visit(session, rows[0], NOW.date() - timedelta(days=7), is_good=True, found=1)
-        count_visit(session, rows[0], NOW.date() - timedelta(days=56), is_good=True, found=100)
+        count_source_visit(session, rows[0], NOW.date(), is_good=True, item_count=3)
+        count_source_visit(session, rows[0], NOW.date(), is_good=False)
+        count_source_visit(session, rows[0], NOW.date() - timedelta(days=7), is_good=True, item_count=1)
+        count_source_visit(session, rows[0], NOW.date() - timedelta(days=56), is_good=True, item_count=100)
     sent = both.edition(state=EditionState.SENT)
     draft = both.edition(name="2026-W48", number=148, release_at=NOW + timedelta(days=8))
     members = {sent: [["https://x.example/0", "https://x.example/2"]], draft: [["https://x.example/2"]]}
@@ -313,7 +313,7 @@ def test_visits_are_counted_by_day_on_both_databases(both: Any) -> None:
         session.add(row)
         session.flush()
         for good in (True, True, False):
-            count_visit(session, row, NOW.date(), is_good=good, found=2 if good else 0)
+            count_source_visit(session, row, NOW.date(), is_good=good, item_count=2 if good else 0)
         [day] = session.scalars(select(SourceDay))
         assert (day.good, day.bad, day.found) == (2, 1, 4)
         assert read_source_weeks(session, NOW.date(), only=[row.id + 1]) == {}

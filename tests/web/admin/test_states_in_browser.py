@@ -16,12 +16,12 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.doctor.health_reports import HealthReports
-from digest.app.doctor.outside_world import OutsideWorld
-from digest.app.sending.background import send_due_notices
+from digest.app.doctor.network_access import NetworkAccess
+from digest.app.sending.background_tasks import send_due_notices
 from digest.app.settings.setting_changes import EDITABLE_TABLES
-from digest.app.subscribers.upload_files import UploadStage, write_note
+from digest.app.subscribers.upload_files import UploadStage, save_upload_state
 from digest.app.upkeep.nightly_steps import count_growth
-from digest.collect.sources.source_days import count_visit
+from digest.collect.sources.source_days import count_source_visit
 from digest.collect.sources.source_rows import sync_sources
 from digest.installation.acts import Role
 from digest.installation.opened import Installation
@@ -52,7 +52,7 @@ WIDTHS = (360, 768, 1440)
 # Which states to take pictures of, and where: to look at them.
 IMAGES, PICTURES_FOLDER = os.environ.get("PICTURES", ""), os.environ.get("PICTURES_FOLDER", "")
 # What is no page of its own, by the route that a browser gets it from.
-NO_PAGES = {"admin.export_opml": "a file", "admin.list_settings": "leads to the first table"}
+NO_PAGES = {"admin.download_opml": "a file", "admin.redirect_to_first_table": "leads to the first table"}
 SOURCES = "".join(
     f'[[sources]]\nurl = "https://alpha.example/{section}"\nname = "Alpha {section}"\npublisher = "Alpha"\nsection = "{section}"\n'
     for section in ("news", "products", "events", "opportunities")
@@ -219,7 +219,7 @@ def import_states(tour: Tour) -> Iterator[State]:
     there = cut_short(tour.world, other)
     yield "import-stopped", tour.get(other)
     yield "imports", tour.get("/admin/import")
-    write_note(replace(there, stage=UploadStage.FAILED, problem="Row 7 is longer than a row may be."))
+    save_upload_state(replace(there, stage=UploadStage.FAILED, problem="Row 7 is longer than a row may be."))
     yield "import-failed", tour.get(other)
 
 
@@ -336,7 +336,7 @@ def health_states(tour: Tour) -> Iterator[State]:
     yield "health-unseen", tour.get("/admin/health")
     with FakeNameServer({}) as names:
         names.answering.clear()
-        outside = OutsideWorld(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT)
+        outside = NetworkAccess(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT)
         context = replace(tour.world.app.extensions["digest"], health=HealthReports(outside))
         tour.world.app.extensions["digest"] = context
         running = tour.post("/admin/health", online="yes")
@@ -354,7 +354,7 @@ def add_history(world: Any) -> None:
         first = session.get_one(Source, 1)
         first.health, first.moved_to = SourceHealth.GOOD, FAR_AWAY
         for days in (0, 7, 14):
-            count_visit(session, first, NOW.date() - timedelta(days=days), is_good=days != 7, found=3)
+            count_source_visit(session, first, NOW.date() - timedelta(days=days), is_good=days != 7, item_count=3)
         article = Article(source_id=1, key="1", url="https://x.example/1", title="Cranes", link="")
         article.dated_at = article.found_at = article.seen_at = NOW
         article.categories, article.date_basis = [], "stated"

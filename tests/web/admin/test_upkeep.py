@@ -55,7 +55,7 @@ def test_every_act_has_a_topic_and_a_sentence() -> None:
     acts = list_actions()
     assert {"source removed", "staff added", "signed in", "upgraded", "uncertain sent again"} <= acts
     topics = audit_topics.TOPICS.keys() - {audit_topics.REFUSED}
-    assert {act for act in acts if sum(audit_topics.belongs_to(act, topic) for topic in topics) != 1} == set()
+    assert {act for act in acts if sum(audit_topics.is_action_in_topic(act, topic) for topic in topics) != 1} == set()
     assert {act for act in acts if audit_topics.describe_action(act)[1] == f"{act}: "} == set()
 
 
@@ -236,7 +236,7 @@ def test_an_editor_does_not_see_the_audit_log(world: Any, path: str) -> None:
 
 
 def test_a_subject_is_read_as_people_write_it() -> None:
-    assert [audit_topics.read_subject(text) for text in (" reader 8,214 ", "Person 7", "2026-W47")] == [
+    assert [audit_topics.parse_subject(text) for text in (" reader 8,214 ", "Person 7", "2026-W47")] == [
         "person 8214",
         "person 7",
         "2026-W47",

@@ -14,8 +14,8 @@ from sqlalchemy import event, insert, select
 
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
-from digest.edition.archive.story_archive import MAX_RANKED, archive_edition, split_query, topic_key
-from digest.installation.acts import Actor, Face, Role
+from digest.edition.archive.story_archive import MAX_RANKED, archive_edition_stories, make_topic_key, split_search_query
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition, EditionState
 from digest.web.archive.pages import mark_words
@@ -88,7 +88,7 @@ def test_a_search_leaves_no_trace(world: Any, capsys: pytest.CaptureFixture[str]
 def test_a_corrected_headline_is_found_by_what_it_says_now(weeks: Any) -> None:
     url = f"https://fema.example/{NAME}"
     form = CorrectionForm(url, "headline", "New flood maps move 4,100 households", "It was a tenth.")
-    actor = Actor("terminal:eve", Role.EDITOR, Face.TERMINAL)
+    actor = Actor("terminal:eve", Role.EDITOR, ActorInterface.TERMINAL)
     corrections.correct_story(weeks.install, NAME, form, actor=actor, now=NOW)
     assert len(headlines(page_of(weeks, "/search?q=households"))) == 1
     assert len(headlines(page_of(weeks, "/search?q=41,000"))) == 1, "the other week's"
@@ -290,13 +290,13 @@ def test_an_archived_edition_is_stored_anew_in_place(world: Any) -> None:
     world.edition(state=EditionState.SENT)
     with world.database.write() as session:
         before = len(list(session.scalars(select(ArchivedStory))))
-        archive_edition(session, session.scalars(select(Edition)).one())
+        archive_edition_stories(session, session.scalars(select(Edition)).one())
         assert len(list(session.scalars(select(ArchivedStory)))) == before == 6
 
 
 def test_topics_are_named_in_addresses_by_letters_and_words_are_marked_whole() -> None:
-    assert topic_key("Counter-terrorism & CBRN") == "counter-terrorism-cbrn"
-    assert topic_key("Sécurité  civile!") == "sécurité-civile"
-    assert topic_key("!?") == ""
-    assert split_query('"Ports" AND (cranes*)') == ("Ports", "AND", "cranes")
+    assert make_topic_key("Counter-terrorism & CBRN") == "counter-terrorism-cbrn"
+    assert make_topic_key("Sécurité  civile!") == "sécurité-civile"
+    assert make_topic_key("!?") == ""
+    assert split_search_query('"Ports" AND (cranes*)') == ("Ports", "AND", "cranes")
     assert mark_words("Modems & <modem>", ["modem"]) == "<mark>Modems</mark> &amp; &lt;<mark>modem</mark>&gt;"

@@ -17,8 +17,8 @@ from digest.app.editions.edition_checks import gather_preflight_facts
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.queries import find_edition
-from digest.installation.acts import Actor, Face, Role
+from digest.edition.edition_queries import find_edition
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.store.models import Edition, EditionState, Fragment
 from digest.web.app import create_app
@@ -28,7 +28,7 @@ from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sign_as_sent
 
 NAME = "2026-W47"
 HEADLINE = "Ports get ten days to check the remote links on their cranes"
-ACTOR = Actor("terminal:eve", Role.EDITOR, Face.TERMINAL)
+ACTOR = Actor("terminal:eve", Role.EDITOR, ActorInterface.TERMINAL)
 
 
 def page_of(world: Any, path: str = f"/editions/{NAME}") -> Any:
@@ -105,8 +105,8 @@ def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> Non
     world.edition()
     with world.database.read() as session:
         edition = find_edition(session, NAME)
-        draft = approval.read_draft(session, edition, world.install.settings)
-    stated = approval.approval_statement(draft, edition, ApproverRule(1, (), (), ()))["fragments"]
+        draft = approval.read_draft_version(session, edition, world.install.settings)
+    stated = approval.build_approval_statement(draft, edition, ApproverRule(1, (), (), ()))["fragments"]
     pages = {piece.name: piece.body for piece in draft.pieces if piece.kind == "page"}
     assert list(pages) == ["top", "contents", "body"]
     assert [entry for entry in stated if entry[0] == "page"] == [
@@ -149,7 +149,7 @@ def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: A
     sent_week(world)
     assert "og:image:width" not in world.client.get(f"/editions/{NAME}").text, "the lead's picture stands in"
     for _ in range(2):
-        web_editions.store_card(world.install, NAME, now=NOW)
+        web_editions.store_social_card(world.install, NAME, now=NOW)
     address = page_of(world).xpath("//meta[@property='og:image']/@content")[0]
     answer = world.client.get(address.removeprefix(BASE_URL))
     assert answer.mimetype == "image/png"
@@ -158,7 +158,7 @@ def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: A
     assert card.getpixel((600, 5)) != card.getpixel((400, 100)), "the bar is ink, the ground is paper"
     with world.database.read() as session:
         content = EditionContent.from_json(find_edition(session, NAME).content)
-    words = web_editions.request_card(content, "HLS.Today", world.install.settings).words
+    words = web_editions.build_card_request(content, "HLS.Today", world.install.settings).words
     assert words.headline == HEADLINE
     assert words.deadline == "Next deadline: December 4"
 
@@ -181,7 +181,7 @@ def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_langu
         replace(s, entries=tuple(replace(e, when=french) if e.when == deadline else e for e in s.entries))
         for s in content.sections
     )
-    words = web_editions.request_card(replace(content, sections=sections), "Vigie", settings).words
+    words = web_editions.build_card_request(replace(content, sections=sections), "Vigie", settings).words
     assert (words.issue, words.deadline) == ("Nº 147 · 20 novembre 2026", "Prochaine échéance : 4 décembre")
 
 
@@ -191,5 +191,5 @@ def test_a_card_that_cannot_be_set_is_none_and_the_page_does_without(world: Any)
         edition = find_edition(session, NAME)
         content = json.loads(json.dumps(edition.content).replace("Ports get", "\\u6e2f get"))
         session.execute(update(Edition).values(content=content))
-    web_editions.store_card(world.install, NAME, now=NOW)
+    web_editions.store_social_card(world.install, NAME, now=NOW)
     assert "og:image:width" not in world.client.get(f"/editions/{NAME}").text

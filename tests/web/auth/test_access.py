@@ -60,7 +60,7 @@ def test_a_route_without_a_rule_keeps_the_application_from_starting(world: Any) 
 def test_every_form_that_brings_a_file_says_in_its_rule_how_long_it_may_be() -> None:
     forms = [tag for page in sorted(TEMPLATES.rglob("*.html")) for tag in FORM_TAG.findall(page.read_text("utf-8"))]
     with_file = {ENDPOINT.findall(tag)[0] for tag in forms if "multipart/form-data" in tag}
-    assert {"editing.save_story", "admin.import_opml", "admin.upload_list"} <= with_file
+    assert {"editing.save_story", "admin.upload_opml", "admin.upload_list"} <= with_file
     assert with_file == {endpoint for endpoint, rule in ROUTE_RULES.items() if rule.max_bytes is not None}
 
 

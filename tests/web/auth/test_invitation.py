@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.sending import control as sending
+from digest.app.sending import send_control as sending
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
@@ -44,7 +44,7 @@ def mail_again(world: Any, now: datetime = NOW) -> None:
     with world.database.write() as session:
         member = staff.find_staff_member(session, SAM)
         assert member
-        staff.mail_proof_link(session, member, queue, actor="terminal:eve", now=now)
+        staff.queue_verification_link(session, member, queue, actor="terminal:eve", now=now)
 
 
 def remove(world: Any) -> None:
@@ -335,7 +335,7 @@ def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: A
 
 
 def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
-    sending.send_test(proven.install, "2026-W47", actor=ADMIN, clock=lambda: NOW)
+    sending.send_test_email(proven.install, "2026-W47", actor=ADMIN, clock=lambda: NOW)
     (mail,) = in_outbox(proven)
     leave = urlsplit(str(mail["List-Unsubscribe"]).strip("<>")).path
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

@@ -18,21 +18,21 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from digest.app import jobs
-from digest.app.approval import approvals, correction_emails, signing
+from digest.app.approval import approvals, correction_emails, edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing import corrections
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
-from digest.app.editions.edition_status import edition_status
-from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS
-from digest.app.sending import background
-from digest.app.sending import control as sending
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS
+from digest.app.sending import background_tasks
+from digest.app.sending import send_control as sending
 from digest.app.settings.setting_changes import EDITABLE_TABLES
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.inbound import payloads
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.queries import find_edition
-from digest.installation import hold
+from digest.edition.edition_queries import find_edition
+from digest.installation import sending_pause
 from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store import staff
@@ -101,17 +101,17 @@ ACCEPTED: dict[str, str | None] = {
     "auth.submit_name: name": SHORT,
     "auth.submit_passkey: name": SHORT,
     "auth.rename_passkey: name": SHORT,
-    "admin.invite: name": SHORT,
+    "admin.invite_member: name": SHORT,
     "admin.find_subscriber: address": None,
     "admin.begin_search: part": None,
     "admin.filter_subscribers: domain": None,
-    "admin.allow_address: address": ADA_ADDRESS,
-    "admin.change_source: weight": None,
-    "admin.add_source: weight": None,
+    "admin.remove_suppression: address": ADA_ADDRESS,
+    "admin.submit_source_changes: weight": None,
+    "admin.submit_new_source: weight": None,
     "editing.save_block: url": ADDRESS,
     "stories.add_story: url": ADDRESS,
-    "editing.save_head: subject": SHORT,
-    "editing.save_head: preheader": SHORT,
+    "editing.save_subject_and_intro: subject": SHORT,
+    "editing.save_subject_and_intro: preheader": SHORT,
     "subscribers.write_to_the_editors: website": "",
     "signup.submit_signup: website": "",
     "signup.request_lost_link: website": "",
@@ -121,29 +121,29 @@ CHOICES = {"why": "other"}
 # Not sent: they would end what others need, their time comes later, or their pages show them only while something runs.
 HELD_BACK = frozenset(
     {
-        *("corrections.mail_to_recipients", "admin.stop_upload", "admin.resolve_by_log"),
+        *("corrections.email_correction", "admin.stop_upload", "admin.resolve_by_log"),
         *("desk.submit_approval", "auth.sign_out", "auth.end_session", "auth.end_other_sessions"),
-        *("admin.remove_upload", "admin.stop_search", "admin.remove_source", "auth.remove_passkey"),
+        *("admin.remove_upload", "admin.stop_search", "admin.submit_source_removal", "auth.remove_passkey"),
     }
 )
 # Forms without a text that lead to one, or to what shows it.
 LEADS_ON = frozenset(
     {
         *(
-            "auth.begin_app",
+            "auth.begin_authenticator_setup",
             "auth.submit_sign_in_link",
-            "admin.take_row_outcomes",
+            "admin.download_row_outcomes",
             "subscribers.download_my_data",
             "subscribers.show_my_record",
         )
     }
 )
 # What their pages say afterwards is new, and so are their forms.
-GROWS = frozenset({"admin.upload_list", "admin.work_on_upload"})
+GROWS = frozenset({"admin.upload_list", "admin.run_upload_step"})
 LAST = (
-    "admin.resolve_doubts",
-    "admin.act_on_subscriber",
-    "admin.allow_address",
+    "admin.resolve_edition_deliveries",
+    "admin.change_subscriber",
+    "admin.remove_suppression",
     "admin.export_list",
     "admin.export_audit_log",
     *sorted(ENDINGS),
@@ -159,8 +159,8 @@ QUERIES = {
     "admin.show_source": ("saved",),
     "admin.list_imports": ("taken_back",),
     "desk.edition": ("tab", "view", "filter", "order", "topic_filter", "q", "start", "open", "panel", "about", "omit", "show"),
-    "desk.sources": ("removed",),
-    "desk.sent": ("before",),
+    "desk.show_sources": ("removed",),
+    "desk.list_sent_editions": ("before",),
     "calendar.show_calendar": ("ask", "release", "day", "clock"),
     "history.show_history": ("moment", "back"),
     "previews.show_preview": ("view", "omit"),
@@ -308,11 +308,11 @@ class MarkedRun(FormRun):
         """Write what a field takes of a marker."""
         field = name_field(form, name)
         key = self.marks.make_key(field)
-        if field in {"admin.look_for_feeds: address", "stories.fetch_story: url"}:
+        if field in {"admin.preview_new_source: address", "stories.fetch_story: url"}:
             return f"{self.site}{'site' if form.endpoint.startswith('admin') else 'page'}?{key}"
         if kind == "file":
             return io.BytesIO(self.write_file(form.endpoint, name)), make_marker(key).replace("\r\n", "")
-        if field in {"admin.act_on_subscriber: number", "admin.change_member: number"}:
+        if field in {"admin.change_subscriber: number", "admin.change_member: number"}:
             return form.path.split("/")[3]
         if re.match(r"[0-5]\.topics", name):
             return value  # a section of these is filled from what its kind says
@@ -327,13 +327,13 @@ class MarkedRun(FormRun):
             return draw_image()
         if endpoint == "admin.replace_logos":
             return draw_logo(shade=0 if name == "logo" else 255)
-        if endpoint == "admin.import_opml":
+        if endpoint == "admin.upload_opml":
             text, url = (
                 make_marker(self.marks.make_key(f"outside: list of feeds, {what}")) for what in ("name", "link")
             )
             line = f'<outline text="{escape(text)}" type="rss" xmlUrl="{self.site}list?{escape(url)}"/>'
             return f'<opml version="2.0"><head><title>x</title></head><body>{line}</body></opml>'.encode()
-        if endpoint == "admin.examine_log":
+        if endpoint == "admin.upload_mail_log":
             return LOG
         cell = {column: self.write_cell(column) for column in ("heading", "name", "status", "address")}
         rows = [f"person{n}@county.example,{cell['name']},{EVIDENCE},subscribed" for n in range(3)]
@@ -590,42 +590,42 @@ def hear_from_outside(run: MarkedRun) -> None:
     returned = returned.replace("550 5.1.1", f"550 5.1.1 {said}")
     origin = incoming_mail.REPORTED_BY
     payloads.store_payload(install.database, install.keys, returned.encode(), origin=origin, now=NOW)
-    applied = background.apply_inbound_events(install, clock=lambda: NOW)
+    applied = background_tasks.apply_inbound_events(install, clock=lambda: NOW)
     assert {"bounced", "deferred"} <= applied.keys()
 
 
 def release(run: MarkedRun, clock: Clock) -> None:
     """Approve the edition, send it at its time, and hand over all other mail that waits."""
     install, name = run.setup.install, run.edition
-    hold.release_installation(install, actor=ADMIN, now=clock())
+    sending_pause.resume_all_sending(install, actor=ADMIN, now=clock())
     with install.database.read() as session:
         notes = list(session.scalars(select(SentBackNote.id)))
         release_at = find_edition(session, name).release_at
     for note in notes:
-        approvals.finish_note(install, name, note, actor=ADMIN, now=clock())
+        approvals.mark_note_done(install, name, note, actor=ADMIN, now=clock())
     own = {field: make_marker(run.marks.make_key(f"stories.add_story: {field}")) for field in ("title", "summary")}
-    editing.write_story(install, EditForm(name, ADMIN, clock()), own, section="featured")  # without a link
-    wanted = edition_status(install, name, now=clock()).content_hash
+    editing.add_written_story(install, EditForm(name, ADMIN, clock()), own, section="featured")  # without a link
+    wanted = read_edition_status(install, name, now=clock()).content_hash
     context = jobs.JobContext(install, clock)
     jobs.remind(context)
     jobs.look_for_alerts(context)
     colleague = replace(EDITOR, name="staff 3")
     for approver in (EDITOR, colleague):  # a terminal without a name wrote some of it, so two have to
-        signing.approve_edition(install, name, wanted, actor=approver, now=clock())
+        edition_approval.approve_edition(install, name, wanted, actor=approver, now=clock())
     clock.now = release_at
     sending.send_edition(install, name, actor=ADMIN, clock=clock)
-    background.process_signup_requests(install, clock=clock)
+    background_tasks.process_signup_requests(install, clock=clock)
     becomes, why = (
         make_marker(run.marks.make_key(f"corrections.submit_correction: {name}")) for name in ("becomes", "note")
     )
     url = corrections.view_corrections(install, name).stories[0].url
     form = corrections.CorrectionForm(url, "headline", becomes, why)
     made = corrections.correct_story(install, name, form, actor=EDITOR, now=clock())
-    mark = correction_emails.view_email(install, name, made.seq).content_hash
-    correction_emails.approve_email(install, name, made.seq, mark, actor=colleague, now=clock())
+    mark = correction_emails.read_correction_email(install, name, made.seq).content_hash
+    correction_emails.approve_correction_email(install, name, made.seq, mark, actor=colleague, now=clock())
     correction_emails.plan_correction_emails(install, clock=clock)
-    background.send_due_notices(install, clock=clock)
-    background.send_due_corrections(install, clock=clock)
+    background_tasks.send_due_notices(install, clock=clock)
+    background_tasks.send_due_corrections(install, clock=clock)
 
 
 def look_at_exports(run: MarkedRun) -> None:
@@ -636,5 +636,5 @@ def look_at_exports(run: MarkedRun) -> None:
         ("eml", "message/rfc822"),
         ("json", "application/json"),
     ):
-        body = editions.edition_bytes(run.setup.install, run.edition, kind)  # type: ignore[arg-type]
+        body = editions.render_edition_bytes(run.setup.install, run.edition, kind)  # type: ignore[arg-type]
         run.judge.look_at_answer(f"digest show --as {kind}", media_type, (), body)

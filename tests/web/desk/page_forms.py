@@ -21,7 +21,7 @@ from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle import address_change, choice_changes, inactive_subscribers, undo
+from subscribers.lifecycle import address_change, inactive_subscribers, preference_changes, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
@@ -45,12 +45,12 @@ LIST = mailchimp_list(5).encode()
 NOWHERE = "http://127.0.0.1:9/feed"
 # Their threads ask the network or write archives, whatever the form holds.
 NOT_SENT = {
-    "admin.begin_examination": "tests/web/admin/test_doctor.py",
+    "admin.start_health_check": "tests/web/admin/test_doctor.py",
     "admin.back_up_now": "tests/web/admin/test_operation_settings.py",
 }
-MOST_FORMS = {"editing.act": 24, "admin.change_settings": 12}  # of one route; of the others three
+MOST_FORMS = {"editing.perform_desk_action": 24, "admin.change_settings": 12}  # of one route; of the others three
 # What other forms need is there until then: these come last.
-ENDINGS = frozenset({"admin.remove_source", "subscribers.erase_now", "subscribers.leave_now"})
+ENDINGS = frozenset({"admin.submit_source_removal", "subscribers.erase_now", "subscribers.leave_now"})
 # After these somebody else is signed in, or nobody.
 OTHER_SESSIONS = frozenset({"auth.sign_out", "auth.submit_sign_in_link", "auth.submit_invitation"})
 Field = tuple[str, str, str]  # name, value, type
@@ -119,12 +119,12 @@ def build_form_world(setup: WebSetup, edition: str) -> FormWorld:
         moved = read_address("moved@county.example")
         address_change.request_address_change(session, keys, numbers[2], moved, queue, SignupLimits(), now=NOW)
         move_token = mailed[-1].context.get("token") or mailed[-2].context["token"]
-        choice_changes.save_choices(session, numbers[3], Preferences(text_only=True), queue, now=NOW)
+        preference_changes.save_preferences_by_link(session, numbers[3], Preferences(text_only=True), queue, now=NOW)
         restore_token = mailed[-1].context["token"]
         undo_token = undo.issue_undo_token(session, numbers[1], now=NOW)
-    silent = inactive_subscribers.SilenceQuestion(NOW - timedelta(days=100), takes_off=True)
+    silent = inactive_subscribers.InactivityQuestion(NOW - timedelta(days=100), takes_off=True)
     wording = current_consent_text(setup.install.settings)
-    inactive_subscribers.queue_silence_questions(
+    inactive_subscribers.queue_inactivity_questions(
         setup.database, queue, silent, wording=wording, page=f"{SITE}/stay", actor="test", limit=1, now=NOW
     )
     tokens = {
@@ -279,7 +279,9 @@ def fill_in(endpoint: str, name: str, value: str, kind: str) -> Any:
     if name in MEANT.get(endpoint, {}):
         return MEANT[endpoint][name]
     if kind == "file":
-        file = draw_image() if endpoint == "admin.replace_logos" else LOG if endpoint == "admin.examine_log" else LIST
+        file = (
+            draw_image() if endpoint == "admin.replace_logos" else LOG if endpoint == "admin.upload_mail_log" else LIST
+        )
         return io.BytesIO(file), "mail.csv"
     if value or kind in {"hidden", "button", "select", "radio", "checkbox", "date"}:
         return value
@@ -291,9 +293,9 @@ def fill_in(endpoint: str, name: str, value: str, kind: str) -> Any:
 # What a form is sent with where its page holds no value, by its route.
 MEANT: dict[str, dict[str, str]] = {
     "admin.filter_subscribers": {"domain": "county.example"},
-    "admin.invite": {"email": "cy@newsroom.example", "role": "editor"},
+    "admin.invite_member": {"email": "cy@newsroom.example", "role": "editor"},
     "admin.find_subscriber": {"address": "r2@county.example"},
-    "admin.look_for_feeds": {"address": NOWHERE},
+    "admin.preview_new_source": {"address": NOWHERE},
     "admin.add_subscriber": {"agreed": "2026-11-18", "on": "2026-11-18"},
     "admin.begin_search": {"part": "county"},
 }

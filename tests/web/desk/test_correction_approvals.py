@@ -16,12 +16,12 @@ from digest.app.approval import correction_emails
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.app.jobs import JobContext, run_job
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
-from digest.edition.archive.corrections import load_carried_blocks
-from digest.edition.queries import find_edition
-from digest.installation.acts import Actor, Face, Role, terminal_actor
+from digest.edition.archive.corrections import load_correction_blocks
+from digest.edition.edition_queries import find_edition
+from digest.installation.acts import Actor, ActorInterface, Role, terminal_actor
 from digest.installation.opened import Installation, open_installation
 from digest.settings import ApprovalSettings, load_settings
 from digest.store.approval_models import Approval
@@ -49,7 +49,7 @@ from tests.web.desk.test_corrections import (
 from tests.web.forms import form_token
 
 __all__ = ["sent"]
-DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, Face.DESK) for number in (1, 2, 3))
+DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, ActorInterface.DESK) for number in (1, 2, 3))
 EVIL = "See https://evil.example/ for the maps"
 
 
@@ -68,7 +68,7 @@ def correct(install: Installation, actor: Actor = DANA) -> Correction:
 
 
 def request(install: Installation, number: int, actor: Actor = DANA) -> None:
-    correction_emails.request_email(install, NAME, number, actor=actor, now=LATER)
+    correction_emails.request_correction_email(install, NAME, number, actor=actor, now=LATER)
 
 
 def plan(install: Installation) -> object:
@@ -104,7 +104,7 @@ def test_a_colleague_approves_exactly_the_text_and_then_it_is_emailed_once(sent:
     request(sent.install, made.seq)
     for mark in ("", "0123456", "0" * 64):
         with pytest.raises(CorrectionError, match="changed after you opened the page"):
-            correction_emails.approve_email(sent.install, NAME, made.seq, mark, actor=PRIYA, now=LATER)
+            correction_emails.approve_correction_email(sent.install, NAME, made.seq, mark, actor=PRIYA, now=LATER)
     assert approve_email(sent.install, made.seq, PRIYA).is_approved
     assert plan(sent.install) == "5 corrections queued"
     assert len(sent.mailed()) == 5
@@ -127,7 +127,7 @@ def test_two_approvers_are_two_people_other_than_the_author(sent: Any) -> None:
         with pytest.raises(CorrectionError, match=why):
             approve_email(two, made.seq, actor)
     # A setting that changes meanwhile makes the first signature one on something else.
-    assert correction_emails.view_email(sent.install, NAME, made.seq).rule.signed == ()
+    assert correction_emails.read_correction_email(sent.install, NAME, made.seq).rule.signed == ()
     assert approve_email(two, made.seq, SAM).is_approved
     assert plan(two) == "5 corrections queued"
 
@@ -135,7 +135,7 @@ def test_two_approvers_are_two_people_other_than_the_author(sent: Any) -> None:
 def test_an_only_editor_emails_alone_and_is_told_why(sent: Any) -> None:
     hire(sent.install, "dana")
     made = correct(sent.install)
-    said = correction_emails.view_email(sent.install, NAME, made.seq).describe(DANA.name)
+    said = correction_emails.read_correction_email(sent.install, NAME, made.seq).describe(DANA.name)
     assert said[0].startswith("You're the only editor, so you can approve your own text")
     assert approve_email(sent.install, made.seq, DANA).is_approved
     assert plan(sent.install) == "5 corrections queued"
@@ -217,7 +217,7 @@ def test_an_email_quotes_what_its_correction_recorded_and_no_words_put_into_the_
         approval = session.scalars(select(Approval).order_by(Approval.id.desc()).limit(1)).one_or_none()
         owner = approval or session.scalars(select(Edition)).one()
         owner.content = json.loads(json.dumps(owner.content).replace(json.dumps(WRONG)[1:-1], EVIL))
-    assert correction_emails.view_email(sent.install, NAME, made.seq).sent == WRONG
+    assert correction_emails.read_correction_email(sent.install, NAME, made.seq).sent == WRONG
     approve_email(sent.install, made.seq, PRIYA)
     plan(sent.install)
     assert len(sent.mailed()) == 5
@@ -252,8 +252,8 @@ def welcome(sent: SentEdition, at: datetime) -> str:
     request = MailRequest("welcome", sent.numbers["late"], f"welcome {at}", facts)
     rows = notice_queue.prepare_notices(sent.install.keys, sent.install.settings, [request], at)
     with sent.world.database.write() as session:
-        notice_queue.write_notices(session, rows)
-    background.send_due_notices(sent.install, clock=lambda: at)
+        notice_queue.insert_notices(session, rows)
+    background_tasks.send_due_notices(sent.install, clock=lambda: at)
     (file,) = (sent.install.settings.outbox_folder / "notice").glob("*.eml")
     mail = message_from_bytes(file.read_bytes(), policy=policy.default)
     file.unlink()
@@ -289,7 +289,7 @@ def test_a_correction_that_is_carried_quotes_what_was_sent_and_not_another_edito
     (block,) = (block for block in week.state.arrangement.blocks if block.kind == "correction")
     zone = install.settings.file.publication.zone
     with install.database.read() as session:
-        ((drafted, authors),) = load_carried_blocks(session, release, install.settings.link_base, zone, ENGLISH)
+        ((drafted, authors),) = load_correction_blocks(session, release, install.settings.link_base, zone, ENGLISH)
     assert (drafted, authors) == (block, (PRIYA.name,))
     assert EVIL not in block.headline + block.text
     assert WRONG in block.headline
@@ -299,7 +299,7 @@ def test_the_pages_say_who_still_has_to_approve_and_name_what_the_button_does(wo
     store_edition(world.install, state=EditionState.SENDING)
     hire(world.install, "dana", "priya")
     client = world.desk  # the third on the staff
-    made = correct(world.install, Actor("staff 3", Role.EDITOR, Face.DESK))
+    made = correct(world.install, Actor("staff 3", Role.EDITOR, ActorInterface.DESK))
     path = f"/desk/editions/{NAME}/corrections"
     assert "still being sent" in client.get(f"{path}/{made.seq}").text
     with world.database.write() as session:
@@ -315,13 +315,13 @@ def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> 
     client = sent.world.desk
     with sent.world.database.read() as session:
         me = session.scalars(select(StaffMember).order_by(StaffMember.id.desc())).first()
-    made = correct(sent.install, Actor(f"staff {me.id}", Role.EDITOR, Face.DESK))
+    made = correct(sent.install, Actor(f"staff {me.id}", Role.EDITOR, ActorInterface.DESK))
     path = f"/desk/editions/{NAME}/corrections/{made.seq}"
     page = client.get(path).text
     assert "Request the email to 5 subscribers" in page
     assert 'name="mark"' not in page
     token = form_token(page)
-    mark = correction_emails.view_email(sent.install, NAME, made.seq).content_hash
+    mark = correction_emails.read_correction_email(sent.install, NAME, made.seq).content_hash
     refused = client.post(path, data=token | {"mark": mark})
     assert (refused.status_code, "You wrote what still needs approval" in refused.text) == (409, True)
     assert client.post(path, data=token).status_code == 303

@@ -22,18 +22,18 @@ from digest.app.approval.recipient_counts import COUNT_LIFETIME, CountedCorrecti
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.app.jobs import JobContext, run_job
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.cli import digest
 from digest.deliver.plan.correction_plan import read_recipient_pages
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
 from digest.edition.approval import approved_versions as approval
-from digest.edition.archive.corrections import load_carried_blocks
+from digest.edition.archive.corrections import load_correction_blocks
 from digest.edition.content.corrected_content import correct_content, correct_quote
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
-from digest.edition.queries import find_edition
-from digest.edition.rendering.corrected_copy import ShownCorrection, show_corrections
-from digest.installation.acts import Actor, Face, Role
+from digest.edition.edition_queries import find_edition
+from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_corrections
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.correction_models import Correction
@@ -78,7 +78,7 @@ def sent(world: Any) -> Any:
             if name in chosen:
                 change_preferences(session, added.number, chosen[name], NOW)
         edition = find_edition(session, NAME)
-        mark = approval.current_content_hash(session, edition, install.settings)
+        mark = approval.read_current_content_hash(session, edition, install.settings)
         approval.sign_approval(
             session, edition, mark, settings=install.settings, keys=install.keys, actor="staff 1", now=NOW
         )
@@ -108,7 +108,7 @@ class SentEdition:
 
     def mailed(self) -> list[Any]:
         """Hand over what is due; give the corrections that arrived."""
-        background.send_due_corrections(self.install, clock=lambda: LATER)
+        background_tasks.send_due_corrections(self.install, clock=lambda: LATER)
         folder = self.install.settings.outbox_folder / "notice"
         mails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in sorted(folder.glob("*.eml"))]
         return [mail for mail in mails if str(mail["Subject"]).startswith("Correction to No. 147")]
@@ -116,8 +116,8 @@ class SentEdition:
 
 def approve_email(install: Installation, number: int, actor: Actor = EDITOR) -> CorrectionEmail:
     """Approve the email of a correction as it is now."""
-    mark = correction_emails.view_email(install, NAME, number).content_hash
-    return correction_emails.approve_email(install, NAME, number, mark, actor=actor, now=LATER)
+    mark = correction_emails.read_correction_email(install, NAME, number).content_hash
+    return correction_emails.approve_correction_email(install, NAME, number, mark, actor=actor, now=LATER)
 
 
 def leave(world: Any, number: int) -> None:
@@ -146,7 +146,7 @@ def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_i
     done = client.get(path)
     assert "Refresh" not in done.headers
     assert "Email the correction to 5 subscribers" in done.text
-    assert begun.audience == correction_emails.count_recipients(sent.install, NAME, made.seq)
+    assert begun.audience == correction_emails.count_correction_recipients(sent.install, NAME, made.seq)
     leave(sent.world, sent.numbers["leaves-late"])
     assert "Email the correction to 5 subscribers" in client.get(path).text, "it is kept for ten minutes"
     again = counts.find_or_begin(sent.install, NAME, made.seq, now=NOW + COUNT_LIFETIME).count
@@ -187,7 +187,7 @@ def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: 
 
 def test_exactly_those_who_got_the_error_get_the_correction_once(sent: SentEdition) -> None:
     made = sent.correct()
-    got = correction_emails.count_recipients(sent.install, NAME, made.seq)
+    got = correction_emails.count_correction_recipients(sent.install, NAME, made.seq)
     # Ada, text, gone, out-since and leaves-late had the story for certain; "without" and "back" had no Featured.
     assert (got.accepted, got.uncertain, got.gone, got.spared, got.recipients) == (5, 1, 1, 2, 5)
     approve_email(sent.install, made.seq)
@@ -240,7 +240,7 @@ def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved
     before = sent.world.client.get(f"/editions/{NAME}").text
     with sent.world.database.read() as session:
         approved_web = (
-            approval.read_mailable(session, find_edition(session, NAME), sent.install.settings).join("web").text
+            approval.read_mailable_edition(session, find_edition(session, NAME), sent.install.settings).join("web").text
         )
     sent.correct()
     page = sent.world.client.get(f"/editions/{NAME}").text
@@ -253,7 +253,7 @@ def test_in_the_archive_the_old_text_is_struck_dated_and_signed_and_the_approved
     assert 'href="https://fema.example/2026-W47"' in page
     with sent.world.database.read() as session:
         edition = find_edition(session, NAME)
-        assert approval.read_mailable(session, edition, sent.install.settings).join("web").text == approved_web
+        assert approval.read_mailable_edition(session, edition, sent.install.settings).join("web").text == approved_web
     again = CorrectionForm(MAPS, "headline", "New flood maps move 4,200 homes", "It was 4,200.")
     assert sent.correct(again).was == RIGHT
     page = sent.world.client.get(f"/editions/{NAME}").text
@@ -339,7 +339,7 @@ def test_a_correction_is_signed_by_the_name_that_its_editor_gave_and_never_by_an
     world.session_cookie("editor")
     with world.database.read() as session:
         eve = session.scalars(select(StaffMember)).one()
-    actor = Actor(f"staff {eve.id}", Role.EDITOR, Face.DESK)
+    actor = Actor(f"staff {eve.id}", Role.EDITOR, ActorInterface.DESK)
     unnamed = corrections.correct_story(world.install, NAME, FORM, actor=actor, now=LATER)
     assert unnamed.signed == "HLS.Today"
     with world.database.write() as session:
@@ -426,13 +426,13 @@ def test_the_next_edition_carries_it_once_whether_drafted_before_or_after(week: 
     zone = install.settings.file.publication.zone
     with install.database.read() as session:
         # A draft that is made anew has the same block; the edition after it has none.
-        ((block, _),) = load_carried_blocks(session, release, install.settings.link_base, zone, ENGLISH)
+        ((block, _),) = load_correction_blocks(session, release, install.settings.link_base, zone, ENGLISH)
         assert block == next(b for b in blocks if b.kind == "correction")
     with install.database.write() as session:
         session.execute(update(Edition).where(Edition.name == week.name).values(state=EditionState.SENT))
     with install.database.read() as session:
         after = release + timedelta(days=7)
-        assert load_carried_blocks(session, after, install.settings.link_base, zone, ENGLISH) == ()
+        assert load_correction_blocks(session, after, install.settings.link_base, zone, ENGLISH) == ()
 
 
 def test_the_command_corrects_lists_and_asks_before_it_mails(new_home: Any) -> None:
@@ -458,12 +458,14 @@ def test_a_text_with_fixed_spaces_is_found_and_its_link_stays() -> None:
         '<html><body><div role="main"><table><tr><td><h3><a href="https://a.example/">Ten\u00a0ports &amp; a pier</a></h3>'
         "<p>Other.</p></td></tr></table></div></body></html>"
     )
-    shown = ShownCorrection("Ten ports & a pier", "Ten ports & a pier", "Nine ports", "One is a pier.", "May 1, Dana")
-    page = show_corrections(html, [shown], ENGLISH)
+    shown = DisplayedCorrection(
+        "Ten ports & a pier", "Ten ports & a pier", "Nine ports", "One is a pier.", "May 1, Dana"
+    )
+    page = insert_corrections(html, [shown], ENGLISH)
     assert '<a href="https://a.example/"><del>Ten ports &amp; a pier</del> <ins>Nine ports</ins></a>' in page
     assert "Corrected May 1, Dana. One is a pier.</p><p>Other.</p>" in page
     assert page.index("This edition has 1 correction.") < page.index("<table>")
-    assert show_corrections(html, [], ENGLISH) == html
+    assert insert_corrections(html, [], ENGLISH) == html
     # What is nowhere found word by word still stands in the list at the top.
-    other = ShownCorrection("Ten ports", "never printed", "so it is", "Why.", "May 1, Dana")
-    assert "<del>never printed</del> <ins>so it is</ins>" in show_corrections(html, [other], ENGLISH)
+    other = DisplayedCorrection("Ten ports", "never printed", "so it is", "Why.", "May 1, Dana")
+    assert "<del>never printed</del> <ins>so it is</ins>" in insert_corrections(html, [other], ENGLISH)

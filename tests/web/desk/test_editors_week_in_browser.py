@@ -27,7 +27,7 @@ import scheduler
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.jobs import JobContext
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.edition.editing.edits import EditKind
 from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
@@ -115,7 +115,7 @@ class Newsroom:
 
     def invitations(self) -> dict[str, str]:
         """Hand over what waits, and give the path of each invitation that the mail server got."""
-        background.send_due_notices(self.week.installation, clock=self.clock)
+        background_tasks.send_due_notices(self.week.installation, clock=self.clock)
         return find_invitations(octets for _, _, octets in self.mail.messages)
 
     def look_at(self, page: Page, state: str) -> None:

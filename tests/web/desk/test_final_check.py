@@ -13,13 +13,13 @@ from sqlalchemy import select, update
 
 import scheduler
 from digest.app.approval import final_check
-from digest.app.doctor.attention import attention_sentences
+from digest.app.doctor.attention import write_attention_sentences
 from digest.app.jobs import JobContext
-from digest.app.sending import background
-from digest.app.sending import control as sending
+from digest.app.sending import background_tasks
+from digest.app.sending import send_control as sending
 from digest.cli import digest
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
-from digest.deliver.control.article_checks import REPEAT_AFTER, awaits_look
+from digest.deliver.control.article_checks import REPEAT_AFTER, awaits_article_check
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery
@@ -57,7 +57,7 @@ def move_articles(text: str, server: str) -> str:
 
 
 def look(world: Any, at: datetime = SOON) -> Any:
-    return final_check.look_again(world.install, NAME, actor=EDITOR, clock=lambda: at, fetcher=loopback())
+    return final_check.recheck_articles(world.install, NAME, actor=EDITOR, clock=lambda: at, fetcher=loopback())
 
 
 def answer_everything(httpserver: HTTPServer, *, but: dict[str, int]) -> None:
@@ -85,8 +85,8 @@ def mails(world: Any) -> int:
 
 def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved: Any, httpserver: HTTPServer) -> None:
     answer_everything(httpserver, but={GONE: 404, "/fema.example/2026-W47": 503})
-    assert final_check.find_due_looks(approved.install, now=SOON - timedelta(seconds=1)) == []
-    assert final_check.find_due_looks(approved.install, now=SOON) == [NAME]
+    assert final_check.find_due_checks(approved.install, now=SOON - timedelta(seconds=1)) == []
+    assert final_check.find_due_checks(approved.install, now=SOON) == [NAME]
     found = look(approved)
     assert [(finding.headline, finding.what) for finding in found.gone] == [
         ("Two land crossings open a second face-matching lane", "404")
@@ -98,12 +98,12 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     scheduler.send_due_editions(JobContext(approved.install, lambda: RELEASE), scheduler.ReleaseBackoff())
     assert edition_of(approved).state is EditionState.APPROVED
     with approved.database.read() as session:
-        (sentence,) = attention_sentences(session, RELEASE)
+        (sentence,) = write_attention_sentences(session, RELEASE)
     assert "Remove it and approve the edition again" in sentence
     page = approved.desk.get(f"/desk/editions/{NAME}/sending").text
     assert "<h1>No. 147 isn\u2019t being sent</h1>" in page
     assert "The pre-send check of all articles found 1 gone and 2 that didn’t respond." in page
-    assert final_check.find_due_looks(approved.install, now=RELEASE - timedelta(minutes=11)) == []
+    assert final_check.find_due_checks(approved.install, now=RELEASE - timedelta(minutes=11)) == []
     look(approved, SOON + REPEAT_AFTER)
     assert mails(approved) == 1
     (told,) = send_mails(approved)
@@ -113,7 +113,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
 
 
 def send_mails(world: Any) -> list[str]:
-    background.send_due_notices(world.install, clock=lambda: RELEASE)
+    background_tasks.send_due_notices(world.install, clock=lambda: RELEASE)
     folder = world.install.settings.outbox_folder / "notice"
     return [file.read_text() for file in sorted(folder.glob("*.eml"))]
 
@@ -141,7 +141,7 @@ def test_it_goes_on_when_the_article_is_back(approved: Any, httpserver: HTTPServ
     answer_everything(httpserver, but={})
     httpserver.expect_request("/robots.txt").respond_with_data("", 404)
     at = SOON + REPEAT_AFTER
-    assert final_check.find_due_looks(approved.install, now=at) == [NAME]
+    assert final_check.find_due_checks(approved.install, now=at) == [NAME]
     assert look(approved, at).gone == ()
     assert edition_of(approved).paused_at is None
     with approved.database.read() as session:
@@ -153,10 +153,10 @@ def test_an_editor_may_let_it_go_as_it_is_and_is_not_overruled(approved: Any, ht
     answer_everything(httpserver, but={GONE: 404})
     look(approved)
     sending.resume_edition(approved.install, NAME, actor=EDITOR, now=SOON)
-    assert final_check.find_due_looks(approved.install, now=RELEASE) == []
+    assert final_check.find_due_checks(approved.install, now=RELEASE) == []
     look(approved, RELEASE)
     assert edition_of(approved).paused_at is None
-    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == (NAME,)
+    assert sending.find_pending_sends(approved.install, now=RELEASE).ready_to_send == (NAME,)
 
 
 def test_what_somebody_paused_for_another_reason_stays_paused(approved: Any, httpserver: HTTPServer) -> None:
@@ -172,7 +172,7 @@ def test_a_setting_sends_in_spite_of_it_and_tells(approved: Any, httpserver: HTT
     file = settings.file.model_copy(update={"schedule": schedule})
     lenient = Installation(settings.model_copy(update={"file": file}), approved.database)
     answer_everything(httpserver, but={GONE: 404})
-    final_check.look_again(lenient, NAME, actor=EDITOR, clock=lambda: SOON, fetcher=loopback())
+    final_check.recheck_articles(lenient, NAME, actor=EDITOR, clock=lambda: SOON, fetcher=loopback())
     assert edition_of(approved).paused_at is None
     (told,) = send_mails(approved)
     assert "The edition will still be sent" in told
@@ -180,14 +180,14 @@ def test_a_setting_sends_in_spite_of_it_and_tells(approved: Any, httpserver: HTT
 
 def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, httpserver: HTTPServer) -> None:
     answer_everything(httpserver, but={})
-    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == ()
+    assert sending.find_pending_sends(approved.install, now=RELEASE).ready_to_send == ()
     look(approved)
-    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == (NAME,)
+    assert sending.find_pending_sends(approved.install, now=RELEASE).ready_to_send == (NAME,)
     with approved.database.write() as session:
         session.execute(update(Edition).values(approved_at=RELEASE))
-    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == ()
+    assert sending.find_pending_sends(approved.install, now=RELEASE).ready_to_send == ()
     with approved.database.read() as session:
-        assert not awaits_look(session, edition_of(approved), minutes=0, now=RELEASE)
+        assert not awaits_article_check(session, edition_of(approved), minutes=0, now=RELEASE)
 
 
 @pytest.mark.parametrize(
@@ -217,10 +217,10 @@ def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: 
     with approved.database.write() as session:
         for fragment in session.scalars(select(Fragment)):
             fragment.body = re.sub(r"http://(localhost|127\.0\.0\.1)", "http://192.0.2.1", fragment.body)
-    found = final_check.look_again(approved.install, NAME, actor=EDITOR, clock=lambda: SOON)
+    found = final_check.recheck_articles(approved.install, NAME, actor=EDITOR, clock=lambda: SOON)
     assert found is not None
     assert (found.gone, len(found.unanswered)) == ((), found.looked_at)
-    assert sending.find_pending_releases(approved.install, now=RELEASE).ready_to_send == (NAME,)
+    assert sending.find_pending_sends(approved.install, now=RELEASE).ready_to_send == (NAME,)
 
 
 def test_what_goes_out_is_looked_at_and_not_what_an_editor_has_changed_since(

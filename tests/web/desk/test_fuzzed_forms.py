@@ -35,7 +35,7 @@ HOSTILE = (
     "null", "[]", '{"$gt": ""}', "' OR 1=1 --", "x" * 3000,
 )  # fmt: skip
 # Where a field names a host that is asked: what nobody can look up, so that no test waits for the network.
-ASKS_HOSTS = frozenset({"admin.look_for_feeds", "admin.add_source", "stories.fetch_story"})
+ASKS_HOSTS = frozenset({"admin.preview_new_source", "admin.submit_new_source", "stories.fetch_story"})
 NO_HOSTS = tuple(value for value in HOSTILE if value[:1] in {"", " ", "\0", "\r", "'", "{"} or ":" in value)
 QUERY_NAMES = (
     "open",
@@ -143,9 +143,9 @@ NOT_REACHED = {
     "hooks.receive_events": "a provider's signature is asked for: tests/web/hooks",
     "auth.submit_passkey": "an authenticator has to make the passkey: tests/web/auth",
     "auth.submit_new_password": "an app's code of this minute is asked for: tests/web/auth",
-    "admin.allow_address": "a suppressed address is asked for: tests/web/admin/subscribers/test_list_pages.py",
-    "admin.add_source": "a site has to answer: tests/web/admin/test_sources.py",
-    "admin.use_new_address": "a source has to have moved: tests/web/admin/test_sources.py",
+    "admin.remove_suppression": "a suppressed address is asked for: tests/web/admin/subscribers/test_list_pages.py",
+    "admin.submit_new_source": "a site has to answer: tests/web/admin/test_sources.py",
+    "admin.follow_moved_source": "a source has to have moved: tests/web/admin/test_sources.py",
     "signup.submit_confirmation": "a sign-up has to be processed: tests/web/test_subscriber_life.py",
 }
 

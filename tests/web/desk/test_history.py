@@ -4,14 +4,14 @@ import html
 import re
 from datetime import timedelta
 
-from digest.app.approval import signing
+from digest.app.approval import edition_approval
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import edition_checks
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.acts import Actor, Face, Role
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.store import staff
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
@@ -30,7 +30,7 @@ def as_editor(week: SampleWeek, editor: str = "dana") -> Actor:
     """Give an editor as one who acts."""
     with week.installation.database.read() as session:
         member = staff.require_staff_member(session, EDITORS[editor])
-        return Actor(staff.staff_actor(member), Role.EDITOR, Face.DESK)
+        return Actor(staff.staff_actor(member), Role.EDITOR, ActorInterface.DESK)
 
 
 def press(week: SampleWeek, path: str, editor: str = "dana", **fields: object) -> str:
@@ -81,8 +81,8 @@ def test_an_act_without_effect_says_why(week: SampleWeek) -> None:
     """A topic for a story of our own does nothing any more once the story itself is taken back."""
     form = EditForm(week.name, as_editor(week), SAMPLE_NOW)
     article = {"title": "A story of our own", "url": "https://news.example.org/own"}
-    editing.write_story(week.installation, form, article, section="featured")
-    editing.choose_topic(week.installation, form, article["url"], "Cybersecurity")
+    editing.add_written_story(week.installation, form, article, section="featured")
+    editing.set_story_topic(week.installation, form, article["url"], "Cybersecurity")
     edit_history.undo_edit(week.installation, form, 1)
     idle = [outcome for outcome in week.state.arrangement.outcomes if outcome.idle_reason]
     assert [outcome.edit.seq for outcome in idle] == [2]
@@ -93,8 +93,8 @@ def test_a_rewritten_headline_shows_what_was_and_what_is(week: SampleWeek) -> No
     story = week.state.arrangement.sections["featured"][0]
     title = story.original.story.lead.title
     form = EditForm(week.name, as_editor(week), SAMPLE_NOW)
-    editing.write_text(week.installation, form, story.url, StoryField.HEADLINE, f"Now {title}")
-    editing.write_text(week.installation, form, story.url, StoryField.HEADLINE, f"Then {title}")
+    editing.set_story_text(week.installation, form, story.url, StoryField.HEADLINE, f"Now {title}")
+    editing.set_story_text(week.installation, form, story.url, StoryField.HEADLINE, f"Then {title}")
     page = week.client().get(f"{week.path}/history").text
     assert "<del>Now</del> <ins>Then</ins>" in page
     assert "<ins>Now</ins>" in page
@@ -123,10 +123,10 @@ def test_what_was_before_is_what_stood_then(week: SampleWeek) -> None:
     """A subject that nobody wrote is made of the headlines of that moment; what was undone later stood there all the same."""
     installation, form = week.installation, EditForm(week.name, as_editor(week), SAMPLE_NOW)
     lead = week.state.arrangement.sections["featured"][0].url
-    editing.write_text(installation, form, lead, StoryField.HEADLINE, "Radios failed for eleven hours")
-    editing.write_edition_text(installation, form, EditionField.SUBJECT, "What silence costs")
-    editing.write_text(installation, form, lead, StoryField.HEADLINE, "Radios failed for twelve hours")
-    editing.write_edition_text(installation, form, EditionField.SUBJECT, None)
+    editing.set_story_text(installation, form, lead, StoryField.HEADLINE, "Radios failed for eleven hours")
+    editing.set_edition_text(installation, form, EditionField.SUBJECT, "What silence costs")
+    editing.set_story_text(installation, form, lead, StoryField.HEADLINE, "Radios failed for twelve hours")
+    editing.set_edition_text(installation, form, EditionField.SUBJECT, None)
     edit_history.undo_edit(installation, form, 1)
     told = re.findall(r'<p class="passages[^>]*>(.*?)</p>', week.client().get(f"{week.path}/history").text)
     assert [passages.strip() for passages in told[:3]] == [
@@ -229,7 +229,7 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     page = week.client().get(f"{week.path}/history").text
     assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {"1"}
     mark = edition_checks.read_edition_mail(installation, week.name, now=SAMPLE_NOW).content_hash
-    signing.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
+    edition_approval.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
     assert any("Sam approved it." in told for told in acts(week))
     # Who opened the history before is asked first; who opens it now reads it there.
     asked = press(week, "undo", edit=1, unapproved="1")

@@ -24,7 +24,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         *(f"settings backup: {name}" for name in ("daily", "weekly", "monthly")),
         *(f"settings limits: {name}" for name in ("send_per_hour", "send_per_second", "warm_up", "proxies", "contact_per_network")),
         *(f"settings limits: signups_{name}" for name in ("alert", "first", "further", "per_domain", "per_network", "waiting")),
-        *("admin.act_on_subscriber: number", "admin.change_member: number", "admin.add_source: weight", "admin.change_source: weight"),
+        *("admin.change_subscriber: number", "admin.change_member: number", "admin.submit_new_source: weight", "admin.submit_source_changes: weight"),
     ),
     "a colour, a rule of times, a language, a zone, a key or the name of a kept file, and nothing else is taken": (
         *(f"settings branding: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "logo", "logo_dark")),
@@ -37,15 +37,15 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     ),
     "the key of a device comes with it: tests/web/auth gives it one": ("auth.submit_passkey: name",),
     "it is looked up, and pages hold no address": (
-        *("admin.find_subscriber: address", "admin.begin_search: part", "admin.filter_subscribers: domain", "admin.allow_address: address"),
+        *("admin.find_subscriber: address", "admin.begin_search: part", "admin.filter_subscribers: domain", "admin.remove_suppression: address"),
         "signup.request_lost_link: email",
     ),
     "who fills it is a machine, and gets nothing": (
         *("signup.submit_signup: website", "signup.request_lost_link: website", "subscribers.write_to_the_editors: website"),
     ),
     "the reader's own record has it alone: tests/subscribers/pages": ("admin.add_subscriber: language",),
-    "a file keeps no name": ("admin.examine_log: file", "admin.import_opml: file", "editing.save_story: file"),
-    "what was found there is shown, with an address of its own": ("admin.look_for_feeds: address",),
+    "a file keeps no name": ("admin.upload_mail_log: file", "admin.upload_opml: file", "editing.save_story: file"),
+    "what was found there is shown, with an address of its own": ("admin.preview_new_source: address",),
     "only names that are known are kept of it": ("outside: user agent",),
     "only the codes of a reply are kept": ("outside: webhook, reason", "outside: webhook, response", "outside: webhook, status"),
     "it names, it is kept or it is compared, and is shown nowhere": (
@@ -71,9 +71,9 @@ UNSEEN: dict[str, tuple[str, ...]] = {
 # Routes whose forms hold no text, or that take no form of a page; every route is reached in test_fuzzed_forms.py.
 UNMET = frozenset(
     {
-        *("admin.abandon_import", "admin.ask_unverified", "admin.back_up_now", "admin.begin_examination"),
+        *("admin.abandon_import", "admin.ask_unverified_people", "admin.back_up_now", "admin.start_health_check"),
         *(
-            "admin.remove_source",
+            "admin.submit_source_removal",
             "admin.remove_upload",
             "admin.resolve_by_log",
             "admin.stop_search",
@@ -89,12 +89,17 @@ UNMET = frozenset(
         *(
             "auth.submit_failures_seen",
             "auth.submit_recovery_codes",
-            "corrections.mail_to_recipients",
+            "corrections.email_correction",
             "desk.pause_or_resume",
         ),
-        *("desk.submit_approval", "desk.void", "editing.choose_lead", "history.bring_back"),
-        *("admin.use_new_address", "admin.ask_inactive_subscribers", "signup.stay_now"),
-        *("subscribers.mail_undo_link", "sending.cancel", "sending.hold_or_release", "signup.submit_confirmation"),
+        *("desk.submit_approval", "desk.revoke_approval", "editing.choose_lead_article", "history.restore_past_state"),
+        *("admin.follow_moved_source", "admin.ask_inactive_subscribers", "signup.stay_now"),
+        *(
+            "subscribers.mail_undo_link",
+            "sending.cancel_sending",
+            "sending.pause_or_resume_all",
+            "signup.submit_confirmation",
+        ),
         "approvals.update_draft",
         "auth.confirm_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
@@ -105,13 +110,13 @@ UNOPENED = frozenset(
     {
         *("archive.icon", "archive.image_file", "archive.robots", "archive.script_file", "archive.style_sheet"),
         *(
-            "auth.draw_app_secret",
+            "auth.draw_authenticator_qr_code",
             "auth.show_confirm",
             "health.report_liveness",
             "health.report_metrics",
             "health.report_readiness",
         ),
-        *("admin.ask_before_asking", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
+        *("admin.show_permission_form", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
     }
 )
 # Whose forms are refused in the end: a device, a code of this minute and a password are asked for.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from digest.app.approval import approvals, signing
-from digest.app.editions.edition_status import edition_status
+from digest.app.approval import approvals, edition_approval
+from digest.app.editions.edition_status import read_edition_status
 from tests.actors import EDITOR
 from tests.html_judge import find_html_faults
 from tests.web.desk.sample_week import SampleWeek, later
@@ -15,8 +15,8 @@ from tests.web.desk.sample_week import SampleWeek, later
 def test_the_judge_of_html_finds_nothing_on_the_pages_of_the_desk(week: SampleWeek, tmp_path: Path) -> None:
     client, (first, second, third, *_) = week.client(), week.anchors("featured")
     untouched = {path: client.get(week.path + path).text for path in ("", "/test")}
-    mark = edition_status(week.installation, week.name, now=later()).content_hash
-    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    mark = read_edition_status(week.installation, week.name, now=later()).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     untouched["/approved"] = client.get(week.path).text
     untouched["/asked"] = week.act(f"drop {third}", unapproved="1").text
     week.act(f"drop {third}")

@@ -10,9 +10,9 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Request, Response
 
-from digest.app.approval import signing
+from digest.app.approval import edition_approval
 from digest.app.editions import edition_checks
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.texts.urls import canonical_url
 from digest.edition.approval.approved_versions import ApprovalError
@@ -83,9 +83,9 @@ def move_articles(text: str, server: str) -> str:
     return re.sub(r"https://(\w+\.example/)", rf"{server}\1", text)
 
 
-def approve(world: WebSetup) -> signing.ApprovalResult:
-    mark = edition_status(world.install, NAME, now=NOW).content_hash
-    return signing.approve_edition(world.install, NAME, mark, actor=EDITOR, now=NOW)
+def approve(world: WebSetup) -> edition_approval.ApprovalResult:
+    mark = read_edition_status(world.install, NAME, now=NOW).content_hash
+    return edition_approval.approve_edition(world.install, NAME, mark, actor=EDITOR, now=NOW)
 
 
 def state_of(world: WebSetup) -> EditionState:
@@ -178,13 +178,15 @@ def test_the_review_page_opens_links_only_when_an_editor_asks(linking: WebSetup,
     assert {t: rows for t, rows in linking.dump().items() if "session" not in t} == {
         t: rows for t, rows in before.items() if "session" not in t
     }
-    refused = desk.post(f"{path}/approve", data={"mark": edition_status(linking.install, NAME, now=NOW).content_hash})
+    refused = desk.post(
+        f"{path}/approve", data={"mark": read_edition_status(linking.install, NAME, now=NOW).content_hash}
+    )
     assert (refused.status_code, "it's password-protected" in words_of(refused)) == (409, True)
 
 
 def test_an_approval_with_unchecked_links_leads_to_a_page_that_says_so(linking: WebSetup, site: OwnSite) -> None:
     site.answers[LEAD] = Response(status=503)
-    mark = edition_status(linking.install, NAME, now=NOW).content_hash
+    mark = read_edition_status(linking.install, NAME, now=NOW).content_hash
     answer = linking.signed_in_client("editor").post(
         f"/desk/editions/{NAME}/approve", data={"mark": mark}, follow_redirects=True
     )

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, Route, expect
 
-from digest.app.approval import approvals, signing
-from digest.app.editions.edition_status import edition_status
-from digest.installation.acts import Actor, Face, Role
+from digest.app.approval import approvals, edition_approval
+from digest.app.editions.edition_status import read_edition_status
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.store import staff
 from digest.store.delivery_models import StaffMember
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
@@ -247,8 +247,8 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     week, _ = served
     # Both sections in sight: what the test's mouse scrolls between pressing and moving, a hand does not.
     desk.set_viewport_size({"width": 1440, "height": 3000})
-    mark = edition_status(week.installation, week.name, now=later()).content_hash
-    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    mark = read_edition_status(week.installation, week.name, now=later()).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     desk.reload()
     first, second, *_ = shown(desk, "featured")
     rows, pill, take_back = (
@@ -567,7 +567,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
     subject, acts, stands = desk.get_by_label("Subject"), desk.locator(".head .btn"), desk.locator("#stands")
     subject.press("End")
     desk.keyboard.type(" (typed)")
-    mark = edition_status(week.installation, week.name, now=later()).content_hash
+    mark = read_edition_status(week.installation, week.name, now=later()).content_hash
     with week.installation.database.write() as session:
         priya = StaffMember(
             email="priya.nair@news.example.org",
@@ -579,8 +579,8 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
         )
         session.add(priya)
         session.flush()
-        colleague = Actor(staff.staff_actor(priya), Role.EDITOR, Face.DESK)
-    signing.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
+        colleague = Actor(staff.staff_actor(priya), Role.EDITOR, ActorInterface.DESK)
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
     desk.clock.fast_forward(16_000)
     expect(stands).to_contain_text("Approved by Priya Nair, Nov 19, 5:35 p.m. Any change revokes the approval.")
     expect(desk.locator(".head .pill")).to_have_text("Approved")

@@ -17,12 +17,12 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 import scheduler
-from digest.app.approval.signing import approve_edition
+from digest.app.approval.edition_approval import approve_edition
 from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_NOW
 from digest.app.editions.drafting import draft_next_edition
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.app.jobs import JobContext
-from digest.app.sending.background import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
 from digest.collect.fetch.fetcher import BundledFetcher
 from digest.installation.opened import Installation
 from digest.store.engine import open_database
@@ -140,7 +140,7 @@ def town(
         if request.param != "en":
             fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
             draft_next_edition(installation, actor=DEMO_ACTOR, now=SAMPLE_NOW, fetcher=fetcher)
-        mark = edition_status(installation, drafted.name, now=SAMPLE_NOW).content_hash
+        mark = read_edition_status(installation, drafted.name, now=SAMPLE_NOW).content_hash
         approve_edition(installation, drafted.name, mark, actor=EDITOR, now=SAMPLE_NOW)
         with open_page_server(create_app(installation, clock=clock), "127.0.0.1", 0) as serving:
             address = f"http://127.0.0.1:{serving.port}"

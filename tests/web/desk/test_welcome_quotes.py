@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
-from digest.edition.approval.approved_versions import content_hash_of
+from digest.edition.approval.approved_versions import compute_content_hash
 from digest.edition.archive.corrections import read_sent_content
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.store.approval_models import Approval
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
@@ -38,9 +38,9 @@ def test_a_forged_edition_is_not_quoted(sent: Any) -> None:
     forged = forge_content(sent)
     with sent.world.database.write() as session:
         session.execute(update(Edition).where(Edition.name == NAME).values(content=forged))
-        statement = session.scalars(select(Approval)).one().statement | {"content": content_hash_of(forged)}
+        statement = session.scalars(select(Approval)).one().statement | {"content": compute_content_hash(forged)}
         session.execute(
-            update(Approval).values(content=forged, statement=statement, content_hash=content_hash_of(statement))
+            update(Approval).values(content=forged, statement=statement, content_hash=compute_content_hash(statement))
         )
     text = welcome(sent, LATER + timedelta(minutes=1))
     assert "evil" not in text
@@ -50,7 +50,7 @@ def test_a_forged_edition_is_not_quoted(sent: Any) -> None:
 def forge_statement(session: Session) -> None:
     """Give the version a statement that fits its hash and asks for no signature."""
     statement = session.scalars(select(Approval)).one().statement | {"approvals": 0, "alone": True}
-    content_hash = content_hash_of(statement)
+    content_hash = compute_content_hash(statement)
     session.execute(update(Approval).values(statement=statement, content_hash=content_hash))
 
 

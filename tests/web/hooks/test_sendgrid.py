@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
-from digest.app.sending import background
+from digest.app.sending import background_tasks
 from digest.deliver.providers.sendgrid.events import MAX_AGE, MAX_CLOCK_SKEW, SIGNATURE_HEADER, TIMESTAMP_HEADER
 from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, load_settings
@@ -160,7 +160,7 @@ def test_only_posts_are_taken(hook: Hook) -> None:
 @pytest.mark.parametrize("body", [b"", b"not json", b'{"event":"processed"}', b'[{"event":"news"},[],7,null]'])
 def test_what_is_signed_is_never_turned_away(hook: Hook, body: bytes) -> None:
     assert hook.post(body).status_code == 200
-    background.apply_inbound_events(hook.install, clock=lambda: NOW)
+    background_tasks.apply_inbound_events(hook.install, clock=lambda: NOW)
     assert hook.kept == 1
 
 
@@ -193,7 +193,7 @@ def test_a_bounce_goes_all_the_way_to_the_subscriber_over_the_real_server(world:
         )
         with urllib.request.urlopen(asked, timeout=WAIT_TIMEOUT) as answer:
             assert answer.status == 200
-    assert background.apply_inbound_events(hook.install, clock=lambda: NOW) == {
+    assert background_tasks.apply_inbound_events(hook.install, clock=lambda: NOW) == {
         "bounced": 1,
         "known": 1999,
         "person bounced": 1,

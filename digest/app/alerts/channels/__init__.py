@@ -11,22 +11,22 @@ from digest.settings import Settings
 
 
 @cache
-def alert_channels() -> Mapping[str, AlertChannel]:
+def load_alert_channels() -> Mapping[str, AlertChannel]:
     """Return every channel by its name."""
-    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    modules = [import_module(f"{__name__}.{module_info.name}") for module_info in iter_modules(__path__)]
     return {module.CHANNEL.name: module.CHANNEL for module in modules}
 
 
-def list_open_channels(settings: Settings) -> list[AlertChannel]:
+def list_enabled_channels(settings: Settings) -> list[AlertChannel]:
     """List the channels that the settings switch on."""
-    return [channel for channel in alert_channels().values() if channel.is_on(settings)]
+    return [channel for channel in load_alert_channels().values() if channel.is_on(settings)]
 
 
-def explain_refusals(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
+def explain_unusable_channels(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
     """Explain, by setting, under which new values of `[alerts]` nothing could be sent."""
     problems = {
         channel.setting: channel.explain_refusal(settings, values[channel.setting])
-        for channel in alert_channels().values()
+        for channel in load_alert_channels().values()
         if values.get(channel.setting, "") not in OFF_VALUES
     }
     return {setting: problem for setting, problem in problems.items() if problem}

@@ -11,7 +11,7 @@ from digest.app.alerts.conditions import OWN_EMAIL_KINDS
 from digest.deliver.control import article_checks
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import DeadlineDecision
-from digest.edition.queries import UnknownEditionError, find_edition
+from digest.edition.edition_queries import UnknownEditionError, find_edition
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import (
     StaffMailKind,
@@ -38,9 +38,9 @@ def send_alert_email(installation: Installation, events: AlertEvents, now: datet
     over = [alert for alert, event in events if event == "over"]
     zone = installation.settings.file.publication.zone
     facts = {
-        "heading": write_heading(len(opened), len(over)),
+        "heading": format_alert_heading(len(opened), len(over)),
         "opened": "\n\n".join(alert.sentence for alert in opened),
-        "over": "\n\n".join(describe_end(alert, zone) for alert in over),
+        "over": "\n\n".join(describe_resolved_alert(alert, zone) for alert in over),
         "address": f"{installation.settings.link_base}/desk/",
     }
     occasion = f"{min(alert.id for alert, _ in events)}-{now:%Y%m%d%H%M%S}"
@@ -76,22 +76,22 @@ def _own_emails(
     deadline = find_deadline(session, settings.file, edition)
     if kind == "missed-deadline" and deadline is not None:
         yield "deadline", deadline_occasion(edition.slot, DeadlineDecision.WAIT, deadline)
-    look = article_checks.read_look(session, edition.name)
-    is_by_look = look is not None and article_checks.is_paused_by(edition, look)
+    look = article_checks.read_article_check(session, edition.name)
+    is_by_look = look is not None and article_checks.is_paused_by_check(edition, look)
     if look is not None and (is_by_look if kind == "paused" else kind == "gone-articles" and look.gone):
         yield "gone", look.occasion
     if kind == "paused" and edition.paused_at is not None:
         yield "alarm", alarm_occasion(edition.name, edition.paused_at)
 
 
-def write_heading(opened: int, over: int) -> str:
+def format_alert_heading(opened: int, over: int) -> str:
     """Return the heading, which is also the subject."""
     if not opened:
         return "An alert is resolved" if over == 1 else f"{over} alerts are resolved"
     return "1 problem needs your attention" if opened == 1 else f"{opened} problems need your attention"
 
 
-def describe_end(alert: Alert, zone: ZoneInfo) -> str:
+def describe_resolved_alert(alert: Alert, zone: ZoneInfo) -> str:
     """Describe a resolved alert and when it ended."""
     ended = (alert.missing_since or alert.ended_at or alert.seen_at).astimezone(zone)
     return f"Resolved on {ended:%b %d %H:%M %Z}: {alert.sentence}"

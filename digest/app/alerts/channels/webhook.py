@@ -19,33 +19,33 @@ from digest.settings import Settings
 from digest.store.alert_models import Alert
 
 
-def write_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
+def build_alert_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
     """Write what is posted of an alert, as JSON. It names no reader and no address."""
     opened_at = alert.opened_at or alert.seen_at
     is_over = event == "over"
     over_since = (alert.missing_since or alert.ended_at) if is_over else None
     happened_at = (alert.ended_at if is_over else opened_at) or alert.seen_at
-    named = {name: getattr(alert, name) for name in ("id", "kind", "subject", "sentence")}
-    return _write_event(settings, event, happened_at, named, opened_at, over_since)
+    alert_fields = {name: getattr(alert, name) for name in ("id", "kind", "subject", "sentence")}
+    return _write_event(settings, event, happened_at, alert_fields, opened_at, over_since)
 
 
-def write_test_payload(settings: Settings, now: datetime) -> bytes:
+def build_test_payload(settings: Settings, now: datetime) -> bytes:
     """Write what is posted as a test: the fields of an alert, of a kind that no alert has."""
     sentence = "This is a test from the settings page."
-    named = {"kind": "test", "subject": "", "sentence": sentence}
-    return _write_event(settings, "test", now, named, now, None)
+    alert_fields = {"kind": "test", "subject": "", "sentence": sentence}
+    return _write_event(settings, "test", now, alert_fields, now, None)
 
 
 def _write_event(
     settings: Settings,
     event: str,
     happened_at: datetime,
-    named: Mapping[str, object],
+    alert_fields: Mapping[str, object],
     opened_at: datetime,
     over_since: datetime | None,
 ) -> bytes:
     data = {
-        **named,
+        **alert_fields,
         "opened_at": opened_at.isoformat(),
         "over_since": over_since.isoformat() if over_since else None,
         "publication": settings.file.publication.name,
@@ -75,7 +75,7 @@ def _send_post(installation: Installation, events: AlertEvents, now: datetime) -
     """Post one event; return what went wrong, empty where it was taken."""
     ((alert, event),) = events
     settings = installation.settings
-    return _post_signed(settings, f"alert-{alert.id}-{event}", write_payload(settings, alert, event), now)
+    return _post_signed(settings, f"alert-{alert.id}-{event}", build_alert_payload(settings, alert, event), now)
 
 
 def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime) -> str:
@@ -88,10 +88,10 @@ def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime
 def _send_test(installation: Installation, now: datetime) -> str:
     """Post a test, whose `type` is `alert.test`; return what went wrong, empty where it was taken."""
     settings = installation.settings
-    return _post_signed(settings, f"alert-test-{secrets.token_hex(8)}", write_test_payload(settings, now), now)
+    return _post_signed(settings, f"alert-test-{secrets.token_hex(8)}", build_test_payload(settings, now), now)
 
 
-def explain_refusal(settings: Settings, webhook: str) -> str:
+def explain_refused_url(settings: Settings, webhook: str) -> str:
     """Explain why nothing could be posted to a URL; empty where it can be, and where its name has no address now.
 
     It's looked up under the guards of every fetch, so that an admin hears before an alert is lost.
@@ -117,5 +117,5 @@ CHANNEL = AlertChannel(
     "webhook",
     _send_post,
     test=ChannelTest("Sends a signed “test” alert to the saved URL, without subscriber data.", _send_test),
-    explain_refusal=explain_refusal,
+    explain_refusal=explain_refused_url,
 )

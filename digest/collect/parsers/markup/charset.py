@@ -30,7 +30,7 @@ _FEWEST_HIGH_BYTES = 12
 _REFUSED_CODEC = re.compile("utf-?7|utf-(?:16|32).*|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
 
 
-def decode_document(
+def decode_document_text(
     body: bytes,
     charset: str | None = None,
 ) -> str:

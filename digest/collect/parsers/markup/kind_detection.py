@@ -65,13 +65,13 @@ def _find_wrapped_feed(text: str) -> re.Match[str] | None:
     root = _ROOT_ELEMENT.match(text, root_offset(text))
     if not root or root[1].lower() != "html":
         return None
-    found = _WRAPPED_FEED.search(text[:_HEAD_CHARACTERS])
-    if not found or f"</{found[1] or found[2]}>" not in text[found.end() :]:
+    match = _WRAPPED_FEED.search(text[:_HEAD_CHARACTERS])
+    if not match or f"</{match[1] or match[2]}>" not in text[match.end() :]:
         return None
-    before = text[: found.start()].lower()
+    before = text[: match.start()].lower()
     is_comment = before.rfind("<!--") > before.rfind("-->")
     is_script = before.rfind("<script") > before.rfind("</script")
-    return None if is_comment or is_script else found
+    return None if is_comment or is_script else match
 
 
 def _kind_from_markup(text: str) -> DocumentKind:
@@ -103,8 +103,8 @@ def _is_script(text: str) -> bool:
 
 def _refuse_binary(text: str) -> None:
     head = text[:_HEAD_CHARACTERS]
-    odd = re.findall("[\x00-\x08\x0b\x0e-\x1f\ufffd\x7f-\x9f]", head)
-    if len(odd) * 50 > len(head) or head.startswith(("%PDF", "PK\x03\x04")):
+    binary_count = re.findall("[\x00-\x08\x0b\x0e-\x1f\ufffd\x7f-\x9f]", head)
+    if len(binary_count) * 50 > len(head) or head.startswith(("%PDF", "PK\x03\x04")):
         raise ParseError(
             "The response isn't text (it may be an image, an archive, or a PDF). Use the URL of a feed or a page."
         )

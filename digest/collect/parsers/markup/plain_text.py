@@ -49,7 +49,7 @@ def extract_article(document: str) -> PlainTextArticle | None:
     2. It ends before the first line of a site's foot ("Share", "Related articles", "About …"), or at a credit.
     3. The title is the line before the body that shares most words with it, near the date line.
     """
-    normal = map(text_cleanup.normalise_text, document.splitlines())
+    normal = map(text_cleanup.normalize_text, document.splitlines())
     lines = [line for raw in normal if (line := raw.lstrip("# "))]
     begins = _find_line(lines, _is_paragraph, len(lines))
     ends, credit = _body_end(lines, begins)

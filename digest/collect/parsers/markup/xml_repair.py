@@ -172,10 +172,10 @@ def _shorten_name(element: etree._Element) -> None:
 
 
 def _surplus_children(parent: etree._Element) -> Iterator[etree._Element]:
-    seen: Counter[object] = Counter()
+    counts_by_tag: Counter[object] = Counter()
     for child in parent:
-        seen[child.tag] += 1
-        if seen[child.tag] > _MAX_SIMILAR:
+        counts_by_tag[child.tag] += 1
+        if counts_by_tag[child.tag] > _MAX_SIMILAR:
             yield child
 
 

@@ -15,17 +15,21 @@ from enum import StrEnum
 from itertools import islice
 
 from digest.deliver.compose import return_path
-from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts, parse_delivery_id
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_event_parts, parse_delivery_id
 from digest.deliver.events.failure_causes import (
     MILDEST_FIRST,
     FailureCause,
-    failure_cause,
+    find_failure_cause,
     format_reply_codes,
     parse_reply_codes,
 )
 from digest.deliver.events.mailbox import mime
-from digest.deliver.events.mailbox.leave_requests import LeaveRequest, is_automatic, read_leave_request
 from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, read_mailbox
+from digest.deliver.events.mailbox.unsubscribe_requests import (
+    UnsubscribeRequest,
+    is_automatic_message,
+    read_unsubscribe_request,
+)
 from digest.deliver.events.replies import scrub_addresses
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
@@ -158,7 +162,7 @@ def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> F
 
     Where the reader's address forwards to another and that one is gone, theirs may still exist.
     """
-    cause = failure_cause(code, statuses)
+    cause = find_failure_cause(code, statuses)
     if cause is FailureCause.NO_MAILBOX and forwarded:
         return FailureCause.HARD
     return FailureCause.SOFT if cause is None else cause
@@ -207,14 +211,14 @@ class MailboxEvent:
 
 def read_incoming_mail(
     raw: bytes, *, keys: KeyRing, received_at: datetime
-) -> MailboxEvent | LeaveRequest | IgnoreReason:
+) -> MailboxEvent | UnsubscribeRequest | IgnoreReason:
     """Return what a message reports about a message of ours, or that its sender wants to leave, or why it is ignored."""
     mail = mime.parse_mime(raw)
     report = parse_report(mail)
-    named = _first_named_deliveries(keys, _return_path_candidates(mail, report))
-    if len(named) > 1:
+    named_deliveries = _first_named_deliveries(keys, _return_path_candidates(mail, report))
+    if len(named_deliveries) > 1:
         return IgnoreReason.AMBIGUOUS
-    delivery, times = next(iter(named), None), _event_times(mail, received_at)
+    delivery, times = next(iter(named_deliveries), None), _event_times(mail, received_at)
     if report is not None:
         return _judge_report(report, delivery, keys, times)
     verdict = parse_legacy_bounce(mail) if delivery else None
@@ -264,11 +268,11 @@ def _quoted_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[Qu
 
 def _read_letter(
     mail: mime.MimePart, delivery: str | None, times: tuple[datetime, datetime]
-) -> LeaveRequest | IgnoreReason:
+) -> UnsubscribeRequest | IgnoreReason:
     """Read what is no report: only a recent letter by a person counts, and only if it asks to leave."""
-    if is_automatic(mail.fields):
+    if is_automatic_message(mail.fields):
         return IgnoreReason.AUTOMATIC if delivery else IgnoreReason.FOREIGN
-    request = read_leave_request(mail) if times[1] - times[0] < MAX_REQUEST_AGE else None
+    request = read_unsubscribe_request(mail) if times[1] - times[0] < MAX_REQUEST_AGE else None
     return request or (IgnoreReason.PERSONAL_REPLY if delivery else IgnoreReason.FOREIGN)
 
 
@@ -285,7 +289,7 @@ def _mailbox_event(
         occurred_at=times[0],
         received_at=times[1],
         # the same report about the same message is one event, in however many mails it comes
-        fingerprint=hash_parts(REPORTED_BY, subject, verdict.kind, verdict.cause, verdict.status),
+        fingerprint=hash_event_parts(REPORTED_BY, subject, verdict.kind, verdict.cause, verdict.status),
         provider_mark=None,
         detail={key: value for key, value in detail.items() if value},
     )

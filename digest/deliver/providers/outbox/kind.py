@@ -12,10 +12,10 @@ from digest.deliver.providers.base import (
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
-    stopped_batch,
+    make_stopped_batch,
 )
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
-from digest.deliver.providers.setup_form import ProviderAnswers
+from digest.deliver.providers.setup_form import ProviderSetupAnswers
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.settings import Settings
 from subscribers.crypto.key_file import sync_folder
@@ -52,8 +52,8 @@ class OutboxProvider:
                 f"Can't write to {self._folder}: {exc.strerror}. Free up space or change the folder's owner, then send "
                 "again."
             )
-            return stopped_batch([_WRITTEN] * written, len(messages), stop)
-        return stopped_batch([_WRITTEN] * written, len(messages), "")
+            return make_stopped_batch([_WRITTEN] * written, len(messages), stop)
+        return make_stopped_batch([_WRITTEN] * written, len(messages), "")
 
     def _write_file(self, message: OutgoingMessage, marks: HandoverMarks) -> bool:
         """Write a file that exists whole or not at all: where it does, the message is accepted. Return whether it does."""
@@ -89,7 +89,7 @@ def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
     yield from find_signing_problems(settings, unsigned="ok")
 
 
-class OutboxAnswers(ProviderAnswers):
+class OutboxSetupAnswers(ProviderSetupAnswers):
     """The outbox has no questions."""
 
     words = "outbox (writes files)"
@@ -108,5 +108,5 @@ KIND = ProviderKind(
         language.gettext("At present, this installation saves emails to files on our server and doesn’t send them."),
     ),
     doctor_findings=_doctor_findings,
-    setup_form=OutboxAnswers,
+    setup_form=OutboxSetupAnswers,
 )

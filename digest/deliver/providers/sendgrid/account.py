@@ -16,7 +16,7 @@ from digest.deliver.providers.sendgrid.api import (
     SendGridResponse,
     describe_api_failure,
     open_api,
-    read_account,
+    read_api_account,
 )
 from digest.settings import Settings
 
@@ -29,7 +29,7 @@ MAX_DOMAINS = 200  # authenticated domains of one account
 
 def find_account_problems(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
     """Ask the account what the key may do, whether it counts opens and clicks, and whether it signs for our domain."""
-    api = SendGridApi(*read_account(settings), timeout=timeout)
+    api = SendGridApi(*read_api_account(settings), timeout=timeout)
     response = api.call("get", "scopes")
     if response.status != 200:
         yield _failure(response, SEND_SCOPE)
@@ -43,8 +43,8 @@ def find_account_problems(settings: Settings, timeout: float) -> Iterator[Doctor
         )
     else:
         yield DoctorFinding(CHECK, "ok", "SendGrid's API key allows sending email")
-    for name, what in TRACKING.items():
-        yield _judge_tracking(api.call("get", f"tracking_settings/{name}"), what)
+    for name, tracked_action in TRACKING.items():
+        yield _judge_tracking(api.call("get", f"tracking_settings/{name}"), tracked_action)
     yield _judge_domain(api, settings.file.sender.address.rpartition("@")[2].lower())
 
 
@@ -52,15 +52,15 @@ def is_authenticated(settings: Settings, domain: str, timeout: float) -> bool:
     """Return whether SendGrid signs in the name of a domain; False where it does not say."""
     if not settings.provider_variable("sendgrid_api_key"):
         return False
-    return _is_among(_list_domains(SendGridApi(*read_account(settings), timeout=timeout)), domain)
+    return _is_among(_list_domains(SendGridApi(*read_api_account(settings), timeout=timeout)), domain)
 
 
-def _judge_tracking(response: SendGridResponse, what: str) -> DoctorFinding:
+def _judge_tracking(response: SendGridResponse, tracked_action: str) -> DoctorFinding:
     if response.status in {401, 403}:
         return DoctorFinding(
             CHECK,
             "warning",
-            f"SendGrid's API key can't read whether the account tracks {what}.",
+            f"SendGrid's API key can't read whether the account tracks {tracked_action}.",
             "Add the permission to read Tracking to the key, or check under Settings → Tracking.",
         )
     if response.status != 200:
@@ -70,10 +70,10 @@ def _judge_tracking(response: SendGridResponse, what: str) -> DoctorFinding:
         return DoctorFinding(
             CHECK,
             "warning",
-            f"SendGrid's account tracks {what}, although each email asks it not to.",
+            f"SendGrid's account tracks {tracked_action}, although each email asks it not to.",
             "Turn this off under Settings → Tracking, because subscribers are promised no tracking.",
         )
-    return DoctorFinding(CHECK, "ok", f"SendGrid's account doesn't track {what}")
+    return DoctorFinding(CHECK, "ok", f"SendGrid's account doesn't track {tracked_action}")
 
 
 def _judge_domain(api: SendGridApi, domain: str) -> DoctorFinding:
@@ -128,16 +128,16 @@ NEEDED_PERMISSION = (
 CLEARED_LISTS = ("bounces", "blocks", "invalid_emails")
 
 
-def open_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
+def open_address_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
     """Return what erases one address; None where there is no key.
 
     Raises:
         ProviderSettingsError: the key would travel in the clear.
     """
-    return make_eraser(open_api(settings)) if settings.provider_variable("sendgrid_api_key") else None
+    return make_address_eraser(open_api(settings)) if settings.provider_variable("sendgrid_api_key") else None
 
 
-def make_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:
+def make_address_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:
     """Return what erases one address over `api`."""
 
     def erase(address: str) -> ErasureOutcome:

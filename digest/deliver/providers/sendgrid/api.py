@@ -116,7 +116,7 @@ def _read_wait(reset: str, after: str, now: float) -> float:
         return DEFAULT_RATE_LIMIT_WAIT
 
 
-def read_account(settings: Settings) -> tuple[str, str]:
+def read_api_account(settings: Settings) -> tuple[str, str]:
     """Return the API key and the host of the account that the settings name.
 
     Raises:
@@ -136,8 +136,8 @@ def read_account(settings: Settings) -> tuple[str, str]:
 
 
 def open_api(settings: Settings) -> SendGridApi:
-    """Open the API for the account that the settings name; raise as `read_account` does."""
-    return SendGridApi(*read_account(settings))
+    """Open the API for the account that the settings name; raise as `read_api_account` does."""
+    return SendGridApi(*read_api_account(settings))
 
 
 def describe_api_failure(response: SendGridResponse, *, needed_permission: str) -> str:

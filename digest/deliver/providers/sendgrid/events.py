@@ -18,8 +18,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_parts, is_refusal, parse_delivery_id
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
+from digest.deliver.events.delivery_event import (
+    DeliveryEvent,
+    EventKind,
+    hash_event_parts,
+    is_refusal,
+    parse_delivery_id,
+)
+from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes, parse_reply_codes
 from digest.deliver.events.replies import scrub_addresses
 
 SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
@@ -110,35 +116,35 @@ def parse_webhook_body(body: bytes, received_at: datetime) -> list[DeliveryEvent
     return [
         _parse_event(item, name, received_at)
         for item in items
-        if isinstance(item, dict) and (name := text_value(item, "event")) not in IGNORED_EVENTS
+        if isinstance(item, dict) and (name := read_text_value(item, "event")) not in IGNORED_EVENTS
     ]
 
 
 def _parse_event(item: Mapping[str, Any], name: str, received_at: datetime) -> DeliveryEvent:
     kind = _KIND_OF_EVENT.get(name, EventKind.UNKNOWN)
-    mark = text_value(item, "sg_event_id")
+    mark = read_text_value(item, "sg_event_id")
     return DeliveryEvent(
         reported_by=REPORTED_BY,
-        delivery_id=parse_delivery_id(text_value(item, "delivery_id")),
+        delivery_id=parse_delivery_id(read_text_value(item, "delivery_id")),
         kind=kind,
         cause=_event_cause(item, kind),
         occurred_at=parse_timestamp(item.get("timestamp"), received_at),
         received_at=received_at,
         fingerprint=_event_fingerprint(item, name),
-        provider_mark=hash_parts(REPORTED_BY, mark) if mark else None,
+        provider_mark=hash_event_parts(REPORTED_BY, mark) if mark else None,
         detail=_event_detail(item, kind, name),
     )
 
 
 def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
     if kind is EventKind.DROPPED:
-        return _drop_cause(text_value(item, "reason"))
+        return _drop_cause(read_text_value(item, "reason"))
     if kind is not EventKind.BOUNCED:
         return FailureCause.NONE
-    if text_value(item, "type") == "blocked" or text_value(item, "event") == "blocked":
+    if read_text_value(item, "type") == "blocked" or read_text_value(item, "event") == "blocked":
         return FailureCause.POLICY  # the message was turned away, not the address; SendGrid itself does not suppress it
-    classified = _CAUSE_OF_CLASSIFICATION.get(text_value(item, "bounce_classification").strip().lower())
-    by_code = failure_cause(*parse_item_codes(item))
+    classified = _CAUSE_OF_CLASSIFICATION.get(read_text_value(item, "bounce_classification").strip().lower())
+    by_code = find_failure_cause(*parse_item_codes(item))
     if FailureCause.POLICY in {classified, by_code}:
         return FailureCause.POLICY
     if classified is FailureCause.NO_MAILBOX and by_code is not FailureCause.OUR_FAULT:
@@ -148,7 +154,7 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
 
 def parse_item_codes(item: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
     """Return the reply code and the enhanced codes of an event, or of an entry of a suppression list."""
-    return parse_reply_codes(text_value(item, "status"), text_value(item, "reason"))
+    return parse_reply_codes(read_text_value(item, "status"), read_text_value(item, "reason"))
 
 
 def _drop_cause(reason: str) -> FailureCause:
@@ -168,18 +174,25 @@ def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[s
     if kind is EventKind.UNKNOWN:
         detail["said"] = scrub_addresses(name)[:40]
     if kind is EventKind.DEFERRED or is_refusal(kind):
-        address = text_value(item, "email")
+        address = read_text_value(item, "email")
         detail["status"] = format_reply_codes(*parse_item_codes(item))
-        detail["reason"] = scrub_addresses(text_value(item, "reason") or text_value(item, "response"), address)
-        detail["type"] = scrub_addresses(text_value(item, "type"), address)[:20]
+        detail["reason"] = scrub_addresses(
+            read_text_value(item, "reason") or read_text_value(item, "response"), address
+        )
+        detail["type"] = scrub_addresses(read_text_value(item, "type"), address)[:20]
     return {key: value for key, value in detail.items() if value}
 
 
 def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
     """Hash what identifies an event: its id at SendGrid may change from one try of a post to the next."""
-    reason = text_value(item, "reason") or text_value(item, "response")
-    parts = (text_value(item, "sg_message_id"), name, text_value(item, "timestamp"), text_value(item, "delivery_id"))
-    return hash_parts(REPORTED_BY, *parts, hash_parts(reason))
+    reason = read_text_value(item, "reason") or read_text_value(item, "response")
+    parts = (
+        read_text_value(item, "sg_message_id"),
+        name,
+        read_text_value(item, "timestamp"),
+        read_text_value(item, "delivery_id"),
+    )
+    return hash_event_parts(REPORTED_BY, *parts, hash_event_parts(reason))
 
 
 def parse_timestamp(value: Any, received_at: datetime) -> datetime:
@@ -191,7 +204,7 @@ def parse_timestamp(value: Any, received_at: datetime) -> datetime:
     return min(at, received_at)
 
 
-def text_value(item: Mapping[str, Any], name: str) -> str:
+def read_text_value(item: Mapping[str, Any], name: str) -> str:
     """Return a value of an object as text; what is neither text nor number is empty."""
     value = item.get(name)
     return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""

@@ -9,9 +9,9 @@ from pydantic import Field
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import ParallelProvider, Provider
 from digest.deliver.providers.sendgrid import account, events, suppression_pull
-from digest.deliver.providers.sendgrid.api import open_api, read_account
+from digest.deliver.providers.sendgrid.api import open_api, read_api_account
 from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
-from digest.deliver.providers.setup_form import ProviderAnswers, SecretText, SetupStep
+from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretText, SetupStep
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_variable_change
 from digest.settings.values import parse_public_keys
@@ -29,7 +29,7 @@ def _open(settings: Settings) -> Provider:
     options = kind.read_url_options(kind.split_mail_url(settings), defaults)
     batch_size = kind.parse_count(options["batch"], MAX_BATCH_SIZE, "batch")
     connections = kind.parse_count(options["connections"], MAX_CONNECTIONS, "connections")
-    account = read_account(settings)
+    account = read_api_account(settings)
     providers = [SendGridProvider(*account, batch_size=batch_size) for _ in range(connections)]
     return providers[0] if connections == 1 else ParallelProvider(providers)
 
@@ -85,7 +85,7 @@ def _pull_suppressions(
     return suppression_pull.pull_suppressions(database, keys, unsubscribe_log, open_api(settings), now=now)
 
 
-class SendGridAnswers(ProviderAnswers):
+class SendGridSetupAnswers(ProviderSetupAnswers):
     """What `digest setup` asks for SendGrid."""
 
     words = "sendgrid"
@@ -120,14 +120,14 @@ KIND = kind.ProviderKind(
     describe_recipient=_describe_recipient,
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
-    setup_form=SendGridAnswers,
+    setup_form=SendGridSetupAnswers,
     remedies=REMEDIES,
     resend_risk=". SendGrid gives each its own Message-ID, so mail servers can't recognize duplicates.",
     max_event_delay=events.MAX_AGE,
     webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
     suppressions=kind.SuppressionLists(
-        _pull_suppressions, suppression_pull.last_pull_trouble, suppression_pull.reset_list_positions
+        _pull_suppressions, suppression_pull.read_last_pull_problem, suppression_pull.reset_list_positions
     ),
     account=kind.ProviderAccount(account.find_account_problems, account.is_authenticated, account.SPF_INCLUDE),
-    erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_eraser),
+    erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_address_eraser),
 )

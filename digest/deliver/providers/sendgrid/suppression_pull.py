@@ -16,12 +16,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.events.delivery_event import EventKind, feedback_of_event
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes
-from digest.deliver.events.processor import apply_feedback
+from digest.deliver.events.delivery_event import EventKind, find_event_feedback
+from digest.deliver.events.event_processor import apply_feedback
+from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes
 from digest.deliver.providers.kind import PullResult
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
-from digest.deliver.providers.sendgrid.events import REPORTED_BY, parse_item_codes, parse_timestamp, text_value
+from digest.deliver.providers.sendgrid.events import REPORTED_BY, parse_item_codes, parse_timestamp, read_text_value
 from digest.store.engine import Database
 from subscribers.address import Address, AddressError, read_address
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -64,7 +64,7 @@ def parse_suppression_page(list_name: str, body: bytes, *, received_at: datetime
 
 def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime) -> SuppressionEntry | None:
     try:
-        address = read_address(text_value(item, "email")[: MAX_ADDRESS_LENGTH + 1])
+        address = read_address(read_text_value(item, "email")[: MAX_ADDRESS_LENGTH + 1])
     except AddressError:
         return None
     status = format_reply_codes(*parse_item_codes(item))
@@ -75,7 +75,7 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
 
 def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, Any]) -> FeedbackKind | None:
     """Judge an entry by its codes; without one it counts as its list says."""
-    return feedback_of_event(event, failure_cause(*parse_item_codes(item)) or otherwise)
+    return find_event_feedback(event, find_failure_cause(*parse_item_codes(item)) or otherwise)
 
 
 # Each list and what an entry means; the gravest is read first.
@@ -177,7 +177,7 @@ def pull_suppressions(
     return run.result
 
 
-def last_pull_trouble(session: Session) -> str:
+def read_last_pull_problem(session: Session) -> str:
     """Return what the last run could not read, and why; empty where all is well."""
     state = installation_hold.read_installation_state(session, TROUBLES_STATE_KEY)
     return "; ".join(state["troubles"]) if state else ""

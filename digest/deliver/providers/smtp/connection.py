@@ -246,9 +246,9 @@ class SmtpConnection(smtplib.SMTP):
 
     def _read_line(self, deadline: float) -> bytes:
         while True:
-            line, end, rest = self._received.partition(b"\n")
+            line, end, remainder = self._received.partition(b"\n")
             if end:
-                self._received = rest
+                self._received = remainder
                 return line
             if len(line) > MAX_REPLY_LINE:
                 self.close()
@@ -325,10 +325,10 @@ class SmtpConnection(smtplib.SMTP):
 
 def _seconds_until(deadline: float) -> float:
     """Return the seconds that are left. Raises TimeoutError where none are."""
-    left = deadline - time.monotonic()
-    if left <= 0:
+    seconds_left = deadline - time.monotonic()
+    if seconds_left <= 0:
         raise TimeoutError("the response took too long")
-    return left
+    return seconds_left
 
 
 class TlsSmtpConnection(SmtpConnection, smtplib.SMTP_SSL):

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import ParallelProvider, Provider
-from digest.deliver.providers.setup_form import ProviderAnswers, QuotableText, SecretText, SetupStep
+from digest.deliver.providers.setup_form import ProviderSetupAnswers, QuotableText, SecretText, SetupStep
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider, split_into_pools
@@ -113,7 +113,7 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
         )
 
 
-class SmtpAnswers(ProviderAnswers):
+class SmtpSetupAnswers(ProviderSetupAnswers):
     """What `digest setup` asks for a mail server."""
 
     words = "smtp"
@@ -175,7 +175,7 @@ KIND = kind.ProviderKind(
     describe_recipient=_describe_recipient,
     describe_address_holders=_describe_address_holders,
     doctor_findings=_doctor_findings,
-    setup_form=SmtpAnswers,
+    setup_form=SmtpSetupAnswers,
     mail_server=kind.MailServer(lambda settings: kind.split_mail_url(settings).hostname or "", _examine_server),
     acceptance_is_arrival=True,  # what fails later comes back to the bounce mailbox
 )

@@ -16,8 +16,8 @@ from functools import cached_property
 import structlog
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.events.blame import Culprit, Handling, SmtpStage, judge_reply
 from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.smtp_blame import BlamedParty, ReplyHandling, SmtpStage, judge_reply
 from digest.deliver.providers.base import (
     GROWN_BATCH_SIZE,
     LEASE_EXPIRED,
@@ -26,7 +26,7 @@ from digest.deliver.providers.base import (
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
-    stopped_batch,
+    make_stopped_batch,
 )
 from digest.deliver.providers.certificates import read_certificate_end
 from digest.deliver.providers.kind import MailServerFacts
@@ -93,7 +93,7 @@ class SmtpProvider:
                 outcomes.append(_run_all_steps(self.send_in_steps(message, marks)))
             except SmtpSessionError as refusal:
                 outcomes.append(MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
-                return stopped_batch(
+                return make_stopped_batch(
                     outcomes,
                     len(messages),
                     "" if refusal.is_busy else str(refusal),
@@ -180,16 +180,16 @@ class SmtpProvider:
         text = f"{reply.code} {scrub_addresses(reply.text, address)}"
         is_between = reply.code == 421 and self._messages_on_connection > 0
         handling = judge_reply(SmtpStage.BETWEEN if is_between else SmtpStage(reply.command), text).handling
-        if reply.command == "MAIL" or reply.code in {421, NO_REPLY} or handling is Handling.STOP:
+        if reply.command == "MAIL" or reply.code in {421, NO_REPLY} or handling is ReplyHandling.STOP:
             self._hang_up()
         else:
             self._reset_transaction()
-        if handling is Handling.RECONNECT:
+        if handling is ReplyHandling.RECONNECT:
             self._max_messages = min(self._max_messages, self._messages_on_connection)
             return None
-        if handling is Handling.PAUSE:
+        if handling is ReplyHandling.PAUSE:
             raise SmtpSessionError(f"the server isn't accepting email for now: {text}.", is_busy=True)
-        if handling is Handling.STOP:
+        if handling is ReplyHandling.STOP:
             raise self._refuse_sender(reply.code, text)
         return _make_outcome(SmtpStage(reply.command), text)
 
@@ -264,7 +264,7 @@ class SmtpProvider:
                 raise SmtpSessionError(
                     f"{self._place} rejected the sign-in: {reply.rstrip('.')}.",
                     remedy=self._sign_in_remedy,
-                    this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is Handling.DROP_CONNECTION,
+                    this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is ReplyHandling.DROP_CONNECTION,
                 ) from None
             except ssl.SSLError as exc:
                 cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
@@ -309,15 +309,15 @@ class SmtpProvider:
 def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
     """Return the outcome of a message that a reply refuses, for now or for good."""
     verdict = judge_reply(stage, reply)
-    if verdict.handling in {Handling.RETRY, Handling.SLOW_DOWN}:
-        slows_domain = verdict.handling is Handling.SLOW_DOWN
+    if verdict.handling in {ReplyHandling.RETRY, ReplyHandling.SLOW_DOWN}:
+        slows_domain = verdict.handling is ReplyHandling.SLOW_DOWN
         return MessageOutcome(HandoverResult.TRY_LATER, reply, slows_domain=slows_domain)
     return MessageOutcome(
         HandoverResult.REFUSED,
         reply,
-        may_blame_message=verdict.handling is Handling.SUSPECT,
+        may_blame_message=verdict.handling is ReplyHandling.SUSPECT,
         cause=verdict.cause,
-        blames_domain=verdict.culprit is not Culprit.MESSAGE,
+        blames_domain=verdict.culprit is not BlamedParty.MESSAGE,
     )
 
 
@@ -373,7 +373,7 @@ class SmtpConnectionPool:
             outcomes += batch.outcomes
             rounds += 1
             if batch.stop_reason or batch.is_busy:
-                return stopped_batch(
+                return make_stopped_batch(
                     outcomes,
                     len(messages),
                     batch.stop_reason,
@@ -383,8 +383,8 @@ class SmtpConnectionPool:
             is_slow = self._clock() - began > MAX_GROWN_SECONDS
             if may_stop and (is_slow or any(outcome.result is HandoverResult.UNCERTAIN for outcome in batch.outcomes)):
                 break
-        self._rounds = choose_rounds(self.connection_count, (self._clock() - began) / max(rounds, 1))
-        return stopped_batch(outcomes, len(messages), "")
+        self._rounds = choose_messages_per_round(self.connection_count, (self._clock() - began) / max(rounds, 1))
+        return make_stopped_batch(outcomes, len(messages), "")
 
     def _send_one_each(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
         """Hand at most one message over each connection."""
@@ -430,7 +430,7 @@ class SmtpConnectionPool:
             connection.close()
 
 
-def choose_rounds(connections: int, seconds: float) -> int:
+def choose_messages_per_round(connections: int, seconds: float) -> int:
     """Return how many messages to take for each of so many connections at once, where one round took so many seconds."""
     few = GROWN_BATCH_SIZE // connections
     return max(1, few if seconds <= 0 else min(few, int(GROWN_BATCH_SECONDS / seconds)))

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, case, delete, literal, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import edition_control
-from digest.deliver.events import processor
+from digest.deliver.events import event_processor
 from digest.deliver.plan.delivery_plan import (
     BULK_KINDS,
     IS_CLAIMED,
@@ -125,12 +125,12 @@ def _record_outcomes(
             now=now,
         )
         changes.append((row.id, change))
-        event = retry_policy.refusal_event(row.id, row.tries, change, now)
+        event = retry_policy.build_refusal_event(row.id, row.tries, change, now)
         if event is not None and row.transport == retry_policy.REPORTED_BY:
             events.append(event)
     claims.record_results(session, dead_run.owner, changes)
     claims.undo_claims(session, dead_run.owner, unsent, withdrawn=False)
-    processor.process_events(session, events, keys=keys, unsubscribe_log=unsubscribe_log, now=now)
+    event_processor.process_events(session, events, keys=keys, unsubscribe_log=unsubscribe_log, now=now)
     return results
 
 

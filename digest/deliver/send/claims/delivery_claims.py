@@ -130,7 +130,7 @@ def claim_deliveries(
             break
         examined += len(rows)
         genuine = find_genuine_ids(keys, purpose, [(row.id, row.number, row.message_id) for row in rows])
-        refuse_changed(session, [row.id for row in rows if row.id not in genuine])
+        refuse_changed_deliveries(session, [row.id for row in rows if row.id not in genuine])
         rows = [row for row in rows if row.id in genuine]
         claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, aside, now)
     domain_claim.save()
@@ -182,9 +182,9 @@ def _sort_due_rows(
             )
         else:
             postponed.append((row.id, until))
-    postpone(session, postponed)
+    postpone_deliveries(session, postponed)
     _take_reader_leases(session, lease, going, variants, now=now)
-    set_aside(session, ended)
+    end_unneeded_deliveries(session, ended)
     return going
 
 
@@ -260,22 +260,22 @@ def _list_variant_texts(going: Sequence[SubscriberDelivery], variants: EditionVa
     return texts
 
 
-def postpone(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
+def postpone_deliveries(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
     """Let waiting deliveries that this transaction has locked wait on, given as (id, until when)."""
     _update_waiting_rows(session, POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
 
 
-def set_aside(session: Session, states: Iterable[tuple[str, DeliveryState]], why: str = "") -> None:
+def end_unneeded_deliveries(session: Session, states: Iterable[tuple[str, DeliveryState]], why: str = "") -> None:
     """End waiting deliveries that are owed no more and that this transaction has locked, given as (id, state)."""
     _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state, "why": why}) for id_, state in states])
 
 
-def refuse_changed(session: Session, delivery_ids: Iterable[str]) -> None:
+def refuse_changed_deliveries(session: Session, delivery_ids: Iterable[str]) -> None:
     """End waiting deliveries that this transaction has locked and whose rows aren't what the application wrote."""
     ids = list(delivery_ids)
     for id_ in ids:
         log.error("a delivery was changed outside the application", delivery=id_)
-    set_aside(session, [(id_, DeliveryState.REFUSED) for id_ in ids], CHANGED_ROW)
+    end_unneeded_deliveries(session, [(id_, DeliveryState.REFUSED) for id_ in ids], CHANGED_ROW)
 
 
 def _update_waiting_rows(
@@ -319,7 +319,7 @@ def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Col
     undo_claims(session, owner, strays, withdrawn=False)
 
 
-def next_due_time(session: Session, purpose: str) -> datetime | None:
+def find_next_due_time(session: Session, purpose: str) -> datetime | None:
     """Return when the next waiting delivery is due, or None where none waits."""
     waiting = (IS_WAITING, Delivery.purpose == purpose)
     return session.scalar(select(func.min(Delivery.next_try_at)).where(*waiting))

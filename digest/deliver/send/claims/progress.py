@@ -101,7 +101,7 @@ class ProgressWriter:
         """Write the progress into the caller's transaction. A commit that fails costs the minutes some messages."""
         before = read_progress(session, self.edition)
         # What is being handed over may come back, and is tried again: it counts once.
-        minutes = add_to_minutes(before.minutes if before else (), max(0, attempted - self.counted), now)
+        minutes = add_to_minute_counts(before.minutes if before else (), max(0, attempted - self.counted), now)
         self.last_written_at, self.counted = now, max(self.counted, attempted)
         stored = {
             "since": self.started_at.isoformat(),
@@ -131,7 +131,7 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
     )
 
 
-def add_to_minutes(minutes: tuple[MinuteCount, ...], messages: int, now: datetime) -> tuple[MinuteCount, ...]:
+def add_to_minute_counts(minutes: tuple[MinuteCount, ...], messages: int, now: datetime) -> tuple[MinuteCount, ...]:
     """Count messages in the minute of `now`; the last KEPT_MINUTES minutes with a number stay."""
     counts = {minute.at: minute.messages for minute in minutes}
     if messages:

@@ -12,8 +12,8 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import IS_RESERVED, IS_UNCERTAIN, IS_WAITING, is_bulk, is_of_edition
-from digest.edition.queries import find_edition
+from digest.deliver.plan.delivery_plan import IS_RESERVED, IS_UNCERTAIN, IS_WAITING, is_bulk, is_delivery_of_edition
+from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from subscribers.store.database import MAX_TRANSACTION_ROWS
@@ -23,7 +23,7 @@ _REPLY = "not sent when the backup was made; it may have been sent since"
 
 
 @dataclass(frozen=True, slots=True)
-class CopyGap:
+class RestoreGap:
     """The time of which a restored copy knows nothing."""
 
     made_at: datetime
@@ -40,19 +40,19 @@ class CopyGap:
         }
 
 
-def doubt_open_deliveries(session: Session, gap: CopyGap) -> dict[str, int]:
+def mark_open_uncertain(session: Session, gap: RestoreGap) -> dict[str, int]:
     """Record the gap, set the bulk email owed in it to `uncertain`, and count what's uncertain now by purpose.
 
     What's due after the restore can't have left and waits on. What was uncertain already may have been sent again.
     """
     times = {"made_at": gap.made_at.isoformat(), "restored_at": gap.restored_at.isoformat()}
     installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
-    owed = IS_WAITING & (Delivery.due_at <= gap.restored_at)
+    was_due = IS_WAITING & (Delivery.due_at <= gap.restored_at)
     earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
     session.execute(
         update(Delivery).where(IS_RESERVED).values(state=DeliveryState.WAITING, owner=None, lease_until=None)
     )
-    session.execute(update(Delivery).where(is_bulk(), owed).values(gap.uncertain_values() | {"handed_at": earliest}))
+    session.execute(update(Delivery).where(is_bulk(), was_due).values(gap.uncertain_values() | {"handed_at": earliest}))
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
     session.execute(update(Delivery).where(is_bulk(), handed_over).values(still_open))
@@ -60,20 +60,20 @@ def doubt_open_deliveries(session: Session, gap: CopyGap) -> dict[str, int]:
     return dict(session.execute(uncertain.group_by(Delivery.purpose)).all())
 
 
-def doubt_planned_deliveries(database: Database, name: str) -> None:
+def mark_planned_uncertain(database: Database, name: str) -> None:
     """Set what was just planned to `uncertain`, where the edition's release lies before a restore. It may be repeated.
 
     The installation may have planned and sent it before it was lost. Deliveries have the same ids whenever they are
     planned, so a log can tell.
     """
     with database.read() as session:
-        gap, edition = read_copy_gap(session), find_edition(session, name)
+        gap, edition = read_restore_gap(session), find_edition(session, name)
         if gap is None or edition.canary is not None or edition.planned_at is None:
             return
         if not edition.release_at <= gap.restored_at <= edition.planned_at:
             return
     fresh = (IS_WAITING, Delivery.handed_at.is_(None))
-    page = select(Delivery.id).where(is_of_edition(name), *fresh).limit(MAX_TRANSACTION_ROWS)
+    page = select(Delivery.id).where(is_delivery_of_edition(name), *fresh).limit(MAX_TRANSACTION_ROWS)
     while True:
         with database.write() as session:
             ids = list(session.scalars(page.with_for_update()))
@@ -84,13 +84,13 @@ def doubt_planned_deliveries(database: Database, name: str) -> None:
 
 def doubtful_values(session: Session, made_at: datetime) -> dict[str, Any]:
     """Return the columns of deliveries that are planned now for something made at a moment; none unless a restore came after it."""
-    gap = read_copy_gap(session)
+    gap = read_restore_gap(session)
     return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}
 
 
-def read_copy_gap(session: Session) -> CopyGap | None:
+def read_restore_gap(session: Session) -> RestoreGap | None:
     """Return the gap of the last restore; None where the database never was a copy."""
     stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
     if stored is None:
         return None
-    return CopyGap(datetime.fromisoformat(stored["made_at"]), datetime.fromisoformat(stored["restored_at"]))
+    return RestoreGap(datetime.fromisoformat(stored["made_at"]), datetime.fromisoformat(stored["restored_at"]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from digest.deliver.events.delivery_event import ABOUT_MESSAGE, DeliveryEvent, EventKind
-from digest.deliver.events.failure_causes import FailureCause, failure_cause, format_reply_codes, parse_reply_codes
+from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes, parse_reply_codes
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
 from digest.store.delivery_models import DeliveryState
 
@@ -48,7 +48,7 @@ def decide_state_change(
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
     if outcome.result is not HandoverResult.TRY_LATER:
         return _end_delivery(_FINAL_STATES[outcome.result], outcome)
-    next_try_at = now + retry_delay(delivery_id, tries)
+    next_try_at = now + compute_retry_delay(delivery_id, tries)
     if next_try_at > max(due_at, first_tried_at) + GIVE_UP_AFTER:
         return _end_delivery(DeliveryState.EXPIRED, outcome)
     return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)
@@ -67,7 +67,7 @@ def end_without_retry(change: StateChange) -> StateChange:
     return replace(change, state=state, next_try_at=None)
 
 
-def keep_warning(
+def decide_warning_change(
     change: StateChange, outcome: MessageOutcome, *, delivery_id: str, tries: int, now: datetime
 ) -> StateChange:
     """Return what becomes of an admin's warning: only a missing mailbox ends one that's refused, as settings may be the cause.
@@ -76,14 +76,14 @@ def keep_warning(
     """
     if outcome.result is HandoverResult.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=now + FIRST_RETRY_DELAY)
-    missing = failure_cause(*parse_reply_codes("", outcome.reply)) is FailureCause.NO_MAILBOX
+    missing = find_failure_cause(*parse_reply_codes("", outcome.reply)) is FailureCause.NO_MAILBOX
     if outcome.result is not HandoverResult.REFUSED or missing:
         return change
-    next_try_at = now + retry_delay(delivery_id, tries)
+    next_try_at = now + compute_retry_delay(delivery_id, tries)
     return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)
 
 
-def retry_delay(delivery_id: str, tries: int) -> timedelta:
+def compute_retry_delay(delivery_id: str, tries: int) -> timedelta:
     """Return the wait before the next try: 15 minutes, doubling up to 4 hours, plus up to as much again by chance.
 
     The chance is computed from the delivery's id, so that a thousand readers of one greylisting server do not
@@ -99,7 +99,7 @@ REPORTED_BY = "smtp"
 _REFUSED_STATES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
 
 
-def refusal_event(delivery_id: str, tries: int, change: StateChange, now: datetime) -> DeliveryEvent | None:
+def build_refusal_event(delivery_id: str, tries: int, change: StateChange, now: datetime) -> DeliveryEvent | None:
     """Return the event that a final refusal is; None where it says nothing about address, message or reputation.
 
     A message that was deferred until it expired counts once, by the last reply: a mailbox that stays full is a
@@ -108,7 +108,7 @@ def refusal_event(delivery_id: str, tries: int, change: StateChange, now: dateti
     if change.state not in _REFUSED_STATES:
         return None
     code, statuses = parse_reply_codes("", change.reply)
-    cause = change.cause or failure_cause(code, statuses)
+    cause = change.cause or find_failure_cause(code, statuses)
     if cause in {None, FailureCause.NONE}:
         return None
     assert cause is not None

@@ -196,7 +196,7 @@ def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
             os.close(descriptor)
 
 
-def list_abandoned_files(folder: Path) -> list[Path]:
+def list_abandoned_run_files(folder: Path) -> list[Path]:
     """List the files whose run is over, for nobody holds their lock; they are left as they are."""
     return [path for path in sorted(folder.glob(f"*{_SUFFIX}")) if not _is_locked(path)]
 

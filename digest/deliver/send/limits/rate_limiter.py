@@ -20,7 +20,7 @@ from digest.deliver.send.limits.rate_limits import (
     MeteredRate,
     RateUsage,
     SendAllowance,
-    allowance_under_limits,
+    compute_send_allowance,
     current_rate_limits,
 )
 from digest.settings import LimitSettings
@@ -28,7 +28,7 @@ from digest.store.delivery_models import HandoverCount, SpacedLimit
 from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.store.database import upsert
 
 FIRST_HANDOVER_KEY = "first handed over"  # the installation state that says since when a new sender warms up
@@ -51,7 +51,8 @@ class RateLimiter:
     def from_settings(cls, database: Database, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
         """Make the rate limiter of a run from the settings. Domains that share mail servers share the sum of their limits."""
         caps = {
-            domain_tag(keys, Address("x", domain.lower())): most for domain, most in limits.domains_per_hour.items()
+            make_domain_tag(keys, Address("x", domain.lower())): most
+            for domain, most in limits.domains_per_hour.items()
         }
         shared_caps: Counter[str] = Counter()
         if caps:
@@ -101,7 +102,7 @@ class RateLimiter:
             HandoverCount.minute > now - longest - MINUTE
         )
         counts = [(row.minute, row.messages) for row in session.execute(query)]
-        allowance = allowance_under_limits(rate_limits, counts, now)
+        allowance = compute_send_allowance(rate_limits, counts, now)
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:

@@ -78,7 +78,7 @@ def count_sending_days(limits: LimitSettings, messages: int, first_handover_at: 
     return len(caps) + (max(1, math.ceil(messages / per_day)) if per_day else 1)
 
 
-def allowance_under_limits(
+def compute_send_allowance(
     rate_limits: Iterable[RateLimit], minute_counts: Iterable[tuple[datetime, int]], now: datetime
 ) -> SendAllowance:
     """Return how many messages the limits leave, given (minute, messages handed over in it)."""
@@ -209,8 +209,8 @@ class _DomainLimit:
     doublings: int = 0
     queue_ends_at: datetime = _NEVER
     ready_at: datetime = _NEVER  # from when the next one may leave, by the row that all processes share
-    left: int = 0  # that may leave in this claim
-    taken: int = 0
+    messages_left: int = 0  # that may leave in this claim
+    messages_taken: int = 0
     postponed_again: int = 0
 
     @property
@@ -220,17 +220,17 @@ class _DomainLimit:
 
     def begin_claim(self, ready_at: datetime, now: datetime) -> None:
         """Begin a claim with what the shared row says."""
-        self.left = self.rate.available_messages(ready_at, now)
-        self.ready_at = now if self.left else ready_at
-        self.taken = self.postponed_again = 0
+        self.messages_left = self.rate.available_messages(ready_at, now)
+        self.ready_at = now if self.messages_left else ready_at
+        self.messages_taken = self.postponed_again = 0
 
     def postponed_until(self, now: datetime, *, fresh: bool) -> datetime | None:
         """Return None for a message that may leave now, else when it is its turn; a fresh one does not overtake."""
         interval = self.rate.interval
-        if self.left and not (fresh and self.queue_ends_at > now):
-            self.left -= 1
-            self.taken += 1
-            self.ready_at = now + interval * self.taken
+        if self.messages_left and not (fresh and self.queue_ends_at > now):
+            self.messages_left -= 1
+            self.messages_taken += 1
+            self.ready_at = now + interval * self.messages_taken
             return None
         if not fresh:  # it came too early, or others came late: it keeps its place as well as it can
             self.postponed_again += 1
@@ -275,7 +275,7 @@ class DomainLimits:
 
     def ready_times(self) -> dict[str, datetime]:
         """Return from when each domain that got something in this claim may get more."""
-        return {tag: limit.ready_at for tag, limit in self.by_domain.items() if limit.taken}
+        return {tag: limit.ready_at for tag, limit in self.by_domain.items() if limit.messages_taken}
 
     def postponed_until(self, domain_tag: str | None, now: datetime, *, fresh: bool) -> datetime | None:
         """Return None for a message that may leave now, else the moment until which it is postponed.

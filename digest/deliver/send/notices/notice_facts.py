@@ -8,17 +8,17 @@ from typing import Any
 from digest.deliver.compose.notice_mail import notice_language
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.edition.approval.approval_check import read_signed_content
-from digest.edition.archive.correction_check import is_proven
+from digest.edition.archive.correction_check import is_correction_approved
 from digest.edition.archive.corrections import list_corrections
 from digest.edition.content.corrected_content import correct_for_email
-from digest.edition.queries import find_latest_edition, find_upcoming_edition
-from digest.edition.rendering.mail_layout import BEST_FACTS, describe_best
-from digest.edition.rendering.sanitiser import sanitise_text
+from digest.edition.edition_queries import find_latest_edition, find_upcoming_edition
+from digest.edition.rendering.mail_layout import BEST_FACTS, describe_top_stories
+from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
 from digest.store.engine import Database
 from subscribers.consent.preferences import describe_preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import choice_changes
+from subscribers.lifecycle import preference_changes
 from subscribers.subscriber_language import SubscriberLanguage
 
 # which page a token opens; all others confirm
@@ -43,7 +43,7 @@ class ClaimedNotice(ClaimedDelivery):
     facts: Mapping[str, Any]
 
 
-def write_template_facts(
+def build_template_facts(
     database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice
 ) -> dict[str, str]:
     """Put what was encrypted into words, the same at every try, so that the bytes are too."""
@@ -54,7 +54,7 @@ def write_template_facts(
     moments = {name: datetime.fromisoformat(stored[name]).astimezone(zone) for name in _MOMENTS if name in stored}
     facts |= {name: language.moment(moment) for name, moment in moments.items()}
     if "message" in stored:
-        facts["message"] = "\n".join(sanitise_text(line) for line in stored["message"].splitlines())
+        facts["message"] = "\n".join(sanitize_text(line) for line in stored["message"].splitlines())
     if "token" in stored:
         facts |= _link_facts(settings, notice, language)
     if notice.kind == "welcome":
@@ -80,10 +80,12 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
     assert notice.person is not None, "choices are somebody's"
     first_change = notice.facts["first_change"]
     with database.read() as session:
-        named = choice_changes.find_named_change(session, notice.person, first_change, until=notice.due_at)
+        emailed_change = preference_changes.find_emailed_change(
+            session, notice.person, first_change, until=notice.due_at
+        )
     language = settings.subscriber_language
     sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
-    before, after = (describe_preferences(preferences, sections, language) for preferences in named)
+    before, after = (describe_preferences(preferences, sections, language) for preferences in emailed_change)
     return {"before": before, "after": after}
 
 
@@ -107,9 +109,9 @@ def _edition_facts(database: Database, settings: Settings, keys: KeyRing, notice
             return facts | dict.fromkeys((*BEST_FACTS, "newest_url", "newest_number"), "")
         page = f"{settings.link_base}/editions/{newest.name}"
         corrections = list_corrections(session, newest)
-        proven = [each for each in corrections if is_proven(session, newest, each, keys)]
+        proven = [each for each in corrections if is_correction_approved(session, newest, each, keys)]
         content = correct_for_email(content, corrections, proven, now)
-        best = describe_best(content, page, now.astimezone(zone).date())
+        best = describe_top_stories(content, page, now.astimezone(zone).date())
         return facts | best | {"newest_url": page, "newest_number": str(newest.number)}
 
 

@@ -38,7 +38,7 @@ def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], dat
 def prepare_notices(
     keys: KeyRing, settings: Settings, requests: Sequence[MailRequest], now: datetime
 ) -> list[NoticeRows]:
-    """Encrypt many notices to people, as rows for `write_notices`: outside of a write transaction."""
+    """Encrypt many notices to people, as rows for `insert_notices`: outside of a write transaction."""
     return [_prepare_notice(keys, settings, request, now) for request in requests]
 
 
@@ -61,15 +61,15 @@ def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now
     return delivery, {"delivery": delivery_id, "kind": request.kind, "ciphertext": ciphertext, "key_id": key_id}
 
 
-def write_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any) -> int:
+def insert_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any) -> int:
     """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing.
 
     `columns` are values of their deliveries that replace the usual ones.
     """
     ids = [delivery["id"] for delivery, _ in rows]
     stored = select(Delivery.id).where(Delivery.id.in_(ids))
-    known = set(session.scalars(stored)) if ids else set()
-    new = [(delivery | columns, notice) for delivery, notice in rows if delivery["id"] not in known]
+    stored_ids = set(session.scalars(stored)) if ids else set()
+    new = [(delivery | columns, notice) for delivery, notice in rows if delivery["id"] not in stored_ids]
     if new:
         numbers = [delivery["person"] for delivery, _ in new]
         people = session.execute(select(Person.number, Person.domain_tag).where(Person.number.in_(numbers)))

@@ -36,12 +36,12 @@ from digest.deliver.providers.base import HandoverResult, MessageOutcome, Outgoi
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
-from digest.deliver.send.claims.retry_policy import StateChange, keep_warning
+from digest.deliver.send.claims.retry_policy import StateChange, decide_warning_change
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
 from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.limits.rate_limiter import DomainClaim, RateLimiter
-from digest.deliver.send.notices.notice_facts import ClaimedNotice, write_template_facts
+from digest.deliver.send.notices.notice_facts import ClaimedNotice, build_template_facts
 from digest.deliver.send.notices.notice_queue import IS_GUARD, IS_URGENT
 from digest.settings import SenderSettings, Settings
 from digest.store.correction_models import Correction
@@ -75,7 +75,7 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
     """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
-    if installation_hold.current_hold(session) is not None:
+    if installation_hold.read_current_hold(session) is not None:
         return False
     return _find_correction_purpose(session, _is_due(now)) is not None
 
@@ -101,7 +101,7 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     Emails about guarded actions leave during a pause too: else the pause would silence what warns of it. From what may be a
     copy nothing leaves.
     """
-    hold = installation_hold.current_hold(session)
+    hold = installation_hold.read_current_hold(session)
     if hold is None:
         return IS_URGENT
     return None if hold.may_be_copy else IS_GUARD
@@ -130,7 +130,7 @@ class _NoticeRun(HandoverRun):
         change = super()._decide_change(delivery, outcome, wait_seconds, now)
         if not isinstance(delivery, ClaimedNotice) or delivery.kind != "guard":
             return change
-        return keep_warning(change, outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, now=now)
+        return decide_warning_change(change, outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, now=now)
 
 
 def send_due_notices(
@@ -253,7 +253,7 @@ def _without_postponed(run: _NoticeRun, session: Session, rows: Sequence[Any], n
     """Return the rows that go now; let the others wait for the turn of their domain."""
     domain_claim = DomainClaim(session, run.rate_limiter.domain_limits, now)
     turns = [(row, domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)) for row in rows]
-    claims.postpone(session, [(row.id, until) for row, until in turns if until is not None])
+    claims.postpone_deliveries(session, [(row.id, until) for row, until in turns if until is not None])
     domain_claim.save()
     return [row for row, until in turns if until is None]
 
@@ -278,18 +278,20 @@ def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
 
 def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
-    claims.refuse_changed(session, [id_ for id_, notice in opened.items() if notice is None])
+    claims.refuse_changed_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
     notices = [notice for notice in opened.values() if notice is not None]
     permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], now)
     claimed = [n for n in notices if (n.person, n.kind) in permitted and not _has_dead_link(session, n)]
     claims.take_leases(session, run.lease, [n.delivery_id for n in claimed], now=now)
-    claims.set_aside(session, [(n.delivery_id, DeliveryState.WITHDRAWN) for n in notices if n not in claimed])
+    claims.end_unneeded_deliveries(
+        session, [(n.delivery_id, DeliveryState.WITHDRAWN) for n in notices if n not in claimed]
+    )
     return claimed
 
 
 def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
     """Whether the link that a notice is about was used or replaced while the notice waited."""
-    return "token" in notice.facts and one_time_tokens.has_ended(session, notice.facts["token"])
+    return "token" in notice.facts and one_time_tokens.has_token_ended(session, notice.facts["token"])
 
 
 def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
@@ -377,7 +379,7 @@ def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> Ou
         leave_token=leave_token,
         preferences_token=preferences_token,
     )
-    facts = write_template_facts(run.database, run.settings, run.keys, notice)
+    facts = build_template_facts(run.database, run.settings, run.keys, notice)
     template = run.composer.compose_notice(notice.kind, facts)
     sender = _choose_sender(run.settings, notice)
     template = replace(

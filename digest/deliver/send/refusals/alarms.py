@@ -135,7 +135,7 @@ def find_stop(session: Session, edition: Edition, alerts: AlertSettings, handed_
         for tag, counts in count_failures_by_domain(session, purpose, since).items()
         if tag not in domains or tag in at_fault
     }
-    explain = partial(pause_reason, alerts=alerts)
+    explain = partial(choose_pause_reason, alerts=alerts)
 
     def decide() -> Attribution:
         return attribute_failures(failures, handed_over.by_domain, handed_over.total, explain, at_fault)
@@ -224,7 +224,7 @@ def _counts_key(edition: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmReading:
+class AlarmLevel:
     """How far one alarm is: it rings once `count` reaches both its number and its share of what was handed over."""
 
     name: str  # policy refusals | complaints | dead addresses
@@ -239,26 +239,28 @@ class AlarmReading:
         return self.count >= self.rings_at and self.count >= self.rings_at_share * self.handed_over
 
 
-def read_alarms(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> tuple[AlarmReading, ...]:
+def measure_alarm_levels(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> tuple[AlarmLevel, ...]:
     """Return how far each alarm is, the one first that says most about what is wrong."""
     return (
-        AlarmReading(
+        AlarmLevel(
             "policy refusals",
             failures.policy_refusals,
             handed_over,
             alerts.policy_refusals,
             alerts.policy_refusals_share,
         ),
-        AlarmReading("complaints", failures.complaints, handed_over, alerts.complaints, alerts.complaints_share),
-        AlarmReading(
+        AlarmLevel("complaints", failures.complaints, handed_over, alerts.complaints, alerts.complaints_share),
+        AlarmLevel(
             "dead addresses", failures.dead_addresses, handed_over, alerts.hard_bounces, alerts.hard_bounces_share
         ),
     )
 
 
-def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
+def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
     """Return in a sentence why a send should stop for so many failures; empty where it need not."""
-    ringing = next((reading for reading in read_alarms(failures, handed_over, alerts) if reading.is_ringing), None)
+    ringing = next(
+        (reading for reading in measure_alarm_levels(failures, handed_over, alerts) if reading.is_ringing), None
+    )
     if ringing is None:
         return ""
     many = f"{ringing.count:,} of {handed_over:,}"
@@ -270,7 +272,7 @@ def pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSetting
     }[ringing.name]
 
 
-def list_change_warning(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
+def describe_list_change(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
     """Return a sentence if the list changed too much since the edition before; empty where it did not."""
     if planned_before is None or not alerts.list_drift:
         return ""

@@ -71,9 +71,9 @@ class MessageSuspicion:
         """Return a batch with the refusals of those who are judged later turned into deferrals."""
         outcomes = batch.outcome.outcomes
         self.was_accepted |= any(outcome.result is HandoverResult.ACCEPTED for outcome in outcomes)
-        judged = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
-        suspects = [(task, outcome) for task, outcome in judged if outcome.may_blame_message]
-        self._fill_windows(judged)
+        outcomes_by_message = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
+        suspects = [(task, outcome) for task, outcome in outcomes_by_message if outcome.may_blame_message]
+        self._fill_windows(outcomes_by_message)
         if not suspects:
             return batch
         self.suspect_reply = suspects[-1][1].reply
@@ -82,7 +82,7 @@ class MessageSuspicion:
         else:
             self._judge_variants()
             self._judge_domains()
-        deferred = tuple(self._defer_suspect(task, outcome) for task, outcome in judged)
+        deferred = tuple(self._defer_suspect(task, outcome) for task, outcome in outcomes_by_message)
         return replace(batch, outcome=replace(batch.outcome, outcomes=deferred))
 
     def _fill_windows(self, judged: Iterable[_Judged]) -> None:

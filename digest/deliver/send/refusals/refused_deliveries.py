@@ -13,24 +13,24 @@ from sqlalchemy import Subquery, and_, case, func, select, true, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
-from digest.deliver.events.blame import blame_refusal
 from digest.deliver.events.delivery_event import EventKind, is_refusal
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, is_of_edition
+from digest.deliver.events.smtp_blame import blame_refusal
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, is_delivery_of_edition
 from digest.deliver.plan.domain_groups import MAIL_OPERATORS
 from digest.deliver.retention.delivery_seals import reopen_sealed
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
-from digest.deliver.send.claims.restored_copy import read_copy_gap
-from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, resolution_values
-from digest.edition.queries import find_edition
+from digest.deliver.send.claims.restored_copy import read_restore_gap
+from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, build_resolution_values
+from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import Address
 from subscribers.consent.audience import may_mail_condition
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import domain_tag
-from subscribers.signup.mailboxes import LARGE_PROVIDERS
+from subscribers.crypto.stored_addresses import make_domain_tag
+from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
 from subscribers.store.models import Person
 
 MIN_REFUSALS = 5  # of an edition, before someone has to acknowledge them
@@ -128,7 +128,7 @@ def _select_refused(session: Session, edition: str) -> Subquery:
 
     After a restore, what was refused before the backup goes to no one: it may have been sent again since.
     """
-    gap = read_copy_gap(session)
+    gap = read_restore_gap(session)
     is_known = true() if gap is None else Delivery.handed_at > gap.made_at
     gives_cause = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
     causes = select(Event.cause).where(gives_cause).order_by(Event.id.desc())
@@ -136,7 +136,7 @@ def _select_refused(session: Session, edition: str) -> Subquery:
     cause = func.coalesce(causes.limit(1).scalar_subquery(), "").label("cause")
     may_mail = case((and_(may_mail_condition(), is_known), 1), else_=0).label("may_mail")
     refused = select(*columns, cause, may_mail).outerjoin(Person, Person.number == Delivery.person)
-    return refused.where(is_of_edition(edition), _WAS_REFUSED).subquery()
+    return refused.where(is_delivery_of_edition(edition), _WAS_REFUSED).subquery()
 
 
 def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
@@ -216,7 +216,7 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
         raise EditionControlError(
             f"{name} is canceled, so its messages can't be sent again.", "Send the stories in another edition instead."
         )
-    refused = (is_of_edition(name), _WAS_REFUSED, Delivery.person.is_not(None))
+    refused = (is_delivery_of_edition(name), _WAS_REFUSED, Delivery.person.is_not(None))
     chosen = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *refused)
     locked = chosen.order_by(Delivery.id).with_for_update(skip_locked=True)
     due_times = dict(session.execute(locked).all())
@@ -226,7 +226,7 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
         refusals = update(Event).where(Event.delivery.in_(ids), Event.kind.in_(kinds))
         session.execute(refusals.values(kind=EventKind.SUPERSEDED, cause=FailureCause.NONE))
         again = UncertainResolution.SEND_AGAIN
-        changes = [{"id": id_} | resolution_values(again, due_times[id_], now) for id_ in ids]
+        changes = [{"id": id_} | build_resolution_values(again, due_times[id_], now) for id_ in ids]
         session.execute(update(Delivery), changes)
         reopen_sent_edition(edition)
         edition.refusals = edition.acknowledged_refusals = 0
@@ -236,4 +236,4 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
 def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
     """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
     domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
-    return {domain_tag(keys, Address("x", domain)): domain for domain in domains}
+    return {make_domain_tag(keys, Address("x", domain)): domain for domain in domains}

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.variants import (
     EditionVariants,
     check_unsubscribe_length,
-    count_wanted_variants,
+    count_variant_subscribers,
     create_variants,
 )
 from digest.deliver.control import edition_control, installation_hold, set_aside
@@ -33,14 +33,14 @@ from digest.deliver.send.refusals import alarms
 from digest.deliver.send.refusals.alarms import HandedOverCounts
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
 from digest.deliver.send.refusals.refused_deliveries import review_refusals
-from digest.deliver.send.run.loop import run_send_loop
-from digest.deliver.send.run.send_gate import send_blocked_reason
+from digest.deliver.send.run.send_gate import explain_blocked_send
+from digest.deliver.send.run.send_loop import run_send_loop
 from digest.deliver.send.run.send_run import SendRun
-from digest.deliver.send.run.workers import count_slots
+from digest.deliver.send.run.send_workers import count_slots
 from digest.edition.approval import approval_check
-from digest.edition.archive.story_archive import archive_edition
-from digest.edition.queries import find_edition
-from digest.settings import Settings, leads_to_this_machine
+from digest.edition.archive.story_archive import archive_edition_stories
+from digest.edition.edition_queries import find_edition
+from digest.settings import Settings, is_local_url
 from digest.store.audit import record_audit
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database, QueryConnection
@@ -138,7 +138,7 @@ def run_edition(
     # Before anything is counted: what an earlier run left may have been accepted.
     database_retry(lambda: recover_runs(database, settings, keys, now=now))
     planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
-    database_retry(lambda: restored_copy.doubt_planned_deliveries(database, name))
+    database_retry(lambda: restored_copy.mark_planned_uncertain(database, name))
     database_retry(
         lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
     )
@@ -181,7 +181,7 @@ def _begin_sending(
 ) -> EditionVariants:
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
-        if reason := send_blocked_reason(
+        if reason := explain_blocked_send(
             name,
             edition,
             installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
@@ -193,17 +193,17 @@ def _begin_sending(
                 f"{name} is {edition.state.predicate}. Only approved editions can be sent.", "Approve it first."
             )
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
-        if provider.name != "outbox" and leads_to_this_machine(mailable.base_url):
+        if provider.name != "outbox" and is_local_url(mailable.base_url):
             raise SendError(
                 f"{name} was approved with links to {mailable.base_url}, which work only on this machine.",
                 "Set DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve the new draft.",
             )
         if edition.state is EditionState.APPROVED:
             edition.state = EditionState.SENDING
-            archive_edition(session, edition)
+            archive_edition_stories(session, edition)
         variants = create_variants(mailable, settings)
     with database.read() as session:
-        return variants.limit_to(count_wanted_variants(session, variants))
+        return variants.limit_to(count_variant_subscribers(session, variants))
 
 
 def _prepare_first_send(
@@ -220,7 +220,7 @@ def _prepare_first_send(
             canary.choose_canary(
                 session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
             )
-            warning = alarms.list_change_warning(
+            warning = alarms.describe_list_change(
                 _previous_planned_count(session, edition), edition.planned or 0, alerts
             )
             if warning and feedback_expected:
@@ -292,7 +292,7 @@ def _close_run(run: SendRun) -> SendReport:
             edition.state, edition.sent_at = EditionState.SENT, run.clock()
         if edition.state is EditionState.SENT:
             review_refusals(session, edition, counts)
-        due = claims.next_due_time(session, run.purpose)
+        due = claims.find_next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due
         domains_aside = set_aside.list_undecided(edition)
         run.progress_writer.write_progress(

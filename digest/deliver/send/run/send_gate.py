@@ -66,7 +66,7 @@ def check_send_gate(session: Session, edition: str, provider: str, now: datetime
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
         canary.current_canary_phase(row.canary, row.canary_until, now),
-        send_blocked_reason(edition, row, row.value),
+        explain_blocked_send(edition, row, row.value),
         read_aside_domains(row.set_aside),
         row.resumed_at,
         parse_provider_wait(row.provider_wait, provider, now),
@@ -81,22 +81,22 @@ class HandoverPermission:
     stop_reason: str = ""
 
 
-def ask_permission(connection: Connection, edition: str, numbers: Sequence[int]) -> HandoverPermission:
+def ask_handover_permission(connection: Connection, edition: str, numbers: Sequence[int]) -> HandoverPermission:
     """Ask, right before messages leave, whether a run may go on and which of these readers may be mailed; in one query."""
     query = _compile_permission_query(connection.dialect.name)
     rows = query.fetch_rows(connection, {"edition": edition, **audience.bind_numbers(connection, numbers)})
-    stop_reason = send_blocked_reason(edition, rows[0], rows[0].value)
+    stop_reason = explain_blocked_send(edition, rows[0], rows[0].value)
     return HandoverPermission(frozenset(row.number for row in rows if row.number is not None), stop_reason)
 
 
 @cache
 def _compile_permission_query(dialect_name: str) -> CompiledStatement:
     number = inspect(Person).local_table.c.number
-    subscribers = outerjoin(_EDITION_AND_HOLD, number.table, audience.mailable_among(dialect_name))
+    subscribers = outerjoin(_EDITION_AND_HOLD, number.table, audience.build_mailable_condition(dialect_name))
     return CompiledStatement(select(*_BLOCKING_COLUMNS, number).select_from(subscribers).where(_IS_EDITION))
 
 
-def send_blocked_reason(name: str, edition: Any, stored_hold: Any, *, called: str = "") -> str:
+def explain_blocked_send(name: str, edition: Any, stored_hold: Any, *, called: str = "") -> str:
     """Return why an edition must not go out now; empty where it may. `stored_hold` is the hold's stored value, or None.
 
     `called` is what it is called in the sentence, where that is not the name by which commands know it.

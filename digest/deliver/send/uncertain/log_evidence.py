@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.postfix_log import MailLogError, PostfixLog, make_event, read_postfix_log
-from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, is_of_edition
+from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, is_delivery_of_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -89,10 +89,10 @@ def examine_mail_log(
     ids = {delivery.message_id for delivery in doubtful} | witnesses.keys()
     log = read_postfix_log(files, ids, zone=zone, longest_silence=longest_silence, now=now)
     _check_clocks(log, witnesses)
-    return weigh_log(log, doubtful, witnesses, now=now)
+    return weigh_log_evidence(log, doubtful, witnesses, now=now)
 
 
-def weigh_log(
+def weigh_log_evidence(
     log: PostfixLog, doubtful: Sequence[DoubtfulDelivery], witnesses: dict[str, datetime], *, now: datetime
 ) -> LogEvidence:
     """Decide what a log proves. `witnesses` are messages known as accepted: Message-ID and time. Pure."""
@@ -145,8 +145,8 @@ def _incomplete_reason(log: PostfixLog, witnesses: dict[str, datetime]) -> str:
 
 
 def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
-    found = witnesses.keys() & log.messages.keys()
-    differences = [(log.messages[id_].entered_at - witnesses[id_]).total_seconds() for id_ in found]
+    logged_witnesses = witnesses.keys() & log.messages.keys()
+    differences = [(log.messages[id_].entered_at - witnesses[id_]).total_seconds() for id_ in logged_witnesses]
     difference = timedelta(seconds=round(median(differences or [0])))
     if abs(difference) > CLOCK_TOLERANCE:
         ahead = "ahead of" if difference > timedelta() else "behind"
@@ -158,7 +158,7 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
 
 def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:
     columns = (Delivery.id, Delivery.message_id, Delivery.handed_at, Delivery.lease_until, Delivery.transport)
-    uncertain = (is_of_edition(edition), IS_UNCERTAIN, Delivery.handed_at.is_not(None))
+    uncertain = (is_delivery_of_edition(edition), IS_UNCERTAIN, Delivery.handed_at.is_not(None))
     return [
         DoubtfulDelivery(
             row.id,
@@ -176,7 +176,7 @@ def _load_witnesses(session: Session, edition: str, doubtful: Sequence[DoubtfulD
     if not doubtful:
         return {}
     accepted: tuple[Any, ...] = (
-        is_of_edition(edition),
+        is_delivery_of_edition(edition),
         Delivery.state == DeliveryState.ACCEPTED,
         Delivery.transport == "smtp",
         Delivery.reply != ACCEPTED_BY_WORD,

@@ -1,6 +1,6 @@
 """Resolving uncertain deliveries by an admin's word: accepted, to be sent again, or lost.
 
-A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.processor`), a mail
+A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.event_processor`), a mail
 server's log many (`log_evidence`); for the others only a person can weigh a message that never came against one that
 comes twice. What a notice was written from goes with its try, so it can't be sent again, unless it's one of many (`BULK_KINDS`).
 """
@@ -15,10 +15,10 @@ from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
-from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, edition_purpose, is_of_edition
-from digest.deliver.providers.registry import provider_kinds
-from digest.deliver.send.claims.restored_copy import read_copy_gap
-from digest.edition.queries import find_edition
+from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, edition_purpose, is_delivery_of_edition
+from digest.deliver.providers.registry import load_provider_kinds
+from digest.deliver.send.claims.restored_copy import read_restore_gap
+from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -32,7 +32,7 @@ LOST_BY_WORD = "taken as lost, by an admin's word"
 NOTICES = "notices"
 
 
-class UnfitResolutionError(RefusalError):
+class InvalidResolutionError(RefusalError):
     """What is uncertain cannot be resolved in this way."""
 
 
@@ -97,7 +97,7 @@ _IS_KEPT = Delivery.id.in_(select(Notice.delivery).where(Notice.kind.in_(BULK_KI
 def _belongs_to(name: str) -> ColumnElement[bool]:
     """Tell the deliveries of an edition, or those of none: the latter by ranges of the index of states and purposes."""
     if name != NOTICES:
-        return is_of_edition(name)
+        return is_delivery_of_edition(name)
     return or_(Delivery.purpose < edition_purpose(""), Delivery.purpose >= "edition;")  # the sign after the colon
 
 
@@ -108,8 +108,8 @@ def _find_silent_times(
 
     Events of what was handed over before a restore may have been lost with the installation.
     """
-    gap = read_copy_gap(session)
-    reporting = {kind.name for kind in provider_kinds() if kind.webhook}
+    gap = read_restore_gap(session)
+    reporting = {kind.name for kind in load_provider_kinds() if kind.webhook}
 
     def is_long_ago(handed_at: datetime) -> bool:
         is_outside = gap is None or handed_at + SILENT_AFTER < gap.made_at or handed_at > gap.restored_at
@@ -134,7 +134,7 @@ def _has_reported_neighbours(session: Session, purpose: str, provider: str, hand
     return session.scalar(select(reported.exists())) or False
 
 
-def resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
+def build_resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
     """Return the columns of an uncertain delivery, due at `due_at`, that is resolved in this way. Pure.
 
     One that is sent again is due from now on: counted from when it was first due, a deferral days later would end it
@@ -160,10 +160,10 @@ def resolve_uncertain(
     Raises:
         UnknownEditionError: there is no such edition.
         EditionControlError: it is cancelled and nothing of it may be sent again.
-        UnfitResolutionError: an edition's would count as lost.
+        InvalidResolutionError: an edition's would count as lost.
     """
     if name != NOTICES and resolution is UncertainResolution.LOST:
-        raise UnfitResolutionError(
+        raise InvalidResolutionError(
             "Only transactional emails can be marked as lost.", "Send the edition's messages again instead."
         )
     edition = None if name == NOTICES else _lock_edition(session, name, resolution)
@@ -171,7 +171,7 @@ def resolve_uncertain(
     condition = _belongs_to(name) & _IS_KEPT if needs_content else _belongs_to(name)
     due_times = _lock_uncertain(session, condition, delivery_ids)
     if due_times:
-        changes = [{"id": id_, **resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
+        changes = [{"id": id_, **build_resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
         session.execute(update(Delivery), changes)
         if edition and resolution is UncertainResolution.SEND_AGAIN:
             reopen_sent_edition(edition)

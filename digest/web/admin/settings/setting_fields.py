@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.datastructures import MultiDict
 
 from digest.settings import SectionKindName, SectionSettings
-from digest.settings.values import FormShape, RuleText
+from digest.settings.values import FieldShape, RuleText
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from digest.web.forms import PageFields, read_query
 
@@ -21,23 +21,23 @@ EVERY_DAY = "daily"
 MAX_SECTIONS = 30
 SECTION_KINDS: tuple[str, ...] = get_args(SectionKindName)
 Form = Mapping[str, str]  # what was typed, by the names of the fields
-_SHAPES: Mapping[Any, FormShape] = {
-    Literal: FormShape.CHOICE,
-    list[RuleText]: FormShape.RULES,
-    list: FormShape.NUMBERS,
-    dict: FormShape.AMOUNTS,
-    int: FormShape.NUMBER,
-    float: FormShape.NUMBER,
+_SHAPES: Mapping[Any, FieldShape] = {
+    Literal: FieldShape.CHOICE,
+    list[RuleText]: FieldShape.RULES,
+    list: FieldShape.NUMBERS,
+    dict: FieldShape.AMOUNTS,
+    int: FieldShape.NUMBER,
+    float: FieldShape.NUMBER,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class ShownField:
+class DisplayedField:
     """A field of a form: `text` is what's in it, and `day` and `clock` are that of a weekly time. `problem` is what's wrong with it."""
 
     name: str
     field: FieldInfo
-    shape: FormShape
+    shape: FieldShape
     text: str
     day: str = ""
     clock: str = ""
@@ -49,39 +49,39 @@ def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
     return {name: field for name, field in type(table).model_fields.items() if field.title}
 
 
-def find_shape(field: FieldInfo) -> FormShape:
+def find_field_shape(field: FieldInfo) -> FieldShape:
     """Return how a form shows a setting: as the mark of its type says, or as its type does."""
     kind = field.annotation
-    marked = (mark for mark in field.metadata if isinstance(mark, FormShape))
-    typed = (_SHAPES[known] for known in (kind, get_origin(kind)) if known in _SHAPES)
-    return next(chain(marked, typed), FormShape.TEXT)
+    marked = (mark for mark in field.metadata if isinstance(mark, FieldShape))
+    typed = (_SHAPES[known_type] for known_type in (kind, get_origin(kind)) if known_type in _SHAPES)
+    return next(chain(marked, typed), FieldShape.TEXT)
 
 
-def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[ShownField]:
+def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
     """Return the fields of a table's form, with what was typed, or else with its values."""
-    shown = [_show_field(table, name, form or {}) for name in list_fields(table)]
-    return [replace(field, problem=problems.get(field.name, "")) for field in shown]
+    fields = [_show_field(table, name, form or {}) for name in list_fields(table)]
+    return [replace(field, problem=problems.get(field.name, "")) for field in fields]
 
 
-def _show_field(table: BaseModel, name: str, form: Form) -> ShownField:
+def _show_field(table: BaseModel, name: str, form: Form) -> DisplayedField:
     field = type(table).model_fields[name]
-    text, shape = write_value(field, getattr(table, name)), find_shape(field)
-    day, clock = split_rule(text) if shape is FormShape.RULE else ("", "")
+    text, shape = format_field_value(field, getattr(table, name)), find_field_shape(field)
+    day, clock = split_schedule_rule(text) if shape is FieldShape.RULE else ("", "")
     if not day:
-        return ShownField(name, field, shape, form.get(name, text))
+        return DisplayedField(name, field, shape, form.get(name, text))
     day, clock = form.get(f"{name}-day", day), form.get(f"{name}-clock", clock)
-    return ShownField(name, field, shape, text, day, clock)
+    return DisplayedField(name, field, shape, text, day, clock)
 
 
-def describe_saved(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
+def describe_saved_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
     """Say what is saved in each field where something else was typed: for a form that was overtaken by another."""
-    typed = read_values(table, form)
+    typed = read_form_values(table, form)
     fields = {name: field for name, field in list_fields(table).items() if name in typed}
     saved = {field.name: field.text for field in show_fields(table, None, {}) if field.name in fields}
     return {
         name: f"Saved value: {saved[name] or '(empty)'}"
         for name, field in fields.items()
-        if typed[name] != read_value(field, saved[name])
+        if typed[name] != parse_field_value(field, saved[name])
     }
 
 
@@ -102,44 +102,44 @@ def _write_number(number: Any) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
-_WRITERS: Mapping[FormShape, Callable[[Any], str]] = {
-    FormShape.RULES: "\n".join,
-    FormShape.NUMBER: _write_number,
-    FormShape.NUMBERS: lambda numbers: ", ".join(map(_write_number, numbers)),
-    FormShape.AMOUNTS: _write_amounts,
+_WRITERS: Mapping[FieldShape, Callable[[Any], str]] = {
+    FieldShape.RULES: "\n".join,
+    FieldShape.NUMBER: _write_number,
+    FieldShape.NUMBERS: lambda numbers: ", ".join(map(_write_number, numbers)),
+    FieldShape.AMOUNTS: _write_amounts,
 }
-_READERS: Mapping[FormShape, Callable[[str], Any]] = {
-    FormShape.RULES: lambda text: _split_text(text, "\n"),
-    FormShape.NUMBERS: lambda text: _split_text(text, ","),
-    FormShape.AMOUNTS: _read_amounts,
+_READERS: Mapping[FieldShape, Callable[[str], Any]] = {
+    FieldShape.RULES: lambda text: _split_text(text, "\n"),
+    FieldShape.NUMBERS: lambda text: _split_text(text, ","),
+    FieldShape.AMOUNTS: _read_amounts,
 }
 
 
-def write_value(field: FieldInfo, value: Any) -> str:
+def format_field_value(field: FieldInfo, value: Any) -> str:
     """Return a value as its field shows it."""
-    return _WRITERS.get(find_shape(field), str)(value)
+    return _WRITERS.get(find_field_shape(field), str)(value)
 
 
-def read_value(field: FieldInfo, text: str) -> Any:
+def parse_field_value(field: FieldInfo, text: str) -> Any:
     """Return what the text of a field says, unchecked."""
-    shape = find_shape(field)
-    if shape is FormShape.CHOICE:
+    shape = find_field_shape(field)
+    if shape is FieldShape.CHOICE:
         return next((value for value in get_args(field.annotation) if str(value) == text), text)
     return _READERS.get(shape, str)(text)
 
 
-def read_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any]:
+def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any]:
     """Read the values of a table's form; a field that the form lacks is left out."""
     values: dict[str, Any] = {}
     for name, field in list_fields(table).items():
         if f"{name}-day" in form:
             values[name] = f"{form[f'{name}-day']} {form.get(f'{name}-clock', '')}"
         elif name in form:
-            values[name] = read_value(field, form[name].replace("\r\n", "\n").strip())
+            values[name] = parse_field_value(field, form[name].replace("\r\n", "\n").strip())
     return values
 
 
-def split_rule(text: str) -> tuple[str, str]:
+def split_schedule_rule(text: str) -> tuple[str, str]:
     """Return day (`fri`, `daily`) and clock time of a rule; both empty where it names several days or a period."""
     rule: ScheduleRule = parse_schedule_rule(text)
     if rule.period or len(rule.days) not in {1, len(WEEKDAYS)}:
@@ -187,14 +187,14 @@ def write_section_row(section: SectionSettings, place: int) -> SectionRow:
     return SectionRow(**section.model_dump() | written, place=str(place))
 
 
-def read_section_row(form: Mapping[str, str], number: int, shown: SectionRow) -> SectionRow:
+def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow) -> SectionRow:
     """Return one section of the form; what it doesn't say is as shown."""
     typed = {name: form[key] for name in SectionRow.model_fields if (key := f"{number}.{name}") in form}
-    return read_query(SectionRow, MultiDict(shown.model_dump() | typed))
+    return read_query(SectionRow, MultiDict(shown_row.model_dump() | typed))
 
 
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
     """Read the sections of their form in the wanted order, without those that are left out and an empty new one."""
     rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
-    wanted = [row for row in rows if row.is_wanted]
-    return [row.values() for row in sorted(wanted, key=attrgetter("order"))]
+    wanted_rows = [row for row in rows if row.is_wanted]
+    return [row.values() for row in sorted(wanted_rows, key=attrgetter("order"))]

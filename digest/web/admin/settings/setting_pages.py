@@ -12,19 +12,19 @@ from flask.typing import ResponseReturnValue
 from digest.app.accounts import staff
 from digest.app.alerts import alert_posts
 from digest.app.alerts.alert_posts import AlertTestError
-from digest.app.alerts.channels import alert_channels, list_open_channels
+from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
-from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleasePair
+from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleaseComparison
 from digest.app.subscribers import consent_texts
-from digest.app.upkeep.background_backups import BackupRunsError
+from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
 from digest.renamed_names import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
-from digest.settings.misspelt_names import find_table
+from digest.settings.misspelled_names import find_table
 from digest.settings.table_values import SettingsValueError
-from digest.web.admin.blueprint import acting_admin, admin_pages, renew_page
+from digest.web.admin.blueprint import admin_pages, build_admin_action_context, refresh_page
 from digest.web.admin.settings import setting_fields
 from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow
 from digest.web.auth.access import current_staff
@@ -40,7 +40,7 @@ _TITLES = {name: table.model_config["title"] for name, table in _TABLES.items() 
 
 
 @admin_pages.get("/settings")
-def list_settings() -> ResponseReturnValue:
+def redirect_to_first_table() -> ResponseReturnValue:
     """Lead to the first table."""
     return redirect(url_for("admin.show_settings", table=EDITABLE_TABLES[0]), 303)
 
@@ -73,21 +73,21 @@ def change_settings(table: str) -> ResponseReturnValue:
     return _lead_to_saved(table, changed=changed)
 
 
-def _preview_schedule(form: Mapping[str, str]) -> list[ReleasePair]:
-    installation, actor, now = acting_admin()
-    values = setting_fields.read_values(installation.settings.file.schedule, form)
+def _preview_schedule(form: Mapping[str, str]) -> list[ReleaseComparison]:
+    installation, actor, now = build_admin_action_context()
+    values = setting_fields.read_form_values(installation.settings.file.schedule, form)
     return setting_changes.preview_schedule(installation, actor, values, now=now)
 
 
 def _save_sections(form: Mapping[str, str]) -> bool:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     rows, fingerprint = setting_fields.read_section_rows(form), form.get("fingerprint", "")
     return setting_changes.change_sections(installation, actor, rows, fingerprint=fingerprint, now=now)
 
 
 def _save_table(table: str, form: Mapping[str, str]) -> bool:
-    installation, actor, now = acting_admin()
-    values = setting_fields.read_values(getattr(installation.settings.file, table), form)
+    installation, actor, now = build_admin_action_context()
+    values = setting_fields.read_form_values(getattr(installation.settings.file, table), form)
     fingerprint = form.get("fingerprint", "")
     return setting_changes.change_settings(installation, actor, table, values, fingerprint=fingerprint, now=now)
 
@@ -96,7 +96,7 @@ def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError)
     """Show what was typed beside what somebody else saved meanwhile."""
     if table == "sections":  # typed values belong to places in a list that's a different one now
         return _settings_page(table, refusal=refusal)
-    problems = setting_fields.describe_saved(getattr(web_context().settings.file, table), form)
+    problems = setting_fields.describe_saved_values(getattr(web_context().settings.file, table), form)
     return _settings_page(table, form=form, problems=problems, refusal=refusal)
 
 
@@ -107,7 +107,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 @admin_pages.post("/settings/branding/logos")
 def replace_logos() -> ResponseReturnValue:
     """Keep the logos that were uploaded, and name them in the settings."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark")}
     chosen = {name: file for name, file in files.items() if file and file.filename}
     uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
@@ -124,10 +124,10 @@ def replace_logos() -> ResponseReturnValue:
 @admin_pages.post("/settings/alerts/test")
 def send_alert_test() -> ResponseReturnValue:
     """Send a test over a channel that is saved, and say what came of it."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     channel = request.form.get("channel", "")
     try:
-        alert_posts.send_test(installation, actor, channel, now=now)
+        alert_posts.send_test_alert(installation, actor, channel, now=now)
     except AlertTestError as exc:
         return _settings_page("alerts", refusal=exc), 409
     return redirect(url_for("admin.show_settings", table="alerts", tested=channel), 303)
@@ -136,10 +136,10 @@ def send_alert_test() -> ResponseReturnValue:
 @admin_pages.post("/settings/backup/now")
 def back_up_now() -> ResponseReturnValue:
     """Begin a backup; lead to the page that shows how far it is."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     passphrase = request.form.get("passphrase", "")
     try:
-        with suppress(BackupRunsError):  # the page shows the one that runs
+        with suppress(BackupRunningError):  # the page shows the one that runs
             web_context().backups.begin(installation, actor, passphrase=passphrase, now=now)
     except BackupError as exc:
         return _settings_page("backup", refusal=exc), 409
@@ -157,9 +157,9 @@ def _settings_page(
     form: Mapping[str, str] | None = None,
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
-    pairs: Sequence[ReleasePair] = (),
+    pairs: Sequence[ReleaseComparison] = (),
 ) -> Response:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     view = setting_changes.view_settings(installation, actor, table, now=now)
     names = staff.read_display_names(installation)
     values: Any = view.values
@@ -181,8 +181,8 @@ def _settings_page(
         weekdays=setting_fields.WEEKDAYS,
         problems=problems,
         refusal=refusal,
-        tested=alert_channels().get(request.args.get("tested", "")),
-        channels=list_open_channels(installation.settings) if table == "alerts" else [],
+        tested=load_alert_channels().get(request.args.get("tested", "")),
+        channels=list_enabled_channels(installation.settings) if table == "alerts" else [],
         renews=renews,
         is_preview=form is not None and bool(pairs),
         zone=web_context().zone,
@@ -191,13 +191,13 @@ def _settings_page(
         changes=[(change, name_actor(change.actor, names)) for change in view.changes],
         **parts,
     )
-    return renew_page(page, every_seconds=REFRESH_SECONDS if renews else 0)
+    return refresh_page(page, every_seconds=REFRESH_SECONDS if renews else 0)
 
 
 _NO_PARTS: dict[str, Any] = dict.fromkeys(("backups", "logo", "pairs", "rows", "wordings"))
 
 
-def _current_pairs(schedule: ScheduleSettings) -> list[ReleasePair]:
+def _current_pairs(schedule: ScheduleSettings) -> list[ReleaseComparison]:
     """Return the next dates as they are; none where editions come by a period."""
     return [] if schedule.send_rule.period else _preview_schedule({})
 
@@ -209,10 +209,10 @@ def _show_section_rows(
 
     A problem names the place that a section would have, so it's found by that.
     """
-    shown = [setting_fields.write_section_row(section, place) for place, section in enumerate(sections, 1)]
-    shown.append(NEW_SECTION.model_copy(update={"place": str(len(shown) + 1)}))
+    section_rows = [setting_fields.write_section_row(section, place) for place, section in enumerate(sections, 1)]
+    section_rows.append(NEW_SECTION.model_copy(update={"place": str(len(section_rows) + 1)}))
     read_row = partial(setting_fields.read_section_row, form or {})
-    typed = [read_row(number, row) for number, row in enumerate(shown)]
+    typed = [read_row(number, row) for number, row in enumerate(section_rows)]
     order = [row["key"] for row in setting_fields.read_section_rows(form or {})]
     rows = [(row, False, _find_row_problems(order, row.key, problems)) for row in typed]
     return [*rows[:-1], (typed[-1], True, rows[-1][2])]
@@ -222,5 +222,5 @@ def _find_row_problems(order: Sequence[str], key: str, problems: _Problems) -> d
     if key not in order:
         return {}
     parted = {field.partition("."): text for field, text in problems.items()}
-    wanted = str(order.index(key))
-    return {field: text for (place, _, field), text in parted.items() if place == wanted}
+    row_place = str(order.index(key))
+    return {field: text for (place, _, field), text in parted.items() if place == row_place}

@@ -6,14 +6,20 @@ from flask import abort, get_template_attribute, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from digest.app.subscribers import lists, uploads
+from digest.app.subscribers import list_transfers, uploads
 from digest.app.subscribers.upload_files import ListUpload, UploadStage
 from digest.app.subscribers.uploads import UnknownUploadError
 from digest.installation.reasons import read_optional_reason
-from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number, file_answer, renew_page
+from digest.web.admin.blueprint import (
+    admin_pages,
+    build_admin_action_context,
+    make_download_response,
+    refresh_page,
+    require_typed_number,
+)
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, PageFields, read_form, read_query, refused_as_value
+from digest.web.forms import Count, PageFields, convert_refusals, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, RowStatus
@@ -35,7 +41,7 @@ def upload_list() -> ResponseReturnValue:
     if file is None or not file.filename:
         return _imports_page(refusal=uploads.UploadError("Choose a file first.")), 400
     try:
-        installation, actor, now = acting_admin()
+        installation, actor, now = build_admin_action_context()
         upload = web_context().uploads.receive(installation, actor, file.filename, file.stream, now=now)
     except RefusalError as exc:
         return _imports_page(refusal=exc), 400
@@ -46,18 +52,18 @@ def upload_list() -> ResponseReturnValue:
 def show_upload(name: str) -> ResponseReturnValue:
     """Show an upload by its steps: columns, dry run, import, what was left out."""
     upload = _find_upload(name)
-    return renew_page(_upload_page(upload), every_seconds=REFRESH_SECONDS if upload.is_running else 0)
+    return refresh_page(_upload_page(upload), every_seconds=REFRESH_SECONDS if upload.is_running else 0)
 
 
 @admin_pages.post("/import/<name>/<any(try, commit):step>")
-def work_on_upload(name: str, step: str) -> ResponseReturnValue:
+def run_upload_step(name: str, step: str) -> ResponseReturnValue:
     """Try a list without writing anything, with the columns and choices of the form; or import it as it was tried."""
     upload, commits = _find_upload(name), step == "commit"
     try:
         if commits and upload.stage not in (UploadStage.TRIED, UploadStage.STOPPED, UploadStage.FAILED):
             raise uploads.UploadError("This list hasn't been checked yet. Start a dry run first.")
         options = upload.options if commits else _read_options(upload)
-        installation, actor, now = acting_admin()
+        installation, actor, now = build_admin_action_context()
         web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 400
@@ -67,7 +73,7 @@ def work_on_upload(name: str, step: str) -> ResponseReturnValue:
 @admin_pages.post("/import/<name>/stop")
 def stop_upload(name: str) -> ResponseReturnValue:
     """Stop what is being done with a list: an import can go on later."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     _find_upload(name)
     web_context().uploads.stop(installation, actor, name, now=now)
     return redirect(url_for("admin.show_upload", name=name), 303)
@@ -76,7 +82,7 @@ def stop_upload(name: str) -> ResponseReturnValue:
 @admin_pages.post("/import/<name>/remove")
 def remove_upload(name: str) -> ResponseReturnValue:
     """Remove an uploaded file; who came in by it stays."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     _find_upload(name)
     try:
         web_context().uploads.remove(installation, actor, name, now=now)
@@ -86,20 +92,20 @@ def remove_upload(name: str) -> ResponseReturnValue:
 
 
 @admin_pages.post("/import/<name>/<any(outcomes, rejected):which>")
-def take_row_outcomes(name: str, which: str) -> ResponseReturnValue:
+def download_row_outcomes(name: str, which: str) -> ResponseReturnValue:
     """Give what every row comes to and why, or those alone that are left out, as a CSV file that no spreadsheet executes."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     _find_upload(name)
     left_out = which == "rejected"
     try:
-        pieces = uploads.write_row_outcomes(
+        pieces = uploads.stream_row_outcomes(
             *(installation, web_context().uploads, actor, name, _read_outcome_words().__getitem__),
             left_out=left_out,
             now=now,
         )
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
-    return file_answer(pieces, "text/csv", "left-out.csv" if left_out else "rows.csv")
+    return make_download_response(pieces, "text/csv", "left-out.csv" if left_out else "rows.csv")
 
 
 def _read_outcome_words() -> dict[RowReason, str]:
@@ -111,17 +117,17 @@ def _read_outcome_words() -> dict[RowReason, str]:
 @admin_pages.post("/import/unfinished/<int(max=2147483647):batch>/abandon")
 def abandon_import(batch: int) -> ResponseReturnValue:
     """Take an import back that is not finished, with everybody whom it alone brought."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
-        confirm_number(batch)
-        lists.abandon_import(installation, actor, batch, now=now)
+        require_typed_number(batch)
+        list_transfers.abandon_import(installation, actor, batch, now=now)
     except RefusalError as exc:
         return _imports_page(refusal=exc), 409
     return redirect(url_for("admin.list_imports", taken_back=batch), 303)
 
 
 def _find_upload(name: str) -> ListUpload:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         return web_context().uploads.find(installation, actor, name, now=now)
     except UnknownUploadError as exc:
@@ -132,7 +138,7 @@ class OptionsForm(PageFields):
     """The choices for a whole list; its columns and the meanings of its words are in fields that depend on the list."""
 
     whole: RowStatus | None = None
-    attest: Annotated[str, refused_as_value(read_optional_reason)] = ""
+    attest: Annotated[str, convert_refusals(read_optional_reason)] = ""
     need_network: bool = False
     leave_out_slips: bool = False
 
@@ -163,7 +169,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
         words=tuple(sorted(words.items())),
         leave_out_slips=choices.leave_out_slips,
     )
-    return uploads.map_columns(upload, meanings, options)
+    return uploads.apply_column_meanings(upload, meanings, options)
 
 
 class ImportsQuery(PageFields):
@@ -173,11 +179,11 @@ class ImportsQuery(PageFields):
 
 
 def _imports_page(*, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     return render_template(
         "web/admin/subscribers/imports.html",
         uploads=web_context().uploads.list_all(installation, actor, now=now),
-        view=lists.view_imports(installation, actor, now=now),
+        view=list_transfers.view_imports(installation, actor, now=now),
         fresh=current_staff().is_fresh(now),
         services=[form.origin for form in EXPORT_FORMATS],
         refusal=refusal,

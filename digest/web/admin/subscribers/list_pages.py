@@ -9,12 +9,12 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
-from digest.app.subscribers import inactive_subscribers, lists, people
-from digest.app.subscribers.growth import EditionStanding, GrowthView, view_growth
+from digest.app.subscribers import inactive_subscribers, list_transfers, people
+from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_growth
 from digest.app.subscribers.inactive_subscribers import MOST_YEARS, USUAL_YEARS
-from digest.web.admin.blueprint import acting_admin, admin_pages, file_answer
+from digest.web.admin.blueprint import admin_pages, build_admin_action_context, make_download_response
 from digest.web.auth.access import current_staff
-from digest.web.charts import Chart, LimitLine, draw_bars, draw_line
+from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
 from digest.web.context import web_context
 from digest.web.forms import Count, PageFields, Reason, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
@@ -51,38 +51,38 @@ class ExportForm(ReasonForm):
     to: Reason = OWN_PEOPLE
 
 
-class QuestionForm(PageFields):
+class PermissionRequestForm(PageFields):
     """How many people are asked at most."""
 
     most: Annotated[Count, AfterValidator(_check_most)]
 
 
-class SilenceForm(PageFields):
+class InactivityCountForm(PageFields):
     """For how many years people have been silent."""
 
     years: Annotated[Count, AfterValidator(_check_years)]
 
 
-class SilenceQuestionForm(SilenceForm, QuestionForm):
+class InactivityQuestionForm(InactivityCountForm, PermissionRequestForm):
     """Which silent people are asked, and what becomes of those who don't answer."""
 
     unanswered: Literal["stays", "taken off"] = "stays"
 
 
-class SuppressedForm(ReasonForm):
+class SuppressionRemovalForm(ReasonForm):
     """The address that may sign up again, which the action checks."""
 
     address: str = ""
 
 
-class AskedQuery(PageFields):
+class AskedCountQuery(PageFields):
     """How many people were just asked; None if nobody was meant to be."""
 
     asked: Count | None = None
 
 
 @admin_pages.get("/readers/export")
-def ask_before_export() -> ResponseReturnValue:
+def show_export_form() -> ResponseReturnValue:
     """Ask why the list is exported, and to whom it goes."""
     return _export_page()
 
@@ -90,7 +90,7 @@ def ask_before_export() -> ResponseReturnValue:
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
     """Give everyone who may be mailed as a CSV file that no spreadsheet executes; each of them sees that it happened."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         form = read_form(ExportForm)
     except FormError as exc:
@@ -98,9 +98,9 @@ def export_list() -> ResponseReturnValue:
     recipient = ExportRecipient(form.to, form.reason, current_staff().sign_in)
     # It has no name, and nothing of it stays once it is sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
-    lists.write_list(installation, actor, file, recipient, now=now)
+    list_transfers.write_list_csv(installation, actor, file, recipient, now=now)
     day = now.astimezone(web_context().zone).date()
-    return file_answer(_read_pieces(file), "text/csv", f"readers-{day}.csv")
+    return make_download_response(_read_pieces(file), "text/csv", f"readers-{day}.csv")
 
 
 def _read_pieces(file: IO[str]) -> Iterator[str]:
@@ -115,46 +115,46 @@ def _export_page(*, refusal: RefusalError | None = None) -> str:
 
 
 @admin_pages.get("/readers/ask")
-def ask_before_asking() -> ResponseReturnValue:
+def show_permission_form() -> ResponseReturnValue:
     """Say whom the one question would go to."""
     return _asking_page()
 
 
 @admin_pages.post("/readers/ask")
-def ask_unverified() -> ResponseReturnValue:
+def ask_unverified_people() -> ResponseReturnValue:
     """Queue the one question whether they want the mail, for some of those whom a list named without evidence."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
-        most = read_form(QuestionForm).most
+        most = read_form(PermissionRequestForm).most
     except FormError as exc:
         return _asking_page(refusal=exc), 400
-    asked = lists.ask_unverified_people(installation, actor, limit=most, now=now)
-    return redirect(url_for("admin.ask_before_asking", asked=asked), 303)
+    asked_count = list_transfers.ask_unverified_people(installation, actor, limit=most, now=now)
+    return redirect(url_for("admin.show_permission_form", asked=asked_count), 303)
 
 
 def _asking_page(*, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = acting_admin()
-    candidates = lists.count_unverified_people(installation, actor, now=now)
+    installation, actor, now = build_admin_action_context()
+    candidates = list_transfers.count_unverified_people(installation, actor, now=now)
     return render_template(
         "web/admin/subscribers/ask.html",
         candidates=candidates,
-        asked=read_query(AskedQuery).asked,
+        asked=read_query(AskedCountQuery).asked,
         first=min(FIRST_QUESTIONS, candidates),
         refusal=refusal,
     )
 
 
 @admin_pages.get("/readers/silent")
-def ask_before_counting() -> ResponseReturnValue:
+def show_inactive_form() -> ResponseReturnValue:
     """Say what the question is, and since when nobody may have been heard of whom it goes to."""
-    return _silence_page(asked=read_query(AskedQuery).asked)
+    return _silence_page(asked_count=read_query(AskedCountQuery).asked)
 
 
 @admin_pages.post("/readers/silent/count")
 def count_inactive_subscribers() -> ResponseReturnValue:
     """Count whom the question would go to: it goes through the whole list."""
     try:
-        return _counted_page(read_form(SilenceForm).years)
+        return _counted_page(read_form(InactivityCountForm).years)
     except FormError as exc:
         return _silence_page(refusal=exc), 400
 
@@ -162,21 +162,21 @@ def count_inactive_subscribers() -> ResponseReturnValue:
 @admin_pages.post("/readers/silent")
 def ask_inactive_subscribers() -> ResponseReturnValue:
     """Queue the question for some of those who were counted."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
-        form = read_form(SilenceQuestionForm)
+        form = read_form(InactivityQuestionForm)
     except FormError as exc:
-        years = USUAL_YEARS if "years" in exc.problems else read_form(SilenceForm).years
+        years = USUAL_YEARS if "years" in exc.problems else read_form(InactivityCountForm).years
         return _counted_page(years, refusal=exc), 400
     takes_off = form.unanswered == "taken off"
-    asked = inactive_subscribers.ask_inactive_subscribers(
+    asked_count = inactive_subscribers.ask_inactive_subscribers(
         installation, actor, form.years, takes_off=takes_off, limit=form.most, now=now
     )
-    return redirect(url_for("admin.ask_before_counting", asked=asked), 303)
+    return redirect(url_for("admin.show_inactive_form", asked=asked_count), 303)
 
 
 def _counted_page(years: int, *, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     silent = inactive_subscribers.count_inactive_subscribers(installation, actor, years, now=now)
     return _silence_page(years=years, silent=silent, refusal=refusal)
 
@@ -185,7 +185,7 @@ def _silence_page(
     *,
     years: int = USUAL_YEARS,
     silent: int | None = None,
-    asked: int | None = None,
+    asked_count: int | None = None,
     refusal: RefusalError | None = None,
 ) -> str:
     return render_template(
@@ -193,7 +193,7 @@ def _silence_page(
         offered=OFFERED_YEARS,
         years=years,
         silent=silent,
-        asked=asked,
+        asked=asked_count,
         refusal=refusal,
         first=min(FIRST_QUESTIONS, silent or 0),
         most=MAX_QUESTIONS,
@@ -202,21 +202,21 @@ def _silence_page(
 
 
 @admin_pages.get("/readers/allow")
-def ask_before_allowing() -> ResponseReturnValue:
+def show_suppression_form() -> ResponseReturnValue:
     """Say what lifting a suppression means, and ask for the address."""
     return _allowing_page()
 
 
 @admin_pages.post("/readers/allow")
-def allow_address() -> ResponseReturnValue:
+def remove_suppression() -> ResponseReturnValue:
     """Let the owner of a barred address sign up again; nobody is on the list by it."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
-        form = read_form(SuppressedForm)
-        people.allow_signup(installation, actor, form.address, form.reason, now=now)
+        form = read_form(SuppressionRemovalForm)
+        people.allow_signup_again(installation, actor, form.address, form.reason, now=now)
     except RefusalError as exc:
         return _allowing_page(refusal=exc), 400
-    return redirect(url_for("admin.ask_before_allowing", done="yes"), 303)
+    return redirect(url_for("admin.show_suppression_form", done="yes"), 303)
 
 
 def _allowing_page(*, refusal: RefusalError | None = None) -> str:
@@ -226,8 +226,8 @@ def _allowing_page(*, refusal: RefusalError | None = None) -> str:
 @admin_pages.get("/growth")
 def show_growth() -> str:
     """Show who came and left, what receivers said, when the last edition went and what was read."""
-    installation, actor, now = acting_admin()
-    view = view_growth(installation, actor, now=now)
+    installation, actor, now = build_admin_action_context()
+    view = view_list_growth(installation, actor, now=now)
     return render_template(
         "web/admin/subscribers/growth.html",
         view=view,
@@ -246,7 +246,7 @@ def show_growth() -> str:
     )
 
 
-def write_percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02%"."""
     text = f"{share * 100:.3f}".rstrip("0").rstrip(".")
     return f"{text}%"
@@ -264,7 +264,7 @@ def _draw_subscribers(view: GrowthView) -> Chart | None:
     begin, end = (f"{count:,} on {short_month_day(day)}, {day.year}" for day, count in (weeks[0], weeks[-1]))
     sentence = f"Subscribers by week, from {begin} to {end}"
     counts = [count for _, count in weeks]
-    return draw_line(sentence, labels, counts, write=_write_count, min_step=1, size=WIDE_CHART)
+    return draw_line_chart(sentence, labels, counts, write=_write_count, min_step=1, size=WIDE_CHART)
 
 
 def _label_week(day: date) -> str:
@@ -274,26 +274,26 @@ def _label_week(day: date) -> str:
     return f"{day:%b %Y}" if day.month == 1 else short_month_day(day)
 
 
-def _draw_left(standings: tuple[EditionStanding, ...]) -> Chart | None:
+def _draw_left(standings: tuple[EditionResults, ...]) -> Chart | None:
     if not standings:
         return None
-    rates = [standing.share(standing.left) * 1000 for standing in standings]
+    rates = [edition_results.share(edition_results.unsubscribed_count) * 1000 for edition_results in standings]
     sentence = f"Unsubscribes per 1,000 subscribers after each edition, between {min(rates):.1f} and {max(rates):.1f}"
-    return draw_bars(sentence, _list_numbers(standings), rates, write=lambda rate: f"{rate:g}")
+    return draw_bar_chart(sentence, _list_numbers(standings), rates, write=lambda rate: f"{rate:g}")
 
 
-def _list_numbers(standings: tuple[EditionStanding, ...]) -> list[str]:
-    return [str(standing.number) for standing in standings]
+def _list_numbers(standings: tuple[EditionResults, ...]) -> list[str]:
+    return [str(edition_results.number) for edition_results in standings]
 
 
 def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart | None:
     if not view.standings:
         return None
-    shares = [standing.share(getattr(standing, name)) for standing in view.standings]
-    line = LimitLine(limit, f"{whose}, {write_percent(limit)}")
-    between = f"{write_percent(min(shares))} and {write_percent(max(shares))}"
+    shares = [edition_results.share(getattr(edition_results, name)) for edition_results in view.standings]
+    line = LimitLine(limit, f"{whose}, {format_percent(limit)}")
+    between = f"{format_percent(min(shares))} and {format_percent(max(shares))}"
     sentence = f"Share of each edition, between {between}. The dashed line is {line.words}"
-    return draw_line(sentence, _list_numbers(view.standings), shares, write=write_percent, limit=line)
+    return draw_line_chart(sentence, _list_numbers(view.standings), shares, write=format_percent, limit=line)
 
 
 def _draw_hours(view: GrowthView) -> Chart | None:
@@ -303,4 +303,4 @@ def _draw_hours(view: GrowthView) -> Chart | None:
     sentence = f"Emails by hour, with the most ({most:,}) from {busiest:%H}:00"
     labels = [f"{at:%H}" for at, _ in view.hours]
     counts = [count for _, count in view.hours]
-    return draw_bars(sentence, labels, counts, write=_write_count, min_step=1)
+    return draw_bar_chart(sentence, labels, counts, write=_write_count, min_step=1)

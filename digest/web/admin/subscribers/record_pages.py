@@ -12,8 +12,13 @@ from pydantic import AfterValidator, BeforeValidator
 from digest.app.subscribers import people, subscriber_records
 from digest.app.subscribers.people import UnknownPersonError
 from digest.installation.reasons import may_hold_address
-from digest.web.admin.blueprint import acting_admin, admin_pages, confirm_number, file_answer
-from digest.web.admin.subscribers.look_reasons import read_look_reason
+from digest.web.admin.blueprint import (
+    admin_pages,
+    build_admin_action_context,
+    make_download_response,
+    require_typed_number,
+)
+from digest.web.admin.subscribers.address_reasons import read_address_reason
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import PageFields, ReasonForm, read_form
@@ -48,7 +53,7 @@ def _read_agreed_at(text: str) -> datetime:
 EvidenceText = Annotated[str, AfterValidator(_check_evidence)]
 
 
-class EvidenceForm(PageFields):
+class ConsentEvidenceForm(PageFields):
     """In which words, when, where, and how somebody agreed. The address is checked by the action."""
 
     address: str = ""
@@ -85,7 +90,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/address")
-def ask_for_reason(number: int) -> ResponseReturnValue:
+def ask_address_reason(number: int) -> ResponseReturnValue:
     """Ask why an address has to be seen."""
     return _reason_page(number)
 
@@ -93,10 +98,10 @@ def ask_for_reason(number: int) -> ResponseReturnValue:
 @admin_pages.post("/readers/<int(max=2147483647):number>/address")
 def show_address(number: int) -> ResponseReturnValue:
     """Let the member see an address for a quarter of an hour: its owner sees that they did, and why."""
-    installation, _, now = acting_admin()
+    installation, _, now = build_admin_action_context()
     try:
-        reason = read_look_reason()
-        subscriber_records.show_addresses(installation, current_staff(), [number], reason, now=now)
+        reason = read_address_reason()
+        subscriber_records.reveal_addresses(installation, current_staff(), [number], reason, now=now)
     except FormError as exc:
         return _reason_page(number, refusal=exc), 400
     except UnknownPersonError as exc:
@@ -110,19 +115,19 @@ def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")
-def ask_before_action(number: int, act: str) -> ResponseReturnValue:
+def confirm_subscriber_action(number: int, act: str) -> ResponseReturnValue:
     """Say what an act on a reader will do, and ask why."""
     return _action_page(number, act)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")
-def act_on_subscriber(number: int, act: str) -> ResponseReturnValue:
+def change_subscriber(number: int, act: str) -> ResponseReturnValue:
     """Take a reader off the list, stop mail to them for good, renew their links, or erase them."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
         reason = read_form(ReasonForm).reason
         if act == _GRAVE_ACTION:
-            confirm_number(number)
+            require_typed_number(number)
         changed = _RECORD_ACTIONS[act](installation, actor, number, reason, now=now)
     except FormError as exc:
         return _action_page(number, act, refusal=exc), 400
@@ -130,12 +135,12 @@ def act_on_subscriber(number: int, act: str) -> ResponseReturnValue:
         return _record_page(number, refusal=exc), 409
     # A stale page, or a form that was sent twice, changes nothing.
     has_changed = changed if isinstance(changed, bool) else changed[1]
-    done = act if has_changed else f"{_UNCHANGED_PREFIX}{act}"
-    return redirect(url_for("admin.show_subscriber", number=number, done=done), 303)
+    done_action = act if has_changed else f"{_UNCHANGED_PREFIX}{act}"
+    return redirect(url_for("admin.show_subscriber", number=number, done=done_action), 303)
 
 
 _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
-    "leave": people.withdraw_person,
+    "leave": people.unsubscribe_by_admin,
     "stop": people.suppress_address,
     "links": people.renew_person_links,
     _GRAVE_ACTION: people.erase_subscriber,
@@ -146,7 +151,7 @@ def _check_subscriber(number: int) -> None:
     """Answer "not found" where nobody has a number."""
     context = web_context()
     try:
-        subscriber_records.check_subscriber(context.installation, current_staff(), number, now=context.clock())
+        subscriber_records.require_subscriber(context.installation, current_staff(), number, now=context.clock())
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
 
@@ -157,7 +162,7 @@ def _action_page(number: int, act: str, *, refusal: RefusalError | None = None) 
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/request")
-def ask_how_to_answer(number: int) -> ResponseReturnValue:
+def show_data_request_options(number: int) -> ResponseReturnValue:
     """Say how a reader's request for their data can be answered."""
     _check_subscriber(number)
     return render_template("web/admin/subscribers/data_request.html", number=number)
@@ -166,24 +171,24 @@ def ask_how_to_answer(number: int) -> ResponseReturnValue:
 @admin_pages.post("/readers/<int(max=2147483647):number>/request/<any(mail, html, json):form>")
 def answer_data_request(number: int, form: str) -> ResponseReturnValue:
     """Answer a reader's request for their data: by a link that is mailed to them, or with their record as a file."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     if form == "mail":
-        outcome = people.mail_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
+        outcome = people.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
         return redirect(url_for("admin.show_subscriber", number=number, done=str(outcome)), 303)
     try:
-        record = people.show_person(
+        record = people.export_person_data(
             installation, actor, number, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
         )
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
     name = f"reader-{number}.{form}"
     if form == "html":
-        return file_answer(people.render_record_page(installation, record), "text/html", name)
-    return file_answer(json.dumps(record, indent=2, ensure_ascii=False), "application/json", name)
+        return make_download_response(people.render_record_page(installation, record), "text/html", name)
+    return make_download_response(json.dumps(record, indent=2, ensure_ascii=False), "application/json", name)
 
 
 @admin_pages.get("/readers/add")
-def before_adding() -> ResponseReturnValue:
+def show_add_subscriber_form() -> ResponseReturnValue:
     """Show the form that adds a reader on the evidence of their consent."""
     return _adding_page()
 
@@ -191,17 +196,17 @@ def before_adding() -> ResponseReturnValue:
 @admin_pages.post("/readers/add")
 def add_subscriber() -> ResponseReturnValue:
     """Add a reader on the evidence of their consent. Nobody is mailed by this."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
-        form = read_form(EvidenceForm)
+        form = read_form(ConsentEvidenceForm)
         signup = people.add_person(installation, actor, form.address, _read_evidence(form), now=now)
     except RefusalError as exc:
         return _adding_page(refusal=exc), 400
-    done = "known" if signup.already_subscribed else "added"
-    return redirect(url_for("admin.show_subscriber", number=signup.number, done=done), 303)
+    outcome = "known" if signup.already_subscribed else "added"
+    return redirect(url_for("admin.show_subscriber", number=signup.number, done=outcome), 303)
 
 
-def _read_evidence(form: EvidenceForm) -> ConsentEvidence:
+def _read_evidence(form: ConsentEvidenceForm) -> ConsentEvidence:
     return ConsentEvidence(
         wording=form.wording,
         wording_version="1",

@@ -10,12 +10,12 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
 
-from digest.app.subscribers import address_searches, people, subscriber_records, subscribers
+from digest.app.subscribers import address_searches, people, subscriber_records, subscriber_views
 from digest.app.subscribers.address_searches import AddressSearch, SearchStage
 from digest.app.subscribers.people import UnknownPersonError
 from digest.installation.reasons import may_hold_address
-from digest.web.admin.blueprint import acting_admin, admin_pages, renew_page
-from digest.web.admin.subscribers.look_reasons import read_look_reason
+from digest.web.admin.blueprint import admin_pages, build_admin_action_context, refresh_page
+from digest.web.admin.subscribers.address_reasons import read_address_reason
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, Day, PageFields, read_form, read_query
@@ -60,7 +60,7 @@ class FilterForm(SubscriberQuery):
     tag: DomainTag | None = None
 
 
-class AddressFields(PageFields):
+class AddressSearchForm(PageFields):
     """A whole address, or a part of one, which the action checks."""
 
     address: str = ""
@@ -77,25 +77,27 @@ def list_subscribers() -> ResponseReturnValue:
 def filter_subscribers() -> ResponseReturnValue:
     """Lead to the list of those who match. A domain is part of an address: the URL holds a keyed hash of it."""
     installation, form = web_context().installation, read_query(FilterForm, request.form)
-    wanted = form.as_url()
-    tag = wanted.pop("tag", None)
-    if form.came not in subscribers.list_origins(installation):
-        wanted.pop("came", None)  # typed by nobody: the form offers a list, and an address in it would get into the URL
+    filter_values = form.as_url()
+    tag = filter_values.pop("tag", None)
+    if form.came not in subscriber_views.list_signup_sources(installation):
+        filter_values.pop(
+            "came", None
+        )  # typed by nobody: the form offers a list, and an address in it would get into the URL
     if form.domain:
         try:
-            tag = subscribers.tag_domain(installation.keys, form.domain)
+            tag = subscriber_views.hash_domain(installation.keys, form.domain)
         except RefusalError as exc:
             return render_subscriber_list(refusal=FormError({"domain": str(exc)})), 400
     domain = {"domain": tag} if tag else {}
-    return redirect(url_for("admin.list_subscribers", **wanted | domain), 303)
+    return redirect(url_for("admin.list_subscribers", **filter_values | domain), 303)
 
 
 @admin_pages.post("/readers/find")
 def find_subscriber() -> ResponseReturnValue:
     """Find one reader by their whole address, and lead to their record."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     try:
-        number = people.find_person(installation, actor, read_form(AddressFields).address, now=now)
+        number = people.find_person(installation, actor, read_form(AddressSearchForm).address, now=now)
     except RefusalError as exc:
         return render_subscriber_list(refusal=FormError({"address": str(exc)})), 404
     return redirect(url_for("admin.show_subscriber", number=number), 303)
@@ -103,9 +105,9 @@ def find_subscriber() -> ResponseReturnValue:
 
 def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
     """Write the page of the list, with what was refused."""
-    installation, actor, now = acting_admin()
+    installation, actor, now = build_admin_action_context()
     query = read_query(SubscriberQuery)
-    view = subscribers.view_subscriber_list(installation, actor, _read_filter(query), below=query.below, now=now)
+    view = subscriber_views.view_subscriber_list(installation, actor, _read_filter(query), below=query.below, now=now)
     return render_template(
         "web/admin/subscribers/subscribers.html",
         view=view,
@@ -135,10 +137,10 @@ def _find_midnight(day: date) -> datetime:
 @admin_pages.post("/readers/search")
 def begin_search() -> ResponseReturnValue:
     """Begin a search for a part of an address, and lead to its page."""
-    installation, _, now = acting_admin()
-    part, searches = read_form(AddressFields).part, web_context().searches
+    installation, _, now = build_admin_action_context()
+    part, searches = read_form(AddressSearchForm).part, web_context().searches
     try:
-        reason = read_look_reason()
+        reason = read_address_reason()
         name = searches.begin(installation, current_staff(), part, reason, now=now)
     except FormError as exc:
         return render_subscriber_list(refusal=exc), 400
@@ -159,11 +161,13 @@ def show_search(name: str) -> ResponseReturnValue:
         search=search,
         stage=stage,
         subscribers=address_searches.list_found_subscribers(context.installation, search),
-        shown=subscriber_records.find_shown_addresses(context.installation, current_staff(), search.found, now=now),
+        shown=subscriber_records.find_revealed_addresses(
+            context.installation, current_staff(), search.found_numbers, now=now
+        ),
         now=now,
         zone=context.zone,
     )
-    return renew_page(page, every_seconds=REFRESH_SECONDS if stage is SearchStage.RUNNING else 0)
+    return refresh_page(page, every_seconds=REFRESH_SECONDS if stage is SearchStage.RUNNING else 0)
 
 
 @admin_pages.post("/readers/search/<name>/stop")
@@ -174,12 +178,12 @@ def stop_search(name: str) -> ResponseReturnValue:
 
 
 @admin_pages.post("/readers/search/<name>/addresses")
-def show_found_addresses(name: str) -> ResponseReturnValue:
+def reveal_found_addresses(name: str) -> ResponseReturnValue:
     """Let the member see the addresses that a search found: each owner sees that they did, and why."""
     context, search = web_context(), _find_search(name)
     try:
-        subscriber_records.show_addresses(
-            context.installation, current_staff(), search.found, search.reason, now=context.clock()
+        subscriber_records.reveal_addresses(
+            context.installation, current_staff(), search.found_numbers, search.reason, now=context.clock()
         )
     except UnknownPersonError:
         abort(404, "The people in the results have been erased.")

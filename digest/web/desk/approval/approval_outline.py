@@ -11,7 +11,7 @@ from digest.edition.editing.arrangement import ArrangedStory
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
 from digest.store.models import EditionState
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
-from digest.web.desk.outline.edit_sentences import EditWriter
+from digest.web.desk.outline.edit_sentences import EditSentenceWriter
 
 _MOVING_KINDS = frozenset({EditKind.PLACE, EditKind.PIN, EditKind.RESTORE, EditKind.UNDER})
 _REGROUPING_KINDS = frozenset({EditKind.LEAD, EditKind.MERGE, EditKind.SPLIT})
@@ -28,7 +28,7 @@ class ChangeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalStanding:
+class ApprovalStatusView:
     """How an edition's approval stands for `actor`.
 
     `key` changes as soon as the head of the edition's page has to say something else of it. `void_edit` is the edit that ended the
@@ -38,7 +38,7 @@ class ApprovalStanding:
     overview: ApprovalOverview
     actor: str
     key: str
-    writer: EditWriter | None
+    writer: EditSentenceWriter | None
     void_edit: Edit | None
     sentences: tuple[str, ...]
     approvers: str
@@ -61,28 +61,28 @@ class ApprovalStanding:
         rule = self.overview.rule
         if self.actor not in rule.authors or self.refusal:
             return []
-        others = (author for author in rule.authors if author != self.actor and rule.is_open(author))
-        return [self.overview.name_actor(author) for author in others]
+        other_authors = (author for author in rule.authors if author != self.actor and rule.is_open(author))
+        return [self.overview.name_actor(author) for author in other_authors]
 
 
-def describe_approval_standing(
+def describe_approval_status(
     overview: ApprovalOverview,
     state: EditingState | None,
     content: EditionContent,
     *,
-    writer: EditWriter | None,
+    writer: EditSentenceWriter | None,
     sentences: tuple[str, ...],
     approvers: str,
     actor: str,
-) -> ApprovalStanding:
+) -> ApprovalStatusView:
     """Describe how an edition's approval stands for one of its editors; without `state` it was drafted before edits were kept."""
     ended, comparison = overview.ended, overview.compare(content)
     after = overview.compared.edit_seq if overview.compared else 0
     changes = comparison.changes if comparison else ()
-    return ApprovalStanding(
+    return ApprovalStatusView(
         overview=overview,
         actor=actor,
-        key=make_standing_key(overview),
+        key=make_approval_status_key(overview),
         writer=writer,
         void_edit=writer.find_edit(ended.ended_by_edit) if ended and writer else None,
         sentences=sentences,
@@ -97,7 +97,7 @@ def _describe_change(change: ContentChange, state: EditingState | None, after_se
     return ChangeRow(change, edit, compare_texts(change.was, change.now))
 
 
-def make_standing_key(overview: ApprovalOverview) -> str:
+def make_approval_status_key(overview: ApprovalOverview) -> str:
     """Name how an edition's approval stands: the same as long as nobody approved it, sent it back, or took that back."""
     state, newest = overview.edition.state, next(iter(overview.versions), None)
     version = f"{newest.version} {newest.state} {len(newest.signatures)}" if newest else ""
@@ -112,9 +112,9 @@ def find_edit_behind(change: ContentChange, state: EditingState, after_seq: int)
     outcomes = state.arrangement.outcomes
     later = [o.edit for o in outcomes if o.edit.seq > after_seq and not o.undone_by]
     story = _find_story(state, change.after)
-    found = [edit for edit in later if _wrote_edition(edit, change) or _touched(edit, story, change)]
+    matching_edits = [edit for edit in later if _wrote_edition(edit, change) or _touched(edit, story, change)]
     removals = (edit for edit in _list_removals(state, change) if edit.seq > after_seq)
-    return max([*found, *removals], key=lambda edit: edit.seq, default=None)
+    return max([*matching_edits, *removals], key=lambda edit: edit.seq, default=None)
 
 
 def _wrote_edition(edit: Edit, change: ContentChange) -> bool:

@@ -11,12 +11,12 @@ from digest.app.editing import edit_application, editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
-from digest.web.auth.access import acting, current_actor
+from digest.web.auth.access import build_action_context, current_actor
 from digest.web.colleagues import name_actor
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_outline import ApprovalStanding, describe_approval_standing
+from digest.web.desk.approval.approval_outline import ApprovalStatusView, describe_approval_status
 from digest.web.desk.edition.previews import preview_response
-from digest.web.desk.outline.edit_sentences import create_edit_writer
+from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
 approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<name>")
 
@@ -25,7 +25,7 @@ approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<na
 def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
     """Say why a note was not taken, or is not there any more, and lead back."""
     name = (request.view_args or {})["name"]
-    back = url_for("desk.review", name=name)
+    back = url_for("desk.show_review_page", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
@@ -52,7 +52,7 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
     return {"open_notes": open_notes}
 
 
-def read_approval_standing(name: str, state: EditingState | None = None) -> ApprovalStanding:
+def read_approval_status(name: str, state: EditingState | None = None) -> ApprovalStatusView:
     """Read how an edition's approval stands for who is signed in; `state` is the edition as it has just been read.
 
     Raises:
@@ -62,13 +62,15 @@ def read_approval_standing(name: str, state: EditingState | None = None) -> Appr
     overview = approvals.read_approval_overview(context.installation, name)
     state = state or editing_state.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
-    return describe_approval_standing(
+    return describe_approval_status(
         overview,
         state,
         EditionContent.from_json(overview.edition.content),
-        writer=create_edit_writer(state.arrangement, state.edits, sections) if state else None,
-        sentences=tuple(approvals.approval_sentences(overview, viewer)),
-        approvers="".join(approvals.approver_sentences(overview, viewer)[-1:]),  # who can; the review page has the rest
+        writer=create_sentence_writer(state.arrangement, state.edits, sections) if state else None,
+        sentences=tuple(approvals.write_approval_sentences(overview, viewer)),
+        approvers="".join(
+            approvals.write_approver_sentences(overview, viewer)[-1:]
+        ),  # who can; the review page has the rest
         actor=viewer,
     )
 
@@ -78,7 +80,7 @@ def send_back(name: str) -> ResponseReturnValue:
     """Send an edition back with a note."""
     context = web_context()
     text = request.form.get("note", "")
-    approvals.send_back_edition(context.installation, name, text, **acting())
+    approvals.send_back_edition(context.installation, name, text, **build_action_context())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -86,15 +88,15 @@ def send_back(name: str) -> ResponseReturnValue:
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     """Mark a note as done, from whatever page of the edition it stood on."""
     context = web_context()
-    approvals.finish_note(context.installation, name, note, **acting())
+    approvals.mark_note_done(context.installation, name, note, **build_action_context())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
 @approval_pages.post("/update")
 def update_draft(name: str) -> ResponseReturnValue:
     """Update the draft to the current settings and version, and show it for review."""
-    updated = edit_application.update_draft(web_context().installation, name, **acting())
-    return redirect(url_for("desk.review", name=name, updated="yes" if updated else "no"), 303)
+    updated = edit_application.update_draft(web_context().installation, name, **build_action_context())
+    return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
 
 
 @approval_pages.get("/versions/<int:number>")

@@ -13,7 +13,7 @@ from digest.app.calendar import releases as calendar
 from digest.app.calendar.release_drafts import CalendarError
 from digest.app.calendar.releases import MovePreview
 from digest.app.site.page_context import describe_release_days
-from digest.web.auth.access import acting
+from digest.web.auth.access import build_action_context
 from digest.web.context import web_context
 from subscribers.phrases import clock_time
 
@@ -36,7 +36,7 @@ Moments = tuple[datetime, datetime]
 
 
 @calendar_pages.app_context_processor
-def provide_countdown() -> dict[str, Callable[[str], Moments | None]]:
+def provide_deadline_countdown() -> dict[str, Callable[[str], Moments | None]]:
     """Lend the edition's pages its deadline, if it has one, beside the time now."""
 
     def deadline_of(name: str) -> Moments | None:
@@ -54,7 +54,7 @@ def show_calendar() -> ResponseReturnValue:
     if query.ask != "move" or not query.day:
         return _render_page(query)
     try:
-        return _render_page(query, moved=_preview_move(query))
+        return _render_page(query, move_preview=_preview_move(query))
     except CalendarError as exc:
         return _render_page(query, refusal=str(exc))
 
@@ -67,8 +67,8 @@ def preview_move() -> ResponseReturnValue:
         anchor = f"r{_read_release(query):%Y-%m-%d-%H%M}"
     except CalendarError:
         anchor = None  # the page says what is wrong
-    asked = asdict(query) | {"ask": "move", "_anchor": anchor}
-    return redirect(url_for("calendar.show_calendar", **asked), 303)
+    url_values = asdict(query) | {"ask": "move", "_anchor": anchor}
+    return redirect(url_for("calendar.show_calendar", **url_values), 303)
 
 
 @calendar_pages.post("/<any(skip, move, add, restore):act>")
@@ -86,14 +86,14 @@ def _do_action(act: str, query: CalendarQuery) -> datetime:
     installation = web_context().installation
     if act == "add":
         day, clock = _read_day_and_clock(query)
-        return calendar.add_release(installation, day, clock, **acting()).release_at
+        return calendar.add_release(installation, day, clock, **build_action_context()).release_at
     release_at = _read_release(query)
     if act == "skip":
-        return calendar.skip_release(installation, release_at, **acting()).release_at
+        return calendar.skip_release(installation, release_at, **build_action_context()).release_at
     if act == "restore":
-        return calendar.restore_release(installation, release_at, **acting()).release_at
+        return calendar.restore_release(installation, release_at, **build_action_context()).release_at
     day, clock = _read_day_and_clock(query)
-    return calendar.move_release(installation, release_at, day, clock, **acting()).release_at
+    return calendar.move_release(installation, release_at, day, clock, **build_action_context()).release_at
 
 
 def _preview_move(query: CalendarQuery) -> MovePreview:
@@ -132,7 +132,7 @@ def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
     return day, clock.replace(second=0, tzinfo=None)
 
 
-def _render_page(query: CalendarQuery, moved: MovePreview | None = None, refusal: str = "") -> str:
+def _render_page(query: CalendarQuery, move_preview: MovePreview | None = None, refusal: str = "") -> str:
     context = web_context()
     rule = context.settings.file.schedule.send_rule
     return render_template(
@@ -143,6 +143,6 @@ def _render_page(query: CalendarQuery, moved: MovePreview | None = None, refusal
         usual_clock="" if rule.period else clock_time(datetime.combine(date.min, rule.at)),
         can_change=rule.period is None,
         asked=query,
-        moved=moved,
+        moved=move_preview,
         refusal=refusal,
     )

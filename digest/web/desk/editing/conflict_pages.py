@@ -10,24 +10,24 @@ from digest.app.accounts import staff
 from digest.app.editing import clipboard
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
-from digest.app.editions import page_views
+from digest.app.editions import edition_views
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import Edit
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.edit_conflicts import RefusedWrite, VersionPair, outline_conflicts
+from digest.web.desk.editing.edit_conflicts import RefusedEdit, VersionPair, outline_conflicts
 from digest.web.desk.editing.page_query import read_number, read_page_query
-from digest.web.desk.outline.edit_sentences import create_edit_writer
+from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
 # What of a form is about its page, and goes along with each choice.
 _PAGE_FIELDS = ("close", "unapproved")
 
 
-Refusals = Sequence[RefusedWrite]
+Refusals = Sequence[RefusedEdit]
 
 
 @dataclass(frozen=True, slots=True)
-class FieldWrite:
+class FieldEdit:
     """An act that a form with several fields wants: which of its fields say so, the first of which names it, and the act."""
 
     names: tuple[str, ...]
@@ -35,33 +35,33 @@ class FieldWrite:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionChoice:
+class ConflictChoice:
     """Two versions to choose from: whether what was wanted is on the clipboard, and the fields that each choice sends.
 
-    `others` go along with each: what is about the page, and the pairs that are still to be decided, if there are any.
+    `other_fields` go along with each: what is about the page, and the pairs that are still to be decided, if there are any.
     """
 
     pair: VersionPair
     is_kept: bool
     is_last: bool
     own: list[tuple[str, str]]
-    others: list[tuple[str, str]]
+    other_fields: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenFields:
+class FieldEditResults:
     """What came of a form's acts: the form on the state that they left, what was saved, and what was not."""
 
     form: EditForm
     saved: tuple[Edit, ...]
-    refused: tuple[RefusedWrite, ...]
+    refused: tuple[RefusedEdit, ...]
 
-    def add(self, later: "WrittenFields") -> "WrittenFields":
+    def add(self, later: "FieldEditResults") -> "FieldEditResults":
         """Return what came of these acts and of later ones."""
-        return WrittenFields(later.form, self.saved + later.saved, self.refused + later.refused)
+        return FieldEditResults(later.form, self.saved + later.saved, self.refused + later.refused)
 
 
-def write_fields(form: EditForm, writes: Iterable[FieldWrite]) -> WrittenFields:
+def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditResults:
     """Do a form's acts one by one: a conflict of one keeps none of the others from being saved.
 
     A field that was written on an older state than its page has now says so: `seq-headline` is the number of the last edit that
@@ -69,20 +69,20 @@ def write_fields(form: EditForm, writes: Iterable[FieldWrite]) -> WrittenFields:
     """
     saved, refused = [], []
     for each in writes:
-        own = find_known(request.form, each.names[0])
-        known = form.based_on if own is None else own
-        result = each.write(replace(form, based_on=known))
+        own = read_field_base_edit(request.form, each.names[0])
+        base_edit = form.based_on if own is None else own
+        result = each.write(replace(form, based_on=base_edit))
         form = replace(form, state=result.state)
         if result.conflict:
-            refused.append(RefusedWrite(each.names, result.state.last_seq if known is None else known, result))
+            refused.append(RefusedEdit(each.names, result.state.last_seq if base_edit is None else base_edit, result))
         elif result.edit:
             saved.append(result.edit)
             if each.names[0] in request.form.getlist("chosen"):
-                take_off_clipboard(form.edition, result.edit)
-    return WrittenFields(form, tuple(saved), tuple(refused))
+                remove_from_clipboard(form.edition, result.edit)
+    return FieldEditResults(form, tuple(saved), tuple(refused))
 
 
-def find_known(fields: MultiDict[str, str], name: str) -> int | None:
+def read_field_base_edit(fields: MultiDict[str, str], name: str) -> int | None:
     """Return the number of the last edit that a field was written on, None where that is its page's."""
     return read_number(fields.get(f"seq-{name}", ""))
 
@@ -90,16 +90,16 @@ def find_known(fields: MultiDict[str, str], name: str) -> int | None:
 def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: str) -> str:
     """Show what stands and what was wanted side by side; neither is chosen beforehand, and what was wanted is kept."""
     context, state, actor = web_context(), refused[-1].result.state, current_actor().name
-    writer = create_edit_writer(state.arrangement, state.edits, context.settings.file.sections)
+    writer = create_sentence_writer(state.arrangement, state.edits, context.settings.file.sections)
     outline = outline_conflicts(
         refused,
-        EditionContent.from_json(page_views.read_edition(context.installation, name).content),
+        EditionContent.from_json(edition_views.read_edition(context.installation, name).content),
         writer,
         actor=actor,
         was=_list_former_texts(),
     )
     choices = [
-        VersionChoice(
+        ConflictChoice(
             pair,
             _keep_on_clipboard(name, pair),
             len(outline.pairs) == 1,
@@ -155,27 +155,27 @@ def _list_other_fields(pair: VersionPair, pairs: Sequence[VersionPair]) -> list[
     for other in pairs:
         if other is not pair:
             fields += _pick_fields(other.write.names)
-            fields.append((f"seq-{other.write.names[0]}", str(other.write.known)))
+            fields.append((f"seq-{other.write.names[0]}", str(other.write.base_edit)))
     return fields
 
 
 def _keep_on_clipboard(name: str, pair: VersionPair) -> bool:
     """Put what an editor wrote on their clipboard; False where there is no text, or no room."""
-    context, wanted = web_context(), pair.write.conflict.wanted
-    field = clipboard.find_field(wanted.kind, wanted.value)
-    is_taken_back = wanted.value.get("text", "") is None or wanted.value.get("removed")
+    context, draft = web_context(), pair.write.conflict.draft
+    field = clipboard.find_clipping_field(draft.kind, draft.value)
+    is_taken_back = draft.value.get("text", "") is None or draft.value.get("removed")
     if not field or not pair.wanted_text or is_taken_back:
         return False
     form = EditForm(name, current_actor(), context.clock())
     try:
-        clipboard.keep_text(context.installation, form, wanted.target, field, pair.wanted_text)
+        clipboard.copy_text_to_clipboard(context.installation, form, draft.target, field, pair.wanted_text)
     except EditRefusedError:
         return False
     return True
 
 
-def take_off_clipboard(name: str, edit: Edit) -> None:
+def remove_from_clipboard(name: str, edit: Edit) -> None:
     """Take a text off the editor's clipboard that stands in the edition now."""
-    if field := clipboard.find_field(edit.kind, edit.value):
+    if field := clipboard.find_clipping_field(edit.kind, edit.value):
         form = EditForm(name, current_actor(), web_context().clock())
-        clipboard.remove_text(web_context().installation, form, edit.target, field)
+        clipboard.remove_text_from_clipboard(web_context().installation, form, edit.target, field)

@@ -7,9 +7,9 @@ from digest.app.approval import correction_emails
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.edition.archive.corrections import CorrectedField
-from digest.web.auth.access import acting, current_actor
+from digest.web.auth.access import build_action_context, current_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.editing_pages import edition_in_url
+from digest.web.desk.editing.editing_pages import read_edition_from_url
 
 REFRESH_SECONDS = 1  # between two looks of the page at a count that runs; it works without scripts
 
@@ -25,7 +25,7 @@ def show_corrections(name: str) -> ResponseReturnValue:
 def _corrections_page(name: str, *, refusal: str = "") -> str:
     desk = corrections.view_corrections(web_context().installation, name)
     chosen = request.values.get("story", "")
-    story = next((one for one in desk.stories if one.url == chosen), None)
+    story = next((correctable for correctable in desk.stories if correctable.url == chosen), None)
     return render_template(
         "web/desk/editing/corrections.html", desk=desk, story=story, form=request.form, refusal=refusal
     )
@@ -44,14 +44,14 @@ def submit_correction(name: str) -> ResponseReturnValue:
         is_carried=fields.get("carry") == "on",
     )
     try:
-        made = corrections.correct_story(installation, name, form, **acting())
+        correction = corrections.correct_story(installation, name, form, **build_action_context())
     except CorrectionError as exc:
         return _corrections_page(name, refusal=str(exc)), 422
-    return redirect(url_for("corrections.show_recipients", name=name, number=made.seq), 303)
+    return redirect(url_for("corrections.show_correction_recipients", name=name, number=correction.seq), 303)
 
 
 @correction_pages.get("/<int:number>")
-def show_recipients(name: str, number: int) -> ResponseReturnValue:
+def show_correction_recipients(name: str, number: int) -> ResponseReturnValue:
     """Show a correction, who got the error, in numbers, and who has to approve the email, before anything is sent."""
     return _recipients_page(name, number)
 
@@ -74,22 +74,22 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
 
 
 @correction_pages.post("/<int:number>")
-def mail_to_recipients(name: str, number: int) -> ResponseReturnValue:
+def email_correction(name: str, number: int) -> ResponseReturnValue:
     """Approve the email of exactly the correction that was looked at; without its mark, ask for that."""
     installation, mark = web_context().installation, request.form.get("mark", "")
     try:
         if mark:
-            correction_emails.approve_email(installation, name, number, mark, **acting())
+            correction_emails.approve_correction_email(installation, name, number, mark, **build_action_context())
         else:
-            correction_emails.request_email(installation, name, number, **acting())
+            correction_emails.request_correction_email(installation, name, number, **build_action_context())
     except CorrectionError as exc:
         return _recipients_page(name, number, refusal=str(exc)), 409
-    return redirect(url_for("corrections.show_recipients", name=name, number=number), 303)
+    return redirect(url_for("corrections.show_correction_recipients", name=name, number=number), 303)
 
 
 @correction_pages.errorhandler(CorrectionError)
 def answer_unknown_correction(error: CorrectionError) -> ResponseReturnValue:
     """Say that there is no such correction, and lead back."""
-    name = edition_in_url()
+    name = read_edition_from_url()
     back = url_for("corrections.show_corrections", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 404

@@ -113,17 +113,15 @@ STORY_ACTIONS: Mapping[str, Callable[[DeskAction], EditResult]] = {
     "restore": lambda act: editing.restore_story(*act.about),
     "pin": lambda act: editing.pin_story(*act.about, pinned=True),
     "unpin": lambda act: editing.pin_story(*act.about, pinned=False),
-    "under": lambda act: editing.put_under(*act.about, main=act.story_url("main")),
+    "under": lambda act: editing.add_supporting_story(*act.about, main=act.story_url("main")),
     "merge": lambda act: editing.merge_stories(*act.about, act.story_url("other")),
     "split": _split,
-    "original-headline": lambda act: editing.write_text(*act.about, StoryField.HEADLINE, None),
-    "original-summary": lambda act: editing.write_text(*act.about, StoryField.SUMMARY, None),
+    "original-headline": lambda act: editing.set_story_text(*act.about, StoryField.HEADLINE, None),
+    "original-summary": lambda act: editing.set_story_text(*act.about, StoryField.SUMMARY, None),
 }
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
-    "undo": edit_history.undo_last,
-    "redo": edit_history.redo_last,
+    "undo": edit_history.undo_own_last_edit,
+    "redo": edit_history.redo_own_last_undo,
     "leave-out": _leave_tray_out,
-    "original-intro": lambda installation, form: editing.write_edition_text(
-        installation, form, EditionField.INTRO, None
-    ),
+    "original-intro": lambda installation, form: editing.set_edition_text(installation, form, EditionField.INTRO, None),
 }

@@ -8,7 +8,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind
 from digest.web.desk.outline.changed_texts import mark_new_words
-from digest.web.desk.outline.edit_sentences import EditWriter
+from digest.web.desk.outline.edit_sentences import EditSentenceWriter
 
 _BLOCK_LINES = {
     "kind": "Label",
@@ -26,14 +26,14 @@ Texts = Mapping[str, str]  # by their titles
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedWrite:
+class RefusedEdit:
     """What a form wanted and was not stored. `names` are the form's fields that say it, none for all of the form.
 
-    `known` is the number of the last edit that the form knew when it was written.
+    `base_edit` is the number of the last edit that the form knew when it was written.
     """
 
     names: tuple[str, ...]
-    known: int
+    base_edit: int
     result: EditResult
 
     @property
@@ -60,27 +60,27 @@ class VersionLine:
 class VersionPair:
     """Two versions of one thing, as lines. Versions of what is no text, a place or the articles of a story, have none."""
 
-    write: RefusedWrite
-    where: str
-    standing: tuple[VersionLine, ...]
-    wanted: tuple[VersionLine, ...]
+    write: RefusedEdit
+    place: str
+    current_lines: tuple[VersionLine, ...]
+    draft_lines: tuple[VersionLine, ...]
     before: tuple[VersionLine, ...]
 
     @property
     def takes_third(self) -> bool:
         """Whether one text is all of it, so that a third can be written in its place."""
-        return self.write.conflict.wanted.kind in {EditKind.TEXT, EditKind.NOTE}
+        return self.write.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
     def marks_new(self) -> bool:
         """Whether some words of either are marked as new."""
-        lines = (*self.standing, *self.wanted)
+        lines = (*self.current_lines, *self.draft_lines)
         return any(is_new for line in lines for _, is_new in line.words)
 
     @property
     def wanted_text(self) -> str:
         """What was written, as one text."""
-        return " / ".join(line.text for line in self.wanted if line.text)
+        return " / ".join(line.text for line in self.draft_lines if line.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,11 @@ class ConflictOutline:
     """All that a form wanted and others had changed, and what others changed of the same beside that."""
 
     pairs: tuple[VersionPair, ...]
-    others: tuple[Edit, ...]
+    other_edits: tuple[Edit, ...]
 
 
 def outline_conflicts(
-    refused: Sequence[RefusedWrite], content: EditionContent, writer: EditWriter, *, actor: str, was: Texts
+    refused: Sequence[RefusedEdit], content: EditionContent, writer: EditSentenceWriter, *, actor: str, was: Texts
 ) -> ConflictOutline:
     """Describe what a form wanted beside what stands.
 
@@ -105,34 +105,34 @@ def outline_conflicts(
     """
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
     edits = refused[-1].result.state.arrangement.edits_in_force
-    others = (edit for edit in edits if edit.actor != actor)
-    return ConflictOutline(pairs, tuple(edit for edit in others if _touches(edit, refused, writer.arrangement)))
+    other_edits = (edit for edit in edits if edit.actor != actor)
+    return ConflictOutline(pairs, tuple(edit for edit in other_edits if _touches(edit, refused, writer.arrangement)))
 
 
-def _touches(edit: Edit, refused: Sequence[RefusedWrite], arrangement: Arrangement) -> bool:
+def _touches(edit: Edit, refused: Sequence[RefusedEdit], arrangement: Arrangement) -> bool:
     """Return whether an edit is about the same as a form's, later than the form knew, and none of those shown beside it."""
     name_target = arrangement.name_target
-    targets = {name_target(each.conflict.wanted.target) for each in refused}
-    shown = {each.conflict.standing.seq for each in refused}
-    is_later = edit.seq > min(each.known for each in refused)
-    return is_later and edit.seq not in shown and name_target(edit.target) in targets
+    targets = {name_target(each.conflict.draft.target) for each in refused}
+    shown_edits = {each.conflict.current_edit.seq for each in refused}
+    is_later = edit.seq > min(each.base_edit for each in refused)
+    return is_later and edit.seq not in shown_edits and name_target(edit.target) in targets
 
 
-def _pair_versions(each: RefusedWrite, content: EditionContent, writer: EditWriter, was: Texts) -> VersionPair:
-    wanted, state = each.conflict.wanted, each.result.state
-    stood = _read_version(wanted, each.result.before or state.arrangement, None)
-    if wanted.kind == EditKind.TEXT and each.names and each.names[0] in was:
+def _pair_versions(each: RefusedEdit, content: EditionContent, writer: EditSentenceWriter, was: Texts) -> VersionPair:
+    draft, state = each.conflict.draft, each.result.state
+    stood = _read_version(draft, each.result.before or state.arrangement, None)
+    if draft.kind == EditKind.TEXT and each.names and each.names[0] in was:
         stood = {"": was[each.names[0]]}
     return VersionPair(
         write=each,
-        where=find_place_name(writer, wanted.target),
-        standing=_mark_lines(stood, _read_version(wanted, state.arrangement, content)),
-        wanted=_mark_lines(stood, _read_wanted(wanted, state.arrangement)),
+        place=name_story_position(writer, draft.target),
+        current_lines=_mark_lines(stood, _read_version(draft, state.arrangement, content)),
+        draft_lines=_mark_lines(stood, _read_wanted(draft, state.arrangement)),
         before=_mark_lines(stood, stood),
     )
 
 
-def find_place_name(writer: EditWriter, target: str) -> str:
+def name_story_position(writer: EditSentenceWriter, target: str) -> str:
     """Name where a story stands, "Featured 1"; its headline where it stands in no section, empty for what is no story."""
     if target == EDITION_TARGET or target.startswith(BLOCK_PREFIX):
         return ""
@@ -144,25 +144,25 @@ def find_place_name(writer: EditWriter, target: str) -> str:
     return writer.quote(target)
 
 
-def _read_version(wanted: EditDraft, arrangement: Arrangement, content: EditionContent | None) -> dict[str, str]:
+def _read_version(draft: EditDraft, arrangement: Arrangement, content: EditionContent | None) -> dict[str, str]:
     """Return the texts of what an act was about, by their titles, as they stand in an arrangement.
 
     `content` is the edition that was composed of it, where that is known: it has the words of what no editor wrote.
     """
-    field = str(wanted.value.get("field", ""))
-    if wanted.target == EDITION_TARGET and wanted.kind == EditKind.TEXT:
+    field = str(draft.value.get("field", ""))
+    if draft.target == EDITION_TARGET and draft.kind == EditKind.TEXT:
         written = getattr(content, field, "") if content else arrangement.texts.get(field, "")
         return {"": str(written)}
-    if wanted.kind == EditKind.BLOCK:
-        return _read_block(wanted.target, arrangement)
-    story = arrangement.find_story(wanted.target)
-    return _read_story(wanted, story, arrangement) if story else {}
+    if draft.kind == EditKind.BLOCK:
+        return _read_block(draft.target, arrangement)
+    story = arrangement.find_story(draft.target)
+    return _read_story(draft, story, arrangement) if story else {}
 
 
-def _read_story(wanted: EditDraft, story: ArrangedStory, arrangement: Arrangement) -> dict[str, str]:
-    match wanted.kind:
+def _read_story(draft: EditDraft, story: ArrangedStory, arrangement: Arrangement) -> dict[str, str]:
+    match draft.kind:
         case EditKind.TEXT:
-            field = str(wanted.value.get("field", ""))
+            field = str(draft.value.get("field", ""))
             return {"": story.texts.get(field, _find_original(story, field))}
         case EditKind.NOTE:
             return {"": story.note}
@@ -186,8 +186,8 @@ def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
     written = [edit.value for edit in in_force if edit.kind == EditKind.BLOCK and edit.target == target]
     if written:
         return _list_block_lines(written[-1])
-    known = (*arrangement.blocks, *arrangement.resting_blocks)
-    block = next((b for b in known if f"{BLOCK_PREFIX}{b.id}" == target), None)
+    known_blocks = (*arrangement.blocks, *arrangement.resting_blocks)
+    block = next((b for b in known_blocks if f"{BLOCK_PREFIX}{b.id}" == target), None)
     return _list_block_lines({name: getattr(block, name) for name in _BLOCK_LINES}) if block else {}
 
 
@@ -199,12 +199,12 @@ def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
     return {_BLOCK_LINES[name]: text for name, text in texts.items() if text}
 
 
-def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
+def _read_wanted(draft: EditDraft, arrangement: Arrangement) -> dict[str, str]:
     """Return the texts that an act wanted, by their titles."""
-    value = wanted.value
-    match wanted.kind:
+    value = draft.value
+    match draft.kind:
         case EditKind.TEXT:
-            return {"": _read_wanted_text(wanted, arrangement)}
+            return {"": _read_wanted_text(draft, arrangement)}
         case EditKind.NOTE:
             return {"": str(value.get("text") or "")}
         case EditKind.TOPIC:
@@ -216,11 +216,11 @@ def _read_wanted(wanted: EditDraft, arrangement: Arrangement) -> dict[str, str]:
     return {}
 
 
-def _read_wanted_text(wanted: EditDraft, arrangement: Arrangement) -> str:
-    if (text := wanted.value.get("text")) is not None:
+def _read_wanted_text(draft: EditDraft, arrangement: Arrangement) -> str:
+    if (text := draft.value.get("text")) is not None:
         return str(text)
-    story = arrangement.find_story(wanted.target)
-    original = _find_original(story, str(wanted.value.get("field"))) if story else ""
+    story = arrangement.find_story(draft.target)
+    original = _find_original(story, str(draft.value.get("field"))) if story else ""
     return original or "the original text"
 
 

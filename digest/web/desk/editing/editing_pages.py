@@ -16,23 +16,23 @@ from digest.app.editing import clipboard, editing_state, presence
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.app.editing.presence import HEARTBEAT_PERIOD
-from digest.app.editions import edition_checks, page_views
-from digest.app.editions.page_views import EditionView
+from digest.app.editions import edition_checks, edition_views
+from digest.app.editions.edition_views import EditionView
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
 from digest.store.models import EditionState
-from digest.web.auth.access import acting, current_actor, current_staff, is_admin
-from digest.web.colleagues import sign_arrangement
+from digest.web.auth.access import build_action_context, current_actor, current_staff, is_admin
+from digest.web.colleagues import name_arrangement_authors
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_outline import make_standing_key
-from digest.web.desk.approval.approval_pages import read_approval_standing
-from digest.web.desk.editing.conflict_pages import show_conflicts, take_off_clipboard
+from digest.web.desk.approval.approval_outline import make_approval_status_key
+from digest.web.desk.approval.approval_pages import read_approval_status
+from digest.web.desk.editing.conflict_pages import remove_from_clipboard, show_conflicts
 from digest.web.desk.editing.desk_actions import EDITION_ACTIONS, STORY_ACTIONS, DeskAction, find_anchored_story
-from digest.web.desk.editing.edit_conflicts import RefusedWrite
+from digest.web.desk.editing.edit_conflicts import RefusedEdit
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.outline.edit_outline import build_edit_outline, list_clipped_rows, list_merge_choices
-from digest.web.desk.outline.edit_sentences import create_edit_writer
+from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_head_lengths
 from digest.web.desk.outline.story_pool import (
     POOL_FILTERS,
@@ -66,7 +66,7 @@ TYPED_FIELDS = {
 }
 
 
-def edition_in_url() -> str:
+def read_edition_from_url() -> str:
     """Return the name of the edition that a page's URL has, where an error is answered."""
     return str((request.view_args or {})["name"])
 
@@ -74,14 +74,14 @@ def edition_in_url() -> str:
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back; what was typed stands there to be corrected and sent again."""
-    name, fields = edition_in_url(), list(request.form.items(multi=True))
+    name, fields = read_edition_from_url(), list(request.form.items(multi=True))
     typed = [(key, TYPED_FIELDS[key], text) for key, text in fields if key in TYPED_FIELDS]
     has_text = any(text.strip() for _, _, text in typed)
     page = render_template(
         "web/desk/editing/edit_refused.html",
         name=name,
         why=str(error),
-        back=edit_page_url(name),
+        back=build_edit_page_url(name),
         typed=typed if has_text else [],
         hidden=[(key, text) for key, text in fields if key not in TYPED_FIELDS and key != "csrf_token"],
         again=request.path,
@@ -96,17 +96,17 @@ class UnseenApprovalError(RefusalError):
 @editing_pages.app_errorhandler(UnseenApprovalError)
 def ask_before_revoking(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether the change should revoke an approval that the page didn't show."""
-    return approved_meanwhile_page(edit_page_url(edition_in_url())), 409
+    return render_approval_warning(build_edit_page_url(read_edition_from_url())), 409
 
 
-def approved_meanwhile_page(back: str) -> str:
+def render_approval_warning(back: str) -> str:
     """Return the page that asks it; who leaves the edition as it is goes to `back`."""
-    context, name = web_context(), edition_in_url()
-    left, fields = {"csrf_token", "unapproved"}, request.form.items(multi=True)
+    context, name = web_context(), read_edition_from_url()
+    dropped_fields, fields = {"csrf_token", "unapproved"}, request.form.items(multi=True)
     return render_template(
         "web/desk/approval/edit_approved.html",
         overview=approvals.read_approval_overview(context.installation, name),
-        fields=[(key, value) for key, value in fields if key not in left],
+        fields=[(key, value) for key, value in fields if key not in dropped_fields],
         has_file=any(file.filename for file in request.files.values()),
         again=request.path,
         back=back,
@@ -120,7 +120,7 @@ def read_edit_form(name: str) -> EditForm:
         UnseenApprovalError: it was approved since their page was made.
     """
     if request.form.get("unapproved"):
-        edition = page_views.read_edition(web_context().installation, name)
+        edition = edition_views.read_edition(web_context().installation, name)
         if edition.state is EditionState.APPROVED:
             raise UnseenApprovalError(
                 f"{edition.name} was approved after you opened the page.",
@@ -131,8 +131,8 @@ def read_edit_form(name: str) -> EditForm:
 
 def read_own_form(name: str) -> EditForm:
     """Return who acts on which edition, for what changes nothing of it."""
-    known = read_number(request.form.get("seq", ""))
-    return EditForm(name, **acting(), based_on=known)
+    base_edit = read_number(request.form.get("seq", ""))
+    return EditForm(name, **build_action_context(), based_on=base_edit)
 
 
 def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
@@ -146,7 +146,7 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
 
 
 @editing_pages.post("/act")
-def act(name: str) -> ResponseReturnValue:
+def perform_desk_action(name: str) -> ResponseReturnValue:
     """Do what a button says: its value is an act, and the anchor of a story where it is about one."""
     word, _, anchor = request.form.get("act", "").partition(" ")
     installation = web_context().installation
@@ -162,9 +162,9 @@ def act(name: str) -> ResponseReturnValue:
 
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
     """Go back to the story that was touched: it may be called by another of its articles now, and stays open where it was."""
-    named = story_anchor(result.state.arrangement.name_target(url))
+    story_name = story_anchor(result.state.arrangement.name_target(url))
     stays_open = request.form.get("open") == anchor
-    return answer_edit(name, result, named, **({"open": named} if stays_open else {}))
+    return answer_edit(name, result, story_name, **({"open": story_name} if stays_open else {}))
 
 
 def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> ResponseReturnValue:
@@ -173,15 +173,15 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
     `changed` is what its address has otherwise now.
     """
     if result.conflict:
-        known = read_own_form(name).based_on
-        refused = RefusedWrite((), result.state.last_seq if known is None else known, result)
-        return show_conflicts(name, [refused], (), back=edit_page_url(name)), 409
+        base_edit = read_own_form(name).based_on
+        refused = RefusedEdit((), result.state.last_seq if base_edit is None else base_edit, result)
+        return show_conflicts(name, [refused], (), back=build_edit_page_url(name)), 409
     if result.edit and "chosen" in request.form:
-        take_off_clipboard(name, result.edit)
-    return redirect(edit_page_url(name, anchor, show=anchor, **changed), 303)
+        remove_from_clipboard(name, result.edit)
+    return redirect(build_edit_page_url(name, anchor, show=anchor, **changed), 303)
 
 
-def edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
+def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
     """Return the address of the page that a form stood on, at a story of it."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
@@ -227,7 +227,7 @@ def render_edit_page(
     name, now = view.edition.name, context.clock()
     mail = edition_checks.read_edition_mail(installation, name, now=now)
     content = EditionContent.from_json(view.edition.content)
-    arrangement = sign_arrangement(state.arrangement, staff.read_display_names(installation))
+    arrangement = name_arrangement_authors(state.arrangement, staff.read_display_names(installation))
     outline = build_edit_outline(arrangement, content, file.sections, mail.findings, context.zone)
     pool = find_pool_page(arrangement, file.sections, query.pool, context.zone)
     return render_template(
@@ -244,7 +244,7 @@ def render_edit_page(
         story_anchor=story_anchor,
         colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=now),
         place="block" if query.open.startswith("block-") else query.open,
-        writer=create_edit_writer(state.arrangement, state.edits, file.sections),
+        writer=create_sentence_writer(state.arrangement, state.edits, file.sections),
         last_own=state.find_last_own(actor.name),
         last_undo=state.find_last_own_undo(actor.name),
         clippings=list_clipped_rows(clipboard.list_clippings(installation, actor), outline, name),
@@ -264,17 +264,17 @@ def render_edit_page(
         views=PREVIEW_VIEWS,
         preview=find_preview_view(query.view),
         size=MailSize(len(mail.html.encode())),
-        standing=read_approval_standing(name, state),
+        standing=read_approval_status(name, state),
         refused_picture=refused_picture,
     )
 
 
 @editing_pages.post("/lead/<anchor>")
-def choose_lead(name: str, anchor: str) -> ResponseReturnValue:
+def choose_lead_article(name: str, anchor: str) -> ResponseReturnValue:
     """Let another of its articles lead a story."""
     form, _, url = read_story_form(name, anchor)
     article = request.form.get("lead", "")
-    result = editing.choose_lead(web_context().installation, form, url, article=article)
+    result = editing.choose_lead_article(web_context().installation, form, url, article=article)
     return answer_story_edit(name, result, anchor, url)
 
 
@@ -282,7 +282,7 @@ live_pages = Blueprint("live", __name__, url_prefix="/desk")
 
 
 @live_pages.post("/editions/<name>/presence")
-def note_presence(name: str) -> ResponseReturnValue:
+def record_presence(name: str) -> ResponseReturnValue:
     """Record that the page is open and what is being edited; return who else is here, and any news for the page.
 
     Without scripts, a button posts this and the answer leads back to the page.
@@ -291,15 +291,15 @@ def note_presence(name: str) -> ResponseReturnValue:
     if request.form.get("gone"):
         presence.end_presence(context.installation, signed_in, name)
         return "", 204
-    known, place = request.form.get("revision", ""), request.form.get("place", "")
-    present = presence.note_presence(
-        context.installation, signed_in, name, place, known_revision=known, now=context.clock()
+    known_revision, place = request.form.get("revision", ""), request.form.get("place", "")
+    present = presence.record_presence(
+        context.installation, signed_in, name, place, known_revision=known_revision, now=context.clock()
     )
     if request.form.get("by") == "button":
         return redirect(url_for("desk.edition", name=name, open=place or None), 303)
-    others = [{"name": colleague.name, "at": colleague.place} for colleague in present.colleagues]
-    news = {} if known == present.revision else _tell_news(name)
-    return jsonify(others=others, revision=present.revision, **news)
+    other_editors = [{"name": colleague.name, "at": colleague.place} for colleague in present.colleagues]
+    news = {} if known_revision == present.revision else _tell_news(name)
+    return jsonify(others=other_editors, revision=present.revision, **news)
 
 
 def _tell_news(name: str) -> dict[str, object]:
@@ -318,7 +318,7 @@ def _tell_news(name: str) -> dict[str, object]:
         "tray": len(tray),
         "waiting": _say("waiting", tray),
         "standing": {
-            "key": make_standing_key(overview),
+            "key": make_approval_status_key(overview),
             "badge": _say("badge", overview),
             "tone": _say("tone", overview),
             "words": _say("words", overview),
@@ -333,15 +333,15 @@ def _say(macro: str, *values: object) -> str:
 
 
 @live_pages.get("/keys")
-def show_keys() -> ResponseReturnValue:
+def show_keyboard_shortcuts() -> ResponseReturnValue:
     """Show what each key does, with the switch for single letters."""
     return render_template("web/desk/editing/keys.html")
 
 
 @live_pages.post("/keys")
-def switch_letter_keys() -> ResponseReturnValue:
+def set_single_key_shortcuts() -> ResponseReturnValue:
     """Switch single letters on or off, for the one who is signed in."""
     context = web_context()
     on = request.form.get("letters") == "on"
-    presence.switch_letter_keys(context.installation, current_staff(), on=on, now=context.clock())
-    return redirect(url_for("live.show_keys"), 303)
+    presence.set_single_key_shortcuts(context.installation, current_staff(), on=on, now=context.clock())
+    return redirect(url_for("live.show_keyboard_shortcuts"), 303)

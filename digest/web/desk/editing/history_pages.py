@@ -10,7 +10,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from digest.app.editing import edit_history
-from digest.app.editing.edit_history import ApprovalAction, EditionHistory, NoteAction
+from digest.app.editing.edit_history import ApprovalHistoryEntry, EditionHistory, NoteHistoryEntry
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, EditKind, RevertEffect
@@ -19,14 +19,14 @@ from digest.web.colleagues import name_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.editing_pages import (
     UnseenApprovalError,
-    approved_meanwhile_page,
-    edition_in_url,
     read_edit_form,
+    read_edition_from_url,
+    render_approval_warning,
 )
 from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.edition.previews import preview_response
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
-from digest.web.desk.outline.edit_sentences import create_edit_writer
+from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
 MAX_SHOWN_ROWS = 40
 
@@ -36,7 +36,7 @@ history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>
 @history_pages.errorhandler(EditRefusedError)
 def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
     """Say why an act could not be done, and lead back."""
-    name = edition_in_url()
+    name = read_edition_from_url()
     # Where the history itself cannot be shown, the edition is the way on.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -45,7 +45,7 @@ def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
 @history_pages.errorhandler(UnseenApprovalError)
 def ask_before_revoking(_: UnseenApprovalError) -> ResponseReturnValue:
     """Ask whether an approval that the page did not show is to be taken back by the act."""
-    return approved_meanwhile_page(url_for("history.show_history", name=edition_in_url())), 409
+    return render_approval_warning(url_for("history.show_history", name=read_edition_from_url())), 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class HistoryRow:
     at: datetime
     actor: str = ""
     outcome: EditOutcome | None = None
-    approval: ApprovalAction | None = None
-    note: NoteAction | None = None
+    approval: ApprovalHistoryEntry | None = None
+    note: NoteHistoryEntry | None = None
     passages: tuple[ChangedPassage, ...] = ()
 
     @property
@@ -81,7 +81,7 @@ class HistoryRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownMoment:
+class ShownPastState:
     """A moment that is looked at, and what bringing it back changes. `edit` is None for the first draft."""
 
     seq: int
@@ -99,9 +99,9 @@ def show_history(name: str) -> ResponseReturnValue:
     in_order = attrgetter("at", "seq", "edit")
     rows = sorted(list_history_rows(history, query), key=in_order, reverse=True)
     listed = rows if query.whole else rows[:MAX_SHOWN_ROWS]
-    shown = [replace(row, passages=compare_edit(history, row)) for row in listed]
+    rows_with_changes = [replace(row, passages=compare_edit(history, row)) for row in listed]
     people = {edit.actor: name_actor(edit.actor, history.names) for edit in state.edits}
-    days = groupby(shown, key=lambda row: row.at.astimezone(zone).date())
+    days = groupby(rows_with_changes, key=lambda row: row.at.astimezone(zone).date())
     return render_template(
         "web/desk/editing/history.html",
         history=history,
@@ -111,10 +111,10 @@ def show_history(name: str) -> ResponseReturnValue:
         people=sorted(people.items(), key=itemgetter(1)),
         reader=current_actor().name,
         last_own=state.find_last_own(current_actor().name),
-        writer=create_edit_writer(state.arrangement, state.edits, sections),
+        writer=create_sentence_writer(state.arrangement, state.edits, sections),
         days=[tuple(acts) for _, acts in days],
-        hidden=len(rows) - len(shown),
-        shown=find_shown_moment(history, query.moment),
+        hidden=len(rows) - len(rows_with_changes),
+        shown=find_past_state(history, query.moment),
         asked=query,
         sections=sections,
     )
@@ -184,20 +184,20 @@ def _read_original(history: EditionHistory, edit: Edit) -> str:
     return {"headline": lead.title, "summary": lead.summary}.get(field, "") if lead else ""
 
 
-def find_shown_moment(history: EditionHistory, seq: int | None) -> ShownMoment | None:
+def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:
     """Find a moment by the number of its edit, 0 for the first draft; None where there is none."""
     outcomes = history.state.arrangement.outcomes
     outcome = next((each for each in outcomes if each.edit.seq == seq), None)
     if seq is None or (outcome is None and seq != 0):
         return None
     effect, edit = history.state.find_revert_effect(seq), outcome.edit if outcome else None
-    return ShownMoment(seq, edit, effect, is_undone=outcome is not None and bool(outcome.undone_by))
+    return ShownPastState(seq, edit, effect, is_undone=outcome is not None and bool(outcome.undone_by))
 
 
 @history_pages.get("/<int:seq>/mail")
-def show_moment(name: str, seq: int) -> Response:
+def show_past_state(name: str, seq: int) -> Response:
     """Return the mail as it would have been after an edit."""
-    return preview_response(edit_history.render_moment(web_context().installation, name, seq), "phone")
+    return preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
 
 
 @history_pages.post("/undo")
@@ -217,11 +217,11 @@ def undo_edit(name: str) -> ResponseReturnValue:
 
 
 @history_pages.post("/bring-back")
-def bring_back(name: str) -> ResponseReturnValue:
+def restore_past_state(name: str) -> ResponseReturnValue:
     """Bring back the edition as it stood at a moment; what came since is taken out, and stays in the history."""
     installation, form = web_context().installation, read_edit_form(name)
     seq = read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("No version was selected.", "Select the version to restore.")
-    edit_history.bring_back(installation, form, seq)
+    edit_history.restore_past_state(installation, form, seq)
     return redirect(url_for("desk.edition", name=name), 303)

@@ -97,10 +97,10 @@ def _known_number(value: str) -> str:
 
 def _read_omitted(values: Mapping[str, str]) -> str:
     """Read the sections left out: from boxes, each of its own, or from a link, with commas between."""
-    given = [values.get("omit", "")]
+    omitted_values = [values.get("omit", "")]
     if isinstance(values, MultiDict):
-        given = values.getlist("omit")
-    keys = [key for each in given for key in each.split(",") if _SECTION_KEY.fullmatch(key)]
+        omitted_values = values.getlist("omit")
+    keys = [key for each in omitted_values for key in each.split(",") if _SECTION_KEY.fullmatch(key)]
     return ",".join(dict.fromkeys(keys[:MAX_OMITTED]))
 
 

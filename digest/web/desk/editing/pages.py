@@ -6,13 +6,13 @@ from flask import Blueprint, Response, abort, current_app, redirect, render_temp
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
-from digest.app.approval import approvals, signing
-from digest.app.doctor.attention import page_sentences
+from digest.app.approval import approvals, edition_approval
+from digest.app.doctor.attention import write_attention_for_pages
 from digest.app.editing import edit_application, editing_state
 from digest.app.editions import drafting as editions
-from digest.app.editions import edition_checks, page_views
-from digest.app.editions.edition_status import edition_status
-from digest.app.sending import control as sending
+from digest.app.editions import edition_checks, edition_views
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending import send_control as sending
 from digest.app.sources import source_overview
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
@@ -21,19 +21,19 @@ from digest.deliver.send.run.edition_run import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
+from digest.edition.edition_queries import COMING_STATES, UnknownEditionError
 from digest.edition.preflight.rule_registry import PreflightFinding
-from digest.edition.queries import COMING_STATES, UnknownEditionError
 from digest.store.models import EditionState
-from digest.web.auth.access import acting, current_actor, current_staff, is_admin
+from digest.web.auth.access import build_action_context, current_actor, current_staff, is_admin
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_pages import read_approval_standing
-from digest.web.desk.editing.editing_pages import edition_in_url, render_edit_page
+from digest.web.desk.approval.approval_pages import read_approval_status
+from digest.web.desk.editing.editing_pages import read_edition_from_url, render_edit_page
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, preview_response
-from digest.web.desk.outline.edition_outline import build_edition_outline, summarise_checks
+from digest.web.desk.outline.edition_outline import build_edition_outline, summarize_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
-from digest.web.status_rows import SentRow, build_source_rows, editor_counts_sentence
+from digest.web.status_rows import SentEditionRow, build_source_rows, write_editor_counts
 from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
@@ -51,24 +51,28 @@ def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
 @desk_pages.errorhandler(ApprovalError)
 @desk_pages.errorhandler(ComposeError)
 @desk_pages.errorhandler(EditionControlError)
-def answer_conflict(error: ApplicationError) -> ResponseReturnValue:
+def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
     """Answer a form that the edition has moved on from, with what it is now: it changed, went out, or was cancelled."""
-    context, name, mark = web_context(), edition_in_url(), request.form.get("mark", "")
-    row = page_views.read_edition(context.installation, name)
-    stands = edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
-    page = render_template("web/desk/editing/conflict.html", edition=row, why=str(error), mark=mark, stands=stands)
+    context, name, mark = web_context(), read_edition_from_url(), request.form.get("mark", "")
+    row = edition_views.read_edition(context.installation, name)
+    current_hash = read_edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
+    page = render_template(
+        "web/desk/editing/conflict.html", edition=row, why=str(error), mark=mark, stands=current_hash
+    )
     return page, 409
 
 
 @desk_pages.app_context_processor
-def provide_attention_sentences() -> dict[str, Callable[[str], list[str]]]:
+def provide_attention_messages() -> dict[str, Callable[[str], list[str]]]:
     """Lend the layout the sentences that stand above every page of the desk."""
 
     def sentences(pause_told: str = "", deadline_told: str = "") -> list[str]:
         context = web_context()
         with context.database.read() as session:
             file = context.installation.settings.file
-            return page_sentences(session, context.clock(), file, pause_told=pause_told, deadline_told=deadline_told)
+            return write_attention_for_pages(
+                session, context.clock(), file, pause_told=pause_told, deadline_told=deadline_told
+            )
 
     return {"attention": sentences}
 
@@ -78,12 +82,12 @@ def index() -> ResponseReturnValue:
     """Show the edition that goes out next, else the last one, else what to do first."""
     context = web_context()
     try:
-        view = page_views.view_edition(
+        view = edition_views.view_edition(
             context.installation, "current", recent=context.recent_counts, now=context.clock()
         )
     except UnknownEditionError:
         return render_template(
-            "web/desk/edition/empty.html", sources=page_views.count_active_sources(context.installation)
+            "web/desk/edition/empty.html", sources=edition_views.count_active_sources(context.installation)
         )
     if view.edition.state is EditionState.SENDING and not request.args:
         return redirect(url_for("sending.show_sending", name=view.edition.name))
@@ -95,11 +99,11 @@ def edition(name: str) -> ResponseReturnValue:
     """Show one edition by its name."""
     context = web_context()
     return _edition_page(
-        page_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
+        edition_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
     )
 
 
-def _edition_page(view: page_views.EditionView) -> str:
+def _edition_page(view: edition_views.EditionView) -> str:
     context, query = web_context(), read_page_query(request.args)
     state = editing_state.find_editing_state(context.installation, view.edition)
     if state:
@@ -113,8 +117,8 @@ def _edition_page(view: page_views.EditionView) -> str:
         now=now,
         is_admin=is_admin(),
         outline=outline,
-        checks=summarise_checks(_find_faults(view), outline),
-        page=page_views.find_stories(
+        checks=summarize_checks(_find_faults(view), outline),
+        page=edition_views.search_edition_stories(
             installation,
             edition,
             placed=_PLACED.get(query.filter),
@@ -126,12 +130,12 @@ def _edition_page(view: page_views.EditionView) -> str:
         filters=STORY_FILTERS,
         views=PREVIEW_VIEWS,
         preview=find_preview_view(query.view),
-        octets=len(editions.edition_bytes(installation, edition.name, "html")),
-        changed=editor_counts_sentence(view.editor_counts) if view.editor_counts else "",
+        octets=len(editions.render_edition_bytes(installation, edition.name, "html")),
+        changed=write_editor_counts(view.editor_counts) if view.editor_counts else "",
     )
 
 
-def _find_faults(view: page_views.EditionView) -> Sequence[PreflightFinding]:
+def _find_faults(view: edition_views.EditionView) -> Sequence[PreflightFinding]:
     """Run preflight on an edition's message, where its page shows what that finds: before it goes out."""
     if view.edition.state not in COMING_STATES:
         return ()
@@ -140,15 +144,15 @@ def _find_faults(view: page_views.EditionView) -> Sequence[PreflightFinding]:
 
 
 @desk_pages.get("/preview/<name>/<view>")
-def frame(name: str, view: str) -> ResponseReturnValue:
+def show_edition_frame(name: str, view: str) -> ResponseReturnValue:
     """Return the bytes of an edition for one of the views, without the sections that the address names (`omit`)."""
     if view not in {v.key for v in PREVIEW_VIEWS}:
         abort(404, f"There is no view called {view}.")
     context = web_context()
-    row = page_views.read_edition(context.installation, name)
+    row = edition_views.read_edition(context.installation, name)
     if view != "inbox":
         output_format: editions.EditionFormat = "text" if view == "text" else "html"
-        body = editions.edition_bytes(
+        body = editions.render_edition_bytes(
             context.installation,
             name,
             output_format,
@@ -167,7 +171,7 @@ def frame(name: str, view: str) -> ResponseReturnValue:
 
 
 @desk_pages.get("/editions/<name>/approve")
-def review(name: str) -> ResponseReturnValue:
+def show_review_page(name: str) -> ResponseReturnValue:
     """Show all that approval vouches for, with the content hash that stands for it."""
     return _review_page(name)
 
@@ -184,7 +188,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
     """Render the review page; `visited` is what preflight found with a visit to the own site, if somebody asked for that."""
     context = web_context()
     installation, now = context.installation, context.clock()
-    view = page_views.view_edition(installation, name, recent=context.recent_counts, now=now)
+    view = edition_views.view_edition(installation, name, recent=context.recent_counts, now=now)
     mail = edition_checks.read_edition_mail(installation, view.edition.name, now=now)
     outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
     return render_template(
@@ -194,11 +198,11 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         mail=mail,
         now=now,
         is_admin=is_admin(),
-        checks=summarise_checks(mail.findings if visited is None else visited, outline),
+        checks=summarize_checks(mail.findings if visited is None else visited, outline),
         visited=visited is not None,
-        standing=read_approval_standing(view.edition.name),
-        hosts=approvals.read_text_hosts(installation, view.edition.name),
-        outdated=edit_application.needs_update(installation, view.edition.name),
+        standing=read_approval_status(view.edition.name),
+        hosts=approvals.list_edition_link_hosts(installation, view.edition.name),
+        outdated=edit_application.is_draft_outdated(installation, view.edition.name),
     )
 
 
@@ -206,17 +210,17 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     mark = request.form.get("mark", "")
-    result = signing.approve_edition(web_context().installation, name, mark, **acting())
+    result = edition_approval.approve_edition(web_context().installation, name, mark, **build_action_context())
     if result.unchecked:
-        return redirect(url_for("desk.review", name=name, unchecked="yes"), 303)
+        return redirect(url_for("desk.show_review_page", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)
 
 
 @desk_pages.post("/editions/<name>/void")
-def void(name: str) -> ResponseReturnValue:
+def revoke_approval(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    signing.revoke_approval(context.installation, name, **acting())
+    edition_approval.revoke_approval(context.installation, name, **build_action_context())
     return _edition_redirect(name)
 
 
@@ -225,9 +229,9 @@ def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
     context = web_context()
     if act == "pause":
-        sending.pause_edition(context.installation, name, reason="", **acting())
+        sending.pause_edition(context.installation, name, reason="", **build_action_context())
     else:
-        sending.resume_edition(context.installation, name, **acting())
+        sending.resume_edition(context.installation, name, **build_action_context())
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 
@@ -236,11 +240,11 @@ def _edition_redirect(name: str) -> ResponseReturnValue:
 
 
 @desk_pages.get("/sources")
-def sources() -> ResponseReturnValue:
+def show_sources() -> ResponseReturnValue:
     """Show how every source has behaved, those that need somebody first."""
     installation, now = web_context().installation, web_context().clock()
-    rows = build_source_rows(page_views.list_known_sources(installation), now)
-    table = source_overview.read_source_table(installation, now=now)
+    rows = build_source_rows(edition_views.list_all_sources(installation), now)
+    table = source_overview.read_source_statistics(installation, now=now)
     removed = request.args.get("removed", "")
     inactive = (row.source for row in rows if not row.source.active)
     names = [source.name for source in inactive if str(source.id) == removed]
@@ -248,25 +252,25 @@ def sources() -> ResponseReturnValue:
 
 
 @desk_pages.get("/sent")
-def sent() -> ResponseReturnValue:
+def list_sent_editions() -> ResponseReturnValue:
     """List editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
     context = web_context()
     before = request.args.get("before", "")
-    departed = page_views.list_sent_editions(
+    departed = edition_views.list_sent_editions(
         context.installation, before=before, recent=context.recent_counts, now=context.clock()
     )
     rows = departed.editions
     return render_template(
         "web/desk/sending/sent.html",
-        rows=[(SentRow(each.edition, each.counts), each.progress_sentence) for each in rows],
-        counted=() if before else page_views.read_counted_editions(context.installation),
+        rows=[(SentEditionRow(each.edition, each.counts), each.progress_sentence) for each in rows],
+        counted=() if before else edition_views.read_counted_editions(context.installation),
         before=before,
         older_than=departed.older_than,
     )
 
 
 @desk_pages.get("/editions/<name>/test")
-def before_test(name: str) -> ResponseReturnValue:
+def show_test_email_form(name: str) -> ResponseReturnValue:
     """Ask to whom a test goes, to oneself unless others are chosen; after one, show what came of it."""
     serial = request.args.get("sent", "")
     report = sending.read_test_report(web_context().installation, name, serial) if serial else None
@@ -283,18 +287,18 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
         return _test_mail_page(name, error="No recipients were selected. Select at least one."), 409
     try:
         actor, clock = current_actor(), context.clock
-        report = sending.send_test(context.installation, name, to=to, actor=actor, clock=clock)
+        report = sending.send_test_email(context.installation, name, to=to, actor=actor, clock=clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     if report.stopped:
         # Why it stopped is written nowhere: it is said once.
         return _test_mail_page(name, report=report), 409
-    return redirect(url_for("desk.before_test", name=name, sent=report.serial), 303)
+    return redirect(url_for("desk.show_test_email_form", name=name, sent=report.serial), 303)
 
 
 def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str = "") -> str:
     installation, own = web_context().installation, current_staff().member_id
-    row = page_views.read_edition(installation, name)
+    row = edition_views.read_edition(installation, name)
     tested = {result.email for result in report.tested} if report else set()
     members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
     ids = {member.email: member.id for member in members}

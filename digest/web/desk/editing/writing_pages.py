@@ -16,20 +16,20 @@ from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, edition_images, story_fetch
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
-from digest.app.editions import page_views
+from digest.app.editions import edition_views
 from digest.collect.documents.parsed_document import SummaryBasis
-from digest.edition.content.edition_content import BlockKind, LabelledBlock
+from digest.edition.content.edition_content import BlockKind, LabeledBlock
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.opened import Installation
-from digest.web.auth.access import acting
+from digest.web.auth.access import build_action_context
 from digest.web.context import web_context
-from digest.web.desk.editing.conflict_pages import FieldWrite, find_known, show_conflicts, write_fields
+from digest.web.desk.editing.conflict_pages import FieldEdit, apply_field_edits, read_field_base_edit, show_conflicts
 from digest.web.desk.editing.desk_actions import find_anchored_story
 from digest.web.desk.editing.editing_pages import (
     ImageForm,
     RefusedImage,
     answer_edit,
-    edit_page_url,
+    build_edit_page_url,
     editing_pages,
     read_edit_form,
     read_own_form,
@@ -37,7 +37,7 @@ from digest.web.desk.editing.editing_pages import (
     render_edit_page,
 )
 from digest.web.desk.editing.page_query import read_number, read_page_query
-from digest.web.desk.outline.story_pool import list_hand_placed, story_anchor
+from digest.web.desk.outline.story_pool import list_manual_sections, story_anchor
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
@@ -51,33 +51,33 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("The story is no longer in a section.", "Add it to a section first.")
     installation, picture = web_context().installation, read_image_form()
-    written = write_fields(form, _list_story_writes(installation, url))
+    written = apply_field_edits(form, _list_story_writes(installation, url))
     if picture and not picture.is_untouched:
         try:
-            shown = write_fields(written.form, [_write_image(installation, url, picture)])
+            image_results = apply_field_edits(written.form, [_write_image(installation, url, picture)])
         except EditRefusedError as error:
             if not written.refused:
-                refused = RefusedImage(anchor, picture, explain_refusal(error, picture))
+                refused = RefusedImage(anchor, picture, explain_refused_image(error, picture))
                 return _image_refused_page(name, refused), 409
         else:
-            written = written.add(shown)
+            written = written.add(image_results)
     close = "close" in request.form
-    back = edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else "")
+    back = build_edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else "")
     if written.refused:
         return show_conflicts(name, written.refused, written.saved, back=back), 409
     return redirect(back, 303)
 
 
-def _write_image(installation: Installation, url: str, picture: ImageForm) -> FieldWrite:
+def _write_image(installation: Installation, url: str, picture: ImageForm) -> FieldEdit:
     names = ("picture", "alt", "credit", "was-alt", "was-credit")
-    return FieldWrite(names, lambda form: change_image(installation, form, url, picture))
+    return FieldEdit(names, lambda form: change_image(installation, form, url, picture))
 
 
 def _image_refused_page(name: str, refused: RefusedImage) -> str:
     """Show the edition with the story's form open, what was typed in it and why its picture was not saved."""
     context = web_context()
     recent, now = context.recent_counts, context.clock()
-    view = page_views.view_edition(context.installation, name, recent=recent, now=now)
+    view = edition_views.view_edition(context.installation, name, recent=recent, now=now)
     query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
     return render_edit_page(view, editing_state.read_editing_state(context.installation, name), query, refused)
 
@@ -88,35 +88,35 @@ def _differs(fields: Mapping[str, str], name: str) -> bool:
     return name in fields and (was is None or fields[name].splitlines() != was.splitlines())
 
 
-def _list_story_writes(installation: Installation, url: str) -> Iterator[FieldWrite]:
+def _list_story_writes(installation: Installation, url: str) -> Iterator[FieldEdit]:
     """List the acts that write what differs from what stood when the page was made; an empty text brings the original back."""
     fields = request.form
 
     def write(field: str, form: EditForm) -> EditResult:
         about, text = (installation, form, url), fields[field]
         if field == "topic":
-            return editing.choose_topic(*about, text)
+            return editing.set_story_topic(*about, text)
         if field == "note":
-            return editing.write_note(*about, text)
-        return editing.write_text(*about, StoryField(field), text.strip() or None)
+            return editing.set_editor_note(*about, text)
+        return editing.set_story_text(*about, StoryField(field), text.strip() or None)
 
     for field in (*StoryField, "topic", "note"):
         if _differs(fields, field):
-            yield FieldWrite((field,), partial(write, field))
+            yield FieldEdit((field,), partial(write, field))
 
 
 @editing_pages.post("/head")
-def save_head(name: str) -> ResponseReturnValue:
+def save_subject_and_intro(name: str) -> ResponseReturnValue:
     """Save the subject, the preheader and the intro; an empty subject or preheader brings the original back, no intro is none."""
     installation, fields = web_context().installation, request.form
 
-    def write_text(field: EditionField) -> FieldWrite:
+    def write_text(field: EditionField) -> FieldEdit:
         text = fields[field].strip() or ("" if field is EditionField.INTRO else None)
-        return FieldWrite((field,), lambda form: editing.write_edition_text(installation, form, field, text))
+        return FieldEdit((field,), lambda form: editing.set_edition_text(installation, form, field, text))
 
     writes = [write_text(field) for field in HEAD_FIELDS if _differs(fields, field)]
-    written = write_fields(read_edit_form(name), writes)
-    back = edit_page_url(name, "head", open="" if "close" in fields else "head", show="")
+    written = apply_field_edits(read_edit_form(name), writes)
+    back = build_edit_page_url(name, "head", open="" if "close" in fields else "head", show="")
     if written.refused:
         return show_conflicts(name, written.refused, written.saved, back=back), 409
     return redirect(back, 303)
@@ -127,18 +127,20 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     """Write a labelled block, or take it out. What a form does not say stays as it stands: a field that is left is sent alone."""
     installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
-        return answer_edit(name, editing.remove_block(installation, form, block_id), "blocks")
+        return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks")
     state = editing_state.read_editing_state(installation, name)
-    standing = state.arrangement.find_block(block_id) or LabelledBlock(block_id, "sponsor", "")
-    block = _read_block(request.form, standing)
-    known = [seq for field in _BLOCK_FIELDS if (seq := find_known(request.form, field)) is not None]
+    current_block = state.arrangement.find_block(block_id) or LabeledBlock(block_id, "sponsor", "")
+    block = _read_block(request.form, current_block)
+    base_edits = [seq for field in _BLOCK_FIELDS if (seq := read_field_base_edit(request.form, field)) is not None]
     # Fields that were begun before the form's own last saving name an older state, and know what stands all the same.
-    based_on = state.last_seq if _was_written_on(request.form, standing) else min(known, default=form.based_on)
+    based_on = (
+        state.last_seq if _was_written_on(request.form, current_block) else min(base_edits, default=form.based_on)
+    )
     form = replace(form, state=state, based_on=based_on)
-    return answer_edit(name, editing.write_block(installation, form, block), "blocks")
+    return answer_edit(name, editing.save_labeled_block(installation, form, block), "blocks")
 
 
-def _was_written_on(fields: Mapping[str, str], block: LabelledBlock) -> bool:
+def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:
     """Return whether a form says of each field of a block what stands there."""
     return all(
         f"was-{field}" in fields
@@ -150,18 +152,18 @@ def _was_written_on(fields: Mapping[str, str], block: LabelledBlock) -> bool:
 _BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day", "last_day")
 
 
-def _read_block(fields: Mapping[str, str], standing: LabelledBlock) -> LabelledBlock:
+def _read_block(fields: Mapping[str, str], current_block: LabeledBlock) -> LabeledBlock:
     """Return a block with what a form says of it."""
-    return LabelledBlock(
-        id=standing.id,
-        kind=_read_block_kind(fields.get("kind", standing.kind)),
-        headline=fields.get("headline", standing.headline),
-        name=fields.get("name", standing.name),
-        text=fields.get("text", standing.text),
-        url=fields.get("url", standing.url),
-        after=fields.get("after", standing.after),
-        first_day=read_day(fields["first_day"]) if "first_day" in fields else standing.first_day,
-        last_day=read_day(fields["last_day"]) if "last_day" in fields else standing.last_day,
+    return LabeledBlock(
+        id=current_block.id,
+        kind=_read_block_kind(fields.get("kind", current_block.kind)),
+        headline=fields.get("headline", current_block.headline),
+        name=fields.get("name", current_block.name),
+        text=fields.get("text", current_block.text),
+        url=fields.get("url", current_block.url),
+        after=fields.get("after", current_block.after),
+        first_day=parse_form_day(fields["first_day"]) if "first_day" in fields else current_block.first_day,
+        last_day=parse_form_day(fields["last_day"]) if "last_day" in fields else current_block.last_day,
     )
 
 
@@ -170,7 +172,7 @@ def _read_block_kind(text: str) -> BlockKind:
     return kinds.get(text, "sponsor")
 
 
-def read_day(text: str) -> date | None:
+def parse_form_day(text: str) -> date | None:
     """Read a day of a form; None where it is empty.
 
     Raises:
@@ -222,10 +224,10 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
     return edition_images.show_article_image(installation, form, url, article=picture.choice)
 
 
-def explain_refusal(error: EditRefusedError, picture: ImageForm) -> str:
+def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:
     """Say why the image wasn't saved, and that its file must be chosen again, because browsers don't keep it."""
-    again = " Then choose the file again, because it wasn't kept." if picture.body else ""
-    return f"The image wasn't saved. {error}{again}"
+    retry_advice = " Then choose the file again, because it wasn't kept." if picture.body else ""
+    return f"The image wasn't saved. {error}{retry_advice}"
 
 
 # What a story that was found or written may say of its article; the rest is decided by the edit.
@@ -239,23 +241,23 @@ def fetch_story(name: str) -> ResponseReturnValue:
     """Show what was found at an address, to be corrected before it is added; nothing is stored yet."""
     context, url = web_context(), request.form.get("url", "")
     try:
-        found = story_fetch.fetch_story(context.installation, name, url, **acting())
+        fetched_story = story_fetch.fetch_story(context.installation, name, url, **build_action_context())
     except EditRefusedError as error:
-        back = edit_page_url(name, "own", open="own", tab="stories")
+        back = build_edit_page_url(name, "own", open="own", tab="stories")
         return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
-    back = edit_page_url(name, story_anchor(found.story_url) if found.story_url else "")
+    back = build_edit_page_url(name, story_anchor(fetched_story.story_url) if fetched_story.story_url else "")
     return render_template(
         "web/desk/editing/found_story.html",
         name=name,
         article={
             key: value
-            for key, value in found.article.items()
+            for key, value in fetched_story.article.items()
             if value and key in (*_ARTICLE_FIELDS, "dated_at", "has_date")
         },
-        is_known=bool(found.story_url),
-        day=_find_day(found.article),
+        is_known=bool(fetched_story.story_url),
+        day=_find_day(fetched_story.article),
         topics=sorted(editing_state.list_topic_names(context.settings)),
-        sections=list_hand_placed(context.settings.file.sections),
+        sections=list_manual_sections(context.settings.file.sections),
         back=back,
         seq=request.form.get("seq", ""),
         unapproved=request.form.get("unapproved", ""),
@@ -279,7 +281,7 @@ def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
     """Return what a form says of an article's moment: as it was found, unless its day was corrected; then its noon."""
     if _is_as_found(fields, "day"):
         return {name: fields[name] for name in ("dated_at", "has_date") if fields.get(name)}
-    day = read_day(fields["day"]) if "day" in fields else None
+    day = parse_form_day(fields["day"]) if "day" in fields else None
     if day is None:
         return {}
     noon = datetime.combine(day, time(12), web_context().zone)
@@ -297,20 +299,20 @@ def add_story(name: str) -> ResponseReturnValue:
     if not _is_as_found(fields, "summary"):
         article["summary_basis"] = SummaryBasis.EDITOR
     section, topic = fields.get("section", ""), fields.get("topic", "")
-    result = editing.write_story(installation, form, article, section=section, topic=topic)
+    result = editing.add_written_story(installation, form, article, section=section, topic=topic)
     return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
 
 
 @story_pages.post("/clipboard")
-def change_clipboard(name: str) -> ResponseReturnValue:
+def update_clipboard(name: str) -> ResponseReturnValue:
     """Copy a story to one's own clipboard, or take something off it."""
     installation, form, fields = web_context().installation, read_own_form(name), request.form
     if number := fields.get("remove", ""):
         if (clipping := read_number(number)) is not None:
             clipboard.remove_clipping(installation, form, clipping)
-        return redirect(edit_page_url(name, "clipboard"), 303)
+        return redirect(build_edit_page_url(name, "clipboard"), 303)
     anchor = fields.get("keep", "")
-    clipboard.keep_story(
+    clipboard.copy_story_to_clipboard(
         installation, form, find_anchored_story(editing_state.read_editing_state(installation, name), anchor)
     )
-    return redirect(edit_page_url(name, anchor), 303)
+    return redirect(build_edit_page_url(name, anchor), 303)

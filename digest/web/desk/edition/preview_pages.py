@@ -11,8 +11,8 @@ from flask import Blueprint, Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from digest.app.editions import drafting as editions
-from digest.app.editions import mail_gallery, page_views
-from digest.app.editions.mail_gallery import GalleryMail
+from digest.app.editions import edition_views, sample_emails
+from digest.app.editions.sample_emails import SampleEmail
 from digest.edition.content.edition_content import EditionContent
 from digest.web.context import web_context
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, PreviewView, find_preview_view, preview_response
@@ -26,13 +26,13 @@ READ_ALOUD_VIEW = PreviewView("aloud", "Read aloud", "In the order a screen read
 def show_preview(name: str) -> ResponseReturnValue:
     """Show the mail in one view, as a reader gets it who left some sections out."""
     installation = web_context().installation
-    edition = page_views.read_edition(installation, name)
+    edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)
     sections = tuple((section.key, section.title) for section in content.sections)
     omitted = tuple(key for key, _ in sections if key in request.args.getlist("omit"))
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
-    html = editions.edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
+    html = editions.render_edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
     # A count over the whole list, so only for who asks.
     counts_variants = request.args.get("variants") == "yes"
     return render_template(
@@ -56,35 +56,35 @@ GALLERY_VIEWS = tuple(view for view in PREVIEW_VIEWS if view.key != "inbox")
 
 
 @gallery_pages.get("/")
-def show_first_mail() -> ResponseReturnValue:
+def show_first_email() -> ResponseReturnValue:
     """Show the first mail of the gallery beside the list of all."""
-    return show_mail(mail_gallery.SUBSCRIBER_MAILS[0].key)
+    return show_email(sample_emails.SUBSCRIBER_MAILS[0].key)
 
 
 @gallery_pages.get("/<key>")
-def show_mail(key: str) -> ResponseReturnValue:
+def show_email(key: str) -> ResponseReturnValue:
     """Show one mail in one view beside the list of all."""
     mail = _find_mail(key)
     return render_template(
         "web/desk/edition/mails.html",
         mail=mail,
-        subject=mail_gallery.compose_subject(web_context().settings, mail.key),
-        groups=(("Readers", mail_gallery.SUBSCRIBER_MAILS), ("Staff", mail_gallery.STAFF_MAILS)),
+        subject=sample_emails.compose_sample_subject(web_context().settings, mail.key),
+        groups=(("Readers", sample_emails.SUBSCRIBER_MAILS), ("Staff", sample_emails.STAFF_MAILS)),
         views=GALLERY_VIEWS,
         view=find_preview_view(request.args.get("view")),
     )
 
 
 @gallery_pages.get("/<key>/frame")
-def show_frame(key: str) -> Response:
+def show_email_frame(key: str) -> Response:
     """Give one mail in one view, to be framed."""
-    made = mail_gallery.compose_gallery_mail(web_context().settings, _find_mail(key).key)
+    rendered_email = sample_emails.compose_sample_email(web_context().settings, _find_mail(key).key)
     view = find_preview_view(request.args.get("view"))
-    return preview_response(made.text if view.key == "text" else made.html, view.key)
+    return preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)
 
 
-def _find_mail(key: str) -> GalleryMail:
-    return mail_gallery.find_gallery_mail(key) or abort(404, "There's no such email in the gallery.")
+def _find_mail(key: str) -> SampleEmail:
+    return sample_emails.find_sample_email(key) or abort(404, "There's no such email in the gallery.")
 
 
 NO_DESCRIPTION = "no description"
@@ -177,8 +177,8 @@ class _MailListener(HTMLParser):
         self._breath.text.append(data)
 
     def end_passage(self) -> None:
-        heard = "".join(self._breath.text).translate(_INVISIBLE)
-        text = " ".join(heard.split())
+        spoken_text = "".join(self._breath.text).translate(_INVISIBLE)
+        text = " ".join(spoken_text.split())
         # A comma between two links is a pause, not a word.
         if any(character.isalnum() for character in text):
             self.passages.append(SpokenPassage(self._breath.roles, text))

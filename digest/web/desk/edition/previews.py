@@ -12,8 +12,8 @@ from flask import Response
 
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
-from digest.web.archive.pages import mail_content_policy, use_local_image_urls
-from digest.web.desk.outline.preview_places import mark_preview_places
+from digest.web.archive.pages import localize_image_urls, mail_content_policy
+from digest.web.desk.outline.preview_anchors import insert_preview_anchors
 from digest.web.filters import kilobytes
 
 _DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
@@ -89,8 +89,8 @@ def preview_response(body: str, view_key: str, content: EditionContent | None = 
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
     else:
-        html = prepare_preview_html(use_local_image_urls(body), dark=view_key == "dark")
-        html = mark_preview_places(html, content) if content else html
+        html = prepare_preview_html(localize_image_urls(body), dark=view_key == "dark")
+        html = insert_preview_anchors(html, content) if content else html
         response = Response(html, mimetype="text/html")
     # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
     policy = mail_content_policy(images=view_key != "noimages", framed=True)

@@ -6,22 +6,22 @@ from datetime import date
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from digest.app.editing.clipboard import KeptClipping
-from digest.app.editions.edition_dates import find_early_days
+from digest.app.editing.clipboard import SavedClipping
+from digest.app.editions.edition_dates import find_last_dates_shown_early
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import HEAD_PLACES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
-from digest.web.desk.outline.edition_outline import concerns_entry
-from digest.web.desk.outline.preview_places import name_preview_places
+from digest.web.desk.outline.edition_outline import is_finding_about_entry
+from digest.web.desk.outline.preview_anchors import list_preview_anchors
 from digest.web.desk.outline.story_pool import (
     MAX_POOL_STORIES,
     PoolPage,
     PoolRow,
-    complete_row,
-    list_tray,
+    complete_pool_row,
+    list_tray_rows,
     story_anchor,
 )
 
@@ -111,8 +111,8 @@ class EditOutline:
     def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
         """List what preflight found, each with its level, the anchor that it is about, and its words."""
         return [
-            (finding.level, anchor, f"{where}: {finding.sentence}")
-            for anchor, where, findings in self._group_findings()
+            (finding.level, anchor, f"{place}: {finding.sentence}")
+            for anchor, place, findings in self._group_findings()
             for finding in findings
         ]
 
@@ -136,12 +136,12 @@ def build_edit_outline(
     zone: ZoneInfo,
 ) -> EditOutline:
     """Put the arrangement beside what the edition says, with every finding at the place it concerns."""
-    left = list(findings)
-    heads = {place: _take_at(place, left) for place in HEAD_PLACES}
-    arranged = tuple(_arrange_section(settings, arrangement, content, sections, left) for settings in sections)
-    waiting = islice(list_tray(arrangement), MAX_POOL_STORIES)
-    tray = tuple(complete_row(row, sections, zone) for row in waiting)
-    return EditOutline(arranged, tray, heads, tuple(left))
+    open_findings = list(findings)
+    heads = {place: _take_at(place, open_findings) for place in HEAD_PLACES}
+    arranged = tuple(_arrange_section(settings, arrangement, content, sections, open_findings) for settings in sections)
+    waiting = islice(list_tray_rows(arrangement), MAX_POOL_STORIES)
+    tray = tuple(complete_pool_row(row, sections, zone) for row in waiting)
+    return EditOutline(arranged, tray, heads, tuple(open_findings))
 
 
 def _arrange_section(
@@ -149,34 +149,34 @@ def _arrange_section(
     arrangement: Arrangement,
     content: EditionContent,
     sections: Sequence[SectionSettings],
-    left: list[PreflightFinding],
+    open_findings: list[PreflightFinding],
 ) -> ArrangedSection:
     written = next((section for section in content.sections if section.key == settings.key), None)
     return ArrangedSection(
         settings=settings,
         note=written.note if written else settings.note,
-        rows=_arrange_rows(settings, arrangement, content, sections, left),
-        early_until=find_early_days(content).get(settings.key),
-        findings=_take_at(settings.title, left),
+        rows=_arrange_rows(settings, arrangement, content, sections, open_findings),
+        early_until=find_last_dates_shown_early(content).get(settings.key),
+        findings=_take_at(settings.title, open_findings),
     )
 
 
 Findings = tuple[PreflightFinding, ...]
 
 
-def _take_at(place: str, left: list[PreflightFinding]) -> Findings:
+def _take_at(place: str, open_findings: list[PreflightFinding]) -> Findings:
     """Take the findings about a place out of those that are left."""
-    return _take([finding for finding in left if finding.where == place], left)
+    return _take([finding for finding in open_findings if finding.where == place], open_findings)
 
 
-def _take_about(entry: SectionEntry, left: list[PreflightFinding]) -> Findings:
+def _take_about(entry: SectionEntry, open_findings: list[PreflightFinding]) -> Findings:
     """Take the findings about an entry out of those that are left."""
-    return _take([finding for finding in left if concerns_entry(finding, entry)], left)
+    return _take([finding for finding in open_findings if is_finding_about_entry(finding, entry)], open_findings)
 
 
-def _take(taken: Sequence[PreflightFinding], left: list[PreflightFinding]) -> Findings:
-    left[:] = [finding for finding in left if finding not in taken]
-    return tuple(taken)
+def _take(taken_findings: Sequence[PreflightFinding], open_findings: list[PreflightFinding]) -> Findings:
+    open_findings[:] = [finding for finding in open_findings if finding not in taken_findings]
+    return tuple(taken_findings)
 
 
 def _arrange_rows(
@@ -184,7 +184,7 @@ def _arrange_rows(
     arrangement: Arrangement,
     content: EditionContent,
     sections: Sequence[SectionSettings],
-    left: list[PreflightFinding],
+    open_findings: list[PreflightFinding],
 ) -> tuple[ArrangedRow, ...]:
     """Put the stories of a section beside their entries; none where the edition was written of another arrangement."""
     stories = arrangement.sections.get(settings.key, ())
@@ -193,7 +193,7 @@ def _arrange_rows(
     if len(entries) != len(stories):
         return ()
     edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
-    places, preview_places = _list_places(arrangement, sections), name_preview_places(content)
+    places, preview_places = _list_places(arrangement, sections), list_preview_anchors(content)
     rows = []
     for number, (story, entry) in enumerate(zip(stories, entries, strict=True), 1):
         own_place = f"{settings.title} {number}"
@@ -202,7 +202,7 @@ def _arrange_rows(
             story=story,
             entry=entry,
             number=number,
-            findings=_take_about(entry, left),
+            findings=_take_about(entry, open_findings),
             also_in=elsewhere[0] if elsewhere else "",
             text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
             preview_place=preview_places[settings.key, number],
@@ -229,12 +229,12 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
 class ClippedRow:
     """One thing on an editor's clipboard: a story of this edition has an anchor, and a place if it is in a section."""
 
-    clipping: KeptClipping
+    clipping: SavedClipping
     anchor: str = ""
     place: str = ""
 
 
-def list_clipped_rows(clippings: Iterable[KeptClipping], outline: EditOutline, edition: str) -> list[ClippedRow]:
+def list_clipped_rows(clippings: Iterable[SavedClipping], outline: EditOutline, edition: str) -> list[ClippedRow]:
     """Describe an editor's clipboard beside an edition; what came from another edition can be read, and taken off."""
     rows = []
     for clipping in clippings:

@@ -14,7 +14,7 @@ MAX_QUOTED_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class EditWriter:
+class EditSentenceWriter:
     """What sentences about an edition's edits are made of.
 
     `origins` are the sections in which stories stood, by the edit's number; `came_first` the numbers of the edits after which
@@ -57,12 +57,12 @@ class EditWriter:
         return self.section_titles.get(key, key)
 
 
-def create_edit_writer(
+def create_sentence_writer(
     arrangement: Arrangement, edits: Sequence[Edit], sections: Sequence[SectionSettings]
-) -> EditWriter:
+) -> EditSentenceWriter:
     """Create the writer of an edition's history."""
     outcomes = arrangement.outcomes
-    return EditWriter(
+    return EditSentenceWriter(
         arrangement,
         edits,
         section_titles={section.key: section.title for section in sections},

@@ -19,7 +19,7 @@ from subscribers.phrases import count_with_noun
 MAX_INTRO_WORDS = 60
 
 
-def concerns_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
+def is_finding_about_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
     """Return whether a finding quotes an entry's headline or its address."""
     headline, url, message = entry.headline, entry.url, finding.message
     return bool(headline) and (headline[:60] in message or bool(url and url in message))
@@ -153,7 +153,7 @@ def _build_outline_section(
     return OutlineSection(section, limits.get(section.key, 0), tuple(rows))
 
 
-def summarise_checks(findings: Iterable[PreflightFinding], outline: EditionOutline) -> ChecksSummary:
+def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionOutline) -> ChecksSummary:
     """Sort what preflight found, and say where on the page it stands."""
     fixes = [LocatedFinding(f, _finding_anchor(f, outline)) for f in findings]
     failed = {f.finding.rule for f in fixes}
@@ -169,7 +169,7 @@ def _finding_anchor(finding: PreflightFinding, outline: EditionOutline) -> str:
     """Find the entry that a finding quotes, else its section; else the two lines at the top."""
     for block in outline.blocks:
         for row in block.rows:
-            if concerns_entry(finding, row.entry):
+            if is_finding_about_entry(finding, row.entry):
                 return row.anchor
     for block in outline.blocks:
         if block.section.title == finding.where:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import EntryPage
+from digest.edition.kinds.story_entry import EntryContext
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.phrases import join_words
@@ -59,8 +59,8 @@ class PoolRow:
     def publishers(self) -> str:
         """Who reported it: "Perimeter and 2 more"."""
         story = self.scored.story
-        others = len(story.publishers) - 1
-        return f"{story.lead.publisher} and {others} more" if others else story.lead.publisher
+        other_count = len(story.publishers) - 1
+        return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property
     def terms(self) -> str:
@@ -120,17 +120,17 @@ class PoolQuery:
     rows: int = MAX_POOL_STORIES
 
 
-def list_tray(arrangement: Arrangement) -> Iterator[PoolRow]:
-    """List the stories that wait in the tray as far as it takes to choose among them; see `complete_row`."""
+def list_tray_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
+    """List the stories that wait in the tray as far as it takes to choose among them; see `complete_pool_row`."""
     for new in arrangement.tray:
         joined = arrangement.find_story(new.joins) if new.joins else None
         joins = joined.placed.scored.story.lead.title if joined else ""
         yield PoolRow(new.scored, joins=joins)
 
 
-def complete_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
+def complete_pool_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
     """Name a story that stands nowhere by its anchor, with the sections that it fits; say of each when it takes place."""
-    row = replace(row, when=describe_own_date(row.scored, sections, zone))
+    row = replace(row, when=describe_story_date(row.scored, sections, zone))
     if row.place:
         return row
     fits = find_fitting_sections(row.scored, sections)
@@ -143,7 +143,7 @@ def complete_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneIn
     )
 
 
-def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
+def describe_story_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
     """Say when and where an event takes place, or until when a call is open, in the words of the edition; empty for anything else."""
     lead = scored.story.lead
     if not (lead.starts_at or lead.deadline):
@@ -151,7 +151,7 @@ def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], 
     for section in sections:
         kind = SECTION_KINDS[section.kind]
         if kind.has_own_date and kind.source_section == lead.section:
-            when = kind.write_entry(PlacedStory(scored), EntryPage(zone, ENGLISH)).when
+            when = kind.write_entry(PlacedStory(scored), EntryContext(zone, ENGLISH)).when
             parts = [f"{when.label}: {when.text}" if when else "", lead.place or ""]
             return ", ".join(filter(None, parts))
     return ""
@@ -159,7 +159,9 @@ def describe_own_date(scored: ScoredStory, sections: Iterable[SectionSettings], 
 
 def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
     """Find the sections that take a story from an editor, in the order of the edition."""
-    return [section for section in list_hand_placed(sections) if SECTION_KINDS[section.kind].may_take(section, scored)]
+    return [
+        section for section in list_manual_sections(sections) if SECTION_KINDS[section.kind].may_take(section, scored)
+    ]
 
 
 def find_lead_section(sections: Iterable[SectionSettings]) -> str:
@@ -167,7 +169,7 @@ def find_lead_section(sections: Iterable[SectionSettings]) -> str:
     return next((s.key for s in sections if SECTION_KINDS[s.kind].leads_edition), "")
 
 
-def list_hand_placed(sections: Iterable[SectionSettings]) -> list[SectionSettings]:
+def list_manual_sections(sections: Iterable[SectionSettings]) -> list[SectionSettings]:
     """List the sections into which editors put stories."""
     return [section for section in sections if SECTION_KINDS[section.kind].is_placed_by_hand]
 
@@ -187,24 +189,24 @@ def find_pool_page(
     """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
     rows = list(_list_pool(arrangement, sections))
     kinds = {key: list(filter(fits, rows)) for key, fits in _FITTING_ROWS.items()}
-    wanted = [row for row in kinds.get(query.filter, rows) if _fits_query(row, query)]
-    wanted.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
-    start = min(max(0, query.start), max(0, len(wanted) - 1))
-    shown = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
+    fitting_rows = [row for row in kinds.get(query.filter, rows) if _fits_query(row, query)]
+    fitting_rows.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
+    start = min(max(0, query.start), max(0, len(fitting_rows) - 1))
+    row_limit = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
     publishers = set().union(*(row.scored.story.publishers for row in rows))
     topics = {row.scored.topic for row in rows if row.scored.topic}
     return PoolPage(
-        tuple(complete_row(row, sections, zone) for row in wanted[start : start + shown]),
-        len(wanted),
+        tuple(complete_pool_row(row, sections, zone) for row in fitting_rows[start : start + row_limit]),
+        len(fitting_rows),
         start,
-        {key: len(found) for key, found in kinds.items()},
+        {key: len(kind_rows) for key, kind_rows in kinds.items()},
         len(publishers),
         tuple(sorted(topics)),
     )
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
-    """List every story of the week as far as it takes to choose among them; see `complete_row`."""
+    """List every story of the week as far as it takes to choose among them; see `complete_pool_row`."""
     for settings in sections:
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
             anchor, place = story_anchor(story.url), f"{settings.title} {number}"
@@ -221,7 +223,7 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
         yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
     for removed in arrangement.removed:
         yield PoolRow(removed.scored, reason=f"removed by {removed.edit.actor}")
-    yield from list_tray(arrangement)
+    yield from list_tray_rows(arrangement)
 
 
 def _fits_query(row: PoolRow, query: PoolQuery) -> bool:

@@ -15,23 +15,23 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.editions import page_views
-from digest.app.sending import control as sending
+from digest.app.editions import edition_views
 from digest.app.sending import refusal_actions, sending_view, set_aside_domains
+from digest.app.sending import send_control as sending
 from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.app.sending.sending_view import SendingView
-from digest.app.upkeep.audit_log import read_detail
+from digest.app.upkeep.audit_log import parse_row_detail
 from digest.deliver.control.edition_control import ALARM_ACTOR, EditionControlError
 from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError
 from digest.deliver.send.claims.progress import MinuteCount
-from digest.installation import hold
+from digest.installation import sending_pause
 from digest.installation.acts import Role
 from digest.installation.reasons import ReasonError, read_optional_reason
 from digest.settings import LimitSettings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
-from digest.web.auth.access import acting, current_actor
-from digest.web.charts import Chart, LimitLine, draw_bars
+from digest.web.auth.access import build_action_context, current_actor
+from digest.web.charts import Chart, LimitLine, draw_bar_chart
 from digest.web.context import web_context
 from digest.web.filters import clock_of, thousands
 from digest.web.forms import Count, PageFields, ReasonForm, read_form
@@ -70,7 +70,7 @@ RENEWED_PHASES = frozenset({SendingPhase.COMING, SendingPhase.GOING, SendingPhas
 
 
 @dataclass(frozen=True, slots=True)
-class SharePart:
+class ProgressBarPart:
     """A part of the bar: how many deliveries are in a state, and where they begin and how wide they are, in thousandths."""
 
     state: DeliveryState
@@ -80,7 +80,7 @@ class SharePart:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class SendingHistoryEntry:
     """One thing that happened to an edition: an act of the audit log, or what its row says (`planned`, `let go`, `over`)."""
 
     at: datetime
@@ -116,25 +116,25 @@ def is_paused_by_alarm(view: SendingView) -> bool:
     return is_alarm and find_sending_phase(view) is SendingPhase.PAUSED
 
 
-def list_happenings(view: SendingView) -> list[Happening]:
+def list_sending_history(view: SendingView) -> list[SendingHistoryEntry]:
     """List what happened to an edition, the newest first."""
     return sorted(_iterate_happenings(view), key=lambda each: each.at, reverse=True)
 
 
-def _iterate_happenings(view: SendingView) -> Iterator[Happening]:
+def _iterate_happenings(view: SendingView) -> Iterator[SendingHistoryEntry]:
     for row in view.acts:
         act = "alarm" if (row.act, row.actor) == ("paused", ALARM_ACTOR) else row.act
-        yield Happening(row.at, act, row.actor, read_detail(row) or {})
+        yield SendingHistoryEntry(row.at, act, row.actor, parse_row_detail(row) or {})
     edition = view.edition
     if edition.planned_at is not None:
-        yield Happening(edition.planned_at, "planned")
+        yield SendingHistoryEntry(edition.planned_at, "planned")
     if edition.canary_until is not None and edition.canary_until <= view.counted_at:
-        yield Happening(edition.canary_until, "let go")
+        yield SendingHistoryEntry(edition.canary_until, "let go")
     if edition.sent_at is not None:
-        yield Happening(edition.sent_at, "over")
+        yield SendingHistoryEntry(edition.sent_at, "over")
 
 
-def list_share_parts(view: SendingView) -> list[SharePart]:
+def list_progress_bar_parts(view: SendingView) -> list[ProgressBarPart]:
     """Lay the deliveries out as a bar, by their states."""
     total = sum(view.counts[state] for state in _SHOWN_STATES)
     shares = {state: 1000 * view.counts[state] / total if total else 0.0 for state in _SHOWN_STATES}
@@ -143,32 +143,32 @@ def list_share_parts(view: SendingView) -> list[SharePart]:
     parts, x = [], 0.0
     for state, width in widths.items():
         start, x = x, x + width * scale
-        parts.append(SharePart(state, view.counts[state], start, x - start))
+        parts.append(ProgressBarPart(state, view.counts[state], start, x - start))
     return parts
 
 
-def messages_a_minute(limits: LimitSettings) -> float:
+def compute_messages_per_minute(limits: LimitSettings) -> float:
     """Return how many messages a minute the settings allow, or 0 if they set no limit."""
     return limits.send_per_second * 60 or limits.send_per_hour / 60
 
 
-def draw_minutes(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: LimitSettings) -> MinuteChart:
+def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: LimitSettings) -> MinuteChart:
     """Draw the messages of each of the last minutes, and the limit of the settings across them."""
     last = minutes[-1].at
     counts = {minute.at: minute.messages for minute in minutes}
     span = last - minutes[0].at
     length = min(CHART_MINUTES, span // timedelta(minutes=1) + 1)
-    shown = [last - timedelta(minutes=back) for back in reversed(range(length))]
-    messages = [counts.get(at, 0) for at in shown]
-    times = [clock_of(at, zone) for at in shown]
+    minute_times = [last - timedelta(minutes=back) for back in reversed(range(length))]
+    messages = [counts.get(at, 0) for at in minute_times]
+    times = [clock_of(at, zone) for at in minute_times]
     labeled = max(1, -(-length // 5))
     labels = [time.partition(" ")[0] for time in times]
     labels = [label if place % labeled == 0 else "" for place, label in enumerate(labels)]
-    limit = messages_a_minute(limits)
+    limit = compute_messages_per_minute(limits)
     # A limit far above every bar would make the bars too low to see; the words beside the chart give it anyway.
     is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
     most = messages.index(max(messages))
-    chart = draw_bars(
+    chart = draw_bar_chart(
         f"Emails per minute from {times[0]} to {times[-1]}, with {messages[most]:,} at most ({times[most]}) "
         f"and {messages[-1]:,} in the last minute",
         labels,
@@ -204,10 +204,10 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         now=view.counted_at,
         phase=phase,
         by_alarm=is_paused_by_alarm(view),
-        parts=list_share_parts(view),
-        happenings=list_happenings(view),
-        chart=draw_minutes(minutes, context.zone, limits) if minutes else None,
-        limit=messages_a_minute(limits),
+        parts=list_progress_bar_parts(view),
+        happenings=list_sending_history(view),
+        chart=draw_minute_chart(minutes, context.zone, limits) if minutes else None,
+        limit=compute_messages_per_minute(limits),
         is_admin=actor.holds(Role.ADMIN),
         renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
         refusal=refusal,
@@ -227,7 +227,9 @@ def acknowledge(name: str) -> ResponseReturnValue:
     """Acknowledge the refusals that an edition was sent with."""
     try:
         seen = read_form(AcknowledgmentForm).refusals
-        refusal_actions.acknowledge_refusals(web_context().installation, name, confirmed=seen, reason="", **acting())
+        refusal_actions.acknowledge_refusals(
+            web_context().installation, name, confirmed=seen, reason="", **build_action_context()
+        )
     except (FormError, ChangedRefusalsError) as exc:
         return _sending_page(name, refusal=str(exc)), 409
     return redirect(url_for("sending.show_sending", name=name), 303)
@@ -273,15 +275,15 @@ def _resend_page(name: str, chosen: str, *, refusal: ApplicationError | None = N
 
 
 @sending_pages.post("/editions/<name>/cancel")
-def cancel(name: str) -> ResponseReturnValue:
+def cancel_sending(name: str) -> ResponseReturnValue:
     """Cancel an edition for all who do not have it yet, once its number was typed."""
     context = web_context()
-    edition = page_views.read_edition(context.installation, name)
+    edition = edition_views.read_edition(context.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")
     if typed.strip() != str(edition.number):
         refusal = f"The number doesn't match. To cancel this edition, type {edition.number}."
         return _sending_page(name, refusal=refusal), 422
-    sending.cancel_edition(context.installation, edition.name, **acting())
+    sending.cancel_edition(context.installation, edition.name, **build_action_context())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)
 
 
@@ -300,14 +302,14 @@ def drop_aside(name: str) -> ResponseReturnValue:
 def _decide_aside(name: str, decision: AsideDecision) -> ResponseReturnValue:
     installation, tags = web_context().installation, request.form.getlist("domain")
     try:
-        set_aside_domains.decide_domains(installation, name, tags, decision, **acting())
+        set_aside_domains.decide_domains(installation, name, tags, decision, **build_action_context())
     except UnknownAsideDomainError as exc:
         return _sending_page(name, refusal=str(exc)), 409
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 
 @sending_pages.post("/editions/<name>/<any(hold, release):act>")
-def hold_or_release(name: str, act: str) -> ResponseReturnValue:
+def pause_or_resume_all(name: str, act: str) -> ResponseReturnValue:
     """Let nothing leave the installation any more, or let it leave again."""
     context, actor = web_context(), current_actor()
     if act == "hold":
@@ -315,7 +317,7 @@ def hold_or_release(name: str, act: str) -> ResponseReturnValue:
             reason = read_optional_reason(request.form.get("reason", ""))
         except ReasonError as exc:
             return _sending_page(name, refusal=str(exc)), 400
-        hold.hold_installation(context.installation, reason=reason, actor=actor, now=context.clock())
+        sending_pause.pause_all_sending(context.installation, reason=reason, actor=actor, now=context.clock())
     else:
-        hold.release_installation(context.installation, actor=actor, now=context.clock())
+        sending_pause.resume_all_sending(context.installation, actor=actor, now=context.clock())
     return redirect(url_for("sending.show_sending", name=name), 303)

@@ -6,7 +6,7 @@ import pytest
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.markup.charset import decode_document
+from digest.collect.parsers.markup.charset import decode_document_text
 from tests.moments import AFTER_RELEASE as NOW
 
 TEXTS = {
@@ -48,21 +48,21 @@ TEXTS = {
 def test_an_undeclared_charset_is_told_by_its_letters(language: str, codec: str) -> None:
     text = TEXTS[language]
     feed = f"<rss version='2.0'><channel><title>Port News</title><item><title>News</title><description>{text}</description></item>"
-    assert decode_document(feed.encode(codec)) == feed
+    assert decode_document_text(feed.encode(codec)) == feed
     page = f"<html><head><title>{text[:20]}</title></head><body><p>Port</p><p class='lead'>{text}</p></body></html>"
-    assert decode_document(page.encode(codec)) == page
+    assert decode_document_text(page.encode(codec)) == page
     wrong = f"<?xml version='1.0' encoding='utf-8'?>{feed}"
-    assert codec == "iso2022_jp" or decode_document(wrong.encode(codec), charset="utf-8") == wrong
+    assert codec == "iso2022_jp" or decode_document_text(wrong.encode(codec), charset="utf-8") == wrong
 
 
 def test_utf_8_with_a_few_bad_bytes_stays_utf_8() -> None:
     body = f"<title>{TEXTS['ru']}</title><p>".encode() + b"caf\xe9 \x93quoted\x94 \xe9\xe8\xea\xe0\xe2\xf4\xf6\xfc</p>"
-    assert decode_document(body) == f"<title>{TEXTS['ru']}</title><p>café “quoted” éèêàâôöü</p>"
+    assert decode_document_text(body) == f"<title>{TEXTS['ru']}</title><p>café “quoted” éèêàâôöü</p>"
 
 
 def test_a_declared_charset_is_believed_without_asking() -> None:
     body = "<?xml version='1.0' encoding='koi8-r'?><rss>Порт</rss>".encode("koi8_r")
-    assert "Порт" in decode_document(body)
+    assert "Порт" in decode_document_text(body)
 
 
 CDF = """<?xml version="1.0"?><!DOCTYPE Channel SYSTEM "http://www.w3c.org/Channel.dtd">

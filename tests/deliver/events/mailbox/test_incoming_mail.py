@@ -14,7 +14,7 @@ from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.mailbox.incoming_mail import IgnoreReason, MailboxEvent
-from digest.deliver.events.mailbox.leave_requests import LeaveRequest
+from digest.deliver.events.mailbox.unsubscribe_requests import UnsubscribeRequest
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing, SecretKey
 from tests.deliver.returned_mails import MAIL_FORMS, SUBSCRIBER_ADDRESS, sent_message
@@ -25,7 +25,7 @@ ADA, BO = sent_message(KEYS, 7), sent_message(KEYS, 8, subscriber_address="bo@ex
 NOW = AFTER_RELEASE + timedelta(days=1)
 
 
-def read(raw: bytes) -> MailboxEvent | LeaveRequest | IgnoreReason:
+def read(raw: bytes) -> MailboxEvent | UnsubscribeRequest | IgnoreReason:
     return incoming_mail.read_incoming_mail(raw, keys=KEYS, received_at=NOW)
 
 

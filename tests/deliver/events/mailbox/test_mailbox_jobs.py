@@ -185,7 +185,7 @@ def test_of_several_schedulers_one_looks(operator: Operator) -> None:
 
 def test_a_held_copy_takes_nothing_away_from_the_original(operator: Operator) -> None:
     with operator.install.database.write() as session:
-        installation_hold.hold_installation(session, "a copy", actor="eve", now=RELEASE)
+        installation_hold.pause_all_sending(session, "a copy", actor="eve", now=RELEASE)
     run_job(JobContext(operator.install, Clock(RELEASE), GOING_ON), "read_mailbox")
     result = operator.run()
     assert result.exit_code == 1

@@ -6,7 +6,12 @@ import pytest
 
 from digest.deliver.providers.base import GROWN_BATCH_SIZE, BatchOutcome, HandoverResult
 from digest.deliver.providers.smtp.connection import SmtpServer
-from digest.deliver.providers.smtp.provider import SmtpConnectionPool, SmtpProvider, choose_rounds, split_into_pools
+from digest.deliver.providers.smtp.provider import (
+    SmtpConnectionPool,
+    SmtpProvider,
+    choose_messages_per_round,
+    split_into_pools,
+)
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import (
     ACCEPTED,
@@ -121,7 +126,7 @@ class SteppingClock:
 def test_few_connections_take_as_many_rounds_at_once_as_go_within_a_moment(
     connections: int, seconds: float, rounds: int
 ) -> None:
-    assert choose_rounds(connections, seconds) == rounds
+    assert choose_messages_per_round(connections, seconds) == rounds
 
 
 @pytest.mark.parametrize("trouble", ["a lost answer", "a server that has become slow"])

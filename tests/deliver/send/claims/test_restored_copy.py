@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.app.approval import correction_emails
-from digest.app.sending import background, uncertain_actions
+from digest.app.sending import background_tasks, uncertain_actions
 from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
@@ -16,8 +16,8 @@ from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.run.edition_run import run_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution, list_uncertain_deliveries
-from digest.installation import hold
-from digest.installation.acts import Actor, Face, Role
+from digest.installation import sending_pause
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
@@ -80,7 +80,7 @@ def restore(tmp_path: Path, request: pytest.FixtureRequest) -> Restore:
         backups.restore_backup(settings, ADMIN, tmp_path / "copy.zip", replace=True, now=world.clock())
         copy = lend_row_keys(open_database(url), settings.home)
         request.addfinalizer(copy.close)
-        hold.release_installation(Installation(settings, copy), actor=ADMIN, now=world.clock())
+        sending_pause.resume_all_sending(Installation(settings, copy), actor=ADMIN, now=world.clock())
         return DeliverySetup(copy, settings, KEYS, world.clock)
 
     return restore_after
@@ -184,7 +184,7 @@ def test_an_edition_that_is_released_after_the_restore_goes_out_as_ever(world: D
     assert len(send_edition(copy)) == 6
 
 
-DANA = Actor("staff 1", Role.EDITOR, Face.DESK)
+DANA = Actor("staff 1", Role.EDITOR, ActorInterface.DESK)
 
 
 def correct_edition(world: DeliverySetup) -> None:
@@ -209,16 +209,16 @@ def installation_of(world: DeliverySetup) -> Installation:
 def approve_correction(world: DeliverySetup) -> None:
     """Request the correction's email, and approve it."""
     installation = installation_of(world)
-    email = correction_emails.view_email(installation, EDITION_NAME, 1)
+    email = correction_emails.read_correction_email(installation, EDITION_NAME, 1)
     mark, now = email.content_hash, world.clock()
-    correction_emails.approve_email(installation, EDITION_NAME, 1, mark, actor=DANA, now=now)
+    correction_emails.approve_correction_email(installation, EDITION_NAME, 1, mark, actor=DANA, now=now)
 
 
 def mail_correction(world: DeliverySetup) -> int:
     """Queue the approved correction and hand over what is due; return how many files are in the outbox after that."""
     installation = installation_of(world)
     correction_emails.plan_correction_emails(installation, clock=world.clock)
-    background.send_due_corrections(installation, clock=world.clock, sleep=world.clock.sleep)
+    background_tasks.send_due_corrections(installation, clock=world.clock, sleep=world.clock.sleep)
     return count_mailed(world)
 
 
@@ -301,7 +301,7 @@ def test_questions_to_many_are_uncertain_too_and_a_link_that_someone_waits_for_i
     requests = [MailRequest(kind, person, "1", {}) for kind, person in zip(kinds, people, strict=True)]  # type: ignore[arg-type]
     rows = notice_queue.prepare_notices(KEYS, world.settings, requests, world.clock())
     with world.database.write() as session:
-        notice_queue.write_notices(session, rows)
+        notice_queue.insert_notices(session, rows)
     copy = restore(world, lambda _original: None)
     with copy.database.read() as session:
         states = {row.purpose: row.state for row in session.scalars(select(Delivery))}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from digest.deliver.plan.canary import CANARY_DUE_AT, canary_size, current_canary_phase
+from digest.deliver.plan.canary import CANARY_DUE_AT, compute_canary_size, current_canary_phase
 from digest.deliver.send.limits.rate_limits import (
     DAY,
     HOUR,
@@ -22,11 +22,11 @@ from digest.deliver.send.limits.rate_limits import (
     RateLimit,
     RateUsage,
     SpacedRate,
-    allowance_under_limits,
+    compute_send_allowance,
     count_sending_days,
     current_rate_limits,
 )
-from digest.deliver.send.refusals.alarms import FailureCounts, list_change_warning, pause_reason
+from digest.deliver.send.refusals.alarms import FailureCounts, choose_pause_reason, describe_list_change
 from digest.settings import AlertSettings, LimitSettings
 from tests.moments import AFTER_RELEASE as NOON
 
@@ -40,14 +40,14 @@ def test_no_bound_is_ever_passed_in_any_window(minutes: list[int], most: int, sp
     moments = []
     for minute in sorted(minutes):
         now = NOON + timedelta(minutes=minute, seconds=minute * 7 % 60)
-        free = allowance_under_limits([bound], handed.items(), now)
+        free = compute_send_allowance([bound], handed.items(), now)
         if free.messages:
             handed[now.replace(second=0)] += free.messages
             moments += [now] * free.messages
         else:
             assert free.available_at is not None
             assert free.available_at > now
-            assert allowance_under_limits([bound], handed.items(), free.available_at).messages > 0
+            assert compute_send_allowance([bound], handed.items(), free.available_at).messages > 0
     for last in moments:
         assert sum(last - span < m <= last for m in moments) <= most
 
@@ -55,8 +55,8 @@ def test_no_bound_is_ever_passed_in_any_window(minutes: list[int], most: int, sp
 def test_of_several_bounds_the_tightest_counts_and_the_latest_says_when() -> None:
     hour, day = RateLimit(10, HOUR, "10 messages per hour"), RateLimit(12, DAY, "12 messages per day")
     handed = [(NOON - HOUR * 2, 5), (NOON - MINUTE * 10, 6)]
-    assert allowance_under_limits([hour, day], handed, NOON).messages == 1
-    full = allowance_under_limits([hour, day], [*handed, (NOON - MINUTE, 4)], NOON)
+    assert compute_send_allowance([hour, day], handed, NOON).messages == 1
+    full = compute_send_allowance([hour, day], [*handed, (NOON - MINUTE, 4)], NOON)
     assert (full.messages, full.reason) == (0, "the limit of 12 messages per day was reached")
     assert full.available_at == NOON - HOUR * 2 + DAY + MINUTE
 
@@ -192,7 +192,7 @@ def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_limit_lasts(ba
     waits = (n for n in range(200) if metered.allowance(full, NOON - back + timedelta(seconds=n))[0])
     assert next(waits) <= 75
     hour, counts = RateLimit(5, HOUR, "hour"), [(NOON, 5)]
-    allowance = allowance_under_limits([hour], counts, NOON - back)
+    allowance = compute_send_allowance([hour], counts, NOON - back)
     assert allowance.messages or (allowance.available_at and allowance.available_at <= NOON - back + 2 * HOUR + MINUTE)
 
 
@@ -291,7 +291,7 @@ def test_a_domain_with_a_cap_recovers_to_its_cap() -> None:
 
 
 def test_how_many_go_ahead() -> None:
-    assert [canary_size(n) for n in (0, 999, 1000, 2500, 10_000, 49_999, 50_000, 1_000_000)] == [
+    assert [compute_canary_size(n) for n in (0, 999, 1000, 2500, 10_000, 49_999, 50_000, 1_000_000)] == [
         *(0, 0, 20, 25, 100, 499, 500, 500)
     ]
 
@@ -327,7 +327,7 @@ def test_how_far_a_run_looks() -> None:
     ],
 )
 def test_counts_decide_on_small_lists_and_shares_on_large_ones(found: FailureCounts, handed: int, word: str) -> None:
-    said = pause_reason(found, handed, AlertSettings())
+    said = choose_pause_reason(found, handed, AlertSettings())
     assert word in said if word else not said
 
 
@@ -336,5 +336,5 @@ def test_counts_decide_on_small_lists_and_shares_on_large_ones(found: FailureCou
     [(None, 5, False), (100, 199, False), (100, 200, True), (1000, 1250, False), (1000, 1251, True), (1000, 0, True)],
 )
 def test_which_lists_are_odd(before: int | None, planned: int, *, odd: bool) -> None:
-    assert bool(list_change_warning(before, planned, AlertSettings())) is odd
-    assert not list_change_warning(before, planned, AlertSettings(list_drift=0))
+    assert bool(describe_list_change(before, planned, AlertSettings())) is odd
+    assert not describe_list_change(before, planned, AlertSettings(list_drift=0))

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
-from digest.app.sending.background import NOTICE_RETRY_DELAY, send_due_notices
+from digest.app.sending.background_tasks import NOTICE_RETRY_DELAY, send_due_notices
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
@@ -243,7 +243,7 @@ def test_a_link_that_ran_out_or_was_used_is_not_mailed_any_more(world: DeliveryS
     with world.database.write() as session:
         numbers = session.scalars(select(Delivery.person)).all()
         assert numbers[0] is not None
-        one_time_tokens.end_tokens(session, numbers[0], "confirm", now=world.clock())
+        one_time_tokens.revoke_tokens(session, numbers[0], "confirm", now=world.clock())
     provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
     assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
     states = sorted(d.state for d in deliveries(world))
@@ -402,18 +402,18 @@ def test_what_a_new_address_answers_is_not_held_against_the_old_one(world: Deliv
 def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -> None:
     ask(world)
     with world.database.write() as session:
-        installation_hold.hold_installation(session, "a copy", actor="eve", now=world.clock())
+        installation_hold.pause_all_sending(session, "a copy", actor="eve", now=world.clock())
         assert not notices.has_due_notices(session, now=world.clock())
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
     with world.database.write() as session:
-        installation_hold.release_installation(session)
+        installation_hold.resume_all_sending(session)
     assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
 
 
 def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySetup) -> None:
     ask(one_world)
     with one_world.database.write() as session:
-        installation_hold.hold_installation(session, f"{BO} asked", actor="eve", now=one_world.clock())
+        installation_hold.pause_all_sending(session, f"{BO} asked", actor="eve", now=one_world.clock())
     with capture_logs() as lines:
         send(one_world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
     (line,) = [line for line in lines if line["event"] == "notices wait"]
@@ -447,7 +447,7 @@ def correct(world: DeliverySetup, people: Sequence[int]) -> None:
         requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
     rows = notice_queue.prepare_notices(KEYS, world.settings, requests, world.clock())
     with world.database.write() as session:
-        assert notice_queue.write_notices(session, rows) == len(people)
+        assert notice_queue.insert_notices(session, rows) == len(people)
 
 
 def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_limit_but_counts(

@@ -12,7 +12,7 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
 from digest.deliver.send.run.edition_run import SendReport, run_edition
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences

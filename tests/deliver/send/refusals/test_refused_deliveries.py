@@ -6,18 +6,18 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.alerts.alert_log import look_for_alerts
+from digest.app.alerts.alert_log import update_alerts
 from digest.app.sending import refusal_actions
 from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
+from digest.deliver.events.event_processor import apply_pending_events, process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.events.processor import apply_pending_events, process_events
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries, seal_edition
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
-from digest.deliver.send.claims.restored_copy import CopyGap, doubt_open_deliveries
+from digest.deliver.send.claims.restored_copy import RestoreGap, mark_open_uncertain
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalReason,
@@ -222,7 +222,7 @@ def test_an_alert_reports_bounces_that_come_after_the_end_until_they_are_acknowl
     installation = opened(world)
 
     def alert() -> Alert | None:
-        look_for_alerts(installation, now=world.clock())
+        update_alerts(installation, now=world.clock())
         with world.database.read() as session:
             return session.scalar(select(Alert).where(Alert.kind == "refusals"))
 
@@ -306,7 +306,7 @@ def test_a_restored_copy_sends_nothing_again_that_the_original_may_have_sent_aga
     made_at = world.clock()
     world.clock.now += timedelta(hours=3)
     with world.database.write() as session:
-        doubt_open_deliveries(session, CopyGap(made_at, world.clock()))
+        mark_open_uncertain(session, RestoreGap(made_at, world.clock()))
     assert again(world, "all", confirmed=0) == 0
     world.clock.now += timedelta(minutes=1)
     with world.database.write() as session:
@@ -396,7 +396,7 @@ def test_sealed_deliveries_leave_their_seal_to_be_sent_again_and_are_sealed_anew
 
     def closed() -> set[str]:
         with world.database.read() as session:
-            return disclosure_log.closed_subjects(session, "delivery")
+            return disclosure_log.list_fully_sealed_subjects(session, "delivery")
 
     assert closed() == {edition_purpose(EDITION_NAME)}
     world.clock.now += timedelta(hours=1)

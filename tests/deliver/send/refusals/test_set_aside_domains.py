@@ -19,12 +19,12 @@ from digest.deliver.send.refusals import alarms
 from digest.deliver.send.refusals.alarms import count_failures
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
 from digest.deliver.send.run.edition_run import SendReport, run_edition
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup, Event
 from digest.store.models import EditionState
 from subscribers.address import Address
 from subscribers.consent.preferences import Preferences
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.deliver.smtp_servers import ScriptedSmtpServer
@@ -154,7 +154,7 @@ def test_one_decision_sends_or_drops_a_domain(
     with world.database.write() as session:
         (domain,) = set_aside.list_undecided(find_edition(session, EDITION_NAME))
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
-        due_at = claims.next_due_time(session, edition_purpose(EDITION_NAME))
+        due_at = claims.find_next_due_time(session, edition_purpose(EDITION_NAME))
         assert due_at == world.clock.now, "so that a run begins at once"
     with world.database.write() as session, pytest.raises(UnknownAsideDomainError):
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
@@ -299,7 +299,7 @@ def test_a_domain_whose_group_is_found_while_it_is_aside_stays_aside(one_world: 
 
 
 def _tag(world: DeliverySetup, domain: str) -> str:
-    return domain_tag(world.keys, Address("x", domain))
+    return make_domain_tag(world.keys, Address("x", domain))
 
 
 def _share_mail_servers(world: DeliverySetup, *domains: str) -> None:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.variants import ComposeError, compose_specimen
+from digest.deliver.compose.variants import ComposeError, compose_sample_message
 from digest.deliver.control import edition_control
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
@@ -24,14 +24,14 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
 from digest.edition.approval.approved_versions import (
     ApprovalError,
-    content_hash_of,
+    build_signature_payload,
+    compute_content_hash,
     list_fragment_hashes,
-    read_mailable,
-    read_version,
+    read_approved_version,
+    read_mailable_edition,
     sign_payload,
-    signature_payload,
 )
-from digest.edition.queries import UnknownEditionError
+from digest.edition.edition_queries import UnknownEditionError
 from digest.store.approval_models import Approval, ApprovedFragment
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.engine import Database
@@ -41,7 +41,7 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.store.key_check import KeyMismatchError, check_keys
+from subscribers.store.key_check import KeyMismatchError, check_key_match
 from subscribers.store.models import Person
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, delivery_settings, store_approved_edition
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
@@ -337,11 +337,11 @@ def test_what_was_approved_with_old_placeholders_is_not_sent_and_everybody_is_ke
     with world.database.write() as session:
         session.execute(update(ApprovedFragment).values(slots=None))
         version = session.scalars(select(Approval)).one()
-        pieces = read_version(session, version).pieces
+        pieces = read_approved_version(session, version).pieces
         version.statement = version.statement | {"fragments": list_fragment_hashes(pieces)}
-        version.content_hash = content_hash_of(version.statement)
+        version.content_hash = compute_content_hash(version.statement)
         for signed in version.signatures:
-            payload = signature_payload(version.content_hash, version.version, signed.actor, signed.at)
+            payload = build_signature_payload(version.content_hash, version.version, signed.actor, signed.at)
             signed.signature = sign_payload(KEYS.current("approval"), payload)
     with pytest.raises(ApprovalError, match="older version") as caught:
         _send(world)
@@ -648,7 +648,7 @@ def test_a_missing_key_is_noticed_at_the_start_and_later_its_own_rows_wait_for_i
     with world.database.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(key_id="9-lost"))
     with world.database.read() as session, pytest.raises(KeyMismatchError, match="the vault key 9-lost"):
-        check_keys(session, world.keys)
+        check_key_match(session, world.keys)
     _send(world)
     assert _states(world) == {ada: DeliveryState.WAITING, bo: DeliveryState.ACCEPTED}
     with world.database.write() as session:
@@ -688,8 +688,8 @@ def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
 def test_the_specimen_is_the_message_of_an_invented_subscriber(world: DeliverySetup, arrived: Arrived) -> None:
     with world.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        mailable = read_mailable(session, edition, world.settings)
-        message = arrived(compose_specimen(mailable, edition, world.settings))
+        mailable = read_mailable_edition(session, edition, world.settings)
+        message = arrived(compose_sample_message(mailable, edition, world.settings))
     assert message["To"] == "reader@example.org"
     token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
     assert link_tokens.read_link_token(world.keys, token, "leave") is None

@@ -15,7 +15,7 @@ from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome
 from digest.deliver.send.run.edition_run import run_edition
-from digest.deliver.send.uncertain.log_evidence import DoubtfulDelivery, LogEvidence, LogVerdict, weigh_log
+from digest.deliver.send.uncertain.log_evidence import DoubtfulDelivery, LogEvidence, LogVerdict, weigh_log_evidence
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
 from digest.installation.acts import NotPermittedError
 from digest.installation.opened import Installation
@@ -153,7 +153,7 @@ def test_wherever_a_log_is_cut_off_nobody_who_has_it_counts_as_without(tmp_path:
     (tmp_path / "mail.log").write_bytes(log_text(kept))
     ids = {delivery.message_id for delivery in doubtful}
     log = read_postfix_log([tmp_path / "mail.log"], ids, zone=UTC, longest_silence=HOUR, now=NOW)
-    absent = weigh_log(log, doubtful, {}, now=NOW).not_accepted
+    absent = weigh_log_evidence(log, doubtful, {}, now=NOW).not_accepted
     assert {statuses[int(n)] for n in absent} <= {"broken"}
 
 

@@ -13,25 +13,25 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from digest.app.jobs import JobContext
-from digest.app.sending import control as sending
+from digest.app.sending import send_control as sending
 from digest.app.sending import uncertain_actions
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
+from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.events.processor import process_events
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.claims.dead_runs import recover_runs
-from digest.deliver.send.claims.restored_copy import CopyGap
+from digest.deliver.send.claims.restored_copy import RestoreGap
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER, decide_state_change
 from digest.deliver.send.claims.run_lease import home_name
 from digest.deliver.send.run.edition_run import run_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import (
     UncertainDelivery,
     UncertainResolution,
+    build_resolution_values,
     list_uncertain_deliveries,
-    resolution_values,
 )
 from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
@@ -150,7 +150,7 @@ def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: Deliv
     assert word(doubtful, UncertainResolution.SEND_AGAIN, [first, second]) == 2
     assert edition(doubtful).state is EditionState.SENDING
     installation = Installation(doubtful.settings, doubtful.database)
-    assert sending.find_pending_releases(installation, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
+    assert sending.find_pending_sends(installation, now=doubtful.clock()).ready_to_send == (EDITION_NAME,), (
         "the scheduler picks it up"
     )
     provider = sent(doubtful)
@@ -201,7 +201,7 @@ def test_sent_again_after_days_it_does_not_expire_at_the_first_not_now(doubtful:
 @given(st.timedeltas(timedelta(0), timedelta(days=3650)), st.integers(0, 20))
 def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tries: int) -> None:
     now = RELEASE + since
-    values = resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, now)
+    values = build_resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, now)
     later = decide_state_change(
         MessageOutcome(HandoverResult.TRY_LATER),
         delivery_id="d",
@@ -276,7 +276,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
         words.execute(
             update(Delivery)
             .where(Delivery.state == UNCERTAIN)
-            .values(resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, world.clock()))
+            .values(build_resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, world.clock()))
         )
         committing.start()
         return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
@@ -385,6 +385,6 @@ def test_silence_tells_nothing_where_a_restore_may_have_lost_the_events(unanswer
     unanswered.clock.now += timedelta(hours=25)
     said(unanswered, accepted_id(unanswered), EventKind.DELIVERED)
     with unanswered.database.write() as session:
-        restored_copy.doubt_open_deliveries(session, CopyGap(RELEASE + timedelta(hours=3), unanswered.clock()))
+        restored_copy.mark_open_uncertain(session, RestoreGap(RELEASE + timedelta(hours=3), unanswered.clock()))
     unanswered.clock.now += timedelta(days=2)
     assert silent(unanswered) == [False, False]

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import event, select, text
 
 from digest.app.subscribers import people
-from digest.app.subscribers.growth import view_growth
+from digest.app.subscribers.growth import view_list_growth
 from digest.app.upkeep.nightly_steps import count_growth
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
 from digest.store.models import Edition, EditionState
-from digest.web.admin.subscribers.list_pages import write_percent
-from digest.web.charts import LimitLine, draw_bars, draw_line, list_ticks
+from digest.web.admin.subscribers.list_pages import format_percent
+from digest.web.charts import LimitLine, draw_bar_chart, draw_line_chart, list_axis_ticks
 from subscribers.consent import consent_days, ledger
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_report
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentDay, ConsentKind
 from tests.actors import ADMIN
@@ -53,7 +53,7 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     assert kept_counts(both)[DAY, "attested", "hls.today"] == 3
     assert kept_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
     with both.database.read() as session:
-        end = consent_days.find_settled_event(session, LATER)
+        end = consent_days.find_stable_event(session, LATER)
         parts = [
             consent_days.count_consent_events(session, ZoneInfo("America/New_York"), after=n, through=n + 1)
             for n in range(end)
@@ -70,16 +70,16 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
 
     def report(session: Any, number: int, kind: FeedbackKind) -> None:
         said = FeedbackReport(number, kind, at, "test", {})
-        assert apply_feedback_report(session, both.install.keys, said, now=at)[0]
+        assert apply_feedback_to_person(session, both.install.keys, said, now=at)[0]
 
     with both.database.write() as session:
         report(session, bounced, FeedbackKind.BOUNCED)
         report(session, complained, FeedbackKind.COMPLAINED)
-    people.withdraw_person(both.install, ADMIN, left, "asked", now=at)
+    people.unsubscribe_by_admin(both.install, ADMIN, left, "asked", now=at)
     people.erase_subscriber(both.install, ADMIN, left, "asked", now=at)
     people.suppress_address(both.install, ADMIN, barred, "asked", now=at)
     people.erase_subscriber(both.install, ADMIN, erased, "asked", now=at)
-    people.withdraw_person(both.install, ADMIN, back, "asked", now=at)
+    people.unsubscribe_by_admin(both.install, ADMIN, back, "asked", now=at)
     with both.database.write() as session:
         undone = ledger.lock_person(session, back)
         assert undone is not None
@@ -88,7 +88,7 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
         # The newest minutes of a night wait for the next one, and so does their part of the count of readers.
         add_subscribers(both, night % 2, NOW + timedelta(days=night, minutes=-5))
         count_growth(both.install, NOW + timedelta(days=night))
-    view = view_growth(both.install, ADMIN, now=NOW + timedelta(days=20))
+    view = view_list_growth(both.install, ADMIN, now=NOW + timedelta(days=20))
     assert (view.subscribers_before(7), view.subscribers[-1][1]) == (1, 1 + 6 - 5 + 3)
     assert (view.came, view.went) == (6 + 1 + 3, 6)
     page = both.signed_in_client("admin").get("/admin/growth").text
@@ -98,7 +98,7 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
 
 def test_a_week_in_which_a_night_counted_no_moves_says_nothing_of_them(world: Any) -> None:
     fill_year(world)
-    view = view_growth(world.install, ADMIN, now=NOW)
+    view = view_list_growth(world.install, ADMIN, now=NOW)
     assert (view.came, view.went) == (None, None)
     assert "went off it" not in world.signed_in_client("admin").get("/admin/growth").text
 
@@ -128,9 +128,15 @@ def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: 
         session.add(ConsentDay(day=RELEASE.date() + timedelta(days=1), kind="withdrawn", way="x", count=2))
         session.add(ConsentDay(day=RELEASE.date() - timedelta(days=1), kind="withdrawn", way="x", count=9))
         session.query(Delivery).filter(Delivery.id.not_in(["d1"])).delete()
-    view = view_growth(both.install, ADMIN, now=after)
+    view = view_list_growth(both.install, ADMIN, now=after)
     [standing] = view.standings
-    assert (standing.number, standing.handed_over, standing.refused, standing.complained, standing.left) == (
+    assert (
+        standing.number,
+        standing.handed_over,
+        standing.refused,
+        standing.complained,
+        standing.unsubscribed_count,
+    ) == (
         147,
         5,
         1,
@@ -155,14 +161,14 @@ def test_figures_that_were_changed_are_not_shown_and_are_counted_anew_at_night(b
     hand_over(both, both.edition(state=EditionState.SENT))
     after = RELEASE + timedelta(days=40)
     count_growth(both.install, after)
-    shown = view_growth(both.install, ADMIN, now=after)
+    shown = view_list_growth(both.install, ADMIN, now=after)
     assert [standing.handed_over for standing in shown.standings] == [5]
     with both.database.write() as session:
         session.execute(text(statement))
-    forged = view_growth(both.install, ADMIN, now=after)
+    forged = view_list_growth(both.install, ADMIN, now=after)
     assert (forged.standings, forged.hours) == ((), ())
     count_growth(both.install, after)
-    assert view_growth(both.install, ADMIN, now=after) == shown
+    assert view_list_growth(both.install, ADMIN, now=after) == shown
 
 
 def fill_year(world: Any) -> None:
@@ -206,7 +212,7 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
 
 def test_a_year_is_compared_however_long_ago_the_last_count_was(world: Any) -> None:
     fill_year(world)
-    view = view_growth(world.install, ADMIN, now=NOW + timedelta(days=9))
+    view = view_list_growth(world.install, ADMIN, now=NOW + timedelta(days=9))
     assert (view.subscribers_before(365), len(view.subscribers)) == (635, 366)
 
 
@@ -218,11 +224,11 @@ def test_an_installation_without_any_count_says_when_there_will_be_some(world: A
 
 
 def test_a_line_chart_leaves_gaps_and_ends_with_its_last_number() -> None:
-    chart = draw_line(
+    chart = draw_line_chart(
         "From 1 to 3",
         ["1", "", "", "4"],
         [0.001, 0.002, None, 0.003],
-        write=write_percent,
+        write=format_percent,
         limit=LimitLine(0.003, "limit"),
     )
     assert [tick.words for tick in chart.ticks] == ["0%", "0.1%", "0.2%", "0.3%", "0.4%"]
@@ -238,13 +244,13 @@ def test_a_line_chart_leaves_gaps_and_ends_with_its_last_number() -> None:
 
 
 def test_bars_of_nothing_have_an_axis_and_no_height() -> None:
-    chart = draw_bars("Bars", ["a", "b"], [0, 0], write=str)
+    chart = draw_bar_chart("Bars", ["a", "b"], [0, 0], write=str)
     assert [bar.height for bar in chart.bars] == [0, 0]
     assert [tick.words for tick in chart.ticks] == ["0.0", "1.0"]
 
 
 def test_an_axis_of_whole_things_has_whole_steps() -> None:
-    assert list_ticks(1, min_step=1) == [0, 1]
+    assert list_axis_ticks(1, min_step=1) == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +258,7 @@ def test_an_axis_of_whole_things_has_whole_steps() -> None:
     [(0, [0, 1]), (3.9, [0, 1, 2, 3, 4]), (0.0036, [0, 0.001, 0.002, 0.003, 0.004]), (12408, [0, 5000, 10000, 15000])],
 )
 def test_an_axis_begins_at_nothing_and_has_round_steps(top: float, ticks: list[float]) -> None:
-    assert list_ticks(top) == ticks
+    assert list_axis_ticks(top) == ticks
 
 
 @pytest.mark.parametrize(

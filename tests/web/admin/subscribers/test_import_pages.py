@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from digest.app.subscribers import lists
+from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import WorkStoppedError
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadStage,
+    delete_stale_uploads,
     mask_example,
-    prune_uploads,
     safe_file_name,
-    write_note,
+    save_upload_state,
 )
 from digest.installation.acts import CONFIRMATION_LIFETIME, terminal_actor
 from digest.store.models import AuditEntry
@@ -177,7 +177,7 @@ def test_progress_counts_rows_without_the_heading(world: Any) -> None:
     path = upload(client, "email\nada2@county.example\nbo@county.example\n")
     there = world.app.extensions["digest"].uploads.find(world.install, EVE, path.rpartition("/")[2], now=NOW)
     seen: list[tuple[int, int]] = []
-    lists.rehearse_import(
+    list_transfers.rehearse_import(
         world.install, EVE, there.file, ImportOptions(), now=NOW, progress=lambda *step: seen.append(step)
     )
     assert seen[-1] == (2, 2)
@@ -249,8 +249,8 @@ def cut_short(world: Any, path: str) -> ListUpload:
         raise WorkStoppedError(f"at {row} of {rows}")
 
     with pytest.raises(WorkStoppedError):
-        lists.import_list(world.install, EVE, there.file, ImportOptions(), now=NOW, progress=stop_at_once)
-    write_note(replace(there, stage=UploadStage.IMPORTING))
+        list_transfers.import_list(world.install, EVE, there.file, ImportOptions(), now=NOW, progress=stop_at_once)
+    save_upload_state(replace(there, stage=UploadStage.IMPORTING))
     return there
 
 
@@ -313,8 +313,8 @@ def test_uploads_go_a_week_after_their_last_use(world: Any) -> None:
     client = world.signed_in_client("admin")
     upload(client, "email\nada2@county.example\n")
     now = datetime.now(UTC)
-    assert prune_uploads(world.install, now + timedelta(days=6)) == "0 old uploads removed"
-    assert prune_uploads(world.install, now + timedelta(days=8)) == "1 old uploads removed"
+    assert delete_stale_uploads(world.install, now + timedelta(days=6)) == "0 old uploads removed"
+    assert delete_stale_uploads(world.install, now + timedelta(days=8)) == "1 old uploads removed"
     assert "Uploaded" not in re.findall(r"<h2>(.*?)</h2>", client.get("/admin/import").text)
 
 

@@ -14,10 +14,10 @@ from digest.app.subscribers.address_searches import (
     MAX_FOUND,
     AddressSearches,
     SearchBusyError,
-    SearchPartError,
     SearchStage,
-    look_through_addresses,
-    read_search_part,
+    SearchTextError,
+    parse_search_text,
+    run_address_search,
 )
 from digest.app.subscribers.child_work import Report
 from digest.installation.acts import Role
@@ -147,7 +147,7 @@ def wait_for_go_on(settings: Settings, part: str, report: Report) -> bool:
     while not (settings.home / "go-on").exists():
         time.sleep(0.01)
         report(0, ())  # where it hears that it is to stop
-    return look_through_addresses(settings, part, lambda *_: None)
+    return run_address_search(settings, part, lambda *_: None)
 
 
 def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any) -> None:
@@ -206,9 +206,9 @@ def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(world:
 
 
 def test_a_search_part_is_read_in_lower_case() -> None:
-    assert read_search_part(" Hospital.Example ") == "hospital.example"
-    with pytest.raises(SearchPartError) as caught:
-        read_search_part("ada")
+    assert parse_search_text(" Hospital.Example ") == "hospital.example"
+    with pytest.raises(SearchTextError) as caught:
+        parse_search_text("ada")
     assert "ada" not in str(caught.value).split()
 
 

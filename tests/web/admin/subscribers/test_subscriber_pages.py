@@ -10,10 +10,10 @@ from flask import get_template_attribute
 from sqlalchemy import func, select
 
 from digest import templating
-from digest.app.subscribers import lists
-from digest.app.subscribers.subscriber_records import ConsentLink
+from digest.app.subscribers import list_transfers
+from digest.app.subscribers.subscriber_records import ConsentChainEntry
 from digest.deliver.send.notices import notice_sending as notices
-from digest.installation.acts import CONFIRMATION_LIFETIME, Actor, Face, Role
+from digest.installation.acts import CONFIRMATION_LIFETIME, Actor, ActorInterface, Role
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, EditionState
 from digest.store.staff import require_staff_member, staff_actor
@@ -222,7 +222,7 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
         "eve@county.example,2024-03-02 14:11:05,2024-03-02 14:12:00\nbo@county.example,,\n",
         "utf-8",
     )
-    lists.import_list(world.install, staff, file, ImportOptions(), now=NOW, progress=lambda *_: None)
+    list_transfers.import_list(world.install, staff, file, ImportOptions(), now=NOW, progress=lambda *_: None)
     agreed, listed = (client.get(f"/admin/readers/{number}").text for number in (world.ada + 1, world.ada + 2))
     assert "Agreed to: “" not in agreed
     assert "Agreed to: not recorded by Mailchimp." in agreed
@@ -237,11 +237,11 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
 
 def _admin(world: Any) -> Actor:
     with world.database.read() as session:
-        return Actor(staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, Face.DESK, NOW)
+        return Actor(staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, ActorInterface.DESK, NOW)
 
 
 def test_the_words_of_a_question_are_no_agreed_words(world: Any) -> None:
-    link = ConsentLink(NOW, ConsentKind.REQUESTED, {"wording_version": "3"}, words="Yes.")
+    link = ConsentChainEntry(NOW, ConsentKind.REQUESTED, {"wording_version": "3"}, words="Yes.")
     with world.app.test_request_context():
         evidence = get_template_attribute("web/admin/subscribers/subscriber_words.html", "evidence")(link, {})
     assert evidence.strip() == "Shown: “Yes.” Consent text 3."

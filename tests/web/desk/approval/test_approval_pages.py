@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.approval import approvals, signing
+from digest.app.approval import approvals, edition_approval
 from digest.app.editions import drafting as editions
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval.approved_versions import ApprovalError, sign_approval
-from digest.edition.queries import find_edition
-from digest.installation.acts import Actor, Face, Role
+from digest.edition.edition_queries import find_edition
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
@@ -29,7 +29,7 @@ PRIYA = "priya@news.example.org"
 
 
 def mark_of(week: SampleWeek) -> str:
-    return edition_status(week.installation, week.name, now=later()).content_hash
+    return read_edition_status(week.installation, week.name, now=later()).content_hash
 
 
 def approve(week: SampleWeek, editor: str) -> Any:
@@ -201,7 +201,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
         with pytest.raises(ApprovalError, match="Draft it again"):
             sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff:2", now=later())
     with pytest.raises(ApprovalError, match="placeholders: The edition was drafted by an older version"):
-        signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+        edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     editions.draft_next_edition(week.installation, actor=EDITOR, now=later())
     assert approve(week, "sam").status_code == 303
     assert week.state.approved
@@ -294,11 +294,14 @@ def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     with week.installation.database.read() as session:
         priya = staff.staff_actor(staff.require_staff_member(session, PRIYA))
     with pytest.raises(ApprovalError, match="--as EMAIL"):
-        signing.approve_edition(week.installation, week.name, mark_of(week), actor=ADMIN, now=later())
-    actor = Actor(priya, Role.EDITOR, Face.TERMINAL)
-    assert signing.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing == 0
+        edition_approval.approve_edition(week.installation, week.name, mark_of(week), actor=ADMIN, now=later())
+    actor = Actor(priya, Role.EDITOR, ActorInterface.TERMINAL)
+    assert (
+        edition_approval.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing
+        == 0
+    )
     assert week.state.approved
-    assert edition_status(week.installation, week.name, now=later()).state == EditionState.APPROVED
+    assert read_edition_status(week.installation, week.name, now=later()).state == EditionState.APPROVED
 
 
 def test_where_two_wrote_the_button_says_what_it_approves_and_the_page_what_is_missing(week: SampleWeek) -> None:

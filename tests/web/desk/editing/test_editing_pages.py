@@ -13,12 +13,12 @@ from PIL import Image
 from pytest_httpserver import HTTPServer
 from sqlalchemy import event, select
 
-from digest.app.approval import signing
+from digest.app.approval import edition_approval
 from digest.app.demo.sample_week import DEMO_ACTOR
 from digest.app.editions import drafting as editions
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.collect.fetch.fetcher import BundledFetcher
-from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import ScoredStory
 from digest.store import schedule_slots
@@ -407,7 +407,7 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", mail)
     assert (
         "Two ports. Still one.\n\nThen water.\n"
-        in editions.edition_bytes(week.installation, week.name, "text").decode()
+        in editions.render_edition_bytes(week.installation, week.name, "text").decode()
     )
     # A browser sends what was left alone with other line ends.
     last = week.state.last_seq
@@ -483,7 +483,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
             == 303
         )
     grants = week.state.arrangement.find_block("grants")
-    assert grants == LabelledBlock("grants", "opportunity", "Grants open", "FEMA", "Until July.")
+    assert grants == LabeledBlock("grants", "opportunity", "Grants open", "FEMA", "Until July.")
     assert week.state.last_seq == seq + 1
     assert week.client().post(f"{week.path}/block/nothing", data={"text": "No headline."}).status_code == 409
     week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, "first_day": "2027-01-01"})
@@ -528,7 +528,7 @@ def test_a_block_moves_behind_another_section(week: SampleWeek) -> None:
     title = next(section.title for section in week.installation.settings.file.sections if section.key == key)
 
     def stands_behind() -> bool:
-        mail = " ".join(editions.edition_bytes(week.installation, week.name, "text").decode().split())
+        mail = " ".join(editions.render_edition_bytes(week.installation, week.name, "text").decode().split())
         return mail.index("Radios for all") > mail.rindex(week.headlines(key)[0])
 
     assert not stands_behind()
@@ -722,8 +722,8 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
 
 
 def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: Clock) -> None:
-    mark = edition_status(week.installation, week.name, now=later()).content_hash
-    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    mark = read_edition_status(week.installation, week.name, now=later()).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     assert "Any change revokes the approval" in page(week)
     # Who did not see it yet is asked, and loses nothing by that.
     act, client = {"act": f"up {week.anchors('featured')[1]}", "unapproved": "1", "seq": "0"}, week.client()

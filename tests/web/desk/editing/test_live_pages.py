@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import event, select
 
-from digest.app.approval import approvals, signing
+from digest.app.approval import approvals, edition_approval
 from digest.app.editing.presence import KEPT_PERIOD, PRESENT_PERIOD
-from digest.app.editions.edition_status import edition_status
+from digest.app.editions.edition_status import read_edition_status
 from digest.store.account_models import Presence
 from digest.store.models import Edition, EditionState
 from digest.web.context import strip_comment_lines
@@ -112,12 +112,12 @@ def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: 
 def note_wish(week: SampleWeek, clock: Clock) -> None:
     approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
     note = approvals.list_open_notes(week.installation, week.name)[0].id
-    approvals.finish_note(week.installation, week.name, note, actor=EDITOR, now=clock.now)
+    approvals.mark_note_done(week.installation, week.name, note, actor=EDITOR, now=clock.now)
 
 
 def approve(week: SampleWeek, clock: Clock) -> None:
-    mark = edition_status(week.installation, week.name, now=clock.now).content_hash
-    signing.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=clock.now)
+    mark = read_edition_status(week.installation, week.name, now=clock.now).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=clock.now)
 
 
 def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clock) -> None:
@@ -138,12 +138,12 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clo
     approve(week, clock)
     words = f"Approved by Sam, {at} Any change revokes the approval."
     assert hear() == {"badge": "Approved", "tone": "ok", "words": words}
-    signing.revoke_approval(installation, name, actor=EDITOR, now=clock.now)
+    edition_approval.revoke_approval(installation, name, actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Approval revoked", "tone": "warn", "words": f"Sam revoked the approval, {at}"}
     approvals.send_back_edition(installation, name, "The lead is old.", actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Sent back", "tone": "warn", "words": f"Sent back by Sam, {at}"}
     note = approvals.list_open_notes(installation, name)[0].id
-    approvals.finish_note(installation, name, note, actor=EDITOR, now=clock.now)
+    approvals.mark_note_done(installation, name, note, actor=EDITOR, now=clock.now)
     approve(week, clock)
     hear()
     week.act(f"drop {week.anchors('featured')[1]}", "dana")
@@ -161,7 +161,7 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clo
 def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: Clock) -> None:
     approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
     note = approvals.list_open_notes(week.installation, week.name)[0].id
-    approvals.finish_note(week.installation, week.name, note, actor=EDITOR, now=clock.now)
+    approvals.mark_note_done(week.installation, week.name, note, actor=EDITOR, now=clock.now)
     words = "Sam marked the note as done, Nov 19, 5:35 p.m."
     assert beat(week, "dana", place="")["standing"] | {"key": ""} == {
         "key": "",

@@ -12,24 +12,24 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from digest.app.doctor.attention import attention_sentences
-from digest.app.editions import page_views
-from digest.app.editions.edition_status import edition_status
-from digest.app.editions.mail_gallery import fill_invented_subscriber
-from digest.app.editions.page_views import SENT_PAGE_SIZE
+from digest.app.doctor.attention import write_attention_sentences
+from digest.app.editions import edition_views
+from digest.app.editions.edition_status import read_edition_status
+from digest.app.editions.edition_views import SENT_PAGE_SIZE
+from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.deliver.control import installation_hold
 from digest.edition.approval import approval_check
-from digest.edition.content.edition_content import LabelledBlock
+from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.content.editor_changes import EditorCounts
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.queries import find_edition, load_rendered_fragments
+from digest.edition.edition_queries import find_edition, load_rendered_fragments
 from digest.store import schedule_slots
 from digest.store.approval_models import Approval
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, prepare_preview_html
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
-from digest.web.status_rows import editor_counts_sentence
+from digest.web.status_rows import write_editor_counts
 from subscribers.signup.rate_limits import SURGE_ALARM_KIND
 from subscribers.store.signup_models import SignupAlarm
 from tests.moments import DRAFTING as NOW
@@ -49,7 +49,7 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     assert 'class="attention"' not in world.desk.get("/desk/").text
     with world.database.write() as session:
         session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 640}))
-        installation_hold.hold_installation(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+        installation_hold.pause_all_sending(session, "a restored copy", actor="eve@news.example.org", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
         assert "up to 640 in an hour. Sign-ups over the limits" in page
@@ -59,7 +59,7 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         assert not re.search(r'class="attention"[^>]*>[^<]*(UTC|staff \d|&#39;digest )', page)
     with world.database.write() as session:
         session.execute(update(SignupAlarm).values(ended_at=NOW))
-        installation_hold.release_installation(session)
+        installation_hold.resume_all_sending(session)
     assert 'class="attention"' not in world.desk.get("/desk/").text
 
 
@@ -92,7 +92,7 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
     assert "<b>Missed.</b>" in world.desk.get(f"/desk/editions/{name}").text
     assert "won\u2019t be sent automatically. It was due" in world.desk.get(f"/desk/editions/{name}/approve").text
     with world.database.read() as session:
-        (sentence,) = attention_sentences(session, NOW)
+        (sentence,) = write_attention_sentences(session, NOW)
     for text in (html.unescape(world.desk.get("/desk/").text), sentence):
         assert "missed its send time by more than a day" in text
         assert f"digest send {name}" in text
@@ -112,11 +112,11 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     schedule_slots.ensure_schedule_start(world.database, NOW)
     assert_says("as soon as it\u2019s approved")
     with world.database.write() as session:
-        installation_hold.hold_installation(session, "a test", actor="priya", now=NOW)
+        installation_hold.pause_all_sending(session, "a test", actor="priya", now=NOW)
     assert_says("once it\u2019s approved and sending resumes")
     page = f"/desk/editions/{name}/approve"
     assert "Test mode" in world.desk.get(page).text
-    assert "immediately" in edition_status(world.install, name, now=NOW).release_sentence
+    assert "immediately" in read_edition_status(world.install, name, now=NOW).release_sentence
 
 
 def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:
@@ -239,7 +239,7 @@ def test_the_preview_is_the_stored_bytes_but_for_scheme_pictures_link_targets_an
     shown = world.desk.get(f"/desk/preview/{name}/phone").text
     undone = unmarked(shown).replace('<base target="_blank">', "").replace("/media/", "https://news.example.org/media/")
     plain = re.compile(r"\((?:max-width:0|min-width:0|prefers-color-scheme:\s*dark)\)|content=\"light(?: dark)?\"")
-    assert plain.sub("", undone) == plain.sub("", fill_invented_subscriber(stored, world.install.settings))
+    assert plain.sub("", undone) == plain.sub("", fill_sample_placeholders(stored, world.install.settings))
 
 
 def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
@@ -325,9 +325,7 @@ def test_what_was_written_here_without_a_link_is_no_link(world: Any) -> None:
     content = sample_content(store_image(world.database), "2026-W47", 147, "Ports")
     first, *rest = content.sections[0].entries
     written = replace(content.sections[0], entries=(replace(first, url=""), *rest))
-    block = LabelledBlock(
-        id="offer", kind="opportunity", headline="A course for dispatchers", text="In spring.", url=""
-    )
+    block = LabeledBlock(id="offer", kind="opportunity", headline="A course for dispatchers", text="In spring.", url="")
     name = world.edition(content=replace(content, sections=(written, *content.sections[1:]), blocks=(block,)))
     with world.database.write() as session:
         values = {"url": "own:5c01aa90c62a", "members": ["own:5c01aa90c62a"]}
@@ -480,10 +478,10 @@ def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(
 
 def test_what_editors_changed_is_said_in_words() -> None:
     counts = EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2)
-    assert editor_counts_sentence(counts) == (
+    assert write_editor_counts(counts) == (
         "Of 12 proposed stories, editors kept 8 (67%) unchanged, removed 2, moved 1, and rewrote 2. They added 3."
     )
-    assert "%" not in editor_counts_sentence(EditorCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))
+    assert "%" not in write_editor_counts(EditorCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))
 
 
 def calls_while(act: Callable[[], object]) -> set[str]:
@@ -504,8 +502,8 @@ def calls_while(act: Callable[[], object]) -> set[str]:
 
 def test_a_page_that_lists_stories_composes_no_message(world: Any) -> None:
     name = world.edition(state=EditionState.SENT)
-    desk, composing = world.desk, {"compose_specimen", "splice_message", "run_preflight_rules"}
+    desk, composing = world.desk, {"compose_sample_message", "splice_message", "run_preflight_rules"}
     assert not composing & calls_while(lambda: desk.get(f"/desk/editions/{name}"))
-    assert not composing & calls_while(lambda: page_views.view_edition(world.install, name, now=NOW))
+    assert not composing & calls_while(lambda: edition_views.view_edition(world.install, name, now=NOW))
     reviewed = calls_while(lambda: desk.get(f"/desk/editions/{name}/approve"))
     assert composing <= reviewed, "the review shows what preflight finds in the message"

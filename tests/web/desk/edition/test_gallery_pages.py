@@ -2,7 +2,7 @@
 
 import re
 
-from digest.app.editions.mail_gallery import STAFF_MAILS, SUBSCRIBER_MAILS
+from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS
 from digest.web.desk.edition.preview_pages import GALLERY_VIEWS
 from tests.web.desk.sample_week import SampleWeek
 

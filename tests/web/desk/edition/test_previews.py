@@ -10,15 +10,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from digest.app.editions import drafting as editions
-from digest.deliver.compose.variants import create_variants, signup_text
-from digest.edition.approval.approved_versions import read_draft
+from digest.deliver.compose.variants import create_variants, write_signup_text
+from digest.edition.approval.approved_versions import read_draft_version
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
-from digest.edition.queries import find_edition
+from digest.edition.edition_queries import find_edition
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.preview_pages import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize
-from digest.web.desk.outline.preview_places import mark_preview_places, name_preview_places
+from digest.web.desk.outline.preview_anchors import insert_preview_anchors, list_preview_anchors
 from subscribers.consent.preferences import Preferences
 from tests.web.desk.sample_week import SampleWeek, unmarked
 
@@ -29,12 +29,12 @@ def test_a_preview_without_sections_is_the_mail_of_a_subscriber_who_left_them_ou
     with week.installation.database.read() as session:
         edition = find_edition(session, week.name)
         settings = week.installation.settings
-        variants = create_variants(read_draft(session, edition, settings), settings)
+        variants = create_variants(read_draft_version(session, edition, settings), settings)
     mail = variants.template_for(Preferences(omit=frozenset({"events", "topics"})))
     assert mail is not None
     shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text
     language = settings.subscriber_language
-    origin = signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
+    origin = write_signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
     filled = mail.text.fill({SIGNUP_SLOT: origin, LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE"})
     assert origin in filled
     assert shown == filled
@@ -155,9 +155,9 @@ def test_every_story_has_its_place_in_the_preview_and_the_bytes_are_the_mail_but
         found = re.findall(rf' id="{place}"[^>]*>(.{{,900}})', mail, re.DOTALL)
         assert len(found) == 1, headline
         assert unescape(headline) in unescape(re.sub(r"<[^>]+>", "", found[0])).replace("\xa0", " ")
-    html = editions.edition_bytes(week.installation, week.name, "html").decode()
-    content = EditionContent.from_json(json.loads(editions.edition_bytes(week.installation, week.name, "json")))
-    assert unmarked(mark_preview_places(html, content)) == html
+    html = editions.render_edition_bytes(week.installation, week.name, "html").decode()
+    content = EditionContent.from_json(json.loads(editions.render_edition_bytes(week.installation, week.name, "json")))
+    assert unmarked(insert_preview_anchors(html, content)) == html
 
 
 def test_what_stands_twice_has_two_places_and_what_has_no_link_is_found_by_its_headline() -> None:
@@ -168,10 +168,10 @@ def test_what_stands_twice_has_two_places_and_what_has_no_link_is_found_by_its_h
     content = replace(CONTENT, sections=(*sections, EditionSection("own", "topics", "Own", "", (own,))))
     link = '<a href="https://a.example.org/?a=1&amp;b=2">Ports &amp; cranes</a>'
     html = f'<li>{link}</li><h2 class="x">{link}</h2><p>Read more</p><h3>{link}</h3><h3>Read&nbsp;this first</h3>'
-    names = name_preview_places(content)
+    names = list_preview_anchors(content)
     first, second, third = (names[key, 1] for key in ("featured", "most-read", "own"))
     assert second == f"{first}-2"
-    marked = mark_preview_places(html, content)
+    marked = insert_preview_anchors(html, content)
     assert unmarked(marked) == html
     assert re.findall(r'<h(\d) id="([^"]+)"', marked) == [("2", first), ("3", second), ("3", third)]
 

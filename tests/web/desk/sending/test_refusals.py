@@ -12,7 +12,7 @@ from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.server import open_page_server
 from subscribers.address import Address
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import Person, PersonState
 from tests.browser import faulty_pages, follow, sign_in, write_by_keyboard
@@ -36,7 +36,7 @@ def add_refusals(both: Any) -> Any:
     """Add an edition that was sent to 20: 8 were refused for the reputation, 2 had a full mailbox, and 1 had none."""
     both.edition(state=EditionState.SENT)
     keys = both.install.keys
-    tag = domain_tag(keys, Address("x", "gmail.com"))
+    tag = make_domain_tag(keys, Address("x", "gmail.com"))
     outcomes = [(BLOCKED, "policy")] * 8 + [(FULL, "soft")] * 2 + [(GONE, "no mailbox")] + [("", "")] * 9
     with both.database.write() as session:
         session.execute(update(Edition).values(planned=20, planned_at=NOW, sent_at=NOW, refusals=10))

@@ -9,29 +9,29 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.editions.recent_counts import RecentCounts
-from digest.app.sending import control as sending
+from digest.app.editions.count_cache import CountCache
+from digest.app.sending import send_control as sending
 from digest.app.sending.sending_view import view_sending
 from digest.deliver.control import installation_hold, set_aside
 from digest.deliver.plan.canary import CANARY_DUE_AT
-from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minutes
-from digest.installation import hold
-from digest.installation.acts import Actor, Face, Role
+from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minute_counts
+from digest.installation import sending_pause
+from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.reasons import ReasonError
 from digest.settings import LimitSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.web.desk.sending.sending_pages import draw_minutes
+from digest.web.desk.sending.sending_pages import draw_minute_chart
 from subscribers.address import Address
-from subscribers.crypto.stored_addresses import domain_tag
+from subscribers.crypto.stored_addresses import make_domain_tag
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS
 
 PATH = "/desk/editions/2026-W47/sending"
 ASIDE_PATH = "/desk/editions/2026-W47/set-aside"
 PURPOSE = "edition:2026-W47"
-ADMIN = Actor("staff:1", Role.ADMIN, Face.DESK)
+ADMIN = Actor("staff:1", Role.ADMIN, ActorInterface.DESK)
 
 
 def deliver(world: Any, many: int, state: DeliveryState, **values: Any) -> list[str]:
@@ -55,7 +55,7 @@ class WatchedEdition:
     def __init__(self, world: Any) -> None:
         self.world = world
         self.aside: list[Callable[[], object]] = []
-        self.counts = RecentCounts(max_at_once=10, start_aside=self.aside.append)
+        self.counts = CountCache(max_at_once=10, start_aside=self.aside.append)
 
     def look(self, second: int) -> tuple[int, int]:
         """Look in a second; return how many wait, and of which second that is."""
@@ -122,7 +122,7 @@ def test_before_the_wait_is_over_the_page_says_what_the_rest_waits_for(going: An
 
 
 def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_needed_for_it(going: Any) -> None:
-    known = domain_tag(going.install.keys, Address("x", "gmail.com"))
+    known = make_domain_tag(going.install.keys, Address("x", "gmail.com"))
     ids = deliver(going, 5, DeliveryState.REFUSED, domain_tag=known, reply="550 5.7.1 not on the list")
     with going.database.write() as session:
         session.add_all(
@@ -178,13 +178,13 @@ def test_stopping_everything_takes_no_reason_with_an_address(going: Any) -> None
     refused = admin.post("/desk/editions/2026-W47/hold", data=fields | reason)
     assert (refused.status_code, "contains an address" in refused.text) == (400, True)
     with pytest.raises(ReasonError):
-        hold.hold_installation(
+        sending_pause.pause_all_sending(
             going.install, reason=f"{ADA_ADDRESS} asked", actor=replace(ADMIN, confirmed_at=NOW), now=NOW
         )
     with pytest.raises(ReasonError):
         sending.pause_edition(going.install, "2026-W47", reason=f"{ADA_ADDRESS} asked", actor=ADMIN, now=NOW)
     with going.database.read() as session:
-        assert installation_hold.current_hold(session) is None
+        assert installation_hold.read_current_hold(session) is None
         assert ADA_ADDRESS not in str(session.scalars(select(AuditEntry.detail)).all())
 
 
@@ -198,14 +198,14 @@ def test_only_an_admin_stops_everything_and_lets_it_leave_again(going: Any) -> N
     fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
     assert admin.post("/desk/editions/2026-W47/hold", data=fields).status_code == 303
     with going.database.read() as session:
-        assert installation_hold.current_hold(session) is not None
+        assert installation_hold.read_current_hold(session) is not None
     page = admin.get(PATH).text
     assert "<h1>All sending is paused</h1>" in page
     assert "ann paused all sending Nov 19, 5:30 p.m." in page
     assert "an admin can resume all sending" in editor.get(PATH).text
     assert admin.post("/desk/editions/2026-W47/release", data=fields).status_code == 303
     with going.database.read() as session:
-        assert installation_hold.current_hold(session) is None
+        assert installation_hold.read_current_hold(session) is None
 
 
 def test_cancelling_asks_for_the_number_and_says_first_what_it_does(going: Any) -> None:
@@ -232,7 +232,7 @@ def test_cancelling_asks_for_the_number_and_says_first_what_it_does(going: Any) 
 def aside(going: Any) -> tuple[Any, list[str]]:
     """Give an edition of which everything else is out: emails to two providers are set aside."""
     names = ("gmail.com", "small.example")
-    tags = [domain_tag(going.install.keys, Address("x", name)) for name in names]
+    tags = [make_domain_tag(going.install.keys, Address("x", name)) for name in names]
     with going.database.write() as session:
         session.execute(update(Delivery).values(state=DeliveryState.ACCEPTED))
         reasons = dict.fromkeys(tags, "mailbox providers rejected 5 of 20 emails by policy.")
@@ -388,7 +388,7 @@ def test_a_background_count_that_fails_is_made_again(watched: WatchedEdition) ->
 
 
 def test_a_small_edition_is_counted_at_each_look(going: Any) -> None:
-    counts = RecentCounts()
+    counts = CountCache()
     assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 49
     settle_waiting(going, 10)
     assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 39
@@ -406,12 +406,12 @@ def test_the_page_of_a_large_edition_says_of_which_moment_its_numbers_are(watche
 
 
 def test_minutes_count_each_message_once_and_the_last_hour_stays() -> None:
-    minutes = add_to_minutes((), 5, NOW)
-    minutes = add_to_minutes(minutes, 3, NOW + timedelta(seconds=59))
-    minutes = add_to_minutes(minutes, 0, NOW + timedelta(minutes=1))
+    minutes = add_to_minute_counts((), 5, NOW)
+    minutes = add_to_minute_counts(minutes, 3, NOW + timedelta(seconds=59))
+    minutes = add_to_minute_counts(minutes, 0, NOW + timedelta(minutes=1))
     assert minutes == (MinuteCount(NOW, 8),)
     for number in range(1, 70):
-        minutes = add_to_minutes(minutes, number, NOW + timedelta(minutes=number))
+        minutes = add_to_minute_counts(minutes, number, NOW + timedelta(minutes=number))
     assert len(minutes) == 60
     assert minutes[-1] == MinuteCount(NOW + timedelta(minutes=69), 69)
 
@@ -432,7 +432,7 @@ def test_the_progress_of_a_second_run_goes_on_from_the_first(both: Any) -> None:
 def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
     minutes = (MinuteCount(NOW, 60), MinuteCount(NOW + timedelta(minutes=2), 610))
     zone = world.install.settings.file.publication.zone
-    drawn = draw_minutes(minutes, zone, LimitSettings())
+    drawn = draw_minute_chart(minutes, zone, LimitSettings())
     assert drawn.minutes == (("5:30 p.m.", 60), ("5:31 p.m.", 0), ("5:32 p.m.", 610))
     assert [bar.height for bar in drawn.chart.bars] == [8.8, 0, 90.0]
     assert [tick.words for tick in drawn.chart.ticks] == ["0", "200", "400", "600", "800"]
@@ -441,9 +441,9 @@ def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
     )
     assert all(drawn.chart.left <= bar.x <= drawn.chart.right - bar.width for bar in drawn.chart.bars)
     assert drawn.chart.limit is None
-    limited = draw_minutes(minutes, zone, LimitSettings(send_per_second=15)).chart
+    limited = draw_minute_chart(minutes, zone, LimitSettings(send_per_second=15)).chart
     assert limited.ticks[-1].words == "1,500"
     assert limited.limit is not None
     assert limited.limit.words == "your limit, 900"
     assert limited.ticks[2].y < limited.limit.y < limited.ticks[1].y, "between 500 and 1,000"
-    assert draw_minutes(minutes, zone, LimitSettings(send_per_second=100)) == drawn
+    assert draw_minute_chart(minutes, zone, LimitSettings(send_per_second=100)) == drawn

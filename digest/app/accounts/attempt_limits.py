@@ -1,0 +1,150 @@
+"""How often somebody may try to sign in. Nobody can lock a colleague out: a browser that was signed in before is counted apart.
+
+Such a browser has its own five tries in ten minutes, on the account that it was signed in to. What others try, on that account or
+from its network, does not count against it.
+
+A try is counted before it is judged, so that a hundred at once are not judged as one; a sign-in takes its own tries back.
+See https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from digest.app.accounts import passwords
+from digest.app.accounts.sign_in_log import SignInMethod, build_sign_in_entry, record_refused_sign_in
+from digest.app.accounts.visitor import Visitor, read_device_token
+from digest.installation.opened import Installation
+from digest.store.delivery_models import StaffMember
+from digest.store.staff import staff_actor
+from subscribers.address import AddressError, read_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.errors import RefusalError
+from subscribers.signup.rate_limits import TEN_MINUTES, find_window_start, increment_count, sum_counts
+from subscribers.store.signup_models import RateLimitCount
+
+HOUR = timedelta(hours=1)
+TRIES_PER_BROWSER = 5  # in ten minutes, on one account: by its mark, else by its network
+TRIES_PER_NETWORK = 50  # in ten minutes, on whatever account, from browsers that were never signed in to it
+TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that were never signed in
+
+
+class TooManyAttemptsError(RefusalError):
+    """Too many tries to sign in; the message says until when to wait, and what works meanwhile."""
+
+
+class SignInRefusedError(RefusalError):
+    """A sign-in is refused. `field` names the one at fault, empty where it must not be told which."""
+
+    def __init__(self, message: str, field: Literal["", "code"] = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptCount:
+    """The counts that a try adds to. `attempts_left` is how many more the browser has in this window."""
+
+    browser_tag: str
+    attempts_left: int
+
+    @property
+    def words_left(self) -> str:
+        """How many tries are left, as a sentence."""
+        return f"You have {self.attempts_left} more {('try' if self.attempts_left == 1 else 'tries')} in the next 10 minutes."
+
+
+def verify_password_attempt(
+    installation: Installation,
+    member: StaffMember | None,
+    email: str,
+    password: str,
+    visitor: Visitor,
+    refusal: str,
+    *,
+    now: datetime,
+) -> AttemptCount:
+    """Count a try, then judge the password. An unknown address takes as long, and gets the same answer.
+
+    Raises:
+        SignInRefusedError: it isn't right, in the words of `refusal`; the member's log says so.
+        TooManyAttemptsError: there were too many tries.
+    """
+    name = staff_actor(member) if member else ""
+    database = installation.database
+    try:
+        with database.write() as session:
+            number = member.id if member else None
+            counted = count_sign_in_attempt(session, installation.keys, _name_account(email), number, visitor, now=now)
+    except TooManyAttemptsError:
+        record_refused_sign_in(database, "too many tries", member=name, now=now)
+        raise
+    if passwords.matches_password(password, member.password_hash if member else None):
+        return counted
+    if member is None:
+        record_refused_sign_in(database, "unknown address", now=now)
+    else:
+        entry = build_sign_in_entry(member.id, SignInMethod.PASSWORD, visitor, succeeded=False, now=now)
+        record_refused_sign_in(database, "wrong password", member=name, entry=entry, now=now)
+    raise SignInRefusedError(f"{refusal} {counted.words_left}")
+
+
+def _name_account(email: str) -> str:
+    """Return what tries on an address are counted under: the same for each of its spellings, whether it's on the staff or not."""
+    try:
+        return read_address(email).canonical
+    except AddressError:
+        return email.strip().casefold()[:320]
+
+
+def count_sign_in_attempt(
+    session: Session, keys: KeyRing, account: str, staff: int | None, visitor: Visitor, *, now: datetime
+) -> AttemptCount:
+    """Count a try on an account, which an address names whether it is known or not.
+
+    Raises:
+        TooManyAttemptsError: there were too many; nothing is counted.
+    """
+    network = _tag(keys, "network", visitor.network if visitor.network[0].isdigit() else visitor.address)
+    device = read_device_token(keys, visitor.device, staff) if staff is not None else ""
+    browser = _tag(keys, "browser", account, device or f"network {network}")
+    used = sum_counts(session, "sign-in browser", browser, find_window_start(now, TEN_MINUTES))
+    if used >= TRIES_PER_BROWSER:
+        raise TooManyAttemptsError(
+            f"You've made {TRIES_PER_BROWSER} failed attempts. Wait 10 minutes, or use a passkey or sign-in link."
+        )
+    if not device:
+        _count_unknown_browser(session, network, _tag(keys, "account", account), now)
+    increment_count(session, "sign-in browser", browser, now=now, window=TEN_MINUTES)
+    return AttemptCount(browser, TRIES_PER_BROWSER - used - 1)
+
+
+def _count_unknown_browser(session: Session, network: str, account: str, now: datetime) -> None:
+    """Count a try of a browser that was never signed in, by the tags of its network and of the account."""
+    if sum_counts(session, "sign-in network", network, find_window_start(now, TEN_MINUTES)) >= TRIES_PER_NETWORK:
+        raise TooManyAttemptsError(
+            "Too many failed attempts from your network. Use a passkey, a sign-in link, or a browser you've signed "
+            "in with before, or wait 10 minutes."
+        )
+    if sum_counts(session, "sign-in account", account, find_window_start(now, HOUR)) >= TRIES_PER_ACCOUNT:
+        raise TooManyAttemptsError(
+            "Too many failed attempts for this account. Use a passkey, a sign-in link, or a browser you've signed in "
+            "with before, or wait an hour."
+        )
+    increment_count(session, "sign-in network", network, now=now, window=TEN_MINUTES)
+    increment_count(session, "sign-in account", account, now=now, window=HOUR)
+
+
+def reset_attempts(session: Session, counted: AttemptCount) -> None:
+    """Take back the tries of a browser on an account: it has signed in."""
+    mine = (RateLimitCount.scope == "sign-in browser") & (RateLimitCount.tag == counted.browser_tag)
+    session.execute(delete(RateLimitCount).where(mine), execution_options={"synchronize_session": False})
+
+
+def _tag(keys: KeyRing, *parts: str) -> str:
+    """Return a keyed hash, 64 hex digits: counts hold no address, of a mailbox or of a machine."""
+    return hmac.digest(keys.current("session").secret, "\0".join(("sign-in", *parts)).encode(), "sha256").hex()

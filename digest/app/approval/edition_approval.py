@@ -1,0 +1,116 @@
+"""Approving an edition, which signs its content, and taking an approval back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.app.editions.edition_checks import check_edition
+from digest.app.editions.edition_status import resolve_edition_name
+from digest.app.editions.editor_changes import count_draft_changes
+from digest.app.editions.web_editions import store_social_card
+from digest.collect.fetch.result import ContentFetcher
+from digest.edition.approval import approved_versions as approval
+from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
+from digest.edition.edition_queries import find_edition
+from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
+from digest.installation.acts import Action, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.audit import APPROVAL_REVOKED, APPROVED
+from subscribers.phrases import count_with_noun
+
+APPROVE = Action(APPROVED, Role.EDITOR, Concern.NONE)
+REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, Concern.NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalResult:
+    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least.
+
+    `unchecked` says which of the own site's pages didn't answer when they were visited; empty where all did.
+    """
+
+    edition: str
+    version: int
+    missing: int
+    unchecked: str = ""
+
+
+def approve_edition(
+    installation: Installation,
+    name: str,
+    mark: str,
+    *,
+    actor: Actor,
+    now: datetime,
+    fetcher: ContentFetcher | None = None,
+) -> ApprovalResult:
+    """Approve an edition by the mark of what was looked at (`sign_approval`); it goes out once nothing in it lacks an approval.
+
+    The links to the own site are visited first. `fetcher` replaces the network.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: it is no draft, changed since, preflight finds errors, it was sent back with a note that is not done, or
+            the actor wrote all that still lacks an approval, or has approved it already.
+    """
+    name = resolve_edition_name(installation, name)
+    with APPROVE.steps(installation, actor, name, now=now) as audit:
+        findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
+        _refuse_errors(name, findings)
+        unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
+        settings, keys = installation.settings, installation.keys
+        # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
+        with installation.database.read() as session:
+            edition = find_edition(session, name)
+            counted = count_draft_changes(session, edition, settings)
+            composed = compose_stored_draft(session, edition, settings)
+        with installation.database.write() as session:
+            edition = find_edition(session, name)
+            signed = approval.sign_approval(
+                session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
+            )
+            # What was signed, and not the draft's pieces, which could have been put right meanwhile.
+            signed_pieces = approval.read_approved_version(session, signed).pieces
+            if not matches_composition(session, edition, composed, pieces=signed_pieces):
+                raise approval.ApprovalError(
+                    f"{name} {NOT_AS_COMPOSED}",
+                    f"Choose 'Update the draft' on its review page, or run 'digest draft --update {name}'. Then review it again, "
+                    "and redo any missing edits.",
+                )
+            if counted and counted.content_hash == signed.content_hash:
+                signed.editor_counts = counted.counts.as_json()
+            missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])
+            audit.detail = {"mark": signed.content_hash, "version": signed.version, "missing": missing}
+            audit.detail |= {"authors": signed.statement["authors"], "alone": signed.statement["alone"]}
+            if unchecked:
+                audit.detail["own site"] = "not checked whole"
+            audit.record(session)
+            result = ApprovalResult(name, signed.version, missing, unchecked)
+    if not result.missing:
+        store_social_card(installation, name, now=now)
+    return result
+
+
+def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
+    errors = [f"{each.rule}: {each.sentence}" for each in findings if each.level == FindingLevel.ERROR]
+    if errors:
+        listed = " ".join(errors[:3])
+        raise approval.ApprovalError(
+            f"{name} can't be approved because of {count_with_noun(len(errors), 'error')}.", f"Fix this first: {listed}"
+        )
+
+
+def revoke_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
+    """Take an approval back, so that the edition is a draft again; return its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        ApprovalError: nothing is approved, or sending has begun.
+    """
+    name = resolve_edition_name(installation, name)
+    with REVOKE_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
+        edition = find_edition(session, name)
+        approval.revoke_open_approvals(session, edition, actor=actor.name, now=now)
+        audit.detail = {approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
+    return name

@@ -1,0 +1,112 @@
+"""What happens next by calendar and timetable, and what should have happened and did not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import takewhile
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.calendar import calendar_store, release_calendar
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
+from digest.settings import SettingsFile
+from digest.store.models import Edition, ScheduleSlot
+from digest.store.schedule_slots import find_schedule_start
+from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
+from subscribers.phrases import clock_hour, short_month_day
+
+NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
+LOOK_AHEAD = timedelta(days=14)
+# How long after its time a job may still come by itself, before somebody is asked to look. Releases and backups have limits of their own.
+MAX_LATENESS = {"collect": timedelta(hours=3), "draft": timedelta(hours=1), "nightly": timedelta(hours=3)}
+JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
+
+
+def list_schedule_rules(file: SettingsFile) -> dict[str, tuple[ScheduleRule, ...]]:
+    """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
+    schedule = file.schedule
+    # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
+    by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.send_rule.period else ()
+    return {
+        "collect": schedule.collect_rules,
+        "draft": by_rule,
+        "remind": (),
+        "deadline": (),
+        "nightly": (NIGHTLY_RULE,),
+        "backup": file.backup.rules,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class UpcomingStep:
+    """One thing that happens at a moment (UTC), in words."""
+
+    at: datetime
+    what: str
+
+    def describe(self, file: SettingsFile) -> str:
+        """Write it with its day and hour in the publication's zone."""
+        local = self.at.astimezone(file.publication.zone)
+        return f"{local:%a} {short_month_day(local)}, {clock_hour(local)}: {self.what}"
+
+
+def list_upcoming_steps(session: Session, file: SettingsFile, now: datetime) -> list[UpcomingStep]:
+    """List what happens to editions in the coming fortnight, and when sources are visited and a backup is made next."""
+    calendar = calendar_store.load_calendar(session, file)
+    rules = calendar_store.build_step_rules(file.schedule)
+    names = set(session.scalars(select(Edition.name)))
+    steps: list[UpcomingStep] = []
+    end = now + LOOK_AHEAD
+    # What comes before a release may lie in the fortnight, and the release behind it.
+    near = takewhile(lambda r: r.release_at < end + release_calendar.MAX_MOVE, calendar.iterate_releases(now))
+    for release in near if not calendar.rule.period else ():
+        name = _find_name(session, release) or calendar_store.name_release(calendar, release, names)
+        names.add(name)
+        steps += _describe_release(name, release, plan_steps(calendar, release, rules))
+    for job, description in (("collect", "sources are collected"), ("backup", "a backup is created")):
+        times = [rule.next_time(now, calendar.zone) for rule in list_schedule_rules(file)[job]]
+        steps += [UpcomingStep(min(times), description)] if times else []
+    coming = [step for step in steps if now < step.at <= end]
+    return sorted(coming, key=lambda step: (step.at, step.what))
+
+
+def _find_name(session: Session, release: PlannedRelease) -> str | None:
+    return session.scalar(select(Edition.name).where(Edition.release_at == release.release_at))
+
+
+def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -> Iterator[UpcomingStep]:
+    if release.is_skipped:
+        yield UpcomingStep(release.release_at, f"{name} is skipped")
+        return
+    yield from (UpcomingStep(at, f"{name} is drafted") for at in steps.drafts)
+    yield from (UpcomingStep(at, f"editors are reminded of {name} if it isn't approved") for at in steps.reminders)
+    if steps.deadline < release.release_at:
+        yield UpcomingStep(steps.deadline, f"approval deadline of {name}")
+    yield UpcomingStep(release.release_at, f"{name} is sent if it's approved")
+
+
+def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Iterator[DueJob]:
+    """Find the jobs whose last time is over for longer than they may be late, and that were not done since."""
+    since = find_schedule_start(session)
+    if since is None:
+        return  # nobody has followed the timetable yet
+    calendar = calendar_store.load_calendar(session, file)
+    for job, lateness in MAX_LATENESS.items():
+        moment = now - lateness
+        planned = release_calendar.list_step_times(calendar, calendar_store.build_step_rules(file.schedule), moment)
+        rules = {job: list_schedule_rules(file)[job]}
+        for slot in find_due_jobs(moment, rules, (), zone=calendar.zone, since=since, planned=planned):
+            is_later_run_done = (ScheduleSlot.job == job, ScheduleSlot.at >= slot.at, ScheduleSlot.done_at.is_not(None))
+            later_run = select(ScheduleSlot.at).where(*is_later_run_done).limit(1)
+            if session.scalar(later_run) is None:
+                yield slot
+
+
+def explain_missed_run(slot: DueJob, file: SettingsFile) -> str:
+    """Explain which job did not come, and what to look at."""
+    local = slot.at.astimezone(file.publication.zone)
+    return (
+        f"The {JOB_NAMES[slot.job]} due {local:%a} {short_month_day(local)}, {clock_hour(local)}, didn't run. "
+        "Check that 'digest serve' or 'hls-scheduler' is running, and read its log."
+    )

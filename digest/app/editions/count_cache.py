@@ -1,0 +1,165 @@
+"""What is counted over a large edition: not for every look, but every few seconds, and anew after every act."""
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, has_at_most_deliveries
+from digest.edition.edition_queries import find_edition
+from digest.installation import sending_pause
+from digest.installation.opened import Installation
+from digest.store.models import AuditEntry, Edition, EditionState
+
+RECOUNT_AFTER = timedelta(seconds=4)  # a look at an older count begins another in the background
+MAX_AGE_UNDER_WAY = timedelta(seconds=10)  # a look waits rather than show an older count
+MAX_AGE_OVER = timedelta(
+    minutes=1
+)  # the same for an edition of which nothing goes out any more: late bounces alone change it
+
+Counted = TypeVar("Counted")
+
+log = structlog.get_logger("sending")
+
+
+@dataclass(slots=True)
+class _KeptCount:
+    """A count, of which version of the edition it is, and when it began."""
+
+    result: object
+    version: Hashable
+    counted_at: datetime
+    is_recounting: bool = False
+
+
+def _start_thread(task: Callable[[], object]) -> None:
+    threading.Thread(target=task, name="recount", daemon=True).start()
+
+
+@dataclass(slots=True)
+class CountCache:
+    """The last counts over large editions of one process, by what was counted. It lives as long as the application.
+
+    An edition of at most `max_at_once` messages is counted at each look. `start_aside` runs what nobody waits for.
+    """
+
+    max_at_once: int = 2_000
+    start_aside: Callable[[Callable[[], object]], None] = _start_thread
+    _kept: dict[Hashable, _KeptCount] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _turns: dict[Hashable, threading.Lock] = field(default_factory=dict)
+
+    def count_or_recall(
+        self,
+        installation: Installation,
+        counted_name: str,
+        edition: str,
+        count: Callable[[Session, Edition], Counted],
+        *,
+        now: datetime,
+    ) -> Counted:
+        """Return what `count` makes of an edition, seen as it is at one moment, or was a few seconds ago.
+
+        A count of a large edition is shown again until it is 10 seconds old, a minute where the edition is over, unless an act or
+        the send itself changed where the edition stands. A look at one of more than 4 seconds lets a thread count anew, one at a time.
+
+        Raises:
+            UnknownEditionError: there is no edition of that name.
+        """
+        with installation.database.snapshot() as session:
+            row = find_edition(session, edition)
+            if has_at_most_deliveries(session, edition_purpose(row.name), self.max_at_once):
+                return count(session, row)
+            version = _read_version(session, row)
+            is_over = row.state not in (EditionState.APPROVED, EditionState.SENDING)
+        key, max_age = (counted_name, row.name), MAX_AGE_OVER if is_over else MAX_AGE_UNDER_WAY
+
+        def count_anew() -> Counted:
+            return self._count(installation, key, count, now)
+
+        with self._turn_of(key):  # whoever comes while a count is made waits for that one
+            cached = self._kept.get(key)
+            if (
+                cached is None
+                or cached.version != version
+                or not cached.counted_at <= now < cached.counted_at + max_age
+            ):
+                return count_anew()
+            if cached.counted_at + RECOUNT_AFTER <= now and not cached.is_recounting:
+                cached.is_recounting = True
+                self.start_aside(partial(_log_failure, count_anew, cached))
+        result: Counted = cached.result  # type: ignore[assignment]  # `what` names one kind of count
+        return result
+
+    def _turn_of(self, key: Hashable) -> threading.Lock:
+        with self._lock:
+            return self._turns.setdefault(key, threading.Lock())
+
+    def _count(
+        self,
+        installation: Installation,
+        key: tuple[str, str],
+        count: Callable[[Session, Edition], Counted],
+        now: datetime,
+    ) -> Counted:
+        with installation.database.snapshot() as session:
+            edition = find_edition(session, key[1])
+            version, result = _read_version(session, edition), count(session, edition)
+        with self._lock:
+            cached = self._kept.get(key)
+            if cached is None or cached.counted_at <= now:  # a thread that began earlier may end later
+                self._kept[key] = _KeptCount(result, version, now)
+        return result
+
+
+def _log_failure(count_anew: Callable[[], object], cached: _KeptCount) -> None:
+    """Count in a thread that nobody waits for; after a failure the next look counts."""
+    try:
+        count_anew()
+    except Exception as exc:  # noqa: BLE001 - it is logged by its kind: a trace may quote rows
+        log.warning("counting in the background failed", error=type(exc).__name__)
+        cached.is_recounting = False
+
+
+def _read_version(session: Session, edition: Edition) -> Hashable:
+    """Return what changes with every act on an edition, or on all that leaves, and with every step of the send itself."""
+    # Rows are only ever appended, so that their number tells a later log from an earlier one.
+    subjects = [edition.name, sending_pause.INSTALLATION]
+    acts = select(func.count()).where(AuditEntry.subject.in_(subjects))
+    return (
+        edition.state,
+        edition.planned_at,
+        edition.planned,
+        edition.sent_at,
+        edition.paused_at,
+        edition.resumed_at,
+        edition.canary,
+        edition.canary_until,
+        installation_hold.read_current_hold(session),
+        session.scalar(acts),
+    )
+
+
+def count_edition_deliveries(
+    installation: Installation, edition: str, recent: CountCache | None, *, now: datetime
+) -> DeliveryCounts:
+    """Count the deliveries of an edition, or recall what was counted a few seconds ago; without `recent`, always count.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    if recent is not None:
+        return recent.count_or_recall(installation, "deliveries", edition, _count_states, now=now)
+    with installation.database.snapshot() as session:
+        return _count_states(session, find_edition(session, edition))
+
+
+def _count_states(session: Session, edition: Edition) -> DeliveryCounts:
+    return count_deliveries(session, edition_purpose(edition.name))

@@ -1,0 +1,302 @@
+"""What pages show: values read in one look, never acts."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from digest.app.editions.count_cache import CountCache, count_edition_deliveries
+from digest.app.editions.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
+from digest.app.editions.web_editions import list_shown_corrections
+from digest.app.subscribers.subscriber_views import count_subscribers
+from digest.collect.articles.images import load_image
+from digest.deliver.control.installation_hold import read_current_hold
+from digest.deliver.plan.delivery_plan import DeliveryCounts
+from digest.deliver.providers import registry
+from digest.deliver.retention.stored_counts import load_stored_counts
+from digest.deliver.send.claims.progress import describe_progress, read_progress
+from digest.edition.archive import corrections, proven_editions
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.mailable_edition import join_fragments
+from digest.edition.edition_queries import PUBLIC_STATES, explain_missed_release, find_edition
+from digest.edition.rendering.corrected_copy import insert_corrections
+from digest.installation.opened import BRING_SCHEMA_UP, Installation
+from digest.store.correction_models import Correction
+from digest.store.engine import newest_schema_revision
+from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
+from digest.store.schedule_slots import find_schedule_start
+from subscribers.errors import ApplicationError
+from subscribers.store.models import PersonState
+
+SENT_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
+SENT_PAGE_SIZE = 50  # editions
+
+
+@dataclass(frozen=True, slots=True)
+class SentEdition:
+    """An edition with its delivery counts, and how its sending gets on: empty where nothing waits, or it is paused."""
+
+    edition: Edition
+    counts: DeliveryCounts
+    progress_sentence: str
+
+
+class SendTrigger(StrEnum):
+    """What an approved edition that is due waits for."""
+
+    TIMETABLE = "timetable"  # a process follows it, and sends within a minute
+    COMMAND = "command"  # nobody follows the timetable: somebody runs 'digest send'
+    END_OF_HOLD = "end of hold"
+
+
+@dataclass(frozen=True, slots=True)
+class EditionView:
+    """An edition with what the desk shows of it but for its message. `stories` are those that have a section.
+
+    `editor_counts` is what editors changed of the version that stands, None where nobody counted. `goes_into_files`
+    where nobody is mailed: all that leaves is written into files. `release_start` is what it waits for once it is due.
+    """
+
+    edition: Edition
+    stories: tuple[EditionStory, ...]
+    audience_size: int
+    sent: SentEdition
+    missed_sentence: str
+    editor_counts: EditorCounts | None
+    goes_into_files: bool
+    release_start: SendTrigger
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether it is approved and does not go out yet."""
+        return self.edition.state is EditionState.APPROVED
+
+
+def read_edition(installation: Installation, name: str) -> Edition:
+    """Return an edition's row.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        return find_edition(session, name)
+
+
+def view_edition(
+    installation: Installation, name: str, *, recent: CountCache | None = None, now: datetime
+) -> EditionView:
+    """Read an edition as the desk shows it. No message is composed for it: see `edition_checks.read_edition_mail`.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    settings = installation.settings
+    subscribers = count_subscribers(installation.database, now=now)
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
+        placed = stories.where(EditionStory.section.is_not(None))
+        return EditionView(
+            edition=edition,
+            stories=tuple(session.scalars(placed)),
+            audience_size=subscribers[PersonState.SUBSCRIBED],
+            sent=_sent_edition(
+                session,
+                edition,
+                count_edition_deliveries(installation, edition.name, recent, now=now),
+                now,
+                settings.file.publication.zone,
+            ),
+            missed_sentence=explain_missed_release(edition, now),
+            editor_counts=find_editor_counts(session, edition),
+            goes_into_files=registry.writes_files(settings),
+            release_start=find_send_trigger(session),
+        )
+
+
+def find_send_trigger(session: Session) -> SendTrigger:
+    """Find what makes an edition that is due go out. Whether the timetable's process runs at this moment is not known."""
+    if read_current_hold(session):
+        return SendTrigger.END_OF_HOLD
+    return SendTrigger.TIMETABLE if find_schedule_start(session) else SendTrigger.COMMAND
+
+
+def _sent_edition(
+    session: Session, edition: Edition, counts: DeliveryCounts, now: datetime, zone: ZoneInfo
+) -> SentEdition:
+    is_under_way = counts.open > 0 and edition.paused_at is None
+    progress = read_progress(session, edition.name) if is_under_way else None
+    return SentEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
+
+
+@dataclass(frozen=True, slots=True)
+class SentEditionsPage:
+    """Some of the editions that left, the newest first. `older_than` names the edition to go on from; empty at the end."""
+
+    editions: tuple[SentEdition, ...]
+    older_than: str
+
+
+def list_sent_editions(
+    installation: Installation, *, before: str = "", recent: CountCache | None = None, now: datetime
+) -> SentEditionsPage:
+    """List editions that are going out, went out or were cancelled: those released before another one, by its name.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
+    query = sent_ones.order_by(Edition.release_at.desc())
+    zone = installation.settings.file.publication.zone
+    with installation.database.read() as session:
+        if before:
+            query = query.where(Edition.release_at < find_edition(session, before).release_at)
+        rows = session.scalars(query.limit(SENT_PAGE_SIZE + 1)).all()
+        stored_counts, page_rows = load_stored_counts(session), rows[:SENT_PAGE_SIZE]
+        sent = []
+        for row in page_rows:
+            counts = stored_counts.get(row.name) or count_edition_deliveries(installation, row.name, recent, now=now)
+            sent.append(_sent_edition(session, row, counts, now, zone))
+        has_older = len(rows) > len(page_rows)
+        return SentEditionsPage(tuple(sent), page_rows[-1].name if has_older else "")
+
+
+def read_counted_editions(installation: Installation) -> Sequence[CountedEdition]:
+    """Read what editors changed of the last editions that go out or went, the newest first."""
+    with installation.database.read() as session:
+        return list_counted_editions(session)
+
+
+@dataclass(frozen=True, slots=True)
+class StorySearchPage:
+    """One page of the stories that fit a search, the best first, and how many fit in all; `next_start` is None on the last page."""
+
+    stories: tuple[EditionStory, ...]
+    count: int
+    next_start: int | None
+
+
+def search_edition_stories(
+    installation: Installation, edition: Edition, *, placed: bool | None, words: str, start: int, limit: int
+) -> StorySearchPage:
+    """Find an edition's stories, the best first: all, those with a section or those without, whose title or address holds `words`.
+
+    A page that would begin after the last one begins with that.
+    """
+    query = select(EditionStory).where(EditionStory.edition_id == edition.id)
+    if placed is not None:
+        query = query.where(EditionStory.section.is_not(None) == placed)
+    if words:
+        columns = (EditionStory.title, EditionStory.url)
+        title, url = (column.icontains(words, autoescape=True) for column in columns)
+        query = query.where(title | url)
+    with installation.database.read() as session:
+        counting = select(func.count()).select_from(query.subquery())
+        count = session.scalar(counting) or 0
+        start = min(start, max(0, count - 1))
+        best_first = query.order_by(EditionStory.score.desc(), EditionStory.id)
+        rows = tuple(session.scalars(best_first.offset(start).limit(limit)))
+        following = start + len(rows)
+        return StorySearchPage(rows, count, following if following < count else None)
+
+
+def list_public_editions(installation: Installation, most: int) -> list[tuple[Edition, EditionContent]]:
+    """List the newest editions that anybody may read, with what they say in the versions that were approved, the newest first."""
+    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+    newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
+    with installation.database.read() as session:
+        editions = session.scalars(newest_first.limit(most)).all()
+        return _with_contents(session, editions)
+
+
+def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[Edition, EditionContent]]:
+    versions = proven_editions.find_proven_versions(session, editions)
+    contents = proven_editions.read_proven_contents(session, versions)
+    return [(edition, contents[edition.id]) for edition in editions if edition.id in contents]
+
+
+def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
+    """List the corrections of editions by their names; an edition without one is missing."""
+    with installation.database.read() as session:
+        return corrections.list_corrections_by_edition(session, names)
+
+
+def find_public_edition(installation: Installation, name: str) -> tuple[Edition, EditionContent] | None:
+    """Return an edition that anybody may read, with what it says in the version that was approved, or None."""
+    with installation.database.read() as session:
+        edition = _find_public_edition(session, name)
+        return next(iter(_with_contents(session, [edition])), None) if edition else None
+
+
+def _find_public_edition(session: Session, name: str) -> Edition | None:
+    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+    return session.scalar(public.where(Edition.name == name))
+
+
+def read_public_edition_html(installation: Installation, name: str) -> str | None:
+    """Return the web copy of an edition that anybody may read, or None."""
+    with installation.database.read() as session:
+        edition = _find_public_edition(session, name)
+        if edition is None:
+            return None
+        settings = installation.settings
+        versions = proven_editions.find_proven_versions(session, [edition])
+        pieces = proven_editions.read_proven_pieces(session, versions, "html", "web").get(edition.id)
+        if pieces is None:
+            return None
+        html = join_fragments(pieces, "web").text
+        shown_corrections = list_shown_corrections(corrections.list_genuine_corrections(session, edition), settings)
+    return insert_corrections(html, shown_corrections, settings.subscriber_language)
+
+
+def find_image(installation: Installation, content_hash: str) -> MediaFile | None:
+    """Return a stored picture with its bytes by their hash; None where there is none, or where the bytes aren't those."""
+    with installation.database.read() as session:
+        return load_image(session, content_hash)
+
+
+def count_active_sources(installation: Installation) -> int:
+    """Count the sources that the settings name."""
+    with installation.database.read() as session:
+        active = select(func.count()).select_from(Source).where(Source.active)
+        return session.scalar(active) or 0
+
+
+def list_all_sources(installation: Installation) -> list[Source]:
+    """List every source that the database knows, in no order."""
+    with installation.database.read() as session:
+        return list(session.scalars(select(Source)))
+
+
+def find_readiness_problem(installation: Installation) -> str:
+    """Say publicly, without local paths, why this version can't use the database; empty if it can."""
+    problem = find_schema_problem(installation)
+    return f"{problem.message} Run 'digest doctor'." if problem else ""
+
+
+def find_schema_problem(installation: Installation) -> ApplicationError | None:
+    """Return why this version can't use the database, with a remedy; None if it can."""
+    try:
+        with installation.database.engine.connect() as connection:
+            revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")
+    except DBAPIError:
+        return ApplicationError(
+            "The database doesn't respond or hasn't been set up.",
+            f"Check that its server is running and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right, "
+            "then run 'digest init'.",
+        )
+    needed = newest_schema_revision()
+    if revision == needed:
+        return None
+    advice = (
+        BRING_SCHEMA_UP
+        if revision < needed or revision == "empty"
+        else "Restart this process with the version that upgraded the database."
+    )
+    return ApplicationError(f"The database schema is {revision}, but this version needs {needed}.", advice)

@@ -1,0 +1,247 @@
+"""Every mail that the installation can send, with invented facts: for staff to look at, and to try templates with."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import TypeAdapter
+
+from digest.app.subscribers.consent_texts import current_consent_text
+from digest.deliver.compose.message import MessageTemplate
+from digest.deliver.compose.notice_mail import NoticeComposer
+from digest.deliver.compose.variants import write_signup_text
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock, SectionEntry
+from digest.edition.content.mailable_edition import join_fragments
+from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.story_entry import join_date_parts
+from digest.edition.rendering.fragments import (
+    build_publication_frame,
+    create_mail_environment,
+    render_edition,
+    render_subject,
+)
+from digest.edition.rendering.mail_layout import BEST_FACTS
+from digest.edition.rendering.sanitizer import RenderingError
+from digest.edition.rendering.slot_places import find_misplaced_slots
+from digest.settings import Settings
+from digest.templating import TemplateMistakeError
+from subscribers.consent.preferences import Preferences, describe_preferences
+from subscribers.subscriber_language import SubscriberLanguage
+
+EDITION_KEY = "edition"
+_SAMPLE_DAY = date(2026, 11, 20)
+_SAMPLE_ZONE = ZoneInfo("America/New_York")
+_SAMPLE_SIGNUP = datetime(2026, 3, 4, 9, 14, tzinfo=_SAMPLE_ZONE)
+_SAMPLE_MOMENT = datetime(2026, 11, 20, 9, 14, tzinfo=_SAMPLE_ZONE)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleEmail:
+    """One mail of the gallery: its key (the folder of its templates below `mail/`), a title, and who gets it when."""
+
+    key: str
+    title: str
+    occasion: str
+
+
+_GALLERY = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+SUBSCRIBER_MAILS = tuple(SampleEmail(**mail) for mail in _GALLERY["readers"])
+STAFF_MAILS = tuple(SampleEmail(**mail) for mail in _GALLERY["staff"])
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedSample:
+    """An email as an invented subscriber gets it."""
+
+    subject: str
+    sender_name: str
+    sender_address: str
+    text: str
+    html: str
+
+
+def find_sample_email(key: str) -> SampleEmail | None:
+    """Return a mail of the gallery by its key; None for an unknown one."""
+    return next((mail for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key == key), None)
+
+
+def compose_sample_email(settings: Settings, key: str) -> RenderedSample:
+    """Compose one mail of the gallery with its invented facts.
+
+    Raises:
+        TemplateMistakeError: a template of the operator's own is broken.
+        RenderingError: a template of the operator's own lost a place at which it is cut.
+    """
+    message = _compose_mail(settings, key)
+    text = fill_sample_placeholders(message.text, settings)
+    html = fill_sample_placeholders(message.html or SlottedText(""), settings)
+    return RenderedSample(message.subject, message.sender_name, message.sender_address, text, html)
+
+
+def fill_sample_placeholders(text: SlottedText, settings: Settings) -> str:
+    """Fill the slots for an invented subscriber: when and where they signed up, and a token in their links."""
+    language = settings.subscriber_language
+    signup_words = write_signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
+    return text.fill({LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE", SIGNUP_SLOT: signup_words})
+
+
+def compose_sample_subject(settings: Settings, key: str) -> str:
+    """Compose the subject of one mail of the gallery alone, which takes a hundredth of the whole.
+
+    Raises:
+        TemplateMistakeError: a template of the operator's own is broken.
+    """
+    if key == EDITION_KEY:
+        return render_subject(
+            make_sample_content(settings), build_publication_frame(settings), create_mail_environment(settings)
+        )
+    return NoticeComposer.from_settings(settings).render_subject(key, make_sample_facts(settings)[key])
+
+
+def find_rendering_mistakes(settings: Settings) -> Iterator[str]:
+    """Render every mail of the gallery, and say what is wrong with the operator's own templates, each mistake once."""
+    known_mistakes = set[str]()
+    for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
+        try:
+            message = _compose_mail(settings, mail.key)
+            mistakes = [*_find_misplaced_slots(message, mail.key, settings)]
+        except (TemplateMistakeError, RenderingError) as exc:
+            mistakes = [str(exc)]
+        yield from (mistake for mistake in mistakes if mistake not in known_mistakes)
+        known_mistakes.update(mistakes)
+
+
+def _find_misplaced_slots(message: MessageTemplate, key: str, settings: Settings) -> Iterator[str]:
+    for file, part in (("body.txt", message.text), ("body.html", message.html)):
+        if part is not None:
+            for mistake in find_misplaced_slots(part, settings.link_base, is_html=file == "body.html"):
+                yield f"In mail/{key}/{file}, {mistake}"
+
+
+def _compose_mail(settings: Settings, key: str) -> MessageTemplate:
+    if key == EDITION_KEY:
+        return _compose_edition(settings)
+    return NoticeComposer.from_settings(settings).compose_notice(key, make_sample_facts(settings)[key])
+
+
+def _compose_edition(settings: Settings) -> MessageTemplate:
+    frame, environment, sender = (
+        build_publication_frame(settings),
+        create_mail_environment(settings),
+        settings.file.sender,
+    )
+    content = make_sample_content(settings)
+    pieces = render_edition(content, frame, environment)
+    return MessageTemplate(
+        subject=render_subject(content, frame, environment),
+        sender_name=sender.name,
+        sender_address=sender.address,
+        reply_to=sender.reply_to,
+        text=join_fragments(pieces, "text"),
+        html=join_fragments(pieces, "html"),
+    )
+
+
+def make_sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
+    """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices.notice_sending` would write them."""
+    values = list_sample_values(settings)
+    facts: dict[str, dict[str, str]] = {
+        mail.key: {} for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key != EDITION_KEY
+    }
+    for key in ("confirm", "remind", "ask", "welcome", "stay"):
+        facts[key] |= _GALLERY["asked"]
+    facts["welcome"] |= dict.fromkeys(BEST_FACTS, "")
+    for key, own in _GALLERY["facts"].items():
+        facts[key] |= own
+    for own in facts.values():
+        own |= {name: text.format_map(values) for name, text in own.items()}
+    return {**facts}
+
+
+def list_sample_values(settings: Settings) -> Mapping[str, str]:
+    """Return what the names in braces of the gallery's facts stand for."""
+    base, language, moment = settings.link_base, settings.subscriber_language, _SAMPLE_MOMENT
+    sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
+    only_last = Preferences(frozenset({sections[-1][0]}))
+    return {
+        "base": base,
+        "desk": f"{base}/desk/editions/2026-W47",
+        "edition": f"{base}/editions/2026-W47",
+        "sender": settings.file.sender.address,
+        "wording": current_consent_text(settings).text,
+        "sign_up_page": language.gettext("your sign-up page"),
+        "other_list": language.gettext("a list from another service"),
+        "every_section": describe_preferences(Preferences(), sections, language),
+        "one_section": describe_preferences(only_last, sections, language),
+        "asked_day": language.full_date(_SAMPLE_SIGNUP.date()),
+        "asked_at": language.moment(moment),
+        "confirmed_at": language.moment(moment.replace(minute=16)),
+        "next_morning": language.moment(moment.replace(day=21)),
+        "next_hour": language.hour_in_zone(moment.replace(hour=6, minute=0)),
+        "nov_17": language.short_month_day(date(2026, 11, 17)),
+        "nov_18": language.short_month_day(date(2026, 11, 18)),
+        "corrected_day": language.full_date(date(2026, 11, 21)),
+        "until": language.weekday_date(date(2026, 11, 27)),
+        "deadline_day": language.weekday_month_day(date(2026, 12, 2)),
+    }
+
+
+def make_sample_content(settings: Settings) -> EditionContent:
+    """Return an invented edition with the publication's own sections, every kind of entry and a labelled block in it."""
+    language = settings.subscriber_language
+    sections = [
+        EditionSection(
+            section.key,
+            section.kind,
+            section.title_in(language),
+            SECTION_KINDS[section.kind].section_note(section, _SAMPLE_MOMENT, language),
+            tuple(
+                _write_dates(entry, language)
+                for entry in _SAMPLE_ENTRIES.get(section.kind, _SAMPLE_ENTRIES["featured"])
+            ),
+        )
+        for section in settings.file.sections
+    ]
+    publication = settings.file.publication
+    return EditionContent(
+        name="2026-W47",
+        number=147,
+        subject=_SAMPLE_ENTRIES["featured"][0].headline,
+        preheader="Also: a flood drill by night; a call for radio repairs",
+        date=language.weekday_date(_SAMPLE_DAY),
+        minutes=5,
+        intro=publication.intro or "Three inspections, one drill: this week is about *looking twice*.",
+        editor=publication.editor or "An editor",
+        sections=tuple(sections),
+        blocks=(LabeledBlock("sample", "sponsor", "Rugged tablets for field crews", "Example Devices", "Made up."),),
+        released_on=_SAMPLE_DAY,
+    )
+
+
+def _write_dates(entry: SectionEntry, language: SubscriberLanguage) -> SectionEntry:
+    """Write the dates of an invented entry, which stand in English in it, as readers read them."""
+    date_text = language.short_month_day(date(2026, 11, 18)) if entry.date else ""
+    when = entry.when
+    if when is None:
+        return replace(entry, date=date_text)
+    hour = _SAMPLE_HOURS.get(when.day)
+    written = [language.weekday_month_day(when.day)]
+    if hour:
+        written.append(language.hour_in_zone(hour))
+    label = language.translate_text(when.label)
+    return replace(entry, when=replace(when, text=join_date_parts(written, language), label=label))
+
+
+_SAMPLE_HOURS = {
+    date(2026, 11, 24): datetime(2026, 11, 24, 9, tzinfo=_SAMPLE_ZONE),
+    date(2026, 11, 30): datetime(2026, 11, 30, 17, tzinfo=_SAMPLE_ZONE),
+}
+
+
+_SAMPLE_ENTRIES = TypeAdapter(dict[str, tuple[SectionEntry, ...]]).validate_python(_GALLERY["entries"])
+_SAMPLE_ENTRIES |= dict.fromkeys(("featured", "most-read", "topics"), _SAMPLE_ENTRIES["stories"])
+_SAMPLE_ENTRIES["stories"] = _SAMPLE_ENTRIES["featured"][1:]

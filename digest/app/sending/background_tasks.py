@@ -1,0 +1,251 @@
+"""The work of every day, whatever the edition: answer forms, hand over notices, apply what comes back."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from digest.app.sending.send_control import open_sending_provider
+from digest.app.subscribers.signup_settings import build_signup_limits
+from digest.deliver.control import installation_hold, provider_wait
+from digest.deliver.events.postfix_log import MailLogError
+from digest.deliver.inbound import mail_log
+from digest.deliver.inbound import mailbox_poll as poll
+from digest.deliver.inbound.imap import MailboxError
+from digest.deliver.inbound.mailbox_poll import PollResult
+from digest.deliver.inbound.payloads import apply_stored_payloads, store_payload
+from digest.deliver.providers.base import HandoverResult, Provider
+from digest.deliver.providers.kind import ProviderWebhook
+from digest.deliver.providers.registry import find_provider, provider_in_use
+from digest.deliver.send.claims import dead_runs
+from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.notices import notice_sending as notices
+from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
+from digest.installation.acts import Action, Actor, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.process_owner import this_process_owner
+from subscribers.callbacks import Clock, StopCheck
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
+
+log = structlog.get_logger("sending")
+
+# Between two tries to open a provider that the settings forbid, or that breaks.
+NOTICE_RETRY_DELAY = timedelta(minutes=5)
+
+
+def process_signup_requests(installation: Installation, *, clock: Clock) -> dict[SignupAnswer, int]:
+    """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
+    processor = RequestProcessor(
+        database=installation.database,
+        keys=installation.keys,
+        signup_limits=build_signup_limits(installation.settings),
+        evidence_retention=timedelta(days=installation.settings.file.retention.evidence_days),
+        queue=notice_queue.make_notice_queue(installation.keys, installation.settings, clock),
+    )
+    return processor.process_pending(clock)
+
+
+def recover_runs(installation: Installation, *, clock: Clock) -> None:
+    """Take over what dead and silent processes had claimed: their messages that hadn't left are due again."""
+    dead_runs.recover_runs(installation.database, installation.settings, installation.keys, now=clock())
+
+
+def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter[str]:
+    """Apply what providers have posted of messages that left; count what came of it. Too many failures pause an edition.
+
+    Raises:
+        OSError: the departure log could not be written; what is not applied yet waits.
+        KeyFileError: a payload was sealed with a key that is not in the key file; it waits.
+    """
+    unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
+    counts = apply_stored_payloads(installation.database, installation.keys, unsubscribe_log, clock=clock)
+    if counts:
+        alarms.stop_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
+    return counts
+
+
+def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
+    """Apply what the mail server's log says of messages that left; return whether there's more. Too many failures pause an edition.
+
+    Trouble with the log is logged where it begins, and `digest doctor` reports it.
+
+    Raises:
+        OSError: the departure log could not be written.
+    """
+    source = installation.settings.file.relay.log
+    if not source:
+        return False
+    host, database = this_process_owner().host, installation.database
+    unsubscribe_log = installation.unsubscribe_log
+    try:
+        counts, has_more = mail_log.follow_mail_log(
+            database, installation.keys, unsubscribe_log, source, host=host, clock=clock
+        )
+    except MailLogError as exc:
+        with installation.write() as session:
+            if mail_log.note_trouble(session, host, str(exc), now=clock()):
+                log.warning("the mail server's log can't be followed", why=str(exc))
+        return False
+    if counts:
+        log.info("mail server's log followed", outcome=dict(counts))
+        alarms.stop_alarming_editions(database, installation.settings.file.alerts, now=clock())
+    return has_more
+
+
+def has_webhook(provider_name: str) -> bool:
+    """Whether there is a provider of that name that posts events."""
+    return _find_webhook(provider_name) is not None
+
+
+def _find_webhook(provider_name: str) -> ProviderWebhook | None:
+    provider = find_provider(provider_name)
+    return provider.webhook if provider else None
+
+
+def receive_webhook(
+    installation: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
+) -> str:
+    """Store a provider's post, durably when this returns; return why it is refused, for the log alone, else an empty text."""
+    webhook = _find_webhook(provider_name)
+    assert webhook is not None, "see has_webhook"
+    reason = webhook.refusal_reason(installation.settings, header, body, now)
+    if not reason:
+        store_payload(installation.database, installation.keys, body, origin=provider_name, now=now)
+    return reason
+
+
+def read_bounce_mailbox(
+    installation: Installation,
+    *,
+    clock: Clock,
+    max_messages: int = poll.MAX_MESSAGES,
+    stopping: StopCheck = lambda: False,
+) -> poll.PollResult | None:
+    """Store the bounces and complaints that wait in the mailbox, to be applied; None where no mailbox is set.
+
+    While the installation is held it is not read: a copy must not take away what came back to the original.
+
+    Raises:
+        MailboxError: it cannot be read; what was stored before that is stored.
+    """
+    inbound, password = installation.settings.file.inbound, installation.settings.inbound_password
+    if not inbound.host or password is None:
+        return None
+    if hold := _read_current_hold(installation):
+        raise MailboxError(f"not read: {hold}")
+    secret = password.get_secret_value()
+    queue = notice_queue.make_notice_queue(installation.keys, installation.settings, clock)
+    poller = poll.MailboxPoller(installation.database, installation.keys, inbound, secret, clock, queue, stopping)
+    return poll.poll_mailbox(poller, limit=max_messages)
+
+
+def claim_mailbox_poll(installation: Installation, *, now: datetime) -> bool:
+    """Take the turn to look into the mailbox, if there is one, nothing is held, and it is time."""
+    if not installation.settings.file.inbound.host or _read_current_hold(installation):
+        return False
+    return poll.claim_poll_turn(installation.database, now=now)
+
+
+def _read_current_hold(installation: Installation) -> installation_hold.InstallationHold | None:
+    with installation.read() as session:
+        return installation_hold.read_current_hold(session)
+
+
+def send_due_notices(
+    installation: Installation, *, clock: Clock, stopping: StopCheck = lambda: False
+) -> Counter[HandoverResult]:
+    """Hand over the mails that are no edition and are due; without one, nothing is opened.
+
+    Raises:
+        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+        InstallationError: the keys are the demo's; likewise.
+    """
+    with installation.read() as session:
+        if not notices.has_due_notices(session, now=clock()) or _provider_waits(installation, session, clock()):
+            return Counter()
+    with _provider_for_notices(installation, clock) as provider:
+        return notices.send_due_notices(
+            installation.database, provider, installation.keys, installation.settings, clock=clock, stopping=stopping
+        )
+
+
+def send_due_corrections(
+    installation: Installation,
+    *,
+    clock: Clock,
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: StopCheck = lambda: False,
+) -> Counter[HandoverResult]:
+    """Hand over the corrections that are due, at the rate of editions; without one, nothing is opened.
+
+    Raises:
+        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
+        InstallationError: the keys are the demo's; likewise.
+    """
+    with installation.read() as session:
+        if not notices.has_due_corrections(session, now=clock()) or _provider_waits(installation, session, clock()):
+            return Counter()
+    database, keys, settings = installation.database, installation.keys, installation.settings
+    with _provider_for_notices(installation, clock) as provider:
+        return notices.send_due_corrections(
+            database, provider, keys, settings, clock=clock, sleep=sleep, stopping=stopping
+        )
+
+
+def _provider_waits(installation: Installation, session: Session, now: datetime) -> bool:
+    """Return whether the provider has asked any process to wait."""
+    name = provider_in_use(installation.settings).name
+    return provider_wait.read_provider_wait(session, name, now) is not None
+
+
+@contextmanager
+def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[Provider]:
+    """Lend a provider; where it cannot be opened or breaks, what is due waits for a while."""
+    try:
+        with closing(open_sending_provider(installation)) as provider:
+            yield provider
+    except Exception:
+        notices.postpone_due_notices(installation.database, now=clock(), delay=NOTICE_RETRY_DELAY)
+        raise
+
+
+READ_INBOUND = Action("inbound mail read", Role.ADMIN, Concern.NONE)
+MAX_MESSAGES = 100_000  # messages of the mailbox in one run
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMailResult:
+    """What one run did. `poll` is None where no mailbox is set or it could not be read; `trouble` says why not."""
+
+    poll: PollResult | None
+    applied: Counter[str]
+    trouble: str
+
+
+def process_inbound_mail(
+    installation: Installation, actor: Actor, *, clock: Clock, max_messages: int = MAX_MESSAGES
+) -> InboundMailResult:
+    """Read the bounce mailbox, and apply what it and the providers say; trouble with the mailbox stops nothing else.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        OSError: the departure log could not be written; what is not applied yet waits.
+        KeyFileError: a payload was encrypted with a key that is not in the key file; it waits.
+    """
+    READ_INBOUND.check_role(installation.database, actor, "mailbox", now=clock())
+    poll, trouble = None, ""
+    try:
+        poll = read_bounce_mailbox(installation, clock=clock, max_messages=max_messages)
+    except MailboxError as exc:
+        trouble = str(exc)
+    applied = apply_inbound_events(installation, clock=clock)
+    review_sent_editions(installation.database, now=clock())
+    return InboundMailResult(poll, applied, trouble or (poll.stuck if poll else ""))

@@ -1,0 +1,273 @@
+"""The acts of staff and timetable on what leaves: send, test, pause, resume, cancel."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from digest.app.editions.edition_status import resolve_edition_name
+from digest.deliver.control import article_checks, edition_control, installation_hold
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.providers.base import Provider
+from digest.deliver.providers.registry import open_provider, provider_in_use
+from digest.deliver.retention.delivery_seals import seal_edition
+from digest.deliver.send import staff_test
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.dead_runs import list_silent_runs
+from digest.deliver.send.claims.run_file import list_abandoned_run_files
+from digest.deliver.send.run import edition_run
+from digest.deliver.send.run.edition_run import SendReport
+from digest.deliver.send.run.send_gate import explain_blocked_send
+from digest.deliver.send.staff_test import StaffTestReport
+from digest.edition.edition_queries import explain_missed_release, find_edition
+from digest.installation.acts import Action, Actor, Role
+from digest.installation.opened import Installation
+from digest.installation.reasons import read_optional_reason
+from digest.settings.concerns import Concern
+from digest.store.delivery_models import DeliveryState, StaffMember
+from digest.store.models import Edition, EditionState
+from digest.store.staff import list_verified_staff
+from subscribers.callbacks import Clock, Progress, StopCheck
+
+SEND = Action("send", Role.ADMIN, Concern.NONE)
+SEND_TEST = Action("test", Role.EDITOR, Concern.NONE)
+PAUSE = Action("paused", Role.EDITOR, Concern.NONE)
+RESUME = Action("resumed", Role.EDITOR, Concern.NONE)
+CANCEL = Action("cancelled", Role.ADMIN, Concern.NONE)
+
+log = structlog.get_logger("sending")
+
+
+def open_sending_provider(installation: Installation) -> Provider:
+    """Open the provider in use; the caller closes it. With the demo's keys only one that stays on this machine.
+
+    Raises:
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
+        InstallationError: the mail would leave this machine, and the keys are the demo's.
+    """
+    if provider_in_use(installation.settings).leaves_machine(installation.settings):
+        installation.refuse_demo_keys()
+    return open_provider(installation.settings)
+
+
+def send_edition(
+    installation: Installation,
+    name: str,
+    *,
+    actor: Actor,
+    clock: Clock,
+    report_progress: Progress = lambda *_: None,
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: StopCheck = lambda: False,
+) -> SendReport:
+    """Send an approved edition, or go on with one that was cut short; say what this run did.
+
+    A run that handed nothing over changed nothing, and leaves no audit row. `report_progress` is called with (messages
+    dealt with, planned) after every batch. Once `stopping` is true nothing more is handed over, and `sleep`, which
+    waits for so many seconds, may come back early.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SendError: it is not approved, it is paused or cancelled, or the installation is held.
+        ApprovalError: it is not what was approved.
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
+    """
+    name = resolve_edition_name(installation, name)
+    with (
+        SEND.steps(installation, actor, name, now=clock()) as audit,
+        closing(open_sending_provider(installation)) as provider,
+    ):
+        report = edition_run.run_edition(
+            installation.database,
+            name,
+            provider,
+            installation.keys,
+            installation.settings,
+            clock=clock,
+            report_progress=report_progress,
+            sleep=sleep,
+            stopping=stopping,
+        )
+        audit.changed, audit.detail = report.handed_over > 0, {"handed over": report.handed_over}
+    if report.state is EditionState.SENT:
+        _seal_sent_edition(installation, name, now=clock(), stopping=stopping)
+    return report
+
+
+def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: StopCheck) -> None:
+    """Seal who got an edition. What goes wrong with that is no fault of the send: the night does it again."""
+    try:
+        seal_edition(installation.database, installation.keys, name, now=now, stopping=stopping)
+    except SQLAlchemyError:
+        log.exception("the deliveries of an edition were not sealed", edition=name)
+
+
+def explain_paused_edition(installation: Installation, name: str) -> str:
+    """Say why an edition rests until somebody lets it go on: it is paused, or all is held. Empty where it does not.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.read() as session:
+        edition = find_edition(session, name)
+        hold = installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+        return "" if edition.state is EditionState.CANCELLED else explain_blocked_send(name, edition, hold)
+
+
+def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
+    """Return whether all that is open of an edition is being handed over by processes that live: no run is of use yet.
+
+    It only looks. Once it says no, `send_edition` closes the edition, sends what waits again, or finds what became of the rest.
+    """
+    purpose = edition_purpose(name)
+    with installation.read() as session:
+        if not count_deliveries(session, purpose).last_are_leaving:
+            return False
+        if list_silent_runs(session, installation.settings, installation.database.kept_leases):
+            return False
+    return not list_abandoned_run_files(installation.settings.runs_folder)
+
+
+def list_test_recipients(installation: Installation) -> list[StaffMember]:
+    """List the staff whose address is proven: those to whom a test goes."""
+    with installation.read() as session:
+        return list_verified_staff(session)
+
+
+def send_test_email(
+    installation: Installation, name: str, *, to: Sequence[str] = (), actor: Actor, clock: Clock
+) -> StaffTestReport:
+    """Send an edition as it stands, a draft too, to the staff whose address is proven: to all, or to those named.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SendError: there is nothing to send, or nobody to send it to.
+        ApprovalError: it is approved, and not what was approved.
+        ProviderSettingsError: the settings do not say how to send, or forbid it.
+    """
+    name, database = resolve_edition_name(installation, name), installation.database
+    with (
+        SEND_TEST.steps(installation, actor, name, now=clock()) as audit,
+        closing(open_sending_provider(installation)) as provider,
+    ):
+        with database.read() as session:
+            test = staff_test.compose_staff_test(
+                session, name, installation.keys, installation.settings, to=to, now=clock()
+            )
+        audit.detail = {"to": test.recipients}
+        # Before anything leaves: a crash must not hide who sent it.
+        with database.write() as session:
+            audit.record(session)
+        return staff_test.hand_over_staff_test(
+            database, test, provider, installation.keys, installation.settings, clock=clock
+        )
+
+
+def read_test_report(installation: Installation, name: str, serial: str) -> StaffTestReport | None:
+    """Read what came of a test of an edition; None where there was none of that serial.
+
+    Raises:
+        UnknownEditionError: there is no such edition.
+    """
+    name = resolve_edition_name(installation, name)
+    with installation.read() as session:
+        return staff_test.read_test_report(session, name, serial, installation.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseResult:
+    """An edition that was to be paused or resumed: whether that changed anything, and how many deliveries wait."""
+
+    edition: str
+    changed: bool
+    waiting: int
+
+
+def pause_edition(installation: Installation, name: str, *, reason: str, actor: Actor, now: datetime) -> PauseResult:
+    """Pause the sending of an edition. What is being handed over at this moment still arrives.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is neither approved nor being sent.
+        ReasonError: the reason is too long, or may hold an address.
+    """
+    name = resolve_edition_name(installation, name)
+    with PAUSE.transaction(installation, actor, name, now=now) as (session, audit):
+        reason = read_optional_reason(reason)
+        audit.changed = edition_control.pause_edition(session, name, reason, now=now)
+        audit.detail = {"because": reason} if reason else {}
+        waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
+    return PauseResult(name, audit.changed, waiting)
+
+
+def resume_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> PauseResult:
+    """Resume a paused edition. Failures reported before `now` no longer count against it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    name = resolve_edition_name(installation, name)
+    with RESUME.transaction(installation, actor, name, now=now) as (session, audit):
+        audit.changed = edition_control.resume_edition(session, name, now=now)
+        waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
+    return PauseResult(name, audit.changed, waiting)
+
+
+def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
+    """Cancel an edition for good: who has it keeps it, nobody else gets it. Return how many were cancelled.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        EditionControlError: it is sent.
+    """
+    name, database = resolve_edition_name(installation, name), installation.database
+    with CANCEL.steps(installation, actor, name, now=now) as audit:
+        with database.write() as session:
+            state_before = edition_control.cancel_edition(session, name)
+            audit.changed, audit.detail = state_before is not EditionState.CANCELLED, {"was": str(state_before)}
+            if audit.changed:
+                audit.record(session)
+        return edition_control.cancel_waiting_deliveries(database, name)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingSends:
+    """What is to be sent now, by name, and what a person decides about: what was missed, with what to do."""
+
+    ready_to_send: tuple[str, ...]
+    missed: dict[str, str]
+
+
+def find_pending_sends(installation: Installation, *, now: datetime) -> PendingSends:
+    """Find what to send: approved editions whose time has come, and those that were cut short.
+
+    None that is paused is ready, none whose articles are yet to be looked at again, and none at all while the installation is held.
+    """
+    due = select(Edition).where(
+        Edition.paused_at.is_(None),
+        (Edition.state == EditionState.SENDING)
+        | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
+    )
+    with installation.read() as session:
+        hold = installation_hold.read_current_hold(session)
+        editions = session.scalars(due.order_by(Edition.release_at)).all()
+        minutes = installation.settings.file.schedule.final_check_minutes
+        awaits_look = partial(article_checks.awaits_article_check, session, minutes=minutes, now=now)
+        unseen = {edition.name for edition in editions if awaits_look(edition)}
+    missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
+    waiting = missed.keys() | unseen
+    ready = () if hold else tuple(e.name for e in editions if e.name not in waiting)
+    return PendingSends(ready, missed)
+
+
+def has_due_messages(installation: Installation, name: str, *, now: datetime) -> bool:
+    """Return whether a message of an edition waits that is due by now; one look into an index."""
+    with installation.read() as session:
+        due_at = claims.find_next_due_time(session, edition_purpose(name))
+    return due_at is not None and due_at <= now

@@ -1,0 +1,333 @@
+"""The sources that articles come from: listed, tried, and added to the settings file, changed there or taken out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree as ET
+
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.sandbox import client as sandbox
+from digest.collect.sources.source_rows import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
+from digest.collect.texts.urls import absolute_url, site_name
+from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
+from digest.installation.acts import Action, Actor, AuditDraft, Role
+from digest.installation.opened import Installation
+from digest.settings import Settings, SettingsError, SourceSettings, file_edits
+from digest.settings.concerns import Concern
+from digest.settings.loader import describe_value_error
+from digest.settings.table_values import describe_change, read_source_values, shorten_values
+from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
+from digest.store.models import Source
+from subscribers.errors import RefusalError
+
+ADD = Action(SOURCE_ADDED, Role.ADMIN, Concern.NONE)
+CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, Concern.NONE)
+REMOVE = Action("source removed", Role.ADMIN, Concern.NONE)
+LOOK = Action("sources looked at", Role.EDITOR, Concern.NONE)
+AUDIT_SUBJECT = "sources"
+
+
+class SourceRefusedError(RefusalError):
+    """A source cannot be read, or cannot be added; the message names it and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedSource:
+    """A source that could be read: what came in, and the address where it was found."""
+
+    url: str
+    document: ParsedDocument
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSource:
+    """A source as the database knows it, with its health as a sentence."""
+
+    row: Source
+    health: str
+
+
+def list_sources(
+    installation: Installation, actor: Actor, *, include_inactive: bool, now: datetime
+) -> list[ListedSource]:
+    """List the sources in the order of the settings; `include_inactive` also those that they no longer name."""
+    LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.write() as session:
+        sync_sources(session, installation.settings)
+        rows = session.scalars(select(Source).where(~Source.url.startswith(FILE_PREFIX, autoescape=True))).all()
+    places = {source.url: place for place, source in enumerate(installation.settings.file.sources)}
+    listed_rows = [row for row in rows if row.active or include_inactive]
+    listed_rows.sort(key=lambda row: (places.get(row.url, len(places)), row.url))
+    return [ListedSource(row, describe_source_health(row, now)) for row in listed_rows]
+
+
+def probe_source(settings: Settings, address: str, *, now: datetime) -> ProbedSource:
+    """Visit an address as a source; nothing is stored, so it takes no role and no database.
+
+    Raises:
+        SourceRefusedError: it cannot be read.
+    """
+    with open_fetcher(settings) as fetcher:
+        visit: VisitResult = visit_source(fetcher, VisitTarget(0, "", address, address), now)
+    if isinstance(visit.outcome, VisitFailure):
+        raise SourceRefusedError(f"{address}: {visit.outcome.message}")
+    assert visit.document, "without a validator an answer is never 'not modified'"
+    return ProbedSource(visit.outcome.moved_to or address, visit.document, visit.note)
+
+
+def parse_web_address(address: str) -> str:
+    """Make an absolute URL of what somebody typed; https where no scheme is given.
+
+    Raises:
+        ValueError: it is no web address.
+    """
+    return absolute_url(address if "://" in address else f"https://{address}")
+
+
+def add_source(
+    installation: Installation,
+    actor: Actor,
+    address: str,
+    *,
+    name: str | None,
+    publisher: str | None,
+    section: str,
+    try_first: bool,
+    now: datetime,
+) -> tuple[SourceSettings, ParsedDocument | None]:
+    """Try a source, and add it to the settings file; of a site's page, the best feed that it names.
+
+    Its name is by default the feed's own title, its publisher the name.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: it is listed already, cannot be read, or the settings file cannot take it.
+    """
+    with ADD.steps(installation, actor, address, now=now) as draft:
+        refuse_duplicate_source(installation, address)
+        probed_source = probe_source(installation.settings, address, now=now) if try_first else None
+        url = probed_source.url if probed_source else address
+        refuse_duplicate_source(installation, url)
+        title = (probed_source.document.title if probed_source else "") or site_name(url) or url
+        source = _make_source(url, name or title, publisher or name or title, section)
+        _append_sources(installation, [source], draft)
+        return source, probed_source.document if probed_source else None
+
+
+@dataclass(frozen=True, slots=True)
+class OpmlImport:
+    """What became of the feeds of an OPML file; `refusals` says why some were left out."""
+
+    added: int
+    listed_before: int
+    refusals: tuple[str, ...]
+
+
+def import_opml(installation: Installation, actor: Actor, file: Path, section: str, *, now: datetime) -> OpmlImport:
+    """Add the feeds of an OPML file to the settings file, without a visit.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: the file is no list of feeds, or the settings file cannot take them.
+    """
+    try:
+        body = file.read_bytes()
+    except OSError as exc:
+        raise SourceRefusedError(f"Couldn't read {file} ({exc.strerror}).", "Check its name and permissions.") from exc
+    return import_uploaded_opml(installation, actor, body, str(file), section, now=now)
+
+
+def import_uploaded_opml(
+    installation: Installation, actor: Actor, body: bytes, file_name: str, section: str, *, now: datetime
+) -> OpmlImport:
+    """Add the feeds of an OPML document that was uploaded.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: the file is no list of feeds, or the settings file cannot take them.
+    """
+    added: list[SourceSettings] = []
+    refusals: list[str] = []
+    with ADD.steps(installation, actor, Path(file_name).name, now=now) as draft:
+        document = _parse_opml(body, file_name, now)
+        listed = {source.url for source in installation.settings.file.sources}
+        for feed in document.feeds:
+            if feed.url in listed:
+                continue
+            listed.add(feed.url)
+            name = feed.title or urlsplit(feed.url).hostname or feed.url
+            try:
+                added.append(_make_source(feed.url, name, name, section))
+            except SourceRefusedError as exc:
+                refusals.append(str(exc))
+        draft.changed = bool(added)
+        if added:
+            _append_sources(installation, added, draft)
+    unreadable = [f"Outline {entry.place}, {entry.reason}" for entry in document.rejected]
+    return OpmlImport(len(added), len(document.feeds) - len(added) - len(refusals), (*unreadable, *refusals))
+
+
+def add_source_with_details(
+    installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
+) -> int:
+    """Add a source that was looked at and described, and return the number of its row.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong; its `problems` say which.
+        SourceRefusedError: it is listed already, or the settings file cannot take it.
+    """
+    url = str(values.get("url", ""))
+    with ADD.steps(installation, actor, url, now=now) as draft:
+        refuse_duplicate_source(installation, url)
+        source = read_source_values(values)
+        _append_sources(installation, [source], draft)
+    with installation.database.read() as session:
+        return session.scalars(select(Source.id).where(Source.url == source.url)).one()
+
+
+def change_source(
+    installation: Installation, actor: Actor, url: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
+) -> bool:
+    """Write new values for a source into the settings file; say whether anything changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SettingsValueError: a value is wrong; its `problems` say which.
+        SettingsConflictError: somebody else changed it meanwhile.
+        SettingsError: the settings file cannot be read or written.
+    """
+    with CHANGE.steps(installation, actor, url, now=now) as draft:
+        before = find_configured_source(installation, url)
+        settings = file_edits.change_source_in_file(installation.settings, url, values, fingerprint=fingerprint)
+        after = next(source for source in settings.file.sources if source.url == values.get("url", url))
+        change = describe_change(before, after, values)
+        draft.changed, draft.detail = bool(change["after"]), dict(change)
+        if draft.changed:
+            with installation.database.write() as session:
+                sync_sources(session, settings)
+                draft.record(session)
+        return draft.changed
+
+
+def follow_moved_source(
+    installation: Installation, actor: Actor, url: str, new_url: str, *, fingerprint: str, now: datetime
+) -> None:
+    """Write into the settings file where a source has moved to; its row stays, with its articles and its health.
+
+    `new_url` is the address that the actor was shown.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: it has not moved there, or another source has that address.
+        SettingsValueError: it is no address of a source.
+        SettingsConflictError: somebody else changed the source meanwhile.
+        SettingsError: the settings file cannot be read or written.
+    """
+    CHANGE.check_role(installation.database, actor, url, now=now)
+    with installation.database.read() as session:
+        moved_url = session.scalars(select(Source.moved_to).where(Source.url == url)).first()
+        name_at_new_url = session.scalars(select(Source.name).where(Source.url == new_url)).first()
+    if moved_url != new_url:
+        raise SourceRefusedError(f"{url} no longer redirects to {new_url}.", "Check the source again.")
+    if name_at_new_url is not None:
+        raise SourceRefusedError(
+            f"Another source, {name_at_new_url!r}, already has the URL {new_url}.",
+            "Remove this source, or change that one first.",
+        )
+    change_source(installation, actor, url, {"url": new_url}, fingerprint=fingerprint, now=now)
+
+
+def remove_source(installation: Installation, actor: Actor, url: str, *, now: datetime) -> SourceSettings:
+    """Take a source out of the settings file, and return it as it stood there; its articles stay.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: the settings name none of this address, or their file cannot be written.
+    """
+    with REMOVE.steps(installation, actor, url, now=now) as draft:
+        before = find_configured_source(installation, url)
+        if before is None:
+            raise SourceRefusedError(f"{url} isn't a source in the settings.", "Choose one from 'digest sources list'.")
+        try:
+            settings = file_edits.remove_source_from_file(installation.settings, url)
+        except SettingsError as exc:
+            raise SourceRefusedError(str(exc)) from exc
+        draft.detail = {"before": shorten_values(SourceSettings, before.model_dump(mode="json", exclude_defaults=True))}
+        with installation.database.write() as session:
+            sync_sources(session, settings)
+            draft.record(session)
+        return before
+
+
+def find_configured_source(installation: Installation, url: str) -> SourceSettings | None:
+    """Find a source of the settings by its address."""
+    return next((source for source in installation.settings.file.sources if source.url == url), None)
+
+
+def build_opml(installation: Installation) -> bytes:
+    """Write the sources of the settings as OPML (http://opml.org/spec2.opml), for another feed reader."""
+    publication = installation.settings.file.publication
+    root = ET.Element("opml", version="2.0")
+    ET.SubElement(ET.SubElement(root, "head"), "title").text = f"Sources of {publication.name}"
+    body = ET.SubElement(root, "body")
+    for source in installation.settings.file.sources:
+        feed = {"type": "rss", "text": source.name, "title": source.name, "xmlUrl": source.url}
+        ET.SubElement(body, "outline", feed | {"category": source.section})
+    ET.indent(root)
+    text: bytes = ET.tostring(root, "utf-8", xml_declaration=True)
+    return text + b"\n"
+
+
+def refuse_duplicate_source(installation: Installation, address: str) -> None:
+    """Refuse an address that the settings name already.
+
+    Raises:
+        SourceRefusedError: they do.
+    """
+    for source in installation.settings.file.sources:
+        if source.url == address:
+            raise SourceRefusedError(f"{address} is already listed as {source.name!r}.", "Enter a different URL.")
+
+
+def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSettings:
+    values = {"url": url, "name": name[:200], "publisher": publisher[:200], "section": section}
+    try:
+        return SourceSettings.model_validate(values)
+    except ValidationError as exc:
+        raise SourceRefusedError(f"{url}: {describe_value_error(dict(exc.errors()[0]))}") from exc
+
+
+def _append_sources(installation: Installation, added: list[SourceSettings], draft: AuditDraft) -> None:
+    """Write sources to the settings file, and one audit row each."""
+    try:
+        settings = file_edits.append_sources(installation.settings, added)
+    except SettingsError as exc:
+        raise SourceRefusedError(str(exc)) from exc
+    with installation.database.write() as session:
+        sync_sources(session, settings)
+        for source in added:
+            draft.subject = source.url
+            draft.detail = {"name": source.name, "publisher": source.publisher, "section": source.section}
+            draft.record(session)
+
+
+def _parse_opml(body: bytes, file_name: str, now: datetime) -> ParsedDocument:
+    try:
+        document = sandbox.parse_document(body, url=f"{FILE_PREFIX}///{quote(Path(file_name).name)}", now=now)
+    except ParseError as exc:
+        raise SourceRefusedError(f"{file_name}: {exc}") from exc
+    if document.kind is not DocumentKind.OPML:
+        raise SourceRefusedError(
+            f"{file_name} isn't a list of feeds (OPML). Its format is {document.kind}.",
+            f"Read it with 'digest collect {file_name}'.",
+        )
+    return document

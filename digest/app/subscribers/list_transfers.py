@@ -1,0 +1,408 @@
+"""Lists that come and go, by an admin: imports, exports, the question to the unverified, a provider's suppressions."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.running_imports import is_import_running, mark_import_running
+from digest.deliver.providers.kind import PullResult
+from digest.deliver.providers.registry import find_suppression_lists
+from digest.deliver.send.notices import notice_queue
+from digest.installation.acts import Action, Actor, AuditDraft, Role
+from digest.installation.opened import Installation
+from digest.settings.concerns import Concern
+from digest.store.engine import open_database
+from subscribers.callbacks import Progress
+from subscribers.errors import RefusalError
+from subscribers.signup import permission_pass
+from subscribers.transfer import exports, import_batches, imports
+from subscribers.transfer.decisions import RowOutcome, RowReason
+from subscribers.transfer.import_report import ImportReport, RejectCallback
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.import_store import AbandonmentResult, abandon_batch, count_batch_people
+from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
+from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
+from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
+
+IMPORT = Action("list imported", Role.ADMIN, Concern.ADDRESSES)
+ABANDON = Action("import abandoned", Role.ADMIN, Concern.ADDRESSES)
+EXPORT = Action("list exported", Role.ADMIN, Concern.ADDRESSES)
+ASK = Action("people re-asked", Role.ADMIN, Concern.ADDRESSES)
+PULL = Action("suppressions pulled", Role.ADMIN, Concern.NONE)
+
+MAX_SHOWN_IMPORTS = 20
+MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
+
+
+class UnknownImportError(RefusalError):
+    """There is no unfinished import of that number."""
+
+
+class ExportFileError(RefusalError):
+    """The file of an export cannot be made."""
+
+
+def rehearse_import(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    options: ImportOptions,
+    *,
+    now: datetime,
+    progress: Progress,
+    outcomes: Path | None = None,
+) -> ImportReport:
+    """Go through a file and count what an import would do. Nothing is written, but into `outcomes` what every row would come to.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ListFileError: the file cannot be read as a list, or changed meanwhile.
+        OSError: the account of the rows could not be written.
+    """
+    IMPORT.check_permitted(installation.database, actor, "a list", now=now)
+    survey = survey_file(file, options)
+    with _open_outcomes(outcomes) as account:
+        return imports.rehearse_import(
+            _import_context(installation, actor),
+            survey,
+            options,
+            now=now,
+            outcomes=account,
+            progress=_count_rows(survey, progress),
+        )
+
+
+def import_list(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    options: ImportOptions,
+    *,
+    now: datetime,
+    progress: Progress,
+    outcomes: Path | None = None,
+    keep_rejects: bool = True,
+) -> tuple[ImportReport, Path | None]:
+    """Import a file, or go on with an import of it; give the file of the rejected rows too, where there are any.
+
+    The rejected rows stand whole beside the list, unless `keep_rejects` is false; what every row came to goes into `outcomes`, by number.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ListFileError: the file cannot be read as a list, changed meanwhile, or its import was begun otherwise.
+        OSError: the departure log, the file of the rejected rows, or the account of the rows could not be written.
+    """
+    with IMPORT.steps(installation, actor, "a list", now=now) as draft:
+        survey = survey_file(file, options)
+        draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
+        with (
+            mark_import_running(installation.database, survey.file_hash, now=now) as renew,
+            _open_reject_writer(survey, rejected_rows_path(file)) as write_reject,
+            _open_outcomes(outcomes) as account,
+        ):
+            count_rows = _count_rows(survey, progress)
+
+            def note_step(row: int) -> None:
+                renew()
+                count_rows(row)
+
+            report = imports.run_import(
+                _import_context(installation, actor),
+                survey,
+                options,
+                now=now,
+                on_reject=write_reject if keep_rejects else lambda *_: None,
+                outcomes=account,
+                progress=note_step,
+            )
+        draft.subject, draft.changed = f"import {report.batch}", not report.already_imported
+        draft.detail |= {"counts": report.as_json()}
+    rejected_file = rejected_rows_path(file)
+    return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
+
+
+def _import_context(installation: Installation, actor: Actor) -> ImportContext:
+    return ImportContext(
+        installation.database,
+        installation.keys,
+        installation.unsubscribe_log,
+        actor.name,
+        partial(open_database, installation.settings.effective_database_url),
+    )
+
+
+def _count_rows(survey: FileSurvey, progress: Progress) -> Callable[[int], None]:
+    """Count rows as people do: the heading, which has a number in the file, is none."""
+    heading = int(survey.layout.has_heading)
+    return lambda row: progress(max(0, min(row - heading, survey.rows)), survey.rows)
+
+
+def save_row_outcomes(account: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
+    """Write the account of a list's rows to a new CSV file that its owner alone can read, and remove the account.
+
+    Raises:
+        ExportFileError: the file is there already, or cannot be made.
+    """
+    with open_new_export_file(file) as csv_file:
+        write_outcomes(csv_file, read_outcomes(account), name_outcome)
+    account.unlink()
+
+
+def rejected_rows_path(file: Path) -> Path:
+    """Name the file of the rows of a list that an import left out."""
+    return file.with_name(f"{file.name}.rejected.csv")
+
+
+@contextmanager
+def _open_outcomes(path: Path | None) -> Iterator[OutcomeFile | None]:
+    """Lend the account of a list's rows in a file; none where nobody asked for it."""
+    if path is None:
+        yield None
+        return
+    with OutcomeFile(path) as account:
+        yield account
+
+
+@contextmanager
+def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallback]:
+    """Lend a function that writes a rejected row, whole, to a file beside the list, for its owner's eyes only."""
+    with ExitStack() as stack:
+        writers: list[SpreadsheetCsvWriter] = []
+
+        def write_reject(number: int, reason: str, fields: Sequence[str]) -> None:
+            if not writers:
+                # An earlier run may have left one.
+                path.unlink(missing_ok=True)
+                writers.append(SpreadsheetCsvWriter(stack.enter_context(_create_private_file(path))))
+                writers[0].write_row(["row", "reason", *read_headings(survey)])
+            writers[0].write_row([number, reason, *fields])
+
+        yield write_reject
+
+
+def _create_private_file(path: Path) -> IO[str]:
+    """Make a new file that its owner alone can read, from its first moment on."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
+
+
+def list_unfinished_imports(
+    installation: Installation, actor: Actor, *, now: datetime
+) -> list[tuple[import_batches.UnfinishedImport, int]]:
+    """List the imports that were begun and not finished, each with how many people stand in it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    IMPORT.check_role(installation.database, actor, "unfinished imports", now=now)
+    with installation.database.read() as session:
+        return [
+            (unfinished, count_batch_people(session, unfinished.batch))
+            for unfinished in import_batches.list_unfinished_imports(session)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportsView:
+    """What came in before, newest first; what is not finished and nobody works on, with its people; how many departures all lists named."""
+
+    finished: tuple[import_batches.FinishedImport, ...]
+    unfinished: tuple[tuple[import_batches.UnfinishedImport, int], ...]
+    departures: int
+
+
+def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> ImportsView:
+    """Read what was imported.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    unfinished = list_unfinished_imports(installation, actor, now=now)
+    with installation.database.read() as session:
+        idle = tuple((each, people) for each, people in unfinished if not is_import_running(session, each, now))
+        return ImportsView(
+            tuple(import_batches.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
+            idle,
+            imports.count_listed_departures(session),
+        )
+
+
+def count_import_people(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:
+    """Count the people in an import that could be abandoned.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownImportError: there is no unfinished import of that number.
+    """
+    ABANDON.check_permitted(installation.database, actor, f"import {batch}", now=now)
+    for unfinished, people in list_unfinished_imports(installation, actor, now=now):
+        if unfinished.batch == batch:
+            return people
+    raise _unknown_import(batch)
+
+
+def abandon_import(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> AbandonmentResult:
+    """Drop an import that was not finished, with everybody whom it alone brought.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownImportError: there is no unfinished import of that number.
+    """
+    with ABANDON.steps(installation, actor, f"import {batch}", now=now) as draft:
+        result = abandon_batch(installation.database, batch, actor=actor.name, now=now)
+        if result is None:
+            raise _unknown_import(batch)
+        draft.detail = {"people": result.removed, "stay": result.kept}
+        return result
+
+
+def _unknown_import(batch: int) -> UnknownImportError:
+    return UnknownImportError(
+        f"There's no unfinished import {batch}. To list unfinished imports, run 'digest subscribers import --list'."
+    )
+
+
+def export_list(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    recipient: exports.ExportRecipient,
+    *,
+    now: datetime,
+    progress: Progress,
+) -> exports.ListExportResult:
+    """Write everyone who may be mailed to a new CSV file that its owner alone can read; give how many they are.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ExportFileError: the file is there already, or cannot be made.
+    """
+    with EXPORT.steps(installation, actor, "the list", now=now) as draft, open_new_export_file(file) as csv_file:
+        return _write_people(installation, draft, csv_file, recipient, now=now, progress=progress)
+
+
+def write_list_csv(
+    installation: Installation,
+    actor: Actor,
+    file: IO[str],
+    recipient: exports.ExportRecipient,
+    *,
+    now: datetime,
+    progress: Progress = lambda *_: None,
+) -> exports.ListExportResult:
+    """Write everyone who may be mailed to an open file as CSV; give how many they are.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    with EXPORT.steps(installation, actor, "the list", now=now) as draft:
+        return _write_people(installation, draft, file, recipient, now=now, progress=progress)
+
+
+def _write_people(
+    installation: Installation,
+    draft: AuditDraft,
+    file: IO[str],
+    recipient: exports.ExportRecipient,
+    *,
+    now: datetime,
+    progress: Progress,
+) -> exports.ListExportResult:
+    draft.detail = {"why": recipient.why, "to": recipient.to_whom}
+    result = exports.export_list(
+        installation.database,
+        installation.keys,
+        file,
+        recipient,
+        now=now,
+        progress=lambda people: progress(people, people),
+    )
+    if result.damaged:
+        draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
+    return result
+
+
+@contextmanager
+def open_new_export_file(path: Path) -> Iterator[IO[str]]:
+    """Lend a file that did not exist; half of one is removed."""
+    try:
+        file = _create_private_file(path)
+    except OSError as exc:
+        raise ExportFileError(f"Can't write {path}: {exc.strerror}. Choose a file that doesn't exist yet.") from exc
+    try:
+        with file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def count_unverified_people(installation: Installation, actor: Actor, *, now: datetime) -> int:
+    """Count the people who could be asked whether they want the mail.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    ASK.check_role(installation.database, actor, "unverified people", now=now)
+    with installation.database.read() as session:
+        return permission_pass.count_permission_candidates(session)
+
+
+def ask_unverified_people(installation: Installation, actor: Actor, *, limit: int, now: datetime) -> int:
+    """Queue the one question for up to `limit` people whom a list named without evidence; give for how many.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    settings = installation.settings
+    with ASK.steps(installation, actor, "unverified people", now=now) as draft:
+        asked_count = permission_pass.queue_permission_emails(
+            installation.database,
+            installation.keys,
+            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            wording=current_consent_text(settings),
+            page=f"{settings.link_base}/confirm",
+            actor=actor.name,
+            limit=limit,
+            now=now,
+        )
+        draft.detail = {"asked": asked_count}
+        return asked_count
+
+
+def pull_suppressions(installation: Installation, actor: Actor, *, from_beginning: bool, now: datetime) -> PullResult:
+    """Apply whom the provider will not deliver to any more: what is new on its lists, or everything on them.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ProviderSettingsError: the settings do not open the provider's API.
+        OSError: the departure log could not be written.
+    """
+    with PULL.steps(installation, actor, "suppression lists", now=now) as draft:
+        result = pull_suppression_lists(installation, now, from_beginning=from_beginning)
+        draft.subject = result.provider_title
+        people = dict(result.feedback_counts)
+        draft.detail = {"entries": result.entries, "ours": result.matched_people, "people": people}
+        return result
+
+
+def pull_suppression_lists(installation: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
+    """Read what is new on the provider's suppression lists, or everything on them.
+
+    Raises:
+        ProviderSettingsError: the settings do not open the provider's API.
+        OSError: the departure log could not be written.
+    """
+    lists = find_suppression_lists(installation.settings)
+    if from_beginning:
+        with installation.database.write() as session:
+            lists.reset_positions(session)
+    unsubscribe_log = installation.unsubscribe_log
+    return lists.pull(installation.database, installation.keys, unsubscribe_log, installation.settings, now=now)

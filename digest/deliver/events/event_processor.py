@@ -1,0 +1,204 @@
+"""Events, and the one door through which they change anything: `process_events`.
+
+Whatever reports (a webhook, the bounce mailbox, an SMTP reply) is made into `DeliveryEvent`s. Each event counts once: it
+brings its delivery to the state that `consequences` names, and what it says about a person is applied to that person.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from digest.deliver.events.delivery_event import (
+    DeliveryEvent,
+    EventKind,
+    find_event_feedback,
+    is_refusal,
+    state_after_events,
+)
+from digest.deliver.events.mailbox import incoming_mail
+from digest.deliver.events.replies import MAX_REPLY_LENGTH
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, Event
+from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.store.database import upsert
+
+MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
+
+# Mailed to an address that somebody says is their new one: its events are not about the address that we hold.
+NEW_ADDRESS_PURPOSE = "move:"
+
+log = structlog.get_logger("events")
+
+
+def process_events(
+    session: Session, events: Sequence[DeliveryEvent], *, keys: KeyRing, unsubscribe_log: UnsubscribeLog, now: datetime
+) -> Counter[str]:
+    """Store events (at most 500) inside a write transaction, apply them, and count the results.
+
+    Counted are the kinds of new events, "known" for repeated ones, "foreign" for those that are about no delivery of
+    ours, and the kinds of feedback that changed a person. The departure log is synced before the caller commits.
+
+    Raises:
+        OSError: the departure log could not be written.
+    """
+    deliveries = _load_deliveries(session, {event.delivery_id for event in events} - {None})
+    ours = [event for event in events if event.delivery_id in deliveries or event.kind is EventKind.UNKNOWN]
+    new = _insert_new_events(session, ours, deliveries)
+    counts = Counter({"foreign": len(events) - len(ours), "known": len(ours) - len(new)})
+    counts.update(str(event.kind) for event in new)
+    reports = _group_by_delivery((e.delivery_id, e.kind, e.detail) for e in new if e.delivery_id in deliveries)
+    _update_delivery_states(session, reports, now)
+    feedback = filter(None, (_feedback_report(event, deliveries) for event in new))
+    counts.update(apply_feedback(session, feedback, keys=keys, unsubscribe_log=unsubscribe_log, now=now))
+    return +counts
+
+
+def _load_deliveries(session: Session, ids: Collection[str | None]) -> dict[str | None, Any]:
+    columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.handed_at)
+    query = select(*columns).where(Delivery.id.in_(ids))
+    return {row.id: row for row in session.execute(query)}
+
+
+def _insert_new_events(
+    session: Session, events: Sequence[DeliveryEvent], deliveries: Mapping[str | None, Any]
+) -> list[DeliveryEvent]:
+    """Insert the events that are not stored yet; return those."""
+    if not events:
+        return []
+    by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a post may repeat itself
+    ordered = sorted(by_mark.values(), key=lambda event: event.fingerprint)
+    by_fingerprint = {event.fingerprint: event for event in ordered}
+    insert = upsert(session, Event).on_conflict_do_nothing().returning(Event.fingerprint)
+    rows = [
+        {
+            "delivery": event.delivery_id if event.delivery_id in deliveries else None,
+            "kind": str(event.kind),
+            "cause": str(event.cause),
+            "at": event.occurred_at,
+            "received_at": event.received_at,
+            "fingerprint": event.fingerprint,
+            "provider_mark": event.provider_mark,
+            "detail": dict(event.detail),
+        }
+        for event in by_fingerprint.values()
+    ]
+    return [by_fingerprint[fingerprint] for fingerprint in session.scalars(insert, rows)]
+
+
+@dataclass(slots=True)
+class _DeliveryReports:
+    """All that was reported of one delivery, and the reply to keep for it."""
+
+    kinds: set[EventKind]
+    reply: str
+
+
+def _group_by_delivery(
+    events: Iterable[tuple[str | None, EventKind, Mapping[str, str]]],
+) -> dict[str | None, _DeliveryReports]:
+    """Group events, given as delivery, kind and detail, by their delivery."""
+    reports: dict[str | None, _DeliveryReports] = {}
+    for delivery, kind, detail in events:
+        words = filter(None, (kind, detail.get("status"), detail.get("reason")))
+        reply = " ".join(words)[:MAX_REPLY_LENGTH]
+        report = reports.setdefault(delivery, _DeliveryReports(set(), reply))
+        report.kinds.add(kind)
+        if is_refusal(kind):
+            report.reply = reply
+    return reports
+
+
+def _update_delivery_states(session: Session, reports: Mapping[str | None, _DeliveryReports], now: datetime) -> None:
+    """Apply reports to their deliveries. The events of those that a run has claimed are left pending."""
+    query = select(Delivery.id, Delivery.state).order_by(Delivery.id)
+    states = dict(session.execute(query.where(Delivery.id.in_(reports))).all())
+    changing = {i for i, state in states.items() if state_after_events(state, reports[i].kinds) is not state}
+    # A row that is locked is being written by whoever hands it over: waiting for them could end in a deadlock.
+    unlocked = query.where(Delivery.id.in_(changing)).with_for_update(skip_locked=True)
+    locked = dict(session.execute(unlocked).all()) if changing else {}
+    for delivery, state in locked.items():
+        _change_state(session, delivery, state, reports[delivery])
+    pending = changing - locked.keys()
+    pending |= {i for i, state in (states | locked).items() if state in CLAIMED_STATES}
+    if pending:
+        session.execute(update(Event).where(Event.delivery.in_(pending)).values(unsettled_since=now))
+
+
+def _change_state(session: Session, delivery: str, state: DeliveryState, report: _DeliveryReports) -> None:
+    new_state = state_after_events(state, report.kinds)
+    if new_state is not state:
+        values = {"state": new_state, "reply": report.reply, "owner": None, "lease_until": None}
+        session.execute(update(Delivery).where(Delivery.id == delivery).values(**values))
+
+
+def list_deliveries_with_events(session: Session) -> list[str]:
+    """Return deliveries (at most 500) that were being handed over when their events came, and no longer are."""
+    query = (
+        select(Event.delivery)
+        .join(Delivery, Delivery.id == Event.delivery)
+        .where(Event.unsettled_since.is_not(None), Delivery.state.not_in(CLAIMED_STATES))
+        .distinct()
+        .limit(MAX_EVENTS_PER_TRANSACTION)
+    )
+    return [delivery for delivery in session.scalars(query) if delivery]
+
+
+def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now: datetime) -> None:
+    """Bring such deliveries to the states that all events about them name."""
+    concerned = Event.delivery.in_(delivery_ids)
+    rows = session.execute(select(Event.delivery, Event.kind, Event.detail).where(concerned))
+    reports = _group_by_delivery((row.delivery, EventKind(row.kind), row.detail) for row in rows)
+    session.execute(update(Event).where(concerned).values(unsettled_since=None))
+    _update_delivery_states(session, reports, now)
+
+
+def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any]) -> FeedbackReport | None:
+    kind = find_event_feedback(event.kind, event.cause)
+    delivery = deliveries.get(event.delivery_id)
+    if kind is None or delivery is None or not _concerns_address(delivery):
+        return None
+    if kind is FeedbackKind.COMPLAINED and event.reported_by == incoming_mail.REPORTED_BY:
+        kind = FeedbackKind.COMPLAINED_BY_MAIL
+    at = (delivery.handed_at or event.occurred_at) if kind is FeedbackKind.BOUNCED else event.occurred_at
+    detail = {"delivery": delivery.id, "said": str(event.kind)}
+    if event.detail.get("status"):
+        detail["status"] = event.detail["status"]
+    return FeedbackReport(delivery.person, kind, at, event.reported_by, detail)
+
+
+def _concerns_address(delivery: Any) -> bool:
+    """Whether a delivery's events are about the address that we hold of somebody."""
+    return delivery.person is not None and not delivery.purpose.startswith(NEW_ADDRESS_PURPOSE)
+
+
+def apply_feedback(
+    session: Session,
+    reports: Iterable[FeedbackReport],
+    *,
+    keys: KeyRing,
+    unsubscribe_log: UnsubscribeLog,
+    now: datetime,
+) -> Counter[str]:
+    """Apply feedback to the people that it is about, and append their departures to the log with one sync.
+
+    Return the counts of people that each kind changed, as `person <kind>`.
+
+    Raises:
+        OSError: the departure log could not be written.
+    """
+    counts: Counter[str] = Counter()
+    departures: list[PendingDeparture] = []
+    # By number, so that two processes never wait for each other in a circle.
+    for report in sorted(reports, key=lambda r: r.person):
+        changed, departure = apply_feedback_to_person(session, keys, report, now=now)
+        counts[f"person {report.kind}"] += changed
+        departures += [departure] if departure else []
+    unsubscribe_log.append_all(departures, at=now)
+    return +counts

@@ -1,0 +1,114 @@
+"""Replies by which a reader asks to leave, told by a small table of words. Pure; of the text nothing is kept.
+
+The sender of a mail can be forged. So a request leads to a mail with the reader's own link, and to nothing else.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+
+from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, read_mailboxes
+from subscribers.address import Address, AddressError, read_address
+
+# A line asks to leave if it holds one of the first words, and else nothing but the second ones: by language, without accents.
+_WORD_TABLE = {
+    "en": (
+        "unsubscribe unsubscribed remove removed off opt optout stop",
+        "please pls thanks thank you take out me my email mail mails address from of this your the mailing list newsletter",
+    ),
+    "de": (
+        "abmelden abmeldung abbestellen abbestellung austragen",
+        "bitte danke mich meine adresse von vom aus dem der den die diesem dieser ihrem ihrer verteiler liste",
+    ),
+    "fr": (
+        "desabonner desabonnez desabonnement desinscrire desinscrivez desinscription arreter arretez",
+        "merci svp s il vous plait me moi mon ma adresse de du la le cette ce votre vos liste",
+    ),
+    "es": (
+        "baja desuscribir desuscribirme",
+        "por favor gracias quiero dar darme deme mi direccion correo de del la el esta este su lista boletin",
+    ),
+}
+_ASKING_WORDS = frozenset(word for asking, _ in _WORD_TABLE.values() for word in asking.split())
+_WRAPPING_WORDS = frozenset(word for _, wrapping in _WORD_TABLE.values() for word in wrapping.split())
+_MAX_LINE_LENGTH = 200
+_REPLY_PREFIX = re.compile(r"(?:(?:re|aw|antw|sv|rv|tr|fw|fwd|wg)\s*:\s*)+", re.IGNORECASE)
+_WORD = re.compile(r"[a-z]+")
+_MACHINE_FIELDS = (
+    "list-id",
+    "list-unsubscribe",
+    "x-autoreply",
+    "x-autorespond",
+    "x-autoresponder",
+    "x-auto-response-suppress",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnsubscribeRequest:
+    """Somebody wrote, from an address that may be forged, that they want to leave."""
+
+    sender: Address
+
+
+def is_automatic_message(fields: HeaderFields) -> bool:
+    """Return whether a machine wrote a mail, or wants no answer (RFC 3834, sections 2 and 5; RFC 5321, section 4.5.5)."""
+    submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()
+    precedence = fields.first("precedence").lower()
+    return (
+        submitted not in {"", "no"}
+        or precedence in {"bulk", "junk", "list", "auto_reply"}
+        or fields.first("return-path") == "<>"
+        or any(name in fields for name in _MACHINE_FIELDS)
+    )
+
+
+def read_unsubscribe_request(mail: MimePart) -> UnsubscribeRequest | None:
+    """Return the request that a mail by a person is; None where it is none, or its sender cannot be told."""
+    if not any(map(asks_to_unsubscribe, _telling_lines(mail))):
+        return None
+    senders = read_mailboxes(mail.fields.all("from"))
+    try:
+        return UnsubscribeRequest(read_address(senders[0])) if len(senders) == 1 else None
+    except AddressError:
+        return None
+
+
+def asks_to_unsubscribe(line: str) -> bool:
+    """Return whether a line says that its writer wants to leave, in English, German, French or Spanish."""
+    decomposed = unicodedata.normalize("NFKD", line[:_MAX_LINE_LENGTH].casefold())
+    letters = "".join(c for c in decomposed if not unicodedata.combining(c))
+    words = set(_WORD.findall(letters))
+    return bool(words & _ASKING_WORDS) and words <= _ASKING_WORDS | _WRAPPING_WORDS
+
+
+def _telling_lines(mail: MimePart) -> Iterator[str]:
+    subject = _decode_words(mail.fields.first("subject")[:1000])
+    yield _REPLY_PREFIX.sub("", subject, count=1)
+    lines = map(str.strip, _text_of(mail).splitlines())
+    first_line = next(filter(None, lines), "")
+    yield "" if first_line.startswith(">") else first_line
+
+
+def _decode_words(value: str) -> str:
+    """Decode the encoded words of a field (RFC 2047, section 6); one that cannot be decoded stays as it is."""
+    try:
+        return str(make_header(decode_header(value)))
+    except (HeaderParseError, LookupError, ValueError):
+        return value
+
+
+def _text_of(mail: MimePart) -> str:
+    """Return the beginning of the plain text of a mail, which may be a part of a part; empty where it has none."""
+    parts = [mail, *mail.parts()]
+    parts += [inner for part in parts[1:] for inner in part.parts()]
+    plain = next((part for part in parts if part.media_type == "text/plain"), None)
+    if plain is None:
+        return ""
+    try:
+        return plain.decoded_body().decode(plain.parameter("charset") or "utf-8", "replace")
+    except LookupError:
+        return plain.decoded_body().decode("utf-8", "replace")

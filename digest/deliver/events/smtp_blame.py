@@ -1,0 +1,165 @@
+"""Whom a mail server's reply blames, and what follows from it: one table, by stage of the conversation and by codes.
+
+Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section 3; RFC 4954, section 6;
+RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail, and Yahoo give. Free text is never read.
+docs/replies.md shows the table to operators.
+"""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+
+from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes, parse_reply_codes
+
+
+class SmtpStage(StrEnum):
+    """What a reply answers."""
+
+    GREETING = "greeting"  # connecting, the greeting, and EHLO
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
+    BETWEEN = "between messages"  # the first reply after another message on the same connection
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    DOT = "after the dot"
+
+
+class BlamedParty(StrEnum):
+    """Whom or what a reply is about."""
+
+    ADDRESS = "the address"
+    DOMAIN = "the receiving domain"
+    RELAY = "your mail server"
+    MESSAGE = "the message or its variant"
+    REPUTATION = "your reputation"
+
+
+class ReplyHandling(StrEnum):
+    """What follows from a reply."""
+
+    REFUSE = "ends this delivery"
+    SUSPECT = "tries again, and stops if others are refused too"
+    RETRY = "tries again later"
+    SLOW_DOWN = "tries again later, and sends less to this domain"
+    RECONNECT = "offers the message again over a new connection"
+    PAUSE = "pauses for seconds, then tries with one message"
+    DROP_CONNECTION = "goes on with one connection fewer"
+    STOP = "stops the run"
+
+
+@dataclass(frozen=True, slots=True)
+class BlameRow:
+    """A row of the table. It applies at any of its stages to any of its codes.
+
+    Codes are a reply code, with or without an enhanced one, separated by commas; an x is any number, and `alone` means
+    without an enhanced code.
+    """
+
+    stages: tuple[SmtpStage, ...]
+    codes: str
+    culprit: BlamedParty
+    handling: ReplyHandling
+    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None: what the codes say
+
+    def applies_to(self, stage: SmtpStage, codes: str) -> bool:
+        """Return whether the row covers a reply, given as `550 5.1.1` or `550`."""
+        return stage in self.stages and bool(_compile_codes(self.codes).fullmatch(codes))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyVerdict:
+    """What a reply means. `cause` is what a refusal says about the address."""
+
+    culprit: BlamedParty
+    handling: ReplyHandling
+    cause: FailureCause
+
+
+_ENVELOPE = (SmtpStage.MAIL, SmtpStage.RCPT, SmtpStage.DATA)
+_CONTENT = (SmtpStage.DATA, SmtpStage.DOT)
+_FROM_RCPT = (SmtpStage.RCPT, *_CONTENT)
+
+# The first row that applies counts.
+BLAME_TABLE = (
+    BlameRow((SmtpStage.GREETING,), "any", BlamedParty.RELAY, ReplyHandling.DROP_CONNECTION),
+    BlameRow((SmtpStage.STARTTLS,), "any", BlamedParty.RELAY, ReplyHandling.STOP),
+    BlameRow((SmtpStage.AUTH,), "4xx", BlamedParty.RELAY, ReplyHandling.DROP_CONNECTION),
+    BlameRow((SmtpStage.AUTH,), "any", BlamedParty.RELAY, ReplyHandling.STOP),
+    BlameRow((SmtpStage.BETWEEN,), "421", BlamedParty.RELAY, ReplyHandling.RECONNECT),
+    BlameRow(_ENVELOPE, "530, 535, 538", BlamedParty.RELAY, ReplyHandling.STOP),
+    BlameRow((SmtpStage.MAIL,), "4xx", BlamedParty.RELAY, ReplyHandling.PAUSE),
+    BlameRow((SmtpStage.MAIL,), "5xx", BlamedParty.RELAY, ReplyHandling.STOP),
+    BlameRow((SmtpStage.RCPT, SmtpStage.DOT), "4xx 4.2.x", BlamedParty.ADDRESS, ReplyHandling.RETRY),
+    BlameRow(
+        (SmtpStage.RCPT,),
+        "421, 4xx 4.3.2, 4xx 4.4.x, 4xx 4.7.0, 4xx 4.7.28",
+        BlamedParty.DOMAIN,
+        ReplyHandling.SLOW_DOWN,
+    ),
+    BlameRow((SmtpStage.RCPT,), "4xx", BlamedParty.DOMAIN, ReplyHandling.RETRY),
+    BlameRow(_FROM_RCPT, "5xx 5.1.7, 5xx 5.1.8", BlamedParty.REPUTATION, ReplyHandling.SUSPECT),
+    BlameRow(_FROM_RCPT, "5xx 5.1.2, 5xx 5.1.10, 5xx 5.4.4", BlamedParty.DOMAIN, ReplyHandling.REFUSE),
+    BlameRow(_FROM_RCPT, "5xx 5.1.x, 5xx 5.2.x", BlamedParty.ADDRESS, ReplyHandling.REFUSE),
+    BlameRow(_FROM_RCPT, "5xx 5.7.x", BlamedParty.REPUTATION, ReplyHandling.REFUSE),
+    BlameRow((SmtpStage.RCPT,), "550 alone, 551 alone, 553 alone", BlamedParty.ADDRESS, ReplyHandling.REFUSE),
+    BlameRow((SmtpStage.RCPT,), "5xx", BlamedParty.DOMAIN, ReplyHandling.SUSPECT),
+    BlameRow(_CONTENT, "4xx", BlamedParty.RELAY, ReplyHandling.RETRY),
+    BlameRow(
+        _CONTENT,
+        "5xx 5.3.x, 5xx 5.5.x, 5xx 5.6.x",
+        BlamedParty.MESSAGE,
+        ReplyHandling.SUSPECT,
+        cause=FailureCause.OUR_FAULT,
+    ),
+    BlameRow(_CONTENT, "5xx", BlamedParty.MESSAGE, ReplyHandling.SUSPECT, cause=FailureCause.POLICY),
+)
+
+
+def judge_reply(stage: SmtpStage, reply: str) -> ReplyVerdict:
+    """Return whom a reply blames and what follows; `reply` begins with its code, and may be scrubbed of addresses.
+
+    A reply that no row covers, such as one without a code, comes from a server that's about to hang up: try again later.
+    """
+    return _judge_codes(stage, *parse_reply_codes("", reply))
+
+
+def blame_refusal(cause: FailureCause, reply: str) -> BlamedParty:
+    """Return whom a refusal blames, of which only its cause and its reply are stored: its stage is the one that fits both.
+
+    Providers' events aren't replies. For these, the cause decides.
+    """
+    # A deferral that expired is the receiver's more often than not.
+    stages = sorted((SmtpStage.DOT, SmtpStage.RCPT), key=lambda stage: stage is SmtpStage.DOT and reply.startswith("4"))
+    verdicts = (judge_reply(stage, reply) for stage in stages)
+    return next((verdict.culprit for verdict in verdicts if verdict.cause is cause), _CULPRITS[cause])
+
+
+_CULPRITS = dict.fromkeys(FailureCause, BlamedParty.ADDRESS) | {
+    FailureCause.NONE: BlamedParty.RELAY,
+    FailureCause.POLICY: BlamedParty.REPUTATION,
+    FailureCause.OUR_FAULT: BlamedParty.MESSAGE,
+}
+
+
+@cache
+def _judge_codes(stage: SmtpStage, code: str, enhanced_codes: frozenset[str]) -> ReplyVerdict:
+    codes = format_reply_codes(code, enhanced_codes)
+    cause = find_failure_cause(code, enhanced_codes) or FailureCause.NONE
+    for row in BLAME_TABLE:
+        if row.applies_to(stage, codes):
+            return ReplyVerdict(row.culprit, row.handling, cause if row.cause is None else row.cause)
+    return ReplyVerdict(BlamedParty.RELAY, ReplyHandling.RETRY, FailureCause.NONE)
+
+
+@cache
+def _compile_codes(listed: str) -> re.Pattern[str]:
+    patterns = []
+    for codes in listed.split(", "):
+        reply_code, _, enhanced_code = codes.replace("any", "xxx").partition(" ")
+        detail_pattern = {"": r"(?: .*)?", "alone": ""}.get(enhanced_code)
+        if detail_pattern is None:
+            detail_pattern = " " + re.escape(enhanced_code).replace("x", r"\d+")
+        patterns.append(reply_code.replace("x", r"\d") + detail_pattern)
+    return re.compile("|".join(patterns))

@@ -1,0 +1,393 @@
+"""The loop that hands an edition over: record and claim, ask for consent again, give tasks out, wait for a worker.
+
+Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
+One durable commit carries the results of all workers that are done, and reserves their next tasks and some more
+(`claim_reserve`): many messages share it. It also marks what leaves until the next one as being handed over. A kill leaves in doubt at
+most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
+
+Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
+leave (`send_gate`). How much goes at once is decided by the rate limiter, and while the database is away the run waits for
+it (`database_retry`).
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.message import MessageTemplate
+from digest.deliver.compose.return_path import make_return_path
+from digest.deliver.compose.variants import fill_placeholders
+from digest.deliver.control import set_aside
+from digest.deliver.control.provider_wait import WAIT_REASON
+from digest.deliver.plan import canary
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
+from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
+from digest.deliver.send.handover import SendTask
+from digest.deliver.send.limits.rate_limits import SendAllowance
+from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals.attribution import Attribution
+from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE
+from digest.deliver.send.run.send_gate import HandoverPermission, ask_handover_permission, check_send_gate
+from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
+from digest.deliver.send.run.send_workers import SendWorker, WorkerPool, WorkerResult
+from digest.edition.edition_queries import find_edition
+from subscribers.store.database import MAX_TRANSACTION_ROWS
+
+FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
+MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered either, before the run ends
+ALARM_CHECK_INTERVAL = timedelta(seconds=5)
+REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
+_CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
+
+_LEFT = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.UNCERTAIN})
+
+log = structlog.get_logger("sending")
+
+
+def run_send_loop(run: SendRun) -> None:
+    """Hand over whatever is due, until nothing is or the run has to stop; `HandoverRun.results` counts what came of it."""
+    with closing(WorkerPool(providers_per_thread(run.provider), run.run_file)) as workers, closing(run.queries):
+        try:
+            while _run_round(run, workers):
+                pass
+        except BaseException:
+            _finish_after_error(run, workers)
+            raise
+
+
+def _run_round(run: SendRun, workers: WorkerPool) -> bool:
+    """Record what is known, give out what is due, wait for one worker; return False at the end."""
+    _check_alarms(run)
+    looked_at = run.clock()
+    if run.is_over or run.seconds_paused or run.reserve_is_outdated or run.reserve.is_stale(looked_at):
+        run.release_reserve()
+    if _is_commit_due(run, workers):
+        run.database_retry(lambda: _record_and_claim(run, workers))
+    _hand_out(run, workers)
+    if run.claims_more and workers.free_capacity:
+        return True
+    if _is_refill_due(run, workers):
+        run.database_retry(lambda: _record_and_claim(run, workers))
+    if workers.busy_count:
+        patience = MAX_RESERVE_SECONDS if run.reserve else run.seconds_paused
+        _process_results(run, workers, workers.wait_for_results(patience or None))
+        return True
+    if run.is_over:
+        return run.has_unwritten_results
+    if run.paused_until is None and not run.has_unwritten_results and _free_capacity(run, workers) > 0:
+        run.database_retry(lambda: _pause_until_due(run, looked_at))
+    if run.paused_until is None:
+        return run.has_unwritten_results
+    if run.unsent:
+        return True
+    run.queries.close()
+    run.database_retry.sleep(run.seconds_paused)
+    run.paused_until = None
+    return True
+
+
+def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
+    """Return whether to record and claim now; it can wait while the reserve has tasks for all that are idle."""
+    if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
+        return True
+    if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules count what's committed
+        return True
+    return not 0 < workers.free_capacity <= run.reserve.begun
+
+
+def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
+    """Return whether to record and claim while all workers are busy: the next one that is idle need not wait for it."""
+    if not run.may_reserve or run.unsent or workers.idle_capacity or run.database_retry.stopping():
+        return False
+    refill_size = workers.largest_batch
+    return len(run.reserve) < refill_size <= run.reserve.size_for_rate(run.attempted, run.clock())
+
+
+def _check_alarms(run: SendRun) -> None:
+    """Stop the edition, or a domain, if too many of its messages failed."""
+    now = run.clock()
+    checked_lately = (
+        run.alarms_checked_at is not None
+        and run.alarms_checked_at <= now < run.alarms_checked_at + ALARM_CHECK_INTERVAL
+    )
+    committed_refusals = run.refusal_count - len(run.refusal_events)
+    if checked_lately and committed_refusals < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
+        return
+
+    def find_stop() -> Attribution:
+        with run.database.read() as session:
+            edition = find_edition(session, run.edition)
+            return alarms.find_stop(session, edition, run.settings.file.alerts, run.handed_over)
+
+    stop = run.database_retry(find_stop)
+    run.alarms_checked_at, run.refusals_at_check = now, committed_refusals
+    _apply_stop(run, stop)
+
+
+def _apply_stop(run: SendRun, stop: Attribution) -> None:
+    """Set domains aside, or pause the edition; another claim asks before anything that is reserved leaves."""
+    if stop != Attribution():
+        run.database_retry(lambda: alarms.apply_stop(run.database, run.edition, stop, now=run.clock()))
+        run.reserve_is_outdated = bool(stop.domains)
+
+
+def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
+    """Record the last results, reserve the next deliveries, and mark those that leave next, in one durable commit.
+
+    It may be repeated.
+    """
+    capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
+    run.claims_more = False
+    if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
+        return
+    now = run.clock()
+    capacity = capacity if run.keeps_lease() else 0
+    with run.database.write() as session:
+        run.write_results(session)
+        if run.database_retry.commit_in_doubt:
+            own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
+            claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
+        claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
+        leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.largest_batch))
+        begun = len(leaving) if run.hand_over(session, leaving) else 0
+        if run.progress_writer.is_due(now):
+            run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
+    run.note_reserved(claimed, begun)
+    workers.note_commit()
+    run.database_retry.commit_in_doubt = False
+
+
+def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
+    """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
+    if not run.is_over and run.database_retry.stopping():
+        run.stop_reason = "it was stopped. Send again to finish."
+    may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
+    if run.is_over or run.seconds_paused or not (workers.idle_capacity or may_reserve):
+        return 0
+    reserved = run.reserve.size_for_rate(run.attempted, run.clock()) if may_reserve else 0
+    capacity = workers.idle_capacity + reserved - len(run.reserve)
+    if may_reserve:
+        # What a power cut leaves in doubt: no more than the first batches of all workers and a full reserve.
+        claimed_already = len(workers.tasks_in_flight) + len(run.reserve)
+        capacity = min(capacity, workers.first_capacity + MAX_RESERVE - claimed_already)
+    if run.limit is not None:
+        capacity = min(capacity, run.limit - run.attempted - len(workers.tasks_in_flight) - len(run.reserve))
+    return min(capacity, 1) if run.unanswered_rounds else capacity
+
+
+def _hand_out(run: SendRun, workers: WorkerPool) -> None:
+    """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
+    if run.reserve_is_outdated:
+        run.release_reserve()
+    going = run.reserve.next_deliveries(min(workers.free_capacity, run.reserve.begun))
+    if not going:
+        if run.is_over:  # the lease was lost
+            run.release_reserve()
+        return
+    numbers = [delivery.subscriber.number for delivery in going]
+    permission = run.database_retry(lambda: _ask_permission(run, numbers))
+    if permission.stop_reason:
+        run.wait_reason = permission.stop_reason
+    else:
+        workers.assign_tasks(_make_tasks(run, going, permission.mailable))
+    if not run.may_reserve:
+        run.release_reserve()
+
+
+def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
+    with run.queries.lend() as connection:
+        return ask_handover_permission(connection, run.edition, numbers)
+
+
+def _claim_allowed(
+    run: SendRun, session: Session, workers: WorkerPool, capacity: int
+) -> tuple[SubscriberDelivery, ...]:
+    """Claim what may go now; where nothing may, note why and until when."""
+    now = run.clock()
+    gate = check_send_gate(session, run.edition, run.provider.name, now)
+    if gate.stop_reason:
+        run.wait_reason = gate.stop_reason
+        return ()
+    run.note_aside(gate)
+    if gate.phase.wait_until is not None:
+        _pause_until_allowed(run, SendAllowance(0, gate.phase.wait_until, _CANARY_WAIT_REASON))
+        return ()
+    if gate.provider_wait is not None:
+        _pause_until_allowed(run, SendAllowance(0, gate.provider_wait, WAIT_REASON))
+        return ()
+    allowance = run.rate_limiter.current_allowance(session, capacity, run.clock)
+    if not allowance.messages:
+        _pause_until_allowed(run, allowance)
+        return ()
+    now, suspicion = run.clock(), run.suspicion
+    if any(domain.returning for domain in gate.aside.values()):
+        set_aside.return_decided(session, run.edition, now=now)
+    claimed, run.claims_more = claims.claim_deliveries(
+        session,
+        run.lease,
+        run.variants,
+        run.rate_limiter.domain_limits,
+        run.keys,
+        now=now,
+        horizon=gate.phase.horizon,
+        limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
+        avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
+        aside=gate.aside,
+    )
+    ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
+    if ready_at is not None:
+        _pause_until_allowed(run, SendAllowance(0, ready_at, allowance.reason))
+    is_idle = not (claimed or run.reserve or workers.busy_count)
+    if suspicion.is_probing and is_idle:
+        run.stop_reason = suspicion.stop_reason
+    if gate.phase.canary_only and is_idle:
+        observe_for = timedelta(minutes=run.settings.file.alerts.canary_minutes)
+        wait_until = canary.record_canary_end(session, run.edition, now=now, observe_for=observe_for)
+        _pause_until_allowed(run, SendAllowance(0, wait_until, _CANARY_WAIT_REASON))
+    return claimed
+
+
+def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
+    """Pause until messages may leave again; end the run where that is far off."""
+    assert allowance.available_at is not None, "where no message may leave, it is known from when one may"
+    seconds = (allowance.available_at - run.clock()).total_seconds()
+    if seconds <= MAX_PAUSE_SECONDS:
+        _pause_for(run, max(seconds, 0.01))
+    else:
+        run.wait_reason, run.resumes_at = allowance.reason, allowance.available_at
+
+
+def _pause_for(run: SendRun, seconds: float) -> None:
+    """Hand nothing over for so long at least."""
+    until = run.clock() + timedelta(seconds=seconds)
+    run.paused_until = max(until, run.paused_until or until)
+
+
+def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
+    """Pause until the next delivery is due, if that is soon: most that wait for seconds wait for their domain's turn.
+
+    What was due at `looked_at` and was not claimed is another process's.
+    """
+    with run.database.read() as session:
+        due = claims.find_next_due_time(session, run.purpose)
+    if due is not None and looked_at < due <= looked_at + timedelta(seconds=MAX_PAUSE_SECONDS):
+        _pause_for(run, max((due - run.clock()).total_seconds(), 0.01))
+
+
+def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Collection[int]) -> list[SendTask]:
+    """Take deliveries out of the reserve; return the tasks for the subscribers who may still be emailed."""
+    run.reserve.remove(len(going))
+    tasks: list[SendTask] = []
+    preferences, template = None, None
+    for delivery in going:
+        if delivery.subscriber.number in mailable:
+            # Readers who chose nothing share one object: what follows from it is looked up once.
+            if delivery.subscriber.preferences is not preferences:
+                preferences = delivery.subscriber.preferences
+                template = run.variants.template_for(preferences)
+            assert template is not None, "the claim sets aside whom no section is left for"
+            tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), id(template)))
+    run.note_permitted(going, tasks)
+    return tasks
+
+
+def _compose_message(run: SendRun, delivery: SubscriberDelivery, template: MessageTemplate) -> OutgoingMessage:
+    """Compose a reader's message; the worker calls it in its own thread."""
+    settings = run.settings.file
+    return OutgoingMessage(
+        delivery_id=delivery.delivery_id,
+        outbox_folder="edition",
+        template=template,
+        placeholders=fill_placeholders(
+            delivery.subscriber,
+            delivery.message_id,
+            delivery.first_handed_at,
+            keys=run.keys,
+            zone=settings.publication.zone,
+            language=run.variants.language,
+        ),
+        bounce_address=make_return_path(run.keys, delivery.delivery_id, settings.sender.bounce_domain),
+    )
+
+
+def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[WorkerResult]) -> None:
+    """Note what came of tasks, and do for the whole run what the answers ask for."""
+    for result in results:
+        _note_result(run, result)
+        if result.batch.error is None:
+            _react_to_outcome(run, workers, result.worker, result.batch.outcome)
+    errors = [result.batch.error for result in results if result.batch.error is not None]
+    if errors:
+        raise errors[0]
+    if not run.may_reserve:
+        run.release_reserve()
+    run.report_progress(run.attempted, run.planned_total)
+
+
+def _note_result(run: SendRun, result: WorkerResult) -> None:
+    now = run.clock()
+    domain_limits = run.rate_limiter.domain_limits
+    judged = run.suspicion.judge_batch(result.batch)
+    for task, outcome in zip(judged.handed_over, judged.outcome.outcomes, strict=False):
+        if outcome.result in _LEFT:
+            run.handed_over.add_message(task.delivery.domain_tag)
+    for delivery, outcome in run.note_result(judged):
+        if outcome.slows_domain and domain_limits.slow_down_domain(delivery.domain_tag, now):
+            log.warning(
+                "a domain asks for less; it gets half as many", delivery=delivery.delivery_id, said=outcome.reply
+            )
+
+
+def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, outcome: BatchOutcome) -> None:
+    """Stop, pause, or go on, as one worker's answer asks for."""
+    if outcome.stop_reason and outcome.this_connection_only and workers.worker_count > 1:
+        workers.dismiss_worker(worker)  # many a server takes fewer connections than we would like
+        log.warning("one connection fewer", why=outcome.stop_reason, left=workers.worker_count)
+    elif outcome.stop_reason:
+        run.stop_reason = run.stop_reason or outcome.stop_reason
+    elif run.suspicion.is_confirmed:
+        run.stop_reason = run.stop_reason or run.suspicion.stop_reason
+    else:
+        new = {tag: why for tag, why in run.suspicion.domains_at_fault.items() if tag not in run.aside}
+        _apply_stop(run, Attribution(new, run.suspicion.pause_reason))
+    if outcome.is_busy and not run.seconds_paused:
+        _pause_then_probe(run, workers)
+    if outcome.wait_seconds:
+        available_at = run.database_retry(lambda: run.share_provider_wait(outcome.wait_seconds))
+        _pause_until_allowed(run, SendAllowance(0, available_at, WAIT_REASON))
+    results = {message.result for message in outcome.outcomes}
+    if results == {HandoverResult.UNCERTAIN}:
+        workers.suspend_worker(worker)
+        if run.unanswered_rounds or not (workers.idle_workers or workers.busy_count):
+            _pause_then_probe(run, workers)
+    elif results - {HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED}:  # an answer
+        workers.resume_workers()
+        run.unanswered_rounds = 0
+
+
+def _pause_then_probe(run: SendRun, workers: WorkerPool) -> None:
+    """Pause when every connection lost its answer or the server is busy, then try one message; stop after a minute of that."""
+    if run.unanswered_rounds >= MAX_LOST_PROBES:
+        run.stop_reason = run.stop_reason or (
+            f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check it, then send again. "
+            "The remaining messages are still waiting."
+        )
+    _pause_for(run, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
+    run.unanswered_rounds += 1
+    workers.resume_workers()
+
+
+def _finish_after_error(run: SendRun, workers: WorkerPool) -> None:
+    """After a fault or an interruption, let the busy workers finish, and record what came of it."""
+    while workers.busy_count:
+        for result in workers.wait_for_results():
+            _note_result(run, result)
+    run.release_reserve()
+    run.stop_reason = "a fault"
+    run.database_retry(lambda: _record_and_claim(run, workers))

@@ -1,0 +1,130 @@
+"""The pictures of an edition: found or fetched, cut to the mail's shapes, and stored."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from digest.collect.articles.images import (
+    PreparedImage,
+    crop_stored_image,
+    fetch_image,
+    find_image,
+    make_crop_source_url,
+    prepare_uploaded_image,
+    store_image,
+)
+from digest.collect.codec.encoded_image import CropShape, ImageError
+from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.edition.content.edition_content import EditionImage, ImageCrops
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.values import CandidateArticle, Proposal
+from digest.settings import Settings
+from digest.store.engine import Database
+
+LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
+THUMB_SIZE = (120, 80)
+
+
+def prepare_images(
+    database: Database,
+    fetcher: ContentFetcher,
+    settings: Settings,
+    articles: Iterable[CandidateArticle],
+    *,
+    now: datetime,
+) -> tuple[dict[str, ImageCrops], tuple[str, ...]]:
+    """Get the pictures of articles by their `image`, and say which could not be had.
+
+    A picture that fails costs the story its picture and nothing else.
+    """
+    cuts_by_url: dict[str, ImageCrops] = {}
+    warnings: list[str] = []
+    for candidate in articles:
+        if not candidate.image or candidate.image in cuts_by_url:
+            continue
+        try:
+            cuts_by_url[candidate.image] = crop_article_image(database, fetcher, settings, candidate, now)
+        except (FetchError, ImageError) as exc:
+            warnings.append(f"no picture for “{candidate.title}”: {exc}")
+    return cuts_by_url, tuple(warnings)
+
+
+def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
+    """Return the articles of a proposal that lead where pictures are shown."""
+    for section in settings.file.sections:
+        if SECTION_KINDS[section.kind].shows_images:
+            yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
+
+
+def crop_article_image(
+    database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
+) -> ImageCrops:
+    """Return the cuts of an article's picture: fetched where it is not kept yet, and cut where its cuts are not.
+
+    Raises:
+        FetchError: it could not be fetched.
+        ImageError: what came is no usable picture.
+    """
+    url = candidate.image or ""
+    alt, publisher = candidate.image_alt or "", candidate.publisher
+    credit = settings.subscriber_language.gettext("Image: %(publisher)s", publisher=publisher) if publisher else ""
+    with database.read() as session:
+        row = find_image(session, url)
+        if row and (stored_crops := _find_cuts(session, url, since=row.made_at)):
+            return _describe_cuts(stored_crops, alt, credit)
+        body = row.body if row else b""
+    full_image = None if body else fetch_image(fetcher, url, settings.file.limits)
+    return _store_cuts(database, url, body, full_image, alt, credit, now)
+
+
+def crop_uploaded_image(
+    database: Database, settings: Settings, body: bytes, *, alt: str, credit: str, now: datetime
+) -> ImageCrops:
+    """Return the cuts of a picture that somebody uploaded, decoded and encoded anew in a child process.
+
+    Raises:
+        ImageError: it is no usable picture: SVG, broken, too many pixels or bytes, or too small to show.
+    """
+    full_image = prepare_uploaded_image(body, settings.file.limits)
+    return _store_cuts(database, full_image.source_url, b"", full_image, alt, credit, now)
+
+
+def _find_cuts(
+    session: Session,
+    url: str,
+    *,
+    since: datetime,
+) -> dict[CropShape, str] | None:
+    """Return the hashes of a kept picture's cuts; None where one is not kept, or may be of a picture of before `since`."""
+    hashes: dict[CropShape, str] = {}
+    for shape in CropShape:
+        row = find_image(session, make_crop_source_url(url, shape))
+        if row is None or row.made_at < since:
+            return None
+        hashes[shape] = row.hash
+    return hashes
+
+
+def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> ImageCrops:
+    return ImageCrops(
+        EditionImage(hashes[CropShape.LEAD], *LEAD_SIZE, alt=alt, credit=credit),
+        EditionImage(hashes[CropShape.THUMB], *THUMB_SIZE, alt=alt, credit=credit),
+    )
+
+
+def _store_cuts(
+    database: Database,
+    url: str,
+    body: bytes,
+    full_image: PreparedImage | None,
+    alt: str,
+    credit: str,
+    now: datetime,
+) -> ImageCrops:
+    body = full_image.body if full_image else body
+    cuts = {shape: crop_stored_image(url, body, shape) for shape in CropShape}
+    with database.write() as session:
+        for picture in filter(None, (full_image, *cuts.values())):
+            store_image(session, picture, now)
+    return _describe_cuts({shape: picture.hash for shape, picture in cuts.items()}, alt, credit)

@@ -1,0 +1,158 @@
+"""The editions of an installation, looked up: which went out, which comes next, and what each is numbered."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.orm import Session
+
+from digest.edition.calendar.calendar_store import load_calendar
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.placeholders import unpack_slots
+from digest.settings import Settings
+from digest.store.models import Edition, EditionState, Fragment
+from digest.store.past_edition_models import PastEdition
+from subscribers.errors import ApplicationError
+
+OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
+MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
+UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
+COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
+PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # anybody may read these
+FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
+
+
+class UnknownEditionError(ApplicationError):
+    """No edition has that name; the message lists those that exist."""
+
+
+def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
+    """Find an edition by its name; `current` is the one that goes out next, or went out last. `lock` keeps its row.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    if name == "current":
+        edition = find_current_edition(session)
+    else:
+        edition = session.scalar(_select_edition(lock=lock), {"edition_name": name})
+    if edition is None:
+        latest = select(Edition.name).order_by(Edition.release_at.desc()).limit(5)
+        advice = "Draft the first one with 'digest draft'."
+        if names := session.scalars(latest).all():
+            advice = f"Choose one of the latest: {', '.join(names)}."
+        raise UnknownEditionError(f"There's no edition {name}.", advice)
+    return edition
+
+
+@cache  # whatever is done to an edition asks for it
+def _select_edition(*, lock: bool) -> Select[Edition]:
+    query = select(Edition).where(Edition.name == bindparam("edition_name"))
+    return query.with_for_update() if lock else query
+
+
+def name_release_slot(release_at: datetime) -> str:
+    """Name the slot of a release moment; one edition a slot is a constraint of the table."""
+    return release_at.isoformat(timespec="seconds")
+
+
+def find_current_edition(session: Session) -> Edition | None:
+    """Find the edition that is worked on: the next one that is not sent, else the one that was sent last."""
+    editions = select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc())
+    coming = editions.where(Edition.state.not_in(FINISHED_STATES))
+    return session.scalar(coming.limit(1)) or session.scalar(editions.limit(1))
+
+
+def find_next_release(
+    session: Session, calendar: ReleaseCalendar, now: datetime
+) -> tuple[PlannedRelease, Edition | None]:
+    """Return the next release by the calendar, and the edition that was drafted for it, if there is one.
+
+    An edition whose release stands in the calendar no more, since the hour or the zone was changed, belongs to the
+    next release too, unless the calendar had another since: one edition a release, whatever the settings become.
+    """
+    release = calendar.next_release(now)
+    same = session.scalar(select(Edition).where(Edition.slot == name_release_slot(release.release_at)))
+    if same is not None:
+        return release, same
+    latest = calendar.latest_release(now)
+    waiting = select(Edition).where(Edition.state.in_(COMING_STATES)).order_by(Edition.release_at)
+    if latest is not None:
+        waiting = waiting.where(Edition.release_at > latest.release_at)
+    outside = (e for e in session.scalars(waiting) if calendar.find_release(e.release_at) is None)
+    return release, next(outside, None)
+
+
+def next_edition_number(session: Session, first_number: int) -> int:
+    """Number editions in the order in which they go out; one that nobody got gives its number back."""
+    cancelled_on_its_way = Edition.planned_at.is_not(None)
+    had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
+    # Compared here: to SQLite, a text would be the greatest number.
+    numbers = [
+        *session.scalars(select(Edition.number).where(had)),
+        *filter(None, session.scalars(select(PastEdition.number))),
+    ]
+    return max(numbers, default=first_number - 1) + 1
+
+
+def select_editions_before(release_at: datetime) -> Select[Edition]:
+    """Ask for the editions that go out before a release, in no order."""
+    return select(Edition).where(Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
+
+
+def find_last_cut_off(session: Session, release_at: datetime) -> datetime | None:
+    """Return the last cut-off before a release: where its window opens. None for a first edition."""
+    last = select_editions_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
+    return edition.cut_off if (edition := session.scalar(last)) else None
+
+
+def explain_missed_release(edition: Edition, now: datetime) -> str:
+    """Return what to do about an approved edition whose release was missed by more than a day; empty for any other.
+
+    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides.
+    """
+    if edition.state != EditionState.APPROVED or edition.approved_at is None:
+        return ""
+    if now - max(edition.release_at, edition.approved_at) <= MISSED_RELEASE_LIMIT:
+        return ""
+    return (
+        f"It missed its send time by more than a day, so it won't be sent automatically. Send it with 'digest send {edition.name}', "
+        f"or cancel it with 'digest cancel {edition.name}'."
+    )
+
+
+def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
+    """Return an edition's stored fragments as rendering gave them, in order."""
+    own = select(Fragment).where(Fragment.edition_id == edition.id)
+    rows = session.scalars(own.order_by(Fragment.position, Fragment.id))
+    return tuple(_read_fragment(row) for row in rows)
+
+
+def _read_fragment(row: Fragment) -> RenderedFragment:
+    return RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots))
+
+
+@dataclass(frozen=True, slots=True)
+class UpcomingEdition:
+    """The next edition by the timetable: its number and its release, UTC."""
+
+    number: int
+    release_at: datetime
+
+
+def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
+    """Return the edition that a reader who subscribes now gets first, if it is approved in time."""
+    release, edition = find_next_release(session, load_calendar(session, settings.file), now)
+    if edition is None:
+        number = next_edition_number(session, settings.file.publication.first_number)
+        return UpcomingEdition(number, release.release_at)
+    approved = edition.state == EditionState.APPROVED
+    return UpcomingEdition(edition.number, edition.release_at if approved else release.release_at)
+
+
+def find_latest_edition(session: Session, now: datetime) -> Edition | None:
+    """Return the newest edition that is public at `now`, None before the first."""
+    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
+    return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))

@@ -1,0 +1,36 @@
+"""Hold the installation and release it: quick to import, for in an emergency nothing may leave at once."""
+
+from datetime import datetime
+
+from digest.deliver.control import installation_hold
+from digest.deliver.control.installation_hold import InstallationHold
+from digest.installation.acts import Action, Actor, Role
+from digest.installation.opened import Installation
+from digest.installation.reasons import read_optional_reason
+from digest.settings.concerns import Concern
+
+HOLD = Action("held", Role.ADMIN, Concern.SENDING)
+RELEASE = Action("released", Role.ADMIN, Concern.SENDING)
+INSTALLATION = "installation"  # the subject of acts on all that leaves
+
+
+def pause_all_sending(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
+    """Let nothing leave the installation; return what holds it. One that is held already stays held as it was.
+
+    Raises:
+        ReasonError: the reason is too long, or may hold an address.
+    """
+    with HOLD.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
+        reason = read_optional_reason(reason)
+        audit.changed = installation_hold.pause_all_sending(session, reason, actor=actor.name, now=now)
+        audit.detail = {"because": reason} if reason else {}
+        hold = installation_hold.read_current_hold(session)
+    assert hold is not None, "it was just written"
+    return hold
+
+
+def resume_all_sending(installation: Installation, *, actor: Actor, now: datetime) -> bool:
+    """Let mail leave the installation again; False where nothing held it."""
+    with RELEASE.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
+        audit.changed = installation_hold.resume_all_sending(session)
+    return audit.changed

@@ -1,0 +1,51 @@
+"""Colours as #rrggbb: how well one is read on another, and the nearest that is."""
+
+import colorsys
+from collections.abc import Iterable
+
+READABLE_CONTRAST = 4.5  # of text on its ground (WCAG 2.2, 1.4.3)
+_LIGHTNESS_STEPS = 200
+_MIN_SATURATION = 0.15  # below it a colour is a grey, and its hue says nothing
+
+
+def relative_luminance(colour: str) -> float:
+    """Return the relative luminance of #rgb or #rrggbb, 0 to 1 (WCAG 2.2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _channels(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast_ratio(text_colour: str, background_colour: str) -> float:
+    """Return the contrast of two colours, 1 to 21 (WCAG 2.2)."""
+    high, low = sorted((relative_luminance(text_colour), relative_luminance(background_colour)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def hue_distance(first: str, second: str) -> float | None:
+    """Return how far two hues lie apart, 0 to 180 degrees; None where one of the colours is a grey."""
+    hues = []
+    for colour in (first, second):
+        hue, _, saturation = colorsys.rgb_to_hls(*_channels(colour))
+        if saturation < _MIN_SATURATION:
+            return None
+        hues.append(hue * 360)
+    apart = abs(hues[0] - hues[1])
+    return min(apart, 360 - apart)
+
+
+def find_nearest_readable_color(colour: str, others: Iterable[str]) -> str | None:
+    """Return the colour of the same hue and the nearest lightness that is read on all of `others`; None if there is none."""
+    grounds = tuple(others)
+    hue, lightness, saturation = colorsys.rgb_to_hls(*_channels(colour))
+    for step in sorted(range(_LIGHTNESS_STEPS + 1), key=lambda step: abs(step / _LIGHTNESS_STEPS - lightness)):
+        red, green, blue = colorsys.hls_to_rgb(hue, step / _LIGHTNESS_STEPS, saturation)
+        candidate = f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}"
+        if all(contrast_ratio(candidate, ground) >= READABLE_CONTRAST for ground in grounds):
+            return candidate
+    return None
+
+
+def _channels(colour: str) -> tuple[float, float, float]:
+    digits = colour.lstrip("#")
+    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+    red, green, blue = (int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    return red, green, blue

@@ -1,0 +1,59 @@
+"""Names that settings do not have: which one was probably meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from digest.renamed_names import RENAMED_SETTINGS
+from digest.settings.model import SettingsFile
+from digest.settings.setting_lines import KeyPath
+
+MIN_LIKENESS = 0.7  # of two names, as difflib measures it: 1 for the same
+
+
+def suggest_name(name: str, known_names: Iterable[str], *, prefix: str = "") -> str:
+    """Name the nearest of the known names, to end a sentence with; empty where none is near.
+
+    A `prefix` that all names have is left out of the comparison: it would make any two of them alike.
+    """
+    bare = {each.removeprefix(prefix): each for each in known_names}
+    near = get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=MIN_LIKENESS)
+    return f"; did you mean {bare[near[0]]}?" if near else ""
+
+
+def suggest_key(path: KeyPath) -> str:
+    """Name the key that was probably meant at a path of `digest.toml`, or say which table has it; else empty."""
+    if renamed := RENAMED_SETTINGS.get(".".join(map(str, path))):
+        return f"; it's now {renamed}"
+    *above, name = path
+    table = find_table(above)
+    if table is None:
+        return ""
+    if suggested := suggest_name(str(name), table.model_fields):
+        return suggested
+    owners = [owner for owner in SettingsFile.model_fields if _has_key(owner, str(name))]
+    return f"; it belongs under [{owners[0]}]" if len(owners) == 1 else ""
+
+
+def find_table(path: KeyPath) -> type[BaseModel] | None:
+    """Find the model of a table of `digest.toml`; None where there is none."""
+    table: type[BaseModel] | None = SettingsFile
+    for step in path:
+        if table is not None and isinstance(step, str):
+            field = table.model_fields.get(step)
+            table = find_model(field.annotation) if field else None
+    return table
+
+
+def find_model(annotation: Any) -> type[BaseModel] | None:
+    """Find the model in an annotation such as `list[Model]` or `Model | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := find_model(part))), None)
+
+
+def _has_key(table: str, key: str) -> bool:
+    model = find_table((table,))
+    return model is not None and key in model.model_fields

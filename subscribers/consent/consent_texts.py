@@ -1,0 +1,162 @@
+"""The exact words that people agree to: what the settings say, and the register of all that ever counted.
+
+A text gets its version when it is first agreed to or asked for, and keeps it. Another text is another version by itself, and a
+text that comes back has the version that it had: it is known by its hash. Each consent event holds text, version and hash too.
+"""
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from subscribers.store.database import upsert
+from subscribers.store.models import PublishedConsentText
+
+NAME_PLACEHOLDER = "{name}"
+MIN_LETTERS = 10
+MAX_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentText:
+    """What somebody agrees to, as it is shown; which version of the words it is, the register says."""
+
+    language: str
+    text: str
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the text, in 64 hex digits."""
+        return hash_consent_text(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentTextVersion:
+    """A text that was agreed to, as it was shown."""
+
+    version: str
+    language: str
+    text: str
+    first_used_at: datetime
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the text, as the ledger keeps it beside the text."""
+        return hash_consent_text(self.text)
+
+    def as_json(self) -> dict[str, str]:
+        """Return what the ledger keeps."""
+        return {
+            "wording": self.text,
+            "wording_version": self.version,
+            "wording_hash": self.hash,
+            "language": self.language,
+        }
+
+
+def find_recorded_text(body: Mapping[str, Any]) -> str:
+    """Return the words that a link of a chain proves; empty where it holds none. Pure.
+
+    A link of an import says under `wording` that nobody recorded them: words that were shown stand beside their hash.
+    """
+    words = body.get("wording")
+    return words if isinstance(words, str) and body.get("wording_hash") else ""
+
+
+def hash_consent_text(text: str) -> str:
+    """Compute the SHA-256 of a wording, in 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_consent_template(template: str) -> str:
+    """Check a wording as a publisher writes it; return it with single spaces, empty where nothing was written.
+
+    Raises:
+        ValueError: nobody could agree to it; the message says why, and what to do.
+    """
+    text = " ".join(template.split())
+    if not text and template:
+        raise ValueError("it's blank; enter the consent text, or leave the setting out to use the standard text")
+    if not text:
+        return ""
+    if not text.isprintable():
+        raise ValueError("it contains a control character; enter it again as plain text")
+    if match := re.search(r"\{[^{}]*\}|[{}]", text.replace(NAME_PLACEHOLDER, "")):
+        raise ValueError(f"{match[0]!r} isn't a placeholder; use only {NAME_PLACEHOLDER}, for the publication's name")
+    if match := re.search(r"</?[A-Za-z][^>]*>", text):
+        raise ValueError(f"{match[0]!r} would be shown as is; use plain text without markup")
+    if sum(character.isalpha() for character in text.replace(NAME_PLACEHOLDER, "")) < MIN_LETTERS:
+        raise ValueError("it's too short to say what's sent and how to unsubscribe; enter a whole sentence")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"it has {len(text)} characters, over the limit of {MAX_CHARACTERS}; shorten it")
+    return text
+
+
+def fill_consent_template(template: str, *, name: str, language: str) -> ConsentText:
+    """Fill the publication's name into a template that was checked."""
+    return ConsentText(language, template.replace(NAME_PLACEHOLDER, name))
+
+
+def register_consent_text(session: Session, words: ConsentText, now: datetime) -> ConsentTextVersion:
+    """Return the words with their version; words that are new get the next one."""
+    while (existing_version := _find_by_text(session, words)) is None:
+        row = {
+            "version": _find_next_version(session),
+            "language": words.language,
+            "text": words.text,
+            "hash": words.hash,
+            "first_used_at": now,
+        }
+        # Nothing is inserted where another process was faster, with these words or with others.
+        session.execute(upsert(session, PublishedConsentText).values(row).on_conflict_do_nothing())
+    return existing_version
+
+
+def find_consent_text(session: Session, version: str, current: ConsentText) -> ConsentText | None:
+    """Return the words of the version that a form says it shows; None where there never was such a one.
+
+    A form on a page elsewhere may be older than the settings: what it showed is what was agreed to.
+    """
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+        return None
+    if row := session.get(PublishedConsentText, int(version)):
+        return ConsentText(row.language, row.text)
+    is_next = _find_by_text(session, current) is None and int(version) == _find_next_version(session)
+    return current if is_next else None
+
+
+def list_consent_texts(session: Session) -> tuple[ConsentTextVersion, ...]:
+    """Return all words of the register, the newest first."""
+    rows = session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version.desc()))
+    return tuple(_read_row(row) for row in rows)
+
+
+def find_register_fault(session: Session, hashes: Collection[str]) -> str:
+    """Return what is wrong with the register, empty where nothing is: `hashes` are those that consent events name."""
+    registered_hashes = {row.hash for row in session.scalars(select(PublishedConsentText))}
+    for row in session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version)):
+        if hash_consent_text(row.text) != row.hash:
+            return f"version {row.version} of the consent text doesn't match its hash"
+    missing = sorted(set(hashes) - registered_hashes)
+    return f"the consent text with the SHA-256 {missing[0]} was agreed to but isn't on record" if missing else ""
+
+
+def _find_by_text(session: Session, words: ConsentText) -> ConsentTextVersion | None:
+    query = select(PublishedConsentText).where(
+        PublishedConsentText.hash == words.hash, PublishedConsentText.language == words.language
+    )
+    row = session.scalar(query)
+    return _read_row(row) if row else None
+
+
+def _find_next_version(session: Session) -> int:
+    return (session.scalar(select(func.max(PublishedConsentText.version))) or 0) + 1
+
+
+def _read_row(row: PublishedConsentText) -> ConsentTextVersion:
+    return ConsentTextVersion(str(row.version), row.language, row.text, row.first_used_at)

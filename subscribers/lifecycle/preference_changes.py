@@ -1,0 +1,126 @@
+"""Choices that were made by a link in a mail: they last, the owner is told, and can put back what stood before.
+
+Whoever was forwarded a mail can choose by its link. So each change is named to the owner of the address: the first one at
+once, those of the day that follows in one mail at its end. The mail holds a one-time link.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.consent import ledger
+from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.mail_requests import MailRequest, QueueMail
+from subscribers.store import one_time_tokens
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.one_time_tokens import LinkStage, OneTimePurpose, TokenLookup, TokenState
+from subscribers.store.signup_models import OneTimeToken
+
+RESTORE_PERIOD = timedelta(days=7)  # from the mail on
+NOTICE_INTERVAL = timedelta(days=1)
+RESTORE_PURPOSE: OneTimePurpose = "restore choices"
+_NOTHING_CHOSEN = Preferences()
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRestoration:
+    """A link looked up: the choices now, and those that it puts back while it is open."""
+
+    stage: LinkStage
+    person: int | None = None
+    current: Preferences = _NOTHING_CHOSEN
+    earlier: Preferences = _NOTHING_CHOSEN
+    until: datetime | None = None
+    changed: bool = False  # it was this very request that put them back
+
+
+def save_preferences_by_link(
+    session: Session, number: int, preferences: Preferences, queue: QueueMail, *, now: datetime
+) -> None:
+    """Store what was chosen by a link that stands in every mail, and have it named to the owner where it is a change.
+
+    Raises:
+        LookupError: there is no such person.
+    """
+    if not change_preferences(session, number, preferences, now, method="link in a mail"):
+        return
+    due_at = _next_notice_time(_load_recent_notices(session, number, now), now)
+    if due_at is None:
+        return
+    change = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
+    assert change is not None, "it was written a moment ago"
+    expires_at = due_at + RESTORE_PERIOD
+    token = one_time_tokens.issue_token(
+        session, RESTORE_PURPOSE, number, now=now, expires_at=expires_at, serial=str(change.seq)
+    )
+    facts = {"token": token, "expires_at": expires_at.isoformat(), "first_change": change.seq}
+    queue(session, MailRequest("choices", number, str(change.seq), facts, due_at=due_at))
+
+
+def _load_recent_notices(session: Session, number: int, now: datetime) -> Sequence[OneTimeToken]:
+    """Return the tokens of the mails that went out within a day, or wait."""
+    mine = (OneTimeToken.person == number, OneTimeToken.purpose == RESTORE_PURPOSE)
+    since = OneTimeToken.expires_at > now - NOTICE_INTERVAL + RESTORE_PERIOD
+    return session.scalars(select(OneTimeToken).where(*mine, since)).all()
+
+
+def _next_notice_time(recent: Sequence[OneTimeToken], now: datetime) -> datetime | None:
+    """Return when a change is named to the owner; None where a mail waits that names it together with others."""
+    due_times = [(token.expires_at - RESTORE_PERIOD, token.ended_at is None) for token in recent]
+    if any(due_at > now and waits for due_at, waits in due_times):
+        return None
+    return max((due_at + NOTICE_INTERVAL for due_at, _ in due_times if due_at <= now), default=now)
+
+
+def find_emailed_change(
+    session: Session, number: int, first_change: int, *, until: datetime
+) -> tuple[Preferences, Preferences]:
+    """Return the choices before and after the changes that a mail names: from link `first_change` on, up to `until`."""
+    query = select(ConsentEvent.body).where(
+        ConsentEvent.person == number,
+        ConsentEvent.kind == ConsentKind.CHOICES_CHANGED,
+        ConsentEvent.seq >= first_change,
+        ConsentEvent.at <= until,
+    )
+    statement = query.order_by(ConsentEvent.seq)
+    bodies = [json.loads(body) for body in session.scalars(statement)]
+    return Preferences.from_json(bodies[0]["before"]), Preferences.from_json(bodies[-1]["after"])
+
+
+def look_up_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
+    """Return how a link stands; nothing is changed."""
+    return _describe_token(session, one_time_tokens.look_up_token(session, token, RESTORE_PURPOSE, now=now))
+
+
+def restore_preferences(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
+    """Put back what stood before the changes that a mail named, if its link is open; twice is once.
+
+    The owner did it, by a link that was mailed to them alone: no mail follows. All that was changed since goes too, and with
+    it the mail that waits to name it.
+    """
+    link = look_up_restoration(session, token, now=now)
+    if link.stage is not LinkStage.OPEN or link.person is None:
+        return link
+    if one_time_tokens.use_token(session, token, RESTORE_PURPOSE, now=now).state is not TokenState.FRESH:
+        return look_up_restoration(session, token, now=now)
+    change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner")
+    one_time_tokens.revoke_tokens(session, link.person, RESTORE_PURPOSE, now=now, used=True)
+    return PreferenceRestoration(LinkStage.DONE, link.person, link.earlier, changed=True)
+
+
+def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoration:
+    person = session.get(Person, link.person) if link.person is not None else None
+    if link.state is TokenState.UNKNOWN or person is None:
+        return PreferenceRestoration(LinkStage.UNKNOWN)
+    if person.state is not PersonState.SUBSCRIBED or link.state is TokenState.EXPIRED:
+        return PreferenceRestoration(LinkStage.OVER)
+    current = Preferences.from_stored(person.choices)
+    if link.state is TokenState.USED:
+        return PreferenceRestoration(LinkStage.DONE, person.number, current)
+    first_change = ledger.read_event_body(session, person.number, int(link.serial))
+    earlier = Preferences.from_json(first_change["before"])
+    return PreferenceRestoration(LinkStage.OPEN, person.number, current, earlier, link.expires_at)
