@@ -131,7 +131,7 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
 def describe_recipients(got: CorrectionAudience) -> str:
     """Say in a sentence who got an error."""
     return (
-        f"{got.accepted:,} accepted messages and {got.uncertain:,} with status unknown contained the error. "
+        f"{got.accepted:,} accepted messages and {got.uncertain:,} with unknown status contained the error. "
         f"{got.gone:,} of those subscribers have unsubscribed since. {got.spared:,} messages didn't contain "
         "the error."
     )
