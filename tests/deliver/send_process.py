@@ -97,6 +97,7 @@ def send_what_is_due(options: SendOptions) -> int:
         watch_commits(database.engine, ClaimDelayer(seconds=options.delay_after_claim))
     elif options.stop_after_commit:
         watch_commits(database.engine, ProcessStopper(written=options.stop_after_commit))
+    database.row_keys.find = lambda: KEYS
     share_compiled_statements(database)  # after the watcher, which listens to the engine's first dialect
     clock, sleep = (
         SkippingClock(timedelta(hours=options.hours_later)),

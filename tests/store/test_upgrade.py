@@ -73,6 +73,7 @@ from subscribers.consent.wordings import list_consent_texts
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
 from subscribers.store.models import Person, PersonState, UtcDateTime
+from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
 from tests.subscribers.ledger_replay import find_ledger_differences
 
@@ -110,9 +111,9 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 
 @contextmanager
-def upgraded(url: str, keys: KeyRing) -> Iterator[tuple[Database, ArchiveReader]]:
+def upgraded(url: str, home: Path, keys: KeyRing) -> Iterator[tuple[Database, ArchiveReader]]:
     """Load the backup into the schema of its time, migrate it, and lend it."""
-    database, reader = open_database(url), ArchiveReader(FIXTURE / "backup.zip")
+    database, reader = lend_row_keys(open_database(url), home), ArchiveReader(FIXTURE / "backup.zip")
     try:
         assert reader.manifest.revision == "0002"
         with database.engine.execution_options(immediate=True).begin() as connection:
@@ -130,7 +131,7 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
     settings = load_settings(
         home / "digest.toml", {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": "https://news.example.org"}
     )
-    with upgraded(empty_database_url, keys) as (database, reader), database.read() as session:
+    with upgraded(empty_database_url, home, keys) as (database, reader), database.read() as session:
         assert session.scalar(text("SELECT version_num FROM alembic_version")) == newest_schema_revision()
         count = {name: session.scalar(select(func.count()).select_from(table(name))) for name in reader.manifest.tables}
         assert count == {name: archived.rows for name, archived in reader.manifest.tables.items()}
@@ -205,7 +206,7 @@ def test_a_coming_edition_that_was_approved_with_old_placeholders_is_a_draft_aga
 ) -> None:
     keys, settings = KeyRing.load(home / "keys.json"), load_settings(home / "digest.toml", {"DIGEST_HOME": str(home)})
     with (
-        closing(open_database(empty_database_url)) as database,
+        closing(lend_row_keys(open_database(empty_database_url), home)) as database,
         closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
     ):
         with database.engine.execution_options(immediate=True).begin() as connection:

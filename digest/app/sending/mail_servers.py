@@ -59,10 +59,11 @@ def look_up_mail_servers(
     with ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="mx") as executor:
         while looked_up < len(domains) and not stopping():
             page = domains[looked_up : looked_up + PAGE_SIZE]
-            operators = list(executor.map(partial(find_operator, find_exchangers), [name for _, name in page]))
+            tags, names = zip(*page, strict=True)
+            operators = executor.map(partial(find_operator, find_exchangers), names)
             groups = [domain_tag(keys, Address("x", operator)) if operator else "" for operator in operators]
             with installation.write() as session:
-                _keep_groups(session, [(tag, group) for (tag, _), group in zip(page, groups, strict=True)], clock())
+                _keep_groups(session, list(zip(tags, groups, strict=True)), clock())
             looked_up += len(page)
     with installation.write() as session:
         session.execute(delete(DomainGroup).where(DomainGroup.fresh_until < clock() - KEPT_FOR))

@@ -55,7 +55,8 @@ def read_domains_aside(installation: Installation, session: Session, edition: Ed
     waiting = select(*columns, func.count().label("many")).where(is_of_edition(edition.name), IS_WAITING)
     for row in session.execute(waiting.group_by("group", "own")):
         counts.update({row.group: row.many} | {row.own: row.many})  # its group may have been looked up since
-    return tuple(DomainAside(one.tag, names.get(one.tag, ""), counts[one.tag], one.reason, one.at) for one in undecided)
+    named = ((one, names.get(one.tag, "")) for one in undecided)
+    return tuple(DomainAside(one.tag, name, counts[one.tag], one.reason, one.at) for one, name in named)
 
 
 def list_domains_aside(installation: Installation, name: str) -> tuple[DomainAside, ...]:

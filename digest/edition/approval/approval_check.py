@@ -58,11 +58,6 @@ def verify_version(
         ApprovalError: something is different now, or it was approved with the placeholders of an older version.
     """
     mailable = read_version(session, approval)
-    if revocation := _find_revocation(session, approval, keys):
-        raise ApprovalError(
-            f"{edition.name} can't be sent because {revocation}.",
-            "Revoke the approval again, then approve the edition.",
-        )
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(
             f"{edition.name} differs from the approved version ({str(approval.content_hash)[:7]}): {fault[0]}", fault[1]
@@ -73,6 +68,11 @@ def verify_version(
             f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
             if edition.state in {EditionState.SENDING, EditionState.SENT}
             else "Draft it again, then approve it.",
+        )
+    if revocation := _find_revocation(session, approval, keys):
+        raise ApprovalError(
+            f"{edition.name} can't be sent because {revocation}.",
+            "Revoke the approval again, then approve the edition.",
         )
     return mailable
 

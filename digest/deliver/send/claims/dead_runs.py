@@ -17,9 +17,11 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import edition_control
 from digest.deliver.events import processor
 from digest.deliver.plan.delivery_plan import (
+    BULK_KINDS,
     IS_CLAIMED,
     IS_HANDING_OVER,
     IS_RESERVED,
+    IS_UNCERTAIN,
     IS_WAITING,
     TEST_PURPOSE_PREFIX,
     edition_purpose,
@@ -31,7 +33,7 @@ from digest.deliver.send.claims.retry_policy import decide_state_change
 from digest.deliver.send.claims.run_file import DeadRun, read_database_number, take_dead_runs
 from digest.deliver.send.claims.run_lease import database_clock, home_name
 from digest.settings import Settings
-from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, RunLease
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, Notice, RunLease
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from digest.store.process_owner import this_process_owner
@@ -188,6 +190,9 @@ def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
         _change_claims(session, own & IS_RESERVED, state=waiting, owner=None, lease_until=None)
         if verdict is RunVerdict.OVER:
             _change_claims(session, own & IS_HANDING_OVER, state=DeliveryState.UNCERTAIN, reply=_NO_WORD)
+            # What they were written from goes with their try.
+            uncertain = select(Delivery.id).where(own, IS_UNCERTAIN)
+            session.execute(delete(Notice).where(Notice.delivery.in_(uncertain), Notice.kind.not_in(BULK_KINDS)))
         if not session.scalar(select(select(Delivery.id).where(own, IS_CLAIMED).exists())):
             session.delete(row)
         cancelled = _reopen_editions(session, purposes)

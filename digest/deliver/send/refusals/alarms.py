@@ -154,8 +154,9 @@ def find_stop(session: Session, edition: Edition, alerts: AlertSettings, handed_
 def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], handed_over: HandedOverCounts) -> None:
     """Raise the counts to what all processes handed over, of these domains and in all."""
     tag = group_tag_of(Delivery.domain_tag)
-    left = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES), tag.in_(list(filter(None, tags))))
-    counted = select(tag.label("tag"), func.count().label("many")).where(*left).group_by("tag")
+    left = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
+    counted = select(tag.label("tag"), func.count().label("many")).group_by("tag")
+    counted = counted.where(*left, tag.in_([tag for tag in tags if tag]))
     handed_over.by_domain |= Counter({row.tag: row.many for row in session.execute(counted)})
     handed_over.total = max(handed_over.total, count_deliveries(session, purpose).handed_over)
 
@@ -212,7 +213,8 @@ def _read_counts(session: Session, edition: str) -> HandedOverCounts:
 
 
 def _keep_counts(database: Database, edition: str, counts: HandedOverCounts, now: datetime) -> None:
-    stored = {"total": counts.total, "by_domain": {tag: many for tag, many in counts.by_domain.items() if tag}}
+    by_domain = {tag: many for tag, many in counts.by_domain.items() if tag}
+    stored = {"total": counts.total, "by_domain": by_domain}
     with database.write() as session:
         installation_hold.write_installation_state(session, _counts_key(edition), stored, now=now)
 

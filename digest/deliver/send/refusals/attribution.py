@@ -48,7 +48,8 @@ def attribute_failures(
     failures among so many messages are too many; empty: they aren't.
     """
     domains = dict(at_fault)
-    domains |= {tag: why for tag, count in failures.items() if tag and (why := explain(count, handed_over.get(tag, 0)))}
+    reasons = {tag: explain(count, handed_over.get(tag, 0)) for tag, count in failures.items()}
+    domains |= {tag: why for tag, why in reasons.items() if tag and why}
 
     def explain_others(excluded: Mapping[str, str]) -> str:
         counts = [count for tag, count in failures.items() if tag not in excluded]
