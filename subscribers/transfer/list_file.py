@@ -189,8 +189,7 @@ def _parse_rows(path: Path, encoding: str, separator: str, layout: ColumnLayout 
                 'unclosed quotation mark (") there or in an earlier row.'
             ) from None
     raise ListFileError(
-        f'Row {number} has an unclosed quotation mark ("), there or in an earlier row. Correct it and run the '
-        "command again."
+        f'Row {number} or an earlier row has an unclosed quotation mark ("). Correct it and run the command again.'
     )
 
 

@@ -227,7 +227,7 @@ def erases_herself(home: House, page: Page, mine: str, edition: EmailMessage) ->
     assert standing(home) == PersonState.ERASED
     for link in (one_click(edition), link_in(edition, "preferences"), mine):
         page.goto(home.address + link)
-        headings = ("You’re not subscribed", "Everything is erased", "This link now only unsubscribes")
+        headings = ("You’re not subscribed", "Everything has been erased", "This link now works only for unsubscribing")
         expect(page.locator("h1")).to_have_text(re.compile("|".join(headings)))
 
 

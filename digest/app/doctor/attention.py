@@ -402,8 +402,8 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
             yield AttentionFinding(
                 "suppression-lists",
                 (
-                    f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight, or "
-                    "run 'digest subscribers pull' now."
+                    f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight. To read "
+                    "them now, run 'digest subscribers pull'."
                 ),
                 kind.title,
                 f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight.",

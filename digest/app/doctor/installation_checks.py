@@ -181,7 +181,8 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 
 @doctor_check(
-    "disk-space", "Free up space, or move DIGEST_HOME to a larger disk. A full disk stops sending and unsubscribing."
+    "disk-space",
+    "Free up space, or move DIGEST_HOME to a larger disk. When the disk is full, emails can't be sent and subscribers can't unsubscribe.",
 )
 def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """There's enough free disk space for the installation's files."""
@@ -242,7 +243,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log in digest.toml, and let the service read that log: run 'digest setup' again, and copy its unit file.",
+    "Check relay.log in digest.toml. To let the service read that log, run 'digest setup' again, and install the unit file it creates.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The mail server's log can be followed, if one is set."""

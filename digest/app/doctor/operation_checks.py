@@ -115,7 +115,7 @@ def check_sealed_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 
 @doctor_check(
     "public-editions",
-    "Find out how the database was changed outside this program, then restore a backup from before. Changed pages aren't shown.",
+    "Find out how the database was changed outside this program, then restore a backup from before the change. Changed pages aren't shown.",
 )
 def check_public_editions(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Public pages and the search show what was approved."""
@@ -161,7 +161,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 @doctor_check(
     "drafts",
     "Choose 'Update the draft' on its review page, or run 'digest draft --update EDITION', and redo any missing edits. If neither the settings nor the program "
-    "changed since, find out how the database was changed outside this program.",
+    "has changed since the draft was made, find out how the database was changed outside this program.",
 )
 def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
@@ -193,7 +193,7 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
         yield report_warning(
             f"The scheduler hasn't run since this installation was set up ({set_up_at:%Y-%m-%d %H:%M} UTC), so "
-            "scheduled jobs don't run."
+            "scheduled jobs haven't run."
         )
     elif since is None:
         yield report_ok("the scheduler hasn't run yet on this new installation; start 'digest serve'")

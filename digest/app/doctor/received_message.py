@@ -296,7 +296,7 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
 
 @message_check(
     "received-forwarding",
-    "Save the message at an address that isn't forwarded, to see the first mailbox provider's results.",
+    "To see the first mailbox provider's results, save the message as received at an address that isn't forwarded.",
 )
 def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
@@ -343,7 +343,7 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     if _WRAPPED_LINK.search(received.html):
         yield report_warning(
             "The mailbox provider's filter rewrote the links and opens each one.",
-            "You don't need to do anything because opening a link has no effect.",
+            "No action is needed because opening a link doesn't change anything.",
         )
         return
     links = _HTTPS_LINK.findall(" ".join(received.list_values("List-Unsubscribe")))

@@ -34,8 +34,8 @@ def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     file = settings.origin
     if file is None:
         yield report_warning(
-            "There's no settings file, so all settings have their defaults.",
-            "Create one with 'digest init', or set DIGEST_SETTINGS to its path.",
+            "There's no settings file, so all settings use their default values.",
+            "Create one with 'digest init', or set DIGEST_SETTINGS to the path of an existing one.",
         )
         return
     try:
@@ -122,7 +122,7 @@ def check_default_texts(examined: ExaminedInstallation) -> Iterator[DoctorFindin
         )
 
 
-@doctor_check("consent-wording", "Add {name} to consent.text for the publication's name.")
+@doctor_check("consent-wording", "Add {name} to consent.text where the publication's name belongs.")
 def check_consent_text(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The consent text includes the publication's name."""
     settings = examined.settings
@@ -185,7 +185,7 @@ def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     )
 
 
-@doctor_check("provider", "Correct DIGEST_MAIL_URL, for example smtp://user:password@host:587.")
+@doctor_check("provider", "Correct DIGEST_MAIL_URL. For SMTP, it looks like smtp://user:password@host:587.")
 def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The settings for sending email are valid."""
     settings = examined.settings

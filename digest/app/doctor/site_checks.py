@@ -126,7 +126,8 @@ def _where_it_answers(examine: CheckFunction) -> CheckFunction:
             yield from examine(examined)
         except SiteError:
             yield report_warning(
-                "This check didn't run because the pages don't respond.", "Fix site-address and site-certificate first."
+                "This check didn't run because the pages aren't responding.",
+                "Fix site-address and site-certificate first.",
             )
 
     return examine_or_say
@@ -196,8 +197,8 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 @doctor_check(
     "site-https",
     (
-        "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates such "
-        "configurations for nginx and Caddy."
+        "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates "
+        "configurations that do this for nginx and Caddy."
     ),
     is_online=True,
 )

@@ -265,7 +265,7 @@ def _require_file(installation: Installation) -> Settings:
     settings = installation.settings
     if settings.origin is None:
         raise SettingsError(
-            "You can't save settings because there's no settings file. Create one with 'digest init'. Then restart the server in its folder, or set DIGEST_SETTINGS to its path."
+            "You can't save settings because there's no settings file. Create one with 'digest init'. Then restart the server in the file's folder or with DIGEST_SETTINGS set to the file's path."
         )
     return settings
 

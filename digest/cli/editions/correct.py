@@ -133,7 +133,7 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
 def describe_correction_audience(audience: CorrectionAudience) -> str:
     """Say in a sentence who got an error."""
     return (
-        f"{audience.accepted:,} accepted messages and {audience.uncertain:,} with status unknown contained the error. "
+        f"{audience.accepted:,} accepted messages and {audience.uncertain:,} with unknown status contained the error. "
         f"{audience.gone:,} of those subscribers have unsubscribed since. {audience.spared:,} messages didn't contain "
         "the error."
     )

@@ -65,7 +65,7 @@ def _describe_edition(overview: EditionStatus | None) -> Iterator[RenderableType
             table.add_row(title, value)
     yield table
     if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
-        yield f"{doubts:,} with status unknown. To list and resolve them: digest uncertain {overview.name}"
+        yield f"{doubts:,} with unknown status. To list and resolve them: digest uncertain {overview.name}"
     if overview.delivery_counts[DeliveryState.REFUSED]:
         yield f"To list what was refused, and why: digest refused {overview.name}"
 

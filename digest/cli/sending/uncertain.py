@@ -102,7 +102,7 @@ def uncertain(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """List and resolve messages with status unknown, of an EDITION or of transactional emails ('notices'). Addresses aren't shown."""
+    """List and resolve messages with unknown status, of an EDITION or of transactional emails ('notices'). Addresses aren't shown."""
     words = {
         UncertainResolution.ACCEPTED: accept,
         UncertainResolution.SEND_AGAIN: again,
@@ -166,7 +166,7 @@ def _select_deliveries(
         return [delivery for delivery in candidates if delivery.is_silent]
     if unknown := [delivery_id for delivery_id in chosen_ids if delivery_id not in by_id]:
         raise CommandRefusedError(
-            f"No deliveries were resolved because {unknown[0]} isn't one of {name}'s deliveries with status unknown. To list them, run 'digest uncertain {name}'."
+            f"No deliveries were resolved because {unknown[0]} isn't one of {name}'s deliveries with unknown status. To list them, run 'digest uncertain {name}'."
         )
     return [by_id[delivery_id] for delivery_id in dict.fromkeys(chosen_ids)]
 
@@ -240,7 +240,7 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
     )
     if evidence.incomplete_reason:
         yield f"{sentence(evidence.incomplete_reason)} A message missing from the log may still have arrived."
-    yield f"{count_with_noun(evidence.verdicts.total(), 'message')} of {name} with status unknown:"
+    yield f"{count_with_noun(evidence.verdicts.total(), 'message')} of {name} with unknown status:"
     for verdict in LogVerdict:
         resend_note = " (will be sent again)" if verdict is LogVerdict.NOT_ACCEPTED else ""
         yield f"  {evidence.verdicts[verdict]:>9,} {verdict}{resend_note}"
@@ -258,7 +258,7 @@ def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str
 
 def _describe_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> Iterator[RenderableType]:
     if not candidates:
-        yield f"{name} has no messages with status unknown."
+        yield f"{name} has no messages with unknown status."
         return
     kind_column = ["Kind"] if name == NOTICES else []
     table = Table(Column("Delivery", no_wrap=True), *kind_column, "Sent (UTC)", "Over", "Server reply")
@@ -277,7 +277,7 @@ def _describe_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> 
         )
     other_word = "--again or --lost" if name == NOTICES else "--again"
     yield (
-        f"{count_with_noun(len(candidates), 'message')} with status unknown. To resolve them, use --accept or {other_word} (see "
+        f"{count_with_noun(len(candidates), 'message')} with unknown status. To resolve them, use --accept or {other_word} (see "
         "'digest uncertain --help')."
     )
 

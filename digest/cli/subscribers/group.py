@@ -52,7 +52,7 @@ Examples:
   echo ada@example.org | digest subscribers add - --where hls.today --on 2026-03-04 \\
       --method "double opt-in at the old service" --confirmed --consent-text "Yes, send me the weekly digest."
   digest subscribers add bo@example.org --where "Border expo, Denver" --on 2026-06-02T10:00 \\
-      --method "signed paper list" --consent-text "Please send me the weekly digest." --language en
+      --method "paper sign-up sheet" --consent-text "Please send me the weekly digest." --language en
 
 \b
 Exit codes:
@@ -69,7 +69,9 @@ Exit codes:
 @click.option(
     "--where", "page", required=True, help="Website or event where the person agreed. The subscriber can see it."
 )
-@click.option("--method", "--evidence", required=True, help="Evidence, such as 'signed paper list' or 'double opt-in'.")
+@click.option(
+    "--method", "--evidence", required=True, help="Evidence, such as 'paper sign-up sheet' or 'double opt-in'."
+)
 @click.option("--on", "agreed", type=MOMENT, required=True, help="Time the person agreed.")
 @flag("--confirmed", help="The person confirmed by email. Without this option, you vouch for their consent.")
 @pass_command_context
@@ -239,7 +241,7 @@ Exit codes:
     default="record viewed",
     show_default=True,
     callback=check_reason,
-    help="Reason, shown to the subscriber with the disclosures of their address.",
+    help="Reason for viewing the record, shown to the subscriber in the list of who has received their address.",
 )
 @click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
 @pass_command_context
@@ -333,6 +335,6 @@ Exit codes:
 @reason_option("audit log")
 @pass_command_context
 def renew_links(context: CommandContext, address: Address, reason: str) -> None:
-    """Renew a person's email links, such as after they forwarded an email. Links in earlier emails then only unsubscribe."""
+    """Renew a person's email links, such as after they forwarded an email. Links in earlier emails then work only for unsubscribing."""
     number, _ = context.act(people.renew_person_links, address, reason, now=context.now())
     click.echo(f"Renewed the links of person {number}. The next email will contain the new ones.")

@@ -85,7 +85,7 @@ Examples:
   digest subscribers import subscribed_members.csv --commit       import it
   digest subscribers import subscribed_members.csv --outcomes rows.csv      dry run with a result for each row
   digest subscribers import unsubscribed_members.csv --commit     suppress people who unsubscribed
-  digest subscribers import expo.csv --attest "signed paper list, Border Expo 2026" --commit
+  digest subscribers import expo.csv --attest "paper sign-up sheet, Border Expo 2026" --commit
   digest subscribers import --list                                list unfinished imports
   digest subscribers import --abandon 3                           undo one of them
 
@@ -101,7 +101,7 @@ Exit codes:
     "--attest",
     metavar="REASON",
     callback=check_reason,
-    help="Reason to vouch for rows without evidence, recorded with your name and shown to these subscribers.",
+    help="Reason for vouching for rows without evidence, recorded with your name and shown to the subscribers in those rows.",
 )
 @click.option(
     "--these-are",

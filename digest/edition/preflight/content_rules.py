@@ -116,7 +116,7 @@ def check_bare_headlines(examined: PreflightInput) -> Iterator[PreflightFinding]
             if not entry.url and (not opening or opening not in page_text):
                 yield warning_finding(
                     f"“{entry.headline}” will show only a headline: it has no link, and this section hides summaries.",
-                    "Add a link, or move it to a section with summaries.",
+                    "Add a link, or move the story to a section with summaries.",
                     section.title,
                 )
 

@@ -48,7 +48,7 @@ def check_html_size(examined: PreflightInput) -> Iterator[PreflightFinding]:
     elif octets > CLIP_WARNING_SIZE:
         yield warning_finding(
             f"The HTML is {octets // 1024} KB, close to the 102 KB at which Gmail clips emails.",
-            "Remove another story if you add one.",
+            "Remove a story before you add another.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What was sent, for admins: editions and notices with their counts, deliveries with status unknown, the pause."""
+"""What was sent, for admins: editions and notices with their counts, deliveries with unknown status, the pause."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC

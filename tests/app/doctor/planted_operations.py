@@ -564,7 +564,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("refusals", "digest refused 2026-W47"),
     ),
     "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
-    "the mail server's log can't be read": (lose_mail_log, "mail-log", "copy its unit file"),
+    "the mail server's log can't be read": (lose_mail_log, "mail-log", "install the unit file it creates"),
     "a heartbeat isn't taken": (lose_heartbeat, "heartbeats", "the server behind it"),
     "backups without a passphrase": (
         change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),

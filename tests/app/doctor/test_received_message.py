@@ -109,7 +109,7 @@ CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
     ),
     "links are wrapped": (
         replace_link(b"https://nam01.safelinks.protection.outlook.com/?url=x"),
-        *("received-links", "You don't need to do anything"),
+        *("received-links", "No action is needed"),
     ),
     "the link is another": (
         replace_link(b"https://elsewhere.test/u/x"),

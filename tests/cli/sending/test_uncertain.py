@@ -69,7 +69,7 @@ def test_it_lists_them_and_status_says_that_they_are_there(install: Installation
         "said": "no answer",
         "silent": False,
     }
-    assert f"3 with status unknown. To list and resolve them: digest uncertain {NAME}" in run("status").output
+    assert f"3 with unknown status. To list and resolve them: digest uncertain {NAME}" in run("status").output
     assert states(install) == ["uncertain"] * 3
 
 
@@ -101,8 +101,8 @@ def test_it_settles_those_that_are_named_and_writes_down_who_and_why(install: In
     assert first.detail == {"because": "by the server's log", "deliveries": [IDS[0], IDS[1]]}
     assert first.actor.startswith("terminal:")
     assert acts["uncertain sent again"].detail["deliveries"] == [IDS[2]]
-    assert "no messages with status unknown" not in run("status").output
-    assert run("uncertain").output == f"{NAME} has no messages with status unknown.\n"
+    assert "no messages with unknown status" not in run("status").output
+    assert run("uncertain").output == f"{NAME} has no messages with unknown status.\n"
 
 
 def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_are(install: Installation) -> None:
@@ -125,7 +125,7 @@ def test_notices_in_doubt_are_listed_and_settled_and_the_doctor_says_where_they_
     lost = run("uncertain", "notices", "--lost", "all", *WHY, said="y\n")
     assert "1 message will be marked as lost and not sent again." in lost.output
     assert states(install) == ["uncertain"] * 3 + ["accepted", "expired"]
-    assert run("uncertain", "notices").output == "notices has no messages with status unknown.\n"
+    assert run("uncertain", "notices").output == "notices has no messages with unknown status.\n"
     assert f"of 3 messages is unknown (3 of {NAME})" in run("doctor").output
 
 

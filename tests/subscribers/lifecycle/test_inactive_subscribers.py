@@ -148,7 +148,7 @@ def test_who_does_not_answer_leaves_only_where_the_mail_said_so(both: WebSetup, 
     assert (person(both, number).state, person(both, chose).state) == (state, PersonState.SUBSCRIBED)
     client = create_app(both.install, clock=lambda: over).test_client()
     late = client.post(link_of(message))
-    assert (late.status_code, "worked for 30 days" in late.text) == (410, True)
+    assert (late.status_code, "more than 30 days old" in late.text) == (410, True)
     assert person(both, number).state is state
     assert count(both, now=over) == 0, "nobody is asked twice"
     assert_sound(both)

@@ -178,7 +178,7 @@ def test_the_member_concerned_is_warned_of_a_link_too(world: Any) -> None:
     assert [str(mail["Subject"]) for mail in warned] == [f"staff 1 made a sign-in link for staff {number}"]
     body = warned[0].get_body(("plain",))
     assert body is not None
-    assert "This is about you." in body.get_content()
+    assert "This change affects your own account." in body.get_content()
     assert "/admin/" not in body.get_content()
 
 

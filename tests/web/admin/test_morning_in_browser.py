@@ -226,7 +226,7 @@ ACTIONS = {
     "ann (staff 1) emailed subscriber 1 a link to their data": "data link mailed",
     "ann (staff 1) erased subscriber 1 “asked by letter”": "subscriber erased",
     "ann (staff 1) exported the subscriber list “moving house”": "list exported",
-    "ann (staff 1) marked emails of 2026-W47 with status unknown as arrived “the server's log has it”": "uncertain taken as accepted",
+    "ann (staff 1) marked emails of 2026-W47 with unknown status as arrived “the server's log has it”": "uncertain taken as accepted",
     "ann (staff 1) added the source": "source added",
     "ann (staff 1) changed settings: schedule": "settings changed",
     "ann (staff 1) added Sam Okafor": "staff added",

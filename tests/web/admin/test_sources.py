@@ -180,7 +180,7 @@ def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_s
     answer = submit(client, f"{path}/address", on=path, address=new)
     assert answer.status_code == 303
     page = client.get(answer.location).text
-    assert "Collection now uses the new URL and keeps existing articles." in page
+    assert "Articles will now be collected from the new URL. Existing articles are kept." in page
     assert "Update URL" not in page
     text = (tmp_path / "digest.toml").read_text("utf-8")
     assert text == OWN.replace("https://alpha.example/feed", new)

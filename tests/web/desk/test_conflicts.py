@@ -126,7 +126,7 @@ def test_both_subjects_are_shown_with_what_stood_before(two: TwoEditors) -> None
     said = shown_text(answer.text)
     assert said.startswith("Two versions of the subject and the intro")
     assert all(f"{editor}'s {field}" in said for editor in ("sam", "dana") for field in ("subject", "intro"))
-    assert "Before both of you: “Stood”." in said
+    assert "Before either change: “Stood”." in said
     assert "underlined" not in said
 
 

@@ -111,7 +111,7 @@ def test_a_moved_story_says_where_it_came_from_and_the_first_rewrite_of_the_head
     week.client().post(f"{week.path}/head", data={"seq": 3, "intro": "Ours.", "was-intro": intro})
     press(week, "bring-back", moment=3)
     told = acts(week)
-    assert re.search(r"Dana restored the version of \d+:\d\d p\.m\. ", told[0])
+    assert re.search(r"Dana restored the version from \d+:\d\d p\.m\. ", told[0])
     assert "Dana moved" in told[2]
     assert " to place 3 of Featured." in told[2]
     assert "Dana added" in told[3]
@@ -177,7 +177,7 @@ def test_bringing_a_moment_back_says_what_it_takes_out_and_does_so(week: SampleW
     assert "removes the 2 changes made since then, by you and Sam" in page
     assert press(week, "bring-back", moment=1).startswith("303")
     assert week.headlines("featured") == before
-    assert "restored the version of" in acts(week)[0]
+    assert "restored the version from" in acts(week)[0]
     assert "Removed by Dana" in acts(week)[1]
     week.act("undo")
     assert week.headlines("featured") != before

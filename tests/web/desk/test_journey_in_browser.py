@@ -245,7 +245,7 @@ def let_it_go_with_a_pause(served: ServedWeek, sam: Page) -> None:
     assert served.received() == []
     served.turn_clock(RELEASE)
     expect(heading).to_have_text("5 of 6 done")
-    expect(sam.locator(".key")).to_contain_text("1 with status unknown")
+    expect(sam.locator(".key")).to_contain_text("1 with unknown status")
     assert served.received() == ["all", "leaver", "text", "uncertain", "without"]
     expect(sam.locator("#rate")).to_contain_text("5 in the last minute")
     sam.get_by_text("Show as a table").click()

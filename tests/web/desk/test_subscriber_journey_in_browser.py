@@ -62,7 +62,7 @@ WORDS = {
     "my data": ("Who has received your address", "Où votre adresse est passée"),
     "delivered": ("To send you No. 147", "Pour vous envoyer le nº 147"),
     "erase": ("Erase all your data?", "Effacer toutes vos données ?"),
-    "erased": ("Everything is erased", "Tout est effacé"),
+    "erased": ("Everything has been erased", "Tout a été effacé"),
 }
 
 

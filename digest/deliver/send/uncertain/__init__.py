@@ -1,1 +1,1 @@
-"""Deliveries with status unknown, resolved by a log or an admin's decision."""
+"""Deliveries with unknown status, resolved by a log or an admin's decision."""

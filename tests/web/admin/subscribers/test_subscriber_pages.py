@@ -346,7 +346,7 @@ def test_an_erased_subscriber_has_no_address_to_show_and_no_act_left(world: Any)
     post_form(admin, f"{record}/erase", reason="asked by letter", number=str(world.ada))
     page = admin.get(record).text
     assert ADA_ADDRESS not in page
-    assert "Erased since" in page
+    assert "Erased on" in page
     assert "Show address" not in page
     assert f"{record}/erase" not in page
     assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 409

@@ -107,7 +107,7 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert week.state.approved
 
 
-OUTDATED = "This draft was made with earlier settings or an earlier version, or it was changed outside this program."
+OUTDATED = "This draft was made with earlier settings or an earlier version of this program, or it was changed outside the program."
 
 
 def recolored(week: SampleWeek) -> SampleWeek:

@@ -104,21 +104,21 @@ def test_the_page_counts_all_that_is_planned_and_says_how_long_it_takes(going: A
         writer.write_progress(session, 80, NOW)
     page = page_of(going)
     assert "<h1>51 of 100 done</h1>" in page
-    assert "47 accepted, 3 refused, 1 with status unknown, 2 being sent, 47 waiting" in page
+    assert "47 accepted, 3 refused, 1 with unknown status, 2 being sent, 47 waiting" in page
     assert "About 1 minute left. The last email due now will be sent at about 5:31 p.m." in page
     assert "7 emails are due later, the next Nov 19, 8:30 p.m." in page
     assert "40 on average" in page
     assert "Sent to the canary: 27 accepted, 3 refused. Sending to the rest started Nov 19, 5:25 p.m." in page
-    assert "1 with status unknown" in page
+    assert "1 with unknown status" in page
     assert "digest uncertain 2026-W47" in page
     assert "under Admin, Deliveries, by hand or" in page
 
 
 def test_before_the_wait_is_over_the_page_says_what_the_rest_waits_for(going: Any) -> None:
     set_edition(going, canary_until=NOW + timedelta(minutes=5))
-    assert "The rest are sent Nov 19, 5:35 p.m. unless a stop rule is triggered." in page_of(going)
+    assert "The rest will be sent Nov 19, 5:35 p.m. unless a stop rule is triggered." in page_of(going)
     set_edition(going, canary_until=None)
-    assert "Sending to the canary first: 27 accepted, 3 refused. The rest wait for the results." in page_of(going)
+    assert "Sending to the canary first: 27 accepted, 3 refused. The rest will wait for the results." in page_of(going)
 
 
 def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_needed_for_it(going: Any) -> None:
@@ -151,7 +151,7 @@ def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -
     assert re.search(r'<tr class="on"><th scope="row">No such mailbox</th><td class="r"><b class="bad">30 \(', page)
     for answer in ("If you resume,", "If you cancel the rest,"):
         assert answer in page
-    assert f"A stop rule paused it: {reason}" in page
+    assert f"A stop rule paused sending: {reason}" in page
     assert page.count(reason) == 2, "under the heading, and in what happened"
     assert f"No. 147 is paused: {reason} You can resume it on its page." in going.desk.get("/desk/sent").text
     assert page.count(">Resume sending</button>") == 1
@@ -164,11 +164,11 @@ def test_an_editor_pauses_and_resumes_and_the_page_says_who(going: Any) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, PATH)
     page = client.get(PATH).text
     assert "Paused: 51 of 100 done" in page
-    assert "Eve paused it." in page
+    assert "Eve paused sending." in page
     client.post("/desk/editions/2026-W47/resume", data=fields)
     page = client.get(PATH).text
     assert "51 of 100 done" in page
-    assert "Eve resumed it." in page
+    assert "Eve resumed sending." in page
 
 
 def test_stopping_everything_takes_no_reason_with_an_address(going: Any) -> None:
@@ -249,7 +249,7 @@ def test_emails_set_aside_are_named_and_counted_and_sent_by_one_click(aside: tup
     desk = world.desk
     page = desk.get(PATH).text
     assert "42 emails set aside</h2>" in page
-    assert "Everything else is sent. The remaining emails are set aside until you decide." in page
+    assert "Everything else has been sent. The remaining emails are set aside until you decide." in page
     assert re.findall(r'data-label="Waiting">(\d+)<', page) == ["40", "2"]
     assert "gmail.com</label>" in page
     assert "small.example" not in page
@@ -257,7 +257,7 @@ def test_emails_set_aside_are_named_and_counted_and_sent_by_one_click(aside: tup
     assert "9000" not in page
     assert "No. 147: emails to 2 receiving domains are set aside, because" in desk.get("/desk/sent").text
     admin = world.signed_in_client("admin")
-    assert "A stop rule set emails to 2 mailbox providers aside." in admin.get("/admin/deliveries").text
+    assert "A stop rule set aside emails to 2 mailbox providers." in admin.get("/admin/deliveries").text
     fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
     answer = desk.post(f"{ASIDE_PATH}/send", data=fields | {"domain": tags})
     assert (answer.status_code, answer.headers["Location"]) == (303, PATH)
@@ -306,7 +306,7 @@ def test_afterwards_the_page_says_what_came_of_it(going: Any) -> None:
     set_edition(going, state=EditionState.SENT, sent_at=NOW)
     page = page_of(going)
     assert "<h1>47 of 100 accepted</h1>" in page
-    assert "The last email of No. 147 was sent Thursday, November 19, 5:30 p.m. ET." in page
+    assert "The last email for No. 147 was sent Thursday, November 19, 5:30 p.m. ET." in page
     assert "updates every" not in page
     assert 'id="cancel"' not in page
 
