@@ -259,7 +259,7 @@ def stored_as_composed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def approve_as_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("approval.edition_approval", "editing.edit_application"):
-        monkeypatch.setattr(f"digest.app.{module}.is_as_composed", lambda *_, **__: True)
+        monkeypatch.setattr(f"digest.app.{module}.matches_composition", lambda *_, **__: True)
 
 
 @pytest.fixture

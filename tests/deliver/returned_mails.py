@@ -41,7 +41,8 @@ class SentMessage:
         """Give the same with a MAC that is not ours, and a token that is not."""
         local, _, domain = self.return_path.partition("@")
         changed = local[:-1] + ("a" if local[-1] != "a" else "b")
-        token = self.leave_token[:-2] + ("AA" if self.leave_token[-2:] != "AA" else "BA")
+        # The last four bytes only say to which address it was emailed, and anyone who has the rest may unsubscribe.
+        token = self.leave_token[:8] + ("AA" if self.leave_token[8:10] != "AA" else "BA") + self.leave_token[10:]
         return replace(self, return_path=f"{changed}@{domain}", leave_token=token)
 
 

@@ -1,4 +1,4 @@
-"""A provider's request to wait (SendGrid's 429), which all processes follow: its rate is that of the account."""
+"""A provider's request to wait (status 429), which all processes follow: its rate is that of the account."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta

@@ -44,7 +44,7 @@ from tests.shared_statements import share_compiled_statements
 KEPT = timedelta(days=400)
 LATE = RELEASE + KEPT + timedelta(days=1)
 HANDED = {DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN}
-OPEN = {DeliveryState.WAITING, DeliveryState.HANDING_OVER}
+OPEN = {DeliveryState.WAITING, DeliveryState.RESERVED, DeliveryState.HANDING_OVER}
 
 
 def _sent(world: DeliverySetup, states: Sequence[DeliveryState], *, over: str = "smtp") -> list[int]:

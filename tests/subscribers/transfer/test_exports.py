@@ -12,7 +12,7 @@ from subscribers.address import read_address
 from subscribers.consent import audience, disclosures, seals, suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import encrypt_address
+from subscribers.crypto.stored_addresses import encrypt_address, make_lookup_hash
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
@@ -103,10 +103,12 @@ def test_numbers_far_apart_are_kept_in_parts_and_each_is_found(sqlite: Database)
                     asked_where=row.asked_where,
                 )
             )
-            row.state = PersonState.WITHDRAWN
+            row.state, lookup_key = PersonState.WITHDRAWN, row.lookup_key
+            row.lookup = None
             session.flush()
             ciphertext, key_id = encrypt_address(KEYS, address, new)
-            session.execute(update(Person).where(Person.number == new).values(ciphertext=ciphertext, key_id=key_id))
+            stored = {"ciphertext": ciphertext, "key_id": key_id, "lookup": make_lookup_hash(KEYS, address)}
+            session.execute(update(Person).where(Person.number == new).values(**stored, lookup_key=lookup_key))
     assert len(_export(sqlite)) == 4
     with sqlite.read() as session:
         assert [part.first for part in session.scalars(select(ListExportPart))] == [0, 8192, 999_424]

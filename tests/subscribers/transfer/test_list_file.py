@@ -78,7 +78,10 @@ def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None
         (gzip.compress(b"email\n", mtime=0), "archive"),
         (b"name,city\nAda,Rome\n", "No column contains email addresses"),
         (b"ada@example.org,Ada\n", "first row with column names"),
-        (b'email,note\na@example.org,"open\nb@example.org,\n', "Row 2 has an unclosed quotation mark"),
+        (
+            b'email,note\na@example.org,"open\nb@example.org,\n',
+            "Row 2 or an earlier row has an unclosed quotation mark",
+        ),
         (b"email,note\na@example.org," + b"x" * 200_000 + b"\n", "Row 2 has a field of more than 131,072"),
         (b"email,note\na@example.org," + b"x" * 1_200_000, "more than 1,000,000 characters"),
         (b"\xff\xfeabc", "UTF-16 but is truncated"),
