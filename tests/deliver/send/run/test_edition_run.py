@@ -267,7 +267,9 @@ class Meddling(Database):
         with super().write() as session:
             yield session
         with super().read() as looking:
-            claimed = looking.scalar(select(Delivery.person).where(Delivery.state == DeliveryState.RESERVED))
+            claimed = looking.scalar(
+                select(Delivery.person).where(Delivery.state.in_((DeliveryState.RESERVED, DeliveryState.HANDING_OVER)))
+            )
         if claimed is not None:
             unsubscribe_log = UnsubscribeLog(self.left_log, KEYS)
             with super().write() as session:
