@@ -86,6 +86,11 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
     host, database = this_process_owner().host, installation.database
     unsubscribe_log = installation.unsubscribe_log
     try:
+        if not installation.settings.file.sender.bounce_domain:
+            raise MailLogError(
+                "The mail server's log isn't followed because return paths don't name the message.",
+                remedy="Set sender.bounce_domain.",
+            )
         counts, has_more = mail_log.follow_mail_log(
             database, installation.keys, unsubscribe_log, source, host=host, clock=clock
         )
