@@ -252,7 +252,7 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
 
     found = [post("/admin/readers/find", address=address) for address in (added[10], added[110], added[210])]
     numbers = [int(record.rpartition("/")[2]) for record in found]
-    post("/admin/readers/filter", domain=added[0].partition("@")[2])
+    post("/admin/readers/filter", domain=added[0].partition("@")[2], reason="It asked")
     search = post("/admin/readers/search", part=added[0][3:9], why="The subscriber asked")
     looking = app.extensions["digest"].searches._searches[search.rpartition("/")[2]].thread
     looking.join(WAIT_TIMEOUT)

@@ -23,6 +23,7 @@ class Concern(StrEnum):
     RETENTION = "data retention"
     SENDER = "sender, replies, and links"
     SENDING = "sending"
+    TEXT = "text in emails that are sent without approval"
 
     @property
     def weakens_control(self) -> bool:

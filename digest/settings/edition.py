@@ -24,7 +24,8 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     key: Annotated[str, AfterValidator(values.check_section_key)] = file_setting(
         ..., "Identifies the section in edits and URLs. Use lowercase letters, digits, and hyphens."
     )
-    title: values.FilledLine = file_setting(..., "The heading subscribers see.")
+    # The email about changed preferences lists the titles.
+    title: Annotated[values.FilledLine, Concern.TEXT] = file_setting(..., "The heading subscribers see.")
     kind: SectionKindName = file_setting(..., "The type of content. Use `stories` for custom sections.")
     note: values.SingleLine = file_setting("", "A line below the title.")
     most: int = file_setting(5, "The maximum number of entries.", ge=1, le=40)

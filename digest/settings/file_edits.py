@@ -19,7 +19,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT, Array, Table
 
 from digest.settings import table_values
-from digest.settings.edition import SourceSettings
+from digest.settings.edition import SectionSettings, SourceSettings
 from digest.settings.loader import SettingsError, parse_settings_text
 from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFile
 
@@ -65,8 +65,14 @@ def change_table(
     return _rewrite_file(settings, edit)
 
 
-def replace_sections(settings: Settings, sections: Sequence[Mapping[str, Any]], *, fingerprint: str) -> Settings:
-    """Write the list of sections, in its order; those that stay keep their comments.
+def replace_sections(
+    settings: Settings,
+    sections: Sequence[Mapping[str, Any]],
+    *,
+    fingerprint: str,
+    permit: Callable[[Sequence[SectionSettings], Sequence[SectionSettings]], None] = lambda *_: None,
+) -> Settings:
+    """Write the list of sections, in its order; those that stay keep their comments. `permit` is as in `change_table`.
 
     Raises:
         SettingsValueError: a value is wrong.
@@ -77,6 +83,7 @@ def replace_sections(settings: Settings, sections: Sequence[Mapping[str, Any]], 
     def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
         _refuse_conflict(file.sections, fingerprint)
         new_file = table_values.replace_section_list(file, sections)
+        permit(file.sections, new_file.sections)
         rows = [section.model_dump() for section in new_file.sections]
         return (text if new_file == file else _set_section_rows(text, rows)), new_file
 

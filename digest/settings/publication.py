@@ -26,7 +26,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     site: Annotated[str, AfterValidator(values.check_web_address), Concern.SENDER] = setting(
         "https://hls.today/", "Website", "Its http or https URL. Emails and pages link to it."
     )
-    about: Annotated[values.LongText, Concern.NONE] = setting(
+    about: Annotated[values.LongText, Concern.TEXT] = setting(
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors.",
         "About",

@@ -50,6 +50,7 @@ SETTINGS = {
     Concern.NETWORK: "limits.allow_networks limits.proxies",
     Concern.RETENTION: "retention",
     Concern.SENDER: "publication.site sender",
+    Concern.TEXT: "publication.about sections.title",
     Concern.NONE: "publication readership schedule sections select select.weights sources sponsor",
 }
 

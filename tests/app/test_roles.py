@@ -68,7 +68,7 @@ TAKES_ADMIN = {
     "subscribers.people": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
     "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
-    "subscribers.subscriber_views": "view_subscriber_list",
+    "subscribers.subscriber_views": "find_domain_tag view_subscriber_list",
     "sending.send_control": "cancel_edition send_edition",
     "settings.setting_changes": "change_sections change_settings preview_schedule view_settings",
     "setup.completion": "require_setup_permission",

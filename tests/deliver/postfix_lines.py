@@ -25,7 +25,14 @@ def rfc5424_line(at: datetime, daemon: str, text: str) -> str:
 
 
 def queue_lines(
-    line: LogLine, at: datetime, queue_id: str, message_id: str, status: str = "sent", *, dsn: str = "2.0.0"
+    line: LogLine,
+    at: datetime,
+    queue_id: str,
+    message_id: str,
+    status: str = "sent",
+    *,
+    dsn: str = "2.0.0",
+    sender: str = "b@bounces.example",
 ) -> list[str]:
     """Write what a message leaves in the log. The status `queued` ends before a delivery, `broken` before the final dot."""
     lines = [
@@ -34,7 +41,7 @@ def queue_lines(
     ]
     if status == "broken":
         return [*lines, line(at, "smtpd", "lost connection after DATA (1024 bytes) from desk.example[192.0.2.7]")]
-    lines.append(line(at, "qmgr", f"{queue_id}: from=<b@bounces.example>, size=61234, nrcpt=1 (queue active)"))
+    lines.append(line(at, "qmgr", f"{queue_id}: from=<{sender}>, size=61234, nrcpt=1 (queue active)"))
     if status == "queued":
         return lines
     answer = "to=<reader@county.example>, relay=mx.county.example[198.51.100.9]:25, delay=0.7, delays=0.1/0/0.2/0.4"

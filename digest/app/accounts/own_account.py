@@ -3,6 +3,8 @@
 Each act is in the audit log. A change of the password, and every reset, ends the member's sessions.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +24,7 @@ from digest.store import staff_sessions
 from digest.store.account_models import AuthenticatorApp, Passkey, SignIn, StaffSession
 from digest.store.audit import PASSWORD_SET
 from digest.store.delivery_models import StaffMember
+from digest.store.staff import display_name_of, list_staff_members
 from subscribers.errors import RefusalError
 
 SET_PASSWORD = Action(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS)
@@ -33,6 +36,12 @@ REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, Concern.ACCOUNTS)
 MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, Concern.ACCOUNTS)
 END_SESSIONS = Action("sessions ended", Role.EDITOR, Concern.NONE)
 CHANGE_NAME = Action("name changed", Role.EDITOR, Concern.NONE)
+_NO_NAME = re.compile(r"[:/\\@]|\.[^\W\d_]{2}")  # a period before two letters is a domain's; "J.R. Diaz" has none
+# Lowercase letters of other scripts, and digits, that look like Latin letters.
+_LOOK_ALIKES = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u03bf\u03b1\u03bd\u03b9\u03c1\u0131i10",
+    "aeopcyxljsoavlplllo",
+)
 MAX_NAME_LENGTH = 60  # characters, of a member's or a passkey's name
 SHOWN_SIGN_INS = 50
 WARNING_PERIOD = timedelta(days=30)  # for so long failed sign-ins are pointed out
@@ -132,11 +141,41 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     """Change the name by which colleagues see the member.
 
     Raises:
-        OwnAccountError: it is too long.
+        OwnAccountError: it isn't a person's name, or a colleague has it.
+    """
+    name = clean_person_name(name)
+    with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+        refuse_taken_name(session, name, own_number=signed_in.member_id)
+        session.get_one(StaffMember, signed_in.member_id).name = name
+
+
+def clean_person_name(name: str) -> str:
+    """Return the name of a person, which emails and corrections show to others.
+
+    Raises:
+        OwnAccountError: it's too long, or could be read as a message or a URL.
     """
     name = clean_display_name(name)
-    with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
-        session.get_one(StaffMember, signed_in.member_id).name = name
+    if _NO_NAME.search(name):
+        raise OwnAccountError("The name contains a URL, an address, or a colon.", remedy="Enter only a person's name.")
+    return name
+
+
+def refuse_taken_name(session: Session, name: str, *, own_number: int | None = None) -> None:
+    """Refuse the name of a colleague, in any spelling that looks the same.
+
+    Raises:
+        OwnAccountError: a colleague has it.
+    """
+    others = [member for member in list_staff_members(session) if member.id != own_number]
+    if name and _fold_name(name) in {_fold_name(display_name_of(member.name, member.email)) for member in others}:
+        raise OwnAccountError("A colleague has this name.", remedy="Add a middle initial or your department.")
+
+
+def _fold_name(name: str) -> str:
+    """Return what spellings that look the same have in common: without case, accents, spaces, and look-alike letters."""
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(c for c in decomposed if c.isalnum()).translate(_LOOK_ALIKES)
 
 
 def clean_display_name(name: str) -> str:

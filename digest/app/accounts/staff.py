@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from digest.app.accounts.own_account import clean_display_name, delete_sign_in_methods
+from digest.app.accounts.own_account import clean_person_name, delete_sign_in_methods, refuse_taken_name
 from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_refusals
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Action, Actor, Role
@@ -50,10 +50,11 @@ def add_staff_member(
     Raises:
         NotPermittedError: the actor is no admin.
         StaffError: the address is on the staff already.
-        OwnAccountError: the name is too long.
+        OwnAccountError: the name isn't a person's, or a colleague has it.
     """
-    name = clean_display_name(name)
+    name = clean_person_name(name)
     with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
+        refuse_taken_name(session, name)
         queue = _notice_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.recorded = True  # by the store

@@ -243,7 +243,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log in digest.toml. To let the service read that log, run 'digest setup' again, and install the unit file it creates.",
+    "Check relay.log and sender.bounce_domain in digest.toml. To let the service read that log, run 'digest setup' again, and install the unit file it creates.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The mail server's log can be followed, if one is set."""

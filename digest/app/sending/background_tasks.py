@@ -86,6 +86,7 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
     host, database = this_process_owner().host, installation.database
     unsubscribe_log = installation.unsubscribe_log
     try:
+        _require_return_paths(installation)
         counts, has_more = mail_log.follow_mail_log(
             database, installation.keys, unsubscribe_log, source, host=host, clock=clock
         )
@@ -98,6 +99,14 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
         log.info("mail server's log followed", outcome=dict(counts))
         alarms.stop_alarming_editions(database, installation.settings.file.alerts, now=clock())
     return has_more
+
+
+def _require_return_paths(installation: Installation) -> None:
+    if not installation.settings.file.sender.bounce_domain:
+        raise MailLogError(
+            "The mail server's log isn't followed because return paths don't identify emails.",
+            remedy="Set sender.bounce_domain.",
+        )
 
 
 def has_webhook(provider_name: str) -> bool:

@@ -238,18 +238,22 @@ def change_sections(
 
     Raises:
         NotPermittedError: the actor is no admin.
+        ConfirmationRequiredError: a title is new, and the actor's proof of who they are is too old.
         SettingsValueError: a value is wrong; its `problems` name place and field, such as `2.title`.
         SettingsConflictError: somebody else changed the sections meanwhile.
         SettingsError: there is no settings file, or it cannot be written.
     """
     CHANGE.check_role(installation.database, actor, "sections", now=now)
     replace_section_list(installation.settings.file, rows)
-    with CHANGE.steps(installation, actor, "sections", now=now) as draft:
-        settings = _require_file(installation)
-        before = settings.file.sections
-        after = file_edits.replace_sections(settings, rows, fingerprint=fingerprint).file.sections
-        draft.changed = after != before
-        draft.detail = {"before": _describe_sections(before), "after": _describe_sections(after)}
+    with CHANGE.transaction(installation, actor, "sections", now=now) as (_, draft):
+
+        def permit(before: Sequence[SectionSettings], after: Sequence[SectionSettings]) -> None:
+            draft.changed = after != before
+            draft.detail = {"before": _describe_sections(before), "after": _describe_sections(after)}
+            if {section.title for section in after} - {section.title for section in before}:
+                draft.guard([find_concern(SectionSettings, "title")], "changed settings: sections.title")
+
+        file_edits.replace_sections(_require_file(installation), rows, fingerprint=fingerprint, permit=permit)
         return draft.changed
 
 

@@ -17,11 +17,9 @@ from sqlalchemy import bindparam, select
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.child_work import Report, WorkStoppedError, run_in_child
-from digest.app.subscribers.subscriber_views import count_subscribers
-from digest.installation.acts import Action, Role
+from digest.app.subscribers.subscriber_views import SEARCH, count_subscribers
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.settings.concerns import Concern
 from digest.store.engine import open_database
 from subscribers.consent import subscriber_list
 from subscribers.consent.subscriber_list import ListedSubscriber
@@ -31,7 +29,6 @@ from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
-SEARCH = Action("addresses searched", Role.ADMIN, Concern.ADDRESSES)
 MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)

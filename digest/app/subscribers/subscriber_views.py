@@ -19,11 +19,12 @@ from digest.store.models import Edition, EditionState
 from subscribers.address import AddressError, read_address
 from subscribers.consent import audience, subscriber_list
 from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, SubscriberFilter
-from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
+from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import PersonState
 from subscribers.transfer.imports import count_listed_departures
 
+SEARCH = Action("addresses searched", Role.ADMIN, Concern.ADDRESSES)
 LIST = Action("readers listed", Role.ADMIN, Concern.NONE)
 COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
@@ -139,14 +140,24 @@ def list_signup_sources(installation: Installation) -> list[str]:
         return subscriber_list.list_signup_sources(session)
 
 
-def hash_domain(keys: KeyRing, domain_text: str) -> str:
-    """Return the keyed hash by which readers of a domain are found: addresses of it need not be opened.
+def find_domain_tag(installation: Installation, actor: Actor, domain_text: str, reason: str, *, now: datetime) -> str:
+    """Return the keyed hash by which subscribers of a domain are found: their addresses needn't be decrypted.
+
+    It shows who subscribes from there, so it's logged like a search by part of an address, except for large providers.
 
     Raises:
-        AddressError: the text is no domain.
+        NotPermittedError: the actor is no admin.
+        ConfirmationRequiredError: the actor's proof of who they are is too old.
+        AddressError: the text is no domain, or there's no reason.
     """
-    domain = domain_text.strip().removeprefix("@")
+    LIST.check_role(installation.database, actor, "the list", now=now)
     try:
-        return make_domain_tag(keys, read_address(f"a@{domain}"))
+        address = read_address(f"a@{domain_text.strip().removeprefix('@')}")
     except AddressError:
         raise AddressError("This isn't a domain. Enter the part after the @, such as county.example.org.") from None
+    if not is_large_provider(address.domain):
+        if not reason:
+            raise AddressError("The reason is missing. Say why you need the subscribers of this domain.")
+        with SEARCH.transaction(installation, actor, "the list", now=now) as (_, draft):
+            draft.detail = {"why": reason}
+    return make_domain_tag(installation.keys, address)

@@ -1,7 +1,7 @@
 """What a Postfix log says of messages, by their Message-IDs, and which time it covers without a gap.
 
-`cleanup` writes the Message-ID with the queue id as soon as a header has arrived, `qmgr` the queue id once Postfix has
-taken the whole message, and a delivery agent the status. A message without the second line was never accepted.
+`cleanup` writes the Message-ID with the queue ID as soon as a header has arrived, `qmgr` the return path with the queue ID
+once Postfix has taken the whole message, and a delivery agent the status. A message without the second line was never accepted.
 No address of the log is kept.
 """
 
@@ -28,15 +28,23 @@ _TIME = re.compile(
     rb"(?:<\d{1,3}>)?(?:1 )?(?:(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d+)?(?P<offset>Z|[+-]\d\d:?\d\d)"
     rb"|(?P<plain>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)) "
 )
-# The tag is `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424, section 6.2.
+# The host, then the tag: `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424, section 6.2. Postfix writes what strangers
+# sent to it later in a line, so nothing is searched for: a line is read from its start.
 _QUEUE_LINE = re.compile(
-    rb" [^ /]+/(?:[^ /]+/)*(?P<daemon>\w+)(?:\[\d+\]:| \d+ \S+ (?:-|\[[^\]]*\])) (?P<queue>\w+): (?P<rest>.*)"
+    rb"\S+ postfix[\w-]*/(?:[\w.-]+/)*(?P<daemon>\w+)(?:\[\d+\]:| \d+ \S+ (?:-|\[[^\]]*\])) (?P<queue>\w+): (?P<rest>.*)"
 )
-_STATUS = re.compile(rb"\bdsn=(?P<dsn>[245]\.\d{1,3}\.\d{1,3}), status=(?P<word>\w+)(?P<answer>.*)")
+_FROM_LINE = re.compile(
+    rb"from=<(?P<sender>[^<>\s]*)>, (?:size=\d+, nrcpt=\d+ |(?P<expired>status=(?:force-)?expired, ))"
+)
+_STATUS = re.compile(
+    rb"to=<[^<>]*>, (?:\w+=[^ ]*, )*?dsn=(?P<dsn>[245]\.\d{1,3}\.\d{1,3}), status=(?P<word>\w+) (?P<answer>\(.*)"
+)
 _QUEUED_AS = re.compile(rb"\bqueued as (\w+)")
+_DELIVERY_AGENTS = frozenset({b"smtp", b"lmtp", b"local", b"virtual", b"pipe", b"error", b"discard"})
 # systemd-journald; rsyslog's imjournal and imuxsock.
 _LOST_LINES = re.compile(
-    rb"Suppressed \d+ messages|messages lost due to rate-limiting|drop messages due to rate-limiting"
+    rb"\S+ (?:systemd-journald|journal|rsyslogd)\b.*?"
+    rb"(?:Suppressed \d+ messages|messages lost due to rate-limiting|drop messages due to rate-limiting)"
 )
 _KIND_BY_STATUS = {b"sent": EventKind.DELIVERED, b"deferred": EventKind.DEFERRED, b"bounced": EventKind.BOUNCED}
 _MOST_TELLING_FIRST = (EventKind.DELIVERED, EventKind.DEFERRED, EventKind.ACCEPTED, EventKind.BOUNCED)
@@ -66,7 +74,7 @@ class QueueStep(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class QueueLine:
-    """A line about a message in the queue. ENTERED has its Message-ID, with the angle brackets; REPORTED the other fields."""
+    """A line about a message in the queue. ENTERED has its Message-ID, with the angle brackets; TAKEN its return path; REPORTED the other fields."""
 
     step: QueueStep
     queue_id: bytes
@@ -74,32 +82,38 @@ class QueueLine:
     kind: EventKind = EventKind.ACCEPTED
     status: str = ""
     next_queue_id: bytes = b""
+    sender: bytes = b""
 
 
 def parse_queue_line(line: bytes) -> QueueLine | None:
-    """Parse a line of a log; None if it's about no message, or says nothing of where one is."""
-    match = _QUEUE_LINE.search(line)
+    """Parse a line of a log; None if it's about no message, or doesn't say where one is."""
+    time = _TIME.match(line)
+    match = _QUEUE_LINE.match(line, time.end()) if time else None
     if match is None:
         return None
-    queue_id, rest = match["queue"], match["rest"]
-    if match["daemon"] == b"cleanup" and rest.startswith(b"message-id="):
-        return QueueLine(QueueStep.ENTERED, queue_id, rest.removeprefix(b"message-id=").strip())
-    if match["daemon"] in {b"qmgr", b"nqmgr"}:
-        if rest.startswith(b"removed"):
-            return QueueLine(QueueStep.REMOVED, queue_id)
-        is_expired = b"status=expired" in rest
-        return (
-            QueueLine(QueueStep.EXPIRED, queue_id, kind=EventKind.BOUNCED)
-            if is_expired
-            else QueueLine(QueueStep.TAKEN, queue_id)
-        )
-    status = _STATUS.search(rest)
+    daemon, queue_id, rest = match["daemon"], match["queue"], match["rest"].rstrip()
+    if daemon == b"cleanup" and rest.startswith(b"message-id="):
+        return QueueLine(QueueStep.ENTERED, queue_id, rest.removeprefix(b"message-id="))
+    if daemon in {b"qmgr", b"nqmgr"}:
+        return _parse_queue_manager(queue_id, rest)
+    status = _STATUS.match(rest) if daemon in _DELIVERY_AGENTS else None
     if status is None:
         return None
     queued_as = _QUEUED_AS.search(status["answer"])
     kind = _KIND_BY_STATUS.get(status["word"], EventKind.ACCEPTED)
     next_queue_id = queued_as[1] if queued_as else b""
     return QueueLine(QueueStep.REPORTED, queue_id, b"", kind, status["dsn"].decode(), next_queue_id)
+
+
+def _parse_queue_manager(queue_id: bytes, rest: bytes) -> QueueLine | None:
+    if rest == b"removed":
+        return QueueLine(QueueStep.REMOVED, queue_id)
+    match = _FROM_LINE.match(rest)
+    if match is None:
+        return None
+    if match["expired"]:
+        return QueueLine(QueueStep.EXPIRED, queue_id, kind=EventKind.BOUNCED)
+    return QueueLine(QueueStep.TAKEN, queue_id, sender=match["sender"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +304,7 @@ class _LineReader:
             self.coverage.note_line(at)
             if queue_line := parse_queue_line(line):
                 self._read_queue_line(queue_line, at)
-            elif _LOST_LINES.search(line):
+            elif (time := _TIME.match(line)) and _LOST_LINES.match(line, time.end()):
                 self.coverage.losses.append(at)
 
     def _read_queue_line(self, line: QueueLine, at: datetime) -> None:

@@ -1,12 +1,11 @@
 """Following the log of your own Postfix: what became of messages that it accepted, as events like a provider's.
 
-A part of the log is read at a time, from where the last one ended. A message is known by its Message-ID, and from then on by its
+A part of the log is read at a time, from where the last one ended. A message is known by its return path, and from then on by its
 queue ID; those that stay in the queue are kept in the database. No line is, and nothing of an address.
 """
 
 import json
 import os
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
+from digest.deliver.compose.return_path import find_return_paths
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
 from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent
@@ -40,13 +39,11 @@ from subscribers.crypto.keys import KeyRing
 JOURNAL = "journal"
 MAX_PART_BYTES = 4_000_000  # of the log, read at a time
 QUEUE_RETENTION = timedelta(days=14)  # Postfix gives up after five days by default
-_LOOK_UP_SIZE = 100  # Message-IDs or queue IDs in one query
+_LOOK_UP_SIZE = 100  # deliveries or queue IDs in one query
 _JOURNAL_COMMAND = (
     *("journalctl", "--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER"),
     "SYSLOG_FACILITY=2",  # mail (RFC 5424, section 6.2.1)
 )
-_OWN_MESSAGE_ID = re.compile(r"<[!-~]+\.([a-z2-7]{20})@[!-~]+>")  # see make_message_id
-_LEAST, _GREATEST = "2", "z"  # letters of base32, in whatever order a database sorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ def _read_lines(file: Path, offset: int) -> LogPart:
         log.seek(offset)
         whole = log.read(MAX_PART_BYTES).rpartition(b"\n")[0]
     end = offset + len(whole) + bool(whole)
-    return LogPart(tuple(whole.splitlines()), {"inode": inode, "offset": end})
+    return LogPart(tuple(whole.split(b"\n") if whole else ()), {"inode": inode, "offset": end})
 
 
 def _read_journal(position: Mapping[str, Any]) -> LogPart:
@@ -136,10 +133,13 @@ def _write_journal_line(fields: Mapping[str, Any]) -> bytes:
 
 @dataclass(slots=True)
 class _QueueWalk:
-    """What lines say, in their order. `in_queue` has the deliveries by queue ID, first those of earlier parts."""
+    """What lines say, in their order. `in_queue` has the deliveries by queue ID, first those of earlier parts.
+
+    `own_senders` has them by return path.
+    """
 
     in_queue: dict[str, str]
-    own_messages: Mapping[str, str]
+    own_senders: Mapping[bytes, str]
     now: datetime
     events: list[DeliveryEvent] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)  # queue IDs that came or went
@@ -147,9 +147,9 @@ class _QueueWalk:
     def follow(self, line: QueueLine, at: datetime) -> None:
         """Follow one line."""
         queue_id = line.queue_id.decode()
-        if line.step is QueueStep.ENTERED:
-            self.in_queue.pop(queue_id, None)  # Postfix uses short ids again
-            if delivery := self.own_messages.get(_read_message_id(line)):
+        if line.step in {QueueStep.ENTERED, QueueStep.TAKEN}:
+            self.in_queue.pop(queue_id, None)  # Postfix uses short IDs again
+            if delivery := self.own_senders.get(line.sender):
                 self.in_queue[queue_id] = delivery
             self.touched.add(queue_id)
         elif queue_id not in self.in_queue:
@@ -157,7 +157,7 @@ class _QueueWalk:
         elif line.step is QueueStep.REMOVED:
             del self.in_queue[queue_id]
             self.touched.add(queue_id)
-        elif line.step is not QueueStep.TAKEN and line.next_queue_id.decode() not in self.in_queue:
+        elif line.next_queue_id.decode() not in self.in_queue:
             event = make_event(self.in_queue[queue_id], line.kind, line.status, reported_at=at, now=self.now)
             self.events.append(event)
 
@@ -180,7 +180,7 @@ def follow_mail_log(
     part = read_part(source, position)
     if part.position == position and not state.get("trouble"):
         return Counter(), False
-    walk = _walk_lines(database, part.lines, host, clock())
+    walk = _walk_lines(database, keys, part.lines, host, clock())
     counts: Counter[str] = Counter()
     size = event_processor.MAX_EVENTS_PER_TRANSACTION
     for start in range(0, max(1, len(walk.events)), size):
@@ -217,11 +217,11 @@ def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
     )
 
 
-def _walk_lines(database: Database, lines: Iterable[bytes], host: str, now: datetime) -> _QueueWalk:
+def _walk_lines(database: Database, keys: KeyRing, lines: Iterable[bytes], host: str, now: datetime) -> _QueueWalk:
     clock = LogClock(None, now)
     parsed = [(step, clock.read_time(line) or now) for line in lines if (step := parse_queue_line(line))]
     with database.read() as session:
-        own = _find_deliveries(session, {_read_message_id(step) for step, _ in parsed if step.message_id})
+        own = _find_deliveries(session, keys, {step.sender for step, _ in parsed})
         known = _load_queue(session, {step.queue_id.decode() for step, _ in parsed}, host)
     walk = _QueueWalk(known, own, now)
     for step, at in parsed:
@@ -229,19 +229,13 @@ def _walk_lines(database: Database, lines: Iterable[bytes], host: str, now: date
     return walk
 
 
-def _read_message_id(line: QueueLine) -> str:
-    return line.message_id.decode("ascii", "replace")
-
-
-def _find_deliveries(session: Session, message_ids: Collection[str]) -> dict[str, str]:
-    """Find the deliveries of Message-IDs, which begin with what their own IDs begin with."""
-    matches = [match for message_id in sorted(message_ids) if (match := _OWN_MESSAGE_ID.fullmatch(message_id))]
-    rest, found = DELIVERY_ID_LENGTH - 20, dict[str, str]()
-    for some in _cut(matches):
-        ranges = [Delivery.id.between(match[1] + _LEAST * rest, match[1] + _GREATEST * rest) for match in some]
-        rows = session.execute(select(Delivery.message_id, Delivery.id).where(or_(*ranges)))
-        found |= {row.message_id: row.id for row in rows if row.message_id in message_ids}
-    return found
+def _find_deliveries(session: Session, keys: KeyRing, senders: Collection[bytes]) -> dict[bytes, str]:
+    """Find the deliveries of return paths. A MAC proves those: anyone can copy a Message-ID or our address."""
+    paths = {(sender, id_) for sender in senders for id_ in find_return_paths(keys, sender.decode("ascii", "replace"))}
+    ids = set[str]()
+    for some in _cut(sorted({id_ for _, id_ in paths})):
+        ids |= set(session.scalars(select(Delivery.id).where(Delivery.id.in_(some))))
+    return {sender: id_ for sender, id_ in paths if id_ in ids}
 
 
 def _load_queue(session: Session, queue_ids: Collection[str], host: str) -> dict[str, str]:

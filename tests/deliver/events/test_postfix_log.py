@@ -93,6 +93,17 @@ def test_what_a_content_filter_took_is_not_delivered_yet(tmp_path: Path) -> None
     assert kinds(read(written(tmp_path / "mail.log", lines))) == {IDS[0]: EventKind.BOUNCED}
 
 
+def test_text_that_a_stranger_sent_to_the_server_says_nothing(tmp_path: Path) -> None:
+    injected = "improper command pipelining after CONNECT from unknown[203.0.113.6]: x postfix/{}[1]: A1A2A3: {}"
+    lines = [
+        iso_line(AT, "smtpd", injected.format("cleanup", f"message-id={IDS[0]}")),
+        iso_line(AT, "smtpd", injected.format("smtp", "to=<r@county.example>, dsn=5.1.1, status=bounced (no)")),
+        iso_line(AT, "smtpd", "warning: from unknown: rsyslogd: 9 messages lost due to rate-limiting"),
+    ]
+    log = read(written(tmp_path / "mail.log", lines))
+    assert (log.messages, log.coverage.losses) == ({}, [])
+
+
 def test_of_two_copies_one_that_arrived_is_an_arrival(tmp_path: Path) -> None:
     first, second = (
         queue_lines(iso_line, AT, "A1A2A3", IDS[0]),

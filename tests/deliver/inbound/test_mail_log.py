@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, inspect, select, update
 
 from digest.app.sending import background_tasks
+from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import EventKind
 from digest.deliver.events.failure_causes import FailureCause
@@ -40,6 +41,7 @@ class FollowedLog:
     world: DeliverySetup
     file: Path
     message_ids: list[str]
+    return_paths: list[str]
 
     def write(self, *parts: Sequence[str]) -> None:
         with self.file.open("ab") as log:
@@ -53,7 +55,8 @@ class FollowedLog:
         return dict(counts)
 
     def lines(self, message: int, queue_id: str, status: str, dsn: str = "2.0.0") -> list[str]:
-        return queue_lines(iso_line, LATER, queue_id, self.message_ids[message], status, dsn=dsn)
+        sender = self.return_paths[message]
+        return queue_lines(iso_line, LATER, queue_id, self.message_ids[message], status, dsn=dsn, sender=sender)
 
     @property
     def states(self) -> list[DeliveryState]:
@@ -74,10 +77,11 @@ def log(world: DeliverySetup, tmp_path: Path) -> FollowedLog:
     with world.database.write() as session:
         accepted = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
         session.execute(update(Delivery).values(**accepted, first_handed_at=RELEASE))
-        ids = session.scalars(select(Delivery.message_id).order_by(Delivery.person)).all()
+        rows = session.execute(select(Delivery.message_id, Delivery.id).order_by(Delivery.person)).all()
     file = tmp_path / "mail.log"
     file.write_bytes(log_text(["Nov 20 11:00:00 mx postfix/master[1]: daemon started"]))
-    followed = FollowedLog(world, file, list(ids))
+    paths = [make_return_path(world.keys, row.id, "bounce.example.org") for row in rows]
+    followed = FollowedLog(world, file, [row.message_id for row in rows], paths)
     assert followed.follow() == NOTHING, "what was written before is not followed"
     return followed
 
@@ -209,20 +213,62 @@ def test_stop_rules_follow_what_the_log_says(world: DeliverySetup, tmp_path: Pat
         accepted = {"state": DeliveryState.ACCEPTED, "transport": "smtp", "handed_at": RELEASE}
         session.execute(update(Delivery).values(**accepted, first_handed_at=RELEASE))
         session.execute(update(Edition).where(Edition.name == EDITION_NAME).values(state=EditionState.SENDING))
-        ids = session.scalars(select(Delivery.message_id)).all()
+        rows = session.execute(select(Delivery.message_id, Delivery.id)).all()
     log = tmp_path / "mail.log"
     log.touch()
-    file = world.settings.file.model_copy(update={"relay": RelaySettings(log=str(log))})
+    sender_settings = world.settings.file.sender.model_copy(update={"bounce_domain": "bounce.example.org"})
+    parts = {"relay": RelaySettings(log=str(log)), "sender": sender_settings}
+    file = world.settings.file.model_copy(update=parts)
     install = Installation(world.settings.model_copy(update={"file": file}), world.database)
     install.__dict__["keys"] = world.keys
     assert not background_tasks.follow_mail_log(install, clock=lambda: LATER)
-    for number, message_id in enumerate(ids):
+    for number, row in enumerate(rows):
+        sender = make_return_path(world.keys, row.id, "bounce.example.org")
+        lines = queue_lines(iso_line, LATER, f"4A{number}", row.message_id, "bounced", dsn="5.1.1", sender=sender)
         with log.open("ab") as out:
-            out.write(log_text(queue_lines(iso_line, LATER, f"4A{number}", message_id, "bounced", dsn="5.1.1")))
+            out.write(log_text(lines))
     background_tasks.follow_mail_log(install, clock=lambda: LATER)
     with world.database.read() as session:
         edition = session.scalars(select(Edition).where(Edition.name == EDITION_NAME)).one()
     assert edition.paused_at == LATER
+
+
+INJECTED = "improper command pipelining after CONNECT from unknown[203.0.113.6]: x postfix/{}[1]: 4A1: {}"
+USER_UNKNOWN = "to=<no-such@news.example>, relay=none, delay=0.1, dsn=5.1.1, status=bounced (user unknown)"
+
+
+@pytest.mark.parametrize("tag", ["smtpd", "dovecot: imap-login", "smtp-in/postscreen"])
+def test_text_that_a_stranger_sent_to_the_server_is_no_line_of_its_own(log: FollowedLog, tag: str) -> None:
+    texts = [
+        ("cleanup", f"message-id={log.message_ids[0]}"),
+        ("qmgr", f"from=<{log.return_paths[0]}>, size=900, nrcpt=1 (queue active)"),
+        ("smtp", USER_UNKNOWN),
+    ]
+    log.write([iso_line(LATER, tag, INJECTED.format(*text)) for text in texts])
+    assert log.follow() == NOTHING
+    log.write(log.lines(0, "4A1", "queued"), [iso_line(LATER, tag, INJECTED.format(*texts[2]))])
+    assert log.follow() == NOTHING
+
+
+@pytest.mark.parametrize("sender", ["x@evil.example", "status=expired,@evil.example", "", "bounce+{}.{}@evil.example"])
+def test_an_email_from_a_stranger_with_our_message_id_is_not_ours(log: FollowedLog, sender: str) -> None:
+    own_id = log.return_paths[0].removeprefix("bounce+").partition(".")[0]
+    forged = sender.format(own_id, "a" * 16)
+    log.write(queue_lines(iso_line, LATER, "4A1", log.message_ids[0], "bounced", dsn="5.1.1", sender=forged))
+    assert log.follow() == NOTHING
+    assert log.states[0] is DeliveryState.ACCEPTED
+
+
+def test_fields_are_read_as_fields(log: FollowedLog) -> None:
+    log.write(log.lines(0, "4A1", "queued"))
+    claim = "dsn=5.1.1, status=bounced (no)"
+    log.write([iso_line(LATER, "smtp", f"4A1: host mx.evil.example said: {claim}")])
+    log.write([iso_line(LATER, "smtpd", f"4A1: to=<x@county.example>, {claim}")])
+    log.write([iso_line(LATER, "qmgr", f"4A1: from=<{log.return_paths[0]}>, size=9, nrcpt=1 (status=expired, x)")])
+    assert log.follow() == NOTHING
+    delivered = "to=<x@county.example>, orig_to=<y@county.example>, relay=none, dsn=2.0.0, status=sent"
+    log.write([iso_line(LATER, "relay/smtp", f"4A1: {delivered} (250 ok; {claim})")])
+    assert log.follow() == {"delivered": 1}
 
 
 JOURNALCTL = """#!/usr/bin/env python3
@@ -270,7 +316,7 @@ def test_the_journal_is_followed_by_its_cursor(
     answer = "4A1: to=<a@county.example>, dsn=5.7.1, status=bounced (no)"
     written += [
         ("postfix/cleanup", f"4A1: message-id={log.message_ids[0]}"),
-        ("postfix/qmgr", "4A1: from=<b@bounces.example>, size=9, nrcpt=1 (queue active)"),
+        ("postfix/qmgr", f"4A1: from=<{log.return_paths[0]}>, size=9, nrcpt=1 (queue active)"),
         ("postfix/smtp", list(answer.encode())),
     ]
     assert follow() == {"bounced": 1}

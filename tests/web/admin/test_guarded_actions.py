@@ -42,7 +42,7 @@ from tests.deliver.smtp_servers import run_smtp_server
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, send_notices
 from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
-from tests.web.admin.settings.test_setting_pages import submit
+from tests.web.admin.settings.test_setting_pages import submit, write_section_fields
 from tests.web.conftest import ADA_ADDRESS, MEMBERS
 from tests.web.forms import hidden_fields
 
@@ -56,6 +56,8 @@ SETTINGS = {
     "alerts": ("alerts", {"mail": "off"}, "alerts.mail"),
     "the release days": ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "schedule.send"),
     "what an unapproved edition does": ("schedule", {"at_deadline": "send-last-approved"}, "schedule.at_deadline"),
+    "a section's title": ("sections", {"0.title": "Verify your account"}, "sections.title"),
+    "the text in every footer": ("publication", {"about": "Verify your account."}, "publication.about"),
     "the look": ("branding", {"accent": "#114488"}, "branding.accent"),
 }
 
@@ -101,6 +103,7 @@ def test_a_guarded_setting_takes_a_confirmation_and_tells_the_other_admins(
     filed: Any, tmp_path: Path, what: str
 ) -> None:
     table, fields, name = SETTINGS[what]
+    fields = write_section_fields(filed) | fields if table == "sections" else fields
     add_admin(filed)
     file, stale = tmp_path / "digest.toml", admin_client(filed, STALE)
     before = file.read_text("utf-8")
@@ -123,6 +126,7 @@ def test_a_setting_that_weakens_nothing_takes_no_confirmation(filed: Any) -> Non
     add_admin(filed)
     stale = admin_client(filed, STALE)
     assert "saved=1" in submit(stale, "publication", tagline="All the news").location
+    assert "saved=1" in submit(stale, "sections", **write_section_fields(filed) | {"0.most": "3"}).location
     assert "saved=1" not in submit(stale, "sender", name="HLS.Today").location, "it was so before"
     assert sent_emails(filed) == []
 

@@ -18,7 +18,7 @@ from digest.web.admin.blueprint import admin_pages, build_admin_action_context, 
 from digest.web.admin.subscribers.address_reasons import read_address_reason
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, Day, PageFields, read_form, read_query
+from digest.web.forms import Count, Day, PageFields, ReasonForm, read_form, read_query
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -76,7 +76,8 @@ def list_subscribers() -> ResponseReturnValue:
 @admin_pages.post("/readers/filter")
 def filter_subscribers() -> ResponseReturnValue:
     """Lead to the list of those who match. A domain is part of an address: the URL holds a keyed hash of it."""
-    installation, form = web_context().installation, read_query(FilterForm, request.form)
+    installation, actor, now = build_admin_action_context()
+    form = read_query(FilterForm, request.form)
     filter_values = form.as_url()
     tag = filter_values.pop("tag", None)
     if form.came not in subscriber_views.list_signup_sources(installation):
@@ -85,7 +86,10 @@ def filter_subscribers() -> ResponseReturnValue:
         )  # typed by nobody: the form offers a list, and an address in it would get into the URL
     if form.domain:
         try:
-            tag = subscriber_views.hash_domain(installation.keys, form.domain)
+            reason = read_form(ReasonForm).reason if request.form.get("reason") else ""
+            tag = subscriber_views.find_domain_tag(installation, actor, form.domain, reason, now=now)
+        except FormError as exc:
+            return render_subscriber_list(refusal=FormError({"domain": exc.problems["reason"]})), 400
         except RefusalError as exc:
             return render_subscriber_list(refusal=FormError({"domain": str(exc)})), 400
     domain = {"domain": tag} if tag else {}

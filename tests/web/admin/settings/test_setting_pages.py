@@ -40,6 +40,15 @@ def submit(client: Any, table: str, *, shown: str = "", **fields: str) -> Any:
     return client.post(f"/admin/settings/{table}", data=tokens | fields)
 
 
+def write_section_fields(world: Any) -> dict[str, str]:
+    """Give the fields of the sections' form, as they're saved."""
+    return {
+        f"{number}.{name}": str(number + 1 if name == "place" else getattr(section, name))
+        for number, section in enumerate(world.install.settings.file.sections)
+        for name in ("key", "title", "kind", "note", "most", "refill", "place")
+    }
+
+
 def audit_rows(world: Any) -> list[tuple[str, str, dict[str, Any]]]:
     with world.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like("%settings%")).order_by(AuditEntry.id))
@@ -188,12 +197,9 @@ def test_what_would_break_the_publication_is_not_saved(
 
 
 def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> None:
-    client, fields = filed.signed_in_client("admin"), {}
+    client, fields = filed.signed_in_client("admin"), write_section_fields(filed)
     sections = filed.install.settings.file.sections
-    for number, section in enumerate(sections):
-        for name in ("key", "title", "kind", "note", "most", "refill"):
-            fields[f"{number}.{name}"] = str(getattr(section, name))
-        fields[f"{number}.place"] = str(len(sections) - number)
+    fields |= {f"{number}.place": str(len(sections) - number) for number in range(len(sections))}
     fields |= {"0.out": "1", "1.most": "3"}
     new = {"key": "ports", "title": "Ports", "kind": "stories", "most": "4", "refill": "none", "place": "1"}
     fields |= {f"6.{name}": value for name, value in new.items()} | {"6.topics": "Maritime security, Ports"}

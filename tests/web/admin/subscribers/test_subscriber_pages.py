@@ -85,7 +85,7 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
     admin = both.signed_in_client("admin")
 
     def listed(**fields: str) -> list[int]:
-        answer = post_form(admin, "/admin/readers/filter", **fields)
+        answer = post_form(admin, "/admin/readers/filter", reason="Their server blocks us", **fields)
         assert answer.status_code == 303
         assert "county" not in answer.headers["Location"]
         return [
@@ -121,6 +121,23 @@ def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
     assert '<td data-label="Since:">Nov 19, 2026</td>' in page
     assert '<td data-label="Signed up:">Mar 2, 2025</td>' in page
     assert "/admin/readers/1" not in admin.get("/admin/readers?came=Border+expo&since=2025-03-03").text
+
+
+def test_a_domain_is_searched_for_like_a_part_of_an_address(world: Any) -> None:
+    fields = {"domain": "county.example", "reason": "Their server blocks us"}
+    stale = stale_admin(world)
+    refused = post_form(stale, "/admin/readers/filter", **fields)
+    assert (refused.status_code, refused.location.startswith("/desk/confirm")) == (303, True)
+    assert post_form(stale, "/admin/readers/filter", domain="gmail.com").location.startswith("/admin/readers?domain")
+    admin = world.signed_in_client("admin")
+    for reason, said in (("", "The reason is missing."), ("ada@county.example asked", "contains an address")):
+        answer = post_form(admin, "/admin/readers/filter", domain="county.example", reason=reason)
+        assert (answer.status_code, said in answer.text) == (400, True), answer.text
+    assert post_form(admin, "/admin/readers/filter", **fields).location.startswith("/admin/readers?domain")
+    assert acts(world) == [("refused: addresses searched", "the list"), ("addresses searched", "the list")]
+    with world.database.read() as session:
+        details = session.scalars(select(AuditEntry.detail).where(AuditEntry.act == "addresses searched")).all()
+    assert details == [{"why": "Their server blocks us"}]
 
 
 def test_a_domain_that_is_none_is_said_on_the_page(world: Any) -> None:
