@@ -246,7 +246,9 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
         sentences.append(language.gettext("Once a month: the first edition of the month."))
     if preferences.hour is not None:
         hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
-        sentences.append(language.gettext("Sent at %(hour)s in %(place)s, or soon after.", hour=hour, place=place))
+        sentences.append(
+            language.gettext("Sent at %(hour)s (time zone: %(place)s) or soon after.", hour=hour, place=place)
+        )
     return sentences
 
 
