@@ -85,11 +85,11 @@ class Preferences:
     short: StrictBool = _declare(
         False,
         listed=_LOOKS,
-        label=mark_message("The five-minute edition"),
+        label=mark_message("The short edition"),
         hint=mark_message(
             "The lead story, upcoming dates, and the rest in ten lines at most. A link opens the full edition."
         ),
-        summary=mark_message("%(sections)s, as the five-minute edition"),
+        summary=mark_message("%(sections)s, as the short edition"),
     )
     text_only: StrictBool = _declare(
         False,

@@ -207,7 +207,7 @@ def get_the_edition(town: SubscribersTown) -> EmailMessage:
 
 
 def choose_sections(page: Page, town: SubscribersTown, edition: EmailMessage) -> None:
-    """By the link in the edition to the choices: one section less, and the five-minute edition."""
+    """By the link in the edition to the choices: one section less, and the short edition."""
     page.goto(town.address + link_to(edition, "preferences"))
     town.show(page, "choices")
     page.locator("input[name=section][value=events]").uncheck()
