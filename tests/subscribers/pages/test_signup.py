@@ -134,6 +134,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert (person(world) or Person()).state is PersonState.SUBSCRIBED
     (welcome,) = mailed(world)
     assert "What you agreed to" in welcome
+    assert "#my-data" in welcome
     assert "SHA-256" not in welcome
     assert "/editions/2026-W46" in welcome
     assert "https://fema.example/2026-W46" in welcome, "the best of the newest edition"
