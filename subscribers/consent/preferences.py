@@ -85,11 +85,11 @@ class Preferences:
     short: StrictBool = _declare(
         False,
         listed=_LOOKS,
-        label=mark_message("The five-minute edition"),
+        label=mark_message("The short edition"),
         hint=mark_message(
             "The lead story, upcoming dates, and the rest in ten lines at most. A link opens the full edition."
         ),
-        summary=mark_message("%(sections)s, as the five-minute edition"),
+        summary=mark_message("%(sections)s, as the short edition"),
     )
     text_only: StrictBool = _declare(
         False,
@@ -246,7 +246,9 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
         sentences.append(language.gettext("Once a month: the first edition of the month."))
     if preferences.hour is not None:
         hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
-        sentences.append(language.gettext("Sent at %(hour)s in %(place)s, or soon after.", hour=hour, place=place))
+        sentences.append(
+            language.gettext("Sent at %(hour)s (time zone: %(place)s) or soon after.", hour=hour, place=place)
+        )
     return sentences
 
 

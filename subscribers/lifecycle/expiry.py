@@ -95,6 +95,13 @@ _RETENTION_START_KINDS = {
 }  # the events from which on an address serves nothing
 
 
+def find_deletion_time(session: Session, person: Person) -> datetime | None:
+    """Return the moment after which a person's address is deleted; None for people who don't await that."""
+    kinds = _RETENTION_START_KINDS.get(person.state)
+    departure = ledger.find_last_event(session, person.number, kinds) if kinds else None
+    return departure.at + ADDRESS_RETENTION if departure else None
+
+
 def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
     """Delete every address that has served nothing for 30 days; return how many. Cut short, the next run goes on."""
     deleted = 0

@@ -96,7 +96,7 @@ def _describe_method(method: str, language: SubscriberLanguage) -> str:
     """Say how something came about; a way that an admin or a list wrote down is given in their words."""
     known_methods = {
         "form": language.pgettext("how a consent came about or ended", "form"),
-        "double opt-in": language.pgettext("how a consent came about or ended", "double opt-in"),
+        "double opt-in": language.pgettext("how a consent came about or ended", "link in the confirmation email"),
         "page": language.pgettext("how a consent came about or ended", "page"),
         "one-click": language.pgettext("how a consent came about or ended", "one-click"),
         ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),

@@ -17,6 +17,7 @@ from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.lifecycle import address_change
 from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.expiry import find_deletion_time
 from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     AddressForm,
@@ -195,6 +196,7 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
         token=token,
         masked=_masked_address(person),
         subscribed=person.state is PersonState.SUBSCRIBED,
+        deleted_after=find_deletion_time(session, person),
         history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),
         problem=problem,

@@ -123,7 +123,7 @@ def plant_frame(frame: PublicationFrame) -> PublicationFrame:
 
 
 def compose_everything(settings: Settings, content: EditionContent) -> dict[str, MessageTemplate]:
-    """Compose the full and the five-minute edition, and every notice, from planted texts."""
+    """Compose the full and the short edition, and every notice, from planted texts."""
     frame, content = plant_frame(build_publication_frame(settings)), plant_content(content)
     pieces = render_edition(content, frame, create_mail_environment(settings))
     edition = Edition(name=content.name, release_at=RELEASE, state=EditionState.DRAFT)

@@ -1,4 +1,4 @@
-"""The five-minute edition: the lead, the dates and at most ten lines, joined of approved pieces as any other variant."""
+"""The short edition: the lead, the dates and at most ten lines, joined of approved pieces as any other variant."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,10 +57,10 @@ def test_it_holds_the_lead_the_dates_and_ten_lines(variants: EditionVariants, fu
     ]
     assert len(headings(short, 3)) == 2 + MAX_SHORT_LINES, "two dates, ten lines"
     assert len(set(headings(short, 3))) == len(headings(short, 3))
-    assert "The five-minute edition" in short
+    assert "The short edition" in short
     assert "Get the full edition or" in short
     assert "-minute read" not in short
-    assert "The five-minute edition" not in full
+    assert "The short edition" not in full
     assert "Get the full edition" not in full
 
 

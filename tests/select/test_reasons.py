@@ -45,7 +45,7 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
         (
             article("HLS", own=True, views=9),
             6,
-            "seven publishers carried it, and readers opened it more than any other",
+            "seven publishers carried it, and it was the most-read story on our website",
         ),
         (article("CISA", primary=True), 4, "an official source and four others reported it"),
         (article("CISA", primary=True), 1, "an official source and one other reported it"),

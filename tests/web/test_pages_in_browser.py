@@ -326,7 +326,7 @@ def test_a_subscriber_chooses_and_leaves_without_scripts_on_a_phone(
         expect(page.get_by_label("Events", exact=True)).not_to_be_checked()
         follow(page.get_by_role("link", name="Unsubscribe"))
         follow(page.get_by_role("button", name="Unsubscribe"))
-        expect(page.get_by_role("status")).to_contain_text("You won’t receive any more emails from us")
+        expect(page.get_by_role("status")).to_contain_text("We won’t send you any more editions")
         assert without_scripts.cookies() == []
     with world.database.read() as session:
         ada = session.get(Person, world.ada)

@@ -223,11 +223,11 @@ def leaves_and_takes_it_back(home: House, page: Page, edition: EmailMessage) -> 
 def erases_herself(home: House, page: Page, mine: str, edition: EmailMessage) -> None:
     page.goto(home.address + mine)
     follow(page.get_by_role("link", name="Erase my data"))
-    press(page, "Erase everything", "We’ve erased your data")
+    press(page, "Erase my data", "We’ve erased your data")
     assert standing(home) == PersonState.ERASED
     for link in (one_click(edition), link_in(edition, "preferences"), mine):
         page.goto(home.address + link)
-        headings = ("You’re not subscribed", "Everything has been erased", "This link now works only for unsubscribing")
+        headings = ("You’re not subscribed", "Your data has been erased", "This link now works only for unsubscribing")
         expect(page.locator("h1")).to_have_text(re.compile("|".join(headings)))
 
 

@@ -200,7 +200,7 @@ def render_edition_bytes(
     """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
 
     `omit` names sections that a reader left out, by their keys; html and text then come without them, the same bytes as in that
-    reader's mail but for what is filled in for each. With `short` they are the five-minute edition's, where there is one.
+    reader's mail but for what is filled in for each. With `short` they are the short edition's, where there is one.
 
     Raises:
         UnknownEditionError: there is none of that name.

@@ -11,7 +11,7 @@ MAX_VARIANTS = 64
 
 
 class VariantKey(NamedTuple):
-    """What tells the variants of an edition apart: the sections left out, text only, and the five-minute edition."""
+    """What tells the variants of an edition apart: the sections left out, text only, and the short edition."""
 
     omitted: frozenset[str]
     text_only: bool

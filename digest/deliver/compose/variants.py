@@ -46,7 +46,7 @@ class EditionVariants:
         return list_section_keys(p.name for p in self.edition.pieces)
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
-        """Return whether the five-minute edition says anything to a reader who left sections out.
+        """Return whether the short edition says anything to a reader who left sections out.
 
         What was drafted by an older version has none, and some sections stand in the full one alone: who is left with nothing gets that.
         """

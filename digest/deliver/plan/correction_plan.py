@@ -38,7 +38,7 @@ _TAG = re.compile(r"<[^>]*>")
 _BETWEEN_LETTERS = re.compile("[\\s\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}]+")
 
 
-# The kinds of the fragments that a message has, by whether it's the five-minute edition, and whether it's text only.
+# The kinds of the fragments that a message has, by whether it's the short edition, and whether it's text only.
 _FRAGMENT_KINDS = {
     (False, False): {"html", "text"},
     (False, True): {"text"},

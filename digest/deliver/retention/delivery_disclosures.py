@@ -42,7 +42,7 @@ _PURPOSE_TEXTS = {
     "stay": mark_message("To ask whether you want to stay subscribed"),
     "known": mark_message("To tell you that you’re already subscribed"),
     "link": mark_message("To send you the link to your preferences"),
-    "welcome": mark_message("To confirm your subscription"),
+    "welcome": mark_message("To tell you that you’re subscribed"),
     "data": mark_message("To send you the link to your data"),
     "move": mark_message("To verify your new address"),
     "moving": mark_message("To tell you that your address is about to change"),

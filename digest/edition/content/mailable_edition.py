@@ -11,7 +11,7 @@ from digest.edition.content.placeholders import SlottedText, join_slotted_texts
 from digest.settings import Settings
 from digest.store.models import Edition
 
-# The last two are the five-minute edition, as HTML and as text.
+# The last two are the short edition, as HTML and as text.
 FragmentKind = Literal["html", "text", "web", "page", "short", "short-text"]
 MAIL_KINDS: tuple[FragmentKind, ...] = ("html", "text", "short", "short-text")
 _REQUIRED_FRAGMENTS = frozenset({"head", "foot"})

@@ -222,7 +222,7 @@ def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
 
 
 def _readership_clause(notes: Collection[str], language: SubscriberLanguage) -> str:
-    return language.gettext("readers opened it more than any other") if MOST_READ_NOTE in notes else ""
+    return language.gettext("it was the most-read story on our website") if MOST_READ_NOTE in notes else ""
 
 
 def _topic_clause(scored: ScoredStory, language: SubscriberLanguage) -> list[str]:

@@ -30,8 +30,8 @@ SINGLE_FIELDS = (
 _PART_NAMES: dict[FragmentKind, str] = {
     "html": "HTML part",
     "text": "text part",
-    "short": "HTML part of the five-minute edition",
-    "short-text": "text part of the five-minute edition",
+    "short": "HTML part of the short edition",
+    "short-text": "text part of the short edition",
 }
 _FIX_TEMPLATE = "Correct the template or the sender settings, then draft the edition again."
 _FIX_PLACEHOLDER = "Ask an admin to make leave, preferences, and my_data a whole link each in the template, and to keep URLs out of the line with asked."

@@ -80,7 +80,7 @@ class PreviousEdition:
 class PreflightInput:
     """All that preflight looks at. `message` is the final bytes for one subscriber.
 
-    `parts` are the full and the five-minute edition, as HTML and as text, before the slots are filled.
+    `parts` are the full and the short edition, as HTML and as text, before the slots are filled.
 
     `send_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
     `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is

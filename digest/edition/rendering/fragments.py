@@ -35,7 +35,7 @@ _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
 
 
-# What the templates write for the mail or its web copy alone, and for the full or the five-minute edition alone.
+# What the templates write for the mail or its web copy alone, and for the full or the short edition alone.
 RenderingTarget = Literal["mail", "web", "short"]
 _TARGET_PARTS: dict[RenderingTarget, frozenset[str]] = {
     "mail": frozenset({"mail", "full"}),
@@ -130,7 +130,7 @@ def render_edition(
 
     A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
     (`digest.edition.content.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
-    of kind page there are the three of the web edition; of kind short and short-text those of the five-minute edition.
+    of kind page there are the three of the web edition; of kind short and short-text those of the short edition.
     `join_fragments` joins them again.
 
     Args:

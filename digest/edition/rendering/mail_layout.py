@@ -17,7 +17,7 @@ from digest.select.section_filler import NEWS_SECTION
 from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
-MAX_SHORT_LINES = 10  # of the five-minute edition
+MAX_SHORT_LINES = 10  # of the short edition
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 3
 _BEST_NAMES = ("best_first", "best_second", "best_third")
@@ -102,7 +102,7 @@ class SectionPart:
 
 @dataclass(frozen=True, slots=True)
 class ShortEditionRest:
-    """What the five-minute edition has besides the lead and the dates: a line for each of the next stories, by their sections."""
+    """What the short edition has besides the lead and the dates: a line for each of the next stories, by their sections."""
 
     fragment: str  # of its head
     parts: tuple[SectionPart, ...]

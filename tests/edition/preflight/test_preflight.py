@@ -260,13 +260,13 @@ MISPLACED: dict[str, tuple[FragmentKind, tuple[str | Slot, ...]]] = {
     "words": ("html", ("Your token: ", LEAVE_SLOT)),
     "the sign-up in a link": ("html", ('<a href="https://evil.example/?x=', SIGNUP_SLOT, '">x</a>')),
     "the sign-up in a written URL": ("html", ("https://evil.example/?x=", SIGNUP_SLOT)),
-    "the five-minute edition": ("short", ('<a href="https://evil.example/u/', LEAVE_SLOT, '">x</a>')),
+    "the short edition": ("short", ('<a href="https://evil.example/u/', LEAVE_SLOT, '">x</a>')),
     "text: our base in a foreign query": ("text", (f"https://evil.example/?x={HOME}/u/", LEAVE_SLOT, "\n")),
     "text: a word before it": ("text", (f"evil.example/?x={HOME}/u/", LEAVE_SLOT, "\n")),
     "text: more after it": ("text", (f"{HOME}/u/", LEAVE_SLOT, "@evil.example\n")),
     "text: alone": ("text", (LEAVE_SLOT, "\n")),
     "text: the sign-up in a URL": ("text", ("https://evil.example/?x=", SIGNUP_SLOT, "\n")),
-    "text: the five-minute edition": ("short-text", ("https://evil.example/?x=", LEAVE_SLOT, "\n")),
+    "text: the short edition": ("short-text", ("https://evil.example/?x=", LEAVE_SLOT, "\n")),
 }
 
 
@@ -300,7 +300,7 @@ def test_a_part_without_the_unsubscribe_link_is_an_error() -> None:
     bare = SlottedText.from_parts(part for part in facts.parts["short-text"].parts() if part != LEAVE_SLOT)
     found = run_preflight_rules(replace(facts, parts={**facts.parts, "short-text": bare}))
     assert [f.message for f in found if f.rule == "one-click"] == [
-        "The text part of the five-minute edition doesn't have the unsubscribe link."
+        "The text part of the short edition doesn't have the unsubscribe link."
     ]
 
 

@@ -256,6 +256,7 @@ def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
     (mail,) = Inbox(world).new()
     page = world.client.get(f"/my-data/{secret_of(mail)}").text
     assert "You unsubscribed" in page
+    assert "We’ll delete your address after December 19, 2026." in page
     assert 'id="email"' not in page
     world.client.post(f"/my-data/{secret_of(mail)}/erase")
     assert person(world).state == PersonState.ERASED

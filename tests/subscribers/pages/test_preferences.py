@@ -62,7 +62,7 @@ def test_how_often_and_at_which_hour_are_kept_and_said(both: Any) -> None:
     answer = both.client.post(path_of(both), data=form)
     assert (
         "All sections. Every other week, starting the week of November 16, 2026. "
-        "Sent at 6 a.m. in Berlin, or soon after." in answer.text
+        "Sent at 6 a.m. (time zone: Berlin) or soon after." in answer.text
     )
     assert chosen(both) == Preferences(frequency="fortnightly", start=date(2026, 11, 19), hour=6, zone="Europe/Berlin")
     with both.database.read() as session:

@@ -134,6 +134,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert (person(world) or Person()).state is PersonState.SUBSCRIBED
     (welcome,) = mailed(world)
     assert "What you agreed to" in welcome
+    assert "#my-data" in welcome
     assert "SHA-256" not in welcome
     assert "/editions/2026-W46" in welcome
     assert "https://fema.example/2026-W46" in welcome, "the best of the newest edition"
@@ -360,7 +361,7 @@ def test_a_link_that_ran_out_says_when_and_offers_another(world: Any) -> None:
     later = at(world, NOW + timedelta(days=8))
     for answer in (later.get(link), later.post(link)):
         assert answer.status_code == 410
-        assert "It expired on November 26, 2026 without being used." in answer.text
+        assert "It was valid until November 26, 2026 at the latest and wasn’t used." in answer.text
         assert "Sign up again" in answer.text
     assert (person(world) or Person()).state is PersonState.REQUESTED
 
@@ -372,7 +373,7 @@ def test_a_link_that_was_used_brings_nobody_back(world: Any) -> None:
     world.client.post(f"/u/{world.token('leave', number)}")
     answer = world.client.post(link)
     assert answer.status_code == 410
-    assert "have since unsubscribed" in answer.text
+    assert "has since ended" in answer.text
     assert (person(world) or Person()).state is PersonState.WITHDRAWN
 
 

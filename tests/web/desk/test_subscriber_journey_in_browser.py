@@ -58,11 +58,14 @@ WORDS = {
     "leave": ("Unsubscribe from HLS.Today?", "Se désabonner de HLS.Today ?"),
     "left": ("You’re unsubscribed", "Votre désabonnement est effectif"),
     "back": ("You’ll get the next edition as before", "Votre abonnement a repris"),
-    "mail with my data": ("everything HLS.Today stores about you", "tout ce que HLS.Today conserve à votre sujet"),
+    "mail with my data": (
+        "the data that HLS.Today stores about you",
+        "les données que HLS.Today conserve à votre sujet",
+    ),
     "my data": ("Who has received your address", "Où votre adresse est passée"),
     "delivered": ("To send you No. 147", "Pour vous envoyer le nº 147"),
     "erase": ("Erase all your data?", "Effacer toutes vos données ?"),
-    "erased": ("Everything has been erased", "Tout a été effacé"),
+    "erased": ("Your data has been erased", "Vos données ont été effacées"),
 }
 
 
@@ -204,7 +207,7 @@ def get_the_edition(town: SubscribersTown) -> EmailMessage:
 
 
 def choose_sections(page: Page, town: SubscribersTown, edition: EmailMessage) -> None:
-    """By the link in the edition to the choices: one section less, and the five-minute edition."""
+    """By the link in the edition to the choices: one section less, and the short edition."""
     page.goto(town.address + link_to(edition, "preferences"))
     town.show(page, "choices")
     page.locator("input[name=section][value=events]").uncheck()
