@@ -98,14 +98,15 @@ def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedA
 def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
     """Yield what the other editions that went out say, each with the time of its settings, the newest first."""
     query = (
-        select(_SHOWN_AT, func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))
-        .select_from(Edition)
+        select(Edition.id, _SHOWN_AT)
         .outerjoin(Approval, _STANDING)
         .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
         .order_by(_SHOWN_AT.desc())
-        .execution_options(yield_per=4)
     )
-    yield from session.execute(query)
+    contents = select(func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))
+    contents = contents.select_from(Edition).outerjoin(Approval, _STANDING)
+    for number, shown_at in session.execute(query).all():
+        yield shown_at, session.scalars(contents.where(Edition.id == number)).one()
 
 
 def _read_shown_words(content: Any) -> set[str]:
