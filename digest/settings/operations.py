@@ -108,8 +108,10 @@ def _check_webhook(text: str) -> str:
     """Check the address of a webhook: https, or this machine's; empty is none.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or as a page shortens it.
     """
+    if values.HIDDEN_PART in text:
+        raise ValueError(f"{text!r} is shortened; enter the whole URL")
     if text and not text.startswith("https://") and not values.is_local_url(text):
         raise ValueError(f"{text!r} isn't an https URL")
     return text

@@ -29,10 +29,10 @@ from digest.installation.acts import SCHEDULER, Actor, ActorInterface, Role, ter
 from digest.installation.opened import Installation
 from digest.store.account_models import SignIn
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
-from digest.store.audit import record_audit
+from digest.store.audit import SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, record_audit
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import StaffMember
-from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.models import AuditEntry, Edition, EditionState, Source
 from tests.actors import ADMIN
 from tests.app.approval.test_approvals import (
     DANA,
@@ -548,6 +548,8 @@ def test_where_the_log_of_settings_was_changed_in_the_database_two_people_approv
     ("act", "subject", "detail", "words"),
     [
         ("source changed", "https://a.example.org/feed", {"after": {"publisher": "Free bets"}}, "sources"),
+        ("source changed", "https://a.example.org/feed", {"after": {"primary": True}}, "sources"),
+        ("source changed", "https://a.example.org/feed", {"after": {"images": "licensed"}}, "sources"),
         ("source added", "https://b.example.org/feed", {"name": "Free bets", "publisher": "", "section": "news"}, "sources"),
         ("settings changed", "select", {"after": {"topics": {"Free bets": ["bet"]}}}, "select"),
         ("logo kept", "logo-1.png", {"hash": "ab"}, "branding"),
@@ -605,6 +607,100 @@ def test_settings_keep_their_author_until_an_edition_that_shows_them_went_out(
     with pytest.raises(ApprovalError, match="You wrote"):
         edition_approval.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week)
     assert edition_approval.approve_edition(install, "2026-W48", mark, actor=SAM, now=NOW + week).missing == 0
+
+
+def change_section(install: Installation) -> str:
+    note = "Log in at evil.example"
+    section = {"place": 7, "title": "Jobs", "kind": "stories", "note": note}
+    log_change(install, SETTINGS_CHANGED, "sections", {"before": {}, "after": {"jobs": section}})
+    return note
+
+
+def change_publisher(install: Installation) -> str:
+    log_change(install, SOURCE_CHANGED, "https://a.example.org/feed", {"after": {"publisher": "Free bets"}})
+    return "Free bets"
+
+
+def mark_source_as_official(install: Installation) -> str:
+    url = "https://a.example.org/official"
+    with install.database.write() as session:
+        session.add(Source(url=url, name="The Desk", publisher="The Desk", topics={}))
+    log_change(install, SOURCE_CHANGED, url, {"before": {"primary": False}, "after": {"primary": True}})
+    return "The Desk"
+
+
+def add_source_named_by_an_address(install: Installation) -> str:
+    log_change(install, SOURCE_ADDED, "https://a.example.org/feed", {"publisher": "https://evil.example/?\u2026"})
+    return "https://evil.example/?login"
+
+
+def change_topics_of_source(install: Installation) -> str:
+    log_change(install, SOURCE_CHANGED, "https://a.example.org/feed", {"after": {"topics": {"x": "Free bets"}}})
+    return "Free bets"
+
+
+def change_default_topic(install: Installation) -> str:
+    log_change(install, SOURCE_CHANGED, "https://a.example.org/feed", {"after": {"default_topic": "Free bets"}})
+    return "Free bets"
+
+
+def change_topic_list(install: Installation) -> str:
+    topics: dict[str, Any] = {"before": {"topics": {"Ports": []}}, "after": {"topics": {"Ports": [], "Free bets": []}}}
+    log_change(install, SETTINGS_CHANGED, "select", topics)
+    return "Free bets"
+
+
+def log_change(install: Installation, act: str, subject: str, detail: dict[str, Any]) -> None:
+    with install.database.write() as session:
+        record_audit(session, act, subject, detail, actor=DANA.name, now=NOW)
+
+
+def show_words(install: Installation, name: str, words: str) -> None:
+    with install.database.write() as session:
+        edition = session.scalars(select(Edition).where(Edition.name == name)).one()
+        edition.content = {**edition.content, "sections": [{"title": words, "entries": []}]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_section,
+        change_publisher,
+        mark_source_as_official,
+        add_source_named_by_an_address,
+        change_topics_of_source,
+        change_default_topic,
+        change_topic_list,
+    ],
+)
+@pytest.mark.parametrize("is_shown_before", [True, False])
+def test_words_that_only_some_editions_show_have_an_author_until_one_that_shows_them_went_out(
+    install_on_both: Installation, change: Callable[[Installation], str], *, is_shown_before: bool
+) -> None:
+    install = install_on_both
+    words = change(install)
+    approve(install, PRIYA)
+    if is_shown_before:
+        with install.database.write() as session:
+            version = session.scalars(select(Approval)).one()
+            version.content = {**version.content, "sections": [{"title": words}]}
+    with install.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT, drafted_at=NOW + timedelta(seconds=1)))
+    for week in range(1, 3):
+        at = NOW + week * timedelta(days=7)
+        add(install.database, f"Wildfire crosses highway {week}", dated=at - timedelta(days=1), found=at)
+        name = editions.draft_next_edition(install, actor=SCHEDULER, now=at).name
+        assert list_authors(install, name) == []
+        with install.database.write() as session:
+            session.execute(update(Edition).where(Edition.name == name).values(state=EditionState.SENT))
+    show_words(install, name, words)
+    assert list_authors(install, name) == ([] if is_shown_before else [DANA.name])
+
+
+def list_authors(install: Installation, name: str) -> list[str]:
+    with install.database.read() as session:
+        edition = session.scalars(select(Edition).where(Edition.name == name)).one()
+        return [part.actor for part in list_edition_parts(session, edition)]
 
 
 def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install: Installation) -> None:

@@ -316,7 +316,8 @@ def _append_sources(installation: Installation, added: list[SourceSettings], dra
         sync_sources(session, settings)
         for source in added:
             draft.subject = source.url
-            draft.detail = {"name": source.name, "publisher": source.publisher, "section": source.section}
+            values = source.model_dump(mode="json", exclude_defaults=True, exclude={"url"})
+            draft.detail = shorten_values(SourceSettings, values) | {"section": source.section}
             draft.record(session)
 
 

@@ -24,7 +24,7 @@ from digest.edition.approval.approved_versions import (
     supersede_approval,
 )
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import parse_audit_detail
+from digest.edition.approval.unseen_settings import parse_audit_detail
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
 from digest.settings import Settings

@@ -68,6 +68,30 @@ def test_a_webhook_is_saved_and_a_signed_test_is_posted_to_it(filed: Any, httpse
     ]
 
 
+@pytest.mark.parametrize(("table", "name"), [("alerts", "webhook"), ("heartbeats", "send")])
+def test_a_secret_address_is_shown_by_its_host_and_kept_if_saved_as_shown(
+    filed: Any, httpserver: HTTPServer, table: str, name: str
+) -> None:
+    client = filed.signed_in_client("admin")
+    place = httpserver.url_for("/")
+    address, shown = f"{place}ping/token-1", f"{place}…"
+
+    def saved_address() -> str:
+        saved: str = getattr(getattr(filed.install.settings.file, table), name)
+        return saved
+
+    assert submit(client, table, **{name: address}).status_code == 303
+    page = client.get(f"/admin/settings/{table}").text
+    assert f'value="{shown}"' in page
+    assert "token-1" not in page
+    assert submit(client, table, **{name: shown}).status_code == 303
+    assert saved_address() == address
+    refused = submit(client, table, **{name: "https://elsewhere.example.org/…"})
+    assert (refused.status_code, "whole URL" in refused.text) == (400, True)
+    assert submit(client, table, **{name: ""}).status_code == 303
+    assert saved_address() == ""
+
+
 @pytest.mark.parametrize(
     ("address", "says"),
     [

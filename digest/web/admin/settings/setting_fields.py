@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.datastructures import MultiDict
 
 from digest.settings import SectionKindName, SectionSettings
-from digest.settings.values import FieldShape, RuleText
+from digest.settings.values import SHOWN_BY_HOST, FieldShape, RuleText, shorten_address
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from digest.web.forms import PageFields, read_query
 
@@ -81,7 +81,7 @@ def describe_saved_values(table: BaseModel, form: Mapping[str, str]) -> dict[str
     return {
         name: f"Saved value: {saved[name] or '(empty)'}"
         for name, field in fields.items()
-        if typed[name] != parse_field_value(field, saved[name])
+        if format_field_value(field, typed[name]) != saved[name]
     }
 
 
@@ -116,7 +116,9 @@ _READERS: Mapping[FieldShape, Callable[[str], Any]] = {
 
 
 def format_field_value(field: FieldInfo, value: Any) -> str:
-    """Return a value as its field shows it."""
+    """Return a value as its field shows it: of an address whose path is a secret, the host."""
+    if SHOWN_BY_HOST in field.metadata:
+        return shorten_address(value, host_only=True)
     return _WRITERS.get(find_field_shape(field), str)(value)
 
 
@@ -129,13 +131,15 @@ def parse_field_value(field: FieldInfo, text: str) -> Any:
 
 
 def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any]:
-    """Read the values of a table's form; a field that the form lacks is left out."""
+    """Read the values of a table's form; a field that the form lacks is left out, and a shortened address left as shown is the stored one."""
     values: dict[str, Any] = {}
     for name, field in list_fields(table).items():
         if f"{name}-day" in form:
             values[name] = f"{form[f'{name}-day']} {form.get(f'{name}-clock', '')}"
         elif name in form:
-            values[name] = parse_field_value(field, form[name].replace("\r\n", "\n").strip())
+            text, value = form[name].replace("\r\n", "\n").strip(), getattr(table, name)
+            is_as_shown = SHOWN_BY_HOST in field.metadata and text == format_field_value(field, value)
+            values[name] = value if is_as_shown else parse_field_value(field, text)
     return values
 
 
