@@ -182,7 +182,10 @@ def _count_ways(session: Session, today: date) -> tuple[SignupSourceCount, ...]:
     rows.sort(key=lambda row: (-(row.form_count + row.brought), -row.unsubscribed_count, row.way))
     remaining_rows = rows[SHOWN_WAYS:]
     if len(remaining_rows) > 1:
-        sums = (sum(getattr(row, name) for row in remaining_rows) for name in ("asked", "confirmed", "brought", "left"))
+        sums = (
+            sum(getattr(row, name) for row in remaining_rows)
+            for name in ("form_count", "confirmed", "brought", "unsubscribed_count")
+        )
         rows = [*rows[:SHOWN_WAYS], SignupSourceCount(f"{len(remaining_rows)} others", *sums)]
     return tuple(rows)
 
