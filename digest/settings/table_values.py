@@ -41,7 +41,7 @@ def replace_section_list(file: SettingsFile, sections: Sequence[Mapping[str, Any
     """Return the settings file with other sections; a problem is named by the section's place and field: `2.title`.
 
     Raises:
-        SettingsValueError: a value is wrong, a key is given twice, or no section is left.
+        SettingsValueError: a value is wrong, a section has another key than before, a key is given twice, or no section is left.
     """
     if not sections:
         raise SettingsValueError({"": "An edition needs at least one section."})
@@ -52,9 +52,25 @@ def replace_section_list(file: SettingsFile, sections: Sequence[Mapping[str, Any
             read.append(SectionSettings.model_validate(dict(values)))
         except ValidationError as exc:
             problems |= {f"{place}.{field}": text for field, text in _collect_problems(exc).items()}
+    problems = problems or _find_changed_keys(file.sections, read)
     if problems:
         raise SettingsValueError(problems)
     return check_settings_file(file, {"sections": read})
+
+
+def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[SectionSettings]) -> dict[str, str]:
+    """Find sections with another key than before: people who left one out would get it again, as a new one."""
+    kept = {section.key for section in after}
+    removed = {section.title: section.key for section in before if section.key not in kept}
+    removed |= {
+        section.kind: section.key for section in before if section.key not in kept and section.kind != "stories"
+    }
+    old_keys = {section.key for section in before}
+    return {
+        f"{place}.key": f"can't be changed from {removed.get(section.title) or removed[section.kind]!r}, because subscribers' choices name it"
+        for place, section in enumerate(after)
+        if section.key not in old_keys and removed.keys() & {section.title, section.kind}
+    }
 
 
 def replace_source_values(file: SettingsFile, url: str, values: Mapping[str, Any]) -> SettingsFile:

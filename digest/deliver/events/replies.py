@@ -1,29 +1,47 @@
 """What mail servers and providers answer, as it may be kept: without addresses, and short."""
 
 import re
+from urllib.parse import unquote
+
+import idna
 
 MAX_REPLY_LENGTH = 200  # characters of a reply that are kept
 # A word between blanks and punctuation. Whether it holds an @ is asked afterwards: a pattern with an @ in it would be tried
 # again at every character of a long word, while nothing else runs.
 _WORD = re.compile(r"<?[^\s<>()\"',;:]++>?")
+# A dot, @, or the like as quoted-printable has it (RFC 2045, section 6.7); unlike in "size=4000", a letter comes after it.
+_QUOTED_PRINTABLE = re.compile(r"(?<=\w)=(2B|2D|2E|40|5F)(?=[^\W\d_])", re.IGNORECASE)
 
 
 def scrub_addresses(reply: str | bytes, address: str = "") -> str:
-    """Remove every address from a reply, and the parts of the reader's own wherever else they occur.
+    """Remove every address from a reply, and the parts of the subscriber's own wherever else they occur, encoded or not.
 
-    Servers love to quote: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org".
+    Servers love to quote: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org", "see ?who=ada%40example%2Eorg".
     """
-    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
+    text = _decode_escapes(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply)
     if not text.isprintable():
         text = "".join(c if c.isprintable() else " " for c in text)
     text = " ".join(text.split())
     if "@" in text:
         text = _WORD.sub(lambda word: "<address>" if "@" in word[0] else word[0], text)
     local, _, domain = address.partition("@")
-    if domain:
-        text = _replace_word(text, domain, re.escape(domain), "<domain>")
-        text = _replace_word(text, local, rf"(?<!\w){re.escape(local)}(?!\w)", "<reader>")
+    for name in _list_domain_forms(domain):
+        text = _replace_word(text, name, re.escape(name), "<domain>")
+    for name in filter(None, (local, local.partition("+")[0]) if domain else ()):
+        text = _replace_word(text, name, rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", "<reader>")
     return text[:MAX_REPLY_LENGTH]
+
+
+def _decode_escapes(text: str) -> str:
+    return _QUOTED_PRINTABLE.sub(lambda code: chr(int(code[1], 16)), unquote(unquote(text)))
+
+
+def _list_domain_forms(domain: str) -> set[str]:
+    """List a domain as it's stored, with letters of any script, and in ASCII (RFC 5891, section 4); none of an empty one."""
+    try:
+        return {domain, idna.encode(domain, uts46=True).decode("ascii"), idna.decode(domain)} - {""}
+    except UnicodeError:  # such as the empty one
+        return {domain} - {""}
 
 
 def _replace_word(text: str, word: str, pattern: str, replacement: str) -> str:

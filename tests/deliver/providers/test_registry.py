@@ -116,6 +116,25 @@ def test_a_reply_is_kept_short() -> None:
     assert len(scrub_addresses("x" * 5000)) == MAX_REPLY_LENGTH
 
 
+@pytest.mark.parametrize(
+    ("reply", "address", "kept"),
+    [
+        ("550 maria%2elopez%40firm%2eexample is unknown", "maria.lopez@firm.example", "550 <address> is unknown"),
+        ("550 maria%252Elopez at firm", "maria.lopez@firm.example", "550 <reader> at firm"),
+        ("550 maria=2Elopez=40firm=2Eexample", "maria.lopez@firm.example", "550 <address>"),
+        ("550 maria=2elopez=40firm=2eexample", "", "550 <address>"),
+        ("550 no box _maria.lopez_", "maria.lopez@firm.example", "550 no box _<reader>_"),
+        ("550 no box ada at firm", "ada+news@firm.example", "550 no box <reader> at firm"),
+        ("550 no box ada+news", "ada+news@firm.example", "550 no box <reader>"),
+        ("550 ask xn--mnchen-3ya.example", "ada@m\u00fcnchen.example", "550 ask <domain>"),
+        ("550 ask m\u00fcnchen.example", "ada@xn--mnchen-3ya.example", "550 ask <domain>"),
+        ("552 size=4000 is 100% too much", "ada@firm.example", "552 size=4000 is 100% too much"),
+    ],
+)
+def test_addresses_are_removed_from_replies_in_every_form(reply: str, address: str, kept: str) -> None:
+    assert scrub_addresses(reply, address) == kept
+
+
 def test_a_long_word_in_a_reply_does_not_hold_the_process() -> None:
     """In a child, for the pattern is tried while nothing else runs: 10 s of processor time are a hundred times what it takes."""
     code = (

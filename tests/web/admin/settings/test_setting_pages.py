@@ -216,6 +216,21 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
     assert (detail["before"]["featured"]["place"], "featured" in detail["after"]) == (1, False)
 
 
+@pytest.mark.parametrize("title", ["Opportunities", "Calls"])
+def test_the_key_of_a_section_is_not_changed_because_subscribers_choices_name_it(filed: Any, title: str) -> None:
+    sections = filed.install.settings.file.sections
+    fields = {
+        f"{number}.{name}": str(getattr(section, name))
+        for number, section in enumerate(sections)
+        for name in ("key", "title", "kind", "note", "most", "refill")
+    }
+    renamed = {"5.key": "opps", "5.title": title}
+    answer = submit(filed.signed_in_client("admin"), "sections", **fields | renamed)
+    assert answer.status_code == 400
+    assert "be changed from &#39;opportunities&#39;, because subscribers&#39; choices name it" in answer.text
+    assert filed.install.settings.file.sections == sections
+
+
 def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any, tmp_path: Path) -> None:
     client = filed.signed_in_client("admin")
     answer = submit(client, "schedule", **{"send-day": "thu", "send-clock": "06:00", "act": "preview"})
