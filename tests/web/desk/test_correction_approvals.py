@@ -185,7 +185,7 @@ def test_what_was_changed_after_it_was_approved_is_not_emailed_until_someone_app
     assert audit_rows(sent.install)[-1] == ("correction email refused", "scheduler")
     assert plan(sent.install) == "", "it is refused once"
     if what not in PROVEN_BY_SIGNATURES:
-        with pytest.raises(CorrectionError, match=r"changed in the database\. Correct the story again"):
+        with pytest.raises(CorrectionError, match=r"changed outside this program\. Correct the story again"):
             approve_email(sent.install, made.seq, PRIYA)
         made = correct(sent.install)
     assert approve_email(sent.install, made.seq, PRIYA).is_approved
@@ -229,7 +229,7 @@ def test_an_author_who_gave_their_correction_to_somebody_else_cannot_approve_its
     made = correct(sent.install)
     with sent.world.database.write() as session:
         session.execute(update(Correction).values(actor=PRIYA.name))
-    with pytest.raises(CorrectionError, match="changed in the database"):
+    with pytest.raises(CorrectionError, match="changed outside this program"):
         approve_email(sent.install, made.seq, DANA)
 
 
