@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 REPLIES = "deliver/providers/smtp/test_provider.py::test_every_reply_has_its_meaning"
 ANSWERS = "deliver/providers/sendgrid/test_provider.py::test_only_202_is_success_and_a_doubt_is_a_doubt"
-EVENTS = "deliver/events/test_processor.py"
+EVENTS = "deliver/events/test_event_processor.py"
 HOOK = "web/hooks/test_sendgrid.py"
 OUTAGES = "deliver/send/test_database_outages.py"
 

@@ -253,7 +253,7 @@ _PAST_EDITION_SEED = (
     b'<h2><a href="https://a.example.org/tunnel?e=pat@county.example">Border tunnel found under a market hall</a></h2>'
     b'<div>Agents sealed a passage.</div><h3>Hospital recovers from attack</h3><a href="/hospital">Read more</a></body></html>'
 )
-_ADVISORY_HEAD = {"operation": "article page", "content_type": None, "charset": None}
+_ADVISORY_HEAD = {"operation": "article page", "charset": None}
 _ADVISORY_SEED = (
     b"<html><head><title>ICSA-26-320-01</title></head><body><main><h1>ICSA-26-320-01</h1><p>This advisory has been superseded by "
     b"ICSA-26-322-04, and is not updated any more.</p></main></body></html>"

@@ -14,7 +14,7 @@ def upgrade() -> None:
         "run_lease",
         sa.Column("owner", sa.String(80), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
-        sa.Column("beat_at", sa.Float(), nullable=False),
+        sa.Column("beat_at", sa.Double(), nullable=False),
         sa.Column("home", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("owner", name=op.f("pk_run_lease")),
     )

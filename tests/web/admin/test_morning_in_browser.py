@@ -207,7 +207,7 @@ def invite_an_editor(page: Page) -> None:
 
 def end_a_session(page: Page) -> None:
     follow_place(page, "ann")
-    expect(page.locator("#sessions")).to_contain_text("2 places")
+    expect(page.locator("#sessions")).to_contain_text("2 devices")
     press_by_keyboard(page.get_by_role("button", name="Sign out Firefox on Linux"))
     expect(page.locator("#sessions")).to_contain_text("1 place")
 

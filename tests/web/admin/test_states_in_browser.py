@@ -52,7 +52,11 @@ WIDTHS = (360, 768, 1440)
 # Which states to take pictures of, and where: to look at them.
 IMAGES, PICTURES_FOLDER = os.environ.get("PICTURES", ""), os.environ.get("PICTURES_FOLDER", "")
 # What is no page of its own, by the route that a browser gets it from.
-NO_PAGES = {"admin.download_opml": "a file", "admin.redirect_to_first_table": "leads to the first table"}
+NO_PAGES = {
+    "admin.download_opml": "a file",
+    "admin.redirect_to_first_table": "leads to the first table",
+    "sending.ask_before_resending": "takes refusals: tests/web/desk/sending/test_refusals.py",
+}
 SOURCES = "".join(
     f'[[sources]]\nurl = "https://alpha.example/{section}"\nname = "Alpha {section}"\npublisher = "Alpha"\nsection = "{section}"\n'
     for section in ("news", "products", "events", "opportunities")

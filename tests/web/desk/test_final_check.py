@@ -102,7 +102,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     assert "Remove it and approve the edition again" in sentence
     page = approved.desk.get(f"/desk/editions/{NAME}/sending").text
     assert "<h1>No. 147 isn\u2019t being sent</h1>" in page
-    assert "The pre-send check of all articles found 1 gone and 2 that didn’t respond." in page
+    assert "The pre-send check of all articles found 1 gone and 2 not responding." in page
     assert final_check.find_due_checks(approved.install, now=RELEASE - timedelta(minutes=11)) == []
     look(approved, SOON + REPEAT_AFTER)
     assert mails(approved) == 1

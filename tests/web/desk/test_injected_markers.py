@@ -97,6 +97,8 @@ UNMET = frozenset(
         *(
             "subscribers.mail_undo_link",
             "sending.cancel_sending",
+            "sending.drop_aside",
+            "sending.send_aside",
             "sending.pause_or_resume_all",
             "signup.submit_confirmation",
         ),

@@ -386,7 +386,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -
     assert "Since Nov 11, 5:30 p.m., 14 tries." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
-    assert "If it moved, ask an admin to add its new URL" in page
+    assert "If it has moved, ask an admin to add its new URL" in page
     assert "Nov 19, 2:30 p.m." in page
 
 
