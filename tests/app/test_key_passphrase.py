@@ -139,7 +139,7 @@ def test_the_doctor_names_a_passphrase_that_protects_nothing(one_database: Datab
 def test_the_doctor_names_a_former_file_that_is_in_clear(one_database: Database, tmp_path: Path, keys: KeyRing) -> None:
     restoration = restore_keys(_installation(one_database, tmp_path), EVE, keys.to_json(), replace=True, now=NOW)
     findings = run_local_checks(_installation(one_database, tmp_path))
-    assert [f.sentence for f in findings if "without a passphrase" in f.message] == [
+    assert [f.sentence for f in findings if "aren't protected by a passphrase" in f.message] == [
         f"{restoration.aside} contains keys that aren't protected by a passphrase. Run: rm {restoration.aside}"
     ]
 
