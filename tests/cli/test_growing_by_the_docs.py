@@ -29,6 +29,7 @@ from tests.deliver.kill_harness import wait_until
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.migrated_databases import write_migrated_file
+from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
 
 DOCUMENT = (ROOT / "docs" / "admins.md").read_text("utf-8")
@@ -117,7 +118,7 @@ def test_an_installation_moves_to_postgresql_and_its_workers_send_by_the_documen
     moved_url = sibling_database_url(postgresql_url, "digest")
     assert [program for program, *_ in works] == ["digest", "digest"]
     run_worker(works[0][1:], moved_url, "2026-W47")
-    database = open_database(moved_url)
+    database = lend_row_keys(open_database(moved_url), tmp_path)
     with database.read() as session:
         opens_at = session.scalars(select(Edition.cut_off)).one()
     store_approved_edition(
