@@ -209,7 +209,7 @@ def end_a_session(page: Page) -> None:
     follow_place(page, "ann")
     expect(page.locator("#sessions")).to_contain_text("2 devices")
     press_by_keyboard(page.get_by_role("button", name="Sign out Firefox on Linux"))
-    expect(page.locator("#sessions")).to_contain_text("1 place")
+    expect(page.locator("#sessions")).to_contain_text("1 device")
 
 
 # What the morning was, as the log says it, with the act that is filed.
