@@ -453,7 +453,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("drafts", "'digest draft --update EDITION'"),
     ),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),
+    "an admin who has not proven the address": (forget_proof, "staff", "open the link emailed to "),
     "an admin whose link is held back": (
         hold_the_link_back,
         "staff",
