@@ -7,7 +7,7 @@ from digest.edition.kinds.section_kind import SectionKind, section_kind
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
-from subscribers.subscriber_language import SubscriberLanguage
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
 @section_kind
@@ -19,6 +19,7 @@ class MostReadSection(SectionKind):
 
     name = "most-read"
     pick_order = 2
+    contents = mark_message("The stories with the most page views on our website")
     look = "ranking"
     order_rule = "this section is sorted by page views"
     is_placed_by_hand = False
