@@ -145,10 +145,6 @@ class SubscriberLanguage:
 
         return get_timezone_location(name, locale=self._locale, return_city=True)
 
-    def due_date(self, label: str, day: str) -> str:
-        """Write what is due on a day: "Comments due: December 2"."""
-        return self.pgettext("what is due, and when", "%(label)s: %(day)s", label=label, day=day)
-
     def join_words(self, words: Sequence[str], more: int = 0) -> str:
         """Join words: "a", "a and b", "a, b, and c"; with `more` that aren't listed, "a, b, and 4 more"."""
         parts = list(words)

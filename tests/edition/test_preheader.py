@@ -1,6 +1,5 @@
 """The line that inboxes show after the subject: what else the edition holds, and the next deadline, of which the first screen shows all."""
 
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -20,15 +19,15 @@ LONG = "Two hundred and twelve small water plants could be opened from a browser
         (
             ("Water plants open to a browser", "Radios were off"),
             NOVEMBER_30,
-            "Also: Water plants open to a browser; Radios were off. Deadline: Nov 30",
+            "Also: Water plants open to a browser; Radios were off. Upcoming deadline: Nov 30",
         ),
-        (("Are the radios on?",), NOVEMBER_30, "Also: Are the radios on? Deadline: Nov 30"),
+        (("Are the radios on?",), NOVEMBER_30, "Also: Are the radios on? Upcoming deadline: Nov 30"),
         (
             ("Water plants open to a browser", LONG, "Radios were off"),
             NOVEMBER_30,
-            "Also: Water plants open to a browser; Radios were off. Deadline: Nov 30",
+            "Also: Water plants open to a browser; Radios were off. Upcoming deadline: Nov 30",
         ),
-        ((), NOVEMBER_30, "Deadline: Nov 30"),
+        ((), NOVEMBER_30, "Upcoming deadline: Nov 30"),
         (("Water plants", "Radios", "Gates"), None, "Also: Water plants; Radios"),
         ((), None, ""),
     ],
@@ -41,16 +40,10 @@ def test_a_preheader_names_two_other_headlines_and_the_next_deadline(
 
 def test_a_long_headline_leaves_the_deadline_its_room() -> None:
     line = compose_preheader((LONG,), NOVEMBER_30, ENGLISH)
-    assert line.endswith("… Deadline: Nov 30")
+    assert line.endswith("… Upcoming deadline: Nov 30")
     assert len(line) <= MAX_PREHEADER_LENGTH
 
 
-def test_the_deadline_has_its_own_label_because_a_story_may_mention_an_earlier_one() -> None:
-    comments = replace(NOVEMBER_30, label="Comments due")
-    assert compose_preheader((), comments, ENGLISH) == "Comments due: Nov 30"
-
-
 def test_a_french_preheader_names_the_deadline_in_french() -> None:
-    deadline = replace(NOVEMBER_30, label="Échéance")
-    line = compose_preheader(("Les vannes",), deadline, load_language("fr"))
-    assert " ".join(line.split()) == "Aussi : Les vannes. Échéance : 30 nov."
+    line = compose_preheader(("Les vannes",), NOVEMBER_30, load_language("fr"))
+    assert " ".join(line.split()) == "Aussi : Les vannes. Échéance à venir : 30 nov."

@@ -219,12 +219,12 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
     lead, deadline, language = layout.lead, layout.next_deadline, settings.subscriber_language
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
     issue = language.pgettext("alone, as in a masthead", "No. %(number)s", number=content.number)
-    day_due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
+    due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
     words = SocialCardTexts(
         name=publication_name,
         issue=_with_plain_spaces(f"{issue} · {day}"),
         headline=lead.entry.headline if lead else content.subject,
-        deadline=_with_plain_spaces(language.due_date(deadline.when.label, day_due)) if deadline else "",
+        deadline=_with_plain_spaces(f"{language.gettext('Upcoming deadline:')} {due}") if deadline else "",
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.branding.label,
     )

@@ -24,7 +24,6 @@ _BEST_NAMES = ("best_first", "best_second", "best_third")
 BEST_FACTS = (
     *(name + part for name in _BEST_NAMES for part in ("", "_url", "_note")),
     "deadline",
-    "deadline_label",
     "deadline_when",
     "deadline_url",
 )  # of a welcome
@@ -174,8 +173,8 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
     due = (dated for dated in _list_dated(content.sections) if _is_due(dated, today))
     deadline = min(due, key=_date_order, default=None)
     if deadline:
-        facts |= {"deadline": deadline.entry.headline, "deadline_url": deadline.entry.url or page}
-        facts |= {"deadline_label": deadline.when.label, "deadline_when": deadline.when.text}
+        facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
+        facts["deadline_url"] = deadline.entry.url or page
     return facts
 
 
