@@ -43,7 +43,7 @@ class MostReadSection(SectionKind):
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Say which week was counted, where the operator wrote nothing else."""
-        return section.note or language.gettext("In the week ending %(day)s", day=language.short_month_day(release_at))
+        return section.note or language.gettext("Week ending %(day)s", day=language.short_month_day(release_at))
 
 
 def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:

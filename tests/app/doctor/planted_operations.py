@@ -429,7 +429,11 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Remove or correct them"),
+    "an option that SMTP has not": (
+        set_mail("smtp://mx.hls.test?speed=9"),
+        "provider",
+        "Remove or correct these options",
+    ),
     "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's events are rejected": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
     "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
