@@ -318,7 +318,7 @@ def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = 
 
 
 def update_signup_surge(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
-    """Keep the alarm's row as things stand; return "raised" or "over" where that happened just now, else an empty text."""
+    """Update the surge's row; return "raised" or "over" if that happened just now, otherwise an empty text."""
     surge = find_open_signup_surge(session)
     if forms_taken <= signup_limits.surge_per_hour:
         if surge is None:

@@ -147,7 +147,7 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
 
 
 def resolve_inactivity_questions(installation: Installation, now: datetime) -> str:
-    """End the questions to silent readers that ran out, and take off the list who was told that no answer does that."""
+    """Resolve unanswered questions to inactive subscribers: unsubscribe those who were told that no answer does that."""
     removed_count = inactive_subscribers.resolve_unanswered_questions(
         installation.database, installation.unsubscribe_log, now=now
     )
