@@ -27,7 +27,7 @@ class EventSection(SectionKind):
 
     name = source_section = "events"
     pick_order = 6
-    contents = mark_message("Conferences, trainings, and other upcoming events")
+    contents = mark_message("Conferences, trainings, and other events")
     look = "dates"
     has_own_date = True
     order_rule = "the soonest event comes first"

@@ -19,7 +19,7 @@ class MostReadSection(SectionKind):
 
     name = "most-read"
     pick_order = 2
-    contents = mark_message("The stories with the most page views on our website")
+    contents = mark_message("The most-read stories on our website")
     look = "ranking"
     order_rule = "this section is sorted by page views"
     is_placed_by_hand = False

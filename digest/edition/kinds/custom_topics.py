@@ -12,7 +12,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
 @section_kind
-class OwnTopicsSection(SectionKind):
+class CustomTopicsSection(SectionKind):
     """The best stories of the topics that the operator gave the section; of all where none is given."""
 
     name = "stories"
