@@ -165,7 +165,7 @@ def _status_page(session: Session, link: OpenedLink, token: str, *, status: int 
     if is_subscribed(person):
         is_current = not is_outdated(session, link, person)
         # An outdated link may have been emailed to another address, which doesn't learn of this one.
-        address = people.prove_address(session, page_context.keys, person) if person and is_current else None
+        address = people.read_verified_address(session, page_context.keys, person) if person and is_current else None
         return render_page(
             "web/leave.html",
             status,
