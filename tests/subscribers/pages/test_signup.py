@@ -138,7 +138,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert "SHA-256" not in welcome
     assert "/editions/2026-W46" in welcome
     assert "https://fema.example/2026-W46" in welcome, "the best of the newest edition"
-    assert "Upcoming deadline: Friday, December 4" in welcome
+    assert "Key date: Friday, December 4" in welcome
     assert count(world, Notice) == 0
     again = world.client.post(link)
     assert again.status_code == 200
