@@ -252,7 +252,9 @@ class KeyRing:
                 status = os.fstat(file.fileno())
                 text = file.read()
         except FileNotFoundError:
-            raise KeyFileError(f"There's no key file {path}.", remedy="Run 'digest init' to create one.") from None
+            raise KeyFileError(
+                f"There's no key file {path}.", remedy="Run 'digest init' to create a key file."
+            ) from None
         except OSError as exc:
             raise KeyFileError(
                 f"Can't read {path}: {exc.strerror}.",

@@ -7,7 +7,7 @@ needs no browser of the reader's to use it.
 Opening a page changes nothing, whoever opens it: scanners follow every link of a mail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
@@ -55,6 +55,7 @@ class SiteDetails:
     reply_to: str
     postal_address: str
     sections: tuple[tuple[str, str], ...]  # key and title
+    section_contents: Mapping[str, str]  # by key
     recipients: tuple[str, ...]  # sentences
 
 

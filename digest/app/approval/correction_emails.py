@@ -184,7 +184,8 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
 def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> None:
     if content_hash.lower() != email.content_hash:
         raise CorrectionError(
-            "The correction or its approvers changed after you opened the page.", "Read it again before you approve it."
+            "The correction or its approvers changed after you opened the page.",
+            "Read the correction again before you approve it.",
         )
     if refusal := email.rule.explain_refusal(actor.name):
         raise CorrectionError(refusal)

@@ -304,9 +304,9 @@ def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> Attent
     what = f"No. {edition.number}: {set_aside_domains.describe_set_aside_domains(aside)}, because {end_sentence(aside[-1].reason)}"
     return AttentionFinding(
         "set-aside",
-        f"{what} To send or drop them, run 'digest set-aside {edition.name}'.",
+        f"{what} To send or drop these emails, run 'digest set-aside {edition.name}'.",
         edition.name,
-        f"{what} You can send or drop them on its page.",
+        f"{what} You can send or drop these emails on the edition's page.",
     )
 
 

@@ -76,7 +76,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning(
             (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
             (
-                f"To verify it, {released}keep 'digest serve' running, and open the link it emails to {unproven[0]}. "
+                f"To verify the address, {released}keep 'digest serve' running, and open the link emailed to {unproven[0]}. "
                 "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
                 "admin: digest staff add EMAIL --role admin"
             ),

@@ -226,7 +226,7 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
         allowed = f"only {', '.join(defaults)}" if defaults else "no options"
         raise ProviderSettingsError(
             f"DIGEST_MAIL_URL has unknown options: {', '.join(unknown)}.",
-            remedy=f"Remove or correct them. For {url.scheme}, use {allowed}.",
+            remedy=f"Remove or correct these options. For {url.scheme}, use {allowed}.",
         )
     return {**defaults, **url_options}
 

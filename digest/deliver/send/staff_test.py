@@ -178,7 +178,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.sections:
-        raise SendError(f"{name} has no sections.", "Draft it again.")
+        raise SendError(f"{name} has no sections.", "Draft the edition again.")
     return template
 
 
@@ -197,7 +197,7 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
         member = staff.find_staff_member(session, email)
         if member is None:
             raise SendError(
-                f"Test address {place} doesn't belong to a team member.", "Choose one from 'digest staff list'."
+                f"Test address {place} doesn't belong to a team member.", "Choose an address from 'digest staff list'."
             )
         if member.proven_at is None:
             raise SendError(

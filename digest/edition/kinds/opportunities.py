@@ -46,6 +46,7 @@ class OpportunitySection(SectionKind):
 
     name = source_section = "opportunities"
     pick_order = 7
+    contents = mark_message("Grants, bids, and calls for comments")
     look = "dates"
     has_own_date = True
     order_rule = "the soonest deadline comes first"

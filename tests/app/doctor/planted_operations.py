@@ -437,7 +437,11 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Remove or correct them"),
+    "an option that SMTP has not": (
+        set_mail("smtp://mx.hls.test?speed=9"),
+        "provider",
+        "Remove or correct these options",
+    ),
     "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's events are rejected": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
     "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
@@ -461,7 +465,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("drafts", "'digest draft --update EDITION'"),
     ),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),
+    "an admin who has not proven the address": (forget_proof, "staff", "open the link emailed to "),
     "an admin whose link is held back": (
         hold_the_link_back,
         "staff",

@@ -190,7 +190,8 @@ def _begin_sending(
             raise SendError(f"{name} can't be sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(
-                f"{name} is {edition.state.predicate}. Only approved editions can be sent.", "Approve it first."
+                f"{name} is {edition.state.predicate}. Only approved editions can be sent.",
+                "Approve the edition first.",
             )
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and is_local_url(mailable.base_url):

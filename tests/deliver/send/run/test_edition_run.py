@@ -388,8 +388,11 @@ def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) 
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        (EditionState.DRAFT, "2026-W47 is a draft. Only approved editions can be sent. Approve it first."),
-        (EditionState.INCOMPLETE, "2026-W47 is incomplete. Only approved editions can be sent. Approve it first."),
+        (EditionState.DRAFT, "2026-W47 is a draft. Only approved editions can be sent. Approve the edition first."),
+        (
+            EditionState.INCOMPLETE,
+            "2026-W47 is incomplete. Only approved editions can be sent. Approve the edition first.",
+        ),
         (EditionState.CANCELLED, "2026-W47 can't be sent: it is canceled."),
     ],
 )
