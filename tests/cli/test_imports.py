@@ -25,7 +25,7 @@ FETCHES_OR_DRAFTS = {
 # Each took 15 to 60 ms of the start of a command that needs none of it.
 NOT_AT_ONCE = {
     *("structlog", "rich", "pygments", "attr", "pycountry", "digest.edition.kinds", "digest.select.ranking"),
-    *("digest.deliver.compose.variants", "digest.deliver.plan.planning"),
+    *("digest.deliver.compose.message", "digest.deliver.plan.planning", "digest.deliver.providers.base", "smtplib"),
 }
 RUN = """
 import gc, json, sys

@@ -17,7 +17,6 @@ from digest.collect.sources.source_rows import describe_source_health, list_sour
 from digest.deliver.control import article_checks, edition_control, installation_hold, set_aside
 from digest.deliver.control.set_aside import AsideDomain
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.providers.registry import load_provider_kinds
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.notices.notice_queue import count_held_warnings
@@ -393,17 +392,10 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         )
         yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}", on_page)
     yield from _find_dead_sources(session, now, each_source=each_source)
-    for kind in load_provider_kinds():
-        if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
-            yield AttentionFinding(
-                "suppression-lists",
-                (
-                    f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight. To read "
-                    "them now, run 'digest subscribers pull'."
-                ),
-                kind.title,
-                f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight.",
-            )
+    if trouble := installation_hold.read_pull_troubles(session):
+        sentence = f"Couldn't read all of the provider's suppression lists ({trouble}). They'll be read again tonight."
+        way = "To read them now, run 'digest subscribers pull'."
+        yield AttentionFinding("suppression-lists", f"{sentence} {way}", page_sentence=sentence)
     for sentence in provider_erasures.list_stuck_erasure_warnings(session):
         yield AttentionFinding("stuck-erasures", sentence)
 
