@@ -11,11 +11,11 @@ from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 
-EXAMINE = Action("installation examined", Role.ADMIN, Concern.NONE)
+EXAMINE = Action("installation examined", Role.ADMIN, AffectedArea.NONE)
 
 log = get_logger("doctor")
 
