@@ -29,7 +29,7 @@ from benchmarks.sample_installation import (
 )
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition

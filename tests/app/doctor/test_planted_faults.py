@@ -192,6 +192,8 @@ def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> N
     online = [name for name, check in list_checks().items() if check.is_online]
     assert {f.check for f in findings} == set(online)
     assert steps == [(done, len(online)) for done in range(1, len(online) + 1)]
+    outside.let_relay_sign("one._domainkey.hls.test")
+    assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
     outside.use_sendgrid()
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
 

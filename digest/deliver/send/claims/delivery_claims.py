@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -44,12 +43,13 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS, is_postgresql
 
 CHANGED_ROW = "not sent: this row was changed outside the application"
 LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, beside the provider's own time
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import structlog
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -51,6 +50,7 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.lifecycle import notice_recipients
+from subscribers.loggers import get_logger
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
@@ -61,7 +61,7 @@ RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless 
 TO_EDITORS = frozenset(
     {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"}
 )  # to the editors, where the request names no address
-log = structlog.get_logger("notices")
+log = get_logger("notices")
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:

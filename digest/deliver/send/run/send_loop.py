@@ -15,7 +15,6 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.message import MessageTemplate
@@ -37,6 +36,7 @@ from digest.deliver.send.run.send_gate import HandoverPermission, ask_handover_p
 from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
 from digest.deliver.send.run.send_workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.edition_queries import find_edition
+from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
@@ -47,7 +47,7 @@ _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop ru
 
 _LEFT = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.UNCERTAIN})
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 def run_send_loop(run: SendRun) -> None:

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variants import ComposeError, compose_sample_message
 from digest.deliver.control import edition_control
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider
