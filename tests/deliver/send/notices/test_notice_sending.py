@@ -42,6 +42,12 @@ from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState, Suppression
 from tests.deliver.conftest import KEYS, DeliverySetup
+from tests.deliver.delivery_reads import (
+    keep_old_snapshot,
+    note_what_is_read,
+    reads_stay_the_same,
+    store_earlier_edition,
+)
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.silent_runs import silence_runs
 from tests.deliver.smtp_servers import run_smtp_server
@@ -518,3 +524,23 @@ def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: Delive
     assert (len(provider.received_messages), waiting_notices(world)) == (20, 10)
     notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
     assert (len(provider.received_messages), waiting_notices(world)) == (30, 0)
+
+
+def test_a_claim_of_corrections_reads_no_more_at_the_end_beside_an_old_snapshot(
+    postgresql_world: DeliverySetup,
+) -> None:
+    world = postgresql_world
+    store_earlier_edition(world.database)
+    correct(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(400))))
+    accept = same_outcome_for_all(HandoverResult.ACCEPTED)
+    read_by_claim = []
+
+    def note_claim(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        read_by_claim.append(read[-2])  # another commit marks what leaves
+        return accept(messages)
+
+    provider = ScriptedProvider(note_claim)
+    with keep_old_snapshot(world.database), note_what_is_read(world.database) as read:
+        notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
+    assert (len(read_by_claim), waiting_notices(world)) == (20, 0)
+    assert reads_stay_the_same(read_by_claim[1:]), read_by_claim
