@@ -16,7 +16,8 @@ READ_FROM_DELIVERIES = """
 # As most tables are before a send: large, and when PostgreSQL last looked, nothing was waiting.
 EARLIER_EDITION = """
     INSERT INTO delivery (id, purpose, state, due_at, next_try_at, tries, message_id, transport, reply)
-    SELECT 'earlier ' || n, 'edition:2026-W01', 'accepted', now(), now(), 1, '', '', '' FROM generate_series(1, 5000) n"""
+    SELECT 'earlier ' || n, 'edition:2026-W01', 'accepted', moment, moment, 1, '', '', ''
+    FROM generate_series(1, 5000) n, CAST('2026-01-02 11:00+00' AS timestamptz) moment"""
 
 
 def store_earlier_edition(database: Database) -> None:

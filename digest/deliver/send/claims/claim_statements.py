@@ -96,7 +96,7 @@ class UpdateById:
 _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
 
 
-def _is_in_state(*states: DeliveryState) -> ColumnElement[bool]:
+def is_in_state(*states: DeliveryState) -> ColumnElement[bool]:
     """Ask for the states of rows that are found by id, as an expression, so that no index is searched for them.
 
     There, PostgreSQL would read every outdated row that ever had one of these states, for as long as an old snapshot is kept.
@@ -105,8 +105,8 @@ def _is_in_state(*states: DeliveryState) -> ColumnElement[bool]:
     return or_(*(state == each.value for each in states))
 
 
-_IS_RESERVED = _is_in_state(DeliveryState.RESERVED)
-_IS_WAITING = _is_in_state(DeliveryState.WAITING)
+_IS_RESERVED = is_in_state(DeliveryState.RESERVED)
+_IS_WAITING = is_in_state(DeliveryState.WAITING)
 POSTPONE = UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
 SET_ASIDE = UpdateById(_IS_WAITING, state=bindparam("new_state"), reply=bindparam("why"))
 _LEASE_VALUES: dict[str, Any] = {
@@ -135,7 +135,7 @@ TAKE_READER_LEASE, TAKE_READER_LEASES = (
 )
 _IS_OWN = _columns.owner == bindparam("owner_name")
 # Of a run that others took for dead the row became uncertain; the run that claimed it knows better.
-_WAS_HANDED_OVER = _is_in_state(DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
+_WAS_HANDED_OVER = is_in_state(DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 _IS_OWN_CLAIM = (_IS_OWN, or_(_IS_RESERVED, _WAS_HANDED_OVER))
 _lease_columns = inspect(RunLease).local_table.c
 IS_LEASE_KEPT = exists().where(

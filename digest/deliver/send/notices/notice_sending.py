@@ -30,11 +30,11 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, IS_WAITING
+from digest.deliver.plan.delivery_plan import BULK_KINDS
 from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.claim_statements import CLAIM_ORDER, IS_AFTER_CURSOR
+from digest.deliver.send.claims.claim_statements import CLAIM_ORDER, IS_AFTER_CURSOR, is_in_state
 from digest.deliver.send.claims.dead_runs import recover_runs
 from digest.deliver.send.claims.delivery_claims import ClaimCursor, ClaimedDelivery
 from digest.deliver.send.claims.retry_policy import StateChange, decide_warning_change
@@ -115,7 +115,8 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    return IS_WAITING & (Delivery.next_try_at <= now)
+    """Select what's due of rows that are found by their notice, or by the index of claims."""
+    return is_in_state(DeliveryState.WAITING) & (Delivery.next_try_at <= now)
 
 
 @dataclass(kw_only=True)
@@ -322,9 +323,9 @@ def _select_due(now: datetime) -> Any:
 
 
 def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
-    may_be_sent_again = IS_UNCERTAIN & Notice.kind.in_(BULK_KINDS)
+    may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & Notice.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
-        Delivery.id == Notice.delivery, or_(Delivery.state.in_(OPEN_STATES), may_be_sent_again)
+        Delivery.id == Notice.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
     )
     finished = delete(Notice).where(condition, ~still_open.exists())
     session.execute(finished, execution_options={"synchronize_session": False})
