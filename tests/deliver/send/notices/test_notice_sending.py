@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from digest.app.sending.background_tasks import NOTICE_RETRY_DELAY, send_due_notices
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
