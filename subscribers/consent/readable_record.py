@@ -58,7 +58,9 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
 
 
 def build_record_page(
-    record: Mapping[str, Any], sections: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
+    record: Mapping[str, Any],
+    sections: Sequence[tuple[str, str]],
+    language: SubscriberLanguage = ENGLISH,
 ) -> dict[str, Any]:
     """Return what the template of the page gets: the record, its language, and how values are written.
 
@@ -72,7 +74,9 @@ def build_record_page(
             return describe_preferences(Preferences.from_stored(value), sections, language)
         if isinstance(value, dict):
             return {key: put_in_words(key, inner) for key, inner in value.items()}
-        return [put_in_words("", inner) for inner in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            return [put_in_words("", inner) for inner in value]
+        return value
 
     return {
         "record": put_in_words("", record),
