@@ -181,6 +181,27 @@ def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: An
     }
 
 
+def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(world: Any) -> None:
+    """Else an admin could add a second address of their own, approve with it, and be the only one who knows."""
+    world.session_cookie("admin")
+    world.session_cookie()
+    install, ann = world.install, world.name_member(MEMBERS["admin"])
+    with world.database.write() as session:
+        require_staff_member(session, MEMBERS["editor"]).proven_at = NOW
+    actor = Actor(ann, Role.ADMIN, ActorInterface.DESK, NOW)
+    staff.add_staff_member(install, actor, read_address("ann.two@newsroom.example"), "editor", now=NOW)
+    added = {str(email["To"]): email for email in sent_emails(world)}
+    assert added.keys() == {MEMBERS["admin"], MEMBERS["editor"]}
+    text = text_of(added[MEMBERS["editor"]])
+    assert (f"{ann} is the only admin, so the whole team gets this email." in text, "/admin/" in text) == (True, False)
+    assert "/admin/staff" in text_of(added[MEMBERS["admin"]])
+    sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)
+    staff.remove_staff_member(install, actor, read_address(MEMBERS["editor"]), now=NOW)
+    told = sorted((str(email["To"]), str(email["Subject"])) for email in sent_emails(world))
+    assert [to for to, subject in told if "removed" in subject] == [MEMBERS["admin"], MEMBERS["editor"]]
+    assert [to for to, subject in told if "paused" in subject] == [MEMBERS["admin"]]
+
+
 def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
     add_admin(world)
     install = world.install
