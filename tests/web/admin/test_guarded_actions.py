@@ -19,7 +19,7 @@ from digest.app.sending import background_tasks
 from digest.app.subscribers import address_searches, list_transfers, people, subscriber_records
 from digest.app.upkeep import background_backups, keys, nightly_steps
 from digest.deliver.control import installation_hold
-from digest.installation import copy_guard, guard_notices, sending_pause
+from digest.installation import copy_guard, guarded_action_notices, sending_pause
 from digest.installation.acts import (
     CONFIRMATION_LIFETIME,
     SCHEDULER,
@@ -37,7 +37,7 @@ from subscribers.address import read_address
 from subscribers.store.row_seals import RowSealKeys
 from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
-from tests.app.test_concerns import list_actions
+from tests.app.test_affected_areas import list_actions
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, send_notices
@@ -181,25 +181,30 @@ def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: An
     }
 
 
-def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(world: Any) -> None:
+@pytest.mark.parametrize("has_proven_address", [True, False])
+def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(
+    world: Any, *, has_proven_address: bool
+) -> None:
     """Else an admin could add a second address of their own, approve with it, and be the only one who knows."""
     world.session_cookie("admin")
     world.session_cookie()
     install, ann = world.install, world.name_member(MEMBERS["admin"])
     with world.database.write() as session:
         require_staff_member(session, MEMBERS["editor"]).proven_at = NOW
+        require_staff_member(session, MEMBERS["admin"]).proven_at = NOW if has_proven_address else None
     actor = Actor(ann, Role.ADMIN, ActorInterface.DESK, NOW)
     staff.add_staff_member(install, actor, read_address("ann.two@newsroom.example"), "editor", now=NOW)
-    added = {str(email["To"]): email for email in sent_emails(world)}
-    assert added.keys() == {MEMBERS["admin"], MEMBERS["editor"]}
-    text = text_of(added[MEMBERS["editor"]])
-    assert (f"{ann} is the only admin, so the whole team gets this email." in text, "/admin/" in text) == (True, False)
-    assert "/admin/staff" in text_of(added[MEMBERS["admin"]])
+    added = {str(email["To"]): text_of(email) for email in sent_emails(world)}
+    own = [MEMBERS["admin"]] if has_proven_address else []
+    assert sorted(added) == [*own, MEMBERS["editor"]]
+    assert "No other admin can be told, so the whole team gets this email." in added[MEMBERS["editor"]]
+    assert "/admin/" not in added[MEMBERS["editor"]]
+    assert all("/admin/staff" in added[address] for address in own)
     sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)
     staff.remove_staff_member(install, actor, read_address(MEMBERS["editor"]), now=NOW)
     told = sorted((str(email["To"]), str(email["Subject"])) for email in sent_emails(world))
-    assert [to for to, subject in told if "removed" in subject] == [MEMBERS["admin"], MEMBERS["editor"]]
-    assert [to for to, subject in told if "paused" in subject] == [MEMBERS["admin"]]
+    assert [to for to, subject in told if "removed" in subject] == [*own, MEMBERS["editor"]]
+    assert [to for to, subject in told if "paused" in subject] == own
 
 
 def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
@@ -357,12 +362,16 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
         people.export_person_data(install, actor, ada, "a question", now=NOW)
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert queued(world) == []
-    told = [guard_notices.queue_address_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)]
+    told = [
+        guarded_action_notices.queue_address_access_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)
+    ]
     assert told == ["2 kinds of actions on addresses reported to 2 admins", "no actions on addresses to report"]
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
-    assert guard_notices.queue_address_summary(install, NOW + timedelta(hours=3)).endswith("reported today")
+    assert guarded_action_notices.queue_address_access_summary(install, NOW + timedelta(hours=3)).endswith(
+        "reported today"
+    )
     assert sorted(queued(world, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
-    assert guard_notices.queue_address_summary in nightly_steps.NIGHTLY_STEPS
+    assert guarded_action_notices.queue_address_access_summary in nightly_steps.NIGHTLY_STEPS
     background_tasks.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
     files = list((install.settings.outbox_folder / "notice").glob("*.eml"))
     emails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
@@ -373,7 +382,7 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
         assert "terminal:eve looked up a subscriber by address" in text
         assert ADA_ADDRESS.partition("@")[0] not in email.as_string()
     next_day = NOW + timedelta(days=1)
-    assert guard_notices.queue_address_summary(install, next_day).startswith("1 kinds of")
+    assert guarded_action_notices.queue_address_access_summary(install, next_day).startswith("1 kinds of")
 
 
 def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) -> None:
@@ -419,7 +428,7 @@ def test_no_setting_silences_the_email_about_its_own_change(
 def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(world: Any) -> None:
     add_admin(world)
     old = Actor("staff 1", Role.ADMIN, ActorInterface.DESK, NOW - CONFIRMATION_LIFETIME)
-    guarded = [action for action in list_actions() if action.concern.needs_confirmation]
+    guarded = [action for action in list_actions() if action.affected_area.needs_confirmation]
     for action in guarded:
         for frame in (action.transaction, action.steps):
             with pytest.raises(ConfirmationRequiredError), frame(world.install, old, "x", now=NOW):
