@@ -35,15 +35,23 @@ FACE_WORDS = {"terminal": "on the command line", "desk": "on the website"}
 
 @dataclass(frozen=True, slots=True)
 class GuardedNoticeRecipients:
-    """Who can be told of a guarded action, by number, with their addresses: the admins, and all members as they were before it."""
+    """Who can be told of a guarded action, by number, with their addresses: the admins, and all members as they were before it.
+
+    `sole_admin` is the name of the admin who acts, if there's no other who can be told.
+    """
 
     admins: Mapping[int, str] = field(default_factory=dict)
     proven: Mapping[int, str] = field(default_factory=dict)
+    sole_admin: str = ""
 
     def find_by_subject(self, subject: str) -> dict[int, str]:
-        """Return the admins and the member whom the action concerns, even if that member acts: a session may be stolen."""
+        """Return the admins and the member whom the action concerns, even if that member acts: a session may be stolen.
+
+        If a sole admin changes another's account, the whole team is told: that admin may have added a second address of their own.
+        """
         concerned = {number: email for number, email in self.proven.items() if f"{STAFF_PREFIX}{number}" == subject}
-        return {**self.admins, **concerned}
+        is_colleague = subject.startswith(STAFF_PREFIX) and subject != self.sole_admin
+        return {**self.admins, **(self.proven if self.sole_admin and is_colleague else concerned)}
 
 
 def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> GuardedNoticeRecipients:
@@ -52,10 +60,10 @@ def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> Gua
     It's asked before an action, so that members whom the action removes or demotes are told too.
     """
     with database.read() as session:
-        admins = choose_recipients(list_proven_admins(session), signed_in_as)
-        return GuardedNoticeRecipients(
-            dict(admins), {member.id: member.email for member in list_verified_staff(session)}
-        )
+        admins = dict(choose_recipients(list_proven_admins(session), signed_in_as))
+        proven = {member.id: member.email for member in list_verified_staff(session)}
+    has_others = any(f"{STAFF_PREFIX}{number}" != signed_in_as for number in admins)
+    return GuardedNoticeRecipients(admins, proven, "" if has_others else signed_in_as)
 
 
 def list_proven_admins(session: Session) -> list[tuple[int, str]]:
@@ -96,8 +104,9 @@ class GuardedActionNotice:
         }
         occasion = secrets.token_hex(6)
         for number, address in recipients.items():
-            about_you = "yes" if self.subject == f"{STAFF_PREFIX}{number}" else ""
-            own = {"to": address, "about_you": about_you}
+            member = session.get(StaffMember, number)
+            own = {"to": address, "about_you": "yes" if self.subject == f"{STAFF_PREFIX}{number}" else ""}
+            own |= {"to_editor": "yes" if member is not None and member.role != "admin" else ""}
             queue(session, MailRequest("guard", None, f"{number}-{occasion}", facts | own))
 
 

@@ -247,14 +247,30 @@ def test_behind_a_declared_proxy_one_address_is_everybody(world: Any) -> None:
         assert _alive_from("127.0.0.1", serving.port) == b"alive\n"
 
 
-def test_a_strangers_host_is_in_no_answer(world: Any) -> None:
+def list_paths(world: Any) -> list[str]:
+    """List a path of each route, with and without a slash at its end."""
     filled = {"name": world.edition(), "token": "x" * 22, "view": "phone", "act": "pause"}
     paths = {
         re.sub(r"<(?:[^:<>]+(?:\([^)]*\))?:)?(\w+)>", lambda part: filled.get(part[1], "x"), str(rule))
         for rule in world.app.url_map.iter_rules()
     }
+    return sorted(paths | {path.rstrip("/") for path in paths if path != "/"})
+
+
+def test_no_page_redirects_a_request_over_http_to_https(world: Any) -> None:
+    """A secret that was sent in the clear must fail, and not go on unnoticed (ASVS 4.1.2). The proxy redirects browsers."""
+    for path, method in itertools.product(list_paths(world), ("GET", "POST")):
+        answer = world.client.open(path, method=method, base_url="http://news.example.org")
+        location = answer.headers.get("Location", "")
+        assert not location.startswith("https:"), (method, path)
+        # A redirect to our own host is made relative, so one to https would lead to the same path.
+        assert answer.status_code == 303 or location != path, (method, path)
+
+
+def test_a_strangers_host_is_in_no_answer(world: Any) -> None:
+    paths = list_paths(world)
     cookie = {"Cookie": "=".join(world.session_cookie())}
-    for path in sorted(paths | {path.rstrip("/") for path in paths if path != "/"}):
+    for path in paths:
         for method, headers in itertools.product(("GET", "POST"), ({}, cookie)):
             answer = world.app.test_client(use_cookies=False).open(
                 path, method=method, headers={"Host": "evil.example"} | headers

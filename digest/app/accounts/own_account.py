@@ -36,7 +36,8 @@ REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, AffectedArea.ACCOUNTS)
 MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, AffectedArea.ACCOUNTS)
 END_SESSIONS = Action("sessions ended", Role.EDITOR, AffectedArea.NONE)
 CHANGE_NAME = Action("name changed", Role.EDITOR, AffectedArea.NONE)
-_NO_NAME = re.compile(r"[:/\\@]|\.[^\W\d_]{2}")  # a period before two letters is a domain's; "J.R. Diaz" has none
+# A period before two letters is a domain's; "J.R. Diaz" has none. A digit could be part of a colleague's "(staff 2)".
+_NO_NAME = re.compile(r"[:/\\@\d]|[.\u3002][^\W\d_]{2}")
 # Lowercase letters of other scripts, and digits, that look like Latin letters.
 _LOOK_ALIKES = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u03bf\u03b1\u03bd\u03b9\u03c1\u0131i10",
@@ -156,8 +157,10 @@ def clean_person_name(name: str) -> str:
         OwnAccountError: it's too long, or could be read as a message or a URL.
     """
     name = clean_display_name(name)
-    if _NO_NAME.search(name):
-        raise OwnAccountError("The name contains a URL, an address, or a colon.", remedy="Enter only a person's name.")
+    if _NO_NAME.search(unicodedata.normalize("NFKC", name)):
+        raise OwnAccountError(
+            "The name contains a URL, an address, a digit, or a colon.", remedy="Enter only a person's name."
+        )
     return name
 
 

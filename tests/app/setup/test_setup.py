@@ -372,6 +372,7 @@ def test_certbot_proves_the_name_where_nginx_serves_it_and_nginx_reads_the_new_c
     (mark,) = re.findall(r"sed '/(.+?)/,\$d'", made[1])
     first, _, rest = nginx.partition(mark)
     assert "acme-challenge" in first
+    assert "return 301 https://$host$request_uri;" in first
     assert first.count("{") == first.count("}")
     assert "ssl_certificate" in rest
     assert "ssl_protocols TLSv1.2 TLSv1.3;" in rest

@@ -181,6 +181,32 @@ def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: An
     }
 
 
+@pytest.mark.parametrize("has_proven_address", [True, False])
+def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(
+    world: Any, *, has_proven_address: bool
+) -> None:
+    """Else an admin could add a second address of their own, approve with it, and be the only one who knows."""
+    world.session_cookie("admin")
+    world.session_cookie()
+    install, ann = world.install, world.name_member(MEMBERS["admin"])
+    with world.database.write() as session:
+        require_staff_member(session, MEMBERS["editor"]).proven_at = NOW
+        require_staff_member(session, MEMBERS["admin"]).proven_at = NOW if has_proven_address else None
+    actor = Actor(ann, Role.ADMIN, ActorInterface.DESK, NOW)
+    staff.add_staff_member(install, actor, read_address("ann.two@newsroom.example"), "editor", now=NOW)
+    added = {str(email["To"]): text_of(email) for email in sent_emails(world)}
+    own = [MEMBERS["admin"]] if has_proven_address else []
+    assert sorted(added) == [*own, MEMBERS["editor"]]
+    assert "No other admin can be told, so the whole team gets this email." in added[MEMBERS["editor"]]
+    assert "/admin/" not in added[MEMBERS["editor"]]
+    assert all("/admin/staff" in added[address] for address in own)
+    sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)
+    staff.remove_staff_member(install, actor, read_address(MEMBERS["editor"]), now=NOW)
+    told = sorted((str(email["To"]), str(email["Subject"])) for email in sent_emails(world))
+    assert [to for to, subject in told if "removed" in subject] == [*own, MEMBERS["editor"]]
+    assert [to for to, subject in told if "paused" in subject] == own
+
+
 def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
     add_admin(world)
     install = world.install

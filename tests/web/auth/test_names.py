@@ -12,7 +12,7 @@ from tests.moments import DRAFTING as NOW
 from tests.row_keys import lend_row_keys
 from tests.web.forms import post_form
 
-URL_IN_NAME = "contains a URL, an address, or a colon"
+URL_IN_NAME = "contains a URL, an address, a digit, or a colon"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,13 @@ URL_IN_NAME = "contains a URL, an address, or a colon"
         ("Ruth evil.example", URL_IN_NAME),
         ("ruth@evil.example", URL_IN_NAME),
         ("Ruth evil.example/desk", URL_IN_NAME),
+        ("Ruth evil\u2024example", URL_IN_NAME),
+        ("Ruth evil\uff0eexample", URL_IN_NAME),
+        ("Ruth evil\u3002example", URL_IN_NAME),
+        ("ruth\uff20evil", URL_IN_NAME),
+        ("Verify your login\uff1a Ruth", URL_IN_NAME),
+        ("Ruth Adeyemi (staff 2)", URL_IN_NAME),
+        ("Call 555\u20110100", URL_IN_NAME),
         ("R" * 61, "too long"),
     ],
 )

@@ -18,7 +18,7 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.providers.sendgrid.provider import SendGridProvider
+from digest.deliver.providers.sendgrid.provider import SendGridProvider, build_request_body
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.edition.content.placeholders import LEAVE_SLOT, SlottedText
 from digest.store.delivery_models import DeliveryState
@@ -90,6 +90,24 @@ def test_each_person_has_a_personalization_of_their_own_and_nothing_tracks_them(
     assert [filled(body, person, part) for part in (0, 1)] == [f"text {'l' * 22}\n", f"<p>{'l' * 22}</p>"]
     assert list(person["custom_args"]) == ["delivery_id"]
     assert "asm" not in body
+
+
+TAKEN, FREE = (digit * 36 for digit in "12")  # nonces of marks
+
+
+@pytest.mark.parametrize("place", ["subject", "sender_name", "text", "html", "signup_text"])
+def test_a_mark_that_occurs_in_what_is_sent_is_never_used(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([int(TAKEN), int(FREE)])
+    monkeypatch.setattr("digest.edition.rendering.slot_marks.secrets.randbelow", lambda _limit: next(drawn))
+    written: Any = f"{TAKEN}00"
+    message = _message("ada")
+    if place == "signup_text":
+        message = replace(message, placeholders=replace(message.placeholders, signup_text=written))
+    else:
+        written = SlottedText.from_parts([written, LEAVE_SLOT]) if place in {"text", "html"} else written
+        message = replace(message, template=replace(LETTER, **{place: written}))
+    (person,) = build_request_body([message])["personalizations"]
+    assert {mark[:36] for mark in person["substitutions"]} == {FREE}
 
 
 @pytest.mark.parametrize(
