@@ -126,7 +126,9 @@ class SimulatedSend:
             domains_per_hour={"a.example": scenario.per_domain} if scenario.per_domain else {},
         )
         schedule = ScheduleSettings(final_check_minutes=0, at_deadline=scenario.at_deadline or "wait")  # type: ignore[arg-type]
-        alerts = file.alerts.model_copy(update={"canary_minutes": 15 if scenario.has_canary else 0})
+        stops = dict.fromkeys(("policy_refusals", "hard_bounces"), scenario.refusals_to_stop)
+        canary_minutes = {"canary_minutes": 15 if scenario.has_canary else 0}
+        alerts = file.alerts.model_copy(update=canary_minutes | (stops if scenario.refusals_to_stop else {}))
         changes = {"limits": limits, "schedule": schedule, "alerts": alerts}
         return settings.model_copy(update={"database_url": self.url, "file": file.model_copy(update=changes)})
 
