@@ -38,12 +38,12 @@ from digest.deliver.compose.variants import compose_sample_message
 from digest.deliver.plan.delivery_plan import plan_deliveries
 from digest.deliver.providers.base import (
     BatchOutcome,
-    HandoverMarks,
+    HandoverRecorder,
     HandoverResult,
     OutgoingMessage,
     ParallelProvider,
     Provider,
-    providers_per_thread,
+    list_thread_providers,
 )
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
@@ -106,7 +106,7 @@ class TimedProvider:
         """Forget the round before."""
         self.first_at = self.last_at = 0.0
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand the batch over."""
         self.first_at = self.first_at or time.perf_counter()
         outcome = self._provider.send_batch(messages, marks)
@@ -130,7 +130,7 @@ class SmtpSender:
         stack.callback(self._database.close)
         plan_deliveries(self._database, EDITION_NAME, KEYS, settings, now=RELEASE)
         opened = stack.enter_context(closing(open_provider(settings)))
-        self._timed = [TimedProvider(each) for each in providers_per_thread(opened)]
+        self._timed = [TimedProvider(each) for each in list_thread_providers(opened)]
         self._provider = ParallelProvider(self._timed)
         with self._database.read() as session:
             edition = find_edition(session, EDITION_NAME)

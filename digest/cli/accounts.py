@@ -14,7 +14,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     prefix_refusals,
     print_result,
 )
@@ -154,4 +154,4 @@ def _address_of(member: StaffMember) -> str:
 
 def _member_as_json(member: StaffMember) -> dict[str, object]:
     names = ("name", "role", "added_by", "added_at", "proven_at", "removed_at")
-    return {"number": member.id, "email": _address_of(member)} | pick_fields(member, *names)
+    return {"number": member.id, "email": _address_of(member)} | pick_json_fields(member, *names)

@@ -25,7 +25,7 @@ MIN_SUPPORTING_SHARE = 0.5  # of the score of the story above, for one to stand 
 MAX_RESERVE = 20  # stories that stand ready for a section's dropped ones
 
 
-class SectionPicker:
+class SectionSelectionRules:
     """How one kind of section takes its stories: what selection asks of a kind. Stateless.
 
     A kind with `has_own_date` takes items that are of a day (an event's, a deadline): two of one title and day are one
@@ -87,7 +87,7 @@ class SectionPicker:
 class SectionFiller:
     """The sections filled so far. A story that was taken is gone from the pools of those that come after."""
 
-    kinds: Mapping[str, SectionPicker]  # by name, in the order in which they take their pick
+    kinds: Mapping[str, SectionSelectionRules]  # by name, in the order in which they take their pick
     select: SelectionSettings
     ranking: StoryRanking
     similarity: StorySimilarity

@@ -165,7 +165,7 @@ def has_authenticated_rows(session: Session, keys: KeyRing) -> bool:
     return _read_end(session, keys)[1] is not None
 
 
-def read_access_rows(session: Session, keys: KeyRing) -> tuple[list[AuditRow], bool]:
+def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[AuditRow], bool]:
     """Return the rows that changed someone's access, newest first, and whether none is missing.
 
     Each names the one before it. Where one is gone or isn't ours, the older ones are left out: nobody knows what it said.
@@ -175,13 +175,13 @@ def read_access_rows(session: Session, keys: KeyRing) -> tuple[list[AuditRow], b
         return [], True
     walk = _walked.get(own.mac)
     if walk is None:
-        walk = _walk_access_rows(session, keys, own.next_access_seq)
+        walk = _walk_staff_access_changes(session, keys, own.next_access_seq)
         _walked.clear()
         _walked[own.mac] = walk
     return walk
 
 
-def _walk_access_rows(session: Session, keys: KeyRing, place: int | None) -> tuple[list[AuditRow], bool]:
+def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | None) -> tuple[list[AuditRow], bool]:
     rows: list[AuditRow] = []
     for row in _read_rows(session, _ACCESS_WALK, start=place) if place is not None else ():
         if row.seq != place or not row.is_own(keys):

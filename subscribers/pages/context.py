@@ -64,7 +64,7 @@ class PageContext:
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
     which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
-    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `translate_recipient` who got an address, as it was written down. `release_days` are the weekdays on
+    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `translate_recipient_description` who got an address, as it was written down. `release_days` are the weekdays on
     which it comes (Monday is 0), `wording` what is agreed to, `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
@@ -87,7 +87,7 @@ class PageContext:
     evidence_retention: timedelta
     trusted_proxies: int
     describe_first_edition: Callable[[Session, datetime], str]
-    translate_recipient: Callable[[str], str]
+    translate_recipient_description: Callable[[str], str]
 
     @property
     def now(self) -> datetime:
@@ -191,14 +191,14 @@ def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bo
         return person is not None
     if person.ciphertext is None:
         return False
-    keys, address = page_context.keys, people.prove_address(session, page_context.keys, person)
+    keys, address = page_context.keys, people.read_verified_address(session, page_context.keys, person)
     return address is None or not link_tokens.is_emailed_to(keys, link.token, link.purpose, address.mailbox)
 
 
 def renew_own_links(session: Session, number: int) -> str:
     """Renew the links in a person's emails; return the token of the new link to their preferences."""
     generation = renew_links(session, number, now=page_context.now)
-    address = people.prove_address(session, page_context.keys, session.get_one(Person, number))
+    address = people.read_verified_address(session, page_context.keys, session.get_one(Person, number))
     mailbox = address.mailbox if address else ""
     return link_tokens.make_link_token(page_context.keys, number, "preferences", generation, address=mailbox)
 

@@ -123,7 +123,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
 
 
 @subscriber_pages.post("/my-data/<token>/address")
-def request_move(token: str) -> ResponseReturnValue:
+def request_address_change(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
     try:
         form = read_form(AddressForm, request.form)
@@ -145,7 +145,7 @@ def request_move(token: str) -> ResponseReturnValue:
 
 
 @subscriber_pages.get("/address/<token>")
-def ask_to_confirm_move(token: str) -> ResponseReturnValue:
+def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
     with page_context.database.read() as session:
         return _address_change_page(
@@ -154,7 +154,7 @@ def ask_to_confirm_move(token: str) -> ResponseReturnValue:
 
 
 @subscriber_pages.post("/address/<token>")
-def confirm_move(token: str) -> ResponseReturnValue:
+def confirm_address_change(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
     now = page_context.now
     try:
@@ -208,7 +208,7 @@ def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     other_disclosures = [
         replace(
             passage,
-            to_whom=page_context.translate_recipient(passage.to_whom),
+            to_whom=page_context.translate_recipient_description(passage.to_whom),
             why=page_context.language.translate_text(passage.why),
         )
         for passage in disclosures.list_disclosures(session, number)

@@ -73,7 +73,7 @@ def leave_now(token: str) -> ResponseReturnValue:
             now=now,
         )
         if not was_subscribed:
-            undo.end_undo_on_page(session, number, now=now)
+            undo.revoke_page_undo_token(session, number, now=now)
         undo_token = undo.issue_undo_token(session, number, now=now) if was_subscribed and by_page else ""
         until = undo.find_undo_deadline(session, number, now=now)
     return render_page("web/left.html", token=token, undo_token=undo_token, undo_until=until)

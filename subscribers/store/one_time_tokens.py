@@ -230,13 +230,13 @@ def is_made_for(session: Session, token: str, address: str) -> bool:
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
     """Say whose address a token is made for, in a way that takes the token to verify. Without a proven address, it's nobody's."""
     keys, owner = find_session_keys(session), session.get(Person, person)
-    address = people.prove_address(session, keys, owner) if owner is not None else None
+    address = people.read_verified_address(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""
 
 
 def _is_bound_to(session: Session, token: str, bound_to: str, owner: Person) -> bool:
     keys = find_session_keys(session)
-    address = people.prove_address(session, keys, owner)
+    address = people.read_verified_address(session, keys, owner)
     return address is not None and _matches(keys, token, bound_to, address.mailbox)
 
 

@@ -99,7 +99,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     return read_address(mailbox)
 
 
-def prove_address(session: Session, keys: KeyRing, person: Person) -> Address | None:
+def read_verified_address(session: Session, keys: KeyRing, person: Person) -> Address | None:
     """Return a person's address if their record is about it: before anything is emailed to them or shown of them alone."""
     try:
         address = decrypt_person_address(keys, person)

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from digest.app.alerts.alert_posts import queue_alert_posts
+from digest.app.alerts.alert_notifications import queue_alert_notifications
 from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
 from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.opened import Installation
@@ -72,8 +72,8 @@ def update_alerts(installation: Installation, *, now: datetime) -> str:
             return ""
     with installation.write() as session:
         opened, over = _store_changes(session, decide_alert_changes(_read_known(session), conditions, now), now)
-        queue_alert_posts(session, installation.settings, opened, "opened", now=now)
-        queue_alert_posts(session, installation.settings, over, "over", now=now)
+        queue_alert_notifications(session, installation.settings, opened, "opened", now=now)
+        queue_alert_notifications(session, installation.settings, over, "over", now=now)
     for alert in opened:
         log.warning("alert", kind=alert.kind, subject=alert.subject, what=alert.sentence)
     for alert in over:

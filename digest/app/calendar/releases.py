@@ -35,15 +35,15 @@ from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import COMING_STATES, OUTGOING_STATES, name_release_slot, next_edition_number
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
 from subscribers.phrases import clock_time, weekday_month_day
 
-SKIP = Action("skipped release", Role.EDITOR, Concern.NONE)
-MOVE = Action("moved release", Role.EDITOR, Concern.NONE)
-ADD = Action("added release", Role.EDITOR, Concern.NONE)
-RESTORE = Action("restored release", Role.EDITOR, Concern.NONE)
+SKIP = Action("skipped release", Role.EDITOR, AffectedArea.NONE)
+MOVE = Action("moved release", Role.EDITOR, AffectedArea.NONE)
+ADD = Action("added release", Role.EDITOR, AffectedArea.NONE)
+RESTORE = Action("restored release", Role.EDITOR, AffectedArea.NONE)
 LISTED_RELEASES = 10
 _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 
@@ -114,12 +114,12 @@ def _list_entries(
         )
 
 
-def list_step_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
+def list_calendar_job_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
     """List the moments around now at which the calendar owes something, by the job's name."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-    return release_calendar.list_step_times(calendar, calendar_store.build_step_rules(file.schedule), now)
+    return release_calendar.list_calendar_job_times(calendar, calendar_store.build_step_rules(file.schedule), now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
-from digest.deliver.control import article_checks, edition_control, installation_hold, set_aside
-from digest.deliver.control.set_aside import AsideDomain
+from digest.deliver.control import article_checks, edition_control, installation_hold, set_aside_domains
+from digest.deliver.control.set_aside_domains import SetAsideDomain
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.registry import load_provider_kinds, write_provider_remedy
 from digest.deliver.retention import provider_erasures
@@ -288,7 +288,7 @@ def _find_in_sending(
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
             on_page = f"No. {edition.number} is paused{reason} You can resume it on its page."
             yield AttentionFinding("paused", sentence, edition.name, on_page)
-        aside = set_aside.list_undecided(edition)
+        aside = set_aside_domains.list_undecided_domains(edition)
         if aside and edition.name != pause_told:
             yield _find_set_aside(edition, aside)
     if hold is None:
@@ -300,8 +300,8 @@ def _find_in_sending(
             yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
 
 
-def _find_set_aside(edition: Edition, aside: Sequence[AsideDomain]) -> AttentionFinding:
-    what = f"No. {edition.number}: {set_aside.describe_aside(aside)}, because {end_sentence(aside[-1].reason)}"
+def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> AttentionFinding:
+    what = f"No. {edition.number}: {set_aside_domains.describe_set_aside_domains(aside)}, because {end_sentence(aside[-1].reason)}"
     return AttentionFinding(
         "set-aside",
         f"{what} To send or drop them, run 'digest set-aside {edition.name}'.",
@@ -374,13 +374,13 @@ def _waits_on_purpose(progress: SendProgress | None, now: datetime) -> bool:
 
 def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source: bool) -> Iterator[AttentionFinding]:
     """Find what is wrong with sign-ups, imports, sources and the provider's lists."""
-    alarm = rate_limits.find_open_signup_alarm(session)
-    if alarm is not None:
-        since = _write_moment(alarm.at, zone)
-        on_page = rate_limits.describe_signup_alarm(
-            alarm, since=since, remedy="raise the limits under Admin → Settings → Limits"
+    surge = rate_limits.find_open_signup_surge(session)
+    if surge is not None:
+        since = _write_moment(surge.at, zone)
+        on_page = rate_limits.describe_signup_surge(
+            surge, since=since, remedy="raise the limits under Admin → Settings → Limits"
         )
-        yield AttentionFinding("signup-surge", rate_limits.describe_signup_alarm(alarm), page_sentence=on_page)
+        yield AttentionFinding("signup-surge", rate_limits.describe_signup_surge(surge), page_sentence=on_page)
     yield from _find_refused_sign_ins(session, now)
     if stuck_count := count_held_warnings(session):
         sentence = (

@@ -13,10 +13,10 @@ from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import RefusalError
 
-EXAMINE = Action("installation examined", Role.ADMIN, Concern.NONE)
+EXAMINE = Action("installation examined", Role.ADMIN, AffectedArea.NONE)
 
 log = structlog.get_logger("doctor")
 

@@ -19,8 +19,8 @@ from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.opened import missing_key_file
-from digest.settings.values import shorten_address
+from digest.installation.opened import explain_missing_key_file
+from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
 from digest.store.process_owner import this_process_owner
@@ -39,7 +39,7 @@ OTHERS = 0o077  # the mode bits of everybody but the owner
 
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
-def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_import_name_conflicts(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
@@ -80,7 +80,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     installation = examined.installation
     file = installation.settings.key_file
     if not file.exists():
-        raise missing_key_file(file, installation.database)
+        raise explain_missing_key_file(file, installation.database)
     keys = installation.keys
     yield report_ok(f"{file} is readable by its owner only")
     if installation.settings.key_passphrase and not keys.under_passphrase:
@@ -232,10 +232,10 @@ def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The last request to each heartbeat URL succeeded, if there are any."""
     with examined.read() as session:
-        notes = list(heartbeats.read_notes(session, examined.settings))
+        notes = list(heartbeats.read_job_end_notes(session, examined.settings))
     for job, url, note in notes:
         if note["trouble"]:
-            place = shorten_address(url, host_only=True)
+            place = redact_url(url, host_only=True)
             yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
     if notes and not any(note["trouble"] for _, _, note in notes):
         yield report_ok(f"{len(notes)} taken")
@@ -276,7 +276,7 @@ _HOLDING_SLOTS = text(
     "End that connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore (SELECT "
     "pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and sending slows down.",
 )
-def check_held_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No old transaction or unused replication slot keeps PostgreSQL from removing outdated rows."""
     with examined.read() as session:
         if not is_postgresql(session):

@@ -38,7 +38,7 @@ from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
-from digest.store.staff_revocations import drop_outdated_members, list_missing_members
+from digest.store.staff_revocations import filter_current_members, list_members_without_rows
 from subscribers.consent.preferences import list_unreadable_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
@@ -93,15 +93,15 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         "missing people again: digest staff add EMAIL"
     ),
 )
-def check_sealed_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Rows that give access (team, sessions, passkeys, codes, links), edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
         forged = row_seals.find_forged_rows(session, keys)
         members = row_seals.filter_genuine_rows(session, session.scalars(select(StaffMember)))
-        outdated = len(members) - len(drop_outdated_members(session, members))
-        missing = list_missing_members(session)
+        outdated = len(members) - len(filter_current_members(session, members))
+        missing = list_members_without_rows(session)
     if forged:
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"Some rows have no valid seal and are ignored ({counts}).")
@@ -356,7 +356,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 
 @doctor_check("uncertain", "Run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries.")
-def check_unknown_statuses(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_uncertain_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No message has an unknown status."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
     silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)

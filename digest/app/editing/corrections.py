@@ -21,13 +21,13 @@ from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 from subscribers.store.row_seals import filter_genuine_rows
 
-CORRECT = Action("corrected", Role.EDITOR, Concern.NONE)
+CORRECT = Action("corrected", Role.EDITOR, AffectedArea.NONE)
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
 MAX_NOTE_LENGTH = 500  # characters
 

@@ -29,17 +29,17 @@ from digest.edition.edition_queries import explain_missed_release, find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_verified_staff
-from subscribers.callbacks import Clock, Progress, StopCheck
+from subscribers.callback_types import Clock, Progress, StopCheck
 
-SEND = Action("send", Role.ADMIN, Concern.NONE)
-SEND_TEST = Action("test", Role.EDITOR, Concern.NONE)
-PAUSE = Action("paused", Role.EDITOR, Concern.NONE)
-RESUME = Action("resumed", Role.EDITOR, Concern.NONE)
-CANCEL = Action("cancelled", Role.ADMIN, Concern.NONE)
+SEND = Action("send", Role.ADMIN, AffectedArea.NONE)
+SEND_TEST = Action("test", Role.EDITOR, AffectedArea.NONE)
+PAUSE = Action("paused", Role.EDITOR, AffectedArea.NONE)
+RESUME = Action("resumed", Role.EDITOR, AffectedArea.NONE)
+CANCEL = Action("cancelled", Role.ADMIN, AffectedArea.NONE)
 
 log = structlog.get_logger("sending")
 

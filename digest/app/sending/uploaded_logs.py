@@ -19,7 +19,7 @@ from digest.app.sending import uncertain_actions
 from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.installation.opened import Installation
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 from subscribers.errors import RefusalError
 
 EVIDENCE_LIFETIME = timedelta(minutes=15)

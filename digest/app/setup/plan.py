@@ -208,7 +208,7 @@ def _choose_log(answers: SetupAnswers, settings: Settings) -> str:
     return settings.file.relay.log or ("journal" if is_here else "")
 
 
-def find_log_group(log: str) -> str:
+def find_log_access_group(log: str) -> str:
     """Find the group that may read a log; empty if the service needs none."""
     if log in {"", "journal"}:
         return log and "systemd-journal"
@@ -244,7 +244,7 @@ def _plan_deployment(
         "port": PAGE_PORT,
         "folder": folder,
         "also_writable": writable,
-        "log_group": find_log_group(_choose_log(answers, settings)),
+        "log_group": find_log_access_group(_choose_log(answers, settings)),
         "settings_file": settings_file,
         "program": program,
         "system_user": SYSTEM_USER,

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
-from digest.deliver.providers.registry import describe_address_holders, translate_recipient
+from digest.deliver.providers.registry import describe_address_holders, translate_recipient_description
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.send.notices import notice_queue
 from digest.edition.edition_queries import find_upcoming_edition
@@ -14,7 +14,7 @@ from digest.edition.rendering.fragments import build_publication_frame
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.timetable import ScheduleRule
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
 from subscribers.phrases import join_words
@@ -63,7 +63,9 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),
         describe_first_edition=first_edition,
-        translate_recipient=lambda described: translate_recipient(described, settings, language),
+        translate_recipient_description=lambda described: translate_recipient_description(
+            described, settings, language
+        ),
         trusted_proxies=limits.proxies,
     )
 

@@ -20,17 +20,17 @@ from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_s
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.loader import describe_value_error
 from digest.settings.table_values import describe_change, read_source_values, shorten_values
 from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
-ADD = Action(SOURCE_ADDED, Role.ADMIN, Concern.NONE)
-CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, Concern.NONE)
-REMOVE = Action("source removed", Role.ADMIN, Concern.NONE)
-LOOK = Action("sources looked at", Role.EDITOR, Concern.NONE)
+ADD = Action(SOURCE_ADDED, Role.ADMIN, AffectedArea.NONE)
+CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, AffectedArea.NONE)
+REMOVE = Action("source removed", Role.ADMIN, AffectedArea.NONE)
+LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
 AUDIT_SUBJECT = "sources"
 
 

@@ -14,12 +14,12 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.select.topics import list_built_in_topics
 from digest.settings import SourceSettings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.table_values import fingerprint_values
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from subscribers.errors import RefusalError
 
-LOOK = Action("sources looked at", Role.EDITOR, Concern.NONE)
+LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
 LISTED_EDITIONS = 12
 _URLS_A_QUERY = 500
 

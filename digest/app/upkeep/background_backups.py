@@ -11,10 +11,10 @@ from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import ApplicationError, RefusalError
 
-LOOK = Action("backups looked at", Role.ADMIN, Concern.NONE)
+LOOK = Action("backups looked at", Role.ADMIN, AffectedArea.NONE)
 
 log = structlog.get_logger("backups")
 

@@ -56,7 +56,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     overview = read_edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
-    _look_again(context, overview.name)
+    _recheck_articles(context, overview.name)
     report = _run_send(context, overview.name, wait=wait)
     if report is None:
         click.echo("Canceled. No email was sent.", err=True)
@@ -66,7 +66,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
         raise SystemExit(exit_code)
 
 
-def _look_again(context: CommandContext, name: str) -> None:
+def _recheck_articles(context: CommandContext, name: str) -> None:
     article_check = final_check.check_before_sending(context.installation, name, actor=context.actor, clock=context.now)
     if article_check is not None and article_check.looked_at:
         click.echo(f"{article_check.sentence}.", err=True)

@@ -15,7 +15,7 @@ from digest.cli.context import (
     edition_argument,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     print_result,
 )
 from digest.deliver.send.claims.progress import SendProgress
@@ -75,7 +75,7 @@ def _describe_as_json(overview: EditionStatus | None, now: datetime) -> dict[str
         return {"edition": None}
     counts = {str(state): count for state, count in overview.delivery_counts.by_state.items()}
     paths = {"mark": "content_hash", "planned": "delivery_counts.planned", "hindrance": "blocked_reason"}
-    values = pick_fields(overview, "refusals", edition="name", state="state_words", **paths)
+    values = pick_json_fields(overview, "refusals", edition="name", state="state_words", **paths)
     return values | {"sending": _progress_as_json(overview.progress, now)} | counts
 
 

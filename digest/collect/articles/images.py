@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, undefer
 
 from digest.collect.codec.encoded_image import CropShape, EncodedImage, ImageError, SocialCardTexts
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.sandbox.client import encode_in_child
+from digest.collect.sandbox.client import encode_image_in_child
 from digest.settings import LimitSettings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState, MediaFile
@@ -80,7 +80,7 @@ def _check_size(body: bytes, limits: LimitSettings) -> None:
 
 
 def _encode(operation: str, body: bytes, source_url: str, **options: Any) -> PreparedImage:
-    image = encode_in_child(operation, body, **options)
+    image = encode_image_in_child(operation, body, **options)
     return PreparedImage(**asdict(image), source_url=source_url)
 
 

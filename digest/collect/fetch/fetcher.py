@@ -208,7 +208,7 @@ def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None =
 INDEX_FILE = "index.json"
 
 
-class BundledFetcher:
+class FolderFetcher:
     """A small web in a folder: answers with what `index.json` lists, as `HttpFetcher` would, without a socket.
 
         {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.events.delivery_event import (
     DeliveryEvent,
     EventKind,
-    find_event_feedback,
+    convert_event_to_feedback_kind,
     is_refusal,
     state_after_events,
 )
@@ -160,7 +160,7 @@ def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now
 
 
 def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any]) -> FeedbackReport | None:
-    kind = find_event_feedback(event.kind, event.cause)
+    kind = convert_event_to_feedback_kind(event.kind, event.cause)
     delivery = deliveries.get(event.delivery_id)
     if kind is None or delivery is None or not _concerns_address(delivery):
         return None

@@ -92,14 +92,14 @@ def open_provider(settings: Settings) -> Provider:
     return kind.open(settings)
 
 
-def describe_message_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
+def describe_data_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
     """Say in words who got a message, by the name of the provider in its delivery's row."""
     kind = find_provider(provider_name) or next(kind for kind in load_provider_kinds() if kind.mail_server)
     return kind.describe_recipient(settings, language)
 
 
-def translate_recipient(described: str, settings: Settings, language: SubscriberLanguage) -> str:
-    """Say in another language who got a message, of what `describe_message_recipient` wrote down in English; what others wrote stays."""
+def translate_recipient_description(described: str, settings: Settings, language: SubscriberLanguage) -> str:
+    """Say in another language who got a message, of what `describe_data_recipient` wrote down in English; what others wrote stays."""
     for kind in load_provider_kinds():
         if kind.describe_recipient(settings, ENGLISH) == described:
             return kind.describe_recipient(settings, language)

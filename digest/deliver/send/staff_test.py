@@ -27,7 +27,7 @@ from digest.deliver.compose.variants import check_unsubscribe_length, create_var
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import recover_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.deliver.send.claims.run_file import RunFile
 from digest.deliver.send.claims.run_lease import keep_lease
@@ -136,7 +136,7 @@ def hand_over_staff_test(
     clock: Callable[[], datetime],
 ) -> StaffTestReport:
     """Hand a composed test over, each mail once."""
-    recover_runs(database, settings, keys, now=clock())
+    recover_dead_and_silent_runs(database, settings, keys, now=clock())
     run_file = RunFile.in_memory(provider.batch_size)  # one try: a doubt stays one
     with keep_lease(database, run_file.owner, settings) as run_lease:
         run = _StaffTestRun(

@@ -11,7 +11,7 @@ from digest.edition.approval.approved_versions import (
     ApprovalError,
     build_approval_statement,
     build_signature_payload,
-    check_article_window,
+    check_article_window_continuity,
     compute_content_hash,
     count_missing_signatures,
     find_sendable_approval,
@@ -177,7 +177,7 @@ def find_reinstatable_approval(
     """
     approval = find_sendable_approval(session, edition)
     if approval is not None:
-        check_article_window(session, edition)
+        check_article_window_continuity(session, edition)
         verify_version(session, edition, approval, settings=settings, keys=keys)
     return approval
 

@@ -52,7 +52,7 @@ def add_sent_back_note(session: Session, edition: Edition, text: str, *, actor: 
         raise SentBackError(f"The note has {len(text):,} characters.", f"Shorten it to {MAX_NOTE_LENGTH:,} or fewer.")
     note = SentBackNote(edition_id=edition.id, at=now, actor=actor, text=text)
     session.add(note)
-    approval.end_open_approvals(session, edition, actor=actor, now=now, because="sent back with a note")
+    approval.revoke_valid_or_waiting_approvals(session, edition, actor=actor, now=now, because="sent back with a note")
     session.flush()
     return note
 

@@ -18,7 +18,7 @@ from digest.edition.content.edition_content import (
 )
 from digest.edition.editing.board_story import BoardStory, EditedImage, StoryState
 from digest.edition.editing.edits import Edit, find_undone_edits
-from digest.edition.editing.grown_proposal import ProposalWithTray, TrayStory
+from digest.edition.editing.stored_proposal import ProposalWithTray, TrayStory
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import explain_shortage

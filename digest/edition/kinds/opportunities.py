@@ -10,7 +10,7 @@ from digest.collect.documents.deadlines import Deadline, load_deadline_zone
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import EntryContext, join_date_parts, write_summary, write_summary_note
+from digest.edition.kinds.story_entry import EntryContext, join_date_parts, write_summary, write_summary_credit
 from digest.select.section_filler import NEWS_SECTION
 from digest.select.values import PlacedStory, ScoredStory
 from digest.store.models import Article
@@ -82,7 +82,7 @@ class OpportunitySection(SectionKind):
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the summary and whose it is; the source where there is neither."""
-        lines = tuple(filter(None, (entry.summary, write_summary_note(entry, language))))
+        lines = tuple(filter(None, (entry.summary, write_summary_credit(entry, language))))
         return lines or super().secondary_lines(entry, language)
 
 

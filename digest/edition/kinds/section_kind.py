@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.story_entry import EntryContext, write_headline, write_source_lines
-from digest.select.section_filler import SectionPicker
+from digest.select.section_filler import SectionSelectionRules
 from digest.select.values import PlacedStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
@@ -19,7 +19,7 @@ from subscribers.subscriber_language import SubscriberLanguage
 SectionLook = Literal["lead", "rows", "ranking", "topics", "pairs", "dates"]
 
 
-class SectionKind(SectionPicker):
+class SectionKind(SectionSelectionRules):
     """One kind of section. Stateless: one instance serves every section of its kind."""
 
     pick_order: ClassVar[int]  # kinds with lower ones take their stories first

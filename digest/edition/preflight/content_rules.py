@@ -30,7 +30,7 @@ MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold te
 
 
 @preflight_rule("held")
-def check_completeness(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_enough_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The edition has enough stories to be approved."""
     if examined.incomplete_reason:
         yield error_finding(
@@ -61,7 +61,7 @@ def check_language(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 @preflight_rule("sending-days", is_for_admins=True)
-def check_sending_days(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_sending_duration(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The edition reaches all subscribers within a day."""
     if examined.sending_days > 1:
         yield warning_finding(

@@ -35,12 +35,20 @@ from digest.store.delivery_models import (
     StaffMember,
 )
 from digest.store.engine import Database
-from digest.store.models import FIRST_LOOK_JOB, Edition, EditionState, ReleaseChange, ScheduleSlot, Source, SourceHealth
+from digest.store.models import (
+    FIRST_LOOK_JOB,
+    Edition,
+    EditionState,
+    ReleaseScheduleChange,
+    ScheduleSlot,
+    Source,
+    SourceHealth,
+)
 from digest.store.process_owner import this_process_owner
 from subscribers.crypto.keys import KeyRing
-from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
-from subscribers.store.signup_models import RateLimitCount, SignupAlarm
+from subscribers.store.signup_models import RateLimitCount, SignupSurge
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
@@ -342,7 +350,7 @@ def skip_two_releases(world: FaultyInstallation) -> None:
     for week in (1, 2):
         day = (NOW + 7 * week * DAY).date()
         world.add(
-            ReleaseChange(
+            ReleaseScheduleChange(
                 regular_on=day, release_at=NOW + 7 * week * DAY - HOUR, skipped=True, changed_by="eve", changed_at=NOW
             )
         )
@@ -500,7 +508,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
     "sign-ups surge": (
-        add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
+        add_rows(lambda: SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 120})),
         *("signup-surge", "raise limits.signups_first"),
     ),
     "sign-ins were rejected": (

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
-    explain_dns_entry,
+    explain_zone_file_format,
     list_checks,
     merge_repeated_findings,
     run_checks,
@@ -164,7 +164,7 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
 )
 def test_how_dns_records_are_entered_is_said_once_where_there_are_any(remedy: str, times: int) -> None:
     finding = DoctorFinding("x", "error", "it is wrong.", remedy)
-    assert explain_dns_entry([finding, finding]).count("can leave out the dot") == times
+    assert explain_zone_file_format([finding, finding]).count("can leave out the dot") == times
 
 
 @pytest.fixture(scope="module")

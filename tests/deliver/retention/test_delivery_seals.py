@@ -272,7 +272,7 @@ def test_whatever_is_tampered_with_after_sealing_is_reported(world: DeliverySetu
 
 def _seal_ledger(world: DeliverySetup) -> None:
     """Append a seal of everything, as the night does after it has sealed the deliveries."""
-    through = seals.find_stable_point(world.database)
+    through = seals.find_last_settled_rows(world.database)
     with world.database.read() as session:
         proof = seals.verify_ledger(session, world.keys, tables=SEALED_TABLES, through=through)
     assert proof.survey is not None

@@ -8,7 +8,7 @@ import pytest
 from digest.app.subscribers import people
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger
-from subscribers.consent.address_binding import record_older_renewals
+from subscribers.consent.address_binding import record_missing_link_renewals
 from subscribers.crypto.link_tokens import is_emailed_to, make_link_token, read_link_token
 from subscribers.lifecycle.my_data import list_consent_history, renew_links
 from subscribers.store.models import ConsentKind, Person, PersonState
@@ -41,7 +41,7 @@ def test_links_renewed_before_the_chain_told_of_it_are_a_fault_until_the_upgrade
     assert "other links than the last renewal" in find_fault(both)
     for recorded in (1, 0):
         with both.database.write() as session:
-            assert record_older_renewals(session, now=NOW) == recorded
+            assert record_missing_link_renewals(session, now=NOW) == recorded
         assert find_fault(both) == ""
     set_generation(both, 0)
     assert "other links than the last renewal" in find_fault(both)

@@ -8,7 +8,7 @@ from pathlib import Path
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.providers.base import (
     BatchOutcome,
-    HandoverMarks,
+    HandoverRecorder,
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
@@ -34,7 +34,7 @@ class OutboxProvider:
         self._folder = folder
         self._signer = signer
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Write the messages; they are on the disk when this returns.
 
         A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
@@ -55,7 +55,7 @@ class OutboxProvider:
             return make_stopped_batch([_WRITTEN] * written, len(messages), stop)
         return make_stopped_batch([_WRITTEN] * written, len(messages), "")
 
-    def _write_file(self, message: OutgoingMessage, marks: HandoverMarks) -> bool:
+    def _write_file(self, message: OutgoingMessage, marks: HandoverRecorder) -> bool:
         """Write a file that exists whole or not at all: where it does, the message is accepted. Return whether it does."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.events.delivery_event import EventKind, find_event_feedback
+from digest.deliver.events.delivery_event import EventKind, convert_event_to_feedback_kind
 from digest.deliver.events.event_processor import apply_feedback
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes
 from digest.deliver.providers.kind import PullResult
@@ -75,7 +75,7 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
 
 def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, Any]) -> FeedbackKind | None:
     """Judge an entry by its codes; without one it counts as its list says."""
-    return find_event_feedback(event, find_failure_cause(*parse_item_codes(item)) or otherwise)
+    return convert_event_to_feedback_kind(event, find_failure_cause(*parse_item_codes(item)) or otherwise)
 
 
 # Each list and what an entry means; the gravest is read first.

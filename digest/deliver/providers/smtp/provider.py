@@ -22,7 +22,7 @@ from digest.deliver.providers.base import (
     GROWN_BATCH_SIZE,
     LEASE_EXPIRED,
     BatchOutcome,
-    HandoverMarks,
+    HandoverRecorder,
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
@@ -85,7 +85,7 @@ class SmtpProvider:
         """The longest that one message may take, in seconds."""
         return self._server.timeouts.max_per_message
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand messages over, one after the other."""
         outcomes: list[MessageOutcome] = []
         for message in messages:
@@ -112,7 +112,7 @@ class SmtpProvider:
             except OSError:
                 connection.close()
 
-    def send_in_steps(self, message: OutgoingMessage, marks: HandoverMarks) -> SendSteps:
+    def send_in_steps(self, message: OutgoingMessage, marks: HandoverRecorder) -> SendSteps:
         """Hand one message over, yielding wherever the server has to answer: meanwhile others can go on.
 
         The server may have closed a connection that had served before, or close it now (421). Whatever fails on it before
@@ -143,7 +143,7 @@ class SmtpProvider:
         return data if data.endswith(b"\r\n") else data + b"\r\n"
 
     def _run_transaction(
-        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, marks: HandoverMarks
+        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, marks: HandoverRecorder
     ) -> Generator[None, None, MessageOutcome | None]:
         """Run one mail transaction; return None if the connection broke before anything could be accepted."""
         connection = self._ensure_connection()
@@ -364,7 +364,7 @@ class SmtpConnectionPool:
         """The seconds of one connection, since all wait at the same time; but each may have to connect."""
         return max(c.batch_timeout for c in self._connections) + _EXTRA_TIMEOUT * self.connection_count
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand messages over, as many at a time as there are connections."""
         outcomes: list[MessageOutcome] = []
         began, rounds, may_stop = self._clock(), 0, self._rounds > 1
@@ -386,7 +386,7 @@ class SmtpConnectionPool:
         self._rounds = choose_messages_per_round(self.connection_count, (self._clock() - began) / max(rounds, 1))
         return make_stopped_batch(outcomes, len(messages), "")
 
-    def _send_one_each(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def _send_one_each(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand at most one message over each connection."""
         outcomes: dict[int, MessageOutcome] = {}
         refusals: dict[SmtpProvider, SmtpSessionError] = {}

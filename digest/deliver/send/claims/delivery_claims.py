@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
-from digest.deliver.control.set_aside import AsideDecision, AsideDomain
+from digest.deliver.control.set_aside_domains import SetAsideDecision, SetAsideDomain
 from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
@@ -102,7 +102,7 @@ def claim_deliveries(
     horizon: datetime,
     limit: int,
     avoided_domains: Collection[str | None] | None = None,
-    aside: Mapping[str, AsideDomain],
+    aside: Mapping[str, SetAsideDomain],
 ) -> tuple[tuple[SubscriberDelivery, ...], bool]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
 
@@ -130,7 +130,7 @@ def claim_deliveries(
             break
         examined += len(rows)
         genuine = find_genuine_ids(keys, purpose, [(row.id, row.number, row.message_id) for row in rows])
-        refuse_changed_deliveries(session, [row.id for row in rows if row.id not in genuine])
+        end_tampered_deliveries(session, [row.id for row in rows if row.id not in genuine])
         rows = [row for row in rows if row.id in genuine]
         claimed += _sort_due_rows(session, lease, rows, variants, domain_claim, aside, now)
     domain_claim.save()
@@ -143,7 +143,7 @@ def _sort_due_rows(
     rows: list[Any],
     variants: EditionVariants,
     domain_claim: DomainClaim,
-    aside: Mapping[str, AsideDomain],
+    aside: Mapping[str, SetAsideDomain],
     now: datetime,
 ) -> list[SubscriberDelivery]:
     """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
@@ -159,7 +159,7 @@ def _sort_due_rows(
         domain_tag = row.group_tag
         # By its own tag too: its group may have been looked up since.
         domain = (aside.get(domain_tag) or aside.get(subscriber.domain_tag or "")) if aside else None
-        if domain is not None and domain.decision is not AsideDecision.SEND:
+        if domain is not None and domain.decision is not SetAsideDecision.SEND:
             if domain.decision:
                 ended.append((row.id, DeliveryState.CANCELLED))
             else:
@@ -209,7 +209,7 @@ def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
     }
 
 
-def hand_over(session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]) -> bool:
+def mark_handing_over(session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]) -> bool:
     """Mark reserved deliveries as being handed over, if the run keeps its lease; return whether all are. It may be repeated.
 
     Others may have been taken from the run, because it was silent for too long.
@@ -270,7 +270,7 @@ def end_unneeded_deliveries(session: Session, states: Iterable[tuple[str, Delive
     _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state, "why": why}) for id_, state in states])
 
 
-def refuse_changed_deliveries(session: Session, delivery_ids: Iterable[str]) -> None:
+def end_tampered_deliveries(session: Session, delivery_ids: Iterable[str]) -> None:
     """End waiting deliveries that this transaction has locked and whose rows aren't what the application wrote."""
     ids = list(delivery_ids)
     for id_ in ids:

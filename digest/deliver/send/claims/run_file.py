@@ -53,7 +53,7 @@ class DeadRun:
 
 
 class HandoverSlots:
-    """The slots of one worker, one for each message of a batch: the `HandoverMarks` of its provider.
+    """The slots of one worker, one for each message of a batch: the `HandoverRecorder` of its provider.
 
     A batch may begin once what came of the batch before is committed.
     """

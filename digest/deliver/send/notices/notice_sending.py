@@ -34,9 +34,9 @@ from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, IS_WAITI
 from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import recover_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
-from digest.deliver.send.claims.retry_policy import StateChange, decide_warning_change
+from digest.deliver.send.claims.retry_policy import StateChange, decide_warning_email_change
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
 from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
@@ -130,7 +130,9 @@ class _NoticeRun(HandoverRun):
         change = super()._decide_change(delivery, outcome, wait_seconds, now)
         if not isinstance(delivery, ClaimedNotice) or delivery.kind != "guard":
             return change
-        return decide_warning_change(change, outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, now=now)
+        return decide_warning_email_change(
+            change, outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, now=now
+        )
 
 
 def send_due_notices(
@@ -189,7 +191,7 @@ def send_due_corrections(
 def _open_notice_run(
     database: Database, provider: Provider, keys: KeyRing, settings: Settings, clock: Callable[[], datetime]
 ) -> Iterator[_NoticeRun]:
-    recover_runs(database, settings, keys, now=clock())
+    recover_dead_and_silent_runs(database, settings, keys, now=clock())
     with (
         open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file,
         keep_lease(database, run_file.owner, settings) as run_lease,
@@ -278,7 +280,7 @@ def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
 
 def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
-    claims.refuse_changed_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
+    claims.end_tampered_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
     notices = [notice for notice in opened.values() if notice is not None]
     permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], now)
     claimed = [n for n in notices if (n.person, n.kind) in permitted and not _has_dead_link(session, n)]

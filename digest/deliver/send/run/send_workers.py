@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from digest.deliver.providers.base import GROWN_BATCH_SIZE, Provider, providers_per_thread
+from digest.deliver.providers.base import GROWN_BATCH_SIZE, Provider, list_thread_providers
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
 from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
 from digest.deliver.send.handover import BatchResult, SendTask, hand_over_tasks
@@ -82,7 +82,7 @@ def _batch_slot_sets(batch_size: int) -> int:
 
 def count_slots(provider: Provider) -> int:
     """Return how many slots the workers of a run over this provider need."""
-    sizes = [each.batch_size for each in providers_per_thread(provider)]
+    sizes = [each.batch_size for each in list_thread_providers(provider)]
     return sum(_slots_per_set(size) * _batch_slot_sets(size) for size in sizes)
 
 

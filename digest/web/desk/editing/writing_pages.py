@@ -32,7 +32,7 @@ from digest.web.desk.editing.editing_pages import (
     build_edit_page_url,
     editing_pages,
     read_edit_form,
-    read_own_form,
+    read_form_without_approval_check,
     read_story_form,
     render_edit_page,
 )
@@ -306,7 +306,7 @@ def add_story(name: str) -> ResponseReturnValue:
 @story_pages.post("/clipboard")
 def update_clipboard(name: str) -> ResponseReturnValue:
     """Copy a story to one's own clipboard, or take something off it."""
-    installation, form, fields = web_context().installation, read_own_form(name), request.form
+    installation, form, fields = web_context().installation, read_form_without_approval_check(name), request.form
     if number := fields.get("remove", ""):
         if (clipping := read_number(number)) is not None:
             clipboard.remove_clipping(installation, form, clipping)

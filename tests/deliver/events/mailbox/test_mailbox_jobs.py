@@ -146,7 +146,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     clock.sleep(30 * 60)
     with capture_logs() as logs:
         run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
-        run_job(JobContext(operator.install, clock), "apply_events")
+        run_job(JobContext(operator.install, clock), "apply_inbound_events")
     assert [line["event"] for line in logs] == ["the bounce mailbox works again", "events applied"]
     assert "was last read Nov 20 06:38 EST" in operator.doctor()
 

@@ -32,7 +32,7 @@ from digest.edition.approval.approved_versions import (
     sign_payload,
 )
 from digest.edition.edition_queries import UnknownEditionError
-from digest.store.approval_models import Approval, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovedEditionFragment
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -337,7 +337,7 @@ def test_what_was_approved_with_old_placeholders_is_not_sent_and_everybody_is_ke
     if already_sent:
         _send(world, limit=already_sent)
     with world.database.write() as session:
-        session.execute(update(ApprovedFragment).values(slots=None))
+        session.execute(update(ApprovedEditionFragment).values(slots=None))
         version = session.scalars(select(Approval)).one()
         pieces = read_approved_version(session, version).pieces
         version.statement = version.statement | {"fragments": list_fragment_hashes(pieces)}
@@ -368,7 +368,9 @@ def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) 
     settings = world.settings
     with world.database.write() as session:
         if what == "body":
-            session.execute(update(ApprovedFragment).where(ApprovedFragment.name == "foot").values(body="other"))
+            session.execute(
+                update(ApprovedEditionFragment).where(ApprovedEditionFragment.name == "foot").values(body="other")
+            )
         elif what == "subject":
             approval = session.scalars(select(Approval)).one()
             approval.statement = approval.statement | {"subject": "other"}

@@ -17,7 +17,7 @@ from digest.app.approval import edition_approval
 from digest.app.demo.sample_week import DEMO_ACTOR
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.values import ScoredStory
@@ -141,7 +141,7 @@ def collect_articles(week: SampleWeek, many: int) -> None:
             )
             for n, words in enumerate(itertools.islice(map(" ".join, itertools.permutations(UNLIKE_WORDS, 3)), many))
         )
-    fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
+    fetcher = FolderFetcher(resources.files("digest").joinpath("sample"))
     editions.draft_next_edition(week.installation, actor=DEMO_ACTOR, now=later() + timedelta(hours=1), fetcher=fetcher)
 
 

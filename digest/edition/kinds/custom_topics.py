@@ -11,7 +11,7 @@ from digest.settings import SectionSettings
 
 
 @section_kind
-class OwnTopicsSection(SectionKind):
+class CustomTopicsSection(SectionKind):
     """The best stories of the topics that the operator gave the section; of all where none is given."""
 
     name = "stories"
