@@ -96,7 +96,7 @@ class SimulatedProcess:
     run_files: list[run_file.RunFile] = field(default_factory=list)
     workers: list[send_workers.SendWorker] = field(default_factory=list)
     reached: Counter[str] = field(default_factory=Counter)
-    backoff: scheduler.ReleaseBackoff = field(default_factory=scheduler.ReleaseBackoff)
+    backoff: scheduler.EditionSendBackoff = field(default_factory=scheduler.EditionSendBackoff)
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()

@@ -18,7 +18,7 @@ from digest.app.sending import refusal_actions, send_control, set_aside_domains,
 from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.control import edition_control
-from digest.deliver.control.set_aside import AsideDecision
+from digest.deliver.control.set_aside_domains import SetAsideDecision
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.repeated_bounces import suppress_repeated_bounces
 from digest.deliver.send.refusals.refused_deliveries import ALL_REASONS
@@ -304,9 +304,9 @@ class SimulatedSend:
     def _decide_aside(self) -> None:
         if not self._read_edition().set_aside:
             return
-        if listed := set_aside_domains.list_domains_aside(self.installation, EDITION_NAME):
+        if listed := set_aside_domains.list_undecided_domains(self.installation, EDITION_NAME):
             self.events["set aside"] += 1
-            decision = AsideDecision.DROP if self.scenario.drops_aside else AsideDecision.SEND
+            decision = SetAsideDecision.DROP if self.scenario.drops_aside else SetAsideDecision.SEND
             tags = [domain.tag for domain in listed]
             set_aside_domains.decide_domains(
                 self.installation, EDITION_NAME, tags, decision, actor=ADMIN, now=self.clock()
