@@ -105,6 +105,7 @@ class SendScenario:
     drops_aside: bool
     resends_uncertain: bool
     resends_refused: bool
+    seconds_per_message: int
     corrected_section: str  # empty: nothing is corrected
 
 
@@ -133,7 +134,9 @@ def draw_scenario(seed: int) -> SendScenario:
         drops_aside=rng.random() < 0.3,
         resends_uncertain=rng.random() < 0.5,
         resends_refused=rng.random() < 0.5,
-        corrected_section=rng.choice(("",) * 18 + ("featured", "events")),
+        # Each correction is rendered by itself.
+        corrected_section=rng.choice(("",) * 7 + ("featured", "events")) if len(subscribers) <= 8 else "",
+        seconds_per_message=rng.choice((0, 1, 1, 10)),
     )
 
 
@@ -168,7 +171,7 @@ def _draw_lives(rng: random.Random) -> tuple[ProcessLife, ...]:
 
 
 def _draw_life(rng: random.Random, then: str) -> ProcessLife:
-    mishaps = tuple(_draw_mishap(rng) for _ in range(rng.choice((0, 1, 1, 1, 2))))
+    mishaps = tuple(_draw_mishap(rng) for _ in range(rng.choice((0, 1, 1, 2, 3))))
     return ProcessLife(rng.randint(1, 3), mishaps, then, _draw_jump(rng) if then == "jump" else rng.randrange(30))
 
 
@@ -177,7 +180,7 @@ def _draw_mishap(rng: random.Random) -> Mishap:
     # What another process does with the database can't come in the middle of this one's transaction.
     points = RELAY_POINTS if what in {"pause", "leave"} else ("COMMIT",) if what == "full disk" else POINTS
     amount = {"jump": _draw_jump(rng), "full disk": rng.choice((1, 3, 40, 400))}.get(what, rng.randrange(30))
-    return Mishap(rng.choice(points), rng.choice((1, 1, 2, 3, 4, 6, 9, 15)), what, amount)
+    return Mishap(rng.choice(points), rng.choice((1, 1, 2, 2, 3, 4, 6, 9)), what, amount)
 
 
 def _draw_jump(rng: random.Random) -> int:

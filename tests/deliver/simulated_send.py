@@ -186,7 +186,8 @@ class SimulatedSend:
     def _begin_process(self, mishaps: tuple[Mishap, ...] = ()) -> Iterator[SimulatedProcess]:
         """Begin a process, and end it at the end of the block, if it wasn't killed before."""
         process = self.process = SimulatedProcess(self.settings, self.scenario, self.clock, mishaps, self._note_mishap)
-        self.relay.reach, self.relay.is_cut_off = process.reach, lambda: process.is_dead
+        self.relay.reach = self._reach_at_relay
+        self.relay.is_cut_off = lambda: process.is_dead
         try:
             yield process
         except (KilledError, InterruptionError):
@@ -212,6 +213,12 @@ class SimulatedSend:
                 raise
         self.check()
         self.clock.now += length
+
+    def _reach_at_relay(self, point: str) -> None:
+        if point == "RCPT":
+            self.clock.sleep(self.scenario.seconds_per_message)
+        assert self.process is not None
+        self.process.reach(point)
 
     def _note_mishap(self, mishap: Mishap) -> None:
         self.events[mishap.what] += 1
