@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from digest.edition.approval import approved_versions as approval
-from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.drafting.drafts import replace_fragments
 from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFile
@@ -88,7 +88,7 @@ def _draft_edition(name: str, release_at: datetime) -> Edition:
         drafted_at=release_at,
         subject="Ports reopen \u2014 and six more stories",
         preheader="The week in one read",
-        content={"sections": []},
+        content=EditionContent(name, 12, "", "", "", 1, "", "", ()).as_json(),
     )
 
 

@@ -1,10 +1,10 @@
 """Long runs that prove what the tests prove in small: `make soak`. It writes its table into docs/soak.md.
 
-    python -m tests.soak.soak [--kills 32] [--subscribers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--seed N]
+    python -m tests.soak.soak [--kills 32] [--subscribers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--sends 10000] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
 
 Every benchmark in tiny sizes, kills at random moments of a large send over each way out and on each database, every message
-of a large send looked at, sign-ups from 10,000 networks, random documents for every parser, four workers that are killed while
+of a large send looked at, sign-ups from 10,000 networks, random documents for every parser, random sends (`random_sends`), four workers that are killed while
 they send (`worker_kills`), and simulated years (`simulated_year`).
 """
 
@@ -56,6 +56,7 @@ from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_an
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.own_postgresql import run_own_postgresql
 from tests.soak.document_fuzz import fuzz_documents
+from tests.soak.random_sends import RUNS, record_random_sends
 from tests.soak.result_page import describe_origin, write_section
 from tests.soak.simulated_year import DATABASES, simulate_years
 from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, SUBSCRIBERS, record_result, run_worker_kills
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--networks", type=int, default=10_000)
     parser.add_argument("--fuzz-seconds", type=float, default=300.0)
+    parser.add_argument("--sends", type=int, default=RUNS)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--replay", nargs=2, metavar=("ROUTE", "DATABASE"), help="a line of the table, with its --seed")
     arguments = parser.parse_args()
@@ -288,6 +290,8 @@ def main() -> None:
     fuzzed = fuzz_documents(arguments.fuzz_seconds, arguments.seed)
     assert not fuzzed.failures, "\n".join([fuzzed.table, *fuzzed.failures])
     write_section("Documents", DOCUMENTS_SECTION.format(table=fuzzed.table), origin)
+    _print_progress(f"{arguments.sends:,} random sends …")
+    record_random_sends(arguments.sends, arguments.seed, origin)
     rows = []
     with prepare_databases(arguments.subscribers) as prepared:
         ways = [(way, *crowd) for way in ROUTES for crowd in prepared.items()]
