@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class SocketWait(NamedTuple):
-    """What a connection waits for: an event of `select.poll` on a file, until a moment by `time.monotonic`."""
+    """What a connection waits for: an event of poll(2) on a file, until a moment of the monotonic clock."""
 
     file: int
     event: int
@@ -43,7 +43,7 @@ class SocketWait(NamedTuple):
 
     @property
     def milliseconds_left(self) -> float | None:
-        """The milliseconds until its deadline, for `select.poll`; None if it has none."""
+        """The milliseconds until its deadline, as poll(2) takes them; None if it has none."""
         return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic()) * 1000
 
 

@@ -25,7 +25,6 @@ from digest.deliver.providers.base import (
     OutgoingMessage,
 )
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpSteps, SocketWait
-from digest.deliver.providers.smtp.connection_limit import ConnectionLimit
 from digest.deliver.providers.smtp.session import SmtpConnector, SmtpSession, SmtpSessionError
 
 MAX_HELD, MAX_AHEAD = 50, 32  # messages: with those on their way, and that wait for a connection
@@ -33,6 +32,7 @@ AHEAD_SECONDS = 0.1  # which is how long they are to wait: longer than a report 
 MAX_AHEAD_SECONDS = 0.25  # what waited longer isn't tried: consent was asked too long ago
 REPORTED_TOGETHER = 25  # outcomes that are worth a look of the thread that records them
 MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # for which fewer wait for others; and while connections do
+FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection more than the server took is tried
 _ANSWERED = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.TRY_LATER})
 
 log = structlog.get_logger("sending")
@@ -56,6 +56,43 @@ class _Transfer:
     message: OutgoingMessage | None
     was_open: bool
     deadline: float = inf
+
+
+class ConnectionLimit:
+    """How many connections a server takes. It learns from refusals, and tries one more after a rest, which doubles each time."""
+
+    def __init__(self, connections: int, clock: Callable[[], float]) -> None:
+        self._connections = connections  # that we would like
+        self._clock = clock
+        self.taken = connections  # as far as is known
+        self._rest_seconds = 0.0
+        self._rests_until = 0.0
+
+    @property
+    def allowed(self) -> int:
+        """How many may be open."""
+        is_rested = self.taken < self._connections and self._clock() >= self._rests_until
+        return max(1, self.taken + is_rested)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the server takes none at all."""
+        return not self.taken
+
+    def note_refusal(self, others: int) -> float:
+        """Note that the server refused a connection beside so many others; return the seconds of the rest that follows."""
+        self.taken = min(self.taken, others)
+        now = self._clock()
+        if now >= self._rests_until:
+            self._rest_seconds = min(MAX_REST, max(FIRST_REST, 2 * self._rest_seconds))
+            self._rests_until = now + self._rest_seconds
+        return self._rest_seconds
+
+    def note_open(self, count: int) -> None:
+        """Note that so many are open. Where that is more than before, the next one needs no rest."""
+        self.taken = max(self.taken, count)
+        if self.taken >= self._connections:
+            self._rest_seconds = 0.0
 
 
 class SmtpProvider:

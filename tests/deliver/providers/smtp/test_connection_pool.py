@@ -8,8 +8,14 @@ import pytest
 
 from digest.deliver.providers.base import BatchOutcome, FinishedMessages, HandoverResult
 from digest.deliver.providers.smtp.connection import SmtpServer
-from digest.deliver.providers.smtp.connection_limit import FIRST_REST, MAX_REST, ConnectionLimit
-from digest.deliver.providers.smtp.provider import MAX_AHEAD_SECONDS, SmtpProvider, choose_messages_ahead
+from digest.deliver.providers.smtp.provider import (
+    FIRST_REST,
+    MAX_AHEAD_SECONDS,
+    MAX_REST,
+    ConnectionLimit,
+    SmtpProvider,
+    choose_messages_ahead,
+)
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import (
