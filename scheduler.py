@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import select
 
@@ -30,6 +29,7 @@ from digest.stop_signals import stop_on_signal
 from digest.store.engine import Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 TICK_SECONDS = 1  # between two checks whether anything was written to the database: one small query
 # Seconds of the clock after which a job looks again although nothing was written; minutes begin with a look.
@@ -39,7 +39,7 @@ SLOW_LOOK_SECONDS = {"alerts": 60, "mail_servers": 600}
 QUICK_SECONDS = 0.05  # a job that takes no longer leaves its connection to the next one; others go on beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
-log = structlog.get_logger("scheduler")
+log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
@@ -89,7 +89,7 @@ class StorageOutage:
 
 
 @dataclass(slots=True)
-class ReleaseBackoff:
+class EditionSendBackoff:
     """When each edition that is being sent is looked at again. It lives as long as the process.
 
     The rest of an edition in `idle_editions`, of which nothing was due, ends as soon as something is: after an admin's
@@ -130,7 +130,7 @@ def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) 
     return min(next_due_at, now + MAX_BACKOFF) if next_due_at else now
 
 
-def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> bool:
+def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> bool:
     """Send what is approved and due, and go on with what was cut short, each at its pace; return whether any of it is left."""
     pending = sending.find_pending_sends(context.installation, now=context.clock())
     for name in backoff.take_unreported(pending.missed):
@@ -144,7 +144,7 @@ def send_due_editions(context: jobs.JobContext, backoff: ReleaseBackoff) -> bool
     return bool(pending.ready_to_send)
 
 
-def _is_turn_of(name: str, context: jobs.JobContext, backoff: ReleaseBackoff) -> bool:
+def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff) -> bool:
     now = context.clock()
     return backoff.is_due(name, now) or (
         name in backoff.idle_editions and sending.has_due_messages(context.installation, name, now=now)
@@ -163,7 +163,7 @@ def plan_and_send_corrections(context: jobs.JobContext) -> None:
     jobs.run_job(context, "send_corrections")
 
 
-def watch_runs(context: jobs.JobContext) -> None:
+def check_schema_and_recover_runs(context: jobs.JobContext) -> None:
     """Stop if the database is a newer version's, and take over what dead processes had claimed."""
     jobs.run_job(context, "check_schema")
     if not context.stopping.is_set():
@@ -173,7 +173,7 @@ def watch_runs(context: jobs.JobContext) -> None:
 def update_and_send_alerts(context: jobs.JobContext) -> None:
     """Look what needs somebody, and post what is due."""
     jobs.run_job(context, "look_for_alerts")
-    jobs.run_job(context, "send_alert_posts")
+    jobs.run_job(context, "send_alert_notifications")
 
 
 # The jobs of each part of the work that `digest work --only` may name.
@@ -182,22 +182,22 @@ WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer"
 
 def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
     """Return what is done at every tick, by name: everything that a process may be for."""
-    installation, backoff = context.installation, ReleaseBackoff()
+    installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
-        "runs": lambda: watch_runs(context),
+        "runs": lambda: check_schema_and_recover_runs(context),
         "answer": lambda: process_signups_and_notices(context),
     }
     ticks |= {job: partial(run_due_slots, context, job) for job in read_schedule_rules(installation)}
     ticks |= {
         "pictures": lambda: jobs.run_job(context, "fetch_pictures"),
-        "look": lambda: jobs.run_job(context, "look_again"),
-        "alarms": lambda: jobs.run_job(context, "mail_alarms"),
+        "look": lambda: jobs.run_job(context, "recheck_articles_before_sending"),
+        "alarms": lambda: jobs.run_job(context, "email_automatic_pauses"),
         "alerts": lambda: update_and_send_alerts(context),
         "mail_servers": lambda: jobs.run_job(context, "look_up_mail_servers"),
         "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
         "corrections": lambda: plan_and_send_corrections(context),
         "mail-log": lambda: jobs.run_job(context, "follow_mail_log"),
-        "events": lambda: jobs.run_job(context, "apply_events"),
+        "events": lambda: jobs.run_job(context, "apply_inbound_events"),
         "release": lambda: send_due_editions(context, backoff),
     }
     if installation.settings.file.inbound.host:
@@ -216,7 +216,7 @@ class JobScheduler:
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
         self._context = context
-        self._watch = jobs.watch_changes(context)
+        self._watch = jobs.watch_database_changes(context)
         self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_scheduler(context)

@@ -19,10 +19,10 @@ from pydantic import SecretStr
 from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.sample_installation import EDITION_NAME, KEYS, RELEASE, benchmark_settings, copied_installation
 from digest import logs
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import (
     BatchOutcome,
-    HandoverMarks,
+    HandoverRecorder,
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
@@ -54,7 +54,7 @@ class DiscardingProvider:
     batch_size = 25
     batch_timeout = 60.0
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Make them."""
         accepted = MessageOutcome(HandoverResult.ACCEPTED, "250 ok")
         for message in messages:

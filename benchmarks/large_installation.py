@@ -25,7 +25,7 @@ from digest.app.editing import corrections, editing_state
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.subscribers.growth import SHOWN_DAYS
-from digest.collect.fetch.fetcher import INDEX_FILE, BundledFetcher
+from digest.collect.fetch.fetcher import INDEX_FILE, FolderFetcher
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.retention.edition_figures import store_edition_figures
 from digest.deliver.retention.stored_counts import store_delivery_counts
@@ -361,7 +361,7 @@ def _draft_week(installation: Installation, staff: Actor, articles: int) -> str:
     _store_articles(installation.database, week[late:], sources)
     with TemporaryDirectory(prefix="digest-bench-") as folder:  # a web in which every page is out of reach
         (Path(folder) / INDEX_FILE).write_text("{}")
-        fetcher = BundledFetcher(Path(folder))
+        fetcher = FolderFetcher(Path(folder))
         name = editions.draft_next_edition(installation, actor=staff, now=NOW, fetcher=fetcher).name
         _work_on_draft(installation, staff, name)
         _store_articles(installation.database, week[:late], sources)

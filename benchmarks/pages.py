@@ -194,7 +194,7 @@ class PageBench:
         return {
             "admin.show_subscriber": [reader],
             "admin.confirm_subscriber_action": [reader | {"act": "erase"}],
-            "admin.ask_address_reason": [reader],
+            "admin.ask_address_access_reason": [reader],
             "admin.show_data_request_options": [reader],
             "admin.show_search": [{"name": self._find_last_subscriber(), "what": "(a search)"}],
             "admin.show_member": [{"number": str(member.id)}],

@@ -39,11 +39,11 @@ from benchmarks.sample_installation import (
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
 from digest.deliver.compose.variants import compose_sample_message
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import (
     BatchOutcome,
     FinishedMessages,
-    HandoverMarks,
+    HandoverRecorder,
     HandoverResult,
     OutgoingMessage,
     StreamingProvider,
@@ -112,11 +112,11 @@ class TimedProvider:
         """Forget the round before."""
         self.first_at = self.last_at = 0.0
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand a batch over."""
         return self._provider.send_batch(messages, marks)
 
-    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> None:
+    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
         """Take messages."""
         self.first_at = self.first_at or time.perf_counter()
         self._provider.offer(messages, marks)

@@ -129,7 +129,7 @@ def readership(story: StoryMeasures) -> TermShare | None:
     bounds=NOT_NEGATIVE,
     words="Whether your site pinned or featured it, or an official source published it.",
 )
-def editorial(story: StoryMeasures) -> TermShare:
+def editorial_choice(story: StoryMeasures) -> TermShare:
     """Return 1 for an editor's decision, and a part of it for an official source."""
     if story.is_pinned:
         return TermShare(1.0, PINNED_NOTE)

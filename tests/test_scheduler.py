@@ -130,7 +130,7 @@ def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is
 
 def test_a_database_that_is_away_is_no_failure_of_an_edition(install: Installation) -> None:
     an_approved_edition(install.database, datetime.now(UTC))
-    backoff = scheduler.ReleaseBackoff()
+    backoff = scheduler.EditionSendBackoff()
     # Its first steps read the keys, of which there is no file: that is a failure, and the next try waits.
     scheduler.send_due_editions(JobContext(install), backoff)
     assert backoff.failure_counts == {"2026-W47": 1}
@@ -350,11 +350,11 @@ def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) ->
             session.add_all(
                 [SourceDay(source_id=source.id, day=day), ConsentDay(day=day, kind="readers", way="", count=5)]
             )
-    assert nightly_steps.delete_old_day_counts(install, NOON) == "4 counts of old days deleted"
+    assert nightly_steps.delete_old_daily_counts(install, NOON) == "4 counts of old days deleted"
     with install.database.read() as session:
         for model in (SourceDay, ConsentDay):
             assert sorted(session.scalars(select(model.day))) == [today - timedelta(days=400), today]
-    assert nightly_steps.delete_old_day_counts in nightly_steps.NIGHTLY_STEPS
+    assert nightly_steps.delete_old_daily_counts in nightly_steps.NIGHTLY_STEPS
 
 
 def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
@@ -386,7 +386,7 @@ def test_a_process_visits_sources_for_the_collection_of_another(one_database: Da
     schedule = ScheduleSettings(collect=["every 1h"])
     install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), one_database)
     schedule_slots.ensure_schedule_start(one_database, NOON - timedelta(hours=1))
-    assert jobs.share_collection(JobContext(install, lambda: NOON)) == ""
+    assert jobs.join_running_collection(JobContext(install, lambda: NOON)) == ""
     with one_database.write() as session:
         sync_sources(session, install.settings)
     assert schedule_slots.claim_slot(one_database, DueJob("collect", NOON), ProcessOwner("elsewhere", 7, "x"), NOON)
@@ -437,7 +437,7 @@ def test_an_edition_that_waits_for_a_retry_is_looked_at_when_it_is_due() -> None
 
 
 def test_an_edition_that_cannot_be_sent_is_not_tried_at_every_tick(install: Installation) -> None:
-    pace = scheduler.ReleaseBackoff()
+    pace = scheduler.EditionSendBackoff()
     pace.record_attempt("2026-W47", None, NOON)
     assert not pace.is_due("2026-W47", NOON + timedelta(seconds=29))
     assert pace.is_due("2026-W47", NOON + timedelta(seconds=30))
@@ -445,7 +445,7 @@ def test_an_edition_that_cannot_be_sent_is_not_tried_at_every_tick(install: Inst
 
 
 def test_an_edition_does_not_rest_until_a_clock_that_was_set_back_comes_there_again() -> None:
-    pace, set_back = scheduler.ReleaseBackoff(), NOON - timedelta(hours=6)
+    pace, set_back = scheduler.EditionSendBackoff(), NOON - timedelta(hours=6)
     for failures in range(1, 8):
         pace.record_attempt("2026-W47", None, NOON)
         assert not pace.is_due("2026-W47", NOON), failures
@@ -464,7 +464,7 @@ def an_approved_edition(database: Database, release_at: datetime) -> None:
 
 def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install: Installation) -> None:
     an_approved_edition(install.database, NOON)
-    pace = scheduler.ReleaseBackoff()
+    pace = scheduler.EditionSendBackoff()
     late = NOON + timedelta(days=2)
     with capture_logs() as logged:
         scheduler.send_due_editions(JobContext(install, lambda: late), pace)

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import structlog
-
-from digest.app.alerts import alert_log, alert_posts
+from digest.app.alerts import alert_log, alert_notifications
 from digest.app.approval import correction_emails, deadlines, final_check
 from digest.app.calendar import releases as calendar
 from digest.app.editing import edition_images
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
-from digest.app.sending import alarm_emails, background_tasks, mail_servers
+from digest.app.sending import automatic_pause_emails, background_tasks, mail_servers
 from digest.app.sending import send_control as sending
 from digest.app.upkeep import backups, heartbeats, nightly_steps
 from digest.backups.archive import BackupError
@@ -41,13 +39,14 @@ from digest.store.engine import ChangeWatch, SchemaTooNewError, read_schema_revi
 from digest.store.models import EditionState
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 from subscribers.phrases import count_with_noun
 
 SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
 
-log = structlog.get_logger("scheduler")
+log = get_logger("scheduler")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def check_worker_database(installation: Installation) -> None:
 
 
 def collect(context: JobContext) -> str:
-    """Visit the sources that are due; other processes take some of them meanwhile (`share_collection`).
+    """Visit the sources that are due; other processes take some of them meanwhile (`join_running_collection`).
 
     Raises:
         JobStoppedError: the process stops, and some are left.
@@ -115,13 +114,15 @@ def _redraft(context: JobContext) -> str:
     return f"; {name} drafted again without withdrawn articles" if name else ""
 
 
-def share_collection(context: JobContext) -> str:
+def join_running_collection(context: JobContext) -> str:
     """Visit sources for a collection that another process has begun and that is not over; what is due there is the work list."""
     installation = context.installation
     since = schedule_slots.find_open_slot(installation.database, "collect")
     if since is None:
         return ""
-    reports = editions.join_collection(installation, now=context.clock(), since=since, stopping=context.stopping)
+    reports = editions.visit_remaining_sources(
+        installation, now=context.clock(), since=since, stopping=context.stopping
+    )
     if not reports:
         return ""
     outcome = _describe_visits(reports)
@@ -180,7 +181,7 @@ def backup(context: JobContext) -> str:
     return f"{folder_backup.file.name}: {'proved' if folder_backup.proof.sound else 'its ledger is broken'}, {len(folder_backup.deleted)} older ones deleted"
 
 
-def look_again(context: JobContext) -> str:
+def recheck_articles_before_sending(context: JobContext) -> str:
     """Look again at every article of what is about to be released."""
     installation, clock = context.installation, context.clock
     names = final_check.find_due_checks(installation, now=clock())
@@ -248,10 +249,10 @@ def send_notices(context: JobContext) -> str:
     return str(background_tasks.send_due_notices(context.installation, clock=context.clock, stopping=stopping))
 
 
-def mail_alarms(context: JobContext) -> str:
-    """Tell the staff by mail of alarms that rang."""
-    alarm_count = alarm_emails.email_new_alarms(context.installation, now=context.clock())
-    return f"{alarm_count} alarms mailed" if alarm_count else ""
+def email_automatic_pauses(context: JobContext) -> str:
+    """Email the team about editions that were paused automatically."""
+    pause_count = automatic_pause_emails.email_automatic_pauses(context.installation, now=context.clock())
+    return f"{pause_count} automatic pauses emailed" if pause_count else ""
 
 
 def look_for_alerts(context: JobContext) -> str:
@@ -259,9 +260,9 @@ def look_for_alerts(context: JobContext) -> str:
     return alert_log.update_alerts(context.installation, now=context.clock())
 
 
-def send_alert_posts(context: JobContext) -> str:
+def send_alert_notifications(context: JobContext) -> str:
     """Send the alerts that are due over each channel."""
-    return alert_posts.send_alert_posts(context.installation, now=context.clock())
+    return alert_notifications.send_alert_notifications(context.installation, now=context.clock())
 
 
 def send_heartbeats(context: JobContext) -> str:
@@ -282,7 +283,7 @@ def send_corrections(context: JobContext) -> str:
     return str(results) if results else ""
 
 
-def apply_events(context: JobContext) -> str:
+def apply_inbound_events(context: JobContext) -> str:
     """Apply what providers have posted, and log what came of it."""
     counts = background_tasks.apply_inbound_events(context.installation, clock=context.clock)
     outcome = json.dumps(counts)
@@ -316,16 +317,16 @@ SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     "nightly": nightly,
     "backup": backup,
 }
-SHARED_JOBS = {"collect": "share_collection"}  # slot jobs of which other processes do a share, and by which job
+SHARED_JOBS = {"collect": "join_running_collection"}  # slot jobs of which other processes do a share, and by which job
 JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
-    "share_collection": share_collection,
+    "join_running_collection": join_running_collection,
     "fetch_pictures": fetch_pictures,
-    "look_again": look_again,
+    "recheck_articles_before_sending": recheck_articles_before_sending,
     "look_up_mail_servers": look_up_mail_servers,
-    "mail_alarms": mail_alarms,
+    "email_automatic_pauses": email_automatic_pauses,
     "look_for_alerts": look_for_alerts,
-    "send_alert_posts": send_alert_posts,
+    "send_alert_notifications": send_alert_notifications,
     "send_heartbeats": send_heartbeats,
     "plan_corrections": plan_corrections,
     "send_edition": send_edition,
@@ -334,7 +335,7 @@ JOBS: dict[str, Callable[..., object]] = {
     "answer_signups": answer_signups,
     "send_notices": send_notices,
     "send_corrections": send_corrections,
-    "apply_events": apply_events,
+    "apply_inbound_events": apply_inbound_events,
     "follow_mail_log": follow_mail_log,
     "read_mailbox": read_mailbox,
 }
@@ -363,7 +364,7 @@ def start_scheduler(context: JobContext) -> None:
     schedule_slots.ensure_schedule_start(context.installation.database, context.clock())
 
 
-def watch_changes(context: JobContext) -> ChangeWatch:
+def watch_database_changes(context: JobContext) -> ChangeWatch:
     """Return what finds out whether anything was written to the installation's database."""
     return ChangeWatch(context.installation.database)
 
@@ -373,7 +374,7 @@ def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.file.publication.zone
     since = schedule_slots.ensure_schedule_start(database, now)
-    planned = calendar.list_step_times(context.installation, now=now) if job in CALENDAR_JOBS else {}
+    planned = calendar.list_calendar_job_times(context.installation, now=now) if job in CALENDAR_JOBS else {}
     find_due = partial(find_due_jobs, now, {job: rules}, zone=zone, since=since, planned=planned)
     completed = schedule_slots.find_completed_slots(database, job, [slot.at for slot in find_due(())])
     return find_due(completed)

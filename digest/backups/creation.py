@@ -22,7 +22,7 @@ from digest.backups.table_rows import (
     tables_by_dependency,
 )
 from digest.store.engine import Database, newest_schema_revision
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.crypto.key_file import sync_folder
 from subscribers.store.key_check import list_key_columns
 

@@ -27,7 +27,7 @@ from sqlalchemy.types import NullType, TypeEngine
 from digest.backups import archive, table_rows
 from digest.store.audit import authenticate_older_rows
 from digest.store.engine import newest_schema_revision, upgrade_schema
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.store.models import Person, UtcDateTime
 from subscribers.store.people import decrypt_person_address

@@ -24,10 +24,10 @@ from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.settings import explain_insecure_database
 from digest.store.audit import chain_audit_entries, record_audit
-from digest.store.audit_chain import include_audit_fault
+from digest.store.audit_chain import add_audit_fault_to_proof
 from digest.store.delivery_models import CLAIMED_STATES, Delivery
 from digest.store.engine import Database, describe_driver_error, open_database, upgrade_schema
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
 from subscribers.phrases import count_with_noun
@@ -258,7 +258,7 @@ def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: da
     set_session_keys(session, keys)
     # The session is in the connection's transaction from here on, and the proof begins none of its own.
     installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
-    proof = include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
+    proof = add_audit_fault_to_proof(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
     detail = {"to": session.get_bind().dialect.name, "people": proof.people}
     record_audit(session, "moved to another database", "installation", detail, actor=actor, now=now)
     # This session never commits: the connection does.

@@ -28,13 +28,13 @@ from digest.deliver.send.claims import restored_copy
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.audit import chain_audit_entries, record_audit
-from digest.store.audit_chain import include_audit_fault
+from digest.store.audit_chain import add_audit_fault_to_proof
 from digest.store.engine import describe_driver_error, open_database
 from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent import seals
-from subscribers.consent.address_binding import commit_existing_addresses, record_older_renewals
+from subscribers.consent.address_binding import commit_existing_addresses, record_missing_link_renewals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
@@ -171,8 +171,8 @@ def _verify_restored_ledger(session: Session, keys: KeyRing, revision: str, now:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
     commit_existing_addresses(_OpenTransaction(session), keys, now=now)
     if revision < FIRST_SEALED_REVISION:
-        record_older_renewals(session, now=now)
-    return include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
+        record_missing_link_renewals(session, now=now)
+    return add_audit_fault_to_proof(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
 
 
 FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]
@@ -201,7 +201,7 @@ def _restore_into_sqlite(
     file_name = make_url(settings.effective_database_url).database
     if not file_name:
         raise BackupError(
-            "Can't restore because DIGEST_DATABASE_URL doesn't point to a database file. Set it to the URL of one."
+            "Can't restore because DIGEST_DATABASE_URL doesn't point to a database file. Set it to the URL of a database file."
         )
     final = Path(file_name)
     exists = final.exists()

@@ -13,10 +13,10 @@ COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.upkeep.installation"),
     **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions.group"),
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.sending.control"),
-    "set-aside": "digest.cli.sending.set_aside",
+    "set-aside": "digest.cli.sending.set_aside_domains:manage_set_aside_domains",
     "correct": "digest.cli.editions.correct",
     "audit": "digest.cli.upkeep.audit",
-    "processing": "digest.cli.site",
+    "processing": "digest.cli.site:print_processing_record",
     **dict.fromkeys(("backup", "restore"), "digest.cli.upkeep.backup"),
     **{name: f"digest.cli.{name}" for name in ("calendar", "demo", "setup")},
     **{name: f"digest.cli.settings.{name}" for name in ("media", "templates")},
@@ -29,12 +29,12 @@ COMMAND_PLACES = {
     "evaluate": "digest.cli.evaluation",
     **dict.fromkeys(("migrate", "upgrade"), "digest.cli.upkeep.migrate"),
     "subscribers": "digest.cli.subscribers.group",
-}  # the modules; each command is its module's attribute of the same name, with underscores
+}  # the modules; a command without an attribute is its module's of the same name
 
 
 @click.group(
     cls=ErrorReportingGroup,
-    command_places={name: f"{module}:{name.replace('-', '_')}" for name, module in COMMAND_PLACES.items()},
+    command_places={name: place if ":" in place else f"{place}:{name}" for name, place in COMMAND_PLACES.items()},
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 The week:

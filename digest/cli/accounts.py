@@ -14,7 +14,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     prefix_refusals,
     print_result,
 )
@@ -51,7 +51,7 @@ role_option = click.option(
 @click.option("--name", default="", help="Name shown to the team.")
 @pass_command_context
 def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
-    """Add EMAIL to the team and email an invitation, whose link verifies the address and signs them in."""
+    """Add EMAIL to the team and email an invitation, whose link verifies the address and signs the person in."""
     with prefix_refusals("Not added"):
         member = context.act(staff_actions.add_staff_member, address, role, name=name, now=context.now())
     click.echo(f"Added team member {member.id} ({role}). {_LINK_MESSAGE}")
@@ -154,4 +154,4 @@ def _address_of(member: StaffMember) -> str:
 
 def _member_as_json(member: StaffMember) -> dict[str, object]:
     names = ("name", "role", "added_by", "added_at", "proven_at", "removed_at")
-    return {"number": member.id, "email": _address_of(member)} | pick_fields(member, *names)
+    return {"number": member.id, "email": _address_of(member)} | pick_json_fields(member, *names)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from digest.app.calendar import releases as calendar_actions
 from digest.app.calendar.releases import CalendarEntry
-from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_result
+from digest.cli.context import CommandContext, json_option, pass_command_context, pick_json_fields, print_result
 from digest.edition.calendar.release_calendar import PlannedRelease
 from subscribers.phrases import clock_time, weekday_date
 
@@ -169,5 +169,5 @@ def _describe_entry(entry: CalendarEntry) -> str:
 def _entry_as_json(entry: CalendarEntry) -> dict[str, object]:
     releases = {"release_at": "release.release_at", "regular_at": "release.regular_at", "skipped": "release.is_skipped"}
     steps = {step: f"steps.{step}" for step in ("drafts", "reminders", "deadline")}
-    values = pick_fields(entry, "number", edition="name", **releases, extra="release.is_extra", **steps)
+    values = pick_json_fields(entry, "number", edition="name", **releases, extra="release.is_extra", **steps)
     return values | {"state": entry.edition.state if entry.edition else None}

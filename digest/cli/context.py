@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from digest.cli.lazy_group import CommandRefusedError
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.errors import RefusalError
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     click.echo(text)
 
 
-def pick_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
+def pick_json_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
     """Return what `--json` prints of a value: its attributes of these names, and others by their paths (`release.deadline`)."""
     path_by_name = dict(zip(names, names, strict=True)) | paths
     return {key: attrgetter(path)(value) for key, path in path_by_name.items()}

@@ -19,7 +19,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     print_result,
 )
 
@@ -70,19 +70,19 @@ def stories(
 
 def _stories_as_json(result: story_evaluation.StoryEvaluation) -> dict[str, object]:
     sets = [_scored_set_as_json(scored) for scored in result.sets]
-    return pick_fields(result, articles="article_count", stories="story_count") | {"sets": sets}
+    return pick_json_fields(result, articles="article_count", stories="story_count") | {"sets": sets}
 
 
 def _scored_set_as_json(scored: story_evaluation.StorySetScore) -> dict[str, object]:
-    large = [pick_fields(s, "url", articles="article_count", pieces="piece_sizes") for s in scored.large_stories]
-    counts = pick_fields(scored, "name", "missing", articles="article_count", stories="story_count")
+    large = [pick_json_fields(s, "url", articles="article_count", pieces="piece_sizes") for s in scored.large_stories]
+    counts = pick_json_fields(scored, "name", "missing", articles="article_count", stories="story_count")
     measured = {
-        "bcubed": pick_fields(scored.bcubed, "precision", "recall", "f1"),
-        "pairs": pick_fields(scored.pairs, "precision", "recall", "f1"),
+        "bcubed": pick_json_fields(scored.bcubed, "precision", "recall", "f1"),
+        "pairs": pick_json_fields(scored.pairs, "precision", "recall", "f1"),
     }
     pairs = {
-        "same": pick_fields(scored.same, "right", "wrong", of="total"),
-        "different": pick_fields(scored.different, "right", "wrong", of="total"),
+        "same": pick_json_fields(scored.same, "right", "wrong", of="total"),
+        "different": pick_json_fields(scored.different, "right", "wrong", of="total"),
     }
     return counts | measured | {"large_stories": large} | pairs
 
@@ -126,16 +126,18 @@ def topics(context: CommandContext, labels: Path, as_json: bool) -> None:
 
 def _topics_as_json(result: topic_evaluation.TopicEvaluation) -> dict[str, object]:
     sets = [
-        pick_fields(scored, "name", "given", "wanted", articles="article_count")
+        pick_json_fields(scored, "name", "given", "wanted", articles="article_count")
         | {
-            "strict": pick_fields(scored, "precision", "recall"),
-            "lenient": pick_fields(scored, precision="lenient_precision", recall="lenient_recall"),
+            "strict": pick_json_fields(scored, "precision", "recall"),
+            "lenient": pick_json_fields(scored, precision="lenient_precision", recall="lenient_recall"),
         }
         for scored in result.sets
     ]
     disagreements = [
-        pick_fields(m.label, set="set_name", url="article.url", title="article.title", topics="right", may="allowed")
-        | (pick_fields(m.match, "words", given="topic") if m.match else {"words": (), "given": None})
+        pick_json_fields(
+            m.label, set="set_name", url="article.url", title="article.title", topics="right", may="allowed"
+        )
+        | (pick_json_fields(m.match, "words", given="topic") if m.match else {"words": (), "given": None})
         for m in result.disagreements
     ]
     return {"sets": sets, "disagreements": disagreements, "unknown_topics": result.unknown_topics}

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from digest.renamed_names import RENAMED_COMMANDS
+from digest.renamed_settings_and_commands import RENAMED_COMMANDS
 from subscribers.errors import ApplicationError, RefusalError
 
 

@@ -10,16 +10,17 @@ from digest.cli.context import CommandContext, json_option, pass_command_context
 
 
 @click.command(
+    "processing",
     epilog="""\b
 Examples:
   digest processing > record-of-processing.txt
   digest processing --json
 
-Exit codes: 0 shown, 2 usage error."""
+Exit codes: 0 shown, 2 usage error.""",
 )
 @json_option("Print the record as JSON.")
 @pass_command_context
-def processing(context: CommandContext, as_json: bool) -> None:
+def print_processing_record(context: CommandContext, as_json: bool) -> None:
     """Print the record of processing required by GDPR Article 30, including who receives email addresses."""
     record = context.act(view_processing_record, now=context.now())
     print_result(asdict(record), _write_record(record), as_json=as_json, indent=2)

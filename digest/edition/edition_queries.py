@@ -12,8 +12,8 @@ from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCale
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.placeholders import unpack_slots
 from digest.settings import Settings
-from digest.store.models import Edition, EditionState, Fragment
-from digest.store.past_edition_models import PastEdition
+from digest.store.imported_edition_models import ImportedEdition
+from digest.store.models import Edition, EditionFragment, EditionState
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
@@ -92,7 +92,7 @@ def next_edition_number(session: Session, first_number: int) -> int:
     # Compared here: to SQLite, a text would be the greatest number.
     numbers = [
         *session.scalars(select(Edition.number).where(had)),
-        *filter(None, session.scalars(select(PastEdition.number))),
+        *filter(None, session.scalars(select(ImportedEdition.number))),
     ]
     return max(numbers, default=first_number - 1) + 1
 
@@ -125,12 +125,12 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
 
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
     """Return an edition's stored fragments as rendering gave them, in order."""
-    own = select(Fragment).where(Fragment.edition_id == edition.id)
-    rows = session.scalars(own.order_by(Fragment.position, Fragment.id))
+    own = select(EditionFragment).where(EditionFragment.edition_id == edition.id)
+    rows = session.scalars(own.order_by(EditionFragment.position, EditionFragment.id))
     return tuple(_read_fragment(row) for row in rows)
 
 
-def _read_fragment(row: Fragment) -> RenderedFragment:
+def _read_fragment(row: EditionFragment) -> RenderedFragment:
     return RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots))
 
 

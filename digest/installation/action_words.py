@@ -22,12 +22,12 @@ def find_action_words(act: str) -> str:
     return ChainMap(*map(dict, actions_by_topic().values())).get(act, "")
 
 
-def split_logged_words(words: str) -> list[str]:
+def split_audit_words_at_subject(words: str) -> list[str]:
     """Split words at their subject, as the audit log shows them: in one part where they don't name it, else in two."""
     unbracketed = words.replace("[", "").replace("]", "")
     return _SUBJECT.sub("{}", unbracketed).split("{}")
 
 
-def write_email_words(words: str, subject: str = "") -> str:
+def write_action_for_email(words: str, subject: str = "") -> str:
     """Write words as an email says them: `subject` takes the place of `{}`."""
     return _SUBJECT.sub(lambda match: match[1] or subject, _LOG_ONLY.sub("", words))

@@ -11,22 +11,27 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.replies import scrub_addresses
 from digest.installation.action_words import find_action_words
-from digest.installation.guard_notices import GuardNotice, GuardRecipients, count_address_use, find_guard_recipients
+from digest.installation.guarded_action_notices import (
+    GuardedActionNotice,
+    GuardedNoticeRecipients,
+    count_address_access,
+    find_guarded_notice_recipients,
+)
 from digest.installation.opened import Installation, InstallationError
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
 from subscribers.crypto.keys import KeyFileError
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 
 class Role(StrEnum):
@@ -104,7 +109,7 @@ def identify_staff(database: Database, email: str, *, claimant: Actor, subject: 
 
 UNCONFIRMED_DETAIL = {"needed": "confirmation"}
 MAX_MESSAGE_LENGTH = 300  # of why an act failed
-log = structlog.get_logger("acts")
+log = get_logger("acts")
 
 
 class NotPermittedError(ApplicationError):
@@ -129,10 +134,10 @@ def _describe_failure(exc: BaseException) -> dict[str, str]:
 
 @dataclass(slots=True)
 class AuditDraft:
-    """The audit row of an action in progress, and the email to admins that its concern asks for.
+    """The audit row of an action in progress, and the email to admins that its affected area asks for.
 
     An action that finds nothing to change sets `changed` to False; one whose row the store writes sets `recorded` to True.
-    `concerns` and `words` are the action's; one that learns only later what it weakens replaces them by `guard`.
+    `affected_areas` and `words` are the action's; one that learns only later what it weakens replaces them by `guard`.
     `recipients` are who may have to be told, and `settings` whom emails come from, as they were before the action. Without keys,
     nobody knows who's on the staff: an action that puts the keys back asks once more when it's done.
     """
@@ -142,32 +147,32 @@ class AuditDraft:
     now: datetime
     subject: str
     installation: Installation
-    concerns: tuple[Concern, ...] = ()
+    affected_areas: tuple[AffectedArea, ...] = ()
     words: str = ""
     detail: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
     recorded: bool = False
     are_admins_told: bool = False
-    recipients: GuardRecipients | None = field(default_factory=GuardRecipients)
+    recipients: GuardedNoticeRecipients | None = field(default_factory=GuardedNoticeRecipients)
     settings: Settings = field(init=False)
 
-    def guard(self, concerns: Iterable[Concern], words: str) -> None:
+    def guard(self, affected_areas: Iterable[AffectedArea], words: str) -> None:
         """Take on what the action weakens or touches.
 
         Raises:
             ConfirmationRequiredError: the actor's proof of who they are is too old.
         """
-        self.concerns, self.words = tuple(sorted(set(concerns))), words
-        if any(c.needs_confirmation for c in self.concerns) and not self.actor.is_confirmed(self.now):
+        self.affected_areas, self.words = tuple(sorted(set(affected_areas))), words
+        if any(c.needs_confirmation for c in self.affected_areas) and not self.actor.is_confirmed(self.now):
             raise ConfirmationRequiredError
-        if any(c.weakens_control for c in self.concerns):
+        if any(c.weakens_control for c in self.affected_areas):
             self.recipients = None
             with suppress(KeyFileError, InstallationError):
                 self.recipients = self._find_recipients()
             self.settings = self.installation.settings
 
-    def _find_recipients(self) -> GuardRecipients:
-        return find_guard_recipients(self.installation.database, self._signed_in_as)
+    def _find_recipients(self) -> GuardedNoticeRecipients:
+        return find_guarded_notice_recipients(self.installation.database, self._signed_in_as)
 
     @property
     def _signed_in_as(self) -> str:
@@ -184,12 +189,14 @@ class AuditDraft:
         """Queue the email of an action that weakens a control, once; count one that touches addresses."""
         if self.actor.role is Role.SYSTEM:
             return  # what admins' settings have it do
-        if Concern.ADDRESSES in self.concerns:
-            count_address_use(session, self.words, self.actor.name, now=self.now)
+        if AffectedArea.ADDRESSES in self.affected_areas:
+            count_address_access(session, self.words, self.actor.name, now=self.now)
         if self.are_admins_told:
             return
-        affected = "; ".join(concern for concern in self.concerns if concern.weakens_control)
-        notice = GuardNotice(self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now)
+        affected = "; ".join(affected_area for affected_area in self.affected_areas if affected_area.weakens_control)
+        notice = GuardedActionNotice(
+            self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now
+        )
         try:
             known_recipients = self._find_recipients() if self.recipients is None else self.recipients
             if not (recipients := known_recipients.find_by_subject(self.subject)):
@@ -218,7 +225,7 @@ class Action:
 
     name: str
     role: Role
-    concern: Concern
+    affected_area: AffectedArea
 
     @property
     def words(self) -> str:
@@ -278,7 +285,7 @@ class Action:
             ConfirmationRequiredError: the proof is too old; likewise.
         """
         self.check_role(database, actor, subject, now=now)
-        if self.concern.needs_confirmation and not actor.is_confirmed(now):
+        if self.affected_area.needs_confirmation and not actor.is_confirmed(now):
             self._record_refusal(database, actor, subject, UNCONFIRMED_DETAIL, now)
             raise ConfirmationRequiredError
 
@@ -294,7 +301,7 @@ class Action:
         database = installation.database
         self.check_permitted(database, actor, subject, now=now)
         draft = AuditDraft(self.name, actor, now, subject, installation)
-        draft.guard([self.concern], self.words)
+        draft.guard([self.affected_area], self.words)
         try:
             yield draft
         except ConfirmationRequiredError:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import structlog
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -27,11 +26,16 @@ from digest.store.engine import (
     refuse_newer_schema,
 )
 from digest.store.models import Edition
-from subscribers.callbacks import Clock, Progress
-from subscribers.consent.address_binding import commit_existing_addresses, has_unsalted_addresses, record_older_renewals
+from subscribers.callback_types import Clock, Progress
+from subscribers.consent.address_binding import (
+    commit_existing_addresses,
+    has_unsalted_addresses,
+    record_missing_link_renewals,
+)
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 from subscribers.store.key_check import check_key_match, has_encrypted_data
 from subscribers.store.key_rotation import mark_rows_as_sealed
 from subscribers.store.row_seals import has_genuine_rows, seal_all_rows
@@ -39,7 +43,7 @@ from subscribers.store.row_seals import has_genuine_rows, seal_all_rows
 # Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
 LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbound")
 
-log = structlog.get_logger("installation")
+log = get_logger("installation")
 
 _PUT_KEYS_BACK = "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE"
 
@@ -141,7 +145,7 @@ class Installation:
         """
         file = self.settings.key_file
         if not file.exists():
-            raise missing_key_file(file, self.database)
+            raise explain_missing_key_file(file, self.database)
         keys = KeyRing.load(file, self.settings.key_passphrase_text)
         with self.database.read() as session:
             check_key_match(session, keys)
@@ -265,7 +269,7 @@ def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) 
                 sealed += authenticate_older_rows(session, keys)
             if "access" in unmarked and not has_genuine_rows(session, keys):
                 sealed += seal_all_rows(session, keys)
-                record_older_renewals(session, now=clock())
+                record_missing_link_renewals(session, now=clock())
         mark_rows_as_sealed(settings.key_file, settings.key_passphrase_text)
     except ApplicationError as exc:
         log.warning("rows that let somebody in, and the audit log, could not be sealed yet", why=str(exc))
@@ -330,7 +334,7 @@ def create_home_folder(home: Path) -> None:
         ) from exc
 
 
-def missing_key_file(file: Path, database: Database) -> InstallationError:
+def explain_missing_key_file(file: Path, database: Database) -> InstallationError:
     """Say what to do where there is no key file."""
     return _refusal_of_new_keys(file, database) or InstallationError(
         f"There's no key file {file}.", remedy="Run 'digest init' first."

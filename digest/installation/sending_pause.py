@@ -7,10 +7,10 @@ from digest.deliver.control.installation_hold import InstallationHold
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 
-HOLD = Action("held", Role.ADMIN, Concern.SENDING)
-RELEASE = Action("released", Role.ADMIN, Concern.SENDING)
+HOLD = Action("held", Role.ADMIN, AffectedArea.SENDING)
+RELEASE = Action("released", Role.ADMIN, AffectedArea.SENDING)
 INSTALLATION = "installation"  # the subject of acts on all that leaves
 
 

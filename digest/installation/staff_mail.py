@@ -49,7 +49,7 @@ def deadline_occasion(slot: str, what: str, moment: datetime) -> str:
     return f"{slot}-{what}-{moment:%Y%m%d%H%M}"
 
 
-def alarm_occasion(name: str, paused_at: datetime) -> str:
+def make_pause_occasion(name: str, paused_at: datetime) -> str:
     """Return the occasion of an email about a stop rule that paused an edition."""
     return f"{name}-{paused_at:%Y%m%d%H%M%S%f}"
 

@@ -14,7 +14,7 @@ from itertools import chain
 from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers
 from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
 from digest.select.text_similarity import (
-    TextReader,
+    TextVectorizer,
     cosine_similarity,
     is_near_duplicate,
     jaccard_overlap,
@@ -50,7 +50,7 @@ class _IndexedStory:
 class EarlierStories:
     """What the last editions held; says which edition had an article already."""
 
-    def __init__(self, previous: PreviousEditions, reader: TextReader) -> None:
+    def __init__(self, previous: PreviousEditions, reader: TextVectorizer) -> None:
         """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
         self._reader = reader
         self._by_url: dict[str, PreviouslyUsedArticle] = {}

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from digest.select.ranking import make_ranking_key
-from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
+from digest.select.section_filler import SectionFiller, SectionSelectionRules
 from digest.select.values import ScoredStory
-from digest.settings import SectionSettings
+from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.phrases import count_with_noun
 
 WITHDRAWN_REASON = "visitors can't read its page anymore"
@@ -27,7 +27,7 @@ def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iter
     return f"{takers[-1].title} is full ({takers[-1].most})"
 
 
-def _may_take(kind: SectionPicker, source_section: str) -> bool:
+def _may_take(kind: SectionSelectionRules, source_section: str) -> bool:
     return kind.source_section == source_section and (kind.capped or source_section != NEWS_SECTION)
 
 

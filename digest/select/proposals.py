@@ -18,11 +18,11 @@ from digest.select.earlier_stories import EarlierStories, explain_repeat, find_c
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, make_ranking_key
-from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionPicker
-from digest.select.stories import build_story_with_lead, build_text_reader, group_into_stories, merge_by_url
+from digest.select.section_filler import SectionFiller, SectionSelectionRules
+from digest.select.stories import build_story_with_lead, build_text_vectorizer, group_into_stories, merge_by_url
 from digest.select.story_links import StoryLink
 from digest.select.story_similarity import StorySimilarity, find_related_articles
-from digest.select.text_similarity import TextReader, title_words
+from digest.select.text_similarity import TextVectorizer, title_words
 from digest.select.topics import compile_topic_rules
 from digest.select.values import (
     CandidateArticle,
@@ -34,8 +34,8 @@ from digest.select.values import (
     ScoredStory,
     Story,
 )
-from digest.select.word_rarity import NO_EARLIER_WORDS, WordTable
-from digest.settings import SectionSettings, SelectionSettings
+from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
+from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from subscribers.phrases import count_with_noun
 
 _NO_READERSHIP_NOTE = "there's no readership data, so its weight went to the other terms"
@@ -46,11 +46,11 @@ def propose_edition(
     *,
     select: SelectionSettings,
     sections: Sequence[SectionSettings],
-    kinds: Mapping[str, SectionPicker],
+    kinds: Mapping[str, SectionSelectionRules],
     now: datetime,
     previous: PreviousEditions,
     topic_overrides: Mapping[str, str] = MappingProxyType({}),
-    words: WordTable = NO_EARLIER_WORDS,
+    words: DocumentFrequencies = NO_EARLIER_WORDS,
     links: Sequence[StoryLink] = (),
 ) -> Proposal:
     """Propose what an edition holds. Pure: the same values give the same proposal in any order of the candidates.
@@ -70,7 +70,7 @@ def propose_edition(
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
     """
     articles = merge_by_url(candidates)
-    reader = build_text_reader(words, articles)
+    reader = build_text_vectorizer(words, articles)
     admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
     grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links)
     grouped = [_lead_with_pinned(story, select.pins) for story in grouped_stories]
@@ -142,9 +142,9 @@ def _split_repeats(
 
 def _group_stories(
     articles: Sequence[CandidateArticle],
-    kinds: Mapping[str, SectionPicker],
+    kinds: Mapping[str, SectionSelectionRules],
     threshold: float,
-    reader: TextReader,
+    reader: TextVectorizer,
     links: Sequence[StoryLink],
 ) -> list[Story]:
     """Group each source section's articles: by text, or where they have a date of their own by title and date."""

@@ -17,7 +17,7 @@ from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_ti
 from digest.select.places import LOCAL_SHARE, PlaceRules
 from digest.select.text_similarity import are_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
-from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story, StoryPlaces
+from digest.select.values import CandidateArticle, ScoredStory, Story, StoryPlaces, TermScore
 
 SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # what is added to, and taken from, the weighted terms
 SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-day spike is not overrated
@@ -99,7 +99,7 @@ class StoryRanking:
         penalties = list(self._story_penalties(story, topic, places))
         counted.append((PENALTY_TERM, *_penalty_points(penalties, _sum_hundredths(counted))))
         total = _sum_hundredths(counted)
-        terms = tuple(ScoreTerm(name, hundredths / 100, note) for name, hundredths, note in counted)
+        terms = tuple(TermScore(name, hundredths / 100, note) for name, hundredths, note in counted)
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
     def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:

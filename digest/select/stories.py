@@ -11,12 +11,12 @@ from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.penalties import find_penalties, is_forecast_title, is_round_up_title, is_statement_title
 from digest.select.story_links import ArticleLinks, StoryLink, resolve_links
-from digest.select.text_similarity import TextReader, WordReader
+from digest.select.text_similarity import TextVectorizer, WordExtractor
 from digest.select.values import CandidateArticle, Story
 from digest.select.word_rarity import (
     STRANGE_TABLE_WEIGHT,
+    DocumentFrequencies,
     WordRarity,
-    WordTable,
     count_document_frequencies,
     knows_language_of,
     sample_evenly,
@@ -29,7 +29,7 @@ def group_into_stories(
     candidates: Iterable[CandidateArticle],
     min_similarity: float,
     *,
-    reader: TextReader | None = None,
+    reader: TextVectorizer | None = None,
     links: Sequence[StoryLink] = (),
 ) -> tuple[Story, ...]:
     """Group articles into stories, in any order of arrival to the same result.
@@ -40,14 +40,14 @@ def group_into_stories(
     Args:
         candidates: articles, with repetitions of a URL where several sources carried it.
         min_similarity: the mean cosine over a story's pairs of articles, 0 to 1.
-        reader: knows how rare words are; by the shipped table where none is given. See `build_text_reader`.
+        reader: knows how rare words are; by the shipped table where none is given. See `build_text_vectorizer`.
         links: what editors put together or apart, in the order in which they did.
 
     Returns:
         The stories by their lead's date and URL; every canonical URL stands in exactly one.
     """
     articles = merge_by_url(candidates)
-    reader = reader or TextReader()
+    reader = reader or TextVectorizer()
     texts = [reader.read_text(article.title, article.summary) for article in articles]
     # What an editor decided comes later, so it holds against an advisory's number.
     decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
@@ -59,26 +59,26 @@ def group_into_stories(
     return tuple(stories)
 
 
-def build_text_reader(words: WordTable, articles: Sequence[CandidateArticle]) -> TextReader:
+def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[CandidateArticle]) -> TextVectorizer:
     """Return a reader of a week's articles that knows how rare their words are.
 
     Args:
         words: in how many earlier articles each word stands.
         articles: those of the week, in a fixed order; in a language that neither table knows they say it themselves.
     """
-    reader = WordReader()
+    reader = WordExtractor()
     if knows_language_of(words, _distinct_words(sample_evenly(articles), reader)):
-        return TextReader(WordRarity(words), reader)
+        return TextVectorizer(WordRarity(words), reader)
     of_week = count_document_frequencies(_distinct_words(articles, reader))
-    return TextReader(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT), reader)
+    return TextVectorizer(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT), reader)
 
 
-def count_earlier_words(articles: Iterable[CandidateArticle]) -> WordTable:
+def count_words_of_earlier_articles(articles: Iterable[CandidateArticle]) -> DocumentFrequencies:
     """Count in how many of some earlier articles each word stands."""
-    return count_document_frequencies(_distinct_words(articles, WordReader()))
+    return count_document_frequencies(_distinct_words(articles, WordExtractor()))
 
 
-def _distinct_words(articles: Iterable[CandidateArticle], reader: WordReader) -> Iterator[frozenset[str]]:
+def _distinct_words(articles: Iterable[CandidateArticle], reader: WordExtractor) -> Iterator[frozenset[str]]:
     return (reader.distinct_words(article.title, article.summary) for article in articles)
 
 
@@ -128,7 +128,7 @@ def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
 
 
 def _cluster_articles(
-    articles: Sequence[CandidateArticle], reader: TextReader, min_similarity: float, decided: ArticleLinks
+    articles: Sequence[CandidateArticle], reader: TextVectorizer, min_similarity: float, decided: ArticleLinks
 ) -> list[list[int]]:
     """Cluster by places in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
     read = [reader.read_text(article.title, article.summary) for article in articles]
@@ -157,7 +157,7 @@ def _cluster_articles(
     return _add_twins(AverageLinkage(texts, first_only, limits).find_clusters(), twin_of)
 
 
-def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordReader) -> bool:
+def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordExtractor) -> bool:
     """Return whether a publisher put out one text under two addresses; without a summary nobody can tell."""
     return bool(first.summary and other.summary) and text_similarity.are_near_duplicates(
         words.distinct_words(first.title, first.summary), words.distinct_words(other.title, other.summary)

@@ -21,7 +21,7 @@ _MAX_CENTROID_ARTICLES = 20  # articles of a story that make its middle; more mo
 class StorySimilarity:
     """Measures similarity among the articles of one proposal, and caches it; lives as long as the proposal is made."""
 
-    def __init__(self, reader: text_similarity.TextReader, threshold: float) -> None:
+    def __init__(self, reader: text_similarity.TextVectorizer, threshold: float) -> None:
         """Begin with the reader that knows how rare words are."""
         self._reader = reader
         self._same_matter_threshold = min(SAME_MATTER_FACTOR * threshold, 0.95)

@@ -115,7 +115,7 @@ class ArticleWords:
     summary: tuple[str, ...]
 
 
-class WordReader:
+class WordExtractor:
     """Splits the texts of articles into words, each text once; lives as long as a proposal is made."""
 
     def __init__(self) -> None:
@@ -136,13 +136,13 @@ class WordReader:
         return frozenset(words.title).union(words.summary)
 
 
-class TextReader:
+class TextVectorizer:
     """Weighs the words of articles, each text once; lives as long as a proposal is made."""
 
-    def __init__(self, rarity: WordRarity | None = None, words: WordReader | None = None) -> None:
+    def __init__(self, rarity: WordRarity | None = None, words: WordExtractor | None = None) -> None:
         """Begin with how rare words are (by the shipped table where nothing else is known), and with what was read."""
         self._rarity = rarity or load_shipped_rarity()
-        self.words = words or WordReader()
+        self.words = words or WordExtractor()
         self._texts: dict[tuple[str, str], ArticleText] = {}
 
     def read_text(self, title: str, summary: str) -> ArticleText:

@@ -46,7 +46,7 @@ class CandidateArticle:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreTerm:
+class TermScore:
     """One part of a score, in points, and the words that explain it to an editor."""
 
     name: str
@@ -119,7 +119,7 @@ class ScoredStory:
 
     story: Story
     score: float
-    terms: tuple[ScoreTerm, ...]
+    terms: tuple[TermScore, ...]
     topic: str | None = None
     places: StoryPlaces = StoryPlaces()
     continues: "Continuation | None" = None

@@ -34,17 +34,17 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class WordTable:
+class DocumentFrequencies:
     """In how many of some earlier articles each word stands. Words that stand in none are not in `counts`."""
 
     article_count: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-NO_EARLIER_WORDS = WordTable()
+NO_EARLIER_WORDS = DocumentFrequencies()
 
 
-def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> WordTable:
+def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> DocumentFrequencies:
     """Count in how many articles each word stands.
 
     Args:
@@ -55,13 +55,13 @@ def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> Wo
     for words in words_of_articles:
         counts.update({word for word in words if not _NUMBER.fullmatch(word)})
         number += 1
-    return WordTable(number, dict(counts))
+    return DocumentFrequencies(number, dict(counts))
 
 
 class WordRarity:
     """How much a word tells, by a table of earlier articles that is blended with the shipped one."""
 
-    def __init__(self, table: WordTable | None = None, *, shipped_weight: int = SHIPPED_TABLE_WEIGHT) -> None:
+    def __init__(self, table: DocumentFrequencies | None = None, *, shipped_weight: int = SHIPPED_TABLE_WEIGHT) -> None:
         """Begin with the shipped table, as if it were of so many articles, and with what earlier articles add to it."""
         self._shipped_weight = shipped_weight
         self._table = table or NO_EARLIER_WORDS
@@ -84,13 +84,13 @@ class WordRarity:
     def share(self, word: str) -> float:
         """Return the share of articles that hold a word, above 0. Numbers go by their shape, names of CVEs are rare."""
         if _NUMBER.fullmatch(word):
-            return estimate_number_share(word)
+            return estimate_number_frequency(word)
         shipped = self._shipped.get(word, self._unlisted_share)
         counted = self._table.counts.get(word, 0)
         return (shipped * self._shipped_weight + counted) / (self._shipped_weight + self._table.article_count)
 
 
-def estimate_number_share(number: str) -> float:
+def estimate_number_frequency(number: str) -> float:
     """Return the share of articles that hold a number of this shape: years and small numbers tell next to nothing."""
     if _YEAR.fullmatch(number):
         return _YEAR_SHARE
@@ -100,7 +100,7 @@ def estimate_number_share(number: str) -> float:
     return _HUNDREDS_SHARE if digits == 3 else _LONG_NUMBER_SHARE
 
 
-def knows_language_of(table: WordTable, words_of_articles: Iterable[Collection[str]]) -> bool:
+def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Collection[str]]) -> bool:
     """Return whether a table, with the shipped one, knows the language of some articles.
 
     The shipped table knows English. Elsewhere most words of a week are not in it, and it takes enough earlier articles.

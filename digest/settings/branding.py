@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from digest.settings import values
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.colors import READABLE_CONTRAST, contrast_ratio, find_nearest_readable_color, hue_distance
-from digest.settings.concerns import Concern
 from digest.settings.values import setting
 
 # What no publisher changes: grounds and texts, light and dark (docs/decisions/0006-mail-html.md).
@@ -50,7 +50,7 @@ class LogoPair(values.SettingsTable):
     dark_width: int
 
 
-class BrandingSettings(values.SettingsTable, title="Look"):
+class BrandingSettings(values.SettingsTable, title="Branding"):
     """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are rejected.
 
     Editors' pages keep their own design. To change layout, sizes, or order, use [custom templates](templates.md). A color is rejected if text in it would
@@ -58,7 +58,7 @@ class BrandingSettings(values.SettingsTable, title="Look"):
     if its hue is within 30 degrees of the accent's.
     """
 
-    concern: ClassVar = Concern.LOOK  # a logo is in every email at once, approved or not
+    affected_area: ClassVar = AffectedArea.LOOK  # a logo is in every email at once, approved or not
 
     # A default has to be read on a tint of the publisher's too.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

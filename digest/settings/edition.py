@@ -6,8 +6,8 @@ from pydantic import AfterValidator, create_model
 
 from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
-from digest.settings.concerns import Concern
-from digest.settings.values import file_setting
+from digest.settings.affected_areas import AffectedArea
+from digest.settings.values import file_only_setting
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 SectionKindName = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
@@ -19,22 +19,27 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     The default list is Featured, Most read, Topics, Products, Events, and Opportunities.
     """
 
-    concern: ClassVar = Concern.NONE
+    affected_area: ClassVar = AffectedArea.NONE
 
-    key: Annotated[str, AfterValidator(values.check_section_key)] = file_setting(
+    key: Annotated[str, AfterValidator(values.check_section_key)] = file_only_setting(
         ..., "Identifies the section in edits and URLs. Use lowercase letters, digits, and hyphens."
     )
     # The email about changed preferences lists the titles.
-    title: Annotated[values.FilledLine, Concern.TEXT] = file_setting(..., "The heading subscribers see.")
-    kind: SectionKindName = file_setting(..., "The type of content. Use `stories` for custom sections.")
-    note: values.SingleLine = file_setting("", "A line below the title.")
-    most: int = file_setting(5, "The maximum number of entries.", ge=1, le=40)
-    topics: list[str] = file_setting([], "The topics whose articles fill a `stories` section.")
-    refill: Literal["next", "none"] = file_setting(
+    title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading subscribers see.")
+    kind: SectionKindName = file_only_setting(..., "The type of content. Use `stories` for custom sections.")
+    note: values.SingleLine = file_only_setting("", "A line below the title.")
+    most: int = file_only_setting(5, "The maximum number of entries.", ge=1, le=40)
+    topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
+    refill: Literal["next", "none"] = file_only_setting(
         "next",
         "What replaces a story an editor drops: the next proposed story, or nothing.",
         "`next` doesn't add a story if the section still has `most` or more.",
     )
+
+    @property
+    def source_section(self) -> str:
+        """The section of the sources whose articles it takes."""
+        return find_source_section(self.kind)
 
     def title_in(self, language: SubscriberLanguage) -> str:
         """Return the title as readers see it: one that comes with the program is translated, the operator's own is not."""
@@ -66,39 +71,45 @@ DEFAULT_SECTIONS = (
 class SponsorSettings(values.SettingsTable):
     """One paid block, always labeled as such. There's none by default."""
 
-    concern: ClassVar = Concern.NONE
+    affected_area: ClassVar = AffectedArea.NONE
 
-    name: values.SingleLine = file_setting(..., "The sponsor's name.")
-    headline: values.SingleLine = file_setting(..., "The text of the link.")
-    text: str = file_setting(..., "At most 25 words.")
-    url: Annotated[str, AfterValidator(values.check_web_address)] = file_setting(..., "The link's URL.")
+    name: values.SingleLine = file_only_setting(..., "The sponsor's name.")
+    headline: values.SingleLine = file_only_setting(..., "The text of the link.")
+    text: str = file_only_setting(..., "At most 25 words.")
+    url: Annotated[str, AfterValidator(values.check_web_address)] = file_only_setting(..., "The link's URL.")
 
 
 SourceSectionName = Literal["news", "products", "events", "opportunities"]
 SOURCE_SECTIONS: tuple[str, ...] = get_args(SourceSectionName)
+NEWS_SECTION = "news"
+
+
+def find_source_section(kind: str) -> str:
+    """Return the section of the sources whose articles a kind takes: the one of its name, otherwise news."""
+    return kind if kind in SOURCE_SECTIONS else NEWS_SECTION
 
 
 class SourceSettings(values.SettingsTable):
     """Where articles come from. `digest sources add` adds sources to the file."""
 
-    concern: ClassVar = Concern.NONE
+    affected_area: ClassVar = AffectedArea.NONE
 
-    url: Annotated[str, AfterValidator(values.check_web_address)] = file_setting(
+    url: Annotated[str, AfterValidator(values.check_web_address)] = file_only_setting(
         ..., "The URL of a feed, a WordPress REST API, a calendar, or a site that links to its feed."
     )
-    name: values.SingleLine = file_setting(..., "The source's name, shown to editors.")
-    publisher: values.SingleLine = file_setting(..., "The publisher shown in emails, counted once per story.")
-    section: SourceSectionName = file_setting("news", "The kind of content this source provides.")
-    weight: float = file_setting(1.0, "Added to the score of each story from this source.", ge=0.0, le=3.0)
-    primary: bool = file_setting(False, "Marks an official source.")
-    own: bool = file_setting(
+    name: values.SingleLine = file_only_setting(..., "The source's name, shown to editors.")
+    publisher: values.SingleLine = file_only_setting(..., "The publisher shown in emails, counted once per story.")
+    section: SourceSectionName = file_only_setting("news", "The kind of content this source provides.")
+    weight: float = file_only_setting(1.0, "Added to the score of each story from this source.", ge=0.0, le=3.0)
+    primary: bool = file_only_setting(False, "Marks an official source.")
+    own: bool = file_only_setting(
         False, "Marks the publication's own site.", "Only its stories can be the first in the Most read section."
     )
-    images: Literal["own", "licensed", "none"] = file_setting(
+    images: Literal["own", "licensed", "none"] = file_only_setting(
         "none", "Images are emailed only if they're your `own` or `licensed`."
     )
-    topics: dict[str, str] = file_setting({}, "Maps the publisher's categories to our topics.")
-    default_topic: str = file_setting(
+    topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
+    default_topic: str = file_only_setting(
         "",
         "The topic of articles that don't match another.",
         (
@@ -114,7 +125,7 @@ class RankingWeights(
         "DeclaredWeights",
         __base__=values.SettingsTable,
         **{
-            term.name: (float, file_setting(term.weight, term.words, ge=term.bounds.least, le=term.bounds.most))
+            term.name: (float, file_only_setting(term.weight, term.words, ge=term.bounds.least, le=term.bounds.most))
             for term in SCORING_TERMS.values()
         },
     )
@@ -124,7 +135,7 @@ class RankingWeights(
     The weights don't have to add up to 1.
     """
 
-    concern: ClassVar = Concern.NONE
+    affected_area: ClassVar = AffectedArea.NONE
 
 
 HOME_AGENCIES = """
@@ -173,54 +184,54 @@ Capitol Police
 class SelectionSettings(values.SettingsTable):
     """How stories are grouped, ranked, and selected. `digest draft --explain` shows the effect of each value."""
 
-    concern: ClassVar = Concern.NONE
+    affected_area: ClassVar = AffectedArea.NONE
 
     weights: RankingWeights = RankingWeights()
-    same_story: float = file_setting(
+    same_story: float = file_only_setting(
         0.21,  # average-linkage similarity that joins two articles
         "How similar two articles must be to share a story. A lower value groups more articles together.",
         gt=0,
         lt=1,
     )
-    per_publisher: int = file_setting(
+    per_publisher: int = file_only_setting(
         3, "The maximum number of stories in an edition with the same main publisher.", ge=1
     )
-    minimum: int = file_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
-    repeat_editions: int = file_setting(
+    minimum: int = file_only_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
+    repeat_editions: int = file_only_setting(
         4,
         "The number of past editions checked for repeats.",
         "Their articles aren't used again, and their stories return only if there's news.",
         ge=0,
     )
-    variety: float = file_setting(  # MMR's lambda
+    variety: float = file_only_setting(  # MMR's lambda
         0.75, "With 1, stories rank by score only. A lower value spreads the selection over more topics.", ge=0, le=1
     )
-    home_country: str = file_setting(
+    home_country: str = file_only_setting(
         "US",
         "The ISO 3166 code of the country whose news ranks first.",
         "The country, its states, and its cities are recognized by name.",
         pattern=r"^[A-Z]{2}$",
     )
-    home_agencies: list[str] = file_setting(
+    home_agencies: list[str] = file_only_setting(
         HOME_AGENCIES,
         "Names related to the home country, as the press writes them.",
         "Your list replaces the default one.",
     )
-    borderless_topics: list[str] = file_setting(
+    borderless_topics: list[str] = file_only_setting(
         ["Cybersecurity"], "Topics related to the home country wherever they happen."
     )
-    local_topics: list[str] = file_setting(
+    local_topics: list[str] = file_only_setting(
         ["Law enforcement", "Fire service"],
         "Topics with many local cases, whose scores are reduced by a fifth.",
         "A case is local if it doesn't mention anything related to the whole country.",
     )
-    topics: dict[str, list[str]] = file_setting(
+    topics: dict[str, list[str]] = file_only_setting(
         {},
         'Maps topics to words and phrases, such as `{ "Ports" = ["port", "a phrase"] }`. Leave empty for the built-in list.',
         "In `cyber*`, `*` stands for any ending. `exploited, exploiting + flaw, bug` needs a word from each side of `+`.",
     )
-    pins: list[str] = file_setting([], "URLs of articles that must be included.")
-    bans: list[str] = file_setting([], "URLs of articles that must be excluded.")
+    pins: list[str] = file_only_setting([], "URLs of articles that must be included.")
+    bans: list[str] = file_only_setting([], "URLs of articles that must be excluded.")
 
 
 class ReadershipSettings(values.SettingsTable):
@@ -229,7 +240,7 @@ class ReadershipSettings(values.SettingsTable):
     Without either, the other terms of a score count for more.
     """
 
-    concern: ClassVar = Concern.NONE
+    affected_area: ClassVar = AffectedArea.NONE
 
-    csv: str = file_setting("", "A file with the columns url and views; its path is relative to this file.")
-    wordpress: str = file_setting("", "The URL of your site, if it runs WordPress Popular Posts.")
+    csv: str = file_only_setting("", "A file with the columns url and views; its path is relative to this file.")
+    wordpress: str = file_only_setting("", "The URL of your site, if it runs WordPress Popular Posts.")

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from digest.renamed_names import RENAMED_SETTINGS
+from digest.renamed_settings_and_commands import RENAMED_SETTINGS
 from digest.settings.model import SettingsFile
 from digest.settings.setting_lines import KeyPath
 

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from digest.settings import values
-from digest.settings.concerns import Concern
-from digest.settings.values import file_setting, setting
+from digest.settings.affected_areas import AffectedArea
+from digest.settings.values import file_only_setting, setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
 _MORE_WAIT = "Any over the limit wait for up to 24 hours."
@@ -16,7 +16,7 @@ _AS_FAST = "Use 0 to send as fast as the server accepts email."
 class LimitSettings(values.SettingsTable, title="Limits"):
     """Limits on what others can make the installation do, and on how fast editions are sent."""
 
-    concern: ClassVar = Concern.LIMITS
+    affected_area: ClassVar = AffectedArea.LIMITS
 
     send_per_second: float = setting(
         0.0,
@@ -65,7 +65,7 @@ class LimitSettings(values.SettingsTable, title="Limits"):
     signups_waiting: int = setting(
         5000, "Sign-ups in the queue", "If the queue is full, the network with the most forms loses one.", ge=1
     )
-    signup_mails_per_address: int = file_setting(
+    signup_mails_per_address: int = file_only_setting(
         4, "The maximum number of emails in 30 days to an address that confirms none of them.", ge=1
     )
     contact_per_network: int = setting(
@@ -74,17 +74,17 @@ class LimitSettings(values.SettingsTable, title="Limits"):
         "Any over the limit are rejected. A network is a /24 or a /48.",
         ge=1,
     )
-    contact_first: int = file_setting(
+    contact_first: int = file_only_setting(
         250,
         (
             "Messages to the editors per hour, counting the first from each wide network (/16, /32). Any over the limit are rejected."
         ),
         ge=1,
     )
-    contact_further: int = file_setting(
+    contact_further: int = file_only_setting(
         50, "All other messages to the editors per hour. Any over the limit are rejected.", ge=1
     )
-    proxies: Annotated[int, Concern.NETWORK] = setting(
+    proxies: Annotated[int, AffectedArea.NETWORK] = setting(
         0,
         "Proxies in front of the pages",
         "The number of trusted entries in X-Forwarded-For.",
@@ -92,16 +92,18 @@ class LimitSettings(values.SettingsTable, title="Limits"):
         ge=0,
         le=5,
     )
-    allow_networks: Annotated[list[values.NetworkText], Concern.NETWORK] = file_setting(
+    allow_networks: Annotated[list[values.NetworkText], AffectedArea.NETWORK] = file_only_setting(
         [], 'Private networks that may contain sources, such as "10.1.0.0/16".'
     )
-    fetch_timeout: float = file_setting(20.0, "Time limit for one fetch, in seconds.", gt=0, le=300)
-    fetch_bytes: int = file_setting(10_000_000, "Maximum size of a document after decompression, in bytes.", ge=1000)
-    fetch_redirects: int = file_setting(5, "Maximum number of redirects.", ge=0, le=20)
-    fetch_workers: int = file_setting(8, "Maximum number of sources visited at the same time.", ge=1, le=64)
-    items_per_source: int = file_setting(20_000, "Maximum number of items read from one document.", ge=1)
-    image_bytes: int = file_setting(8_000_000, "Maximum size of a downloaded image, in bytes.", ge=1000)
-    image_pixels: int = file_setting(40_000_000, "Maximum number of pixels in a downloaded image.", ge=1000)
+    fetch_timeout: float = file_only_setting(20.0, "Time limit for one fetch, in seconds.", gt=0, le=300)
+    fetch_bytes: int = file_only_setting(
+        10_000_000, "Maximum size of a document after decompression, in bytes.", ge=1000
+    )
+    fetch_redirects: int = file_only_setting(5, "Maximum number of redirects.", ge=0, le=20)
+    fetch_workers: int = file_only_setting(8, "Maximum number of sources visited at the same time.", ge=1, le=64)
+    items_per_source: int = file_only_setting(20_000, "Maximum number of items read from one document.", ge=1)
+    image_bytes: int = file_only_setting(8_000_000, "Maximum size of a downloaded image, in bytes.", ge=1000)
+    image_pixels: int = file_only_setting(40_000_000, "Maximum number of pixels in a downloaded image.", ge=1000)
 
 
 def _check_webhook(text: str) -> str:
@@ -123,27 +125,31 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     See [how alerts are sent](maintenance.md#alerts). The page of these settings sends a test to the webhook.
     """
 
-    concern: ClassVar = Concern.ALERTS
+    affected_area: ClassVar = AffectedArea.ALERTS
 
-    complaints: int = file_setting(3, "Complaints about one edition.", ge=1)
-    complaints_share: float = file_setting(  # Gmail wants senders to stay below it
+    complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
+    complaints_share: float = file_only_setting(  # Gmail wants senders to stay below it
         0.001, "Complaints as a share of accepted messages.", ge=0, le=1
     )
-    hard_bounces: int = file_setting(10, "Addresses that don't exist.", ge=1)
-    hard_bounces_share: float = file_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
-    policy_refusals: int = file_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_setting(0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1)
-    list_drift: float = file_setting(
+    hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
+    hard_bounces_share: float = file_only_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
+    policy_refusals: int = file_only_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
+    policy_refusals_share: float = file_only_setting(
+        0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1
+    )
+    list_drift: float = file_only_setting(
         0.25, "The maximum change in list size from one edition to the next, as a share. Use 0 for no limit.", ge=0
     )
-    list_drift_people: int = file_setting(100, "Smaller changes in the number of subscribers are always allowed.", ge=1)
-    canary_minutes: int = file_setting(
+    list_drift_people: int = file_only_setting(
+        100, "Smaller changes in the number of subscribers are always allowed.", ge=1
+    )
+    canary_minutes: int = file_only_setting(
         15,
         ("How long the first few hundred messages are watched before the rest are sent. Use 0 to send all at once."),
         ge=0,
         le=24 * 60,
     )
-    seal_mail_days: int = file_setting(
+    seal_mail_days: int = file_only_setting(
         7,
         (
             "Days between daily integrity emails to admins, with the newest seal of the consent ledger. Use 0 for "
@@ -177,7 +183,7 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
     [heartbeats](maintenance.md#heartbeats).
     """
 
-    concern: ClassVar = Concern.ALERTS
+    affected_area: ClassVar = AffectedArea.ALERTS
 
     collect: Heartbeat = setting("", "Collection", "The https URL to request after sources are collected.")
     draft: Heartbeat = setting("", "Draft", "The https URL to request after each draft.")
@@ -191,15 +197,15 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
 class RetentionSettings(values.SettingsTable):
     """How long records are kept."""
 
-    concern: ClassVar = Concern.RETENTION
+    affected_area: ClassVar = AffectedArea.RETENTION
 
-    evidence_days: int = file_setting(
+    evidence_days: int = file_only_setting(
         90,
         "Days to keep the IP address and user agent of a sign-up, which are encrypted.",
         "The ledger keeps their hashes.",
         ge=1,
     )
-    delivery_days: int = file_setting(  # fewer would hide strikes
+    delivery_days: int = file_only_setting(  # fewer would hide strikes
         400,
         "Days to keep each delivery and its events. After that, only totals are kept.",
         "Daily counts (visits to a source, consents by kind) are kept as long, and for at least 400 days.",
@@ -213,7 +219,7 @@ class BackupSettings(values.SettingsTable, title="Backups"):
     See [how to back up](maintenance.md#backups). Without the passphrase, backups aren't made, and an alert says so.
     """
 
-    concern: ClassVar = Concern.BACKUPS
+    affected_area: ClassVar = AffectedArea.BACKUPS
 
     folder: str = setting(
         "",
@@ -251,19 +257,42 @@ def _check_log(text: str) -> str:
     return text
 
 
-class RelaySettings(values.SettingsTable):
-    """Your own Postfix on this machine, whose log says what became of messages after it accepted them.
+def check_dkim_record(text: str) -> str:
+    """Check the DNS name of a DKIM key (RFC 6376, section 3.6.2.1); empty is none.
 
-    See [following the mail server's log](sending.md#following-the-mail-servers-log).
+    Raises:
+        ValueError: it isn't one.
+    """
+    selector, _, domain = text.partition("._domainkey.")
+    if text and not (values.SELECTOR_PATTERN.fullmatch(selector) and values.DOMAIN_PATTERN.fullmatch(domain)):
+        raise ValueError(f"{text!r} isn't the name of a DKIM record, such as mail._domainkey.news.example.org")
+    return text
+
+
+class RelaySettings(values.SettingsTable):
+    """What your own mail server does: its log says what became of messages after it accepted them, and it may sign them.
+
+    See [following the mail server's log](sending.md#following-the-mail-servers-log) and
+    [DKIM signatures by the mail server](sending.md#dkim-signatures-by-the-mail-server).
     """
 
-    concern: ClassVar = Concern.ALERTS
+    affected_area: ClassVar = AffectedArea.ALERTS
 
-    log: Annotated[str, AfterValidator(_check_log)] = file_setting(
+    log: Annotated[str, AfterValidator(_check_log)] = file_only_setting(
         "",
         'The log to follow: "journal" for the systemd journal, or a file such as /var/log/mail.log. Leave empty for none.',
         "The service must be allowed to read it.",
     )
+    dkim_record: Annotated[str, AfterValidator(check_dkim_record), AffectedArea.SENDER] = file_only_setting(
+        "",
+        "If your mail server signs all email (DKIM), the DNS name of its key, such as mail._domainkey.news.example.org.",
+        "Email isn't signed here then, even if `DIGEST_DKIM_KEY_FILE` is set.",
+    )
+
+    @property
+    def dkim_domain(self) -> str:
+        """The domain that the mail server signs for; empty if it doesn't sign."""
+        return self.dkim_record.partition("._domainkey.")[2]
 
 
 class BounceMailboxSettings(values.SettingsTable):
@@ -272,17 +301,19 @@ class BounceMailboxSettings(values.SettingsTable):
     It requires `sender.bounce_domain`. Messages that aren't bounces of ours stay there.
     """
 
-    concern: ClassVar = Concern.ALERTS
+    affected_area: ClassVar = AffectedArea.ALERTS
 
-    host: str = file_setting("", "The IMAP server, such as imap.example.org. Leave empty for no mailbox.")
-    port: int = file_setting(0, "0 for 993, or 143 if tls is starttls or off.", ge=0, le=65535)
-    tls: Literal["implicit", "starttls", "off"] = file_setting("implicit", "Use off only for a server on this machine.")
-    user: str = file_setting("", "The user name, whose password is in `DIGEST_INBOUND_PASSWORD`.")
-    authorities: str = file_setting(
+    host: str = file_only_setting("", "The IMAP server, such as imap.example.org. Leave empty for no mailbox.")
+    port: int = file_only_setting(0, "0 for 993, or 143 if tls is starttls or off.", ge=0, le=65535)
+    tls: Literal["implicit", "starttls", "off"] = file_only_setting(
+        "implicit", "Use off only for a server on this machine."
+    )
+    user: str = file_only_setting("", "The user name, whose password is in `DIGEST_INBOUND_PASSWORD`.")
+    authorities: str = file_only_setting(
         "", "A PEM file, if your own certificate authority signed the server's certificate."
     )
-    folder: str = file_setting("INBOX", "The folder to read.", pattern=values.FOLDER_PATTERN)
-    done: str = file_setting(  # a slash separates folders
+    folder: str = file_only_setting("INBOX", "The folder to read.", pattern=values.FOLDER_PATTERN)
+    done: str = file_only_setting(  # a slash separates folders
         "Digest/Done",
         "Stored bounces are moved to this folder. Leave empty to delete them.",
         pattern=rf"{values.FOLDER_PATTERN}|^$",

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from digest.settings import values
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.values import setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from subscribers.consent.consent_texts import check_consent_template
@@ -17,40 +17,40 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     """The newsletter itself."""
 
     # The consent text names the publication, in its language.
-    name: Annotated[values.FilledLine, Concern.CONSENT] = setting(
+    name: Annotated[values.FilledLine, AffectedArea.CONSENT] = setting(
         "HLS.Today", "Name", "The newsletter's name, in emails and on pages."
     )
-    tagline: Annotated[values.SingleLine, Concern.NONE] = setting(
+    tagline: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
         "The homeland-security week in one read", "Tagline", "One line for the archive and its feed."
     )
-    site: Annotated[str, AfterValidator(values.check_web_address), Concern.SENDER] = setting(
+    site: Annotated[str, AfterValidator(values.check_web_address), AffectedArea.SENDER] = setting(
         "https://hls.today/", "Website", "Its http or https URL. Emails and pages link to it."
     )
-    about: Annotated[values.LongText, Concern.TEXT] = setting(
+    about: Annotated[values.LongText, AffectedArea.TEXT] = setting(
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors.",
         "About",
         "One sentence for the footer of every email.",
     )
-    editor: Annotated[values.SingleLine, Concern.NONE] = setting(
+    editor: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
         "", "Editor", "Signs the intro. Leave empty for no signature."
     )
-    intro: Annotated[values.LongText, Concern.NONE] = setting(
+    intro: Annotated[values.LongText, AffectedArea.NONE] = setting(
         "",
         "Intro",
         "Each new draft starts with this text. At most 60 words.",
         "You can use `*emphasis*`, `**strong**`, and `[links](https://…)`. Blank lines separate paragraphs.",
     )
-    language: Annotated[str, Concern.CONSENT] = setting(
+    language: Annotated[str, AffectedArea.CONSENT] = setting(
         "en",
         "Language",
         "The language for subscribers: en, fr, or one you have a catalog for.",
         "It applies to emails, dates, and reasons, and sets `lang` and `dir`. For other languages, [add a catalog](translating.md).",
     )
-    timezone: Annotated[str, AfterValidator(values.check_time_zone), Concern.NONE] = setting(
+    timezone: Annotated[str, AfterValidator(values.check_time_zone), AffectedArea.NONE] = setting(
         "America/New_York", "Time zone", "Editors' pages and these settings show times in this zone."
     )
-    first_number: Annotated[int, Concern.NONE] = setting(
+    first_number: Annotated[int, AffectedArea.NONE] = setting(
         1, "First number", "The number of the first edition made here.", ge=1
     )
 
@@ -74,7 +74,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
     against them. A change doesn't affect people who've already been asked: they agree to the text they were shown.
     """
 
-    concern: ClassVar = Concern.CONSENT
+    affected_area: ClassVar = AffectedArea.CONSENT
 
     text: Annotated[values.LongText, AfterValidator(check_consent_template)] = setting(
         "",
@@ -91,7 +91,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
 class SenderSettings(values.SettingsTable, title="Sender"):
     """Who emails come from. Nothing is sent to the world without a postal address."""
 
-    concern: ClassVar = Concern.SENDER
+    affected_area: ClassVar = AffectedArea.SENDER
 
     name: values.SingleLine = setting("HLS.Today", "Name", "The name in From.")
     address: values.MailAddress = setting("digest@news.example.org", "Address", "The address in From.")
@@ -120,16 +120,16 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     """When things happen, in the publication's time zone: `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`."""
 
     # Its days are part of the standard consent text.
-    send: Annotated[values.RuleText, Concern.CONSENT] = setting(
+    send: Annotated[values.RuleText, AffectedArea.CONSENT] = setting(
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",
         "Editors skip, move, and add editions in the calendar (`/desk/calendar`, `digest calendar`).",
     )
-    draft: Annotated[values.RuleText, Concern.NONE] = setting(
+    draft: Annotated[values.RuleText, AffectedArea.NONE] = setting(
         "thu 17:30", "Draft time", "A new edition is drafted at this time."
     )
-    deadline_hours: Annotated[float, Concern.NONE] = setting(
+    deadline_hours: Annotated[float, AffectedArea.NONE] = setting(
         10,
         "Approve by",
         "Hours before the usual send time.",
@@ -140,13 +140,13 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         ge=0,
         le=168,
     )
-    reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], Concern.NONE] = setting(
+    reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], AffectedArea.NONE] = setting(
         [11],
         "Remind editors",
         "Hours before the usual send time. Leave empty for no reminders.",
         "Editors get an email if the edition isn't approved. Each value is more than 0 and at most 168.",
     )
-    at_deadline: Annotated[DeadlineRule, Concern.APPROVAL] = setting(
+    at_deadline: Annotated[DeadlineRule, AffectedArea.APPROVAL] = setting(
         "wait",
         "If it isn't approved by then",
         "What happens at the deadline, and again at the send time.",
@@ -158,7 +158,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
             "send-last-approved": "Send the last approved version if there is one, or wait",
         },
     )
-    final_check_minutes: Annotated[int, Concern.ALERTS] = setting(
+    final_check_minutes: Annotated[int, AffectedArea.ALERTS] = setting(
         20,
         "Check every article again",
         "Minutes before the send time. Use 0 to skip the check.",
@@ -166,7 +166,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         ge=0,
         le=24 * 60,
     )
-    at_gone_article: Annotated[Literal["stop", "send"], Concern.ALERTS] = setting(
+    at_gone_article: Annotated[Literal["stop", "send"], AffectedArea.ALERTS] = setting(
         "stop",
         "If visitors can't read an article then",
         "Editors are notified either way.",
@@ -176,7 +176,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
             "send": "Send the edition and notify the editors",
         },
     )
-    collect: Annotated[list[values.RuleText], Concern.NONE] = setting(
+    collect: Annotated[list[values.RuleText], AffectedArea.NONE] = setting(
         ["daily 05:00", "daily 17:00"], "Visit sources", "The times when sources are visited."
     )
 
@@ -199,7 +199,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
 class ApprovalSettings(values.SettingsTable, title="Approval"):
     """Who must approve an edition before it's sent."""
 
-    concern: ClassVar = Concern.APPROVAL
+    affected_area: ClassVar = AffectedArea.APPROVAL
 
     approvers: Literal[1, 2] = setting(
         1,

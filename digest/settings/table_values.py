@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from digest.settings.edition import SectionSettings, SourceSettings
 from digest.settings.loader import SettingsError, describe_value_error
 from digest.settings.model import SettingsFile
-from digest.settings.values import SHOWN_BY_HOST, shorten_address
+from digest.settings.values import SHOWN_BY_HOST, redact_url
 
 
 class SettingsValueError(SettingsError):
@@ -132,7 +132,7 @@ def _shorten_value(table: type[BaseModel], name: str, value: Any) -> Any:
         return [_shorten_value(table, name, each) for each in value]
     if not isinstance(value, str):
         return value
-    return shorten_address(value, host_only=field is not None and SHOWN_BY_HOST in field.metadata)
+    return redact_url(value, host_only=field is not None and SHOWN_BY_HOST in field.metadata)
 
 
 def shorten_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -59,7 +59,7 @@ def setting(
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 
-def file_setting(default: Any, description: str, details: str = "", **bounds: Any) -> Any:
+def file_only_setting(default: Any, description: str, details: str = "", **bounds: Any) -> Any:
     """Declare a setting that no form shows; the arguments are those of `setting`."""
     return setting(default, "", description, details, **bounds)
 
@@ -235,7 +235,7 @@ SHOWN_BY_HOST = "shown by its host"
 HIDDEN_PART = "…"
 
 
-def shorten_address(address: str, *, host_only: bool = False) -> str:
+def redact_url(address: str, *, host_only: bool = False) -> str:
     """Return a web address as it may be shown and logged: without user and password, and without what its query says.
 
     With `host_only` the path goes too. A text that is no web address comes back as it is.

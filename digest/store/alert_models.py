@@ -37,7 +37,7 @@ class Alert(Base):
     ended_at: Mapped[datetime | None]
 
 
-class AlertPost(Base):
+class AlertNotification(Base):
     """An alert told over one channel, as it opens or when it is over. Without `next_try_at` it is done, or given up."""
 
     __tablename__ = "alert_post"

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-import structlog
 from sqlalchemy import bindparam, event, inspect, select, text, update
 from sqlalchemy.orm import Session
 
@@ -25,6 +24,7 @@ from subscribers.consent.ledger import canonical_json
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import table_of
 from subscribers.store.row_seals import find_session_keys
@@ -38,7 +38,7 @@ STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED = "staff added", "staff removed", "staf
 SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET = "sign-in reset", "staff signed out", "password or app set"
 ACCESS_ACTIONS = frozenset({STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET})
 
-log = structlog.get_logger("audit")
+log = get_logger("audit")
 
 _WAITING = "audit entries to be chained"
 _PAGE_SIZE, _TAIL_PAGE_SIZE = 1000, 100  # rows
@@ -165,7 +165,7 @@ def has_authenticated_rows(session: Session, keys: KeyRing) -> bool:
     return _read_end(session, keys)[1] is not None
 
 
-def read_access_rows(session: Session, keys: KeyRing) -> tuple[list[AuditRow], bool]:
+def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[AuditRow], bool]:
     """Return the rows that changed someone's access, newest first, and whether none is missing.
 
     Each names the one before it. Where one is gone or isn't ours, the older ones are left out: nobody knows what it said.
@@ -175,13 +175,13 @@ def read_access_rows(session: Session, keys: KeyRing) -> tuple[list[AuditRow], b
         return [], True
     walk = _walked.get(own.mac)
     if walk is None:
-        walk = _walk_access_rows(session, keys, own.next_access_seq)
+        walk = _walk_staff_access_changes(session, keys, own.next_access_seq)
         _walked.clear()
         _walked[own.mac] = walk
     return walk
 
 
-def _walk_access_rows(session: Session, keys: KeyRing, place: int | None) -> tuple[list[AuditRow], bool]:
+def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | None) -> tuple[list[AuditRow], bool]:
     rows: list[AuditRow] = []
     for row in _read_rows(session, _ACCESS_WALK, start=place) if place is not None else ():
         if row.seq != place or not row.is_own(keys):

@@ -73,7 +73,7 @@ def verify_audit_log(session: Session) -> AuditProof:
     return AuditProof(total, f"audit log: {fault}" if fault else "", through, head)
 
 
-def include_audit_fault(session: Session, proof: LedgerProof) -> LedgerProof:
+def add_audit_fault_to_proof(session: Session, proof: LedgerProof) -> LedgerProof:
     """Return a proof of the ledger with what is wrong with the audit log, where nothing else is."""
     return replace(proof, fault=proof.fault or verify_audit_log(session).fault)
 

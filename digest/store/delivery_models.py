@@ -43,7 +43,9 @@ class Delivery(SealedRow, Base):
     __table_args__ = (
         UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
         Index("ix_delivery_person", "person"),  # what went to one person
-        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # sending: what is due next
+        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # counts by state; when the next is due
+        # claims, in order
+        partial_index("ix_delivery_waiting", ("purpose", "next_try_at", "person"), "state = 'waiting'"),
         *sealed_row_indexes("delivery", UNSEALED_NOTICE),
     )
 
@@ -111,7 +113,7 @@ class Notice(Base):
 
 
 # In parentheses: SQL as text is joined to other conditions by AND, which binds more closely than OR.
-ALARMING_EVENTS = "(cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained')"
+STOP_RULE_EVENTS = "(cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained')"
 
 
 class Event(Base):
@@ -129,7 +131,7 @@ class Event(Base):
         partial_index("ix_event_unsettled", "unsettled_since", "unsettled_since IS NOT NULL"),
         partial_index("ix_event_strikes", "at", "cause IN ('hard', 'soft')"),  # every night: repeated bounces
         # every few seconds of a send: what may pause it
-        partial_index("ix_event_alarms", "received_at", ALARMING_EVENTS),
+        partial_index("ix_event_alarms", "received_at", STOP_RULE_EVENTS),
     )
 
     id: Mapped[RowId]
@@ -188,7 +190,7 @@ class HandoverCount(Base):
     messages: Mapped[int]
 
 
-class SpacedLimit(Base):
+class SendSpacingState(Base):
     """From when messages may leave again under a limit that spaces them: the installation's, or that of a domain's tag.
 
     Written only where there is such a limit, in the transaction of the claim. `recent` is how many left in the last second, and

@@ -153,7 +153,7 @@ class Database:
         self.engine.dispose()
 
 
-class QueryConnection:
+class AutocommitConnection:
     """One connection for many queries, each of which sees what is committed at its moment.
 
     A session begins a transaction and ends it: on PostgreSQL three journeys to the server for one query. Here a query is one.
@@ -199,7 +199,7 @@ class ChangeWatch:
 
     def __init__(self, database: Database) -> None:
         self._query = _CHANGE_MARKS[database.engine.dialect.name]
-        self._connection = QueryConnection(database)
+        self._connection = AutocommitConnection(database)
         self._mark: object = None
 
     def has_changed(self) -> bool:

@@ -11,13 +11,13 @@ from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import digest.store.account_models
+import digest.store.address_access_models
 import digest.store.alert_models
 import digest.store.approval_models
 import digest.store.archive_models
 import digest.store.correction_models
 import digest.store.delivery_models
-import digest.store.guard_models
-import digest.store.past_edition_models  # noqa: F401 - its tables join the metadata
+import digest.store.imported_edition_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
 from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
@@ -66,7 +66,7 @@ class Source(Base):
     next_try_at: Mapped[datetime | None]
 
 
-class HostClaim(Base):
+class SourceHostClaim(Base):
     """A host whose sources one run of collecting visits: the row is the lock, for all processes."""
 
     __tablename__ = "host_claim"
@@ -227,7 +227,7 @@ class Edition(Base):
     # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
     canary: Mapped[int | None]
     canary_until: Mapped[datetime | None]
-    # Receiving domains that triggered a stop rule, by tag: `digest.deliver.control.set_aside`.
+    # Receiving domains that triggered a stop rule, by tag: `digest.deliver.control.set_aside_domains`.
     set_aside: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     # Of a sent edition: the refusals that someone has to acknowledge (0: few, or acknowledged), and how many were acknowledged.
     refusals: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -244,7 +244,7 @@ class Edition(Base):
         return "sent with refusals" if self.has_refusals else self.state.value
 
 
-class ReleaseChange(Base):
+class ReleaseScheduleChange(Base):
     """What editors changed about one release: `digest.edition.calendar.release_calendar` says what the columns mean.
 
     `set_aside` is the draft that was called off when the release was skipped, and comes back with it.
@@ -286,7 +286,7 @@ class EditionStory(Base):
     members: Mapped[list[str]] = mapped_column(JSON)  # canonical URLs of all its articles, the lead first
 
 
-class StoredWordTable(Base):
+class StoredDocumentFrequencies(Base):
     """In how many earlier articles each word stands, frozen for the window that opens at a moment."""
 
     __tablename__ = "word_table"
@@ -297,7 +297,7 @@ class StoredWordTable(Base):
 
 
 class EditionProposal(SealedModel):
-    """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.editing.grown_proposal`."""
+    """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.editing.stored_proposal`."""
 
     __tablename__ = "proposal"
     __sealed__ = ("id", "hash")
@@ -345,7 +345,7 @@ class Clipping(Base):
     text: Mapped[str]  # the story's headline, or the text
 
 
-class Fragment(Base):
+class EditionFragment(Base):
     """A rendered, inlined piece of an edition as it stands; approval copies it into the version that is sent."""
 
     __tablename__ = "fragment"

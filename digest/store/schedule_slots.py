@@ -13,7 +13,7 @@ from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot
 from digest.store.process_owner import ProcessOwner
 from digest.timetable import DueJob
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 
 SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is silent for longer nobody waits any more
 RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs

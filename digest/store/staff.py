@@ -18,7 +18,7 @@ from digest.store.account_models import SignIn
 from digest.store.audit import STAFF_ADDED, STAFF_REMOVED, record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
 from digest.store.models import AuditEntry
-from digest.store.staff_revocations import drop_outdated_members, read_revocations
+from digest.store.staff_revocations import filter_current_members, read_revocations
 from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -93,7 +93,7 @@ def _find_believed(session: Session, member: StaffMember | None) -> StaffMember 
     if genuine is None:
         read_revocations(session)  # as many queries as for a member: the time tells nobody who is on the staff
         return None
-    return next(iter(drop_outdated_members(session, [genuine])), None)
+    return next(iter(filter_current_members(session, [genuine])), None)
 
 
 def get_staff_member(session: Session, number: int) -> StaffMember | None:
@@ -118,7 +118,7 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
     """Give the staff by number; `include_removed` also those who were."""
     query = select(StaffMember).order_by(StaffMember.id)
     rows = session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None)))
-    return drop_outdated_members(session, filter_genuine_rows(session, rows))
+    return filter_current_members(session, filter_genuine_rows(session, rows))
 
 
 def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
@@ -140,7 +140,7 @@ def list_active_staff(session: Session, *, removed_after: datetime) -> list[Staf
     address is an act of theirs, and records of sign-ins are deleted after a while.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id)).all()
-    believed = {member.id for member in drop_outdated_members(session, filter_genuine_rows(session, members))}
+    believed = {member.id for member in filter_current_members(session, filter_genuine_rows(session, members))}
     forged = {member.id for member in members} - believed
     in_question = [m for m in members if m.removed_at is None or m.removed_at > removed_after]
     working = forged | _list_signed_in(session, in_question) | _list_proven(session, in_question)

@@ -9,7 +9,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -22,9 +21,10 @@ from digest.store.audit import (
     STAFF_ADDED,
     STAFF_REMOVED,
     list_unchained_entries,
-    read_access_rows,
+    read_staff_access_changes,
 )
 from digest.store.delivery_models import StaffMember
+from subscribers.loggers import get_logger
 from subscribers.store.row_seals import find_session_keys
 
 # A number that's given to another person after its row was deleted brings nothing along.
@@ -33,7 +33,7 @@ _ENDING_SESSIONS = (*_ENDING_METHODS, ROLE_CHANGED, SIGNED_OUT)
 _MEMBER = re.compile(r"staff (\d+)", re.ASCII)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
-log = structlog.get_logger("row-seals")
+log = get_logger("row-seals")
 
 
 @dataclass(slots=True)
@@ -84,7 +84,7 @@ class Revocations:
 
 def read_revocations(session: Session) -> defaultdict[int, Revocations]:
     """Read what was taken from members, by number."""
-    rows, is_complete = read_access_rows(session, find_session_keys(session))
+    rows, is_complete = read_staff_access_changes(session, find_session_keys(session))
     if not is_complete:
         log.error("rows of the audit log about the staff are missing: only members who were added since count")
     revocations: defaultdict[int, Revocations] = defaultdict(lambda: Revocations(is_known=is_complete))
@@ -96,7 +96,7 @@ def read_revocations(session: Session) -> defaultdict[int, Revocations]:
     return revocations
 
 
-def drop_outdated_members(session: Session, members: list[StaffMember]) -> list[StaffMember]:
+def filter_current_members(session: Session, members: list[StaffMember]) -> list[StaffMember]:
     """Return the members whose rows are as new as the audit log; the others are logged."""
     if not members:
         return []  # without keys, too
@@ -108,7 +108,7 @@ def drop_outdated_members(session: Session, members: list[StaffMember]) -> list[
     return current
 
 
-def list_missing_members(session: Session) -> list[str]:
+def list_members_without_rows(session: Session) -> list[str]:
     """List the members whose row is gone, as the audit log names them: a row stays when its member leaves, so somebody deleted it."""
     revocations = read_revocations(session)
     missing_numbers = sorted(revocations.keys() - set(session.scalars(select(StaffMember.id))))

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-import structlog
 from flask import Flask, Response, render_template, request
 from flask.templating import Environment as PageEnvironment
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -28,14 +27,14 @@ from digest.templating import (
 )
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
-from digest.web.archive.pages import archive_pages, local_images, mark_words
+from digest.web.archive.pages import archive_pages, mark_html_with_local_images, mark_words
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
-    ask_to_confirm,
     check_access,
     find_current_staff,
     keep_staff_pages_private,
     provide_current_staff,
+    redirect_to_confirm_identity,
 )
 from digest.web.auth.blueprint import auth_pages
 from digest.web.auth.cookies import CookieScope
@@ -53,6 +52,7 @@ from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response
+from subscribers.loggers import get_logger
 from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa: F401 - they add their routes
 from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, subscriber_pages
 from subscribers.pages.signup import HONEYPOT_FIELD, signup_pages
@@ -60,7 +60,7 @@ from subscribers.pages.signup import HONEYPOT_FIELD, signup_pages
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
 _page_code_cache = TemplateCodeCache()
-log = structlog.get_logger("digest.web")
+log = get_logger("digest.web")
 
 
 def now_utc() -> datetime:
@@ -103,7 +103,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     check_route_rules(rule.endpoint for rule in app.url_map.iter_rules())
     app.register_error_handler(HTTPException, _error_page)
     app.register_error_handler(TemplateMistakeError, _template_mistake_page)
-    app.register_error_handler(ConfirmationRequiredError, ask_to_confirm)
+    app.register_error_handler(ConfirmationRequiredError, redirect_to_confirm_identity)
     app.after_request(add_default_headers)
     # These run in reverse order: what the staff's pages carry is set first.
     app.after_request(keep_staff_pages_private)
@@ -216,7 +216,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     env.filters["mark_words"] = mark_words
-    env.filters["local_images"] = local_images
+    env.filters["local_images"] = mark_html_with_local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
     env.globals["base_url"] = settings.link_base  # without a slash at its end
     app.context_processor(provide_current_staff)

@@ -89,7 +89,7 @@ def day_and_hour(moment: datetime, zone: ZoneInfo) -> str:
 def short_moment(moment: datetime, zone: ZoneInfo, *, now: datetime | None = None) -> str:
     """Write "Nov 20, 6:00 a.m." for tables that name their zone once; "Nov 20, 2025, 6:00 a.m." where `now` is another year's."""
     local = moment.astimezone(zone)
-    day = short_month_day(local) if now is None else day_seen_from(local.date(), now.astimezone(zone).date())
+    day = short_month_day(local) if now is None else day_without_current_year(local.date(), now.astimezone(zone).date())
     return f"{day}, {clock_time(local)}"
 
 
@@ -99,12 +99,12 @@ def recent_moment(moment: datetime, zone: ZoneInfo, *, now: datetime) -> str:
     return clock_time(moment.astimezone(zone)) if is_today else short_moment(moment, zone, now=now)
 
 
-def day_seen_from(day: date, today: date) -> str:
+def day_without_current_year(day: date, today: date) -> str:
     """Write "Nov 20", or "Nov 20, 2025" where today is of another year."""
     return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
 
 
-def recorded_moment(text: str) -> datetime | None:
+def parse_recorded_moment(text: str) -> datetime | None:
     """Read a moment as a record has it (ISO 8601); None if the record is damaged and it can't be read."""
     try:
         return datetime.fromisoformat(text)
@@ -149,7 +149,7 @@ def word_mark(name: str) -> Markup:
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
 
 
-def days_of_block(block: LabeledBlock) -> str:
+def format_block_dates(block: LabeledBlock) -> str:
     """Write from when to when a labelled block runs: "from Dec 20, 2026 to Jan 3, 2027"."""
     parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
     return " ".join(f"{word} {short_month_day(day)}, {day.year}" for word, day in parts if day)
@@ -176,14 +176,14 @@ PLAIN_FILTERS = (
     as_sentence,
     state_name,
     count_with_noun,
-    day_seen_from,
-    days_of_block,
+    day_without_current_year,
+    format_block_dates,
     end_sentence,
     groups_of_four,
     join_words,
     kilobytes,
     name_actor,
-    recorded_moment,
+    parse_recorded_moment,
     refusal_sentence,
     sentence,
     site_name,
@@ -208,14 +208,14 @@ def install_subscriber_filters(
     environment.filters |= {form: write_moment(form) for form in SUBSCRIBER_MOMENT_FORMS}
     environment.filters |= {
         "issue": lambda number: find_language().gettext("No. %(number)s", number=number),
-        "link_tag": open_link,
+        "link_tag": make_link_start_tag,
         "translated": lambda text: find_language().translate_text(text),
         "written_number": lambda number: find_language().write_number(number),
     }
     environment.globals["link_end"] = Markup("</a>")
 
 
-def open_link(url: str) -> Markup:
+def make_link_start_tag(url: str) -> Markup:
     """Return the tag that opens a link, as the value of a message; `link_end` closes it."""
     return Markup('<a href="{}">').format(url)
 

@@ -50,7 +50,7 @@ def read_query(model: type[Fields], values: MultiDict[str, str] | None = None) -
     return model.model_validate({name: value for name, value in given_values.items() if name not in unreadable})
 
 
-def convert_refusals(read: Callable[[str], str]) -> AfterValidator:
+def make_field_validator(read: Callable[[str], str]) -> AfterValidator:
     """Check a field with a function that raises a `RefusalError`: its text is then the field's problem."""
 
     def check(text: str) -> str:
@@ -72,7 +72,7 @@ def _strip_commas(value: object) -> object:
     return value.replace(",", "") if isinstance(value, str) else value
 
 
-Reason = Annotated[str, convert_refusals(read_reason)]  # for the audit log: in one line, without an address
+Reason = Annotated[str, make_field_validator(read_reason)]  # for the audit log: in one line, without an address
 Day = Annotated[date, AfterValidator(_check_day)]  # such as 2026-06-16
 Count = Annotated[int, BeforeValidator(_strip_commas), Field(ge=0, le=MAX_ROW_NUMBER)]  # "1,000" is 1000
 

@@ -48,7 +48,7 @@ class RowNumberConverter(IntegerConverter):
         super().__init__(map, fixed_digits, min, max, signed)
 
 
-class RowNumberMap(Map):
+class RowNumberUrlMap(Map):
     """Routes whose whole numbers are those of rows: a database refuses to look for what its columns cannot hold."""
 
     default_converters = ImmutableDict({**Map.default_converters, "int": RowNumberConverter})

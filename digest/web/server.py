@@ -68,7 +68,7 @@ class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has n
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
         is_long = self.chunked or self.content_length >= MAX_BODY_BYTES
-        limit = self._server.find_file_limit(self.path, self.headers.get("COOKIE", "")) if is_long else 0
+        limit = self._server.find_upload_size_limit(self.path, self.headers.get("COOKIE", "")) if is_long else 0
         if not limit:
             return
         self.has_file = True
@@ -110,7 +110,7 @@ class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no typ
 class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     channel_class = _BoundedChannel
     limits = ConnectionLimits()
-    find_file_limit: Callable[[str, str], int]
+    find_upload_size_limit: Callable[[str, str], int]
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
@@ -159,7 +159,7 @@ class PageServer:
             bind_socket=False,
         )
         self._server.limits = limits
-        self._server.find_file_limit = partial(find_file_limit, app)
+        self._server.find_upload_size_limit = partial(find_upload_size_limit, app)
         self.port = int(self._server.effective_port)
         self._stop_requested = threading.Event()
         self._thread: threading.Thread | None = None
@@ -212,7 +212,7 @@ def _adjust_waitress(max_body_bytes: int) -> Adjustments:
     )
 
 
-def find_file_limit(app: Flask, path: str, cookies: str) -> int:
+def find_upload_size_limit(app: Flask, path: str, cookies: str) -> int:
     """Return how many octets a post to a path may bring: 0 but for a member whom the route's rule lets bring a file there.
 
     Without an answer of the database nobody is signed in.

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from digest.collect.sources.source_rows import FAILURE_GRACE
 from digest.deliver.plan.delivery_plan import DeliveryCounts
-from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
 from subscribers.phrases import count_with_noun
@@ -64,7 +64,7 @@ class SentEditionRow:
         return ", ".join(parts)
 
 
-def write_editor_counts(counts: EditorCounts) -> str:
+def describe_editor_changes(counts: EditorChangeCounts) -> str:
     """Say what editors changed of a draft."""
     share = f" ({counts.kept_percent}%)" if counts.kept_percent is not None else ""
     return (

@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent import ledger
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, new_address_salt
+from subscribers.loggers import get_logger
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import UNSALTED_ADDRESS, ConsentEvent, ConsentKind, Person
 
 BATCH_SIZE = 500  # people a transaction
 _BODY = ledger.canonical_json({"actor": "the product", "method": "upgrade: links carry commitments from here on"})
 
-log = structlog.get_logger("consent")
+log = get_logger("consent")
 
 
-def record_older_renewals(session: Session, *, now: datetime) -> int:
+def record_missing_link_renewals(session: Session, *, now: datetime) -> int:
     """Say in each chain that doesn't which generation of links the row has, as it's found; return of how many."""
     has_renewal = exists().where(ConsentEvent.person == Person.number, ConsentEvent.kind == ConsentKind.LINKS_RENEWED)
     numbers = session.scalars(select(Person.number).where(Person.link_generation != 0, ~has_renewal)).all()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing

@@ -48,7 +48,7 @@ _ROWS_AT_ONCE = 1000
 DayKey = tuple[date, str, str]
 
 
-def find_stable_event(session: Session, now: datetime) -> int:
+def find_last_settled_event(session: Session, now: datetime) -> int:
     """Return the number of the newest event that no open transaction can come before; 0 where there is none."""
     settled_events = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
     return session.scalar(settled_events.order_by(ConsentEvent.id.desc()).limit(1)) or 0

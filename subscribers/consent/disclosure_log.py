@@ -205,6 +205,6 @@ def count_erased_rows_in_totals(session: Session, source: str) -> int:
     return int(session.scalar(erased) or 0)
 
 
-def sum_added_totals(session: Session) -> int:
+def sum_additions_to_totals(session: Session) -> int:
     """Return what all entries added to the totals of recipients."""
     return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

@@ -67,7 +67,7 @@ def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: da
     counted: dict[str, Counter[str]] = {}
     row_count = 0
     for batch in disclosure_log.stream_sealed_batches(session, table.name):
-        if night is not None and not is_batch_due(batch, night):
+        if night is not None and not is_batch_check_due(batch, night):
             row_count += batch.rows
             continue
         rows = sealed_rows.read_rows(session, table, "sealed_in = :batch ORDER BY id", {"batch": batch.number})
@@ -82,7 +82,7 @@ def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: da
     return row_count, faults + _find_late_rows(session, table) + _find_count_faults(session, table)
 
 
-def is_batch_due(batch: SealedBatch, night: datetime) -> bool:
+def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
     """Decide whether the rows of a batch are opened in a night: for a week after they were sealed, then once a week. Pure."""
     return batch.sealed_at > night - timedelta(days=CHECKED_EVERY_DAYS) or (
         batch.number % CHECKED_EVERY_DAYS == night.toordinal() % CHECKED_EVERY_DAYS
@@ -162,7 +162,7 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
     if changed:
         yield f"{TOTALS.noun} that don't match their seal: {changed:,}"
     stored_total = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
-    added = disclosure_log.sum_added_totals(session)
+    added = disclosure_log.sum_additions_to_totals(session)
     if stored_total != added:
         yield f"the {TOTALS.noun} count {stored_total:,}, but {added:,} were added to them"
 

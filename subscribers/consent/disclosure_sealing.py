@@ -71,7 +71,7 @@ def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> Non
     while True:
         with database.write() as session:
             ids = session.scalars(page.with_for_update()).all()
-            sealed_rows.commit_growing_rows(session, keys, TOTALS, ids)
+            sealed_rows.commit_unbatched_rows(session, keys, TOTALS, ids)
             if not ids:
                 _note_totals(session, keys, now)
                 return
@@ -81,7 +81,7 @@ def _note_totals(session: Session, keys: KeyRing, now: datetime) -> None:
     disclosure_log.lock_disclosure_log(session)
     if not disclosure_log.has_sealing_begun(session, TOTALS.name):
         stored_total = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
-        before = stored_total - disclosure_log.sum_added_totals(session)
+        before = stored_total - disclosure_log.sum_additions_to_totals(session)
         disclosure_log.append_log_entries(
             session, keys, [LogEntryDraft(LogEntryKind.BEGUN, TOTALS.name, added=before)], now
         )

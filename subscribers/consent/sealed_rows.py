@@ -171,7 +171,7 @@ def seal_rows(
         return len(fresh)
 
 
-def commit_growing_rows(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any]) -> None:
+def commit_unbatched_rows(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any]) -> None:
     """Commit to rows (at most `BATCH_SIZE`) of a table without batches as they are now."""
     rows = read_rows_by_id(session, table, ids)
     _write_commitments(session, table, _commit_rows(keys, table, rows))
@@ -216,14 +216,16 @@ def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class RowTotalsPlan:
+class RowAggregationPlan:
     """Rows that may become totals: their ids, and what the log is to say of each batch and of those that never were sealed."""
 
     ids: frozenset[Any]
     drafts: tuple[LogEntryDraft, ...]
 
 
-def plan_row_totals(session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -> RowTotalsPlan:
+def plan_row_aggregation(
+    session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]
+) -> RowAggregationPlan:
     """Decide which of some rows, which the caller has locked, may become totals.
 
     A batch that isn't what was sealed stays as it is, so that the fault stays in sight. So does a row that was added to a subject
@@ -240,7 +242,7 @@ def plan_row_totals(session: Session, keys: KeyRing, table: SealedTable, rows: S
         if draft is not None:
             drafts.append(draft)
             ids |= {row.id for row in leaving}
-    return RowTotalsPlan(frozenset(ids), tuple(drafts))
+    return RowAggregationPlan(frozenset(ids), tuple(drafts))
 
 
 def _describe_fold(
@@ -319,7 +321,9 @@ def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list
     ]
 
 
-def record_row_totals(session: Session, keys: KeyRing, plan: RowTotalsPlan, *, added: int, now: datetime) -> None:
+def record_row_aggregation(
+    session: Session, keys: KeyRing, plan: RowAggregationPlan, *, added: int, now: datetime
+) -> None:
     """Append what a plan says to the log; `added` is by how much the totals of recipients grew."""
     drafts = [replace(draft, added=0 if place else added) for place, draft in enumerate(plan.drafts)]
     disclosure_log.append_log_entries(session, keys, drafts, now)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent import chain_verification, consent_texts, disclosure_log, ledger
 from subscribers.consent.disclosure_proof import OWN_TABLES, verify_disclosures
 from subscribers.consent.sealed_rows import SealedTable
@@ -65,7 +65,7 @@ class LogHead:
 
 
 @dataclass(frozen=True, slots=True)
-class StablePoint:
+class LastSettledRows:
     """The highest link, suppression, and wording that are there for good."""
 
     link: int
@@ -99,16 +99,16 @@ class LedgerProof:
         return not (self.broken or self.fault or self.address_fault_count or self.disclosure_faults)
 
 
-def find_stable_point(database: PeopleDatabase) -> StablePoint:
+def find_last_settled_rows(database: PeopleDatabase) -> LastSettledRows:
     """Return the highest link, suppression, and wording that are there for good: no row with a lower number can still turn up.
 
     One transaction each: code that writes several of them locks them in an order of its own.
     """
     numbers = (ConsentEvent.id, Suppression.id, PublishedConsentText.version)
-    return StablePoint(*(_find_last_stable_row(database, number) for number in numbers))
+    return LastSettledRows(*(_find_last_settled_row(database, number) for number in numbers))
 
 
-def _find_last_stable_row(database: PeopleDatabase, number: InstrumentedAttribute[int]) -> int:
+def _find_last_settled_row(database: PeopleDatabase, number: InstrumentedAttribute[int]) -> int:
     with database.write() as session:
         if is_postgresql(session):
             # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
@@ -175,7 +175,7 @@ def verify_ledger(
     *,
     tables: Sequence[SealedTable] = OWN_TABLES,
     kept_hashes: Sequence[str] = (),
-    through: StablePoint | None = None,
+    through: LastSettledRows | None = None,
     night: datetime | None = None,
     progress: Progress = lambda *_: None,
 ) -> LedgerProof:
@@ -316,7 +316,9 @@ _SEAL_COLUMNS = (
 )
 
 
-def _list_points(seals: Sequence[_StoredSeal], through: StablePoint | None) -> list[tuple[int, int | None, int | None]]:
+def _list_points(
+    seals: Sequence[_StoredSeal], through: LastSettledRows | None
+) -> list[tuple[int, int | None, int | None]]:
     """List the last link, suppression, and consent text of each survey: one a seal, and one up to `through` for a new seal."""
     points = [(_as_number(seal.through), seal.suppressions_through, seal.wordings_through) for seal in seals]
     return points if through is None else [*points, (through.link, through.suppression, through.wording)]

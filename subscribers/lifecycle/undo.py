@@ -64,7 +64,7 @@ def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
     return _issue_token(session, _ON_PAGE, departure, now)
 
 
-def end_undo_on_page(session: Session, number: int, *, now: datetime) -> None:
+def revoke_page_undo_token(session: Session, number: int, *, now: datetime) -> None:
     """End the token of an earlier answer: somebody wants this person to leave, whoever pressed the button before."""
     one_time_tokens.revoke_tokens(session, number, _ON_PAGE, now=now)
 

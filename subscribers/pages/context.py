@@ -7,13 +7,12 @@ needs no browser of the reader's to use it.
 Opening a page changes nothing, whoever opens it: scanners follow every link of a mail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-import structlog
 from flask import Blueprint, Response, abort, current_app, render_template
 from pydantic import Field, PlainValidator
 from sqlalchemy.orm import Session
@@ -27,6 +26,7 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.lifecycle.my_data import renew_links
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import QueueMail
 from subscribers.pages.forms import FormFields
 from subscribers.phrases import sentence
@@ -38,7 +38,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 from subscribers.transfer.exports import DataController
 
 subscriber_pages = Blueprint("subscribers", __name__)
-log = structlog.get_logger("pages")
+log = get_logger("pages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class SiteDetails:
     reply_to: str
     postal_address: str
     sections: tuple[tuple[str, str], ...]  # key and title
+    section_contents: Mapping[str, str]  # by key
     recipients: tuple[str, ...]  # sentences
 
 
@@ -64,7 +65,7 @@ class PageContext:
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
     which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
-    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `translate_recipient` who got an address, as it was written down. `release_days` are the weekdays on
+    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `translate_recipient_description` who got an address, as it was written down. `release_days` are the weekdays on
     which it comes (Monday is 0), `wording` what is agreed to, `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
@@ -87,7 +88,7 @@ class PageContext:
     evidence_retention: timedelta
     trusted_proxies: int
     describe_first_edition: Callable[[Session, datetime], str]
-    translate_recipient: Callable[[str], str]
+    translate_recipient_description: Callable[[str], str]
 
     @property
     def now(self) -> datetime:
@@ -191,14 +192,14 @@ def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bo
         return person is not None
     if person.ciphertext is None:
         return False
-    keys, address = page_context.keys, people.prove_address(session, page_context.keys, person)
+    keys, address = page_context.keys, people.read_verified_address(session, page_context.keys, person)
     return address is None or not link_tokens.is_emailed_to(keys, link.token, link.purpose, address.mailbox)
 
 
 def renew_own_links(session: Session, number: int) -> str:
     """Renew the links in a person's emails; return the token of the new link to their preferences."""
     generation = renew_links(session, number, now=page_context.now)
-    address = people.prove_address(session, page_context.keys, session.get_one(Person, number))
+    address = people.read_verified_address(session, page_context.keys, session.get_one(Person, number))
     mailbox = address.mailbox if address else ""
     return link_tokens.make_link_token(page_context.keys, number, "preferences", generation, address=mailbox)
 

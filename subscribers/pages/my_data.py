@@ -48,7 +48,8 @@ def my_data(token: str) -> ResponseReturnValue:
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
     record = _record_for_token(token, page_context.language)
-    page = render_template("web/record.html", **readable_record.build_record_page(record, page_context.language))
+    values = readable_record.build_record_page(record, page_context.site.sections, page_context.language)
+    page = render_template("web/record.html", **values)
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response
@@ -123,7 +124,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
 
 
 @subscriber_pages.post("/my-data/<token>/address")
-def request_move(token: str) -> ResponseReturnValue:
+def request_address_change(token: str) -> ResponseReturnValue:
     """Take a new address; it counts once its owner has confirmed it."""
     try:
         form = read_form(AddressForm, request.form)
@@ -145,7 +146,7 @@ def request_move(token: str) -> ResponseReturnValue:
 
 
 @subscriber_pages.get("/address/<token>")
-def ask_to_confirm_move(token: str) -> ResponseReturnValue:
+def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
     """Show the button that makes an address the one which the mail goes to."""
     with page_context.database.read() as session:
         return _address_change_page(
@@ -154,7 +155,7 @@ def ask_to_confirm_move(token: str) -> ResponseReturnValue:
 
 
 @subscriber_pages.post("/address/<token>")
-def confirm_move(token: str) -> ResponseReturnValue:
+def confirm_address_change(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
     now = page_context.now
     try:
@@ -197,6 +198,7 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
         masked=_masked_address(person),
         subscribed=person.state is PersonState.SUBSCRIBED,
         deleted_after=find_deletion_time(session, person),
+        evidence_days=page_context.evidence_retention.days,
         history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),
         problem=problem,
@@ -208,7 +210,7 @@ def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     other_disclosures = [
         replace(
             passage,
-            to_whom=page_context.translate_recipient(passage.to_whom),
+            to_whom=page_context.translate_recipient_description(passage.to_whom),
             why=page_context.language.translate_text(passage.why),
         )
         for passage in disclosures.list_disclosures(session, number)

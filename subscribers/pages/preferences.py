@@ -230,7 +230,7 @@ def _preferences_page(
     person = session.get(Person, link.number)
     if is_outdated(session, link, person):
         return outdated_link_page(link)
-    address = people.prove_address(session, page_context.keys, person) if person is not None else None
+    address = people.read_verified_address(session, page_context.keys, person) if person is not None else None
     if person is None or address is None or not is_subscribed(person):
         mine = link.token if my_data.may_request_data(person) else ""
         return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)

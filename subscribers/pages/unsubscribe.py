@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
+from subscribers.address import mask_address
 from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle import undo, unsubscribe
 from subscribers.lifecycle.preference_changes import save_preferences_by_link
@@ -24,6 +25,7 @@ from subscribers.pages.context import (
     subscriber_pages,
     unknown_link_page,
 )
+from subscribers.store import people
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
 from subscribers.subscriber_language import mark_message
@@ -73,7 +75,7 @@ def leave_now(token: str) -> ResponseReturnValue:
             now=now,
         )
         if not was_subscribed:
-            undo.end_undo_on_page(session, number, now=now)
+            undo.revoke_page_undo_token(session, number, now=now)
         undo_token = undo.issue_undo_token(session, number, now=now) if was_subscribed and by_page else ""
         until = undo.find_undo_deadline(session, number, now=now)
     return render_page("web/left.html", token=token, undo_token=undo_token, undo_until=until)
@@ -161,12 +163,16 @@ def _undo_page(link: UndoLink, token: str) -> Response:
 def _status_page(session: Session, link: OpenedLink, token: str, *, status: int = 200) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
+        is_current = not is_outdated(session, link, person)
+        # An outdated link may have been emailed to another address, which doesn't learn of this one.
+        address = people.read_verified_address(session, page_context.keys, person) if person and is_current else None
         return render_page(
             "web/leave.html",
             status,
             reasons=unsubscribe.UNSUBSCRIBE_REASONS,
             token=token,
-            may_pause=not is_outdated(session, link, person),
+            masked=mask_address(address.mailbox) if address else "",
+            may_pause=is_current,
         )
     until = undo.find_undo_deadline(session, link.number, now=page_context.now)
     too_late = status != 200

@@ -20,13 +20,13 @@ from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.signup import mailbox_identity
 from subscribers.store.database import upsert
-from subscribers.store.signup_models import RateLimitCount, SignupAlarm, SignupMail
+from subscribers.store.signup_models import RateLimitCount, SignupMail, SignupSurge
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 TEN_MINUTES = timedelta(minutes=10)  # the windows in which forms are counted: an hour is six of them
 MAIL_HISTORY_PERIOD = timedelta(days=30)  # how long it is remembered that a mailbox got a mail
 STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})  # mails that somebody may not have asked for
-SURGE_ALARM_KIND = "sign-up surge"
+SURGE_KIND = "sign-up surge"
 DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE = "domain", "domain network"  # the second: one wide network's forms for a domain
 
 # What sign-up forms are counted by: all of them, those of a network, those of a wide network, and answers by network.
@@ -86,7 +86,7 @@ class SignupLimits:
     quota: NetworkQuota = NetworkQuota(per_network=30, first=500, further=200)
     per_domain_week: int = 40  # forms that name addresses of one small domain
     per_address_month: int = 4  # mails to one mailbox in 30 days that confirms none
-    alarm_per_hour: int = 100
+    surge_per_hour: int = 100
     max_pending: int = 5000  # forms in the queue
 
 
@@ -108,8 +108,8 @@ def check_contact_message(
 
     Messages from unknown networks count as those of one network, without its limit.
     """
-    wide_turn = next_turn(session, "contact wide", tags.wide, now=now)
-    turn = next_turn(session, "contact network", tags.network, now=now) if tags.network else 0
+    wide_turn = find_next_form_number(session, "contact wide", tags.wide, now=now)
+    turn = find_next_form_number(session, "contact network", tags.network, now=now) if tags.network else 0
     taken_count = _read_count_last_hour(session, _message_scope(wide_turn), "", now=now)
     return wide_turn, decide_submission_outcome(turn, wide_turn, taken_count, quota)
 
@@ -125,7 +125,7 @@ def _message_scope(wide_turn: int) -> str:
     return "contact first" if wide_turn == 1 else "contact further"
 
 
-def next_turn(session: Session, scope: str, tag: str, *, now: datetime) -> int:
+def find_next_form_number(session: Session, scope: str, tag: str, *, now: datetime) -> int:
     """Return the number, from 1, that a form would have among those counted in the last hour."""
     return _read_count_last_hour(session, scope, tag, now=now) + 1
 
@@ -294,42 +294,42 @@ def list_recent_mails(session: Session, mailbox_tag: str, *, now: datetime) -> l
     return [(kind, at) for kind, at in session.execute(query)]
 
 
-def find_open_signup_alarm(session: Session) -> SignupAlarm | None:
-    """Return the alarm that is on, for a page that shows it."""
-    return session.scalar(_select_open_alarm())
+def find_open_signup_surge(session: Session) -> SignupSurge | None:
+    """Return the open surge, for a page that shows it."""
+    return session.scalar(_select_open_surge())
 
 
 @cache  # every page of the desk asks
-def _select_open_alarm() -> Select[SignupAlarm]:
-    return select(SignupAlarm).where(SignupAlarm.kind == SURGE_ALARM_KIND, SignupAlarm.ended_at.is_(None)).limit(1)
+def _select_open_surge() -> Select[SignupSurge]:
+    return select(SignupSurge).where(SignupSurge.kind == SURGE_KIND, SignupSurge.ended_at.is_(None)).limit(1)
 
 
 _RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.signups_alert"
 
 
-def describe_signup_alarm(alarm: SignupAlarm, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
-    """Describe an alarm that is on, and what to do; `since` writes its beginning, in UTC by default."""
-    since = since or f"{alarm.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
+    """Describe an open surge, and what to do; `since` writes its beginning, in UTC by default."""
+    since = since or f"{surge.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
-        f"Sign-ups have surged since {since}, with up to {alarm.detail['most']:,} in an hour. Sign-ups over "
+        f"Sign-ups have surged since {since}, with up to {surge.detail['most']:,} in an hour. Sign-ups over "
         f"the limits wait for up to 24 hours. If they're real, {remedy}. Otherwise, wait until the surge is "
         "over."
     )
 
 
-def update_signup_alarm(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
-    """Keep the alarm's row as things stand; return "raised" or "over" where that happened just now, else an empty text."""
-    alarm = find_open_signup_alarm(session)
-    if forms_taken <= signup_limits.alarm_per_hour:
-        if alarm is None:
+def update_signup_surge(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
+    """Update the surge's row; return "raised" or "over" if that happened just now, otherwise an empty text."""
+    surge = find_open_signup_surge(session)
+    if forms_taken <= signup_limits.surge_per_hour:
+        if surge is None:
             return ""
-        alarm.ended_at = now
+        surge.ended_at = now
         return "over"
-    if alarm is None:
-        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=now, detail={"most": forms_taken}))
+    if surge is None:
+        session.add(SignupSurge(kind=SURGE_KIND, at=now, detail={"most": forms_taken}))
         return "raised"
-    if forms_taken > alarm.detail["most"]:
-        alarm.detail = {"most": forms_taken}
+    if forms_taken > surge.detail["most"]:
+        surge.detail = {"most": forms_taken}
     return ""
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,6 +15,7 @@ from subscribers.address import Address
 from subscribers.consent import audience, consent_texts, evidence, ledger, suppression
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import hash_address
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits, request_queue
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
@@ -35,7 +35,7 @@ BLOCKING_REASONS = frozenset({"complained", "by an admin"})
 
 _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 
-log = structlog.get_logger("signup")
+log = get_logger("signup")
 
 
 class SignupAnswer(StrEnum):
@@ -119,7 +119,7 @@ class RequestProcessor:
         with self.database.read() as session:
             quota = self.signup_limits.quota
             pending = request_queue.list_next_requests(session, quota, limit=BATCH_SIZE, now=now)
-        self._update_alarm(now)
+        self._update_surge(now)
         for request in pending:
             answers[self._process_request(request, clock())] += 1
         return answers
@@ -131,13 +131,13 @@ class RequestProcessor:
         with self.database.write() as session:
             return request_queue.delete_old_requests(session, now=now)
 
-    def _update_alarm(self, now: datetime) -> None:
+    def _update_surge(self, now: datetime) -> None:
         with self.database.read() as session:
             forms_taken = rate_limits.count_signups_last_hour(session, now=now)
-            if forms_taken <= self.signup_limits.alarm_per_hour and rate_limits.find_open_signup_alarm(session) is None:
+            if forms_taken <= self.signup_limits.surge_per_hour and rate_limits.find_open_signup_surge(session) is None:
                 return  # the usual case, once a second: nothing is written
         with self.database.write() as session:
-            change = rate_limits.update_signup_alarm(session, forms_taken, self.signup_limits, now=now)
+            change = rate_limits.update_signup_surge(session, forms_taken, self.signup_limits, now=now)
         if change:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 

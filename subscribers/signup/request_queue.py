@@ -221,8 +221,8 @@ def judge_request(session: Session, prepared: PreparedRequest, signup_limits: Si
     It depends on what forms named, never on who is known. What one mailbox may ask for is up to the worker.
     """
     now, networks = prepared.row.at, prepared.networks
-    turn = rate_limits.next_turn(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
-    of_network = rate_limits.next_turn(session, rate_limits.NETWORK_SCOPE, networks.network, now=now)
+    turn = rate_limits.find_next_form_number(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
+    of_network = rate_limits.find_next_form_number(session, rate_limits.NETWORK_SCOPE, networks.network, now=now)
     if networks.network and of_network > signup_limits.quota.per_network:
         return SubmissionVerdict(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
     if rate_limits.is_domain_over_limit(session, prepared.domain, signup_limits, now=now):

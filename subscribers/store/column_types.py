@@ -8,7 +8,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import mapped_column
 
 
-class Whole(Integer):
+class TolerantInteger(Integer):
     """An integer. SQLite keeps anything in such a column; what isn't an integer is read as 0, so that other rows can be read.
 
     It opens nothing new, as whoever can write a text there can write 0. `digest doctor` names the rows.
@@ -16,10 +16,10 @@ class Whole(Integer):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], int | None] | None:
         """Read the value on SQLite; PostgreSQL takes integers only."""
-        return _read_whole if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
+        return _read_integer if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
 
 
-def _read_whole(value: Any) -> int | None:
+def _read_integer(value: Any) -> int | None:
     return value if value is None or type(value) is int else 0
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Column, ColumnElement, Table, Update, bindparam, func, se
 from sqlalchemy.orm import Session
 
 from subscribers.address import AddressError, read_address
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.crypto.encrypted_values import reencrypt
 from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing

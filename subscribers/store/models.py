@@ -3,7 +3,7 @@
 `digest.store.models` adds the newsletter's tables to the same metadata; one Alembic tree covers both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from subscribers.store.column_types import RowId, Str16, Str20, Str32, Str40, Str64, Str80, Str200, Whole
+from subscribers.store.column_types import RowId, Str16, Str20, Str32, Str40, Str64, Str80, Str200, TolerantInteger
 
 DAMAGED_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +33,7 @@ DAMAGED_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC: aware on the way in and on the way out, whatever the database keeps.
 
-    What SQLite keeps and isn't a moment is read as `DAMAGED_MOMENT`, for the reasons given at `Whole`.
+    What SQLite keeps and isn't a moment is read as `DAMAGED_MOMENT`, for the reasons given at `TolerantInteger`.
     """
 
     impl = DateTime(timezone=True)
@@ -95,7 +95,7 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 class Base(DeclarativeBase):
     """The parent of every table; constraint names are fixed so that migrations can name them."""
 
-    type_annotation_map = {datetime: UtcDateTime, str: Text, int: Whole}  # noqa: RUF012
+    type_annotation_map = {datetime: UtcDateTime, str: Text, int: TolerantInteger}  # noqa: RUF012
 
     metadata = MetaData(
         naming_convention={
@@ -333,9 +333,10 @@ def sealed_row_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple
     )
 
 
-def partial_index(name: str, column: str, condition: str) -> Index:
-    """Index a column of the rows that match a condition, which is SQL."""
-    return Index(name, column, sqlite_where=text(condition), postgresql_where=text(condition))
+def partial_index(name: str, columns: str | Sequence[str], condition: str) -> Index:
+    """Index columns of the rows that match a condition, which is SQL."""
+    names = [columns] if isinstance(columns, str) else columns
+    return Index(name, *names, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 class Disclosure(SealedRow, Base):

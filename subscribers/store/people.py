@@ -4,7 +4,6 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -19,9 +18,10 @@ from subscribers.crypto.stored_addresses import (
     matches_lookup,
     new_address_salt,
 )
+from subscribers.loggers import get_logger
 from subscribers.store.models import ConsentEvent, Person, PersonState
 
-log = structlog.get_logger("people")
+log = get_logger("people")
 
 
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
@@ -99,7 +99,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     return read_address(mailbox)
 
 
-def prove_address(session: Session, keys: KeyRing, person: Person) -> Address | None:
+def read_verified_address(session: Session, keys: KeyRing, person: Person) -> Address | None:
     """Return a person's address if their record is about it: before anything is emailed to them or shown of them alone."""
     try:
         address = decrypt_person_address(keys, person)

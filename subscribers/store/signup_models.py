@@ -76,11 +76,11 @@ class SignupMail(Base):
     at: Mapped[Moment]
 
 
-class SignupAlarm(Base):
-    """Something that an admin should look at; over once `ended_at` is set."""
+class SignupSurge(Base):
+    """A surge of sign-ups that an admin should check; over once `ended_at` is set."""
 
     __tablename__ = "alarm"
-    __table_args__ = (Index("ix_alarm_open", "kind", "ended_at"),)  # is this alarm on?
+    __table_args__ = (Index("ix_alarm_open", "kind", "ended_at"),)  # is a surge open?
 
     id: Mapped[RowId]
     kind: Mapped[Str40]

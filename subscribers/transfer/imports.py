@@ -177,7 +177,7 @@ def _rare_garbage_collection() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
-def count_listed_departures(session: Session) -> int:
+def count_imported_departures(session: Session) -> int:
     """Count the rows of all lists that said somebody left, bounced, complained or was blocked, and that took effect.
 
     Most of them are of nobody here: of those a keyed hash alone is kept, which no count of people has.

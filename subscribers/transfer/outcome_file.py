@@ -20,7 +20,7 @@ OUTCOME_COLUMNS = ("row", "outcome", "why")
 _MAX_PENDING = 1000  # rows that are not written yet
 
 
-class RowAccount(NamedTuple):
+class ImportRowResult(NamedTuple):
     """What became of a row, and why. `detail` is what the reason speaks of: an earlier row's number, or a sentence."""
 
     row: int
@@ -85,17 +85,17 @@ class OutcomeFile:
             raise OSError(f"Can't write the row results: {exc}") from exc
 
 
-def read_outcomes(path: Path) -> Iterator[RowAccount]:
+def read_outcomes(path: Path) -> Iterator[ImportRowResult]:
     """Read an account, by the rows' numbers, in constant memory."""
     # The server may send it by another thread than the one that begins.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)) as account:
         for row, reason, detail in account.execute("SELECT row, reason, detail FROM outcome ORDER BY row"):
-            yield RowAccount(row, RowReason(reason), detail)
+            yield ImportRowResult(row, RowReason(reason), detail)
 
 
 def write_outcomes(
     file: IO[str],
-    accounts: Iterable[RowAccount],
+    accounts: Iterable[ImportRowResult],
     name_outcome: Callable[[RowReason], str],
     *,
     headings: Sequence[str] = OUTCOME_COLUMNS,
@@ -108,6 +108,6 @@ def write_outcomes(
         writer.write_row((account.row, name_outcome(account.reason), describe_reason(account)))
 
 
-def describe_reason(account: RowAccount) -> str:
+def describe_reason(account: ImportRowResult) -> str:
     """Say why a row comes to what it comes to."""
     return account.reason.words.format(detail=account.detail)

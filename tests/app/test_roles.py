@@ -24,7 +24,7 @@ from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editing.edit_application import EditForm
 from digest.app.subscribers.uploads import ListUploads
-from digest.deliver.control.set_aside import AsideDecision
+from digest.deliver.control.set_aside_domains import SetAsideDecision
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.content.edition_content import LabeledBlock
 from digest.installation import copy_guard
@@ -47,7 +47,7 @@ NOBODY = cast("Role", "reader")  # a role that is none of ours, and may do nothi
 TAKES_ADMIN = {
     "accounts.sign_in": "email_sign_in_link make_sign_in_link",
     "subscribers.address_searches": "AddressSearches.begin",
-    "alerts.alert_posts": "send_test_alert",
+    "alerts.alert_notifications": "send_test_alert",
     "upkeep.audit_log": "check_audit_log export_audit_log find_actor_name iterate_audit_log view_audit_log",
     "sending.background_tasks": "process_inbound_mail",
     "upkeep.background_backups": "BackgroundBackups.begin BackgroundBackups.view",
@@ -68,7 +68,7 @@ TAKES_ADMIN = {
     "subscribers.people": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
     "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
-    "subscribers.subscriber_views": "find_domain_tag view_subscriber_list",
+    "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",
     "sending.send_control": "cancel_edition send_edition",
     "settings.setting_changes": "change_sections change_settings preview_schedule view_settings",
     "setup.completion": "require_setup_permission",
@@ -86,7 +86,7 @@ TAKES_EDITOR = {
     "editing.clipboard": "copy_story_to_clipboard copy_text_to_clipboard remove_clipping remove_text_from_clipboard",
     "approval.correction_emails": "approve_correction_email request_correction_email",
     "editing.corrections": "correct_story",
-    "editing.edit_application": "apply_decided_edit apply_edit update_draft",
+    "editing.edit_application": "apply_computed_edit apply_edit update_draft",
     "editing.edit_history": "restore_past_state redo_own_last_undo undo_edit undo_own_last_edit",
     "editing.changes": "choose_lead_article set_story_topic drop_stories merge_stories move_story pin_story place_story add_supporting_story remove_labeled_block restore_story split_story save_labeled_block set_edition_text set_editor_note add_written_story set_story_text",
     "editing.edition_images": "describe_image fetch_missing_images hide_image reset_image show_article_image upload_image",
@@ -185,7 +185,7 @@ class StaffWorld:
             LabeledBlock: LabeledBlock("a", "sponsor", "A headline"),
             CorrectionForm: CorrectionForm("https://hls.today/a", "summary", "It is so.", "It was not."),
             ListUploads: ListUploads(),
-            AsideDecision: AsideDecision.SEND,
+            SetAsideDecision: SetAsideDecision.SEND,
             UncertainResolution: UncertainResolution.ACCEPTED,
             datetime: NOW,
             date: NOW.date(),

@@ -14,7 +14,7 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editing.story_fetch import fetch_story
 from digest.app.jobs import JobContext, run_job
-from digest.collect.fetch.fetcher import BundledFetcher, HttpFetcher, build_user_agent
+from digest.collect.fetch.fetcher import FolderFetcher, HttpFetcher, build_user_agent
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.engine import Database
@@ -226,9 +226,9 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
     placed = editing.place_story(sample, FORM, lead.url, section="featured", after="")
     assert lead_entry(sample)["picture"] is None
     assert [a.url for a in edition_images.list_missing_images(sample, placed.state)] == [lead.url]
-    assert edition_images.fetch_missing_images(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 1
+    assert edition_images.fetch_missing_images(sample, FORM, fetcher=FolderFetcher(SAMPLE)) == 1
     assert lead_entry(sample)["picture"] is not None
-    assert edition_images.fetch_missing_images(sample, FORM, fetcher=BundledFetcher(SAMPLE)) == 0
+    assert edition_images.fetch_missing_images(sample, FORM, fetcher=FolderFetcher(SAMPLE)) == 0
     assert run_job(JobContext(sample, lambda: NOW), "fetch_pictures") == "0"
     replayed = editing_state.render_edition_preview(sample, "current")
     assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]

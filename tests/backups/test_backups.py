@@ -117,7 +117,7 @@ def fill(world: WebSetup) -> WebSetup:
         disclosures.record_disclosures(session, [world.ada], now=NOW, **told)
     seal_deliveries(database, keys, now=NOW)
     assert seal_disclosures(database, keys, now=NOW)
-    through = seals.find_stable_point(database)
+    through = seals.find_last_settled_rows(database)
     with database.read() as session:
         proof = seals.verify_ledger(session, keys, tables=SEALED_TABLES, through=through)
     assert proof.survey is not None

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.store.engine import open_database
-from digest.store.models import Article, HostClaim, ScheduleSlot, Source
+from digest.store.models import Article, ScheduleSlot, Source, SourceHostClaim
 from digest.store.schedule_slots import ensure_schedule_start
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.kill_harness import wait_until
@@ -86,7 +86,7 @@ def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_kill
     with database.read() as session:
         assert all(source.failures == 0 and source.good_at for source in session.scalars(select(Source)))
         assert set(session.scalars(select(Article.title))) == {f"News of {host}" for host in HOSTS}
-        assert session.scalars(select(HostClaim)).all() == []
+        assert session.scalars(select(SourceHostClaim)).all() == []
     database.close()
     # Only what was in the air is asked for again.
     assert sorted(publisher.asked.values()) == [1] * (len(HOSTS) - 1) + [2]

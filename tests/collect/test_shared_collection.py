@@ -28,7 +28,7 @@ from digest.collect.visits.visit_queue import (
 )
 from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
 from digest.store.engine import Database
-from digest.store.models import HostClaim, Source
+from digest.store.models import Source, SourceHostClaim
 from digest.store.process_owner import ProcessOwner, this_process_owner
 from tests.conftest import WAIT_TIMEOUT
 from tests.moments import MONDAY_NOON as NOON
@@ -72,7 +72,7 @@ def naming(hosts: int, *, workers: int = 1) -> Settings:
 
 def list_claims(database: Database) -> dict[str, str]:
     with database.read() as session:
-        return {claim.host: claim.owner for claim in session.scalars(select(HostClaim))}
+        return {claim.host: claim.owner for claim in session.scalars(select(SourceHostClaim))}
 
 
 def claim(database: Database, hosts: list[str], owner: str, now: datetime) -> set[str]:

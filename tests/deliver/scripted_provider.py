@@ -2,7 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from digest.deliver.providers.base import BatchOutcome, HandoverMarks, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import (
+    BatchOutcome,
+    HandoverRecorder,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+)
 
 
 class ScriptedProvider:
@@ -16,7 +22,7 @@ class ScriptedProvider:
         self.answer, self.batch_size, self.name = answer, batch_size, name
         self.received_messages: list[OutgoingMessage] = []
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         for message in messages:
             marks.mark_dot(message)
         self.received_messages += messages

@@ -28,4 +28,4 @@ def hand_over(session: Session, lease: LeaseTerms, delivery_ids: Sequence[str]) 
         ClaimedDelivery(row.id, row.message_id, row.tries, row.due_at, RELEASE, RELEASE, row.person, row.domain_tag)
         for row in rows
     ]
-    assert claims.hand_over(session, lease, 1, claimed)
+    assert claims.mark_handing_over(session, lease, 1, claimed)

@@ -8,13 +8,14 @@ from typing import Any, cast
 
 from sqlalchemy import Table, insert, select, text
 
-from digest.store.approval_models import Approval, ApprovalSignature, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovalSignature, ApprovedEditionFragment
 from digest.store.engine import Database
-from digest.store.models import Edition, Fragment
+from digest.store.models import Edition, EditionFragment
 from tests.seeded_randomness import other_randomness
 
 TABLES = tuple(
-    cast("Table", model.__table__) for model in (Edition, Fragment, Approval, ApprovalSignature, ApprovedFragment)
+    cast("Table", model.__table__)
+    for model in (Edition, EditionFragment, Approval, ApprovalSignature, ApprovedEditionFragment)
 )
 StoredRows = tuple[tuple[Table, list[dict[str, Any]]], ...]
 _stored_rows: dict[str, StoredRows] = {}

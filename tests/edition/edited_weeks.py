@@ -19,7 +19,7 @@ from digest.edition.editing.edits import (
     EditKind,
     StoryField,
 )
-from digest.edition.editing.grown_proposal import ProposalWithTray, add_to_tray
+from digest.edition.editing.stored_proposal import ProposalWithTray, add_to_tray
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal

@@ -22,7 +22,7 @@ from digest.edition.editing.edits import (
     find_undone_edits,
     list_active_edits,
 )
-from digest.edition.editing.grown_proposal import pack_proposal, unpack_proposal
+from digest.edition.editing.stored_proposal import pack_proposal, unpack_proposal
 from digest.settings import Settings
 from tests.edition.edited_weeks import IDENTITY, NOW, GrowingWeek, arrange, edit_drafts, edit_histories, weeks, written
 

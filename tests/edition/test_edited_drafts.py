@@ -5,11 +5,11 @@ from datetime import timedelta
 from sqlalchemy import delete, select
 
 from digest.app.editions import drafting as weekly
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.approval.approved_versions import revoke_open_approvals
 from digest.edition.editing.edit_log import append_edit, load_edits, load_proposal
 from digest.edition.editing.edits import Edit, EditDraft, EditionField, EditKind
-from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithTray
 from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
@@ -90,7 +90,7 @@ def test_an_edit_that_is_made_while_a_draft_is_prepared_is_in_what_is_stored(dat
     first = drafted(install)
     add(database, "second border news", dated=NOW - timedelta(minutes=2), found=NOW)
 
-    class EditingFetcher(BundledFetcher):
+    class EditingFetcher(FolderFetcher):
         """Makes the first edit while the pages of the new draft are checked."""
 
         def may_read(self, url: str) -> bool:
@@ -137,7 +137,7 @@ def test_what_editors_merged_or_split_is_grouped_so_when_the_draft_is_made_again
 
 def proposed_stories(install: Installation) -> list[set[str]]:
     result = weekly.draft_next_edition(
-        install, now=NOW + timedelta(hours=1), actor=ADMIN, fetcher=BundledFetcher(SAMPLE)
+        install, now=NOW + timedelta(hours=1), actor=ADMIN, fetcher=FolderFetcher(SAMPLE)
     )
     scored = [p.scored for placed in result.proposal.sections.values() for p in placed]
     scored += [out.scored for out in result.proposal.left_out]

@@ -24,7 +24,7 @@ from digest.edition.kinds.opportunities import write_deadline
 from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryContext, displayed_topic, explain_lead
 from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
-from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, ScoreTerm, Story
+from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story, TermScore
 from digest.settings import SectionSettings, Settings
 from digest.settings.model import SettingsFile
 from digest.settings.publication import PublicationSettings
@@ -115,7 +115,7 @@ def _in_language(entry: SectionEntry, language: object) -> SectionEntry:
 
 def scored(lead: CandidateArticle, others: int = 0, note: str = "", term: str = "editorial") -> ScoredStory:
     also = tuple(replace(lead, url=f"{lead.url}{n}", publisher=f"Presse{n}", primary=False) for n in range(others))
-    terms = (ScoreTerm(term, 9.0, note),) if note else ()
+    terms = (TermScore(term, 9.0, note),) if note else ()
     return ScoredStory(Story(lead, also), 50.0, terms)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from digest.edition.drafting.composition import compose_edition, list_story_rows
 from digest.edition.editing.arrangement import arrange_edition
-from digest.edition.editing.grown_proposal import ProposalWithTray, add_to_tray, pack_proposal, unpack_proposal
+from digest.edition.editing.stored_proposal import ProposalWithTray, add_to_tray, pack_proposal, unpack_proposal
 from digest.select.values import Proposal, ScoredStory
 from digest.settings import Settings
 from tests.edition.edited_weeks import ARTICLES, FILE, IDENTITY, NOW, RELEASE_DAY, propose

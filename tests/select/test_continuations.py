@@ -12,7 +12,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.select.earlier_stories import find_continuations, is_news_since
 from digest.select.proposals import propose_edition
 from digest.select.story_similarity import StorySimilarity
-from digest.select.text_similarity import TextReader
+from digest.select.text_similarity import TextVectorizer
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, Proposal, Story
 from digest.settings import DEFAULT_SECTIONS, SelectionSettings
 from tests.moments import DRAFTING as NOW
@@ -128,7 +128,7 @@ def test_a_pinned_story_comes_again_and_says_nothing_of_news_it_has_not() -> Non
 
 def test_of_two_editions_that_had_a_story_the_newer_one_is_named_where_both_fit_equally() -> None:
     newer = replace(EARLIER, edition="2026-W47", number=147, cut_off=CUT_OFF + timedelta(days=1))
-    found = find_continuations([Story(LANDS)], [newer, EARLIER], StorySimilarity(TextReader(), 0.21), 0.21)
+    found = find_continuations([Story(LANDS)], [newer, EARLIER], StorySimilarity(TextVectorizer(), 0.21), 0.21)
     assert found[LANDS.url].earlier.number == 147
 
 

@@ -13,7 +13,7 @@ from digest.scoring_terms import MOST_READ_NOTE, SCORING_TERMS
 from digest.select.places import compile_place_rules
 from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanking, WeekStatistics, count_independent_publishers
 from digest.select.topics import compile_topic_rules
-from digest.select.values import CandidateArticle, ScoredStory, ScoreTerm, Story
+from digest.select.values import CandidateArticle, ScoredStory, Story, TermScore
 from digest.settings import SelectionSettings
 from tests.moments import DRAFTING as NOW
 
@@ -46,7 +46,7 @@ def ranking(
     return StoryRanking(week, RULES, PLACES, weights or WEIGHTS, pins, {}, borderless, local)
 
 
-def term(scored: ScoredStory, name: str) -> ScoreTerm:
+def term(scored: ScoredStory, name: str) -> TermScore:
     return next(t for t in scored.terms if t.name == name)
 
 
@@ -89,7 +89,7 @@ def test_the_most_read_story_has_all_of_that_term() -> None:
     most = Story(article("Ours", "Ransomware one", own=True, views=900))
     least = Story(article("Ours", "Ransomware two", own=True, views=10))
     rank = ranking(most, least, of_three())
-    assert term(rank.score_story(most), "readership") == ScoreTerm("readership", 20.0, MOST_READ_NOTE)
+    assert term(rank.score_story(most), "readership") == TermScore("readership", 20.0, MOST_READ_NOTE)
     assert 0 < term(rank.score_story(least), "readership").points < 19
     assert term(rank.score_story(of_three()), "readership").points == 0
 

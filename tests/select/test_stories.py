@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.select.stories import MAX_STORY_SPAN, build_text_reader, group_into_stories, merge_by_url
-from digest.select.text_similarity import TextReader, count_words, fold_plural, is_near_duplicate, significant_words
+from digest.select.stories import MAX_STORY_SPAN, build_text_vectorizer, group_into_stories, merge_by_url
+from digest.select.text_similarity import TextVectorizer, count_words, fold_plural, is_near_duplicate, significant_words
 from digest.select.values import CandidateArticle, Story
-from digest.select.word_rarity import WordTable
+from digest.select.word_rarity import DocumentFrequencies
 from tests.moments import MONDAY_NOON as MONDAY
 
 THRESHOLD = 0.21
@@ -235,7 +235,7 @@ def test_in_a_language_that_the_shipped_table_does_not_know_the_week_says_how_ra
     ]
     other = [replace(a, url=a.url + "/b", publisher="B") for a in plain]
     articles = merge_by_url([*plain, *other])
-    stories = group_into_stories(articles, THRESHOLD, reader=build_text_reader(WordTable(), articles))
+    stories = group_into_stories(articles, THRESHOLD, reader=build_text_vectorizer(DocumentFrequencies(), articles))
     assert sorted(len(s.members) for s in stories) == [2] * len(towns)
 
 
@@ -295,7 +295,7 @@ def test_articles_of_other_words_change_no_story(found: list[CandidateArticle], 
 def test_the_similarity_of_two_articles_depends_on_them_alone(
     one: CandidateArticle, two: CandidateArticle, read_before: list[CandidateArticle]
 ) -> None:
-    fresh, used = TextReader(), TextReader()
+    fresh, used = TextVectorizer(), TextVectorizer()
     for other in read_before:
         used.read_text(other.title, other.summary)
     for candidate in (one, two):

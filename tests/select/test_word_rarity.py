@@ -13,10 +13,10 @@ from digest.select.text_similarity import significant_words
 from digest.select.word_rarity import (
     ENOUGH_ARTICLES,
     SHIPPED_TABLE_WEIGHT,
+    DocumentFrequencies,
     WordRarity,
-    WordTable,
     count_document_frequencies,
-    estimate_number_share,
+    estimate_number_frequency,
     knows_language_of,
     load_shipped_rarity,
 )
@@ -34,13 +34,13 @@ def test_years_and_small_numbers_tell_little_and_the_name_of_a_flaw_tells_much()
     rarity = load_shipped_rarity()
     assert rarity.weight("2027") == rarity.weight("17") < rarity.weight("385") < rarity.weight("500,000")
     assert rarity.weight("cve-2027-12345") == rarity.weight("orlinda")
-    assert estimate_number_share("1.2") == estimate_number_share("12")
+    assert estimate_number_frequency("1.2") == estimate_number_frequency("12")
 
 
 def test_earlier_articles_make_their_words_common_and_others_rarer() -> None:
     table = count_document_frequencies([["orlinda", "orlinda", "storm"], ["storm"]] * 400)
     rarity = WordRarity(table)
-    assert table == WordTable(800, {"orlinda": 400, "storm": 800})
+    assert table == DocumentFrequencies(800, {"orlinda": 400, "storm": 800})
     assert rarity.share("orlinda") == pytest.approx(400 / (800 + SHIPPED_TABLE_WEIGHT), rel=0.01)
     assert rarity.weight("orlinda") < load_shipped_rarity().weight("orlinda") - 5
     assert rarity.weight("harbor") > load_shipped_rarity().weight("harbor")
@@ -59,10 +59,10 @@ def test_a_weight_is_at_least_one_and_finite(articles: list[list[str]], word: st
 def test_a_language_that_no_table_knows_is_noticed_until_there_are_enough_articles() -> None:
     german = [{"hochwasser", "feuerwehr", "im", "landkreis", "evakuiert"}] * 10
     english = [{"flood", "firefighters", "county", "evacuated", "orlinda"}] * 10
-    assert knows_language_of(WordTable(), english)
-    assert not knows_language_of(WordTable(), german)
-    assert knows_language_of(WordTable(ENOUGH_ARTICLES, {}), german)
-    assert knows_language_of(WordTable(), [])
+    assert knows_language_of(DocumentFrequencies(), english)
+    assert not knows_language_of(DocumentFrequencies(), german)
+    assert knows_language_of(DocumentFrequencies(ENOUGH_ARTICLES, {}), german)
+    assert knows_language_of(DocumentFrequencies(), [])
 
 
 def shipped_lines() -> list[str]:

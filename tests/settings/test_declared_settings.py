@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel
 
-from digest.settings.values import SettingsTable, file_setting, setting
+from digest.settings.values import SettingsTable, file_only_setting, setting
 from tests.tools.write_settings import GUIDE, SAMPLE, find_undescribed, list_tables, write_guide, write_sample
 
 
@@ -34,8 +34,8 @@ class PlantedTable(SettingsTable):
     """A table with faults."""
 
     plain: int = 3
-    undescribed: int = file_setting(3, "")
-    described: int = file_setting(3, "The number of days.")
+    undescribed: int = file_only_setting(3, "")
+    described: int = file_only_setting(3, "The number of days.")
     chosen: Literal["all", "some", "none"] = setting("all", "Who", "Who gets it.", choices={"all": "All"})
 
 

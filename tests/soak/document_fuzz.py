@@ -219,16 +219,16 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
             "pages of articles", [_ADVISORY_SEED], lambda body: SANDBOX.run(_ADVISORY_HEAD, body), (DocumentRefusedError,), "article page"
         ),
         FuzzedParser(
-            "pictures, fitted", _image_seeds(), lambda body: client.encode_in_child("fit picture", body, max_pixels=40_000_000), (ImageError,), "fit picture"
+            "pictures, fitted", _image_seeds(), lambda body: client.encode_image_in_child("fit picture", body, max_pixels=40_000_000), (ImageError,), "fit picture"
         ),
         FuzzedParser(
-            "logos", _image_seeds(), lambda body: client.encode_in_child("fit logo", body, max_pixels=40_000_000), (ImageError,), "fit logo"
+            "logos", _image_seeds(), lambda body: client.encode_image_in_child("fit logo", body, max_pixels=40_000_000), (ImageError,), "fit logo"
         ),
         FuzzedParser(
-            "pictures of cards", _image_seeds(), lambda body: client.encode_in_child("draw card", body, **asdict(_CARD_WORDS)), (ImageError,), "draw card"
+            "pictures of cards", _image_seeds(), lambda body: client.encode_image_in_child("draw card", body, **asdict(_CARD_WORDS)), (ImageError,), "draw card"
         ),
         FuzzedParser(
-            "pictures, cropped", _image_seeds(), lambda body: client.encode_in_child("crop picture", body, shape=CropShape.LEAD), (ImageError,), "crop picture"
+            "pictures, cropped", _image_seeds(), lambda body: client.encode_image_in_child("crop picture", body, shape=CropShape.LEAD), (ImageError,), "crop picture"
         ),
         FuzzedParser("robots.txt", _ROBOTS_SEEDS, _read_robots),
         FuzzedParser("bounces and complaints", _mail_seeds(), _read_mail),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.deliver.send.claims.progress import read_progress
-from digest.store.delivery_models import Delivery, SpacedLimit
+from digest.store.delivery_models import Delivery, SendSpacingState
 from digest.store.models import Edition, ScheduleSlot
 from subscribers.store.models import Base
 
@@ -28,7 +28,7 @@ def describe_standstill(
         _describe_rows(session, Edition, Edition.name == edition, columns=_EDITION_COLUMNS),
         [f"deliveries: {counts}", f"last run: {read_progress(session, edition)}"],
         _describe_rows(session, ScheduleSlot, ScheduleSlot.done_at.is_(None)),
-        _describe_rows(session, SpacedLimit),
+        _describe_rows(session, SendSpacingState),
         (f"log: {dict(line)}" for line in [*logged][-MAX_LOG_LINES:]),
     )
     return "\n  ".join(lines)

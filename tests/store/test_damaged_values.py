@@ -14,7 +14,7 @@ from digest.edition.edition_queries import next_edition_number
 from digest.installation.opened import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from subscribers.store.column_types import Whole
+from subscribers.store.column_types import TolerantInteger
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.models import DAMAGED_MOMENT, Base, table_of
 from subscribers.store.row_seals import sealed_models
@@ -43,7 +43,7 @@ def test_every_column_of_integers_is_read_this_way_or_sealed() -> None:
     columns = [
         column for table in Base.metadata.sorted_tables for column in table.c if isinstance(column.type, Integer)
     ]
-    others = [column for column in columns if not isinstance(column.type, Whole)]
+    others = [column for column in columns if not isinstance(column.type, TolerantInteger)]
     assert len(columns) > 100
     assert all(isinstance(column.type, BigInteger) and column.table in sealed for column in others)
 

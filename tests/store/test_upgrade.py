@@ -63,7 +63,7 @@ from digest.edition.approval.approved_versions import (
 )
 from digest.edition.edition_queries import find_edition
 from digest.settings import Settings, load_settings
-from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovalState, ApprovedEditionFragment
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, newest_schema_revision, open_database, upgrade_schema
@@ -189,7 +189,9 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert [signed.actor for signed in version.signatures] == [sent.approved_by]
         assert (version.made_at, version.stood_at) == (sent.approved_at, sent.approved_at)
         assert list_approvals(session, draft) == ()
-        session.execute(update(ApprovedFragment).where(ApprovedFragment.name == "foot").values(body="other"))
+        session.execute(
+            update(ApprovedEditionFragment).where(ApprovedEditionFragment.name == "foot").values(body="other")
+        )
         session.expire_all()
         with pytest.raises(ApprovalError, match="its text changed"):
             verify_approval(session, sent, settings=settings, keys=keys)

@@ -17,7 +17,7 @@ from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.audit_chain import verify_audit_log
 from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, upgrade_schema
-from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.store.models import AuditEntry, Edition, EditionFragment, EditionState
 from subscribers.consent.audience import load_audience_page
 from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
@@ -137,7 +137,7 @@ def colors_and_actions(home: Path) -> tuple[set[str], list[str]]:
         closing(lend_row_keys(open_database(load_settings().effective_database_url), home)) as database,
         database.read() as session,
     ):
-        text_of_all = "".join(session.scalars(select(Fragment.body)))
+        text_of_all = "".join(session.scalars(select(EditionFragment.body)))
         acts = session.scalars(select(AuditEntry.actor).where(AuditEntry.act == "draft updated")).all()
     return {color for color in ("#00606B", "#8A2C5E") if color in text_of_all}, [actor.split(":")[0] for actor in acts]
 

@@ -2,7 +2,7 @@
 
     make settings
 
-A setting is declared once, in `digest/settings`, with `setting` or `file_setting` (`digest/settings/values.py`).
+A setting is declared once, in `digest/settings`, with `setting` or `file_only_setting` (`digest/settings/values.py`).
 """
 
 import json

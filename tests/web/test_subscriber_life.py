@@ -29,9 +29,10 @@ from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import background_tasks
 from digest.app.sending import send_control as sending
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.collect.visits import collection_run
-from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.edition.edition_queries import find_edition
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
@@ -76,7 +77,7 @@ class House:
         return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
 
     def draft(self) -> str:
-        getter = BundledFetcher(resources.files("digest").joinpath("sample"))
+        getter = FolderFetcher(resources.files("digest").joinpath("sample"))
         collection_run.collect_sources(self.install.database, getter, self.install.settings, now=self.now)
         return editions.draft_next_edition(self.install, now=self.now, actor=ADMIN, fetcher=getter).name
 

@@ -19,7 +19,7 @@ from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
 from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store import staff_sessions
 from digest.store.account_models import AuthenticatorApp, Passkey, SignIn, StaffSession
 from digest.store.audit import PASSWORD_SET
@@ -27,15 +27,15 @@ from digest.store.delivery_models import StaffMember
 from digest.store.staff import display_name_of, list_staff_members
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Action(PASSWORD_SET, Role.EDITOR, Concern.ACCOUNTS)
+SET_PASSWORD = Action(PASSWORD_SET, Role.EDITOR, AffectedArea.ACCOUNTS)
 ADD_PASSKEY, RENAME_PASSKEY = (
-    Action("passkey added", Role.EDITOR, Concern.ACCOUNTS),
-    Action("passkey renamed", Role.EDITOR, Concern.NONE),
+    Action("passkey added", Role.EDITOR, AffectedArea.ACCOUNTS),
+    Action("passkey renamed", Role.EDITOR, AffectedArea.NONE),
 )
-REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, Concern.ACCOUNTS)
-MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, Concern.ACCOUNTS)
-END_SESSIONS = Action("sessions ended", Role.EDITOR, Concern.NONE)
-CHANGE_NAME = Action("name changed", Role.EDITOR, Concern.NONE)
+REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, AffectedArea.ACCOUNTS)
+MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, AffectedArea.ACCOUNTS)
+END_SESSIONS = Action("sessions ended", Role.EDITOR, AffectedArea.NONE)
+CHANGE_NAME = Action("name changed", Role.EDITOR, AffectedArea.NONE)
 _NO_NAME = re.compile(r"[:/\\@]|\.[^\W\d_]{2}")  # a period before two letters is a domain's; "J.R. Diaz" has none
 # Lowercase letters of other scripts, and digits, that look like Latin letters.
 _LOOK_ALIKES = str.maketrans(

@@ -13,7 +13,7 @@ from digest.app.accounts.visitor import Visitor, make_device_token
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Action, Actor, ActorInterface, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store import staff, staff_sessions
 from digest.store.account_models import StaffSession
 from digest.store.audit import record_audit
@@ -26,7 +26,7 @@ from subscribers.store import one_time_tokens
 TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
-MAKE_LINK = Action("sign-in link made", Role.ADMIN, Concern.ACCOUNTS)
+MAKE_LINK = Action("sign-in link made", Role.ADMIN, AffectedArea.ACCOUNTS)
 
 
 class SessionEndedError(RefusalError):

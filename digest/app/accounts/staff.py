@@ -11,7 +11,7 @@ from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_re
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store import staff
 from digest.store.account_models import AuthenticatorApp, Passkey, SignIn
 from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
@@ -22,13 +22,13 @@ from subscribers.mail_requests import QueueMail
 from subscribers.phrases import count_with_noun
 from subscribers.store.row_seals import filter_genuine_rows
 
-ADD = Action(STAFF_ADDED, Role.ADMIN, Concern.ACCOUNTS)
-REMOVE = Action(STAFF_REMOVED, Role.ADMIN, Concern.ACCOUNTS)
-MAIL_LINK = Action("staff link mailed", Role.ADMIN, Concern.ACCOUNTS)
-LIST = Action("staff listed", Role.ADMIN, Concern.NONE)
-CHANGE_ROLE = Action(ROLE_CHANGED, Role.ADMIN, Concern.ACCOUNTS)
-SIGN_OUT = Action(SIGNED_OUT, Role.ADMIN, Concern.NONE)
-RESET = Action(SIGN_IN_RESET, Role.ADMIN, Concern.ACCOUNTS)
+ADD = Action(STAFF_ADDED, Role.ADMIN, AffectedArea.ACCOUNTS)
+REMOVE = Action(STAFF_REMOVED, Role.ADMIN, AffectedArea.ACCOUNTS)
+MAIL_LINK = Action("staff link mailed", Role.ADMIN, AffectedArea.ACCOUNTS)
+LIST = Action("staff listed", Role.ADMIN, AffectedArea.NONE)
+CHANGE_ROLE = Action(ROLE_CHANGED, Role.ADMIN, AffectedArea.ACCOUNTS)
+SIGN_OUT = Action(SIGNED_OUT, Role.ADMIN, AffectedArea.NONE)
+RESET = Action(SIGN_IN_RESET, Role.ADMIN, AffectedArea.ACCOUNTS)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 

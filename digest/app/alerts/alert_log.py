@@ -4,21 +4,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from digest.app.alerts.alert_posts import queue_alert_posts
+from digest.app.alerts.alert_notifications import queue_alert_notifications
 from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
 from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.opened import Installation
 from digest.store.alert_models import OPEN_ALERT, Alert
+from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
 # What comes and goes, such as a disk at its bound, is one alert: it is over once it was not there for so long.
 OVER_AFTER = timedelta(minutes=5)
 
-log = structlog.get_logger("alerts")
+log = get_logger("alerts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def update_alerts(installation: Installation, *, now: datetime) -> str:
             return ""
     with installation.write() as session:
         opened, over = _store_changes(session, decide_alert_changes(_read_known(session), conditions, now), now)
-        queue_alert_posts(session, installation.settings, opened, "opened", now=now)
-        queue_alert_posts(session, installation.settings, over, "over", now=now)
+        queue_alert_notifications(session, installation.settings, opened, "opened", now=now)
+        queue_alert_notifications(session, installation.settings, over, "over", now=now)
     for alert in opened:
         log.warning("alert", kind=alert.kind, subject=alert.subject, what=alert.sentence)
     for alert in over:

@@ -28,15 +28,15 @@ from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import join_words
 
-SEND_BACK = Action(SENT_BACK, Role.EDITOR, Concern.NONE)
-FINISH_NOTE = Action("sent-back note done", Role.EDITOR, Concern.NONE)
-REINSTATE = Action("reinstated an approval", Role.EDITOR, Concern.NONE)
+SEND_BACK = Action(SENT_BACK, Role.EDITOR, AffectedArea.NONE)
+FINISH_NOTE = Action("sent-back note done", Role.EDITOR, AffectedArea.NONE)
+REINSTATE = Action("reinstated an approval", Role.EDITOR, AffectedArea.NONE)
 _MAX_ATTEMPTS = 5  # where editors go on while a deadline passes
 
 
@@ -219,7 +219,7 @@ def read_approval_fingerprint(installation: Installation, name: str) -> str:
     """
     with installation.read() as session:
         edition = find_edition(session, name)
-        return approval.read_current_fingerprint(session, edition, installation.settings, installation.keys)
+        return approval.read_draft_fingerprint(session, edition, installation.settings, installation.keys)
 
 
 def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
@@ -309,7 +309,10 @@ def _explain_alone(*, is_viewer: bool) -> str:
 
 def _describe_author(overview: ApproverRuleOverview, author: str, viewer: str) -> str:
     """Say what an author wrote, and who has approved that or that somebody still has to."""
-    who, parts = overview.name_actor(author, viewer, "You"), describe_written_parts(overview.list_parts_by(author))
+    who, parts = (
+        overview.name_actor(author, viewer, "You"),
+        describe_editor_written_parts(overview.list_parts_by(author)),
+    )
     if overview.rule.is_open(author):
         return f"{who} wrote {parts}, which {'someone else' if author == viewer else f'someone other than {who}'} needs to approve."
     other_names = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
@@ -336,7 +339,7 @@ _PART_WORDS = {
 _MAX_NAMED_PARTS = 4
 
 
-def describe_written_parts(parts: Sequence[WrittenPart]) -> str:
+def describe_editor_written_parts(parts: Sequence[WrittenPart]) -> str:
     """Name what somebody wrote, the first few parts of many."""
     words = [_PART_WORDS[part.part].format(part.item) for part in parts]
     more = len(words) - _MAX_NAMED_PARTS

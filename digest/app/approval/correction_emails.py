@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -20,28 +19,29 @@ from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.notices import notice_queue
 from digest.edition.approval.approved_versions import build_signature_payload, compute_content_hash, sign_payload
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import read_author_rule
+from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.edition.archive import corrections
 from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault, list_signers
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
 from digest.installation.acts import SCHEDULER, Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.models import Edition, EditionState
 from digest.store.staff import map_staff_display_names
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
 from subscribers.store.row_seals import is_genuine_row
 
-REQUEST = Action("correction email requested", Role.EDITOR, Concern.NONE)
-APPROVE = Action("correction email approved", Role.EDITOR, Concern.NONE)
+REQUEST = Action("correction email requested", Role.EDITOR, AffectedArea.NONE)
+APPROVE = Action("correction email approved", Role.EDITOR, AffectedArea.NONE)
 REFUSED_EMAIL = "correction email refused"  # in the audit log: what was approved isn't what would be sent
 _WRITE_PAGE = 200  # notices in one write transaction
 
-log = structlog.get_logger("corrections")
+log = get_logger("corrections")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def read_correction_email(installation: Installation, name: str, number: int) ->
 def _read_email(
     session: Session, edition: Edition, correction: Correction, installation: Installation
 ) -> CorrectionEmail:
-    rule = read_author_rule(session, (correction.actor,), correction.at, installation.settings)
+    rule = read_approver_rule_for_authors(session, (correction.actor,), correction.at, installation.settings)
     stated = _state_email(session, edition, correction, rule)
     content_hash = compute_content_hash(stated)
     signed = tuple(list_signers(correction, content_hash, installation.keys))
@@ -184,7 +184,8 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
 def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> None:
     if content_hash.lower() != email.content_hash:
         raise CorrectionError(
-            "The correction or its approvers changed after you opened the page.", "Read it again before you approve it."
+            "The correction or its approvers changed after you opened the page.",
+            "Read the correction again before you approve it.",
         )
     if refusal := email.rule.explain_refusal(actor.name):
         raise CorrectionError(refusal)
@@ -257,7 +258,7 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Queue
             edition = session.get_one(Edition, correction.edition_id)
             fault = find_approval_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction)
-            doubtful = restored_copy.doubtful_values(session, correction.at)
+            doubtful = restored_copy.build_uncertain_values(session, correction.at)
         if fault:
             _take_approval_back(installation, correction, edition, fault, now=clock())
             refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")
@@ -297,7 +298,7 @@ def _plan_emails(
         "was": sent,
         "becomes": correction.becomes,
         "why": correction.note,
-        "signature": corrections.write_correction_signature(
+        "signature": corrections.write_correction_byline(
             correction, settings.file.publication.zone, settings.subscriber_language
         ),
         "address": f"{settings.link_base}/editions/{edition.name}",

@@ -15,12 +15,12 @@ from digest.edition.edition_queries import find_edition
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from subscribers.phrases import count_with_noun
 
-APPROVE = Action(APPROVED, Role.EDITOR, Concern.NONE)
-REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, Concern.NONE)
+APPROVE = Action(APPROVED, Role.EDITOR, AffectedArea.NONE)
+REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, AffectedArea.NONE)
 
 
 @dataclass(frozen=True, slots=True)

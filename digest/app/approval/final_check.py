@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import article_checks, edition_control
@@ -23,19 +22,20 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import queue_staff_mail
 from digest.settings import Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
+from subscribers.loggers import get_logger
 from subscribers.phrases import hour_in_zone, weekday_date
 
 if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
     from digest.collect.visits.page_check import PageCheckResult
 
-LOOK = Action("looked again", Role.EDITOR, Concern.NONE)
+LOOK = Action("looked again", Role.EDITOR, AffectedArea.NONE)
 
-log = structlog.get_logger("scheduler")
+log = get_logger("scheduler")
 
 
 def find_due_checks(installation: Installation, *, now: datetime) -> list[str]:
@@ -84,7 +84,7 @@ def recheck_articles(
             if edition.state is not EditionState.APPROVED or edition.approved_at != approved_at:
                 return None
             before = article_checks.read_article_check(session, edition.name)
-            article_check = article_checks.continue_article_check(
+            article_check = article_checks.carry_over_article_check(
                 article_check, before, stops=settings.file.schedule.at_gone_article == "stop"
             )
             audit.changed = before is None or before.approved_at != approved_at or before.gone != missing_articles
@@ -139,11 +139,11 @@ def _follow_up(
     if article_check.pause_reason and rests_for_look:
         edition.paused_because = article_check.pause_reason
     elif article_check.pause_reason and is_new:  # else somebody let it go on as it is
-        edition_control.pause_by_alarm(session, edition.name, article_check.pause_reason, now=now)
+        edition_control.pause_automatically(session, edition.name, article_check.pause_reason, now=now)
     elif not article_check.pause_reason and rests_for_look:
         edition_control.resume_edition(session, edition.name, now=now)
         detail = {"because": "every article is there again"}
-        record_audit(session, "resumed", edition.name, detail, actor=edition_control.ALARM_ACTOR, now=now)
+        record_audit(session, "resumed", edition.name, detail, actor=edition_control.AUTOMATIC_ACTOR, now=now)
 
 
 def _tell_editors(

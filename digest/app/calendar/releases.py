@@ -35,15 +35,15 @@ from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import COMING_STATES, OUTGOING_STATES, name_release_slot, next_edition_number
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
 from subscribers.phrases import clock_time, weekday_month_day
 
-SKIP = Action("skipped release", Role.EDITOR, Concern.NONE)
-MOVE = Action("moved release", Role.EDITOR, Concern.NONE)
-ADD = Action("added release", Role.EDITOR, Concern.NONE)
-RESTORE = Action("restored release", Role.EDITOR, Concern.NONE)
+SKIP = Action("skipped release", Role.EDITOR, AffectedArea.NONE)
+MOVE = Action("moved release", Role.EDITOR, AffectedArea.NONE)
+ADD = Action("added release", Role.EDITOR, AffectedArea.NONE)
+RESTORE = Action("restored release", Role.EDITOR, AffectedArea.NONE)
 LISTED_RELEASES = 10
 _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 
@@ -114,12 +114,12 @@ def _list_entries(
         )
 
 
-def list_step_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
+def list_calendar_job_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
     """List the moments around now at which the calendar owes something, by the job's name."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-    return release_calendar.list_step_times(calendar, calendar_store.build_step_rules(file.schedule), now)
+    return release_calendar.list_calendar_job_times(calendar, calendar_store.build_step_rules(file.schedule), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
     if len(releases) == 1:
         return releases[0]
     if not releases:
-        raise CalendarError(f"No edition is scheduled for {text}.", "Choose one from 'digest calendar list'.")
+        raise CalendarError(f"No edition is scheduled for {text}.", "Choose an edition from 'digest calendar list'.")
     raise CalendarError(f"{len(releases)} editions are scheduled for {text}.", f"Add the time, such as {text}T06:00.")
 
 
@@ -193,7 +193,7 @@ def _read_day(text: str) -> tuple[date, time | None]:
         return date.fromisoformat(text), None
     except ValueError:
         raise CalendarError(
-            f"{text} isn't a scheduled edition.", "Enter its day (2026-11-27), its name (2026-W48), or 'next'."
+            f"{text} isn't a scheduled edition.", "Enter the edition's day (2026-11-27) or name (2026-W48), or 'next'."
         ) from None
 
 
@@ -263,7 +263,7 @@ def move_release(
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
-            raise CalendarError("This edition was skipped.", "Restore it first.")
+            raise CalendarError("This edition was skipped.", "Restore the edition first.")
         at = _check_moment(calendar, day, clock, release, now)
         if at == release.release_at:
             raise CalendarError("The edition already has this send time.", "Choose a different time.")
@@ -284,7 +284,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
             _bring_back(installation, release, audit, actor=actor, now=now)
             return release
         if release.regular_at is None:
-            raise CalendarError("Extra editions don't have a usual send time.", "Skip it to remove it.")
+            raise CalendarError("Extra editions don't have a usual send time.", "Skip the edition to remove it.")
         if not release.is_moved:
             raise CalendarError("The edition is already at its usual time.", "Reload the calendar.")
         if reason := explain_unusable_time(calendar, release.regular_at, moved_release=release, now=now):

@@ -94,7 +94,9 @@ def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Ite
     calendar = calendar_store.load_calendar(session, file)
     for job, lateness in MAX_LATENESS.items():
         moment = now - lateness
-        planned = release_calendar.list_step_times(calendar, calendar_store.build_step_rules(file.schedule), moment)
+        planned = release_calendar.list_calendar_job_times(
+            calendar, calendar_store.build_step_rules(file.schedule), moment
+        )
         rules = {job: list_schedule_rules(file)[job]}
         for slot in find_due_jobs(moment, rules, (), zone=calendar.zone, since=since, planned=planned):
             is_later_run_done = (ScheduleSlot.job == job, ScheduleSlot.at >= slot.at, ScheduleSlot.done_at.is_not(None))

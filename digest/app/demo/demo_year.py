@@ -72,7 +72,7 @@ _NOON = time(12)
 ARRIVALS = (ConsentKind.CONFIRMED, ConsentKind.ATTESTED)
 
 
-class DayCount(NamedTuple):
+class ConsentDayCount(NamedTuple):
     """How often one kind of thing happened on a day, to people who came by one way."""
 
     day: date
@@ -99,7 +99,7 @@ def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> in
     return people
 
 
-def _write_days(session: Session, year: Sequence[DayCount], today: date, *, through: int) -> dict[date, int]:
+def _write_days(session: Session, year: Sequence[ConsentDayCount], today: date, *, through: int) -> dict[date, int]:
     """Write what each day brought, and how many readers it ended with; the last day ends with those who are there."""
     counts: Counter[consent_days.DayKey] = Counter()
     joined: Counter[date] = Counter()
@@ -126,18 +126,18 @@ def _write_days(session: Session, year: Sequence[DayCount], today: date, *, thro
     return by_day
 
 
-def _invent_day(rng: random.Random, day: date) -> Iterator[DayCount]:
+def _invent_day(rng: random.Random, day: date) -> Iterator[ConsentDayCount]:
     busy = 1.6 if day.weekday() in (4, 5) else 0.8  # on the day of the mail, and the day after, it is passed on
     for way, forms, confirmed in _WAYS:
         form_count = round(rng.gauss(forms * busy, forms / 4))
         if form_count > 0:
-            yield DayCount(day, ConsentKind.REQUESTED, way, form_count)
-            yield DayCount(day, ConsentKind.CONFIRMED, way, round(form_count * confirmed))
-            yield DayCount(day, ConsentKind.WITHDRAWN, way, round(form_count * rng.uniform(0.1, 0.25)))
+            yield ConsentDayCount(day, ConsentKind.REQUESTED, way, form_count)
+            yield ConsentDayCount(day, ConsentKind.CONFIRMED, way, round(form_count * confirmed))
+            yield ConsentDayCount(day, ConsentKind.WITHDRAWN, way, round(form_count * rng.uniform(0.1, 0.25)))
     if day.day == 12:
-        yield DayCount(day, ConsentKind.ATTESTED, _PAPER_WAY, rng.randrange(20, 60))
+        yield ConsentDayCount(day, ConsentKind.ATTESTED, _PAPER_WAY, rng.randrange(20, 60))
     if rng.random() < 0.3:
-        yield DayCount(day, ConsentKind.BOUNCED, _WAYS[0][0], rng.randrange(1, 4))
+        yield ConsentDayCount(day, ConsentKind.BOUNCED, _WAYS[0][0], rng.randrange(1, 4))
 
 
 def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, subscribers: dict[date, int]) -> None:
@@ -182,7 +182,7 @@ def _write_source_days(session: Session, rng: random.Random, today: date) -> Non
 
 
 def add_demo_people(
-    installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[DayCount], now: datetime
+    installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[ConsentDayCount], now: datetime
 ) -> int:
     """Add the people of the list, and those whom the `recent` counts, in the order of their days, speak of; return how many all are."""
     with installation.read() as session:
@@ -273,7 +273,7 @@ class _Newcomers:
         self._there: dict[str, list[int]] = defaultdict(list)
         self._invented = LISTED_PEOPLE
 
-    def live_through(self, recent: Sequence[DayCount]) -> None:
+    def live_through(self, recent: Sequence[ConsentDayCount]) -> None:
         """Have happen what was counted, a day in one transaction; who asked and did not confirm waits, as long as their link lives."""
         for day, counts in groupby(recent, key=lambda count: count.day):
             at = datetime.combine(day, _NOON, self._zone).astimezone(UTC)
@@ -323,7 +323,7 @@ class _Newcomers:
         self._invented += 1
         return _invent_address(self._rng, self._invented)
 
-    def _leave_waiting(self, of_day: Sequence[DayCount], at: datetime) -> None:
+    def _leave_waiting(self, of_day: Sequence[ConsentDayCount], at: datetime) -> None:
         """Send in the forms that nobody confirms, and answer them: no mail is queued."""
         installation = self._installation
         limits = build_signup_limits(installation.settings)

@@ -24,7 +24,7 @@ from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
-from digest.collect.fetch.fetcher import BundledFetcher, open_fetcher
+from digest.collect.fetch.fetcher import FolderFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.preflight.rule_registry import FindingLevel
 from digest.installation.acts import Actor, ActorInterface, Role
@@ -82,7 +82,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     settings.key_file.chmod(0o600)
     now = SAMPLE_NOW if live_settings is None else datetime.now(UTC)
     fetching: AbstractContextManager[ContentFetcher] = (
-        open_fetcher(settings) if live_settings else nullcontext(BundledFetcher(_bundled_file("sample")))
+        open_fetcher(settings) if live_settings else nullcontext(FolderFetcher(_bundled_file("sample")))
     )
     with open_installation(settings, may_create=True) as installation, fetching as fetcher:
         edition = _run_week(installation, fetcher, report, now)
@@ -153,7 +153,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
 
 def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
     """Draft the edition after the one that went out, from the sample's next week; it goes nowhere by itself."""
-    fetcher, now = BundledFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
+    fetcher, now = FolderFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
     # Its links lead to the desk that `make serve` opens: an edition is approved where it was drafted.
     settings = installation.settings.model_copy(update={"base_url": Settings().base_url})
     installation = Installation(settings, installation.database)

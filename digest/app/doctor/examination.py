@@ -18,7 +18,7 @@ from digest.app.doctor.check_registry import (
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened import Installation
 from digest.settings import SettingsError
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
 
@@ -79,7 +79,7 @@ def merge_repeated_findings(findings: Iterable[DoctorFinding]) -> list[DoctorFin
     return referred
 
 
-def explain_dns_entry(findings: Iterable[DoctorFinding]) -> str:
+def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
     """Say how the records that findings print are entered into a form; empty where none prints one."""
     if any(DNS_LINE.search(finding.remedy) for finding in findings):
         return (
@@ -89,7 +89,7 @@ def explain_dns_entry(findings: Iterable[DoctorFinding]) -> str:
     return ""
 
 
-def explain_closed_installation(error: ApplicationError) -> list[DoctorFinding]:
+def explain_opening_failure(error: ApplicationError) -> list[DoctorFinding]:
     """Make a finding of what keeps an installation from being opened: its settings, or its folder and database."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)

@@ -19,8 +19,8 @@ from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.opened import missing_key_file
-from digest.settings.values import shorten_address
+from digest.installation.opened import explain_missing_key_file
+from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
 from digest.store.process_owner import this_process_owner
@@ -39,7 +39,7 @@ OTHERS = 0o077  # the mode bits of everybody but the owner
 
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
-def check_import_names(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_import_name_conflicts(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
@@ -80,7 +80,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     installation = examined.installation
     file = installation.settings.key_file
     if not file.exists():
-        raise missing_key_file(file, installation.database)
+        raise explain_missing_key_file(file, installation.database)
     keys = installation.keys
     yield report_ok(f"{file} is readable by its owner only")
     if installation.settings.key_passphrase and not keys.under_passphrase:
@@ -232,10 +232,10 @@ def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The last request to each heartbeat URL succeeded, if there are any."""
     with examined.read() as session:
-        notes = list(heartbeats.read_notes(session, examined.settings))
+        notes = list(heartbeats.read_job_end_notes(session, examined.settings))
     for job, url, note in notes:
         if note["trouble"]:
-            place = shorten_address(url, host_only=True)
+            place = redact_url(url, host_only=True)
             yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
     if notes and not any(note["trouble"] for _, _, note in notes):
         yield report_ok(f"{len(notes)} taken")
@@ -261,9 +261,9 @@ def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 _OLD_SNAPSHOTS = text(
-    "SELECT coalesce(nullif(application_name, ''), usename, backend_type) AS name, xact_start FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL "
-    "AND xact_start < :before ORDER BY xact_start"
+    "SELECT coalesce(nullif(application_name, ''), usename, backend_type) AS name, pid, xact_start FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND xact_start < :before ORDER BY xact_start"
 )
 _HOLDING_SLOTS = text(
     "SELECT slot_name, active FROM pg_replication_slots WHERE coalesce(database, current_database()) = current_database() "
@@ -274,17 +274,19 @@ _HOLDING_SLOTS = text(
 @doctor_check(
     "held-rows",
     "End that connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore (SELECT "
-    "pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and sending slows down.",
+    "pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and the database grows. Other "
+    "users' transactions are found only if our database user has the role pg_read_all_stats.",
 )
-def check_held_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No old transaction or unused replication slot keeps PostgreSQL from removing outdated rows."""
     with examined.read() as session:
         if not is_postgresql(session):
             return
         snapshots = session.execute(_OLD_SNAPSHOTS, {"before": examined.now - MAX_SNAPSHOT_AGE}).all()
         slots = session.execute(_HOLDING_SLOTS, {"age": MAX_SLOT_AGE}).all()
-    for name, since in snapshots:
-        yield report_warning(f"A transaction of {name} has been open since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
+    for name, pid, since in snapshots:
+        began = f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        yield report_warning(f"A transaction of {name} (pid {pid}) has been open since {began}.")
     for name, is_active in slots:
         state = "is far behind" if is_active else "isn't used"
         yield report_warning(f"The replication slot {name} {state}, but PostgreSQL keeps outdated rows for it.")

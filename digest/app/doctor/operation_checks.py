@@ -26,6 +26,7 @@ from digest.app.upkeep.nightly_steps import FAILED
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.providers.registry import write_provider_remedy
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_file import list_abandoned_run_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
@@ -38,7 +39,7 @@ from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, InboundPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
-from digest.store.staff_revocations import drop_outdated_members, list_missing_members
+from digest.store.staff_revocations import filter_current_members, list_members_without_rows
 from subscribers.consent.preferences import list_unreadable_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
@@ -76,7 +77,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning(
             (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
             (
-                f"To verify it, {released}keep 'digest serve' running, and open the link it emails to {unproven[0]}. "
+                f"To verify the address, {released}keep 'digest serve' running, and open the link emailed to {unproven[0]}. "
                 "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
                 "admin: digest staff add EMAIL --role admin"
             ),
@@ -93,15 +94,15 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         "missing people again: digest staff add EMAIL"
     ),
 )
-def check_sealed_rows(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Rows that give access (team, sessions, passkeys, codes, links), edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
         forged = row_seals.find_forged_rows(session, keys)
         members = row_seals.filter_genuine_rows(session, session.scalars(select(StaffMember)))
-        outdated = len(members) - len(drop_outdated_members(session, members))
-        missing = list_missing_members(session)
+        outdated = len(members) - len(filter_current_members(session, members))
+        missing = list_members_without_rows(session)
     if forged:
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"Some rows have no valid seal and are ignored ({counts}).")
@@ -356,7 +357,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 
 @doctor_check("uncertain", "Run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries.")
-def check_unknown_statuses(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_uncertain_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No message has an unknown status."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
     silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)
@@ -447,7 +448,7 @@ for attention_kind in ATTENTION_KINDS.values():
         DoctorCheck(
             attention_kind.name,
             attention_kind.meaning,
-            attention_kind.remedy,
+            attention_kind.remedy or write_provider_remedy(attention_kind.name),
             partial(check_attention, attention_kind.name),
             tells_remedy=attention_kind.tells_remedy,
         )

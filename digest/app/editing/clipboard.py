@@ -16,10 +16,10 @@ from digest.edition.editing.edits import EditionField, EditKind, StoryField
 from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Clipping, Edition
 
-CLIP = Action("clipboard", Role.EDITOR, Concern.NONE)
+CLIP = Action("clipboard", Role.EDITOR, AffectedArea.NONE)
 MAX_CLIPPINGS = 100  # of one editor
 MAX_TARGET_CHARACTERS = 1000  # longer than any address that is in use, and an index can hold it
 _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
@@ -57,7 +57,7 @@ def copy_story_to_clipboard(installation: Installation, form: EditForm, url: str
     _keep(installation, form, name, "", title)
 
 
-def find_clipping_field(kind: str, value: Mapping[str, Any]) -> str:
+def find_text_field_of_edit(kind: str, value: Mapping[str, Any]) -> str:
     """Return as what the text of an edit is kept on a clipboard; empty where it writes none."""
     field = str(value.get("field", "")) if kind == EditKind.TEXT else str(kind)
     return field if field in _FIELDS else ""

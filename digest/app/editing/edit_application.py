@@ -32,11 +32,11 @@ from digest.edition.editing.edits import Edit, EditConflict, EditDraft
 from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, find_edition
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 
-EDIT = Action("edited", Role.EDITOR, Concern.NONE)
-UPDATE_DRAFT = Action("draft updated", Role.EDITOR, Concern.NONE)
+EDIT = Action("edited", Role.EDITOR, AffectedArea.NONE)
+UPDATE_DRAFT = Action("draft updated", Role.EDITOR, AffectedArea.NONE)
 _MAX_ATTEMPTS = 20  # folds of one act, where colleagues are quicker each time
 _MAX_AUDITED_TARGET = 200  # characters
 
@@ -82,14 +82,14 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
         UnknownEditionError: there is no such edition.
         EditRefusedError: it went out or was cancelled, or the act would do nothing.
     """
-    return apply_decided_edit(installation, form, lambda _: draft)
+    return apply_computed_edit(installation, form, lambda _: draft)
 
 
 class _OvertakenError(Exception):
     """Somebody else's act was stored first: this one is folded again."""
 
 
-def apply_decided_edit(
+def apply_computed_edit(
     installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
 ) -> EditResult:
     """Do the act that `decide` chooses on the edition as it is, again if somebody is quicker; for the rest see `apply_edit`.
@@ -185,7 +185,7 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
     """Fold one more edit in; one that would do nothing is refused, so that whoever clicked is told why."""
     arrangement = apply_edits_to_proposal(installation, state.proposal, (*state.edits, edit), state.identity)
     if reason := arrangement.outcomes[-1].idle_reason:
-        raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see its latest version.")
+        raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see the latest version.")
     return arrangement
 
 
@@ -211,7 +211,7 @@ def _store_edit(
     if edition.state not in COMING_STATES:
         raise EditRefusedError(
             f"{edition.name} is {edition.state.predicate} and can no longer be edited.",
-            "Correct it in the archive instead.",
+            "Correct the edition in the archive instead.",
         )
     audit.detail = {"seq": edit.seq, "kind": str(edit.kind)}
     audit.detail["target"] = edit.target[:_MAX_AUDITED_TARGET]

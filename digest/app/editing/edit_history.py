@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from digest.app.accounts import staff
-from digest.app.editing.edit_application import EditForm, EditResult, apply_decided_edit
+from digest.app.editing.edit_application import EditForm, EditResult, apply_computed_edit
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state, render_edition_preview
 from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval.sent_back_notes import list_notes
@@ -142,7 +142,7 @@ def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult
     Raises:
         EditRefusedError: they have done nothing that is in force.
     """
-    return apply_decided_edit(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
+    return apply_computed_edit(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
 
 
 def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult:
@@ -151,7 +151,7 @@ def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult
     Raises:
         EditRefusedError: there is none.
     """
-    return apply_decided_edit(installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name)))
+    return apply_computed_edit(installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name)))
 
 
 def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResult:
@@ -166,7 +166,7 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
             raise EditRefusedError("This change has already been undone.", "Reload the page.")
         return _undo(next((e for e in state.edits if e.seq == seq), None))
 
-    return apply_decided_edit(installation, form, undo)
+    return apply_computed_edit(installation, form, undo)
 
 
 def _undo(edit: Edit | None) -> EditDraft:
@@ -193,4 +193,4 @@ def restore_past_state(installation: Installation, form: EditForm, seq: int) -> 
             raise EditRefusedError("The edition hasn't changed since that version.", "Select another version.")
         return EditDraft(EditKind.REVERT, EDITION_TARGET, {}, max(0, seq))
 
-    return apply_decided_edit(installation, form, revert)
+    return apply_computed_edit(installation, form, revert)

@@ -9,7 +9,7 @@ from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.edit_log import load_edits, load_proposal, read_proposal_hash
 from digest.edition.editing.edits import Edit, RevertEffect
-from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithTray
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened import Installation
 from digest.select.topics import list_built_in_topics
@@ -90,7 +90,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
     if proposal is None or proposal_hash is None:
         raise EditRefusedError(
             f"{edition.name} was drafted by an older version, so it can't be edited.",
-            "Draft it again with 'digest draft'.",
+            "Draft the edition again with 'digest draft'.",
         )
     identity = EditionIdentity(edition.name, edition.number, edition.release_at)
     return EditingState(

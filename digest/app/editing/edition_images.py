@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from digest.app.editing.changes import clean_typed_text
-from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_decided_edit
+from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_computed_edit
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
 from digest.collect.codec.encoded_image import ImageError
 from digest.collect.fetch.fetcher import open_fetcher
@@ -18,15 +18,15 @@ from digest.edition.editing.board_story import EditedImage
 from digest.edition.editing.edit_log import load_edits, read_proposal_hash, store_proposal
 from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EditDraft, EditKind
-from digest.edition.editing.grown_proposal import pack_proposal
+from digest.edition.editing.stored_proposal import pack_proposal
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
 from digest.select.values import CandidateArticle
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 
-FETCH_PICTURES = Action("pictures fetched", Role.EDITOR, Concern.NONE)
+FETCH_PICTURES = Action("pictures fetched", Role.EDITOR, AffectedArea.NONE)
 
 
 def show_article_image(
@@ -60,7 +60,7 @@ def upload_image(
     """
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     if not clean_typed_text(alt):
-        raise EditRefusedError("The image has no description.", "Describe it for people who can't see it.")
+        raise EditRefusedError("The image has no description.", "Describe the image for people who can't see it.")
     read_editing_state(installation, form.edition)
     try:
         cuts = crop_uploaded_image(
@@ -81,14 +81,14 @@ def upload_image(
 def hide_image(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show no picture with a story."""
     draft = EditDraft(EditKind.PICTURE, url, {"shown": False})
-    return apply_decided_edit(installation, form, lambda state: draft if _find_shown_image(state, url) else None)
+    return apply_computed_edit(installation, form, lambda state: draft if _find_shown_image(state, url) else None)
 
 
 def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show a story's own picture again, with its own words."""
     draft = EditDraft(EditKind.PICTURE, url, {})
     untouched = (None, EditedImage())
-    return apply_decided_edit(
+    return apply_computed_edit(
         installation, form, lambda state: None if _find_edited_image(state, url) in untouched else draft
     )
 
@@ -112,13 +112,13 @@ def describe_image(installation: Installation, form: EditForm, url: str, *, alt:
             value["cuts"] = encode_image_crops(edited.cuts)
         return EditDraft(EditKind.PICTURE, url, value)
 
-    return apply_decided_edit(installation, form, describe)
+    return apply_computed_edit(installation, form, describe)
 
 
 def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCrops) -> EditResult:
     draft = EditDraft(EditKind.PICTURE, url, {"cuts": encode_image_crops(cuts)})
     edited_image = EditedImage(cuts=cuts)
-    return apply_decided_edit(
+    return apply_computed_edit(
         installation, form, lambda state: None if _find_edited_image(state, url) == edited_image else draft
     )
 
@@ -143,7 +143,7 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
     matches = (each for each in members if article in {each.url, each.link})
     match = next(matches, None)
     if match is None:
-        raise EditRefusedError("The article isn't in this story.", "Choose one from the list.")
+        raise EditRefusedError("The article isn't in this story.", "Choose an article from the list.")
     return match
 
 

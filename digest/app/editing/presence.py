@@ -10,7 +10,7 @@ from digest.app.accounts.sign_in import SignedInStaff
 from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.account_models import Presence
 from digest.store.approval_models import Approval, ApprovalSignature, SentBackNote
 from digest.store.delivery_models import StaffMember
@@ -18,7 +18,7 @@ from digest.store.models import Edition, EditionEdit, EditionProposal
 from digest.store.staff import display_name_of
 from subscribers.store.database import upsert
 
-SWITCH_KEYS = Action("letter keys switched", Role.EDITOR, Concern.NONE)
+SWITCH_KEYS = Action("letter keys switched", Role.EDITOR, AffectedArea.NONE)
 HEARTBEAT_PERIOD = timedelta(seconds=15)  # how often an open page says that it is
 PRESENT_PERIOD = 3 * HEARTBEAT_PERIOD
 KEPT_PERIOD = timedelta(days=1)

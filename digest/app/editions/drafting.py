@@ -34,15 +34,15 @@ from digest.installation.acts import Action, Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.select.summary_choice import choose_summary
 from digest.select.values import Story
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 
-COLLECT = Action("collected", Role.EDITOR, Concern.NONE)
-DRAFT = Action("draft", Role.EDITOR, Concern.NONE)
+COLLECT = Action("collected", Role.EDITOR, AffectedArea.NONE)
+DRAFT = Action("draft", Role.EDITOR, AffectedArea.NONE)
 
 
 @dataclass(frozen=True, slots=True)
-class VariantCounts:
+class EmailVariantCounts:
     """The variants in which an edition goes to those on the list now: how many readers get each, the most first.
 
     `fuller` is how many of them get a nearest fuller one, because more combinations were chosen than an edition may have.
@@ -52,7 +52,7 @@ class VariantCounts:
     fuller: int
 
 
-def count_variants(installation: Installation, name: str) -> VariantCounts:
+def count_subscribers_by_email_variant(installation: Installation, name: str) -> EmailVariantCounts:
     """Count the readers who are on the list now by the variant of an edition that they would get.
 
     Raises:
@@ -68,7 +68,7 @@ def count_variants(installation: Installation, name: str) -> VariantCounts:
     for key, count in subscribers_by_variant.items():
         subscribers[find_nearest_variant(key, chosen_variants)] += count
     fuller = sum(count for key, count in subscribers_by_variant.items() if key not in chosen_variants)
-    return VariantCounts(tuple(subscribers.most_common()), fuller)
+    return EmailVariantCounts(tuple(subscribers.most_common()), fuller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def collect_articles(
     return CollectionResult(tuple(reports), tuple(imports))
 
 
-def join_collection(
+def visit_remaining_sources(
     installation: Installation, *, now: datetime, since: datetime, stopping: threading.Event
 ) -> list[collection_run.SourceReport]:
     """Visit sources for the timetable's collection of `since`, which another process has begun: those that it has not reached."""

@@ -22,7 +22,7 @@ from digest.deliver.send.limits.rate_limits import count_sending_days
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, parse_sections
 from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition, has_old_placeholders
-from digest.edition.drafting.past_editions import load_past_editions
+from digest.edition.drafting.imported_editions import load_imported_editions
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import find_hand_placed_urls
 from digest.edition.edition_queries import COMING_STATES, find_edition, select_editions_before
@@ -123,7 +123,7 @@ def _recently_sent_stories(session: Session, edition: Edition, edition_count: in
         SentStory(called[story.edition_id], story.url)
         for story in sorted(stories, key=lambda story: order.index(story.edition_id))
     ]
-    past = load_past_editions(session, edition.release_at, max(0, edition_count - len(called)))
+    past = load_imported_editions(session, edition.release_at, max(0, edition_count - len(called)))
     for before in past:
         name = format_edition_name(before.name, before.number)
         sent += [SentStory(name, story.url) for story in before.stories]

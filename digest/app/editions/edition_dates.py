@@ -59,7 +59,7 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     return bytes(calendar.to_ical())
 
 
-def find_last_dates_shown_early(content: EditionContent) -> Mapping[str, date]:
+def find_last_days_of_upcoming_dates(content: EditionContent) -> Mapping[str, date]:
     """Return, by a section's key, until which day its entries stand among the dates that the mail sorts before the sections.
 
     A section that has no entry among them is missing.

@@ -11,7 +11,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
-from digest.app.editions.editor_changes import CountedEdition, find_editor_counts, list_counted_editions
+from digest.app.editions.editor_changes import (
+    EditionChangeCounts,
+    find_editor_change_counts,
+    list_edition_change_counts,
+)
 from digest.app.editions.web_editions import list_shown_corrections
 from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.collect.articles.images import load_image
@@ -22,7 +26,7 @@ from digest.deliver.retention.stored_counts import load_stored_counts
 from digest.deliver.send.claims.progress import describe_progress, read_progress
 from digest.edition.archive import corrections, proven_editions
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.edition_queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import insert_corrections
@@ -68,7 +72,7 @@ class EditionView:
     audience_size: int
     sent: SentEdition
     missed_sentence: str
-    editor_counts: EditorCounts | None
+    editor_counts: EditorChangeCounts | None
     goes_into_files: bool
     release_start: SendTrigger
 
@@ -114,7 +118,7 @@ def view_edition(
                 settings.file.publication.zone,
             ),
             missed_sentence=explain_missed_release(edition, now),
-            editor_counts=find_editor_counts(session, edition),
+            editor_counts=find_editor_change_counts(session, edition),
             goes_into_files=registry.writes_files(settings),
             release_start=find_send_trigger(session),
         )
@@ -167,10 +171,10 @@ def list_sent_editions(
         return SentEditionsPage(tuple(sent), page_rows[-1].name if has_older else "")
 
 
-def read_counted_editions(installation: Installation) -> Sequence[CountedEdition]:
+def read_edition_change_counts(installation: Installation) -> Sequence[EditionChangeCounts]:
     """Read what editors changed of the last editions that go out or went, the newest first."""
     with installation.database.read() as session:
-        return list_counted_editions(session)
+        return list_edition_change_counts(session)
 
 
 @dataclass(frozen=True, slots=True)

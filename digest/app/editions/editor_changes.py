@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval.approved_versions import read_current_content_hash
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.content.editor_changes import EditorCounts, count_editor_changes
+from digest.edition.content.editor_changes import EditorChangeCounts, count_editor_changes
 from digest.edition.drafting.composition import write_proposed_content
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing.edit_log import load_proposal
@@ -22,21 +22,21 @@ _SHOWN_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
 @dataclass(frozen=True, slots=True)
-class CountedDraft:
+class DraftChangeCounts:
     """What editors changed of a draft; `content_hash` names the state of it that was counted."""
 
     content_hash: str
-    counts: EditorCounts
+    counts: EditorChangeCounts
 
 
 @dataclass(frozen=True, slots=True)
-class CountedEdition:
+class EditionChangeCounts:
     """An edition that goes out or went, with what editors changed of it."""
 
     name: str
     number: int
     release_at: datetime  # UTC
-    counts: EditorCounts
+    counts: EditorChangeCounts
 
 
 def read_proposed_content(session: Session, edition: Edition, settings: Settings) -> EditionContent | None:
@@ -47,25 +47,25 @@ def read_proposed_content(session: Session, edition: Edition, settings: Settings
     return write_proposed_content(proposal, EditionIdentity(edition.name, edition.number, edition.release_at), settings)
 
 
-def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> CountedDraft | None:
+def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> DraftChangeCounts | None:
     """Count what editors changed of an edition as it stands; None for one of before proposals were stored."""
     proposed = read_proposed_content(session, edition, settings)
     if proposed is None:
         return None
     counts = count_editor_changes(proposed, EditionContent.from_json(edition.content))
-    return CountedDraft(read_current_content_hash(session, edition, settings), counts)
+    return DraftChangeCounts(read_current_content_hash(session, edition, settings), counts)
 
 
-def find_editor_counts(session: Session, edition: Edition) -> EditorCounts | None:
+def find_editor_change_counts(session: Session, edition: Edition) -> EditorChangeCounts | None:
     """Find what editors changed of the version that goes out, or went; None where nobody counted."""
     query = select(Approval.editor_counts).where(
         Approval.edition_id == edition.id, Approval.state == ApprovalState.STANDING
     )
     stored = session.scalar(query)
-    return EditorCounts.from_json(stored) if stored else None
+    return EditorChangeCounts.from_json(stored) if stored else None
 
 
-def list_counted_editions(session: Session) -> Sequence[CountedEdition]:
+def list_edition_change_counts(session: Session) -> Sequence[EditionChangeCounts]:
     """List the last editions that go out or went and that were counted, the newest first."""
     query = (
         select(Edition.name, Edition.number, Edition.release_at, Approval.editor_counts)
@@ -79,6 +79,6 @@ def list_counted_editions(session: Session) -> Sequence[CountedEdition]:
         .limit(MAX_COUNTED_EDITIONS)
     )
     return [
-        CountedEdition(row.name, row.number, row.release_at, EditorCounts.from_json(row.editor_counts))
+        EditionChangeCounts(row.name, row.number, row.release_at, EditorChangeCounts.from_json(row.editor_counts))
         for row in session.execute(query)
     ]

@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -25,8 +24,9 @@ from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("digest.web_editions")
+log = get_logger("digest.web_editions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,11 @@ class SocialCardRequest:
         return f"card:{hashlib.sha256(json.dumps(card_values).encode()).hexdigest()}"
 
 
-LINE_COLUMNS = (Edition.id, Edition.name, Edition.number, Edition.release_at)
+LIST_ITEM_COLUMNS = (Edition.id, Edition.name, Edition.number, Edition.release_at)
 
 
-def read_edition_lines(session: Session, rows: Sequence[Any]) -> list[EditionListItem]:
-    """Read the lines of editions from rows of `LINE_COLUMNS`; those that aren't proven are left out."""
+def read_edition_list_items(session: Session, rows: Sequence[Any]) -> list[EditionListItem]:
+    """Read the lines of editions from rows of `LIST_ITEM_COLUMNS`; those that aren't proven are left out."""
     return [make_edition_list_item(version) for version in proven_editions.find_proven_versions(session, rows)]
 
 
@@ -100,7 +100,7 @@ def make_edition_list_item(version: proven_editions.ProvenVersion) -> EditionLis
     return EditionListItem(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
 
 
-def correct_edition_line(line: EditionListItem, made: Sequence[Correction]) -> EditionListItem:
+def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction]) -> EditionListItem:
     """Return the line of an edition with its corrections in it."""
     return replace(
         line,
@@ -127,7 +127,7 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
         stated, content = versions[0].stated, corrected_content.correct_content(approved, edition_corrections)
         previous, following = _find_neighbour(session, edition, later=False), _find_neighbour(session, edition)
         page = EditionPage(
-            line=correct_edition_line(make_edition_list_item(versions[0]), edition_corrections),
+            line=correct_edition_list_item(make_edition_list_item(versions[0]), edition_corrections),
             content=content,
             pieces={piece.name: piece.body for piece in pieces},
             corrections=edition_corrections,
@@ -156,19 +156,19 @@ def list_shown_corrections(all_corrections: Iterable[Correction], settings: Sett
     zone, language = settings.file.publication.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:
-        signed = corrections.write_correction_signature(each, zone, language)
+        signed = corrections.write_correction_byline(each, zone, language)
         shown_corrections.append(DisplayedCorrection(each.headline, each.was, each.becomes, each.note, signed))
     return shown_corrections
 
 
 def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionListItem | None:
     """Find the edition that went out next after one, or last before it."""
-    query = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
+    query = select(*LIST_ITEM_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
     if later:
         query = query.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
     else:
         query = query.where(Edition.release_at < edition.release_at).order_by(Edition.release_at.desc())
-    lines = read_edition_lines(session, session.execute(query.limit(1)).all())
+    lines = read_edition_list_items(session, session.execute(query.limit(1)).all())
     return lines[0] if lines else None
 
 
@@ -224,7 +224,7 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
         name=publication_name,
         issue=_with_plain_spaces(f"{issue} · {day}"),
         headline=lead.entry.headline if lead else content.subject,
-        deadline=_with_plain_spaces(f"{language.gettext('Next deadline:')} {due}") if deadline else "",
+        deadline=_with_plain_spaces(f"{language.gettext('Key date:')} {due}") if deadline else "",
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.branding.label,
     )

@@ -15,14 +15,14 @@ from digest.app.evaluation.labeled_files import EvaluationError, normalize_label
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.drafting.candidates import load_candidates, load_previous_editions
-from digest.edition.drafting.word_tables import load_word_table
+from digest.edition.drafting.document_frequencies import load_document_frequencies
 from digest.edition.edition_queries import find_edition, find_last_cut_off
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened import Installation
 from digest.select.proposals import propose_edition
 from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, PreviousEditions
-from digest.select.word_rarity import NO_EARLIER_WORDS, WordTable
+from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionStory
@@ -184,7 +184,7 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
         articles = load_candidates(session, window, edition.release_at)
         looked_back = settings.file.select.repeat_editions
         previous = load_previous_editions(session, window, edition.release_at, looked_back)
-        words = load_word_table(session, window)
+        words = load_document_frequencies(session, window)
     now = edition.release_at.astimezone(settings.file.publication.zone)
     return _score_proposal(articles, settings, graded, now=now, previous=previous, words=words)
 
@@ -216,7 +216,7 @@ def _score_proposal(
     *,
     now: datetime,
     previous: PreviousEditions | None = None,
-    words: WordTable = NO_EARLIER_WORDS,
+    words: DocumentFrequencies = NO_EARLIER_WORDS,
 ) -> DraftEvaluation:
     """Propose an edition, and hold its news against grades."""
     file = settings.file

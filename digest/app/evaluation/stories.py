@@ -14,7 +14,12 @@ from digest.app.evaluation.labeled_files import (
     read_feed_articles,
     read_labels,
 )
-from digest.select.stories import build_text_reader, count_earlier_words, group_into_stories, merge_by_url
+from digest.select.stories import (
+    build_text_vectorizer,
+    count_words_of_earlier_articles,
+    group_into_stories,
+    merge_by_url,
+)
 from digest.select.values import Story
 from digest.settings import Settings
 
@@ -101,9 +106,9 @@ def evaluate_stories(
     """
     labels = _read_label_sets(gold)
     articles = merge_by_url(read_feed_articles(feeds, settings, now=now))
-    words = count_earlier_words(read_feed_articles(earlier, settings, now=now))
+    words = count_words_of_earlier_articles(read_feed_articles(earlier, settings, now=now))
     threshold = settings.file.select.same_story if same_story is None else same_story
-    stories = group_into_stories(articles, threshold, reader=build_text_reader(words, articles))
+    stories = group_into_stories(articles, threshold, reader=build_text_vectorizer(words, articles))
     return StoryEvaluation(
         article_count=sum(len(story.members) for story in stories),
         story_count=len(stories),

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.app.sending.send_control import open_sending_provider
@@ -25,17 +24,18 @@ from digest.deliver.providers.registry import find_provider, provider_in_use
 from digest.deliver.send.claims import dead_runs
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
-from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.process_owner import this_process_owner
-from subscribers.callbacks import Clock, StopCheck
+from subscribers.callback_types import Clock, StopCheck
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.loggers import get_logger
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 # Between two tries to open a provider that the settings forbid, or that breaks.
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
@@ -55,7 +55,7 @@ def process_signup_requests(installation: Installation, *, clock: Clock) -> dict
 
 def recover_runs(installation: Installation, *, clock: Clock) -> None:
     """Take over what dead and silent processes had claimed: their messages that hadn't left are due again."""
-    dead_runs.recover_runs(installation.database, installation.settings, installation.keys, now=clock())
+    dead_runs.recover_dead_and_silent_runs(installation.database, installation.settings, installation.keys, now=clock())
 
 
 def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter[str]:
@@ -68,7 +68,7 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
     unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
     counts = apply_stored_payloads(installation.database, installation.keys, unsubscribe_log, clock=clock)
     if counts:
-        alarms.stop_alarming_editions(installation.database, installation.settings.file.alerts, now=clock())
+        stop_rules.apply_stop_rules(installation.database, installation.settings.file.alerts, now=clock())
     return counts
 
 
@@ -97,7 +97,7 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
         return False
     if counts:
         log.info("mail server's log followed", outcome=dict(counts))
-        alarms.stop_alarming_editions(database, installation.settings.file.alerts, now=clock())
+        stop_rules.apply_stop_rules(database, installation.settings.file.alerts, now=clock())
     return has_more
 
 
@@ -226,7 +226,7 @@ def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[
         raise
 
 
-READ_INBOUND = Action("inbound mail read", Role.ADMIN, Concern.NONE)
+READ_INBOUND = Action("inbound mail read", Role.ADMIN, AffectedArea.NONE)
 MAX_MESSAGES = 100_000  # messages of the mailbox in one run
 
 

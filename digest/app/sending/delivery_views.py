@@ -13,21 +13,21 @@ from digest.app.editions.edition_views import SENT_STATES
 from digest.app.sending.uncertain_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
-from digest.deliver.control.set_aside import list_undecided
+from digest.deliver.control.set_aside_domains import list_undecided_domains
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.stored_counts import load_stored_counts
-from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, name_known_domains
+from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, map_tags_to_domain_names
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
 from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
-from digest.store.delivery_models import ALARMING_EVENTS, Delivery, DeliveryState, Event
+from digest.settings.affected_areas import AffectedArea
+from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, DeliveryState, Event
 from digest.store.models import Edition
 
-SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, Concern.NONE)
+SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, AffectedArea.NONE)
 PAGE_SIZE = 12  # editions
 MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
 MAX_NOTICES = 5000  # of one kind: the newest are counted
@@ -199,7 +199,7 @@ def _view_chosen(
 def _read_chosen(
     installation: Installation, session: Session, edition: Edition, known_counts: DeliveryCounts | None, now: datetime
 ) -> EditionDeliveryDetails:
-    names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
+    names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     groups = group_refusals(session, edition.name)
     by_domain = _count_by_domain(groups, names)
     return EditionDeliveryDetails(
@@ -212,7 +212,7 @@ def _read_chosen(
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
-        domains_aside=len(list_undecided(edition)),
+        domains_aside=len(list_undecided_domains(edition)),
     )
 
 
@@ -238,7 +238,7 @@ def _count_complaints(session: Session, edition: Edition) -> int:
     # Not a join: SQLite would begin it at the million deliveries.
     of_edition = (Delivery.id == Event.delivery) & (Delivery.purpose == edition_purpose(edition.name))
     query = select(func.count(Event.delivery.distinct())).where(
-        text(ALARMING_EVENTS),
+        text(STOP_RULE_EVENTS),
         Event.received_at.between(since, since + COMPLAINT_SPAN),
         Event.kind == "complained",
         exists().where(of_edition),

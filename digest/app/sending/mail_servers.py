@@ -17,7 +17,7 @@ from digest.deliver.providers.registry import provider_in_use
 from digest.installation.opened import Installation
 from digest.store.delivery_models import DomainGroup
 from subscribers.address import Address, read_address
-from subscribers.callbacks import Clock, StopCheck
+from subscribers.callback_types import Clock, StopCheck
 from subscribers.crypto.keys import DecryptionError
 from subscribers.crypto.stored_addresses import decrypt_address, make_domain_tag
 from subscribers.signup.mailbox_identity import find_registrable_domain

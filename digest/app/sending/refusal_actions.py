@@ -8,19 +8,19 @@ from itertools import islice
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.retention import stored_counts
 from digest.deliver.send.refusals import refused_deliveries
-from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, name_known_domains
+from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, map_tags_to_domain_names
 from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.errors import RefusalError
 
-ACKNOWLEDGE = Action("refusals acknowledged", Role.EDITOR, Concern.NONE)
-SEND_AGAIN = Action("refused sent again", Role.ADMIN, Concern.NONE)
+ACKNOWLEDGE = Action("refusals acknowledged", Role.EDITOR, AffectedArea.NONE)
+SEND_AGAIN = Action("refused sent again", Role.ADMIN, AffectedArea.NONE)
 
 
 class ChangedRefusalsError(RefusalError):
@@ -46,7 +46,7 @@ def read_refusals(installation: Installation, name: str) -> RefusalOverview:
     Raises:
         UnknownEditionError: there's no such edition.
     """
-    names = name_known_domains(installation.keys, installation.settings.file.limits.domains_per_hour)
+    names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     with installation.read() as session:
         edition = find_edition(session, name)
         groups = refused_deliveries.group_refusals(session, edition.name)
@@ -72,7 +72,8 @@ def acknowledge_refusals(
         refusals, audit.changed = edition.refusals, edition.has_refusals
         if audit.changed and refusals != confirmed:
             raise ChangedRefusalsError(
-                f"The number of refusals changed from {confirmed:,} to {refusals:,}.", "Check them, then try again."
+                f"The number of refusals changed from {confirmed:,} to {refusals:,}.",
+                "Check the refusals, then try again.",
             )
         audit.detail = {"refused": refusals} | ({"because": reason} if reason else {})
         if audit.changed:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,19 +28,20 @@ from digest.edition.edition_queries import explain_missed_release, find_edition
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.installation.reasons import read_optional_reason
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_verified_staff
-from subscribers.callbacks import Clock, Progress, StopCheck
+from subscribers.callback_types import Clock, Progress, StopCheck
+from subscribers.loggers import get_logger
 
-SEND = Action("send", Role.ADMIN, Concern.NONE)
-SEND_TEST = Action("test", Role.EDITOR, Concern.NONE)
-PAUSE = Action("paused", Role.EDITOR, Concern.NONE)
-RESUME = Action("resumed", Role.EDITOR, Concern.NONE)
-CANCEL = Action("cancelled", Role.ADMIN, Concern.NONE)
+SEND = Action("send", Role.ADMIN, AffectedArea.NONE)
+SEND_TEST = Action("test", Role.EDITOR, AffectedArea.NONE)
+PAUSE = Action("paused", Role.EDITOR, AffectedArea.NONE)
+RESUME = Action("resumed", Role.EDITOR, AffectedArea.NONE)
+CANCEL = Action("cancelled", Role.ADMIN, AffectedArea.NONE)
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 def open_sending_provider(installation: Installation) -> Provider:

@@ -10,23 +10,23 @@ from sqlalchemy.orm import Session
 from digest.app.approval import final_check
 from digest.app.approval.edition_approval import APPROVE, REVOKE_APPROVAL
 from digest.app.editions.count_cache import CountCache
-from digest.app.sending import alarm_emails, refusal_actions, uncertain_actions
+from digest.app.sending import automatic_pause_emails, refusal_actions, uncertain_actions
 from digest.app.sending import send_control as sending
-from digest.app.sending.set_aside_domains import DECIDE, DomainAside, read_domains_aside
+from digest.app.sending.set_aside_domains import DECIDE, UndecidedDomain, read_undecided_domains
 from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
-from digest.deliver.control.set_aside import PARKED_FROM
+from digest.deliver.control.set_aside_domains import PARKED_FROM
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.send.claims.progress import SendProgress, read_progress
-from digest.deliver.send.refusals.alarms import SET_ASIDE, AlarmLevel, count_failures, measure_alarm_levels
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
     group_refusals,
+    map_tags_to_domain_names,
     merge_refusals,
-    name_known_domains,
 )
+from digest.deliver.send.refusals.stop_rules import SET_ASIDE, StopRuleLevel, count_failures, measure_stop_rule_levels
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
 from digest.installation.opened import Installation
@@ -49,7 +49,7 @@ _EDITION_ACTIONS = (
 )
 _SHOWN_ACTIONS = frozenset(
     {
-        alarm_emails.ALARM_MAILED,
+        automatic_pause_emails.PAUSE_EMAILED,
         SET_ASIDE,
         *(action.name for action in DECIDE.values()),
         *(a.name for a in (*_EDITION_ACTIONS, uncertain_actions.RESOLVE_BY_LOG, *uncertain_actions.RESOLVE.values())),
@@ -83,11 +83,11 @@ class SendingView:
     next_due_at: datetime | None
     progress: SendProgress | None
     canary: CanaryCounts
-    alarms: tuple[AlarmLevel, ...]
+    stop_rules: tuple[StopRuleLevel, ...]
     failures_count_from: datetime | None
     refusals: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
-    aside: tuple[DomainAside, ...]
+    aside: tuple[UndecidedDomain, ...]
     hold: InstallationHold | None
     acts: tuple[AuditEntry, ...]
 
@@ -112,7 +112,7 @@ def view_sending(
 
 def _read_view(installation: Installation, session: Session, edition: Edition, now: datetime) -> SendingView:
     file = installation.settings.file
-    domain_names = name_known_domains(installation.keys, file.limits.domains_per_hour)
+    domain_names = map_tags_to_domain_names(installation.keys, file.limits.domains_per_hour)
     purpose = edition_purpose(edition.name)
     counts = count_deliveries(session, purpose)
     since = edition.resumed_at or edition.planned_at
@@ -131,11 +131,11 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         canary=CanaryCounts(
             edition.canary or 0, canary.count_canary_deliveries(session, edition.name), edition.canary_until
         ),
-        alarms=measure_alarm_levels(failures, counts.handed_over, file.alerts) if failures else (),
+        stop_rules=measure_stop_rule_levels(failures, counts.handed_over, file.alerts) if failures else (),
         failures_count_from=since,
         refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
         domain_names=domain_names,
-        aside=read_domains_aside(installation, session, edition),
+        aside=read_undecided_domains(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
         acts=_find_actions(session, edition),
     )

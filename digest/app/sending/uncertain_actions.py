@@ -9,20 +9,20 @@ from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.events.event_processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.providers.registry import provider_in_use
 from digest.deliver.retention import stored_counts
-from digest.deliver.send.claims.dead_runs import recover_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.uncertain import log_evidence, uncertain_deliveries
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
-from subscribers.callbacks import Clock
+from digest.settings.affected_areas import AffectedArea
+from subscribers.callback_types import Clock
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-RESOLVE_BY_LOG = Action("uncertain settled by a log", Role.ADMIN, Concern.ADDRESSES)
+RESOLVE_BY_LOG = Action("uncertain settled by a log", Role.ADMIN, AffectedArea.ADDRESSES)
 RESOLVE = {
-    resolution: Action(f"uncertain {resolution}", Role.ADMIN, Concern.NONE) for resolution in UncertainResolution
+    resolution: Action(f"uncertain {resolution}", Role.ADMIN, AffectedArea.NONE) for resolution in UncertainResolution
 }
 
 
@@ -38,7 +38,7 @@ def list_uncertain(installation: Installation, name: str, *, now: datetime) -> l
         UnknownEditionError: there is none of that name.
     """
     name = _find_name(installation, name)
-    recover_runs(installation.database, installation.settings, installation.keys, now=now)
+    recover_dead_and_silent_runs(installation.database, installation.settings, installation.keys, now=now)
     return uncertain_deliveries.list_uncertain_deliveries(installation.database, name, now=now)
 
 

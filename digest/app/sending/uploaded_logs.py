@@ -19,7 +19,7 @@ from digest.app.sending import uncertain_actions
 from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.installation.opened import Installation
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 from subscribers.errors import RefusalError
 
 EVIDENCE_LIFETIME = timedelta(minutes=15)
@@ -106,7 +106,7 @@ class UploadedLogs:
         """
         log = self.find(name, staff, now=clock())
         if log is None:
-            raise LogUploadError("The uploaded log expired after 15 minutes.", "Upload it again.")
+            raise LogUploadError("The uploaded log expired after 15 minutes.", "Upload the log again.")
         resolved_count = uncertain_actions.resolve_by_log(
             installation, log.edition, log.evidence, reason=reason, actor=staff.actor, clock=clock
         )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.templating import find_template_folder
 from subscribers.errors import ApplicationError
 
-COPY = Action("template copied", Role.ADMIN, Concern.NONE)
+COPY = Action("template copied", Role.ADMIN, AffectedArea.NONE)
 
 
 class TemplateCopyError(ApplicationError):

@@ -8,12 +8,12 @@ from digest.collect.codec.encoded_image import LOGO_HEIGHT, ImageError
 from digest.edition.logos import compute_logo_width
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.branding import LOGO_NAME
-from digest.settings.concerns import Concern
 from digest.store.audit import LOGO_KEPT
 from subscribers.errors import ApplicationError
 
-KEEP = Action(LOGO_KEPT, Role.ADMIN, Concern.NONE)
+KEEP = Action(LOGO_KEPT, Role.ADMIN, AffectedArea.NONE)
 
 
 class LogoRefusedError(ApplicationError):

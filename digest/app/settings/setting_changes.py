@@ -23,9 +23,9 @@ from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
-from digest.renamed_names import EARLIER_TABLES
+from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
-from digest.settings.concerns import Concern, find_concern
+from digest.settings.affected_areas import AffectedArea, find_affected_area
 from digest.settings.model import SettingsFile
 from digest.settings.table_values import (
     SettingsValueError,
@@ -40,8 +40,8 @@ from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-CHANGE = Action(SETTINGS_CHANGED, Role.ADMIN, Concern.BY_SETTING)
-LOOK = Action("settings looked at", Role.ADMIN, Concern.NONE)
+CHANGE = Action(SETTINGS_CHANGED, Role.ADMIN, AffectedArea.BY_SETTING)
+LOOK = Action("settings looked at", Role.ADMIN, AffectedArea.NONE)
 EDITABLE_TABLES = (
     "publication",
     "branding",
@@ -143,7 +143,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 
 
 def _find_guarded(table: BaseModel) -> frozenset[str]:
-    return frozenset(n for n in type(table).model_fields if find_concern(type(table), n).needs_confirmation)
+    return frozenset(n for n in type(table).model_fields if find_affected_area(type(table), n).needs_confirmation)
 
 
 def change_settings(
@@ -197,9 +197,9 @@ def guard_settings_change(
     Raises:
         ConfirmationRequiredError: one of them weakens a control, and the actor's proof of who they are is too old.
     """
-    concerns = {name: find_concern(type(after), name) for name in find_changed_values(before, after, names)}
-    guarded = [f"{table}.{name}" for name, concern in concerns.items() if concern.needs_confirmation]
-    draft.guard(concerns.values(), f"changed settings: {', '.join(guarded)}")
+    areas = {name: find_affected_area(type(after), name) for name in find_changed_values(before, after, names)}
+    guarded = [f"{table}.{name}" for name, area in areas.items() if area.needs_confirmation]
+    draft.guard(areas.values(), f"changed settings: {', '.join(guarded)}")
 
 
 def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:
@@ -251,7 +251,7 @@ def change_sections(
             draft.changed = after != before
             draft.detail = {"before": _describe_sections(before), "after": _describe_sections(after)}
             if {section.title for section in after} - {section.title for section in before}:
-                draft.guard([find_concern(SectionSettings, "title")], "changed settings: sections.title")
+                draft.guard([find_affected_area(SectionSettings, "title")], "changed settings: sections.title")
 
         file_edits.replace_sections(_require_file(installation), rows, fingerprint=fingerprint, permit=permit)
         return draft.changed
@@ -309,6 +309,7 @@ def _read_change(row: AuditEntry) -> SettingChange | None:
 def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetting]:
     """List what the environment decides about the matter of a table; a password in an address is left out."""
     mail = urlsplit(settings.mail_url.get_secret_value())
+    signed_for = settings.file.relay.dkim_domain or settings.dkim_domain
     values = {
         "publication": [
             ("Site URL", "base_url", settings.link_base),
@@ -316,7 +317,7 @@ def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetti
         ],
         "sender": [
             ("Email provider", "mail_url", ", ".join(part for part in (mail.scheme, mail.hostname) if part)),
-            ("Email is signed for", "dkim_domain", settings.dkim_domain or "not signed"),
+            ("Email is signed for", "dkim_domain", signed_for or "not signed"),
         ],
         "alerts": [("Alert signing secret", "alert_secret", "set" if settings.alert_secret else "not set")],
         "backup": [

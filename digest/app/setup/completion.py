@@ -9,11 +9,11 @@ from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation, create_key_file, open_installation
 from digest.settings import Settings, load_settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
-SET_UP = Action("set up", Role.ADMIN, Concern.SENDER)
+SET_UP = Action("set up", Role.ADMIN, AffectedArea.SENDER)
 AUDIT_SUBJECT = "installation"
 
 

@@ -198,7 +198,8 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
         limits["warm_up"] = caps
     publication = {key: getattr(answers, key) for key in ("name", "tagline", "about", "site", "timezone")}
     tables = {"publication": publication, "sender": sender, "schedule": schedule, "limits": limits}
-    tables |= {"heartbeats": {"nightly": answers.heartbeat}, "relay": {"log": _choose_log(answers, settings)}}
+    relay = {"log": _choose_log(answers, settings), "dkim_record": answers.provider.relay_dkim_record}
+    tables |= {"heartbeats": {"nightly": answers.heartbeat}, "relay": relay}
     return edit_settings_text(settings, text, tables)
 
 
@@ -208,7 +209,7 @@ def _choose_log(answers: SetupAnswers, settings: Settings) -> str:
     return settings.file.relay.log or ("journal" if is_here else "")
 
 
-def find_log_group(log: str) -> str:
+def find_log_access_group(log: str) -> str:
     """Find the group that may read a log; empty if the service needs none."""
     if log in {"", "journal"}:
         return log and "systemd-journal"
@@ -244,7 +245,7 @@ def _plan_deployment(
         "port": PAGE_PORT,
         "folder": folder,
         "also_writable": writable,
-        "log_group": find_log_group(_choose_log(answers, settings)),
+        "log_group": find_log_access_group(_choose_log(answers, settings)),
         "settings_file": settings_file,
         "program": program,
         "system_user": SYSTEM_USER,

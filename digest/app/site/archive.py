@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.web_editions import (
-    LINE_COLUMNS,
+    LIST_ITEM_COLUMNS,
     EditionListItem,
-    correct_edition_line,
+    correct_edition_list_item,
     make_edition_list_item,
-    read_edition_lines,
+    read_edition_list_items,
 )
 from digest.edition.archive import corrections, proven_editions
 from digest.edition.archive.story_archive import (
@@ -133,7 +133,7 @@ _Corrections = Mapping[str, tuple[Correction, ...]]  # by the name of their edit
 def _list_editions(session: Session, before: int | None, limit: int) -> tuple[EditionList, _Corrections]:
     public = Edition.state.in_(PUBLIC_STATES)
     newest_first = (Edition.release_at.desc(), Edition.id.desc())
-    query = select(*LINE_COLUMNS).where(public).order_by(*newest_first)
+    query = select(*LIST_ITEM_COLUMNS).where(public).order_by(*newest_first)
     if before is not None:
         query = query.where(Edition.number < before)
     rows = list(session.execute(query.limit(limit + 1)))
@@ -145,14 +145,14 @@ def _list_editions(session: Session, before: int | None, limit: int) -> tuple[Ed
 
 
 def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionListItem], _Corrections]:
-    lines = read_edition_lines(session, rows)
+    lines = read_edition_list_items(session, rows)
     made = corrections.list_corrections_by_edition(session, [line.name for line in lines])
-    return [correct_edition_line(line, made.get(line.name, ())) for line in lines], made
+    return [correct_edition_list_item(line, made.get(line.name, ())) for line in lines], made
 
 
 def list_edition_items(installation: Installation) -> list[EditionListItem]:
     """List every edition that anybody may read, the newest first: for the map of the site."""
-    public = select(*LINE_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
+    public = select(*LIST_ITEM_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
         return _read_lines(session, session.execute(query).all())[0]
@@ -177,14 +177,14 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
             edition_corrections = corrections.list_genuine_corrections(session, edition)
             shown_corrections = [
                 DisplayedCorrection(
-                    c.headline, c.was, c.becomes, c.note, corrections.write_correction_signature(c, zone, language)
+                    c.headline, c.was, c.becomes, c.note, corrections.write_correction_byline(c, zone, language)
                 )
                 for c in edition_corrections
             ]
             content = correct_content(contents[edition.id], edition_corrections)
             feed_editions.append(
                 FeedEdition(
-                    correct_edition_line(make_edition_list_item(version), edition_corrections),
+                    correct_edition_list_item(make_edition_list_item(version), edition_corrections),
                     tuple(e.headline for section in content.sections for e in section.entries),
                     insert_piece_corrections(body, shown_corrections, language, with_notes=True),
                     edition_corrections,

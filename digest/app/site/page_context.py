@@ -6,15 +6,16 @@ from sqlalchemy.orm import Session
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
-from digest.deliver.providers.registry import describe_address_holders, translate_recipient
+from digest.deliver.providers.registry import describe_address_holders, translate_recipient_description
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.send.notices import notice_queue
 from digest.edition.edition_queries import find_upcoming_edition
+from digest.edition.kinds import SECTION_KINDS
 from digest.edition.rendering.fragments import build_publication_frame
 from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.timetable import ScheduleRule
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.pages.context import PageContext, SiteDetails
 from subscribers.phrases import join_words
@@ -63,7 +64,9 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),
         describe_first_edition=first_edition,
-        translate_recipient=lambda described: translate_recipient(described, settings, language),
+        translate_recipient_description=lambda described: translate_recipient_description(
+            described, settings, language
+        ),
         trusted_proxies=limits.proxies,
     )
 
@@ -87,7 +90,11 @@ def _site_details(settings: Settings) -> SiteDetails:
         zone=publication.zone,
         reply_to=sender.reply_to,
         postal_address=build_publication_frame(settings).postal_line,
-        sections=tuple((s.key, s.title_in(language)) for s in settings.file.sections),
+        sections=settings.section_titles,
+        section_contents={
+            section.key: SECTION_KINDS[section.kind].describe_contents(section, language)
+            for section in settings.file.sections
+        },
         recipients=describe_address_holders(settings, language),
     )
 

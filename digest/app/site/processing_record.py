@@ -9,10 +9,10 @@ from digest.deliver.providers.registry import describe_address_holders
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from subscribers.transfer.exports import DataController
 
-SHOW_RECORD = Action("record of processing shown", Role.ADMIN, Concern.NONE)
+SHOW_RECORD = Action("record of processing shown", Role.ADMIN, AffectedArea.NONE)
 
 
 @dataclass(frozen=True, slots=True)

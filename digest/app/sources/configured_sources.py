@@ -20,17 +20,17 @@ from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_s
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.loader import describe_value_error
 from digest.settings.table_values import describe_change, read_source_values, shorten_values
 from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
-ADD = Action(SOURCE_ADDED, Role.ADMIN, Concern.NONE)
-CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, Concern.NONE)
-REMOVE = Action("source removed", Role.ADMIN, Concern.NONE)
-LOOK = Action("sources looked at", Role.EDITOR, Concern.NONE)
+ADD = Action(SOURCE_ADDED, Role.ADMIN, AffectedArea.NONE)
+CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, AffectedArea.NONE)
+REMOVE = Action("source removed", Role.ADMIN, AffectedArea.NONE)
+LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
 AUDIT_SUBJECT = "sources"
 
 
@@ -141,7 +141,9 @@ def import_opml(installation: Installation, actor: Actor, file: Path, section: s
     try:
         body = file.read_bytes()
     except OSError as exc:
-        raise SourceRefusedError(f"Couldn't read {file} ({exc.strerror}).", "Check its name and permissions.") from exc
+        raise SourceRefusedError(
+            f"Couldn't read {file} ({exc.strerror}).", "Check the file's name and permissions."
+        ) from exc
     return import_uploaded_opml(installation, actor, body, str(file), section, now=now)
 
 
@@ -256,7 +258,9 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
     with REMOVE.steps(installation, actor, url, now=now) as draft:
         before = find_configured_source(installation, url)
         if before is None:
-            raise SourceRefusedError(f"{url} isn't a source in the settings.", "Choose one from 'digest sources list'.")
+            raise SourceRefusedError(
+                f"{url} isn't a source in the settings.", "Choose a source from 'digest sources list'."
+            )
         try:
             settings = file_edits.remove_source_from_file(installation.settings, url)
         except SettingsError as exc:

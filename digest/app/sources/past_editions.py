@@ -16,14 +16,14 @@ from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.texts.urls import usable_url
-from digest.edition.drafting import past_editions
+from digest.edition.drafting import imported_editions
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
-from digest.store.past_edition_models import PastEdition
-from subscribers.callbacks import Progress
+from digest.settings.affected_areas import AffectedArea
+from digest.store.imported_edition_models import ImportedEdition
+from subscribers.callback_types import Progress
 
-IMPORT = Action("imported past editions", Role.EDITOR, Concern.NONE)
+IMPORT = Action("imported past editions", Role.EDITOR, AffectedArea.NONE)
 MAX_FILE_BYTES = 10_000_000
 
 
@@ -85,7 +85,7 @@ def _store(
 ) -> bool:
     zone, address = installation.settings.file.publication.zone, page.address or place
     with installation.database.write() as session:
-        return past_editions.store_past_edition(
+        return imported_editions.store_imported_edition(
             session, page, address, released_at, zone=zone, actor=actor.name, now=now
         )
 
@@ -126,6 +126,6 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
 
 def find_past_edition_url(installation: Installation, name: str) -> str | None:
     """Return the web address of the past edition of a name, None where there is none."""
-    query = select(PastEdition.address).where(PastEdition.name == name).order_by(PastEdition.id.desc())
+    query = select(ImportedEdition.address).where(ImportedEdition.name == name).order_by(ImportedEdition.id.desc())
     with installation.database.read() as session:
         return next((address for address in session.scalars(query) if usable_url(address)), None)

@@ -14,12 +14,12 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.select.topics import list_built_in_topics
 from digest.settings import SourceSettings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.table_values import fingerprint_values
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from subscribers.errors import RefusalError
 
-LOOK = Action("sources looked at", Role.EDITOR, Concern.NONE)
+LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
 LISTED_EDITIONS = 12
 _URLS_A_QUERY = 500
 
@@ -114,7 +114,7 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
     with installation.database.read() as session:
         row = session.get(Source, number)
         if row is None:
-            raise UnknownSourceNumberError("No source has this number.", "Choose one from the list.")
+            raise UnknownSourceNumberError("No source has this number.", "Choose a source from the list.")
         editions = list(session.scalars(recent.limit(LISTED_EDITIONS)))
         counted = _count_shares(session, editions)
         configured = next((source for source in settings.file.sources if source.url == row.url), None)

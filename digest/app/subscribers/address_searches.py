@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-import structlog
 from sqlalchemy import bindparam, select
 
 from digest.app.accounts.sign_in import SignedInStaff
@@ -26,6 +25,7 @@ from subscribers.consent.subscriber_list import ListedSubscriber
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.errors import RefusalError
+from subscribers.loggers import get_logger
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
@@ -33,7 +33,7 @@ MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)
 
-log = structlog.get_logger("people")
+log = get_logger("people")
 
 SearchWork = Callable[[Settings, str, Report], bool]
 
@@ -193,7 +193,7 @@ class SearchTextError(RefusalError):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchStep:
+class SearchStepResult:
     """How many addresses one step looked at, and the numbers of those that hold the part."""
 
     looked_at: int
@@ -215,7 +215,7 @@ def parse_search_text(text: str) -> str:
     return part
 
 
-def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iterator[SearchStep]:
+def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iterator[SearchStepResult]:
     """Open every address, by number, and yield step by step who has `part` in theirs, in whatever case.
 
     A damaged address is passed over and named in the log by its number.
@@ -232,7 +232,7 @@ def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iter
         matching_numbers = [
             row.number for row in rows if _holds_part(keys, row.number, (row.ciphertext, row.key_id), part)
         ]
-        yield SearchStep(len(rows), tuple(matching_numbers))
+        yield SearchStepResult(len(rows), tuple(matching_numbers))
         after = rows[-1].number
 
 

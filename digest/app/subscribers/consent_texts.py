@@ -6,11 +6,11 @@ from datetime import datetime
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from subscribers.consent import consent_texts
 from subscribers.consent.consent_texts import ConsentText, ConsentTextVersion
 
-LIST = Action("consent wordings listed", Role.ADMIN, Concern.NONE)
+LIST = Action("consent wordings listed", Role.ADMIN, AffectedArea.NONE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 from digest.deliver.retention.edition_figures import load_edition_figures
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Article
 from subscribers.consent.consent_days import JOINED_KIND, NIGHT_KINDS, SUBSCRIBERS_KIND, WENT_KIND
 from subscribers.store.models import ConsentDay, ConsentKind
 
-LOOK = Action("growth looked at", Role.ADMIN, Concern.NONE)
+LOOK = Action("growth looked at", Role.ADMIN, AffectedArea.NONE)
 SHOWN_DAYS = 366
 WAY_DAYS = 30
 SHOWN_WAYS = 10
@@ -79,8 +79,8 @@ class GrowthView:
     standings: tuple[EditionResults, ...]
     hours: tuple[tuple[datetime, int], ...]
     most_read: tuple[ArticleReads, ...]
-    alarm_refused: float
-    alarm_complained: float
+    hard_bounces_pause_share: float
+    complaints_pause_share: float
 
     def subscribers_before(self, days: int) -> int | None:
         """Return how many readers there were so many days before the last count; None where nobody counted then."""
@@ -115,8 +115,8 @@ def view_list_growth(installation: Installation, actor: Actor, *, now: datetime)
             standings=tuple(_judge_editions(session, figures, zone, today)),
             hours=_local_hours(figures[-1].hours, zone) if figures else (),
             most_read=_list_most_read(session, now),
-            alarm_refused=file.alerts.hard_bounces_share,
-            alarm_complained=file.alerts.complaints_share,
+            hard_bounces_pause_share=file.alerts.hard_bounces_share,
+            complaints_pause_share=file.alerts.complaints_share,
         )
 
 

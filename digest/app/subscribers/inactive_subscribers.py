@@ -6,11 +6,11 @@ from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import InactivityQuestion
 
-ASK = Action("silent readers asked", Role.ADMIN, Concern.ADDRESSES)
+ASK = Action("silent readers asked", Role.ADMIN, AffectedArea.ADDRESSES)
 SUBJECT = "silent readers"
 ANSWER_DAYS = inactive_subscribers.ANSWER_PERIOD.days
 USUAL_YEARS = 2
@@ -18,7 +18,7 @@ MOST_YEARS = 20
 _DAYS_A_YEAR = 365.25
 
 
-def find_silence_start(years: int, now: datetime) -> datetime:
+def find_inactivity_start(years: int, now: datetime) -> datetime:
     """Return the moment since when nothing may have been heard, so many years before `now`."""
     return now - timedelta(days=years * _DAYS_A_YEAR)
 
@@ -31,7 +31,7 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
     """
     ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
     with installation.database.read() as session:
-        return inactive_subscribers.count_inactive_subscribers(session, find_silence_start(years, now))
+        return inactive_subscribers.count_inactive_subscribers(session, find_inactivity_start(years, now))
 
 
 def ask_inactive_subscribers(
@@ -49,7 +49,7 @@ def ask_inactive_subscribers(
         asked_count = inactive_subscribers.queue_inactivity_questions(
             installation.database,
             notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
-            InactivityQuestion(find_silence_start(years, now), takes_off),
+            InactivityQuestion(find_inactivity_start(years, now), takes_off),
             wording=current_consent_text(settings),
             page=f"{settings.link_base}/stay",
             actor=actor.name,

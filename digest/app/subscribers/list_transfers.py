@@ -16,9 +16,9 @@ from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Action, Actor, AuditDraft, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_pass
 from subscribers.transfer import exports, import_batches, imports
@@ -31,11 +31,11 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-IMPORT = Action("list imported", Role.ADMIN, Concern.ADDRESSES)
-ABANDON = Action("import abandoned", Role.ADMIN, Concern.ADDRESSES)
-EXPORT = Action("list exported", Role.ADMIN, Concern.ADDRESSES)
-ASK = Action("people re-asked", Role.ADMIN, Concern.ADDRESSES)
-PULL = Action("suppressions pulled", Role.ADMIN, Concern.NONE)
+IMPORT = Action("list imported", Role.ADMIN, AffectedArea.ADDRESSES)
+ABANDON = Action("import abandoned", Role.ADMIN, AffectedArea.ADDRESSES)
+EXPORT = Action("list exported", Role.ADMIN, AffectedArea.ADDRESSES)
+ASK = Action("people re-asked", Role.ADMIN, AffectedArea.ADDRESSES)
+PULL = Action("suppressions pulled", Role.ADMIN, AffectedArea.NONE)
 
 MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
@@ -230,7 +230,7 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
         return ImportsView(
             tuple(import_batches.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
             idle,
-            imports.count_listed_departures(session),
+            imports.count_imported_departures(session),
         )
 
 

@@ -11,11 +11,11 @@ from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.audit_chain import AuditProof, verify_audit_log
 from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
@@ -28,17 +28,17 @@ from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import mark_message
 from subscribers.transfer.exports import DataController, build_person_record, convert_disclosure_to_json
 
-ADD = Action("subscriber added", Role.ADMIN, Concern.ADDRESSES)
-FIND = Action("subscriber looked up", Role.ADMIN, Concern.ADDRESSES)
-WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, Concern.ADDRESSES)
-SHOW = Action("subscriber shown", Role.ADMIN, Concern.ADDRESSES)
-ERASE = Action("subscriber erased", Role.ADMIN, Concern.ADDRESSES)
-SUPPRESS = Action("address suppressed", Role.ADMIN, Concern.ADDRESSES)
-ALLOW = Action("sign-up allowed", Role.ADMIN, Concern.CONSENT)
-COUNT = Action("people counted", Role.ADMIN, Concern.NONE)
-MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, Concern.ADDRESSES)
-RENEW_LINKS = Action("links renewed", Role.ADMIN, Concern.ADDRESSES)
-VERIFY = Action("ledger verified", Role.ADMIN, Concern.NONE)
+ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
+FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
+WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
+ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
+SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
+ALLOW = Action("sign-up allowed", Role.ADMIN, AffectedArea.CONSENT)
+COUNT = Action("people counted", Role.ADMIN, AffectedArea.NONE)
+MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
+RENEW_LINKS = Action("links renewed", Role.ADMIN, AffectedArea.ADDRESSES)
+VERIFY = Action("ledger verified", Role.ADMIN, AffectedArea.NONE)
 
 STAFF_RECIPIENT = mark_message("our staff")  # as readers are told who saw their address
 # The subject of an audit row while, or because, no person's number is known.
@@ -141,7 +141,7 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     """Give a person's record as a page to print."""
     settings = installation.settings
     page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, settings.subscriber_language))
+    return page.render(readable_record.build_record_page(record, settings.section_titles, settings.subscriber_language))
 
 
 def erase_subscriber(

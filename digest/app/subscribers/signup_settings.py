@@ -11,6 +11,6 @@ def build_signup_limits(settings: Settings) -> SignupLimits:
         quota=NetworkQuota(limits.signups_per_network, limits.signups_first, limits.signups_further),
         per_domain_week=limits.signups_per_domain,
         per_address_month=limits.signup_mails_per_address,
-        alarm_per_hour=limits.signups_alert,
+        surge_per_hour=limits.signups_alert,
         max_pending=limits.signups_waiting,
     )

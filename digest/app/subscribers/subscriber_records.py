@@ -17,7 +17,7 @@ from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.installation.acts import CONFIRMATION_LIFETIME, Action, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
@@ -30,8 +30,8 @@ from subscribers.lifecycle import my_data
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 
-SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, Concern.NONE)
-SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, Concern.ADDRESSES)
+SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
+SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, AffectedArea.ADDRESSES)
 MAX_MAILS = 20  # of what was sent to one person, unless all are wanted
 MAX_ALL_MAILS = 500
 MAX_ADDRESSES = 100  # shown by one act

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -22,10 +22,10 @@ from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, 
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import PersonState
-from subscribers.transfer.imports import count_listed_departures
+from subscribers.transfer.imports import count_imported_departures
 
-SEARCH = Action("addresses searched", Role.ADMIN, Concern.ADDRESSES)
-LIST = Action("readers listed", Role.ADMIN, Concern.NONE)
+SEARCH = Action("addresses searched", Role.ADMIN, AffectedArea.ADDRESSES)
+LIST = Action("readers listed", Role.ADMIN, AffectedArea.NONE)
 COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 
@@ -130,7 +130,7 @@ def view_subscriber_list(
             origins=subscriber_list.list_signup_sources(session),
             imports=subscriber_list.list_recent_imports(session),
             last_edition=last_edition,
-            listed_departures=count_listed_departures(session),
+            listed_departures=count_imported_departures(session),
         )
 
 
@@ -140,7 +140,9 @@ def list_signup_sources(installation: Installation) -> list[str]:
         return subscriber_list.list_signup_sources(session)
 
 
-def find_domain_tag(installation: Installation, actor: Actor, domain_text: str, reason: str, *, now: datetime) -> str:
+def make_domain_filter_hash(
+    installation: Installation, actor: Actor, domain_text: str, reason: str, *, now: datetime
+) -> str:
     """Return the keyed hash by which subscribers of a domain are found: their addresses needn't be decrypted.
 
     It shows who subscribes from there, so it's logged like a search by part of an address, except for large providers.

@@ -13,8 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-import structlog
-
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
 from digest.app.subscribers.upload_files import (
@@ -30,27 +28,28 @@ from digest.app.subscribers.upload_files import (
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
+from subscribers.loggers import get_logger
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
-from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, RowAccount, read_outcomes, write_outcomes
+from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, ImportRowResult, read_outcomes, write_outcomes
 
-UPLOAD = Action("list uploaded", Role.ADMIN, Concern.ADDRESSES)
-TRY = Action("import tried", Role.ADMIN, Concern.ADDRESSES)
-REMOVE = Action("upload removed", Role.ADMIN, Concern.NONE)
-TAKE_REJECTS = Action("rejected rows taken", Role.ADMIN, Concern.ADDRESSES)
-TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, Concern.ADDRESSES)
-SHOW = Action("uploads listed", Role.ADMIN, Concern.NONE)
+UPLOAD = Action("list uploaded", Role.ADMIN, AffectedArea.ADDRESSES)
+TRY = Action("import tried", Role.ADMIN, AffectedArea.ADDRESSES)
+REMOVE = Action("upload removed", Role.ADMIN, AffectedArea.NONE)
+TAKE_REJECTS = Action("rejected rows taken", Role.ADMIN, AffectedArea.ADDRESSES)
+TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
 
 _ROWS_A_PIECE = 2000  # of a file of outcomes
 _NAME = re.compile(r"[0-9a-f]{16}")
 
-log = structlog.get_logger("uploads")
+log = get_logger("uploads")
 
 
 class UploadError(RefusalError):
@@ -345,7 +344,7 @@ def stream_row_outcomes(
     return _write_pieces((each for each in accounts if not left_out or each.reason is RowReason.REJECTED), name_outcome)
 
 
-def _write_pieces(accounts: Iterator[RowAccount], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:
+def _write_pieces(accounts: Iterator[ImportRowResult], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:
     """Write rows as CSV, some thousand at a time: the file grows with the list, what is held does not."""
     headings: Sequence[str] = OUTCOME_COLUMNS
     while True:

@@ -13,7 +13,7 @@ from digest.app.upkeep import audit_topics
 from digest.deliver.control import installation_hold
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.table_values import shorten_logged_change
 from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_verified_end, verify_audit_log
 from digest.store.models import AuditEntry
@@ -21,9 +21,9 @@ from digest.store.staff import map_staff_display_names, require_staff_member, st
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 AuditRow = AuditEntry  # as commands name it
-SHOW_LOG = Action("audit log shown", Role.ADMIN, Concern.NONE)
-CHECK_LOG = Action("audit log checked", Role.ADMIN, Concern.NONE)
-EXPORT_LOG = Action("audit log exported", Role.ADMIN, Concern.NONE)
+SHOW_LOG = Action("audit log shown", Role.ADMIN, AffectedArea.NONE)
+CHECK_LOG = Action("audit log checked", Role.ADMIN, AffectedArea.NONE)
+EXPORT_LOG = Action("audit log exported", Role.ADMIN, AffectedArea.NONE)
 
 PAGE_SIZE = 50  # rows
 MAX_EXAMINED = 2000  # rows that one page looks at; the next page goes on below

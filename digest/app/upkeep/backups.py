@@ -17,18 +17,18 @@ from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError
 from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import save_backup_outcome
 from digest.installation.acts import Action, Actor, Role
-from digest.installation.guard_notices import GuardNotice, list_proven_admins
+from digest.installation.guarded_action_notices import GuardedActionNotice, list_proven_admins
 from digest.installation.opened import Installation, create_home_folder
 from digest.settings import Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.operations import BackupSettings
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent.seals import LedgerProof
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
-BACK_UP = Action("backed up", Role.ADMIN, Concern.ADDRESSES)
-RESTORE = Action("restored", Role.ADMIN, Concern.BACKUPS)
+BACK_UP = Action("backed up", Role.ADMIN, AffectedArea.ADDRESSES)
+RESTORE = Action("restored", Role.ADMIN, AffectedArea.BACKUPS)
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 MIN_PASSPHRASE = 12  # characters
@@ -255,7 +255,9 @@ def restore_backup(
     create_home_folder(settings.home)
 
     def tell_admins(session: Session) -> None:
-        notice = GuardNotice(actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.concern), now)
+        notice = GuardedActionNotice(
+            actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.affected_area), now
+        )
         notice.queue(session, keys, settings, dict(list_proven_admins(session)))
 
     return restore.restore_backup(

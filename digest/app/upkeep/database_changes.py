@@ -24,11 +24,11 @@ from digest.installation.opened import (
     refuse_missing_files,
 )
 from digest.settings import SETTINGS_FILE_NAME, Settings
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables
 from digest.settings.file_edits import replace_text_file
 from digest.store.audit import record_audit
-from digest.store.audit_chain import include_audit_fault
+from digest.store.audit_chain import add_audit_fault_to_proof
 from digest.store.engine import (
     Database,
     newest_schema_revision,
@@ -37,7 +37,7 @@ from digest.store.engine import (
     refuse_newer_schema,
 )
 from digest.store.models import Edition
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.consent import seals
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
@@ -176,10 +176,12 @@ def _count_table(connection: Connection, name: str) -> int:
 def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerProof:
     keys = installation.keys
     with show_progress("Proving") as progress, installation.read() as session:
-        return include_audit_fault(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES, progress=progress))
+        return add_audit_fault_to_proof(
+            session, seals.verify_ledger(session, keys, tables=SEALED_TABLES, progress=progress)
+        )
 
 
-MOVE = Action("moved to another database", Role.ADMIN, Concern.BACKUPS)
+MOVE = Action("moved to another database", Role.ADMIN, AffectedArea.BACKUPS)
 _VARIABLE = "DIGEST_DATABASE_URL"
 
 

@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.installation.opened import Installation
 from digest.settings import Settings
+from subscribers.loggers import get_logger
 
 RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # later, it would hide a missed run
 
-log = structlog.get_logger("heartbeats")
+log = get_logger("heartbeats")
 
 
 def note_job_end(installation: Installation, job: str, *, failed: bool, now: datetime) -> None:
@@ -31,7 +31,7 @@ def note_job_end(installation: Installation, job: str, *, failed: bool, now: dat
 def send_heartbeats(installation: Installation, *, now: datetime) -> str:
     """Request the URLs of the jobs that are over; say how many took it and how many didn't."""
     with installation.read() as session:
-        due = [job for job, _, note in read_notes(session, installation.settings) if _is_due(note, now)]
+        due = [job for job, _, note in read_job_end_notes(session, installation.settings) if _is_due(note, now)]
         hold = installation_hold.read_current_hold(session) if due else None
     if hold is not None and hold.may_be_copy:
         return ""  # a copy mustn't hide that the original stopped
@@ -39,7 +39,7 @@ def send_heartbeats(installation: Installation, *, now: datetime) -> str:
     return f"{results.count(True)} heartbeats, {results.count(False)} failed" if due else ""
 
 
-def read_notes(session: Session, settings: Settings) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def read_job_end_notes(session: Session, settings: Settings) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield each job that has a heartbeat and is noted, with the URL and the note."""
     for job, url in _list_urls(settings).items():
         note = installation_hold.read_installation_state(session, _state_key(job)) if url else None

@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation, InstallationError
-from digest.settings.concerns import Concern
+from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import vouch_for_unkeyed_rows
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import remove_forged_member
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.passphrase import is_encrypted_text
@@ -25,12 +25,12 @@ from subscribers.store import key_rotation
 from subscribers.store.key_check import check_key_match
 from subscribers.store.row_seals import find_forged_rows, reseal_rows, set_session_keys
 
-LIST = Action("keys listed", Role.ADMIN, Concern.NONE)
-ROTATE = Action("key rotated", Role.ADMIN, Concern.KEYS)
-RESTORE = Action("keys restored", Role.ADMIN, Concern.KEYS)
+LIST = Action("keys listed", Role.ADMIN, AffectedArea.NONE)
+ROTATE = Action("key rotated", Role.ADMIN, AffectedArea.KEYS)
+RESTORE = Action("keys restored", Role.ADMIN, AffectedArea.KEYS)
 PROTECT, UNPROTECT = (
-    Action("keys protected", Role.ADMIN, Concern.KEYS),
-    Action("keys unprotected", Role.ADMIN, Concern.KEYS),
+    Action("keys protected", Role.ADMIN, AffectedArea.KEYS),
+    Action("keys unprotected", Role.ADMIN, AffectedArea.KEYS),
 )
 
 

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -31,11 +30,11 @@ from digest.deliver.retention import (
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.guard_notices import queue_address_summary
+from digest.installation.guarded_action_notices import queue_address_access_summary
 from digest.installation.opened import Installation
 from digest.store import staff_sessions
 from digest.store.account_models import SignIn
-from digest.store.alert_models import Alert, AlertPost
+from digest.store.alert_models import Alert, AlertNotification
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot, SourceDay
@@ -43,6 +42,7 @@ from digest.store.staff import forget_removed_addresses, list_verified_staff
 from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
 from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, inactive_subscribers
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
 from subscribers.phrases import count_with_noun
 from subscribers.store.models import ConsentDay, Seal
@@ -55,7 +55,7 @@ ALERT_RETENTION = timedelta(days=90)
 MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever is kept of deliveries
 DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 
-log = structlog.get_logger("nightly")
+log = get_logger("nightly")
 
 
 FAILED = " failed: "  # what a step that failed has in its outcome
@@ -97,7 +97,7 @@ def seal_consent_ledger(installation: Installation, now: datetime) -> str:
 
 def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
-    through = seals.find_stable_point(installation.database)
+    through = seals.find_last_settled_rows(installation.database)
     with installation.read() as session:
         proof = seals.verify_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
         log_proof = verify_audit_log(session)
@@ -146,8 +146,8 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
     return f"{expiry.expire_unconfirmed(installation.database, now=now):,} unconfirmed sign-ups deleted"
 
 
-def resolve_silence_questions(installation: Installation, now: datetime) -> str:
-    """End the questions to silent readers that ran out, and take off the list who was told that no answer does that."""
+def resolve_inactivity_questions(installation: Installation, now: datetime) -> str:
+    """Resolve unanswered questions to inactive subscribers: unsubscribe those who were told that no answer does that."""
     removed_count = inactive_subscribers.resolve_unanswered_questions(
         installation.database, installation.unsubscribe_log, now=now
     )
@@ -189,7 +189,7 @@ def count_growth(installation: Installation, now: datetime) -> str:
     """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
     database, zone = installation.database, installation.settings.file.publication.zone
     with database.read() as session:
-        begin, end = _read_counted_through(session), consent_days.find_stable_event(session, now)
+        begin, end = _read_counted_through(session), consent_days.find_last_settled_event(session, now)
     counted, today = 0, now.astimezone(zone).date()
     for after in range(begin, end, consent_days.EVENTS_A_STEP):
         through = min(after + consent_days.EVENTS_A_STEP, end)
@@ -288,7 +288,7 @@ def delete_old_slots(installation: Installation, now: datetime) -> str:
     return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old scheduled times deleted"
 
 
-def delete_old_day_counts(installation: Installation, now: datetime) -> str:
+def delete_old_daily_counts(installation: Installation, now: datetime) -> str:
     """Delete the counts of days that the pages show no more: of visits to sources, and of consent events."""
     file, database = installation.settings.file, installation.database
     retention = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
@@ -301,8 +301,8 @@ def delete_old_day_counts(installation: Installation, now: datetime) -> str:
 def delete_old_alerts(installation: Installation, now: datetime) -> str:
     """Delete the alerts that were over more than 90 days ago."""
     old = Alert.ended_at < now - ALERT_RETENTION
-    posts = AlertPost.alert_id.in_(select(Alert.id).where(old))
-    installation.database.delete_in_batches(AlertPost, posts, size=DELETE_BATCH_SIZE)
+    posts = AlertNotification.alert_id.in_(select(Alert.id).where(old))
+    installation.database.delete_in_batches(AlertNotification, posts, size=DELETE_BATCH_SIZE)
     return f"{installation.database.delete_in_batches(Alert, old, size=DELETE_BATCH_SIZE):,} old alerts deleted"
 
 
@@ -311,7 +311,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     seal_consent_ledger,
     aggregate_old_disclosures,
     delete_unconfirmed_signups,
-    resolve_silence_questions,
+    resolve_inactivity_questions,
     delete_departed_addresses,
     suppress_bouncing_addresses,
     aggregate_old_deliveries,
@@ -322,9 +322,9 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_rate_counts,
     delete_old_sign_ins,
     delete_old_slots,
-    delete_old_day_counts,
+    delete_old_daily_counts,
     delete_old_alerts,
-    queue_address_summary,
+    queue_address_access_summary,
     delete_stale_uploads,
     record_free_space,
     request_provider_erasures,

@@ -21,7 +21,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     print_lines,
     print_result,
 )
@@ -105,7 +105,7 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
         click.echo(f"{updated} was updated. Review it again." if updated else "The draft is already up to date.")
         return
     drafted = editions.draft_next_edition(context.installation, actor=context.actor, now=context.moment_or_now(now))
-    result = pick_fields(
+    result = pick_json_fields(
         drafted,
         *("number", "state", "release_at", "warnings"),
         edition="name",
@@ -158,7 +158,7 @@ def show(context: CommandContext, edition: str, form: editions.EditionFormat, ou
         sys.stdout.buffer.write(body)
 
 
-def print_rules(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+def print_preflight_rules(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     """Print every rule of preflight with its one line, and end."""
     if wanted and not context.resilient_parsing:
         for rule in PREFLIGHT_RULES.values():
@@ -177,7 +177,7 @@ Exit codes: 0 no errors (there may be warnings), 1 errors, 2 usage error."""
 )
 @edition_argument
 @flag("--online", help="Try every link.")
-@flag("--rules", is_eager=True, expose_value=False, callback=print_rules, help="List the rules and exit.")
+@flag("--rules", is_eager=True, expose_value=False, callback=print_preflight_rules, help="List the rules and exit.")
 @json_option("Print the findings as JSON.")
 @pass_command_context
 def check(context: CommandContext, edition: str, online: bool, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from digest.app.sending.background_tasks import InboundMailResult, process_inbound_mail
-from digest.cli.context import CommandContext, json_option, pass_command_context, pick_fields, print_result
+from digest.cli.context import CommandContext, json_option, pass_command_context, pick_json_fields, print_result
 
 EXIT_MAILBOX_TROUBLE = 1
 
@@ -33,7 +33,7 @@ def inbound(context: CommandContext, as_json: bool) -> None:
     """
     result = context.act(process_inbound_mail, clock=context.now)
     names = {"known": "already_stored", "left": "ignored"}
-    mailbox = result.poll and pick_fields(result.poll, "stored", "answered", "more", **names)
+    mailbox = result.poll and pick_json_fields(result.poll, "stored", "answered", "more", **names)
     result_fields = {"mailbox": mailbox, "applied": result.applied, "trouble": result.trouble}
     print_result(result_fields, _describe_result(result), as_json=as_json)
     if result.trouble:

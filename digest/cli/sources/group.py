@@ -16,7 +16,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     print_result,
     yes_option,
 )
@@ -198,7 +198,7 @@ def export_opml(context: CommandContext) -> None:
 def _source_as_json(source: source_actions.ListedSource) -> dict[str, object]:
     fields = ("url", "name", "publisher", "section", "kind", "active", "health", "message", "failures", "moved_to")
     moments = ("good_at", "tried_at", "next_try_at", "failing_since")
-    return pick_fields(source.row, *fields, *moments) | {"state": source.health}
+    return pick_json_fields(source.row, *fields, *moments) | {"state": source.health}
 
 
 def _parse_web_address(url: str) -> str:

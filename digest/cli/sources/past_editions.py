@@ -15,7 +15,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     print_result,
 )
 from digest.cli.terminal import show_progress
@@ -110,6 +110,6 @@ def _report_as_json(report: PastEditionReport) -> dict[str, object]:
     if page is None:
         nothing = dict.fromkeys(("title", "number", "released_at", "address"))
         return values | nothing | {"counted_links": 0, "stories": []}
-    stories = [pick_fields(story, "url", "headline") for story in page.stories]
+    stories = [pick_json_fields(story, "url", "headline") for story in page.stories]
     names = ("title", "number", "released_at", "address", "counted_links")
-    return values | pick_fields(page, *names) | {"stories": stories}
+    return values | pick_json_fields(page, *names) | {"stories": stories}

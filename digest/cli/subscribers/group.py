@@ -34,7 +34,9 @@ from subscribers.store.models import ConsentKind
     cls=LazyGroup,
     command_places={
         "import": "digest.cli.subscribers.import_export:import_list",
-        **{name: f"digest.cli.subscribers.import_export:{name}" for name in ("export", "ask", "pull")},
+        "export": "digest.cli.subscribers.import_export:export",
+        "ask": "digest.cli.subscribers.import_export:ask_people_to_confirm",
+        "pull": "digest.cli.subscribers.import_export:pull_suppressions",
     },
     epilog="\b\nExample:\n  digest subscribers list",
 )
@@ -125,6 +127,7 @@ def unsubscribe(context: CommandContext, address: Address, reason: str) -> None:
 
 
 @subscribers.command(
+    "verify",
     epilog="""\b
 Examples:
   digest subscribers verify
@@ -140,7 +143,7 @@ This can't verify that a consent was genuine when it was recorded, only that the
 Exit codes:
   0  everything passed verification
   1  something failed verification; the first failures are listed, with people by number
-  2  usage error"""
+  2  usage error""",
 )
 @click.option(
     "--seal",
@@ -151,7 +154,7 @@ Exit codes:
 )
 @json_option("Print the result as JSON.")
 @pass_command_context
-def verify(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
+def verify_consent_ledger(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
     """Verify the consent ledger and the audit log.
 
     This checks each person's consent record, state, and stored address, each nightly seal against the ledger and the

@@ -1,4 +1,4 @@
-"""Lists that come and go: `digest subscribers import`, `export`, `ask` and `pull`."""
+"""Lists that come and go: `digest subscribers import`, `export`, `ask`, and `pull`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -268,6 +268,7 @@ DEFAULT_BATCH_SIZE = 500
 
 
 @click.command(
+    "ask",
     epilog="""\b
 Examples:
   digest subscribers ask                 counts people and asks for confirmation
@@ -278,7 +279,7 @@ Examples:
 Exit codes:
   0  the emails are queued, or there are no people to ask
   1  you answered no
-  2  usage error"""
+  2  usage error""",
 )
 @click.option(
     "--most",
@@ -297,7 +298,9 @@ Exit codes:
 @yes_option("Don't ask for confirmation before emailing.")
 @json_option("Print the counts as JSON.")
 @pass_command_context
-def ask(context: CommandContext, most: int, years: int | None, take_off: bool, yes: bool, as_json: bool) -> None:
+def ask_people_to_confirm(
+    context: CommandContext, most: int, years: int | None, take_off: bool, yes: bool, as_json: bool
+) -> None:
     """Ask imported people without evidence of consent whether they want the newsletter. Each can be asked only once.
 
     People who don't confirm within seven days are erased and never asked again. People who aren't asked within 30 days
@@ -337,6 +340,7 @@ def ask(context: CommandContext, most: int, years: int | None, take_off: bool, y
 
 
 @click.command(
+    "pull",
     epilog="""\b
 Examples:
   digest subscribers pull
@@ -347,12 +351,12 @@ Examples:
 Exit codes:
   0  all lists were read completely
   1  a list couldn't be read completely; the next run continues
-  2  usage error"""
+  2  usage error""",
 )
 @flag("--all", "whole", help="Read the lists from the beginning, not just what's new.")
 @json_option("Print the results as JSON.")
 @pass_command_context
-def pull(context: CommandContext, whole: bool, as_json: bool) -> None:
+def pull_suppressions(context: CommandContext, whole: bool, as_json: bool) -> None:
     """Import the email provider's suppression lists. The scheduler does this every night.
 
     Bounces, invalid addresses, complaints, and unsubscribes on its lists are applied to people here, and no one is

@@ -17,7 +17,7 @@ from digest.cli.context import (
     check_reason,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     print_lines,
 )
 from subscribers.phrases import count_with_noun
@@ -90,7 +90,7 @@ def audit(
 
 
 def _write_row(row: audit_log.AuditRow) -> str:
-    fields = pick_fields(row, "actor", "act", "subject", row="seq")
+    fields = pick_json_fields(row, "actor", "act", "subject", row="seq")
     fields["at"] = row.at.isoformat()
     return json.dumps(fields | {"detail": audit_log.parse_row_detail(row)}, ensure_ascii=False)
 

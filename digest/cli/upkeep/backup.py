@@ -17,7 +17,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     prefix_refusals,
     print_json,
     print_result,
@@ -239,7 +239,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:
-    proof_fields = pick_fields(proof, "sound", "people", "links")
+    proof_fields = pick_json_fields(proof, "sound", "people", "links")
     if result is None:
         return proof_fields
     return proof_fields | {

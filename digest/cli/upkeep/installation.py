@@ -16,8 +16,8 @@ from digest import logs
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
-    explain_closed_installation,
-    explain_dns_entry,
+    explain_opening_failure,
+    explain_zone_file_format,
     merge_repeated_findings,
     run_local_checks,
     run_online_checks,
@@ -128,7 +128,7 @@ def doctor(
 
 def _describe_findings(findings: Sequence[DoctorFinding]) -> Iterator[str]:
     yield from (f"{finding.level:7} {finding.check}: {finding.sentence}" for finding in findings)
-    if note := explain_dns_entry(findings):
+    if note := explain_zone_file_format(findings):
         yield note
 
 
@@ -137,7 +137,7 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
     try:
         installation = context.installation_as_it_is
     except (SettingsError, InstallationError) as exc:
-        return explain_closed_installation(exc)
+        return explain_opening_failure(exc)
     findings = run_local_checks(installation)
     if world is not None:
         with show_progress("Running online checks") as progress:

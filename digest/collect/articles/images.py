@@ -14,19 +14,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import Text, cast, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from digest.collect.codec.encoded_image import CropShape, EncodedImage, ImageError, SocialCardTexts
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.sandbox.client import encode_in_child
+from digest.collect.sandbox.client import encode_image_in_child
 from digest.settings import LimitSettings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState, MediaFile
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 
@@ -80,7 +80,7 @@ def _check_size(body: bytes, limits: LimitSettings) -> None:
 
 
 def _encode(operation: str, body: bytes, source_url: str, **options: Any) -> PreparedImage:
-    image = encode_in_child(operation, body, **options)
+    image = encode_image_in_child(operation, body, **options)
     return PreparedImage(**asdict(image), source_url=source_url)
 
 

@@ -20,8 +20,8 @@ from digest.collect.documents.item_identity import (
     IdentifiedItem,
     ItemBatch,
     identify_items,
+    make_key_for_reused_id,
     match_stored_rows,
-    reused_id_key,
     split_into_batches,
 )
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, ParsedDocument, ParsedItem, RejectedEntry
@@ -339,7 +339,7 @@ def _new_row(
     dated_at, basis = choose_article_date(item, now)
     return _item_values(item) | {
         "source_id": source_id,
-        "key": reused_id_key(item) if identified.key in used_keys else identified.key,
+        "key": make_key_for_reused_id(item) if identified.key in used_keys else identified.key,
         "dated_at": dated_at,
         "date_basis": basis.value,
         "updated_at": _later_date(dated_at, item.updated, item.published),
@@ -361,7 +361,7 @@ def _changed_values(
         values["key"] = identified.key  # the publisher's newest id is the one that will come back
     elif row.key != identified.key and row.key in document_keys:
         # Ids that changed places: under another item's id the row would be taken for that item at the next reading.
-        reused_key = reused_id_key(identified.item)
+        reused_key = make_key_for_reused_id(identified.item)
         if reused_key not in used_keys:
             values["key"] = reused_key
     return {name: value for name, value in values.items() if getattr(row, name) != value}

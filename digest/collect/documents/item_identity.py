@@ -154,7 +154,7 @@ def _is_reused_id(item: ParsedItem, row: Row[Any]) -> bool:
     return is_elsewhere and bool(item.published != row.dated_at)
 
 
-def reused_id_key(item: ParsedItem) -> str:
+def make_key_for_reused_id(item: ParsedItem) -> str:
     """Return the key of an item whose id belongs to another article already."""
     return _hash_key("reused", item.guid or "", _fallback_key(item))
 

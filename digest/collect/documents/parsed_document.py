@@ -44,7 +44,11 @@ class DocumentKind(StrEnum):
     RDF = "rdf", "RDF", "feed", "rdf"
     ATOM = "atom", "Atom", "feed", "feed"
     JSON_FEED = "json-feed", "JSON Feed", "json_feed"
-    EXPLOITED_CATALOG = "exploited-catalog", "CISA's catalog of known exploited vulnerabilities", "exploited_catalog"
+    EXPLOITED_CATALOG = (
+        "exploited-catalog",
+        "CISA's catalog of known exploited vulnerabilities",
+        "known_exploited_vulnerabilities",
+    )
     FEDERAL_REGISTER = "federal-register", "the Federal Register's API", "federal_register"
     WORDPRESS = "wordpress", "WordPress REST", "wordpress"
     ICALENDAR = "icalendar", "iCalendar", "ical", "", "BEGIN:VCALENDAR"

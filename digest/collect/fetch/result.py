@@ -97,7 +97,7 @@ class FetchOptions(TypedDict, total=False):
 
 
 class ContentFetcher(Protocol):
-    """What collecting needs of the world; `fetcher.HttpFetcher` and `fetcher.BundledFetcher` are two."""
+    """What collecting needs of the world; `fetcher.HttpFetcher` and `fetcher.FolderFetcher` are two."""
 
     def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
         """Return what is at `url`, or raise `FetchError`."""

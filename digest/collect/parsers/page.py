@@ -159,7 +159,7 @@ def read_html_tree(document: str) -> Any:
     try:
         root = lxml.html.document_fromstring(document.encode("utf-8", "replace"), parser=parser)
     except (etree.LxmlError, ValueError, AssertionError) as exc:
-        raise ParseError(f"Can't read the page as HTML: {str(exc)[:200]}. Open it in a browser.") from exc
+        raise ParseError(f"Can't read the page as HTML: {str(exc)[:200]}. Open the page in a browser.") from exc
     return root
 
 
@@ -219,7 +219,7 @@ def _may_name_feeds(page: _Page, published: str | None) -> bool:
 
 
 def _find_last_credit(paragraphs: list[str]) -> str | None:
-    credited = map(text_cleanup.find_credit, reversed(paragraphs[-4:]))
+    credited = map(text_cleanup.find_source_credit, reversed(paragraphs[-4:]))
     return next(filter(None, credited), None)
 
 
@@ -297,7 +297,7 @@ def _find_page_credit(root: Any) -> str | None:
         if len(own) > _MAX_CREDIT_CHARACTERS or "ource" not in own:
             continue
         captions = element.iterancestors("figure", "figcaption", "aside", "nav", "footer")
-        credit = text_cleanup.find_credit(text_cleanup.normalize_text(text[:300]))
+        credit = text_cleanup.find_source_credit(text_cleanup.normalize_text(text[:300]))
         if credit and next(captions, None) is None:
             last_credit = credit
     return last_credit

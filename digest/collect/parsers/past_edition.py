@@ -72,7 +72,7 @@ def read_past_edition(
         body, charset = _read_mail_html(body), "utf-8"
     saved = url.startswith("file:")
     address = remove_email_parameters((find_document_url(body) or "") if saved else url)
-    root = read_html_tree(text_cleanup.shorten_references(decode_document_text(body, charset)))
+    root = read_html_tree(text_cleanup.shorten_character_references(decode_document_text(body, charset)))
     meta = page_head.read_meta_elements(root)
     title = text_cleanup.remove_email_addresses(
         text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData()))
@@ -82,7 +82,7 @@ def read_past_edition(
     stories = tuple(_choose_stories(links, address))
     if not stories:
         raise ParseError(
-            "The page has no recognizable stories (links with headlines). Use the page for a single edition."
+            "The page has no recognizable stories (links with headlines). Use the page of a single edition."
         )
     number = _NUMBER.search(head)
     return PastEditionPage(

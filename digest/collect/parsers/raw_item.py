@@ -123,7 +123,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
     published, updated, basis = parse_item_dates(raw.published, raw.updated, context.now)
     stated_at = published or updated
     image, alt = _choose_image(raw, base)
-    credits_given = map(text_cleanup.find_credit, (content_text, summary))
+    credits_given = map(text_cleanup.find_source_credit, (content_text, summary))
     return ParsedItem(
         guid=text_cleanup.normalize_text(raw.guid)[:1_000] or None,
         url=url,

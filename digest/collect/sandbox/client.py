@@ -265,7 +265,7 @@ def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) ->
 
 
 @dataclass(frozen=True, slots=True)
-class ArticlePageState:
+class ArticlePageFindings:
     """What an article's page says of itself; both are empty where it says nothing, or can't be read.
 
     `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …").
@@ -275,12 +275,12 @@ class ArticlePageState:
     supersession: str = ""
 
 
-def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageState:
+def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
     """Read what a page says of itself as `page.read_page_barrier` and `page.read_supersession` do."""
     try:
-        return _ask("article page", body, _take_head(ArticlePageState), charset=charset)
+        return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
-        return ArticlePageState()
+        return ArticlePageFindings()
 
 
 def read_past_edition_in_child(
@@ -319,7 +319,7 @@ def _take_head(kind: type[_Answer]) -> Callable[[_Head, bytes], _Answer]:
     return lambda reply, _: type_adapter(kind).validate_python(reply)
 
 
-def encode_in_child(operation: str, body: bytes, **head: Any) -> EncodedImage:
+def encode_image_in_child(operation: str, body: bytes, **head: Any) -> EncodedImage:
     """Have a child make a picture, by one of the `OPERATIONS` that give one; `head` are its parameters.
 
     Raises:

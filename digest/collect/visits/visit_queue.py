@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.visits.source_visit import VisitTarget
 from digest.store.engine import Database
-from digest.store.models import HostClaim, Source
+from digest.store.models import Source, SourceHostClaim
 from digest.store.process_owner import this_process_owner
 from subscribers.store.database import upsert
 
@@ -27,17 +27,17 @@ CLAIM_RENEWAL = timedelta(minutes=1)  # storing what one visit brought takes les
 
 def list_claimed_hosts(session: Session, now: datetime) -> set[str]:
     """List the hosts that some run holds which may be going on."""
-    claims = session.scalars(select(HostClaim).where(HostClaim.lease_until > now)).all()
+    claims = session.scalars(select(SourceHostClaim).where(SourceHostClaim.lease_until > now)).all()
     dead = _dead_owners(claims)
     return {claim.host for claim in claims if claim.owner not in dead}
 
 
 def delete_lapsed_claims(session: Session, now: datetime) -> None:
     """Delete the claims of runs that were silent for too long, or are known dead."""
-    dead = _dead_owners(session.scalars(select(HostClaim)).all())
+    dead = _dead_owners(session.scalars(select(SourceHostClaim)).all())
     # Not by host: another run may have taken one over since it was read.
-    is_lapsed = (HostClaim.lease_until <= now) | HostClaim.owner.in_(dead)
-    session.execute(delete(HostClaim).where(is_lapsed))
+    is_lapsed = (SourceHostClaim.lease_until <= now) | SourceHostClaim.owner.in_(dead)
+    session.execute(delete(SourceHostClaim).where(is_lapsed))
 
 
 def claim_hosts(
@@ -52,23 +52,23 @@ def claim_hosts(
     claims = [claim | {"host": host} for host in sorted(hosts)]
     if not claims:
         return set()
-    insert = upsert(session, HostClaim).on_conflict_do_nothing().returning(HostClaim.host)
+    insert = upsert(session, SourceHostClaim).on_conflict_do_nothing().returning(SourceHostClaim.host)
     return set(session.scalars(insert, claims))
 
 
 def renew_claims(session: Session, run: str, now: datetime) -> None:
     """Say that a run goes on with all the hosts that it holds."""
-    own = update(HostClaim).where(HostClaim.owner == run)
+    own = update(SourceHostClaim).where(SourceHostClaim.owner == run)
     session.execute(own.values(lease_until=now + CLAIM_LEASE))
 
 
 def release_host_claims(session: Session, hosts: Collection[str], run: str) -> None:
     """Give hosts back that a run has done with."""
-    own = delete(HostClaim).where(HostClaim.owner == run)
-    session.execute(own.where(HostClaim.host.in_(hosts)))
+    own = delete(SourceHostClaim).where(SourceHostClaim.owner == run)
+    session.execute(own.where(SourceHostClaim.host.in_(hosts)))
 
 
-def _dead_owners(claims: Iterable[HostClaim]) -> set[str]:
+def _dead_owners(claims: Iterable[SourceHostClaim]) -> set[str]:
     knows_dead = this_process_owner().knows_dead
     return {owner for owner in {claim.owner for claim in claims} if knows_dead(owner)}
 

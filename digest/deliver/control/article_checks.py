@@ -135,7 +135,7 @@ def find_unreported_articles(article_check: ArticleCheck) -> tuple[ArticleFindin
     return tuple(finding for finding in article_check.gone if finding.url not in article_check.told)
 
 
-def continue_article_check(article_check: ArticleCheck, before: ArticleCheck | None, *, stops: bool) -> ArticleCheck:
+def carry_over_article_check(article_check: ArticleCheck, before: ArticleCheck | None, *, stops: bool) -> ArticleCheck:
     """Return a new look with what it takes over from the one before: whom was told of what. `stops`: a gone article pauses."""
     missing_urls = {finding.url for finding in article_check.gone}
     reported_urls = tuple(filter(missing_urls.__contains__, before.told)) if before else ()

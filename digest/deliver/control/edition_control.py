@@ -15,7 +15,7 @@ from subscribers.errors import ApplicationError
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 PAUSABLE_STATES = frozenset({EditionState.APPROVED, EditionState.SENDING})
-ALARM_ACTOR = "digest"
+AUTOMATIC_ACTOR = "digest"
 
 
 class EditionControlError(ApplicationError):
@@ -32,7 +32,7 @@ def pause_edition(session: Session, name: str, reason: str, *, now: datetime) ->
     edition = find_edition(session, name, lock=True)
     if edition.state not in PAUSABLE_STATES:
         raise EditionControlError(
-            f"{name} is {edition.state.predicate} and can't be paused.", "Reload the page to see its latest state."
+            f"{name} is {edition.state.predicate} and can't be paused.", "Reload the page to see the latest state."
         )
     if edition.paused_at is not None:
         return False
@@ -40,7 +40,7 @@ def pause_edition(session: Session, name: str, reason: str, *, now: datetime) ->
     return True
 
 
-def pause_by_alarm(session: Session, name: str, reason: str, *, now: datetime) -> bool:
+def pause_automatically(session: Session, name: str, reason: str, *, now: datetime) -> bool:
     """Pause an edition because of what its own deliveries came to, with an audit row; False where it is paused.
 
     Raises:
@@ -49,15 +49,15 @@ def pause_by_alarm(session: Session, name: str, reason: str, *, now: datetime) -
     """
     paused = pause_edition(session, name, reason, now=now)
     if paused:
-        record_audit(session, "paused", name, {"because": reason}, actor=ALARM_ACTOR, now=now)
+        record_audit(session, "paused", name, {"because": reason}, actor=AUTOMATIC_ACTOR, now=now)
     return paused
 
 
-def is_paused_by_alarm(session: Session, edition: Edition) -> bool:
-    """Return whether an edition rests because an alarm rang, and not by somebody's word."""
+def is_paused_automatically(session: Session, edition: Edition) -> bool:
+    """Return whether an edition was paused automatically, not by a person."""
     paused = select(AuditEntry.actor).where(AuditEntry.subject == edition.name, AuditEntry.act == "paused")
     last = session.scalar(paused.order_by(AuditEntry.id.desc()).limit(1))
-    return edition.paused_at is not None and last == ALARM_ACTOR
+    return edition.paused_at is not None and last == AUTOMATIC_ACTOR
 
 
 def resume_edition(session: Session, name: str, *, now: datetime) -> bool:
@@ -84,7 +84,7 @@ def cancel_edition(session: Session, name: str) -> EditionState:
     """
     edition = find_edition(session, name, lock=True)
     if edition.state is EditionState.SENT:
-        raise EditionControlError(f"{name} has already been sent.", "Correct it in the archive instead.")
+        raise EditionControlError(f"{name} has already been sent.", "Correct the edition in the archive instead.")
     state_before = edition.state
     edition.state = EditionState.CANCELLED
     edition.paused_at, edition.paused_because = None, ""

@@ -80,7 +80,7 @@ def is_refusal(kind: EventKind) -> bool:
     return EVENT_CONSEQUENCES[kind].state is DeliveryState.REFUSED
 
 
-def find_event_feedback(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
+def convert_event_to_feedback_kind(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
     """Return what an event means for the person at once; None where it means nothing, or not by itself."""
     consequence = EVENT_CONSEQUENCES[kind]
     return consequence.feedback or consequence.feedback_by_cause.get(cause)

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.delivery_event import (
     DeliveryEvent,
     EventKind,
-    find_event_feedback,
+    convert_event_to_feedback_kind,
     is_refusal,
     state_after_events,
 )
@@ -27,6 +26,7 @@ from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState
 from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
 MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
@@ -34,7 +34,7 @@ MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
 # Mailed to an address that somebody says is their new one: its events are not about the address that we hold.
 NEW_ADDRESS_PURPOSE = "move:"
 
-log = structlog.get_logger("events")
+log = get_logger("events")
 
 
 def process_events(
@@ -160,7 +160,7 @@ def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now
 
 
 def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any]) -> FeedbackReport | None:
-    kind = find_event_feedback(event.kind, event.cause)
+    kind = convert_event_to_feedback_kind(event.kind, event.cause)
     delivery = deliveries.get(event.delivery_id)
     if kind is None or delivery is None or not _concerns_address(delivery):
         return None

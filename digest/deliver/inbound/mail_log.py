@@ -32,7 +32,7 @@ from digest.deliver.events.postfix_log import (
 )
 from digest.store.delivery_models import Delivery, QueuedMail
 from digest.store.engine import Database
-from subscribers.callbacks import Clock
+from subscribers.callback_types import Clock
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 

@@ -19,7 +19,7 @@ from digest.deliver.compose.variants import EditionVariants, count_variant_subsc
 from digest.deliver.plan.delivery_plan import is_delivery_of_edition
 from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.archive.corrections import find_sent_text
-from digest.edition.content.corrected_content import correct_quote
+from digest.edition.content.corrected_content import correct_repeated_text
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import MailableEdition
@@ -93,7 +93,7 @@ class ErrorLocations:
 def quotes_text(line: str, sent: str, new_text: str) -> bool:
     """Return whether a line says a text, whole, or cut by an ellipsis behind a word in which it differs from the corrected one."""
     line_text, error_text, right = _squeeze(line), _squeeze(sent), _squeeze(new_text)
-    return error_text in line_text or correct_quote(line_text, error_text, right) != line_text
+    return error_text in line_text or correct_repeated_text(line_text, error_text, right) != line_text
 
 
 def _read_words(piece: RenderedFragment) -> str:

@@ -85,7 +85,7 @@ class OutgoingMessage:
         return splice_message(self.template, self.placeholders)
 
 
-class HandoverMarks(Protocol):
+class HandoverRecorder(Protocol):
     """Where a provider marks how far each message of a batch is: it counts if the process is killed.
 
     At the beginning of a batch no message has left. A provider that hands a message over without its `mark_dot` has it
@@ -129,7 +129,7 @@ class Provider(Protocol):
         """The longest that handing over one batch may take, in seconds."""
         ...
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand messages over, each to its one recipient, and mark how far each is. Failures are outcomes, not exceptions."""
         ...
 
@@ -150,7 +150,7 @@ class FinishedMessages:
 class StreamingProvider(Provider, Protocol):
     """A provider that takes further messages while it is at others: no message waits for another's outcome."""
 
-    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> None:
+    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
         """Take messages: with those that it has already, no more than its `batch_size` when it last reported."""
         ...
 
@@ -172,7 +172,7 @@ class ParallelProvider:
         self.batch_timeout = max(provider.batch_timeout for provider in self.providers)
         self._executor = ThreadPoolExecutor(len(self.providers), thread_name_prefix="hand")
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand the messages over, dealt out in turn; the outcomes are in the order of the messages."""
         count = len(self.providers)
         futures = [
@@ -194,6 +194,6 @@ class ParallelProvider:
         self._executor.shutdown()
 
 
-def providers_per_thread(provider: Provider) -> tuple[Provider, ...]:
+def list_thread_providers(provider: Provider) -> tuple[Provider, ...]:
     """Return the connections of a provider, each a provider for one thread."""
     return provider.providers if isinstance(provider, ParallelProvider) else (provider,)

@@ -3,13 +3,16 @@
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from digest.deliver.providers.base import Provider
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError, SuppressionLists, split_mail_url
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
+
+if TYPE_CHECKING:
+    from digest.deliver.providers.base import Provider
 
 _FOLDER = Path(__file__).parent
 
@@ -76,7 +79,7 @@ def writes_files(settings: Settings) -> bool:
         return False
 
 
-def open_provider(settings: Settings) -> Provider:
+def open_provider(settings: Settings) -> "Provider":
     """Open the provider that `DIGEST_MAIL_URL` selects; the caller closes it.
 
     A message that leaves this machine must say who sends it, from where, and how to leave: such a provider opens only with a
@@ -92,14 +95,14 @@ def open_provider(settings: Settings) -> Provider:
     return kind.open(settings)
 
 
-def describe_message_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
+def describe_data_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
     """Say in words who got a message, by the name of the provider in its delivery's row."""
     kind = find_provider(provider_name) or next(kind for kind in load_provider_kinds() if kind.mail_server)
     return kind.describe_recipient(settings, language)
 
 
-def translate_recipient(described: str, settings: Settings, language: SubscriberLanguage) -> str:
-    """Say in another language who got a message, of what `describe_message_recipient` wrote down in English; what others wrote stays."""
+def translate_recipient_description(described: str, settings: Settings, language: SubscriberLanguage) -> str:
+    """Say in another language who got a message, of what `describe_data_recipient` wrote down in English; what others wrote stays."""
     for kind in load_provider_kinds():
         if kind.describe_recipient(settings, ENGLISH) == described:
             return kind.describe_recipient(settings, language)

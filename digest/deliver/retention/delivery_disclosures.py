@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
-from digest.deliver.providers.registry import describe_message_recipient
+from digest.deliver.providers.registry import describe_data_recipient
 from digest.deliver.retention import provider_erasures
 from digest.deliver.retention.delivery_seals import DELIVERIES
 from digest.settings import Settings
@@ -69,7 +69,7 @@ def list_delivery_disclosures(
     return tuple(
         AddressDisclosure(
             row.handed_at,
-            describe_message_recipient(row.transport, settings, language),
+            describe_data_recipient(row.transport, settings, language),
             _describe_delivery(row.purpose, numbers, language),
             row.message_id,
         )
@@ -183,25 +183,25 @@ def _aggregate_page(
     query = select(*columns, Delivery.handed_at).where(condition, on_page)
     locked = {row.id: row for row in session.execute(query.with_for_update(skip_locked=True))}
     sealed = sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked))
-    plan = sealed_rows.plan_row_totals(session, keys, DELIVERIES, sealed)
+    plan = sealed_rows.plan_row_aggregation(session, keys, DELIVERIES, sealed)
     ids = sorted(plan.ids)
     rows = [locked[delivery] for delivery in ids]
     _add_purpose_totals(session, rows)
     added = disclosures.add_to_totals(session, keys, _collect_disclosures(rows, settings))
-    sealed_rows.record_row_totals(session, keys, plan, added=added, now=now)
+    sealed_rows.record_row_aggregation(session, keys, plan, added=added, now=now)
     for column in (Notice.delivery, Event.delivery, Delivery.id):
         session.execute(delete(column.class_).where(column.in_(ids)), execution_options=_UNSYNCHRONIZED)
     return len(ids)
 
 
-def find_total_purpose(purpose: str) -> str:
+def find_aggregate_purpose(purpose: str) -> str:
     """Return the purpose of the total that a delivery counts in: an edition's own, or that of all mails of a kind."""
     kind = purpose.partition(":")[0]
     return purpose if purpose == edition_purpose(purpose.partition(":")[2]) else kind
 
 
 def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
-    counts = Counter((find_total_purpose(row.purpose), row.state) for row in rows)
+    counts = Counter((find_aggregate_purpose(row.purpose), row.state) for row in rows)
     insert = upsert(session, DeliveryTotal)
     key = [DeliveryTotal.purpose, DeliveryTotal.state]
     total = DeliveryTotal.count + insert.excluded.count
@@ -216,6 +216,6 @@ def _collect_disclosures(rows: Iterable[Any], settings: Settings) -> dict[disclo
     times: dict[disclosures.TotalKey, list[datetime]] = {}
     for row in rows:
         if row.person is not None and row.handed_at is not None:
-            key = (row.person, describe_message_recipient(row.transport, settings), describe_email_purpose(row.purpose))
+            key = (row.person, describe_data_recipient(row.transport, settings), describe_email_purpose(row.purpose))
             times.setdefault(key, []).append(row.handed_at)
     return dict(sorted(times.items()))

@@ -2,7 +2,7 @@
 
 1. The caller reserves rows (`claims`).
 2. It asks again who may still get the message, and makes a `SendTask` of each delivery that may go.
-3. `HandoverRun.hand_over` marks them as being handed over, in a commit that is durable before anything leaves.
+3. `HandoverRun.mark_handing_over` marks them as being handed over, in a commit that is durable before anything leaves.
 4. `hand_over_tasks` composes the messages and gives them to the provider. It may run in another thread.
 5. `HandoverRun.note_result` decides what becomes of each delivery; a refusal is an event too.
 6. `HandoverRun.write_results` writes that down, in the transaction of the next claim.
@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold, provider_wait
@@ -41,6 +40,7 @@ from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
+from subscribers.loggers import get_logger
 
 _NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
 
@@ -48,7 +48,7 @@ LEASE_LOST = "it was silent for too long, so other processes took over its messa
 
 ClaimT = TypeVar("ClaimT", bound=ClaimedDelivery)
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +169,12 @@ class HandoverRun:
             self.stop_reason = self.stop_reason or LEASE_LOST
         return not self.run_lease.is_lost
 
-    def hand_over(self, session: Session, deliveries: Sequence[ClaimedDelivery]) -> bool:
+    def mark_handing_over(self, session: Session, deliveries: Sequence[ClaimedDelivery]) -> bool:
         """Mark reserved deliveries as being handed over, in the caller's transaction. It may be repeated.
 
         Return False unless all are still this run's. Then the run ends, and none of them may leave.
         """
-        if not deliveries or claims.hand_over(session, self.lease, self.run_lease.epoch, deliveries):
+        if not deliveries or claims.mark_handing_over(session, self.lease, self.run_lease.epoch, deliveries):
             return True
         self.stop_reason = self.stop_reason or LEASE_LOST
         return False
@@ -320,7 +320,7 @@ def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence
 
 def _hand_over_tasks(run: HandoverRun, tasks: Sequence[SendTask]) -> bool:
     with run.database.write() as session:
-        return run.hand_over(session, [task.delivery for task in tasks])
+        return run.mark_handing_over(session, [task.delivery for task in tasks])
 
 
 def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchOutcome:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -27,7 +26,7 @@ from digest.deliver.compose.variants import check_unsubscribe_length, create_var
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import recover_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.deliver.send.claims.run_file import RunFile
 from digest.deliver.send.claims.run_lease import keep_lease
@@ -43,10 +42,11 @@ from digest.store.engine import Database
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 
 BATCH_SIZE = 20  # messages handed over at once
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def hand_over_staff_test(
     clock: Callable[[], datetime],
 ) -> StaffTestReport:
     """Hand a composed test over, each mail once."""
-    recover_runs(database, settings, keys, now=clock())
+    recover_dead_and_silent_runs(database, settings, keys, now=clock())
     run_file = RunFile.in_memory(BATCH_SIZE)  # one try: a doubt stays one
     with keep_lease(database, run_file.owner, settings) as run_lease:
         run = _StaffTestRun(
@@ -180,7 +180,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.sections:
-        raise SendError(f"{name} has no sections.", "Draft it again.")
+        raise SendError(f"{name} has no sections.", "Draft the edition again.")
     return template
 
 
@@ -199,7 +199,7 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
         member = staff.find_staff_member(session, email)
         if member is None:
             raise SendError(
-                f"Test address {place} doesn't belong to a team member.", "Choose one from 'digest staff list'."
+                f"Test address {place} doesn't belong to a team member.", "Choose an address from 'digest staff list'."
             )
         if member.proven_at is None:
             raise SendError(

@@ -11,7 +11,7 @@ from digest.edition.approval.approved_versions import (
     ApprovalError,
     build_approval_statement,
     build_signature_payload,
-    check_article_window,
+    check_article_window_continuity,
     compute_content_hash,
     count_missing_signatures,
     find_sendable_approval,
@@ -67,7 +67,7 @@ def verify_version(
             f"{edition.name} was approved in an older version that used insecure placeholders, so it can't be sent.",
             f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
             if edition.state in {EditionState.SENDING, EditionState.SENT}
-            else "Draft it again, then approve it.",
+            else "Draft the edition again, then approve it.",
         )
     if revocation := _find_revocation(session, approval, keys):
         raise ApprovalError(
@@ -177,7 +177,7 @@ def find_reinstatable_approval(
     """
     approval = find_sendable_approval(session, edition)
     if approval is not None:
-        check_article_window(session, edition)
+        check_article_window_continuity(session, edition)
         verify_version(session, edition, approval, settings=settings, keys=keys)
     return approval
 

@@ -21,14 +21,20 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule, count_missing_approvals
-from digest.edition.approval.authors import read_unsigned_rule
+from digest.edition.approval.authors import read_draft_approver_rule
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
 from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
 from digest.edition.edition_queries import find_last_cut_off, load_rendered_fragments
 from digest.settings import Settings
-from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment, SentBackNote
+from digest.store.approval_models import (
+    Approval,
+    ApprovalSignature,
+    ApprovalState,
+    ApprovedEditionFragment,
+    SentBackNote,
+)
 from digest.store.models import Edition, EditionEdit, EditionState
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
@@ -130,8 +136,8 @@ def _find_last(session: Session, edition: Edition, state: ApprovalState) -> Appr
 
 def read_approved_version(session: Session, approval: Approval) -> MailableEdition:
     """Return what an approved version holds, unproven: to look at."""
-    query = select(ApprovedFragment).where(ApprovedFragment.approval_id == approval.id)
-    rows = session.scalars(query.order_by(ApprovedFragment.position, ApprovedFragment.id))
+    query = select(ApprovedEditionFragment).where(ApprovedEditionFragment.approval_id == approval.id)
+    rows = session.scalars(query.order_by(ApprovedEditionFragment.position, ApprovedEditionFragment.id))
     stated = approval.statement
     return MailableEdition(
         name=stated["edition"],
@@ -168,7 +174,7 @@ def read_edition_with_hash(session: Session, edition: Edition, settings: Setting
     valid_approval = find_valid_approval(session, edition)
     if valid_approval:
         return read_approved_version(session, valid_approval), valid_approval.content_hash
-    draft, rule = read_draft_version(session, edition, settings), read_unsigned_rule(session, edition, settings)
+    draft, rule = read_draft_version(session, edition, settings), read_draft_approver_rule(session, edition, settings)
     return draft, compute_content_hash(build_approval_statement(draft, edition, rule))
 
 
@@ -177,7 +183,7 @@ def read_current_content_hash(session: Session, edition: Edition, settings: Sett
     return read_edition_with_hash(session, edition, settings)[1]
 
 
-def read_current_fingerprint(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
+def read_draft_fingerprint(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
     """Return a short name, in hex, of the draft and of its last edit, to type in a terminal.
 
     It's keyed, so that nobody can search for two drafts with the same mark, as they could with the first digits of a content hash.
@@ -191,7 +197,7 @@ def _read_last_edit(session: Session, edition: Edition) -> int:
 
 
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
-    draft, rule = read_draft_version(session, edition, settings), read_unsigned_rule(session, edition, settings)
+    draft, rule = read_draft_version(session, edition, settings), read_draft_approver_rule(session, edition, settings)
     return build_approval_statement(draft, edition, rule)
 
 
@@ -216,14 +222,16 @@ def sign_approval(
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(
             f"{edition.name} is {edition.state.predicate}. Only drafts can be approved.",
-            "Reload the page to see its latest state.",
+            "Reload the page to see the latest state.",
         )
-    check_article_window(session, edition)
+    check_article_window_continuity(session, edition)
     statement = _state_draft(session, edition, settings)
     current_hash = compute_content_hash(statement)
     if has_old_placeholders(load_rendered_fragments(session, edition)):
-        raise ApprovalError(f"{edition.name} was drafted by an older version.", "Draft it again, then approve it.")
-    if mark.lower() not in {current_hash, read_current_fingerprint(session, edition, settings, keys)}:
+        raise ApprovalError(
+            f"{edition.name} was drafted by an older version.", "Draft the edition again, then approve it."
+        )
+    if mark.lower() not in {current_hash, read_draft_fingerprint(session, edition, settings, keys)}:
         raise ApprovalError(
             f"{edition.name} has changed, or the content hash is incomplete.", "Review it again before you approve it."
         )
@@ -252,7 +260,7 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
     if session.scalar(open_note):
         raise ApprovalError(
             f"{edition.name} was sent back with a note that isn't marked as done.",
-            "Mark the note as done on the edition page before you approve it.",
+            "Mark the note as done on the edition page, then approve the edition.",
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
@@ -263,7 +271,7 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
     waiting = find_waiting_approval(session, edition)
     if waiting and waiting.content_hash != compute_content_hash(_state_draft(session, edition, settings)):
         waiting = None
-    rule = read_unsigned_rule(session, edition, settings)
+    rule = read_draft_approver_rule(session, edition, settings)
     return replace(rule, signed=tuple(signed.actor for signed in waiting.signatures)) if waiting else rule
 
 
@@ -276,7 +284,7 @@ def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> i
     return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
 
 
-def check_article_window(session: Session, edition: Edition) -> None:
+def check_article_window_continuity(session: Session, edition: Edition) -> None:
     """Check that an edition's articles follow on those of the edition before.
 
     Raises:
@@ -289,7 +297,7 @@ def check_article_window(session: Session, edition: Edition) -> None:
     if edition.opens_at != window.opens_at:
         raise ApprovalError(
             f"An earlier edition changed after {edition.name} was drafted, so a story could be lost or sent twice.",
-            "Draft it again with 'digest draft', then approve it.",
+            "Draft the edition again with 'digest draft', then approve it.",
         )
 
 
@@ -320,7 +328,7 @@ def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any
         for position, piece in enumerate(load_rendered_fragments(session, edition))
     ]
     if rows:
-        session.execute(insert(ApprovedFragment), rows)
+        session.execute(insert(ApprovedEditionFragment), rows)
     return approval
 
 
@@ -386,7 +394,9 @@ def list_revoked(session: Session, edition: Edition) -> list[int]:
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
 
 
-def end_open_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str) -> None:
+def revoke_valid_or_waiting_approvals(
+    session: Session, edition: Edition, *, actor: str, now: datetime, because: str
+) -> None:
     """Take back what stands, with every version before it, or what waits for another approver; the caller holds the edition.
 
     A version that was superseded before, while nothing stands, is left: this is about the draft, not about that.

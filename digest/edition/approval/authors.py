@@ -16,7 +16,7 @@ from digest.store.audit import SETTINGS_CHANGED
 from digest.store.logged_actions import LoggedAction
 from digest.store.models import Edition, EditionEdit
 from digest.store.staff import list_active_staff, staff_actor
-from digest.store.staff_revocations import list_missing_members
+from digest.store.staff_revocations import list_members_without_rows
 from subscribers.store.row_seals import is_genuine_row
 
 REMOVED_COUNT_FOR = timedelta(days=7)  # a weekly edition; all other admins get an email about a removal at once
@@ -24,14 +24,16 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
 _LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "publication", {})  # anybody's
 
 
-def read_unsigned_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
+def read_draft_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
     """Read who may approve an edition as it is now, while nobody has."""
     unseen = _find_unseen_changes(session, edition)
     written = tuple(sorted({part.actor for part in _list_parts(edition, unseen)}))
-    return read_author_rule(session, written, _find_beginning(session, edition, unseen), settings)
+    return read_approver_rule_for_authors(session, written, _find_beginning(session, edition, unseen), settings)
 
 
-def read_author_rule(session: Session, written: Sequence[str], began_at: datetime, settings: Settings) -> ApproverRule:
+def read_approver_rule_for_authors(
+    session: Session, written: Sequence[str], began_at: datetime, settings: Settings
+) -> ApproverRule:
     """Read who may approve what some wrote, by their names, while nobody has.
 
     Colleagues who were removed since it was `began_at`, or in the `REMOVED_COUNT_FOR` before, count when it's asked whether there's only
@@ -44,7 +46,7 @@ def read_author_rule(session: Session, written: Sequence[str], began_at: datetim
         signed=(),
         written=tuple(written),
         staff=tuple(staff_actor(member) for member in colleagues if member.removed_at is None),
-        is_alone=bool(written) and needed == 1 and len(colleagues) <= 1 and not list_missing_members(session),
+        is_alone=bool(written) and needed == 1 and len(colleagues) <= 1 and not list_members_without_rows(session),
     )
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approvers import is_staff_name
 from digest.edition.editing.edits import EditKind
 from digest.edition.edition_queries import OUTGOING_STATES
-from digest.renamed_names import EARLIER_TABLES
-from digest.settings.values import shorten_address
+from digest.renamed_settings_and_commands import EARLIER_TABLES
+from digest.settings.values import redact_url
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.logged_actions import LoggedAction, read_actions_since
@@ -112,7 +112,7 @@ def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[date
 def _read_shown_words(content: Any) -> set[str]:
     """Return every text in an edition's content, as the audit log would have it."""
     if isinstance(content, str):
-        return {shorten_address(content)}
+        return {redact_url(content)}
     parts: Iterable[Any] = (
         content.values() if isinstance(content, Mapping) else content if isinstance(content, Sequence) else ()
     )
@@ -129,7 +129,7 @@ def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]
         words = _list_section_words(before, after)
     elif change.subject == "select":
         words = _read_table(after, "topics").keys() - _read_table(before, "topics").keys()
-    return {shorten_address(word.removesuffix(" (another)")) for word in words if isinstance(word, str) and word}
+    return {redact_url(word.removesuffix(" (another)")) for word in words if isinstance(word, str) and word}
 
 
 def _list_source_words(before: Mapping[str, Any], after: Mapping[str, Any], publisher: str) -> list[Any]:

@@ -107,7 +107,7 @@ def find_sent_text(session: Session, correction: Correction) -> str:
 _CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # by which corrections are about the same text
 
 
-def write_correction_signature(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+def write_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return the date and the name under a correction: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)

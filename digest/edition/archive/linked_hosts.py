@@ -14,8 +14,8 @@ from digest.collect.texts.urls import ascii_host
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.edition_queries import PUBLIC_STATES
 from digest.edition.rendering.inline_markup import split_links
+from digest.store.imported_edition_models import ImportedStory
 from digest.store.models import Article, Edition, EditionStory
-from digest.store.past_edition_models import PastStory
 
 # What mail programs turn into a link, even where we don't.
 _WRITTEN_URL = re.compile(r"(?:(?:https?|ftp):[/\\]{2}|mailto:|www\.)[^\s<>\"|]+", re.IGNORECASE)
@@ -109,7 +109,7 @@ def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str])
         return frozenset()
     is_earlier = Edition.state.in_(PUBLIC_STATES) & (Edition.release_at < edition.release_at)
     content = cast(Edition.content, Text)
-    for column, condition in ((content, is_earlier), (PastStory.url, true())):
+    for column, condition in ((content, is_earlier), (ImportedStory.url, true())):
         mentions = or_(*(column.icontains(host, autoescape=True) for host in hosts))
         query = select(column).where(condition, mentions)
         for text in session.scalars(query.execution_options(yield_per=10)):

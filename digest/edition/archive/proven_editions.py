@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -18,10 +17,11 @@ from digest.edition.archive.corrections import list_genuine_corrections
 from digest.edition.archive.story_archive import list_story_rows
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.placeholders import unpack_slots
-from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovalState, ApprovedEditionFragment
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 from subscribers.store.row_seals import find_session_keys
 
 _MAX_STATEMENTS, _MAX_CONTENTS = 500, 50
@@ -30,7 +30,7 @@ _READ_COLUMNS = (ArchivedStory.position, ArchivedStory.url, ArchivedStory.headli
 _statements: dict[tuple[KeyRing, str], dict[str, Any]] = {}
 _contents: dict[str, EditionContent] = {}
 
-log = structlog.get_logger("editions")
+log = get_logger("editions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,10 @@ def read_proven_pieces(
     session: Session, versions: Sequence[ProvenVersion], *kinds: str
 ) -> dict[int, tuple[RenderedFragment, ...]]:
     """Return the pieces of some kinds, by the ID of the edition; those that aren't what was approved are logged and left out."""
-    own = ApprovedFragment.approval_id.in_([version.approval_id for version in versions])
-    ordered = select(ApprovedFragment).order_by(ApprovedFragment.position, ApprovedFragment.id)
+    own = ApprovedEditionFragment.approval_id.in_([version.approval_id for version in versions])
+    ordered = select(ApprovedEditionFragment).order_by(ApprovedEditionFragment.position, ApprovedEditionFragment.id)
     pieces: dict[int, list[RenderedFragment]] = {}
-    for row in session.scalars(ordered.where(own, ApprovedFragment.kind.in_(kinds))):
+    for row in session.scalars(ordered.where(own, ApprovedEditionFragment.kind.in_(kinds))):
         piece = RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots))
         pieces.setdefault(row.approval_id, []).append(piece)
     proven = {}

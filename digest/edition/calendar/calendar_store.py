@@ -16,12 +16,12 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.settings import ScheduleSettings, SettingsFile
-from digest.store.models import Edition, EditionState, ReleaseChange
+from digest.store.models import Edition, EditionState, ReleaseScheduleChange
 
 
 def load_calendar(session: Session, file: SettingsFile) -> ReleaseCalendar:
     """Read the calendar: the timetable of the settings with what editors changed."""
-    rows = session.scalars(select(ReleaseChange).order_by(ReleaseChange.id))
+    rows = session.scalars(select(ReleaseScheduleChange).order_by(ReleaseScheduleChange.id))
     names = [field.name for field in fields(CalendarChange)]
     changes = (CalendarChange(*(getattr(row, name) for name in names)) for row in rows)
     return ReleaseCalendar(file.schedule.send_rule, file.publication.zone, tuple(changes))
@@ -68,7 +68,7 @@ def store_calendar_change(
     skipped: bool,
     actor: str,
     now: datetime,
-) -> ReleaseChange | None:
+) -> ReleaseScheduleChange | None:
     """Store that a release of the calendar, or a new extra one, is at `release_at`, skipped or not.
 
     Returns:
@@ -81,7 +81,7 @@ def store_calendar_change(
             session.delete(row)
         return None
     if row is None:
-        row = ReleaseChange()
+        row = ReleaseScheduleChange()
         session.add(row)
     row.regular_on = _regular_day(calendar, release)
     row.release_at = None if release.regular_at == release_at else release_at
@@ -96,14 +96,14 @@ def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: P
     session.delete(_find_row(session, calendar, release))
 
 
-def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> ReleaseChange | None:
-    changes = select(ReleaseChange).where(ReleaseChange.regular_on == _regular_day(calendar, release))
+def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> ReleaseScheduleChange | None:
+    changes = select(ReleaseScheduleChange).where(ReleaseScheduleChange.regular_on == _regular_day(calendar, release))
     if release.is_extra:
-        changes = changes.where(ReleaseChange.release_at == release.release_at)
+        changes = changes.where(ReleaseScheduleChange.release_at == release.release_at)
     return session.scalar(changes)
 
 
-def shelve_draft(edition: Edition, change: ReleaseChange) -> None:
+def shelve_draft(edition: Edition, change: ReleaseScheduleChange) -> None:
     """Call off a draft with the release that it was for: its week belongs to the next edition again."""
     edition.state = EditionState.CANCELLED
     change.set_aside = edition.id

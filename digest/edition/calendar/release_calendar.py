@@ -229,7 +229,7 @@ def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: flo
     return min(moment, release.release_at)
 
 
-def list_step_times(
+def list_calendar_job_times(
     calendar: ReleaseCalendar,
     rules: StepRules,
     now: datetime,

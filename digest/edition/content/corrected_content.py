@@ -29,11 +29,11 @@ def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> Sec
 def correct_line(line: str, corrections: Iterable[Correction]) -> str:
     """Return a subject or a preview line as it reads now."""
     for correction in corrections:
-        line = correct_quote(line, correction.was, correction.becomes)
+        line = correct_repeated_text(line, correction.was, correction.becomes)
     return line
 
 
-def correct_quote(line: str, was: str, new_text: str) -> str:
+def correct_repeated_text(line: str, was: str, new_text: str) -> str:
     """Put a corrected text into a line that quotes it, whole, or cut by an ellipsis behind the first word in which the two differ."""
     if was in line:
         return line.replace(was, new_text)

@@ -10,7 +10,7 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 
 
 @dataclass(frozen=True, slots=True)
-class EditorCounts:
+class EditorChangeCounts:
     """The stories of a draft by what editors did to them.
 
     Each that was proposed is kept (neither moved nor rewritten), dropped, moved, rewritten, or both of the last two.
@@ -33,12 +33,12 @@ class EditorCounts:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, int]) -> "EditorCounts":
+    def from_json(cls, data: Mapping[str, int]) -> "EditorChangeCounts":
         """Read the plain form back."""
         return cls(**data)
 
 
-def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> EditorCounts:
+def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> EditorChangeCounts:
     """Count what editors changed, story by story.
 
     A story is named by the address of its lead: one that another article was made to lead counts as dropped and as added. What
@@ -50,7 +50,7 @@ def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> 
     rewritten = {change.after for change in changes if _is_rewritten(change, proposed, approved)}
     dropped = kinds[ChangeKind.DROPPED] + kinds[ChangeKind.REPLACED]
     proposed_count = sum(len(section.entries) for section in proposed.sections)
-    return EditorCounts(
+    return EditorChangeCounts(
         proposed=proposed_count,
         kept=proposed_count - dropped - len(moved_stories | rewritten),
         dropped=dropped,

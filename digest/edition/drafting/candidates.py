@@ -15,16 +15,16 @@ from digest.collect.documents.parsed_document import DateBasis, SummaryBasis
 from digest.collect.texts.event_texts import is_event_title
 from digest.collect.texts.urls import site_name, usable_url
 from digest.edition.calendar.edition_windows import EditionWindow
-from digest.edition.drafting.past_editions import convert_past_story, load_past_editions
+from digest.edition.drafting.imported_editions import convert_imported_story, load_imported_editions
 from digest.edition.edition_queries import select_editions_before
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.exclusion_reasons import WITHDRAWN_REASONS
-from digest.select.section_filler import NEWS_SECTION
 from digest.select.stories import merge_by_url
 from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, PreviouslyUsedArticle
+from digest.settings import NEWS_SECTION
+from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
-from digest.store.past_edition_models import PastEdition
 
 RELATED_LOOKBACK = timedelta(days=120)
 MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many
@@ -154,7 +154,7 @@ def load_previous_editions(
             used += (PreviouslyUsedArticle(edition.name, url, title, number) for url in story.members)
     # Editions of before this installation count among the last ones as far as there are not enough of its own.
     own_count = len({edition.id for edition, _ in placed})
-    past_editions = load_past_editions(session, release_at, max(0, edition_count - own_count))
+    past_editions = load_imported_editions(session, release_at, max(0, edition_count - own_count))
     for past in past_editions:
         links = ((link.url, link.headline) for link in past.stories)
         used += (PreviouslyUsedArticle(past.name, *link, past.number) for link in links)
@@ -180,12 +180,12 @@ def load_previous_editions(
     )
 
 
-def _list_past_stories(past: Iterable[PastEdition]) -> Iterator[EarlierStory]:
+def _list_past_stories(past: Iterable[ImportedEdition]) -> Iterator[EarlierStory]:
     """Give the stories of past editions that have a page which readers can be led to, and a number to name them by."""
     for edition in past:
         if edition.number is not None and usable_url(edition.address):
             for story in edition.stories:
-                article = convert_past_story(story, edition.released_at)
+                article = convert_imported_story(story, edition.released_at)
                 yield EarlierStory(edition.name, edition.number, edition.released_at, story.headline, (article,))
 
 

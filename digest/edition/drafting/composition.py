@@ -14,7 +14,7 @@ from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_log import load_edits, load_proposal
 from digest.edition.editing.edits import Edit
-from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithTray
 from digest.edition.edition_queries import load_rendered_fragments
 from digest.edition.rendering.fragments import (
     build_publication_frame,

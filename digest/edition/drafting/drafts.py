@@ -33,23 +33,23 @@ from digest.edition.drafting.composition import (
     save_edition_content,
 )
 from digest.edition.drafting.content_builder import EditionIdentity
+from digest.edition.drafting.document_frequencies import freeze_document_frequencies, load_document_frequencies
 from digest.edition.drafting.image_preparation import list_illustrated_articles, prepare_images
-from digest.edition.drafting.word_tables import freeze_word_table, load_word_table
 from digest.edition.editing.arrangement import arrange_edition
 from digest.edition.editing.authorship import find_block_authors
 from digest.edition.editing.edit_log import load_edits, load_proposal, store_proposal
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditKind, find_topic_overrides, find_undone_edits
-from digest.edition.editing.grown_proposal import PackedProposal, ProposalWithTray, add_to_tray, pack_proposal
+from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithTray, add_to_tray, pack_proposal
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.advisories import find_advisory
 from digest.select.proposals import propose_edition
 from digest.select.values import CandidateArticle, PreviousEditions, Proposal
-from digest.select.word_rarity import WordTable
+from digest.select.word_rarity import DocumentFrequencies
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionEdit, EditionState, Fragment
+from digest.store.models import Edition, EditionEdit, EditionFragment, EditionState
 from subscribers.errors import ApplicationError
 from subscribers.store.row_seals import is_genuine_row
 
@@ -99,7 +99,7 @@ class _DraftPlan:
     previous: PreviousEditions
     blocks: tuple[AuthoredBlock, ...] = ()  # of earlier editions, that run in this one
     edited: _EditedDraft | None = None
-    words: WordTable = field(default_factory=WordTable)
+    words: DocumentFrequencies = field(default_factory=DocumentFrequencies)
 
     @property
     def last_seq(self) -> int:
@@ -160,7 +160,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
         DraftError: the slot's edition was approved meanwhile.
     """
     edition = _store_edition(session, draft, now)
-    freeze_word_table(session, draft.plan.window, draft.plan.words)
+    freeze_document_frequencies(session, draft.plan.window, draft.plan.words)
     store_proposal(session, edition, draft.packed)
     replace_story_rows(session, edition, draft.composed.arrangement)
     replace_fragments(session, edition, draft.composed.fragments)
@@ -271,7 +271,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
             *load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
         ),
         edited=edited,
-        words=load_word_table(session, window),
+        words=load_document_frequencies(session, window),
     )
 
 
@@ -321,7 +321,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
     else:
         edited = _find_edited_draft(session, edition)
         if edited and edited.edits[-1].seq != plan.last_seq:
-            raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft it again.")
+            raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft the edition again.")
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
@@ -343,10 +343,10 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
     """Store an edition's rendered fragments, in order, in place of those it had."""
-    session.execute(delete(Fragment).where(Fragment.edition_id == edition.id))
+    session.execute(delete(EditionFragment).where(EditionFragment.edition_id == edition.id))
     for position, fragment in enumerate(fragments):
         session.add(
-            Fragment(
+            EditionFragment(
                 edition_id=edition.id,
                 kind=fragment.kind,
                 name=fragment.name,

@@ -18,15 +18,14 @@ from digest.edition.content.edition_content import (
 )
 from digest.edition.editing.board_story import BoardStory, EditedImage, StoryState
 from digest.edition.editing.edits import Edit, find_undone_edits
-from digest.edition.editing.grown_proposal import ProposalWithTray, TrayStory
+from digest.edition.editing.stored_proposal import ProposalWithTray, TrayStory
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import explain_shortage
-from digest.select.section_filler import NEWS_SECTION
 from digest.select.story_links import StoryLink
 from digest.select.summary_choice import StorySummary, choose_summary
 from digest.select.values import LeftOutStory, PlacedStory, ScoredStory
-from digest.settings import SettingsFile
+from digest.settings import NEWS_SECTION, SettingsFile
 
 _CHOSEN_IMAGE = "chosen:"  # begins the name of a picture that an editor chose, in place of its address
 

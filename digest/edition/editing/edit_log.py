@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.edition.editing.edits import Edit
-from digest.edition.editing.grown_proposal import PackedProposal, ProposalWithTray, unpack_proposal
+from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithTray, unpack_proposal
 from digest.garbage_collection import freeze_long_lived_objects
 from digest.store.models import Edition, EditionEdit, EditionProposal
 from subscribers.store.row_seals import drop_if_forged, is_genuine_row, seal_row_as_is

@@ -20,7 +20,7 @@ from digest.edition.editing.board_story import (
 )
 from digest.edition.editing.edit_values import read_added_article
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
-from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithTray
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.stories import build_story_with_lead
 from digest.select.story_links import StoryLink

@@ -1,7 +1,7 @@
 """Section kinds: one module a kind, with all that is its own, and the registry of them.
 
 A kind says which articles it may take, in which order and why not others (the half that selection asks for,
-`SectionPicker`), and how its entries are written (`SectionKind`). It stands here and not in `select`, because it writes
+`SectionSelectionRules`), and how its entries are written (`SectionKind`). It stands here and not in `select`, because it writes
 an edition's entries: selection is handed the registry. Every module of this package is loaded, so that its kind registers itself.
 """
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import EntryContext, write_summary, write_summary_note
+from digest.edition.kinds.story_entry import EntryContext, write_summary, write_summary_credit
 from digest.select.values import PlacedStory
-from subscribers.subscriber_language import SubscriberLanguage
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 SUMMARY_WORDS = 28
 
@@ -15,8 +15,9 @@ SUMMARY_WORDS = 28
 class ProductSection(SectionKind):
     """Products with their maker and a short summary."""
 
-    name = source_section = "products"
+    name = "products"
     pick_order = 5
+    contents = mark_message("New products and tools")
     look = "pairs"
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
@@ -27,5 +28,5 @@ class ProductSection(SectionKind):
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the maker, and whose words the summary is where they are another's."""
-        lines = (*super().secondary_lines(entry, language), write_summary_note(entry, language))
+        lines = (*super().secondary_lines(entry, language), write_summary_credit(entry, language))
         return tuple(filter(None, lines))

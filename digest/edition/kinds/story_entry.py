@@ -102,7 +102,7 @@ def write_source_lines(entry: SectionEntry, source: str, language: SubscriberLan
     return (line,) if line else ()
 
 
-def write_summary_note(entry: SectionEntry, language: SubscriberLanguage) -> str:
+def write_summary_credit(entry: SectionEntry, language: SubscriberLanguage) -> str:
     """Write a word on the summary where it is another publisher's than the one that the entry links to."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""

@@ -251,7 +251,7 @@ _DATES_AFTER = 3  # headlines, in the list of contents
 
 
 @dataclass(frozen=True, slots=True)
-class PageContents:
+class TableOfContents:
     """The list of contents: the headlines of what leads, among them the dates, then the other sections."""
 
     headlines: tuple[SectionEntry, ...]
@@ -259,19 +259,19 @@ class PageContents:
     sections: tuple[SectionPart, ...]
 
 
-def list_page_contents(layout: MailLayout) -> PageContents:
+def build_table_of_contents(layout: MailLayout) -> TableOfContents:
     """List what an edition's page holds, in its order."""
     lead = layout.lead
     rows = next((part for part in layout.sections if lead and part.fragment == f"{lead.fragment}.rows"), None)
     first = (lead.entry,) if lead else ()
     headlines = (*first, *(rows.section.entries if rows else ()))
     sections = tuple(part for part in layout.sections if part is not rows and part.section.entries)
-    return PageContents(headlines, min(_DATES_AFTER, len(headlines)), sections)
+    return TableOfContents(headlines, min(_DATES_AFTER, len(headlines)), sections)
 
 
 def render_page_fragments(environment: Environment, context: Mapping[str, Any]) -> Iterator[RenderedFragment]:
     """Render the pieces of an edition's page from the context of its mail."""
-    page = list_page_contents(context["layout"])
+    page = build_table_of_contents(context["layout"])
     for piece in get_args(PagePiece):
         body = environment.get_template(f"web/edition/{piece}.html").render(**context, page=page)
         lines = [line for line in body.splitlines() if line.strip()]

@@ -13,7 +13,7 @@ from digest.edition.content.edition_content import EditionContent, EditionSectio
 from digest.edition.content.fragment_names import list_fragment_sections, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionLook
-from digest.select.section_filler import NEWS_SECTION
+from digest.settings import NEWS_SECTION
 from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
@@ -45,7 +45,7 @@ class DatedEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyDates:
+class UpcomingDates:
     """The deadlines and events of the coming days, in order of date, before the rest of the edition."""
 
     head_fragment: str
@@ -101,7 +101,7 @@ class SectionPart:
 
 
 @dataclass(frozen=True, slots=True)
-class ShortEditionRest:
+class ShortEditionStoryList:
     """What the short edition has besides the lead and the dates: a line for each of the next stories, by their sections."""
 
     fragment: str  # of its head
@@ -115,9 +115,9 @@ class MailLayout:
     contents: ContentsList | None
     next_deadline: DatedEntry | None
     lead: LeadStory | None
-    dates: EarlyDates | None
+    dates: UpcomingDates | None
     sections: tuple[SectionPart, ...]
-    short: ShortEditionRest | None
+    short: ShortEditionStoryList | None
 
     @property
     def lists(self) -> tuple[SectionPart, ...]:
@@ -128,7 +128,7 @@ class MailLayout:
 def arrange_email(content: EditionContent) -> MailLayout:
     """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
     dated = sorted(_list_dated(content.sections), key=_date_order)
-    dates = _choose_early_dates(content, dated)
+    dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
     return MailLayout(
@@ -141,7 +141,7 @@ def arrange_email(content: EditionContent) -> MailLayout:
     )
 
 
-def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortEditionRest | None:
+def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortEditionStoryList | None:
     """Take the next stories in their order, at most ten lines; what is no news and what lies further ahead stay in the full edition."""
     parts: list[SectionPart] = []
     room = MAX_SHORT_LINES
@@ -154,7 +154,9 @@ def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortEditionRest | No
             room -= len(entries)
     if not parts:
         return None
-    return ShortEditionRest(section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts))
+    return ShortEditionStoryList(
+        section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts)
+    )
 
 
 def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
@@ -202,7 +204,7 @@ def _date_order(dated: DatedEntry) -> tuple[date, float, str]:
     return (dated.when.day, seconds, dated.entry.url)
 
 
-def _choose_early_dates(content: EditionContent, dated: list[DatedEntry]) -> EarlyDates | None:
+def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> UpcomingDates | None:
     """Take the soonest of the coming days, at most five."""
     if content.released_on is None:
         return None
@@ -215,7 +217,7 @@ def _choose_early_dates(content: EditionContent, dated: list[DatedEntry]) -> Ear
         return None
     keys = frozenset().union(*(list_fragment_sections(d.fragment) for d in soon))
     head, foot = section_fragment_name(keys, "dates"), section_fragment_name(keys, "dates-end")
-    return EarlyDates(head, foot, last_day, tuple(soon))
+    return UpcomingDates(head, foot, last_day, tuple(soon))
 
 
 def _list_contents(leading: EditionSection | None) -> ContentsList | None:
@@ -226,7 +228,7 @@ def _list_contents(leading: EditionSection | None) -> ContentsList | None:
 
 
 def _list_sections(
-    content: EditionContent, leading: EditionSection | None, dates: EarlyDates | None
+    content: EditionContent, leading: EditionSection | None, dates: UpcomingDates | None
 ) -> Iterator[SectionPart]:
     """List what is left of each section, in order; the one that leads keeps its place with its other stories."""
     early = dates.fragments if dates else frozenset()

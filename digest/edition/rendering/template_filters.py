@@ -13,10 +13,10 @@ from markupsafe import Markup
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import write_summary_note
+from digest.edition.kinds.story_entry import write_summary_credit
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
 from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
-from digest.edition.rendering.mail_layout import EarlyDates
+from digest.edition.rendering.mail_layout import UpcomingDates
 from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.edition.rendering.text_lines import wrap_text
 from subscribers.subscriber_language import SubscriberLanguage
@@ -81,7 +81,7 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
         entry.kicker,
         entry.source_and_date,
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
-        write_summary_note(entry, language),
+        write_summary_credit(entry, language),
     ]
     # A short month may end with a full stop of its own: "18 nov."
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
@@ -150,7 +150,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "quiet": partial(secondary_lines, language=language),
         "story_anchor": story_anchor,
         "short_month": language.short_month,
-        "summary_note": partial(write_summary_note, language=language),
+        "summary_note": partial(write_summary_credit, language=language),
         "unspoken": without_alt_text,
         "way": dir_attribute,
         "without_weekday": without_weekday,
@@ -163,7 +163,7 @@ def write_issue(number: object, language: SubscriberLanguage) -> str:
     return language.gettext("No. %(number)s", number=number)
 
 
-def write_dates_title(dates: EarlyDates, language: SubscriberLanguage) -> str:
+def write_dates_title(dates: UpcomingDates, language: SubscriberLanguage) -> str:
     """Write "Deadlines and events to December 4"."""
     return language.gettext(
         "%(title)s to %(day)s", title=language.translate_text(dates.title), day=language.month_day(dates.last_day)

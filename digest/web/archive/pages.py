@@ -296,7 +296,7 @@ def localize_image_urls(html: str) -> str:
     return _IMAGE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
 
 
-def local_images(html: str) -> Markup:
+def mark_html_with_local_images(html: str) -> Markup:
     """Mark a piece of an approved page as the HTML that it is, with its pictures from here."""
     return Markup(localize_image_urls(html))  # noqa: S704 - rendered by us, and signed
 

@@ -94,19 +94,19 @@ def check_access() -> ResponseReturnValue | None:
     if not signed_in.actor.holds(rule.role):
         return render_template("web/auth/not_permitted.html", role=rule.role), 403
     if rule.fresh and not signed_in.is_fresh(web_context().clock()):
-        return ask_to_confirm()
+        return redirect_to_confirm_identity()
     if rule.max_bytes is not None:  # before the form token is looked for, which reads the form
         request.max_content_length = rule.max_bytes
     return None
 
 
-def ask_to_confirm(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
+def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
     """Lead to the page that confirms who people are, and from there back.
 
     A form's way back is the page that it's on, so that people can submit it again from there.
     """
     back = _here() if _is_look() else sanitize_next_path(request.form.get("back") or request.path)
-    return redirect(url_for("auth.show_confirm", next=back), 303)
+    return redirect(url_for("auth.show_identity_confirmation", next=back), 303)
 
 
 def _ask_to_sign_in() -> ResponseReturnValue:

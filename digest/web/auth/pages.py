@@ -133,7 +133,7 @@ def _invitation_page(link: VerificationLink) -> ResponseReturnValue:
 
 
 @auth_pages.get("/desk/confirm")
-def show_confirm() -> ResponseReturnValue:
+def show_identity_confirmation() -> ResponseReturnValue:
     """Ask whoever is signed in to prove again who they are."""
     return _confirm_page(request.args.get("next"))
 

@@ -16,9 +16,9 @@ from digest.app.accounts.authenticator_apps import find_authenticator
 from digest.app.accounts.passkeys import list_passkeys
 from digest.app.accounts.passwords import hash_password
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.operation_checks import check_sealed_rows
+from digest.app.doctor.operation_checks import check_row_seals
 from digest.app.upkeep.keys import rotate_key
-from digest.edition.approval.authors import read_author_rule
+from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.installation.acts import UnknownStaffError, identify_staff
 from digest.store import staff as staff_store
 from digest.store import staff_sessions
@@ -280,9 +280,9 @@ def test_a_deleted_colleague_leaves_nobody_as_the_only_editor(forger: Forger) ->
     staff.add_staff_member(desk.install, ADMIN, read_address("kim@newsroom.example"), "editor", now=desk.now)
     forger.write("DELETE FROM staff WHERE id = 2")
     with desk.install.database.read() as session:
-        rule = read_author_rule(session, ["staff 1"], desk.now, desk.install.settings)
+        rule = read_approver_rule_for_authors(session, ["staff 1"], desk.now, desk.install.settings)
     assert not rule.is_alone
-    found = list(check_sealed_rows(ExaminedInstallation(desk.install, desk.now)))
+    found = list(check_row_seals(ExaminedInstallation(desk.install, desk.now)))
     assert [(finding.level, "staff 2" in finding.message) for finding in found] == [("error", True)]
 
 
@@ -426,7 +426,7 @@ def test_an_audit_row_that_was_cut_out_or_changed_brings_nobody_back(
         connection.execute(tampering.where(AuditEntry.seq == kim.demoted))
     kim.before.put_back()
     assert ("kim@newsroom.example", "admin") not in list_team(forger)
-    (finding,) = check_sealed_rows(ExaminedInstallation(forger.desk.install, forger.desk.now))
+    (finding,) = check_row_seals(ExaminedInstallation(forger.desk.install, forger.desk.now))
     assert (finding.level, finding.message) == ("error", "The audit log doesn't confirm 2 team rows.")
 
 
@@ -503,7 +503,7 @@ UNJUDGED_SUBSCRIBERS = {
     "digest/app/editing/presence.py",
     "digest/edition/approval/unseen_settings.py",  # a forged edit there only makes it stricter
     "digest/deliver/send/notices/notice_sending.py",
-    "digest/installation/guard_notices.py",
+    "digest/installation/guarded_action_notices.py",
     "digest/store/staff_revocations.py",
     "subscribers/lifecycle/preference_changes.py",
     "subscribers/lifecycle/expiry.py",

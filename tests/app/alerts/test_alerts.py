@@ -19,17 +19,17 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import delete, func, select, text, update
 from werkzeug import Request, Response
 
-from digest.app.alerts import alert_log, alert_posts
+from digest.app.alerts import alert_log, alert_notifications
 from digest.app.alerts.alert_log import OVER_AFTER, decide_alert_changes, update_alerts
 from digest.app.alerts.channels.email import UNMAILED_KINDS
 from digest.app.alerts.conditions import ALERT_KINDS, OWN_EMAIL_TIME, RECOVERY_TIME, AlertCondition
 from digest.app.approval import deadlines
-from digest.app.sending import alarm_emails, background_tasks
+from digest.app.sending import automatic_pause_emails, background_tasks
 from digest.app.upkeep.nightly_steps import delete_old_alerts
 from digest.deliver.control import edition_control, installation_hold
 from digest.edition.content.edition_content import EditionContent
 from digest.settings import AlertSettings, Settings, SettingsFile
-from digest.store.alert_models import Alert, AlertPost
+from digest.store.alert_models import Alert, AlertNotification
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, Notice, StaffMember
 from digest.store.engine import Database
@@ -118,7 +118,7 @@ def use_real_keys(world: FaultyInstallation, vault_key: str) -> None:
 def look(world: FaultyInstallation, later: timedelta = timedelta(0)) -> str:
     install = world.open()
     said = update_alerts(install, now=NOW + later)
-    alert_posts.send_alert_posts(install, now=NOW + later)
+    alert_notifications.send_alert_notifications(install, now=NOW + later)
     return said
 
 
@@ -213,13 +213,13 @@ def test_a_post_that_fails_is_tried_six_times_and_then_given_up(
     for minutes in range(60 * 48):
         before = len(tries)
         if minutes < 200 or minutes % 60 == 0:
-            alert_posts.send_alert_posts(world.open(), now=NOW + minutes * MINUTE)
+            alert_notifications.send_alert_notifications(world.open(), now=NOW + minutes * MINUTE)
         if len(tries) > before:
             tried_at.append(minutes)
     assert tried_at == [0, 1, 6, 36, 156, 900]
     assert len(set(tries)) == 1, "a receiver knows a repeated post by its id"
     with world.database.read() as session:
-        (post,) = session.scalars(select(AlertPost))
+        (post,) = session.scalars(select(AlertNotification))
     assert (post.attempts, post.trouble, post.done_at) == (6, "status 302", None)
 
 
@@ -232,7 +232,7 @@ def test_what_one_channel_took_is_tried_again_over_the_other_alone(
     for minutes in (0, 1, 2):
         look(world, minutes * MINUTE)
     with world.database.read() as session:
-        posts = session.scalars(select(AlertPost).order_by(AlertPost.channel))
+        posts = session.scalars(select(AlertNotification).order_by(AlertNotification.channel))
         told = {post.channel: (post.attempts, post.trouble, post.done_at) for post in posts}
         emails = session.scalar(select(func.count()).select_from(Delivery).where(Delivery.purpose.like("alert:%")))
     assert told == {"email": (1, "", NOW), "webhook": (2, "", NOW + MINUTE)}
@@ -247,7 +247,7 @@ def test_a_webhook_in_a_network_that_is_not_allowed_is_not_reached(
     look(world)
     assert posts == []
     with world.database.read() as session:
-        (post,) = session.scalars(select(AlertPost))
+        (post,) = session.scalars(select(AlertNotification))
     assert "can't be reached from here" in post.trouble
 
 
@@ -332,8 +332,8 @@ def trip_stop_rule(world: FaultyInstallation) -> None:
     FAULTS["paused"](world)
     with world.database.write() as session:
         name = session.scalars(select(Edition.name).where(Edition.paused_at.is_not(None))).one()
-        record_audit(session, "paused", name, {}, actor=edition_control.ALARM_ACTOR, now=NOW)
-    alarm_emails.email_new_alarms(world.open(), now=NOW)
+        record_audit(session, "paused", name, {}, actor=edition_control.AUTOMATIC_ACTOR, now=NOW)
+    automatic_pause_emails.email_automatic_pauses(world.open(), now=NOW)
 
 
 @pytest.mark.parametrize(("kind", "cause"), [("missed-deadline", miss_deadline), ("paused", trip_stop_rule)])
@@ -352,7 +352,9 @@ def test_an_alert_is_emailed_unless_the_row_of_its_own_email_exists(
         look(world, later)
     with world.database.read() as session:
         channels = session.scalars(
-            select(AlertPost.channel).join(Alert, Alert.id == AlertPost.alert_id).where(Alert.kind == kind)
+            select(AlertNotification.channel)
+            .join(Alert, Alert.id == AlertNotification.alert_id)
+            .where(Alert.kind == kind)
         ).all()
     assert sorted(channels) == (["webhook"] if has_own_email else ["email", "webhook"])
 
@@ -365,7 +367,7 @@ def test_old_alerts_go(world: FaultyInstallation, posts: list[Request]) -> None:
     assert delete_old_alerts(world.open(), NOW + timedelta(days=89)) == "0 old alerts deleted"
     assert delete_old_alerts(world.open(), NOW + timedelta(days=91)) == "1 old alerts deleted"
     with world.database.read() as session:
-        assert session.scalars(select(AlertPost)).all() == []
+        assert session.scalars(select(AlertNotification)).all() == []
     assert len(posts) == 1
 
 

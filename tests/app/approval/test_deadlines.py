@@ -26,7 +26,7 @@ from digest.app.editions import drafting as editions
 from digest.app.jobs import JobContext
 from digest.app.sending import send_control as sending
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.edition.approval.approved_versions import read_current_content_hash
 from digest.edition.calendar.release_calendar import DeadlineDecision, decide_at_deadline
@@ -73,7 +73,7 @@ def page_address(title: str) -> str:
     return f"https://a.example.org/{title.replace(' ', '-')}"
 
 
-class FetcherWithoutPage(BundledFetcher):
+class FetcherWithoutPage(FolderFetcher):
     """The bundled sample, and a page that is gone."""
 
     gone = ""
@@ -101,7 +101,7 @@ class SimulatedWeek:
     def run_until(self, moment: datetime) -> None:
         """Turn the clock on, and do at each step what the timetable owes."""
         context = JobContext(self.install, self.clock)
-        backoff = scheduler.ReleaseBackoff()
+        backoff = scheduler.EditionSendBackoff()
         while self.now < moment:
             step = LONG_STEP if moment - self.now > timedelta(days=1) else STEP
             self.now = min(self.now + step, moment)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text, update
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.operation_checks import check_drafts, check_sealed_rows
+from digest.app.doctor.operation_checks import check_drafts, check_row_seals
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import is_draft_outdated, update_draft
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
@@ -21,11 +21,11 @@ from digest.edition.editing import edit_log
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_log import ProposalCache, append_edit
 from digest.edition.editing.edits import Edit, EditionField, EditKind
-from digest.edition.editing.grown_proposal import ProposalWithTray, pack_proposal
+from digest.edition.editing.stored_proposal import ProposalWithTray, pack_proposal
 from digest.installation.acts import Actor
 from digest.installation.opened import Installation
 from digest.store.delivery_models import StaffMember
-from digest.store.models import Edition, EditionEdit, EditionProposal, EditionState, Fragment
+from digest.store.models import Edition, EditionEdit, EditionFragment, EditionProposal, EditionState
 from subscribers.store.models import table_of
 from tests.app.approval.test_approvals import (
     DANA,
@@ -45,7 +45,7 @@ from tests.row_keys import change_rows
 
 __all__ = ["install", "install_on_both"]
 
-EDITION, EDIT, PROPOSAL, FRAGMENT = map(table_of, (Edition, EditionEdit, EditionProposal, Fragment))
+EDITION, EDIT, PROPOSAL, FRAGMENT = map(table_of, (Edition, EditionEdit, EditionProposal, EditionFragment))
 WORDS, EVIL = "Good morning.", "Buy my coin."
 
 
@@ -324,9 +324,9 @@ def test_a_block_whose_edit_was_dated_later_still_leaves_nobody_alone(install_on
 
 def test_doctor_names_forged_edits_and_a_draft_that_is_not_what_they_make(forger: Forger) -> None:
     examined = ExaminedInstallation(forger.install, NOW)
-    assert [found.level for check in (check_sealed_rows, check_drafts) for found in check(examined)] == ["ok"] * 2
+    assert [found.level for check in (check_row_seals, check_drafts) for found in check(examined)] == ["ok"] * 2
     forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
-    (rows,), (draft,) = check_sealed_rows(examined), check_drafts(examined)
+    (rows,), (draft,) = check_row_seals(examined), check_drafts(examined)
     assert "1 of edit" in rows.message
     assert "2026-W47 doesn't match its stories, edits, and settings" in draft.message
 

@@ -11,13 +11,13 @@ from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField
 from digest.installation.opened import Installation
 from digest.settings import PublicationSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, ReleaseChange, Source
+from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, ReleaseScheduleChange, Source
 from tests.actors import EDITOR
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
@@ -68,7 +68,7 @@ def publish(install: Installation, title: str, dated_at: datetime) -> None:
 
 def draft(install: Installation, now: datetime) -> str:
     """Draft the next edition; give its name."""
-    fetcher = BundledFetcher(ROOT / "digest" / "sample")
+    fetcher = FolderFetcher(ROOT / "digest" / "sample")
     return editions.draft_next_edition(install, now=now, actor=EDITOR, fetcher=fetcher).name
 
 
@@ -113,7 +113,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
         "Our own subject",
     )
     with install.database.read() as session:
-        assert session.scalars(select(ReleaseChange)).all() == []
+        assert session.scalars(select(ReleaseScheduleChange)).all() == []
     calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
     assert draft(install, THURSDAY + WEEK) == "2026-W48"
     assert headlines(install, "2026-W48") == {"early border news"}
@@ -170,9 +170,9 @@ def test_an_extra_edition_before_one_that_is_drafted_is_refused_and_one_without_
 def test_what_is_approved_is_neither_skipped_nor_moved(install: Installation) -> None:
     name = draft(install, THURSDAY)
     set_state(install, name, EditionState.APPROVED)
-    with pytest.raises(CalendarError, match="Revoke its approval first"):
+    with pytest.raises(CalendarError, match="Revoke the approval first"):
         calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
-    with pytest.raises(CalendarError, match="Revoke its approval first"):
+    with pytest.raises(CalendarError, match="Revoke the approval first"):
         calendar.move_release(install, FRIDAY, date(2026, 11, 21), time(6), actor=EDITOR, now=THURSDAY)
     assert edition_of(install, name).release_at == FRIDAY
 

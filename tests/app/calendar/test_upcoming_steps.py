@@ -11,7 +11,7 @@ from digest.cli import digest
 from digest.installation.opened import open_installation
 from digest.settings import BackupSettings, ScheduleSettings, SettingsFile, load_settings
 from digest.store.engine import Database
-from digest.store.models import FIRST_LOOK_JOB, ReleaseChange, ScheduleSlot
+from digest.store.models import FIRST_LOOK_JOB, ReleaseScheduleChange, ScheduleSlot
 from tests.moments import THURSDAY_NOON as NOW
 from tests.web.conftest import store_edition
 
@@ -29,7 +29,7 @@ def missed(database: Database, now: datetime, file: SettingsFile = FILE) -> list
 
 
 def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(one_database: Database) -> None:
-    change = ReleaseChange(
+    change = ReleaseScheduleChange(
         regular_on=date(2026, 11, 27),
         release_at=NOW + timedelta(days=8, hours=-1),
         skipped=True,

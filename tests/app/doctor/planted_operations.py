@@ -18,7 +18,6 @@ from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_checks, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.mail_log import state_key
-from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import name_release_slot
@@ -35,12 +34,20 @@ from digest.store.delivery_models import (
     StaffMember,
 )
 from digest.store.engine import Database
-from digest.store.models import FIRST_LOOK_JOB, Edition, EditionState, ReleaseChange, ScheduleSlot, Source, SourceHealth
+from digest.store.models import (
+    FIRST_LOOK_JOB,
+    Edition,
+    EditionState,
+    ReleaseScheduleChange,
+    ScheduleSlot,
+    Source,
+    SourceHealth,
+)
 from digest.store.process_owner import this_process_owner
 from subscribers.crypto.keys import KeyRing
-from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
-from subscribers.store.signup_models import RateLimitCount, SignupAlarm
+from subscribers.store.signup_models import RateLimitCount, SignupSurge
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
@@ -342,7 +349,7 @@ def skip_two_releases(world: FaultyInstallation) -> None:
     for week in (1, 2):
         day = (NOW + 7 * week * DAY).date()
         world.add(
-            ReleaseChange(
+            ReleaseScheduleChange(
                 regular_on=day, release_at=NOW + 7 * week * DAY - HOUR, skipped=True, changed_by="eve", changed_at=NOW
             )
         )
@@ -429,7 +436,11 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Remove or correct them"),
+    "an option that SMTP has not": (
+        set_mail("smtp://mx.hls.test?speed=9"),
+        "provider",
+        "Remove or correct these options",
+    ),
     "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's events are rejected": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
     "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
@@ -453,7 +464,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("drafts", "'digest draft --update EDITION'"),
     ),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),
+    "an admin who has not proven the address": (forget_proof, "staff", "open the link emailed to "),
     "an admin whose link is held back": (
         hold_the_link_back,
         "staff",
@@ -500,7 +511,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
     "sign-ups surge": (
-        add_rows(lambda: SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})),
+        add_rows(lambda: SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 120})),
         *("signup-surge", "raise limits.signups_first"),
     ),
     "sign-ins were rejected": (
@@ -535,7 +546,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("dead-source", "digest sources test"),
     ),
     "the provider's lists were not read": (
-        lambda w: w.remember(suppression_pull.TROUBLES_STATE_KEY, {"troubles": ["403"]}),
+        lambda w: w.remember("sendgrid pull trouble", {"troubles": ["403"]}),
         *("suppression-lists", "DIGEST_SENDGRID_API_KEY"),
     ),
     "the provider erases nobody": (

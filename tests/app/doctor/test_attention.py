@@ -17,9 +17,9 @@ from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import InstallationState
 from digest.store.process_owner import ProcessOwner
-from subscribers.signup.rate_limits import SURGE_ALARM_KIND
+from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.models import ImportBatch
-from subscribers.store.signup_models import SignupAlarm
+from subscribers.store.signup_models import SignupSurge
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW
 from tests.web.conftest import store_edition
@@ -42,8 +42,8 @@ def _install_rows(*rows: object) -> Installation:
         return install
 
 
-def _surge() -> SignupAlarm:
-    return SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 120})
+def _surge() -> SignupSurge:
+    return SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 120})
 
 
 def _begun() -> ImportBatch:

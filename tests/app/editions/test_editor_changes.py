@@ -7,11 +7,15 @@ import pytest
 from sqlalchemy import update
 
 from digest.app.editing import changes as editing
-from digest.app.editions.editor_changes import MAX_COUNTED_EDITIONS, find_editor_counts, list_counted_editions
+from digest.app.editions.editor_changes import (
+    MAX_COUNTED_EDITIONS,
+    find_editor_change_counts,
+    list_edition_change_counts,
+)
 from digest.app.evaluation.drafts import evaluate_redraft, list_editor_picks
 from digest.app.evaluation.labeled_files import EvaluationError
 from digest.edition.approval.approved_versions import ApprovalError, list_approvals
-from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.editing.edits import StoryField
 from digest.edition.edition_queries import find_edition
 from digest.installation.opened import Installation
@@ -25,32 +29,32 @@ from tests.moments import DRAFTING as NOW
 __all__ = ["install", "install_on_both"]
 
 
-def counts_of(installation: Installation) -> list[EditorCounts | None]:
+def counts_of(installation: Installation) -> list[EditorChangeCounts | None]:
     """Give the counts of every version, the newest first."""
     with installation.database.read() as session:
         versions = list_approvals(session, find_edition(session, "current"))
-        return [EditorCounts.from_json(v.editor_counts) if v.editor_counts else None for v in versions]
+        return [EditorChangeCounts.from_json(v.editor_counts) if v.editor_counts else None for v in versions]
 
 
 def test_each_version_keeps_what_editors_had_changed_when_it_was_approved(install_on_both: Installation) -> None:
     proposed = headlines(install_on_both)
     approve(install_on_both, PRIYA)
-    untouched = EditorCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)
+    untouched = EditorChangeCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)
     assert counts_of(install_on_both) == [untouched]
     editing.drop_stories(install_on_both, form(actor=DANA), url_of(proposed[0]))
     editing.set_story_text(
         install_on_both, form(actor=DANA), url_of(proposed[1]), StoryField.HEADLINE, "A headline of ours"
     )
     approve(install_on_both, PRIYA)
-    edited = EditorCounts(len(proposed), len(proposed) - 2, dropped=1, moved=0, added=0, rewritten=1)
+    edited = EditorChangeCounts(len(proposed), len(proposed) - 2, dropped=1, moved=0, added=0, rewritten=1)
     assert counts_of(install_on_both) == [edited, untouched]
     with install_on_both.database.read() as session:
-        assert find_editor_counts(session, find_edition(session, "current")) == edited
-        assert list_counted_editions(session) == []
+        assert find_editor_change_counts(session, find_edition(session, "current")) == edited
+        assert list_edition_change_counts(session) == []
     with install_on_both.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
     with install_on_both.database.read() as session:
-        assert [(one.name, one.counts) for one in list_counted_editions(session)] == [
+        assert [(one.name, one.counts) for one in list_edition_change_counts(session)] == [
             (edition_of(install_on_both).name, edited)
         ]
 
@@ -72,7 +76,9 @@ def test_an_edition_of_before_proposals_is_approved_once_it_is_drafted_again(ins
     drafted(install)
     approve(install, PRIYA)
     assert edition_of(install).state == EditionState.APPROVED
-    assert counts_of(install) == [EditorCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)]
+    assert counts_of(install) == [
+        EditorChangeCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)
+    ]
 
 
 @pytest.mark.usefixtures("stored_as_composed")
@@ -97,7 +103,7 @@ def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install_on
             session.add(older)
             session.flush()
             # The second newest was approved by a version that counted nothing.
-            counted = None if week == 1 else EditorCounts(week, week, 0, 0, 0, 0).as_json()
+            counted = None if week == 1 else EditorChangeCounts(week, week, 0, 0, 0, 0).as_json()
             session.add(
                 Approval(
                     edition_id=older.id, version=1, state=ApprovalState.STANDING, content_hash="ab" * 32, statement={},
@@ -105,7 +111,7 @@ def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install_on
                 )
             )  # fmt: skip
     with install_on_both.database.read() as session:
-        names = [one.name for one in list_counted_editions(session)]
+        names = [one.name for one in list_edition_change_counts(session)]
     assert names == [f"old-{week}" for week in range(MAX_COUNTED_EDITIONS + 1) if week != 1]
 
 

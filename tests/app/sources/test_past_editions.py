@@ -16,8 +16,8 @@ from digest.edition.edition_queries import next_edition_number
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings, Settings, SettingsFile
 from digest.store.engine import Database
+from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import AuditEntry
-from digest.store.past_edition_models import PastEdition
 from tests.actors import EDITOR
 from tests.moments import RELEASE
 
@@ -58,7 +58,7 @@ def test_the_stories_of_an_imported_edition_count_as_told_and_numbers_go_on(
 ) -> None:
     (dry,) = run_import(install, saved(tmp_path, PAGE.format(head=CANONICAL)), dry_run=True)
     with install.database.read() as session:
-        assert session.scalars(select(PastEdition)).all() == []
+        assert session.scalars(select(ImportedEdition)).all() == []
     (report,) = run_import(install, str(tmp_path / "146.html"))
     assert report == dry
     assert report.page is not None
@@ -104,7 +104,7 @@ def test_a_page_is_fetched_and_what_cannot_be_read_is_said_while_the_others_go_o
     assert all(word in report.refusal for word, report in zip(words, reports, strict=False))
     assert reports[0].refusal
     with install.database.read() as session:
-        (edition,) = session.scalars(select(PastEdition))
+        (edition,) = session.scalars(select(ImportedEdition))
         assert (edition.address, edition.name) == (httpserver.url_for("/146"), "2026-W46")
 
 
@@ -165,7 +165,7 @@ def test_the_subscriber_whose_copy_was_saved_is_not_stored(install: Installation
         "https://a.example.org/tunnel?id=7",
     )
     with install.database.read() as session:
-        (edition,) = session.scalars(select(PastEdition))
+        (edition,) = session.scalars(select(ImportedEdition))
         kept = [edition.address, edition.title, *(v for s in edition.stories for v in (s.url, s.headline, s.summary))]
     assert edition.address == "https://watch.example.org/newsletter/146"
     assert "county.example" not in " ".join(kept)

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
-from digest.deliver.control import set_aside
+from digest.deliver.control import set_aside_domains
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.approval_models import Approval, ApprovalState
@@ -78,9 +78,9 @@ def test_emails_that_a_stop_rule_set_aside_are_listed_sent_and_dropped(approved:
     tags = [make_domain_tag(approved.keys, Address("x", name)) for name in ("gmail.com", "small.example")]
     with approved.database.write() as session:
         moment = session.scalars(select(Edition.release_at)).one()
-        set_aside.set_domains_aside(session, NAME, dict.fromkeys(tags, "5 of 20 were refused."), now=moment)
+        set_aside_domains.set_domains_aside(session, NAME, dict.fromkeys(tags, "5 of 20 were refused."), now=moment)
         for number, tag in enumerate((tags[0], tags[0], tags[1])):
-            values = {"due_at": moment, "next_try_at": set_aside.PARKED_FROM, "domain_tag": tag}
+            values = {"due_at": moment, "next_try_at": set_aside_domains.PARKED_FROM, "domain_tag": tag}
             session.add(Delivery(id=f"d{number}", purpose=f"edition:{NAME}", state=DeliveryState.WAITING, **values))
     listed = _run("set-aside", NAME)
     assert listed.exit_code == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from digest.collect.fetch.fetcher import BundledFetcher, HttpFetcher
+from digest.collect.fetch.fetcher import FolderFetcher, HttpFetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
 from digest.settings import LimitSettings
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_listed_address_gives_its_file(folder: Path) -> None:
-    fetcher = BundledFetcher(folder)
+    fetcher = FolderFetcher(folder)
     got = fetcher.get(FEED + "#part", accept="text/xml")
     assert fetcher.may_read(FEED)
     assert (got.url, got.status, got.body, got.content_type) == (FEED, 200, b"<rss/>", "application/rss+xml")
@@ -33,7 +33,7 @@ def test_a_listed_address_gives_its_file(folder: Path) -> None:
 
 
 def test_a_known_document_is_not_modified(folder: Path) -> None:
-    fetcher = BundledFetcher(folder)
+    fetcher = FolderFetcher(folder)
     assert fetcher.get(FEED, etag='"1"').not_modified
     assert fetcher.get(FEED, last_modified="yesterday").body == b""
     assert fetcher.get(FEED, etag='"2"', last_modified="yesterday").body == b"<rss/>"
@@ -42,7 +42,7 @@ def test_a_known_document_is_not_modified(folder: Path) -> None:
 def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
     url = "https://nowhere.example.org/feed.xml"
     fetchers: list[ContentFetcher] = [
-        BundledFetcher(folder),
+        FolderFetcher(folder),
         HttpFetcher(LimitSettings(), "hls-digest/1", resolver=lambda *_: []),
     ]
     errors = []
@@ -56,7 +56,7 @@ def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
 
 
 def test_an_address_that_is_none_and_a_body_that_is_too_big_are_refused(folder: Path) -> None:
-    fetcher = BundledFetcher(folder)
+    fetcher = FolderFetcher(folder)
     assert not fetcher.may_read("file:///etc/passwd")
     with pytest.raises(FetchError) as caught:
         fetcher.get(FEED, max_bytes=3)

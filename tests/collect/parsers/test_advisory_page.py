@@ -3,7 +3,7 @@
 import pytest
 
 from digest.collect.parsers.page import read_supersession
-from digest.collect.sandbox.client import ArticlePageState, read_article_page_in_child
+from digest.collect.sandbox.client import ArticlePageFindings, read_article_page_in_child
 
 
 def page(words: str) -> bytes:
@@ -45,4 +45,4 @@ def test_a_page_is_read_in_the_child_and_one_that_cannot_be_read_says_nothing() 
     body = page("This advisory has been superseded by ICSA-26-330-01.")
     said = read_article_page_in_child(body, charset="utf-8").supersession
     assert said == "superseded by ICSA-26-330-01"
-    assert read_article_page_in_child(b"\x00\xff" * 99, charset=None) == ArticlePageState()
+    assert read_article_page_in_child(b"\x00\xff" * 99, charset=None) == ArticlePageFindings()

@@ -223,16 +223,18 @@ def test_each_picture_format_is_decoded_in_the_sandbox(fresh: Sandbox, name: str
     fresh.stop()
     stream = io.BytesIO()
     Image.new("RGB", (640, 480), "navy").save(stream, name)
-    picture = client.encode_in_child("fit picture", stream.getvalue(), max_pixels=10_000_000)
+    picture = client.encode_image_in_child("fit picture", stream.getvalue(), max_pixels=10_000_000)
     assert (picture.width, picture.height) == (640, 480)
-    assert client.encode_in_child("crop picture", stream.getvalue(), shape=CropShape.THUMB).body
+    assert client.encode_image_in_child("crop picture", stream.getvalue(), shape=CropShape.THUMB).body
 
 
 def test_a_card_is_drawn_in_the_sandbox(fresh: Sandbox) -> None:
     fresh.stop()
     stream = io.BytesIO()
     Image.new("RGB", (640, 480), "navy").save(stream, "JPEG")
-    assert client.encode_in_child("draw card", stream.getvalue(), name="HLS", issue="No. 1", headline="A headline").body
+    assert client.encode_image_in_child(
+        "draw card", stream.getvalue(), name="HLS", issue="No. 1", headline="A headline"
+    ).body
 
 
 @pytest.mark.parametrize(

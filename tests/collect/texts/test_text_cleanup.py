@@ -210,4 +210,4 @@ def test_no_address_survives_in_an_author(address: str, form: str) -> None:
     ],
 )
 def test_the_last_line_may_credit_a_source(said: str, who: str | None) -> None:
-    assert text_cleanup.find_credit(said) == who
+    assert text_cleanup.find_source_credit(said) == who

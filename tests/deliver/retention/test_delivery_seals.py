@@ -15,7 +15,8 @@ from digest.app.upkeep import nightly_steps
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.retention.delivery_disclosures import aggregate_deliveries, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.installation.acts import Actor, ActorInterface, Role
@@ -272,7 +273,7 @@ def test_whatever_is_tampered_with_after_sealing_is_reported(world: DeliverySetu
 
 def _seal_ledger(world: DeliverySetup) -> None:
     """Append a seal of everything, as the night does after it has sealed the deliveries."""
-    through = seals.find_stable_point(world.database)
+    through = seals.find_last_settled_rows(world.database)
     with world.database.read() as session:
         proof = seals.verify_ledger(session, world.keys, tables=SEALED_TABLES, through=through)
     assert proof.survey is not None

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text, update
 
 from digest.app.upkeep import nightly_steps
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.retention.delivery_disclosures import (
     ROWS_PER_TRANSACTION,
     aggregate_deliveries,
-    find_total_purpose,
+    find_aggregate_purpose,
     list_delivery_disclosures,
     make_erasure_callback,
 )
@@ -327,7 +328,7 @@ def _counted(database: Database, ours: Settings) -> tuple[Any, ...]:
         assert all(one.is_balanced for one in kept)
         kinds: Counter[tuple[str, DeliveryState]] = Counter()
         for purpose, state in session.execute(select(Delivery.purpose, Delivery.state)):
-            kinds[find_total_purpose(purpose), state] += 1
+            kinds[find_aggregate_purpose(purpose), state] += 1
         for total in session.scalars(select(DeliveryTotal)):
             kinds[total.purpose, total.state] += total.count
         seen: Counter[tuple[int, str, str]] = Counter()

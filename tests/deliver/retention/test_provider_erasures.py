@@ -13,8 +13,8 @@ from digest.app.doctor.attention import write_attention_sentences
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import plan_deliveries
-from digest.deliver.providers.registry import describe_message_recipient
+from digest.deliver.plan.planning import plan_deliveries
+from digest.deliver.providers.registry import describe_data_recipient
 from digest.deliver.providers.sendgrid.account import make_address_eraser
 from digest.deliver.providers.sendgrid.api import SendGridApi
 from digest.deliver.providers.sendgrid.kind import KIND
@@ -121,7 +121,7 @@ def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> Non
 def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup) -> None:
     (ada,) = world.add_subscribers(ADA)
     values = {
-        "to_whom": describe_message_recipient("sendgrid", world.settings),
+        "to_whom": describe_data_recipient("sendgrid", world.settings),
         "why": "To send you an edition",
         "times": 3,
     }

@@ -27,9 +27,9 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.settings import Settings
 from digest.store import staff
-from digest.store.approval_models import ApprovedFragment
+from digest.store.approval_models import ApprovedEditionFragment
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease, StaffMember
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionFragment, EditionState
 from digest.store.process_owner import this_process_owner
 from subscribers.crypto import link_tokens
 from subscribers.subscriber_language import ENGLISH
@@ -171,7 +171,9 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
         edition = session.scalars(select(Edition)).one()
         approval.revoke_open_approvals(session, edition, actor="eve", now=RELEASE)
         session.execute(
-            update(Fragment).where(Fragment.name == "section:events", Fragment.kind == "text").values(body="Anew.\n")
+            update(EditionFragment)
+            .where(EditionFragment.name == "section:events", EditionFragment.kind == "text")
+            .values(body="Anew.\n")
         )
     report = sent(world, open_provider(world.settings))
     assert report.arrived
@@ -204,7 +206,7 @@ def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition
 def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: DeliverySetup) -> None:
     hire(world, SAM)
     with world.database.write() as session:
-        session.execute(update(ApprovedFragment).values(body="tampered with"))
+        session.execute(update(ApprovedEditionFragment).values(body="tampered with"))
     with pytest.raises(ApprovalError, match="differs from the approved version"):
         sent(world, scripted())
     assert staff_rows(world) == []

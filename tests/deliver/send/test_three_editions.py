@@ -125,7 +125,7 @@ class Publication:
         """Count by edition how often an alarm was told."""
         with self.world.database.read() as session:
             paused = select(AuditEntry).where(
-                AuditEntry.act == "paused", AuditEntry.actor == edition_control.ALARM_ACTOR
+                AuditEntry.act == "paused", AuditEntry.actor == edition_control.AUTOMATIC_ACTOR
             )
             return Counter(entry.subject for entry in session.scalars(paused))
 

@@ -11,9 +11,9 @@ from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.settings import ApprovalSettings, Settings, SettingsFile
-from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedEditionFragment
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionFragment, EditionState
 from subscribers.crypto.keys import KeyRing
 
 NOW = datetime(2026, 11, 19, 22, tzinfo=UTC)
@@ -35,7 +35,7 @@ def drafted(database: Database) -> Database:
         for position, name in enumerate(("head", "foot")):
             body = f"<p>{name}</p>"
             columns = {"kind": "html", "name": name, "position": position, "body": body, "slots": []}
-            session.add(Fragment(edition_id=edition.id, hash=approval.hash_fragment(body), **columns))
+            session.add(EditionFragment(edition_id=edition.id, hash=approval.hash_fragment(body), **columns))
     return database
 
 
@@ -57,7 +57,7 @@ def edit(database: Database, body: str, seq: int = 1) -> None:
         edition = only_edition(session)
         approval.supersede_approval(session, edition, actor="staff 3", now=NOW, by_edit=seq)
         edition.state = EditionState.DRAFT
-        session.scalars(select(Fragment).where(Fragment.name == "head")).one().body = body
+        session.scalars(select(EditionFragment).where(EditionFragment.name == "head")).one().body = body
 
 
 def take_back(database: Database) -> None:
@@ -173,7 +173,7 @@ def test_a_new_draft_ends_what_waits_for_another_approver_unless_nothing_changed
         approval.supersede_outdated_approval(session, only_edition(session), now=NOW)
     assert states(drafted) == [(1, ApprovalState.WAITING)]
     with drafted.write() as session:
-        session.scalars(select(Fragment).where(Fragment.name == "head")).one().body = "<p>another</p>"
+        session.scalars(select(EditionFragment).where(EditionFragment.name == "head")).one().body = "<p>another</p>"
         session.flush()
         approval.supersede_outdated_approval(session, only_edition(session), now=NOW)
     assert states(drafted) == [(1, ApprovalState.SUPERSEDED)]
@@ -191,7 +191,7 @@ def test_a_version_has_its_own_copy_of_every_piece(drafted: Database) -> None:
     sign(drafted, "staff 1")
     edit(drafted, "<p>another</p>")
     with drafted.read() as session:
-        bodies = list(session.scalars(select(ApprovedFragment.body).order_by(ApprovedFragment.position)))
+        bodies = list(session.scalars(select(ApprovedEditionFragment.body).order_by(ApprovedEditionFragment.position)))
         (version,) = approval.list_approvals(session, only_edition(session))
         assert version.content == {"subject": "Ports reopen"}
     assert bodies == ["<p>head</p>", "<p>foot</p>"]

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from digest.edition.archive.linked_hosts import LinkedHost, find_url_host, list_linked_hosts
 from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.store.engine import Database
+from digest.store.imported_edition_models import ImportedEdition, ImportedStory
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
-from digest.store.past_edition_models import PastEdition, PastStory
 from tests.moments import RELEASE
 
 OWN = ("https://news.example.org", "https://hls.today/")
@@ -112,9 +112,9 @@ def test_a_host_of_an_article_of_a_past_edition_or_of_ours_is_not_new(
     intro = f"[a](https://{article}/) [b](https://past.example/) [c](https://news.example.org/about) [d](https://imported.example/)"
     before = replace(full_content, intro="[past](https://PAST.example/x)")
     with database.write() as session:
-        stories = [PastStory(url="https://www.imported.example/story", headline="H")]
+        stories = [ImportedStory(url="https://www.imported.example/story", headline="H")]
         moments = {"released_at": RELEASE - timedelta(weeks=9), "imported_at": RELEASE, "imported_by": "test"}
-        session.add(PastEdition(address="a", name="2026-W38", title="T", stories=stories, **moments))
+        session.add(ImportedEdition(address="a", name="2026-W38", title="T", stories=stories, **moments))
     hosts = hosts_of(database, replace(full_content, intro=intro), full_content, before)
     linked = {article, "past.example", "news.example.org", "imported.example"}
     assert {name: hosts[name].is_new for name in linked} == dict.fromkeys(linked, False)

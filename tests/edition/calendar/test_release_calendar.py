@@ -14,7 +14,7 @@ from digest.edition.calendar.release_calendar import (
     ReleaseCalendar,
     StepRules,
     explain_unusable_time,
-    list_step_times,
+    list_calendar_job_times,
     plan_steps,
 )
 from digest.timetable import parse_schedule_rule
@@ -97,7 +97,7 @@ def test_an_extra_release_is_drafted_the_day_before_and_after_the_release_before
 
 def test_a_skipped_release_has_no_steps_and_takes_none_of_the_next() -> None:
     calendar = calendar_with(changed("2026-11-20", skipped=True))
-    moments = list_step_times(calendar, RULES, MONDAY)
+    moments = list_calendar_job_times(calendar, RULES, MONDAY)
     assert [text for text in written(moments["draft"]) if "11-19" in text or "11-26" in text] == ["Thu 11-26 17:30"]
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.edition_content import EditionContent, EditionImage, SectionEntry
-from digest.edition.content.editor_changes import EditorCounts, count_editor_changes
+from digest.edition.content.editor_changes import EditorChangeCounts, count_editor_changes
 from digest.edition.drafting.composition import write_proposed_content
 from digest.edition.drafting.content_builder import build_content
 from digest.edition.editing.edits import Edit, EditDraft, EditKind
@@ -29,8 +29,8 @@ from tests.edition.edited_weeks import (
 PICTURE = EditionImage("ab" * 32, 560, 315, "A crane")
 
 
-def counts(**wanted: int) -> EditorCounts:
-    return replace(EditorCounts(proposed=0, kept=0, dropped=0, moved=0, added=0, rewritten=0), **wanted)
+def counts(**wanted: int) -> EditorChangeCounts:
+    return replace(EditorChangeCounts(proposed=0, kept=0, dropped=0, moved=0, added=0, rewritten=0), **wanted)
 
 
 def with_first(content: EditionContent, **changed: object) -> EditionContent:
@@ -108,4 +108,4 @@ def test_the_counts_add_up_whatever_editors_did(week: GrowingWeek, edits: tuple[
     assert min(found.kept, found.dropped, found.moved, found.added, found.rewritten) >= 0
     untouched = count_editor_changes(before, before)
     assert untouched == counts(proposed=found.proposed, kept=found.proposed)
-    assert EditorCounts.from_json(found.as_json()) == found
+    assert EditorChangeCounts.from_json(found.as_json()) == found

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select, update
 
 from digest.app.editions import drafting as weekly
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_item
 from digest.collect.sources.readership import import_readership
@@ -22,7 +22,7 @@ from digest.edition.approval.approved_versions import (
     ApprovalError,
     find_sendable_approval,
     read_current_content_hash,
-    read_current_fingerprint,
+    read_draft_fingerprint,
     read_draft_version,
     read_mailable_edition,
     revoke_open_approvals,
@@ -41,9 +41,18 @@ from digest.settings import (
     SettingsFile,
     load_settings,
 )
-from digest.store.approval_models import Approval, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovedEditionFragment
 from digest.store.engine import Database
-from digest.store.models import Article, Edition, EditionEdit, EditionState, EditionStory, Fragment, MediaFile, Source
+from digest.store.models import (
+    Article,
+    Edition,
+    EditionEdit,
+    EditionFragment,
+    EditionState,
+    EditionStory,
+    MediaFile,
+    Source,
+)
 from subscribers.crypto.keys import KeyRing
 from tests.actors import ADMIN
 from tests.collect.stored_documents import store_document
@@ -62,21 +71,23 @@ def sample_settings() -> Settings:
 
 def collected(database: Database, settings: Settings, now: datetime = NOW) -> Installation:
     """Collect the bundled sample."""
-    fetcher = BundledFetcher(SAMPLE)
+    fetcher = FolderFetcher(SAMPLE)
     collection_run.collect_sources(database, fetcher, settings, now=now)
     import_readership(database, fetcher, settings, now=now)
     return Installation(settings, database)
 
 
 def drafted(install: Installation, now: datetime = NOW) -> Edition:
-    weekly.draft_next_edition(install, now=now, actor=ADMIN, fetcher=BundledFetcher(SAMPLE))
+    weekly.draft_next_edition(install, now=now, actor=ADMIN, fetcher=FolderFetcher(SAMPLE))
     with install.database.read() as session:
         return session.scalars(select(Edition).order_by(Edition.release_at.desc())).first() or pytest.fail("no draft")
 
 
 def bodies(database: Database) -> list[tuple[str, str, str]]:
     with database.read() as session:
-        query = select(Fragment).order_by(Fragment.edition_id, Fragment.position, Fragment.id)
+        query = select(EditionFragment).order_by(
+            EditionFragment.edition_id, EditionFragment.position, EditionFragment.id
+        )
         return [(f.kind, f.name, f.body) for f in session.scalars(query)]
 
 
@@ -264,7 +275,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     second = drafted(install, later)
     with database.write() as session:
         revoke_open_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
-    with pytest.raises(ApprovalError, match="Draft it again"):
+    with pytest.raises(ApprovalError, match="Draft the edition again"):
         approve_now(install, second, later)
     redrafted = drafted(install, later)
     approve_now(install, redrafted, later)
@@ -292,14 +303,14 @@ def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody
             row.state, row.planned_at = EditionState.CANCELLED, planned_at
         with pytest.raises(DraftError, match="2026-W47 is canceled, with send time"):
             drafted(install)
-        weekly.draft_next_edition(install, now=NOW + timedelta(days=5), actor=ADMIN, fetcher=BundledFetcher(SAMPLE))
+        weekly.draft_next_edition(install, now=NOW + timedelta(days=5), actor=ADMIN, fetcher=FolderFetcher(SAMPLE))
         with database.read() as session:
             second = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
         assert considered(database, "2026-W48") == {"early-border-news"}
         assert second.number == number
         with database.write() as session:
             session.execute(delete(EditionStory).where(EditionStory.edition_id == second.id))
-            session.execute(delete(Fragment).where(Fragment.edition_id == second.id))
+            session.execute(delete(EditionFragment).where(EditionFragment.edition_id == second.id))
             session.execute(delete(Edition).where(Edition.id == second.id))
 
 
@@ -572,10 +583,10 @@ def test_what_was_approved_is_proved(approved: tuple[Installation, int]) -> None
 def test_any_change_of_what_was_approved_is_refused(approved: tuple[Installation, int]) -> None:
     install, number = approved
 
-    def refused(change: Callable[[Approval, list[ApprovedFragment]], None]) -> None:
+    def refused(change: Callable[[Approval, list[ApprovedEditionFragment]], None]) -> None:
         with install.database.read() as session:
             row = session.get_one(Edition, number)
-            fragments = list(session.scalars(select(ApprovedFragment).order_by(ApprovedFragment.id)))
+            fragments = list(session.scalars(select(ApprovedEditionFragment).order_by(ApprovedEditionFragment.id)))
             change(session.scalars(select(Approval)).one(), fragments)
             with pytest.raises(ApprovalError, match="differs from the approved version"):
                 verify_approval(session, row, settings=install.settings, keys=KEYS)
@@ -597,7 +608,7 @@ def test_what_is_sent_is_the_version_whatever_becomes_of_the_draft(approved: tup
         before = verify_approval(session, row, settings=install.settings, keys=KEYS)
         assert before == read_draft_version(session, row, install.settings)
         row.subject, row.preheader = "Another subject", "Another line"
-        session.execute(update(Fragment).values(body="other"))
+        session.execute(update(EditionFragment).values(body="other"))
         assert verify_approval(session, row, settings=install.settings, keys=KEYS) == before
         assert read_mailable_edition(session, row, install.settings) == before
 
@@ -674,8 +685,8 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
     edition = drafted(install)
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        seen = read_current_fingerprint(session, row, WEEKLY, KEYS)
-        strange = read_current_fingerprint(session, row, WEEKLY, KeyRing.from_seed(b"others"))
+        seen = read_draft_fingerprint(session, row, WEEKLY, KEYS)
+        strange = read_draft_fingerprint(session, row, WEEKLY, KeyRing.from_seed(b"others"))
         assert len(seen) == len(strange) == 16
         assert len({seen, strange, read_current_content_hash(session, row, WEEKLY)[:16]}) == 3
         note = {"kind": "undo", "target": "1", "value": {}, "actor": "staff 1", "at": NOW}
@@ -686,7 +697,7 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
         )
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        mark = read_current_fingerprint(session, row, WEEKLY, KEYS)
+        mark = read_draft_fingerprint(session, row, WEEKLY, KEYS)
         sign_approval(session, row, mark.upper(), settings=WEEKLY, keys=KEYS, actor="eve", now=NOW)
         assert row.state == EditionState.APPROVED
 
@@ -727,6 +738,6 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"
     sender.join()
-    assert outcomes == [f"{edition.name} is a draft. Only approved editions can be sent. Approve it first."]
+    assert outcomes == [f"{edition.name} is a draft. Only approved editions can be sent. Approve the edition first."]
     with postgresql.read() as session:
         assert session.get_one(Edition, edition.id).state == EditionState.DRAFT

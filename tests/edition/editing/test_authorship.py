@@ -9,7 +9,7 @@ from digest.edition.content.edition_content import EditionImage, ImageCrops, Lab
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
-from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithTray
 from tests.edition.edited_weeks import NOW, arrange, grown_weeks
 
 WEEK = grown_weeks()[3].last

@@ -4,7 +4,7 @@ import gc
 from typing import cast
 
 from digest.edition.editing.edit_log import LARGE_PROPOSAL, ProposalCache
-from digest.edition.editing.grown_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithTray
 from digest.select.values import LeftOutStory, Proposal
 
 

@@ -456,7 +456,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def the_night_seals(self) -> None:
-        through = seals.find_stable_point(self.database)
+        through = seals.find_last_settled_rows(self.database)
         with self.database.read() as session:
             proof = seals.verify_ledger(session, KEYS, through=through)
         assert proof.sound, proof

@@ -20,7 +20,7 @@ from subscribers.consent.consent_texts import (
     list_consent_texts,
     register_consent_text,
 )
-from subscribers.consent.seals import append_seal, find_stable_point, verify_ledger
+from subscribers.consent.seals import append_seal, find_last_settled_rows, verify_ledger
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import permission_pass
 from subscribers.store import people
@@ -167,7 +167,7 @@ def test_a_sealed_register_tells_when_a_row_was_changed(database: Database, stat
         register_consent_text(session, FIRST, NOW)
         register_consent_text(session, SECOND, NOW)
     with database.read() as session:
-        survey = verify_ledger(session, KEYS, through=find_stable_point(database)).survey
+        survey = verify_ledger(session, KEYS, through=find_last_settled_rows(database)).survey
     assert survey is not None
     with database.write() as session:
         append_seal(session, survey, NOW)

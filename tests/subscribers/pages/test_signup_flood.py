@@ -44,7 +44,7 @@ def test_forms_that_are_turned_away_hold_up_nobody(site: FloodedSite) -> None:
     site.tick()
     assert BO in site.handed_over
     with site.world.database.read() as session:
-        assert rate_limits.find_open_signup_alarm(session) is None
+        assert rate_limits.find_open_signup_surge(session) is None
 
 
 def test_while_20_networks_flood_a_quiet_subscriber_is_emailed_within_a_minute(world: Any) -> None:

@@ -36,9 +36,9 @@ from subscribers.store.signup_models import (
     OneTimeToken,
     RateLimitCount,
     RequestEvidence,
-    SignupAlarm,
     SignupMail,
     SignupRequest,
+    SignupSurge,
 )
 from tests.conftest import forget_nowhere_else
 from tests.moments import DRAFTING as NOW
@@ -492,19 +492,19 @@ def test_when_too_many_wait_the_door_is_shut(house: House) -> None:
 
 
 def test_a_surge_raises_the_alarm_answers_what_is_taken_and_is_over_by_itself(house: House) -> None:
-    house.bounds = SignupLimits(NetworkQuota(per_network=5, first=100, further=100), alarm_per_hour=3)
+    house.bounds = SignupLimits(NetworkQuota(per_network=5, first=100, further=100), surge_per_hour=3)
     for n in range(7):
         house.ask(f"r{n}@example.org")
     assert house.work() == {SignupAnswer.CONFIRM: 5}
     with house.database.read() as session:
-        alarm = rate_limits.find_open_signup_alarm(session)
+        alarm = rate_limits.find_open_signup_surge(session)
         assert alarm is not None
         assert (alarm.at, alarm.detail) == (NOW, {"most": 5})
     house.now += timedelta(hours=1, minutes=1)
     assert house.work() == {}
     with house.database.read() as session:
-        assert rate_limits.find_open_signup_alarm(session) is None
-    assert house.count(SignupAlarm) == 1
+        assert rate_limits.find_open_signup_surge(session) is None
+    assert house.count(SignupSurge) == 1
 
 
 def test_forms_are_answered_by_turns_of_their_networks(house: House) -> None:

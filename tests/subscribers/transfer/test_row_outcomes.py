@@ -22,8 +22,8 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import (
     OUTCOME_COLUMNS,
+    ImportRowResult,
     OutcomeFile,
-    RowAccount,
     describe_reason,
     read_outcomes,
     write_outcomes,
@@ -89,7 +89,9 @@ def test_every_row_has_its_reason_and_a_dry_run_says_what_the_import_then_does(
     options = ImportOptions(need_network=True)
     path = list_of(tmp_path, [row for row, _, _ in ROWS_AND_REASONS])
     tried = try_list(desk, path, tmp_path / "tried", options)
-    expected = [RowAccount(number, reason, why) for number, (_, reason, why) in enumerate(ROWS_AND_REASONS, start=2)]
+    expected = [
+        ImportRowResult(number, reason, why) for number, (_, reason, why) in enumerate(ROWS_AND_REASONS, start=2)
+    ]
     assert list(read_outcomes(tmp_path / "tried")) == expected
     counts = Counter(str(account.reason.outcome) for account in expected)
     assert {name: count for name, count in tried.as_json().items() if name in counts} == counts
@@ -138,7 +140,10 @@ def test_an_account_is_for_its_owner_alone_and_holds_no_address(desk: ImportCont
 
 def test_an_account_is_written_as_csv_with_the_words_of_its_face() -> None:
     file = io.StringIO(newline="")
-    accounts = [RowAccount(2, RowReason.CONFIRMED), RowAccount(3, RowReason.REJECTED, "no “=x” is known;=1+1")]
+    accounts = [
+        ImportRowResult(2, RowReason.CONFIRMED),
+        ImportRowResult(3, RowReason.REJECTED, "no “=x” is known;=1+1"),
+    ]
     write_outcomes(file, accounts, lambda reason: f"({reason})")
     assert list(csv.reader(io.StringIO(file.getvalue()))) == [
         list(OUTCOME_COLUMNS),
@@ -149,7 +154,7 @@ def test_an_account_is_written_as_csv_with_the_words_of_its_face() -> None:
 
 @pytest.mark.parametrize("reason", RowReason)
 def test_every_reason_has_words(reason: RowReason) -> None:
-    assert describe_reason(RowAccount(1, reason, "17"))
+    assert describe_reason(ImportRowResult(1, reason, "17"))
     assert (reason.outcome is None) == (reason is RowReason.EARLIER_RUN)
 
 

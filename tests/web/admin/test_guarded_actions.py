@@ -19,7 +19,7 @@ from digest.app.sending import background_tasks
 from digest.app.subscribers import address_searches, list_transfers, people, subscriber_records
 from digest.app.upkeep import background_backups, keys, nightly_steps
 from digest.deliver.control import installation_hold
-from digest.installation import copy_guard, guard_notices, sending_pause
+from digest.installation import copy_guard, guarded_action_notices, sending_pause
 from digest.installation.acts import (
     CONFIRMATION_LIFETIME,
     SCHEDULER,
@@ -37,7 +37,7 @@ from subscribers.address import read_address
 from subscribers.store.row_seals import RowSealKeys
 from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
-from tests.app.test_concerns import list_actions
+from tests.app.test_affected_areas import list_actions
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, send_notices
@@ -336,12 +336,16 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
         people.export_person_data(install, actor, ada, "a question", now=NOW)
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert queued(world) == []
-    told = [guard_notices.queue_address_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)]
+    told = [
+        guarded_action_notices.queue_address_access_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)
+    ]
     assert told == ["2 kinds of actions on addresses reported to 2 admins", "no actions on addresses to report"]
     people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
-    assert guard_notices.queue_address_summary(install, NOW + timedelta(hours=3)).endswith("reported today")
+    assert guarded_action_notices.queue_address_access_summary(install, NOW + timedelta(hours=3)).endswith(
+        "reported today"
+    )
     assert sorted(queued(world, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
-    assert guard_notices.queue_address_summary in nightly_steps.NIGHTLY_STEPS
+    assert guarded_action_notices.queue_address_access_summary in nightly_steps.NIGHTLY_STEPS
     background_tasks.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
     files = list((install.settings.outbox_folder / "notice").glob("*.eml"))
     emails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
@@ -352,7 +356,7 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
         assert "terminal:eve looked up a subscriber by address" in text
         assert ADA_ADDRESS.partition("@")[0] not in email.as_string()
     next_day = NOW + timedelta(days=1)
-    assert guard_notices.queue_address_summary(install, next_day).startswith("1 kinds of")
+    assert guarded_action_notices.queue_address_access_summary(install, next_day).startswith("1 kinds of")
 
 
 def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) -> None:
@@ -370,13 +374,15 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) 
 
 def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:
     fresh, stale = admin_client(filed), admin_client(filed, STALE)
-    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("readership", "sender", "publication")}
+    pages = {
+        table: fresh.get(f"/admin/settings/{table}").text
+        for table in ("readership", "sender", "publication", "schedule")
+    }
     assert "All other admins" not in pages["readership"]
     assert "All other admins get an email when one of these settings changes." in pages["sender"]
-    assert all(word in pages["publication"] for word in ("All other admins get an email when", "Language"))
-    link = (
-        '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> before you change these settings'
-    )
+    assert "get an email when “Name,” “Website,” “About,” or “Language” changes." in pages["publication"]
+    assert "“Check every article again,” or “If visitors can&#39;t read an article then” changes." in pages["schedule"]
+    link = '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> before you change one of these settings'
     assert link in stale.get("/admin/settings/sender").text
     assert link not in pages["sender"]
 
@@ -398,7 +404,7 @@ def test_no_setting_silences_the_email_about_its_own_change(
 def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(world: Any) -> None:
     add_admin(world)
     old = Actor("staff 1", Role.ADMIN, ActorInterface.DESK, NOW - CONFIRMATION_LIFETIME)
-    guarded = [action for action in list_actions() if action.concern.needs_confirmation]
+    guarded = [action for action in list_actions() if action.affected_area.needs_confirmation]
     for action in guarded:
         for frame in (action.transaction, action.steps):
             with pytest.raises(ConfirmationRequiredError), frame(world.install, old, "x", now=NOW):

@@ -20,7 +20,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import find_edition
 from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionFragment, EditionState
 from digest.web.app import create_app
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
@@ -117,7 +117,7 @@ def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> Non
 def test_an_edition_that_was_approved_without_a_page_is_shown_as_it_was_mailed(world: Any) -> None:
     world.edition(state=EditionState.SENT)
     with world.database.write() as session:
-        session.execute(delete(Fragment).where(Fragment.kind == "page"))
+        session.execute(delete(EditionFragment).where(EditionFragment.kind == "page"))
         sign_as_sent(session, find_edition(session, NAME), world.install)
     answer = world.client.get(f"/editions/{NAME}")
     assert answer.text == world.client.get(f"/editions/{NAME}/as-sent").text
@@ -160,7 +160,7 @@ def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: A
         content = EditionContent.from_json(find_edition(session, NAME).content)
     words = web_editions.build_card_request(content, "HLS.Today", world.install.settings).words
     assert words.headline == HEADLINE
-    assert words.deadline == "Next deadline: December 4"
+    assert words.deadline == "Key date: December 4"
 
 
 def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_language(world: Any) -> None:
@@ -182,7 +182,7 @@ def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_langu
         for s in content.sections
     )
     words = web_editions.build_card_request(replace(content, sections=sections), "Vigie", settings).words
-    assert (words.issue, words.deadline) == ("Nº 147 · 20 novembre 2026", "Prochaine échéance : 4 décembre")
+    assert (words.issue, words.deadline) == ("Nº 147 · 20 novembre 2026", "Date à retenir : 4 décembre")
 
 
 def test_a_card_that_cannot_be_set_is_none_and_the_page_does_without(world: Any) -> None:

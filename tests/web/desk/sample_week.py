@@ -16,7 +16,7 @@ from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_NOW
 from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions import drafting as editions
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.installation.opened import Installation
 from digest.settings import load_settings
 from digest.store import staff, staff_sessions
@@ -105,7 +105,7 @@ def build_sample_week(database: Database, home: Path, *, base_url: str = BASE_UR
         )
     KeyRing.create(settings.key_file)
     installation = Installation(settings, database)
-    fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
+    fetcher = FolderFetcher(resources.files("digest").joinpath("sample"))
     editions.collect_articles(installation, actor=DEMO_ACTOR, now=SAMPLE_NOW, fetcher=fetcher)
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=SAMPLE_NOW, fetcher=fetcher)
     with database.write() as session:

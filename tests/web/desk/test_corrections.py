@@ -29,7 +29,7 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
 from digest.edition.approval import approved_versions as approval
 from digest.edition.archive.corrections import load_correction_blocks
-from digest.edition.content.corrected_content import correct_content, correct_quote
+from digest.edition.content.corrected_content import correct_content, correct_repeated_text
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
 from digest.edition.edition_queries import find_edition
 from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_corrections
@@ -313,7 +313,7 @@ def test_a_correction_reads_on_in_every_section_and_after_another_one() -> None:
     assert (now.subject, now.preheader) == (texts[2], "Also: Seven ports…")
     read = [[entry.headline for entry in section.entries] for section in now.sections]
     assert read == [[texts[2], "Another title", texts[0]]] * 2
-    assert correct_quote("Nine…", texts[0], texts[1]) == "Nine…", "too little to tell it by"
+    assert correct_repeated_text("Nine…", texts[0], texts[1]) == "Nine…", "too little to tell it by"
 
 
 def test_the_feed_says_that_an_edition_was_corrected(sent: SentEdition) -> None:
@@ -370,7 +370,7 @@ def test_nothing_is_corrected_silently_or_to_nothing(world: Any, form: Correctio
 
 def test_a_draft_is_edited_and_what_still_goes_out_is_not_mailed_about(world: Any) -> None:
     world.edition()
-    with pytest.raises(CorrectionError, match="Edit it instead"):
+    with pytest.raises(CorrectionError, match="Edit the edition instead"):
         corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
     with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))

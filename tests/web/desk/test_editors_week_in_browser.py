@@ -630,7 +630,7 @@ def receive(newsroom: Newsroom) -> None:
     """The reader gets what the editors saw, word for word what the test was but for what is their own."""
     installation = newsroom.week.installation
     newsroom.clock.now = RELEASE
-    scheduler.send_due_editions(JobContext(installation, newsroom.clock), scheduler.ReleaseBackoff())
+    scheduler.send_due_editions(JobContext(installation, newsroom.clock), scheduler.EditionSendBackoff())
     mails = [read_email(file.read_bytes()) for file in installation.settings.outbox_folder.glob("**/*.eml")]
     (mail,) = [mail for mail in mails if mail["To"] == SUBSCRIBER]
     assert mail["Subject"] == "Ninety plants, one password"

@@ -23,7 +23,7 @@ from digest.deliver.control.article_checks import REPEAT_AFTER, awaits_article_c
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
 from digest.store.delivery_models import Delivery
-from digest.store.models import AuditEntry, Edition, EditionState, Fragment
+from digest.store.models import AuditEntry, Edition, EditionFragment, EditionState
 from tests.actors import EDITOR
 from tests.moments import RELEASE
 
@@ -46,7 +46,7 @@ def approved(world: Any, httpserver: HTTPServer) -> Any:
         edition = session.scalars(select(Edition)).one()
         edition.content = json.loads(move_articles(json.dumps(edition.content), httpserver.url_for("/")))
         edition.approved_at = RELEASE - timedelta(hours=10)
-        for fragment in session.scalars(select(Fragment)):
+        for fragment in session.scalars(select(EditionFragment)):
             fragment.body = move_articles(fragment.body, httpserver.url_for("/"))
     return world
 
@@ -95,7 +95,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     assert [finding.url.rpartition("/")[0][-12:] for finding in found.unanswered] == ["fema.example", "aspr.example"]
     assert not [1 for request, _ in httpserver.log if "aspr" in request.path]
     assert "visitors can't read an article anymore: “Two land crossings" in edition_of(approved).paused_because
-    scheduler.send_due_editions(JobContext(approved.install, lambda: RELEASE), scheduler.ReleaseBackoff())
+    scheduler.send_due_editions(JobContext(approved.install, lambda: RELEASE), scheduler.EditionSendBackoff())
     assert edition_of(approved).state is EditionState.APPROVED
     with approved.database.read() as session:
         (sentence,) = write_attention_sentences(session, RELEASE)
@@ -215,7 +215,7 @@ def test_a_page_that_visitors_cannot_read_anymore_stops_the_release(
 def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: HTTPServer) -> None:
     httpserver.clear()
     with approved.database.write() as session:
-        for fragment in session.scalars(select(Fragment)):
+        for fragment in session.scalars(select(EditionFragment)):
             fragment.body = re.sub(r"http://(localhost|127\.0\.0\.1)", "http://192.0.2.1", fragment.body)
     found = final_check.recheck_articles(approved.install, NAME, actor=EDITOR, clock=lambda: SOON)
     assert found is not None

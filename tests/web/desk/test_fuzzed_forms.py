@@ -141,8 +141,8 @@ class HostileRun(FormRun):
 # Routes that this walk does not get into, and which test does.
 NOT_REACHED = {
     "admin.invite_member": "no hostile text is a name: tests/web/admin/test_accounts.py",
-    "sending.drop_aside": "a stop rule has to have set emails aside: tests/web/desk/sending",
-    "sending.send_aside": "a stop rule has to have set emails aside: tests/web/desk/sending",
+    "sending.drop_set_aside_emails": "a stop rule has to have set emails aside: tests/web/desk/sending",
+    "sending.send_set_aside_emails": "a stop rule has to have set emails aside: tests/web/desk/sending",
     "hooks.receive_events": "a provider's signature is asked for: tests/web/hooks",
     "auth.submit_passkey": "an authenticator has to make the passkey: tests/web/auth",
     "auth.submit_new_password": "an app's code of this minute is asked for: tests/web/auth",

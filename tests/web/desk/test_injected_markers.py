@@ -97,8 +97,8 @@ UNMET = frozenset(
         *(
             "subscribers.mail_undo_link",
             "sending.cancel_sending",
-            "sending.drop_aside",
-            "sending.send_aside",
+            "sending.drop_set_aside_emails",
+            "sending.send_set_aside_emails",
             "sending.pause_or_resume_all",
             "signup.submit_confirmation",
         ),
@@ -113,7 +113,7 @@ UNOPENED = frozenset(
         *("archive.icon", "archive.image_file", "archive.robots", "archive.script_file", "archive.style_sheet"),
         *(
             "auth.draw_authenticator_qr_code",
-            "auth.show_confirm",
+            "auth.show_identity_confirmation",
             "health.report_liveness",
             "health.report_metrics",
             "health.report_readiness",

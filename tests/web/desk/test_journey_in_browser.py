@@ -103,7 +103,7 @@ class ServedWeek:
         self.clock.now = moment
         context = JobContext(self.week.installation, self.clock)
         scheduler.plan_and_send_corrections(context)
-        scheduler.send_due_editions(context, scheduler.ReleaseBackoff())
+        scheduler.send_due_editions(context, scheduler.EditionSendBackoff())
 
     def leave(self, subscriber: str) -> None:
         install = self.week.installation

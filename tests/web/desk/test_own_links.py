@@ -18,7 +18,7 @@ from digest.collect.texts.urls import canonical_url
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.installation.opened import Installation
 from digest.settings import LimitSettings
-from digest.store.models import AuditEntry, Edition, EditionState, Fragment, Source, SourceHealth
+from digest.store.models import AuditEntry, Edition, EditionFragment, EditionState, Source, SourceHealth
 from digest.web.app import create_app
 from tests.actors import EDITOR
 from tests.collect.stored_documents import store_document
@@ -72,7 +72,7 @@ def linking(world: WebSetup, site: OwnSite) -> WebSetup:
     with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         edition.content = json.loads(move_articles(json.dumps(edition.content), server))
-        for fragment in session.scalars(select(Fragment)):
+        for fragment in session.scalars(select(EditionFragment)):
             fragment.body = move_articles(fragment.body, server)
     app = create_app(install, clock=lambda: NOW)
     app.config["WTF_CSRF_ENABLED"] = False
@@ -131,7 +131,9 @@ def test_an_edition_whose_links_visitors_can_read_is_approved_once_each_was_open
 def test_links_in_what_editors_wrote_are_opened_too(linking: WebSetup, site: OwnSite) -> None:
     link = site.server.url_for("/members/briefing")
     with linking.database.write() as session:
-        for fragment in session.scalars(select(Fragment).where(Fragment.kind == "html", Fragment.name == "head")):
+        for fragment in session.scalars(
+            select(EditionFragment).where(EditionFragment.kind == "html", EditionFragment.name == "head")
+        ):
             fragment.body += f'<p><a href="{link}">our briefing</a></p>'
     site.answers["/members/briefing"] = WALL
     with pytest.raises(ApprovalError, match=f"Visitors can't read {link}: it redirects to a sign-in page"):

@@ -23,7 +23,7 @@ from digest.app.editions.drafting import draft_next_edition
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.jobs import JobContext
 from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
-from digest.collect.fetch.fetcher import BundledFetcher
+from digest.collect.fetch.fetcher import FolderFetcher
 from digest.installation.opened import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app
@@ -86,7 +86,7 @@ class SubscribersTown:
         self.clock.now += timedelta(minutes=minutes)
         process_signup_requests(self.installation, clock=self.clock)
         send_due_notices(self.installation, clock=self.clock)
-        scheduler.send_due_editions(JobContext(self.installation, self.clock), scheduler.ReleaseBackoff())
+        scheduler.send_due_editions(JobContext(self.installation, self.clock), scheduler.EditionSendBackoff())
         ((_, recipients, _),) = self.mail.messages[before:]
         assert recipients == [SUBSCRIBER]
         return self.messages()[-1]
@@ -141,7 +141,7 @@ def town(
         url = SecretStr(f"smtp://127.0.0.1:{port}?connections=1&starttls=off")
         installation = Installation(old.model_copy(update={"home": home, "file": file, "mail_url": url}), database)
         if request.param != "en":
-            fetcher = BundledFetcher(resources.files("digest").joinpath("sample"))
+            fetcher = FolderFetcher(resources.files("digest").joinpath("sample"))
             draft_next_edition(installation, actor=DEMO_ACTOR, now=SAMPLE_NOW, fetcher=fetcher)
         mark = read_edition_status(installation, drafted.name, now=SAMPLE_NOW).content_hash
         approve_edition(installation, drafted.name, mark, actor=EDITOR, now=SAMPLE_NOW)

@@ -15,9 +15,9 @@ from digest.edition.edition_queries import UnknownEditionError, find_edition
 from digest.installation.opened import Installation
 from digest.installation.staff_mail import (
     StaffMailKind,
-    alarm_occasion,
     deadline_occasion,
     is_staff_mailed,
+    make_pause_occasion,
     queue_staff_mail,
 )
 from digest.settings import Settings
@@ -81,7 +81,7 @@ def _own_emails(
     if look is not None and (is_by_look if kind == "paused" else kind == "gone-articles" and look.gone):
         yield "gone", look.occasion
     if kind == "paused" and edition.paused_at is not None:
-        yield "alarm", alarm_occasion(edition.name, edition.paused_at)
+        yield "alarm", make_pause_occasion(edition.name, edition.paused_at)
 
 
 def format_alert_heading(opened: int, over: int) -> str:

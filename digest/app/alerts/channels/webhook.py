@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime
 
-from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTest
+from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTestDefinition
 from digest.collect.fetch import policy
 from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
 from digest.collect.fetch.guarded_request import TIMEOUT, request_guarded
@@ -116,6 +116,6 @@ CHANNEL = AlertChannel(
     "webhook",
     "webhook",
     _send_post,
-    test=ChannelTest("Sends a signed “test” alert to the saved URL, without subscriber data.", _send_test),
+    test=ChannelTestDefinition("Sends a signed “test” alert to the saved URL, without subscriber data.", _send_test),
     explain_refusal=explain_refused_url,
 )

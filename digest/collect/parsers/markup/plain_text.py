@@ -91,7 +91,7 @@ def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
     """Return the line after the body's last, and whom the body's end credits."""
     for at in range(body_start + 1, len(lines)):
         line = lines[at]
-        if len(line) < 140 and (credit := text_cleanup.find_credit(line)):
+        if len(line) < 140 and (credit := text_cleanup.find_source_credit(line)):
             return at, credit
         if len(line) < 80 and _FOOTER_LINE.match(line):
             return at, None

@@ -6,7 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.providers.base import BatchOutcome, HandoverMarks, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import (
+    BatchOutcome,
+    HandoverRecorder,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+)
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
 from digest.deliver.providers.setup_form import ProviderSetupAnswers
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
@@ -27,7 +33,7 @@ class OutboxProvider:
         self._folder = folder
         self._signer = signer
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Write the messages; they are on the disk when this returns.
 
         A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
@@ -48,7 +54,7 @@ class OutboxProvider:
         not_tried = (MessageOutcome(HandoverResult.NOT_TRIED),) * (len(messages) - written)
         return BatchOutcome((_WRITTEN,) * written + not_tried, stop_reason)
 
-    def _write_file(self, message: OutgoingMessage, marks: HandoverMarks) -> bool:
+    def _write_file(self, message: OutgoingMessage, marks: HandoverRecorder) -> bool:
         """Write a file that exists whole or not at all: where it does, the message is accepted. Return whether it does."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):

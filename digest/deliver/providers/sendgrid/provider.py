@@ -14,7 +14,7 @@ from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.providers.base import (
     LEASE_EXPIRED,
     BatchOutcome,
-    HandoverMarks,
+    HandoverRecorder,
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
@@ -53,7 +53,7 @@ class SendGridProvider:
         self.batch_timeout = timeout * 4 * (2 + self.batch_size.bit_length())
         self._api = SendGridApi(api_key, host, timeout=timeout, clock=clock)
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand a batch over: one request for each template among its messages."""
         groups: dict[int, list[OutgoingMessage]] = {}
         for message in messages:
@@ -70,7 +70,7 @@ class SendGridProvider:
     def close(self) -> None:
         """Do nothing: the package opens a connection for each request."""
 
-    def _send_request(self, batch: list[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def _send_request(self, batch: list[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand over messages of one template; see the table in `_interpret_response`."""
         body, withheld = build_request_body(batch), list[OutgoingMessage]()
 
@@ -94,7 +94,7 @@ class SendGridProvider:
         return outcome
 
     def _send_in_halves(
-        self, batch: list[OutgoingMessage], response: SendGridResponse, marks: HandoverMarks
+        self, batch: list[OutgoingMessage], response: SendGridResponse, marks: HandoverRecorder
     ) -> BatchOutcome:
         """Find the bad entry by halves; what is good goes out on the way."""
         if len(batch) == 1:

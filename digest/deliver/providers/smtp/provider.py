@@ -13,19 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-import structlog
-
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.providers.base import (
     BatchOutcome,
     FinishedMessages,
-    HandoverMarks,
+    HandoverRecorder,
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
 )
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpSteps, SocketWait
 from digest.deliver.providers.smtp.session import SmtpConnector, SmtpSession, SmtpSessionError
+from subscribers.loggers import get_logger
 
 MAX_HELD, MAX_AHEAD = 50, 32  # messages: with those on their way, and that wait for a connection
 AHEAD_SECONDS = 0.1  # which is how long they are to wait: longer than a report and the next messages take
@@ -35,7 +34,7 @@ MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # for which fewer wait fo
 FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection more than the server took is tried
 _ANSWERED = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.TRY_LATER})
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class _Offer:
     """A message that was given, and until when it may begin."""
 
     message: OutgoingMessage
-    marks: HandoverMarks
+    marks: HandoverRecorder
     expires_at: float
 
 
@@ -133,7 +132,7 @@ class SmtpProvider:
         """How many connections may be used now."""
         return max(1, min(self._limit.allowed, len(self._sessions) - len(self._silent)))
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Hand messages over, and wait for all of them."""
         self.offer(messages, marks)
         outcomes: dict[int, MessageOutcome] = {}
@@ -144,7 +143,7 @@ class SmtpProvider:
             stop_reason, is_busy = stop_reason or finished.batch.stop_reason, is_busy or finished.batch.is_busy
         return BatchOutcome(tuple(outcomes[id(m)] for m in messages), stop_reason=stop_reason, is_busy=is_busy)
 
-    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverMarks) -> None:
+    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
         """Take messages, each for the next connection that is free."""
         now = self._clock()
         if not (self._transfers or self._finished):

@@ -13,7 +13,13 @@ from math import inf
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.events.smtp_blame import BlamedParty, ReplyHandling, SmtpStage, judge_reply
-from digest.deliver.providers.base import LEASE_EXPIRED, HandoverMarks, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import (
+    LEASE_EXPIRED,
+    HandoverRecorder,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+)
 from digest.deliver.providers.certificates import read_certificate_end
 from digest.deliver.providers.kind import MailServerFacts
 from digest.deliver.providers.smtp.connection import (
@@ -196,7 +202,7 @@ class SmtpSession:
         """Whether it is connected, as far as is known."""
         return self._connection is not None
 
-    def send_message(self, message: OutgoingMessage, marks: HandoverMarks) -> SmtpSteps[MessageOutcome]:
+    def send_message(self, message: OutgoingMessage, marks: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
         """Hand one message over, yielding wherever the server has to answer: meanwhile others can go on.
 
         The server may have closed a connection that had served before, or close it now (421). Whatever fails on it before
@@ -229,7 +235,7 @@ class SmtpSession:
         return data if data.endswith(b"\r\n") else data + b"\r\n"
 
     def _run_transaction(
-        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, marks: HandoverMarks
+        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, marks: HandoverRecorder
     ) -> SmtpSteps[MessageOutcome | None]:
         """Run one mail transaction; return None if the connection broke before anything could be accepted."""
         if self._connection is None:

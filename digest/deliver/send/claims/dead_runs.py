@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
-import structlog
 from sqlalchemy import ColumnElement, case, delete, literal, select, update
 from sqlalchemy.orm import Session
 
@@ -31,7 +30,7 @@ from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import retry_policy
 from digest.deliver.send.claims.retry_policy import decide_state_change
 from digest.deliver.send.claims.run_file import DeadRun, read_database_number, take_dead_runs
-from digest.deliver.send.claims.run_lease import database_clock, home_name
+from digest.deliver.send.claims.run_lease import database_clock, identify_run_folder
 from digest.settings import Settings
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, Notice, RunLease
 from digest.store.engine import Database
@@ -39,12 +38,13 @@ from digest.store.models import Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 
 GRACE_LEASES = 4  # further leases in which another home's processes may read its file
 _NOT_BEGUN = MessageOutcome(HandoverResult.NOT_TRIED)
 _NO_WORD = "the process sending it ended unexpectedly"
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 class RunVerdict(Enum):
@@ -67,7 +67,7 @@ def judge_run(silence: float, lease: float, *, is_dead: bool, at_home: bool) -> 
     return RunVerdict.OVER if at_home or silence > lease * (1 + GRACE_LEASES) else RunVerdict.SILENT
 
 
-def recover_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
+def recover_dead_and_silent_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
     """Take over what runs that are dead or silent had claimed. It may be repeated."""
     recover_dead_runs(database, settings, keys, now=now)
     _end_silent_runs(database, settings)
@@ -162,7 +162,7 @@ def list_silent_runs(session: Session, settings: Settings, kept: Collection[str]
 
     This process's own runs (`kept`) aren't silent: after an outage of the database they renew their leases.
     """
-    this_process, home = this_process_owner(), home_name(settings)
+    this_process, home = this_process_owner(), identify_run_folder(settings)
     silence = (database_clock(session) - RunLease.beat_at).label("silence")
     leases = session.execute(select(RunLease.owner, RunLease.epoch, RunLease.beat_at, RunLease.home, silence)).all()
 

@@ -82,7 +82,7 @@ def mark_planned_uncertain(database: Database, name: str) -> None:
             session.execute(update(Delivery), [{"id": id_, **gap.uncertain_values()} for id_ in ids])
 
 
-def doubtful_values(session: Session, made_at: datetime) -> dict[str, Any]:
+def build_uncertain_values(session: Session, made_at: datetime) -> dict[str, Any]:
     """Return the columns of deliveries that are planned now for something made at a moment; none unless a restore came after it."""
     gap = read_restore_gap(session)
     return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}

@@ -67,7 +67,7 @@ def end_without_retry(change: StateChange) -> StateChange:
     return replace(change, state=state, next_try_at=None)
 
 
-def decide_warning_change(
+def decide_warning_email_change(
     change: StateChange, outcome: MessageOutcome, *, delivery_id: str, tries: int, now: datetime
 ) -> StateChange:
     """Return what becomes of an admin's warning: only a missing mailbox ends one that's refused, as settings may be the cause.

@@ -24,7 +24,7 @@ from digest.deliver.send.limits.rate_limits import (
     current_rate_limits,
 )
 from digest.settings import LimitSettings
-from digest.store.delivery_models import HandoverCount, SpacedLimit
+from digest.store.delivery_models import HandoverCount, SendSpacingState
 from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing
@@ -164,7 +164,9 @@ class DomainClaim:
 
 def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
     """Return what left under the bound by the second."""
-    query = select(SpacedLimit.ready_at, SpacedLimit.recent).where(SpacedLimit.name == _WHOLE_INSTALLATION)
+    query = select(SendSpacingState.ready_at, SendSpacingState.recent).where(
+        SendSpacingState.name == _WHOLE_INSTALLATION
+    )
     row = session.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         return RateUsage()
@@ -183,24 +185,24 @@ def _lock_usage(session: Session) -> RateUsage:
 def _save_usage(session: Session, usage: RateUsage) -> None:
     recent = [(-((_LONG_AGO - moment) // _TICK), count) for moment, count in usage.recent]  # rounded up
     row = {"name": _WHOLE_INSTALLATION, "ready_at": usage.paid_until, "recent": recent}
-    session.execute(update(SpacedLimit), [row])
+    session.execute(update(SendSpacingState), [row])
 
 
 def _lock_ready_times(session: Session, names: Collection[str]) -> dict[str, datetime]:
     """Return from when each of these limits lets something go; other processes wait until this transaction ends."""
-    query = select(SpacedLimit.name, SpacedLimit.ready_at).where(SpacedLimit.name.in_(names))
-    query = query.order_by(SpacedLimit.name).with_for_update()
+    query = select(SendSpacingState.name, SendSpacingState.ready_at).where(SendSpacingState.name.in_(names))
+    query = query.order_by(SendSpacingState.name).with_for_update()
     ready_times = {row.name: row.ready_at for row in session.execute(query)}
     if missing := sorted(set(names) - ready_times.keys()):
         rows = [{"name": name, "ready_at": _LONG_AGO} for name in missing]
-        session.execute(upsert(session, SpacedLimit).on_conflict_do_nothing(), rows)
+        session.execute(upsert(session, SendSpacingState).on_conflict_do_nothing(), rows)
         ready_times = {row.name: row.ready_at for row in session.execute(query)}
     return ready_times
 
 
 def _save_ready_times(session: Session, ready_times: Mapping[str, datetime]) -> None:
     if ready_times:
-        session.execute(update(SpacedLimit), [{"name": n, "ready_at": at} for n, at in ready_times.items()])
+        session.execute(update(SendSpacingState), [{"name": n, "ready_at": at} for n, at in ready_times.items()])
 
 
 def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
@@ -214,5 +216,5 @@ def delete_old_counts(database: Database, *, now: datetime) -> int:
     """Delete what no limit reads any more; return how many counts of a minute that were."""
     long_ago = now - COUNTS_KEPT_FOR
     with database.write() as session:
-        session.execute(delete(SpacedLimit).where(SpacedLimit.ready_at < long_ago))
+        session.execute(delete(SendSpacingState).where(SendSpacingState.ready_at < long_ago))
         return session.connection().execute(delete(HandoverCount).where(HandoverCount.minute < long_ago)).rowcount

@@ -233,7 +233,7 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
     return ids
 
 
-def name_known_domains(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
+def map_tags_to_domain_names(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
     """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
     domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
     return {make_domain_tag(keys, Address("x", domain)): domain for domain in domains}

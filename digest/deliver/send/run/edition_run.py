@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,23 +15,24 @@ from digest.deliver.compose.variants import (
     count_variant_subscribers,
     create_variants,
 )
-from digest.deliver.control import edition_control, installation_hold, set_aside
-from digest.deliver.control.edition_control import ALARM_ACTOR
+from digest.deliver.control import edition_control, installation_hold, set_aside_domains
+from digest.deliver.control.edition_control import AUTOMATIC_ACTOR
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, plan_deliveries
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.claims.database_retry import DatabaseRetry
-from digest.deliver.send.claims.dead_runs import recover_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
 from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.limits.rate_limiter import RateLimiter
-from digest.deliver.send.refusals import alarms
-from digest.deliver.send.refusals.alarms import HandedOverCounts
+from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
 from digest.deliver.send.refusals.refused_deliveries import review_refusals
+from digest.deliver.send.refusals.stop_rules import HandedOverCounts
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.deliver.send.run.send_loop import run_send_loop
 from digest.deliver.send.run.send_run import SendRun
@@ -43,13 +43,14 @@ from digest.edition.edition_queries import find_edition
 from digest.settings import Settings, is_local_url
 from digest.store.audit import record_audit
 from digest.store.delivery_models import DeliveryState
-from digest.store.engine import Database, QueryConnection
+from digest.store.engine import AutocommitConnection, Database
 from digest.store.models import Edition, EditionState
-from subscribers.callbacks import Progress
+from subscribers.callback_types import Progress
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 class SendError(ApplicationError):
@@ -87,7 +88,7 @@ class SendReport:
     @property
     def awaits_decision(self) -> bool:
         """Whether all that waits are emails to domains that were set aside."""
-        return self.next_due_at is not None and self.next_due_at >= set_aside.PARKED_FROM
+        return self.next_due_at is not None and self.next_due_at >= set_aside_domains.PARKED_FROM
 
 
 def run_edition(
@@ -132,11 +133,11 @@ def run_edition(
     """
     check_unsubscribe_length(settings.link_base)
     now, feedback_expected = clock(), provider.name != "outbox"
-    queries = QueryConnection(database)
+    queries = AutocommitConnection(database)
     database_retry = DatabaseRetry(sleep, stopping, queries.discard)
     variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
     # Before anything is counted: what an earlier run left may have been accepted.
-    database_retry(lambda: recover_runs(database, settings, keys, now=now))
+    database_retry(lambda: recover_dead_and_silent_runs(database, settings, keys, now=now))
     planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
     database_retry(lambda: restored_copy.mark_planned_uncertain(database, name))
     database_retry(
@@ -190,7 +191,8 @@ def _begin_sending(
             raise SendError(f"{name} can't be sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(
-                f"{name} is {edition.state.predicate}. Only approved editions can be sent.", "Approve it first."
+                f"{name} is {edition.state.predicate}. Only approved editions can be sent.",
+                "Approve the edition first.",
             )
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and is_local_url(mailable.base_url):
@@ -220,11 +222,11 @@ def _prepare_first_send(
             canary.choose_canary(
                 session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
             )
-            warning = alarms.describe_list_change(
+            warning = stop_rules.describe_list_change(
                 _previous_planned_count(session, edition), edition.planned or 0, alerts
             )
             if warning and feedback_expected:
-                edition_control.pause_by_alarm(session, name, warning, now=now)
+                edition_control.pause_automatically(session, name, warning, now=now)
                 log.error("sending paused", edition=name, why=warning)
 
 
@@ -239,7 +241,7 @@ def _previous_planned_count(session: Session, edition: Edition) -> int | None:
 
 
 def _finish_run(run: SendRun) -> SendReport:
-    run.database_retry(lambda: recover_runs(run.database, run.settings, run.keys, now=run.clock()))
+    run.database_retry(lambda: recover_dead_and_silent_runs(run.database, run.settings, run.keys, now=run.clock()))
     report = run.database_retry(lambda: _close_run(run))
     if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
         edition_control.cancel_waiting_deliveries(run.database, run.edition)
@@ -260,7 +262,7 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
     total = sum(counts.by_state.values())
     log.error("the delivery counts do not balance", edition=name, planned=counts.planned, deliveries=total)
     detail = {"planned": counts.planned, "deliveries": total}
-    record_audit(session, "delivery counts do not balance", name, detail, actor=ALARM_ACTOR, now=now)
+    record_audit(session, "delivery counts do not balance", name, detail, actor=AUTOMATIC_ACTOR, now=now)
     return (
         f"{counts.planned:,} deliveries were planned, but there are {total:,}. This is a bug. Keep a backup, "
         "compare the deliveries with those the mail server accepted, and report it."
@@ -294,14 +296,16 @@ def _close_run(run: SendRun) -> SendReport:
             review_refusals(session, edition, counts)
         due = claims.find_next_due_time(session, run.purpose)
         next_at = max(due, run.resumes_at) if due and run.resumes_at else due
-        domains_aside = set_aside.list_undecided(edition)
+        domains_aside = set_aside_domains.list_undecided_domains(edition)
         run.progress_writer.write_progress(
             session,
             run.attempted,
             run.clock(),
             running=False,
-            wait_reason=run.stop_reason or run.wait_reason or set_aside.describe_aside(domains_aside),
-            resumes_at=next_at if counts.open and next_at and next_at < set_aside.PARKED_FROM else None,
+            wait_reason=run.stop_reason
+            or run.wait_reason
+            or set_aside_domains.describe_set_aside_domains(domains_aside),
+            resumes_at=next_at if counts.open and next_at and next_at < set_aside_domains.PARKED_FROM else None,
         )
         return SendReport(
             edition=run.edition,

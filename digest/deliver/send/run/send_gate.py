@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.control.provider_wait import WAIT_STATE_KEY, parse_provider_wait
-from digest.deliver.control.set_aside import AsideDomain, read_aside_domains
+from digest.deliver.control.set_aside_domains import SetAsideDomain, read_set_aside_domains
 from digest.deliver.plan import canary
 from digest.store.delivery_models import InstallationState
 from digest.store.models import Edition, EditionState
@@ -56,7 +56,7 @@ class GateDecision:
 
     phase: canary.CanaryPhase
     stop_reason: str
-    aside: Mapping[str, AsideDomain]
+    aside: Mapping[str, SetAsideDomain]
     resumed_at: datetime | None
     provider_wait: datetime | None
 
@@ -67,7 +67,7 @@ def check_send_gate(session: Session, edition: str, provider: str, now: datetime
     return GateDecision(
         canary.current_canary_phase(row.canary, row.canary_until, now),
         explain_blocked_send(edition, row, row.value),
-        read_aside_domains(row.set_aside),
+        read_set_aside_domains(row.set_aside),
         row.resumed_at,
         parse_provider_wait(row.provider_wait, provider, now),
     )

@@ -15,44 +15,44 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import fill_placeholders
-from digest.deliver.control import set_aside
+from digest.deliver.control import set_aside_domains
 from digest.deliver.control.provider_wait import WAIT_REASON
 from digest.deliver.plan import canary
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, providers_per_thread
+from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, list_thread_providers
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
 from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
 from digest.deliver.send.handover import SendTask
 from digest.deliver.send.limits.rate_limits import SendAllowance
-from digest.deliver.send.refusals import alarms
+from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.attribution import Attribution
 from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE
 from digest.deliver.send.run.send_gate import HandoverPermission, ask_handover_permission, check_send_gate
 from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
 from digest.deliver.send.run.send_workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.edition_queries import find_edition
+from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
 MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered either, before the run ends
-ALARM_CHECK_INTERVAL = timedelta(seconds=5)
-REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the alarms at once
+STOP_RULE_CHECK_INTERVAL = timedelta(seconds=5)
+REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the stop rules at once
 _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
 
 _LEFT = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.UNCERTAIN})
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 def run_send_loop(run: SendRun) -> None:
     """Hand over whatever is due, until nothing is or the run has to stop; `HandoverRun.results` counts what came of it."""
-    with closing(WorkerPool(providers_per_thread(run.provider), run.run_file)) as workers, closing(run.queries):
+    with closing(WorkerPool(list_thread_providers(run.provider), run.run_file)) as workers, closing(run.queries):
         try:
             while _run_round(run, workers):
                 pass
@@ -63,7 +63,7 @@ def run_send_loop(run: SendRun) -> None:
 
 def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     """Record what is known, give out what is due, wait for one worker; return False at the end."""
-    _check_alarms(run)
+    _check_stop_rules(run)
     looked_at = run.clock()
     if run.is_over or run.seconds_paused or run.reserve_is_outdated or run.reserve.is_stale(looked_at):
         run.release_reserve()
@@ -109,12 +109,12 @@ def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
     return len(run.reserve) < refill_size <= run.reserve.size_for_rate(run.attempted, run.clock())
 
 
-def _check_alarms(run: SendRun) -> None:
+def _check_stop_rules(run: SendRun) -> None:
     """Stop the edition, or a domain, if too many of its messages failed."""
     now = run.clock()
     checked_lately = (
-        run.alarms_checked_at is not None
-        and run.alarms_checked_at <= now < run.alarms_checked_at + ALARM_CHECK_INTERVAL
+        run.stop_rules_checked_at is not None
+        and run.stop_rules_checked_at <= now < run.stop_rules_checked_at + STOP_RULE_CHECK_INTERVAL
     )
     committed_refusals = run.refusal_count - len(run.refusal_events)
     if checked_lately and committed_refusals < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
@@ -123,17 +123,17 @@ def _check_alarms(run: SendRun) -> None:
     def find_stop() -> Attribution:
         with run.database.read() as session:
             edition = find_edition(session, run.edition)
-            return alarms.find_stop(session, edition, run.settings.file.alerts, run.handed_over)
+            return stop_rules.find_stop(session, edition, run.settings.file.alerts, run.handed_over)
 
     stop = run.database_retry(find_stop)
-    run.alarms_checked_at, run.refusals_at_check = now, committed_refusals
+    run.stop_rules_checked_at, run.refusals_at_check = now, committed_refusals
     _apply_stop(run, stop)
 
 
 def _apply_stop(run: SendRun, stop: Attribution) -> None:
     """Set domains aside, or pause the edition; another claim asks before anything that is reserved leaves."""
     if stop != Attribution():
-        run.database_retry(lambda: alarms.apply_stop(run.database, run.edition, stop, now=run.clock()))
+        run.database_retry(lambda: stop_rules.apply_stop(run.database, run.edition, stop, now=run.clock()))
         run.reserve_is_outdated = bool(stop.domains)
 
 
@@ -155,7 +155,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
             claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
         leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.handout_size))
-        begun = len(leaving) if run.hand_over(session, leaving) else 0
+        begun = len(leaving) if run.mark_handing_over(session, leaving) else 0
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
     run.note_reserved(claimed, begun)
@@ -227,26 +227,29 @@ def _claim_allowed(
         return ()
     now, suspicion = run.clock(), run.suspicion
     if any(domain.returning for domain in gate.aside.values()):
-        set_aside.return_decided(session, run.edition, now=now)
+        set_aside_domains.requeue_decided_deliveries(session, run.edition, now=now)
+    is_idle = not (run.reserve or workers.tasks_in_flight)
     claimed, run.claims_more = claims.claim_deliveries(
         session,
         run.lease,
         run.variants,
         run.rate_limiter.domain_limits,
         run.keys,
+        run.claim_cursor,
         now=now,
         horizon=gate.phase.horizon,
         limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
         avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
         aside=gate.aside,
+        is_idle=is_idle,
     )
     ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
     if ready_at is not None:
         _pause_until_allowed(run, SendAllowance(0, ready_at, allowance.reason))
-    is_idle = not (claimed or run.reserve or workers.tasks_in_flight)
-    if suspicion.is_probing and is_idle:
+    is_over = is_idle and not claimed
+    if suspicion.is_probing and is_over:
         run.stop_reason = suspicion.stop_reason
-    if gate.phase.canary_only and is_idle:
+    if gate.phase.canary_only and is_over:
         observe_for = timedelta(minutes=run.settings.file.alerts.canary_minutes)
         wait_until = canary.record_canary_end(session, run.edition, now=now, observe_for=observe_for)
         _pause_until_allowed(run, SendAllowance(0, wait_until, _CANARY_WAIT_REASON))

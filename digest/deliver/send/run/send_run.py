@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from digest.deliver.compose.variants import EditionVariants
-from digest.deliver.control.set_aside import AsideDomain
+from digest.deliver.control.set_aside_domains import SetAsideDomain
 from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.claims.claim_reserve import ClaimReserve
 from digest.deliver.send.claims.database_retry import DatabaseRetry
-from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
+from digest.deliver.send.claims.delivery_claims import ClaimCursor, SubscriberDelivery
 from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.handover import HandoverRun
 from digest.deliver.send.limits.rate_limiter import RateLimiter
-from digest.deliver.send.refusals.alarms import HandedOverCounts
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
+from digest.deliver.send.refusals.stop_rules import HandedOverCounts
 from digest.deliver.send.run.send_gate import GateDecision
-from digest.store.engine import QueryConnection
-from subscribers.callbacks import Progress
+from digest.store.engine import AutocommitConnection
+from subscribers.callback_types import Progress
 
 MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
 
@@ -30,7 +30,7 @@ class SendRun(HandoverRun):
     edition: str
     variants: EditionVariants
     database_retry: DatabaseRetry
-    queries: QueryConnection
+    queries: AutocommitConnection
     report_progress: Progress
     limit: int | None
     rate_limiter: RateLimiter
@@ -38,14 +38,15 @@ class SendRun(HandoverRun):
     suspicion: MessageSuspicion
     planned_total: int = 0
     handed_over: HandedOverCounts = field(default_factory=HandedOverCounts)  # by this run and those before
-    aside: Mapping[str, AsideDomain] = field(default_factory=dict)  # as the last claim found it
+    aside: Mapping[str, SetAsideDomain] = field(default_factory=dict)  # as the last claim found it
     wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
     resumes_at: datetime | None = None
     paused_until: datetime | None = None  # nothing is handed over before
     unanswered_rounds: int = 0  # how often in a row no connection got an answer
-    alarms_checked_at: datetime | None = None
+    stop_rules_checked_at: datetime | None = None
     refusals_at_check: int = 0  # those that were committed at that moment
     reserve: ClaimReserve = field(default_factory=ClaimReserve)
+    claim_cursor: ClaimCursor = field(default_factory=ClaimCursor)
     reserve_is_outdated: bool = False  # a domain of it may have been set aside meanwhile
     claims_more: bool = False  # the last claim looked at as many as one transaction may: more may be due
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from digest.deliver.providers.base import Provider, StreamingProvider, providers_per_thread
+from digest.deliver.providers.base import Provider, StreamingProvider, list_thread_providers
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
 from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
 from digest.deliver.send.handover import BatchResult, SendTask, compose_tasks, hand_over_tasks
@@ -138,7 +138,7 @@ class StreamingWorker(SendWorker):
 
 def count_slots(provider: Provider) -> int:
     """Return how many slots a run over this provider needs: for what is claimed and not recorded at any moment."""
-    return sum(each.batch_size for each in providers_per_thread(provider)) + MAX_RESERVE
+    return sum(each.batch_size for each in list_thread_providers(provider)) + MAX_RESERVE
 
 
 class WorkerPool:

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.datastructures import MultiDict
 
 from digest.settings import SectionKindName, SectionSettings
-from digest.settings.values import SHOWN_BY_HOST, FieldShape, RuleText, shorten_address
+from digest.settings.values import SHOWN_BY_HOST, FieldShape, RuleText, redact_url
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from digest.web.forms import PageFields, read_query
 
@@ -118,7 +118,7 @@ _READERS: Mapping[FieldShape, Callable[[str], Any]] = {
 def format_field_value(field: FieldInfo, value: Any) -> str:
     """Return a value as its field shows it: of an address whose path is a secret, the host."""
     if SHOWN_BY_HOST in field.metadata:
-        return shorten_address(value, host_only=True)
+        return redact_url(value, host_only=True)
     return _WRITERS.get(find_field_shape(field), str)(value)
 
 

@@ -10,8 +10,8 @@ from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.alerts import alert_posts
-from digest.app.alerts.alert_posts import AlertTestError
+from digest.app.alerts import alert_notifications
+from digest.app.alerts.alert_notifications import AlertTestError
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
@@ -19,7 +19,7 @@ from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleaseComparis
 from digest.app.subscribers import consent_texts
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
-from digest.renamed_names import EARLIER_TABLES
+from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
@@ -127,7 +127,7 @@ def send_alert_test() -> ResponseReturnValue:
     installation, actor, now = build_admin_action_context()
     channel = request.form.get("channel", "")
     try:
-        alert_posts.send_test_alert(installation, actor, channel, now=now)
+        alert_notifications.send_test_alert(installation, actor, channel, now=now)
     except AlertTestError as exc:
         return _settings_page("alerts", refusal=exc), 409
     return redirect(url_for("admin.show_settings", table="alerts", tested=channel), 303)

@@ -19,7 +19,7 @@ from digest.web.admin.blueprint import (
 )
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, PageFields, convert_refusals, read_form, read_query
+from digest.web.forms import Count, PageFields, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, RowStatus
@@ -138,7 +138,7 @@ class OptionsForm(PageFields):
     """The choices for a whole list; its columns and the meanings of its words are in fields that depend on the list."""
 
     whole: RowStatus | None = None
-    attest: Annotated[str, convert_refusals(read_optional_reason)] = ""
+    attest: Annotated[str, make_field_validator(read_optional_reason)] = ""
     need_network: bool = False
     leave_out_slips: bool = False
 

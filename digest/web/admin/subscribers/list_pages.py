@@ -75,7 +75,7 @@ class SuppressionRemovalForm(ReasonForm):
     address: str = ""
 
 
-class AskedCountQuery(PageFields):
+class AskedPeopleCountQuery(PageFields):
     """How many people were just asked; None if nobody was meant to be."""
 
     asked: Count | None = None
@@ -138,7 +138,7 @@ def _asking_page(*, refusal: RefusalError | None = None) -> str:
     return render_template(
         "web/admin/subscribers/ask.html",
         candidates=candidates,
-        asked=read_query(AskedCountQuery).asked,
+        asked=read_query(AskedPeopleCountQuery).asked,
         first=min(FIRST_QUESTIONS, candidates),
         refusal=refusal,
     )
@@ -147,7 +147,7 @@ def _asking_page(*, refusal: RefusalError | None = None) -> str:
 @admin_pages.get("/readers/silent")
 def show_inactive_form() -> ResponseReturnValue:
     """Say what the question is, and since when nobody may have been heard of whom it goes to."""
-    return _silence_page(asked_count=read_query(AskedCountQuery).asked)
+    return _silence_page(asked_count=read_query(AskedPeopleCountQuery).asked)
 
 
 @admin_pages.post("/readers/silent/count")
@@ -237,7 +237,7 @@ def show_growth() -> str:
         charts={
             "subscribers": _draw_subscribers(view),
             "left": _draw_left(view.standings),
-            "refused": _draw_share(view, "refused", view.alarm_refused, "stop rule"),
+            "refused": _draw_share(view, "refused", view.hard_bounces_pause_share, "stop rule"),
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
             "hours": _draw_hours(view),
         },

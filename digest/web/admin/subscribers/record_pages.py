@@ -18,7 +18,7 @@ from digest.web.admin.blueprint import (
     make_download_response,
     require_typed_number,
 )
-from digest.web.admin.subscribers.address_reasons import read_address_reason
+from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import PageFields, ReasonForm, read_form
@@ -38,7 +38,7 @@ _MAX_EVIDENCE_LENGTH = 2000  # characters
 def _check_evidence(text: str) -> str:
     evidence = " ".join(text.split())
     if not evidence or may_hold_address(evidence) or len(evidence) > _MAX_EVIDENCE_LENGTH:
-        raise ValueError("Describe it in words, without an email address.")
+        raise ValueError("Describe the evidence in words, without an email address.")
     return evidence
 
 
@@ -90,7 +90,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/address")
-def ask_address_reason(number: int) -> ResponseReturnValue:
+def ask_address_access_reason(number: int) -> ResponseReturnValue:
     """Ask why an address has to be seen."""
     return _reason_page(number)
 
@@ -100,7 +100,7 @@ def show_address(number: int) -> ResponseReturnValue:
     """Let the member see an address for a quarter of an hour: its owner sees that they did, and why."""
     installation, _, now = build_admin_action_context()
     try:
-        reason = read_address_reason()
+        reason = read_address_access_reason()
         subscriber_records.reveal_addresses(installation, current_staff(), [number], reason, now=now)
     except FormError as exc:
         return _reason_page(number, refusal=exc), 400

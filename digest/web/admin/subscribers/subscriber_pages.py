@@ -15,7 +15,7 @@ from digest.app.subscribers.address_searches import AddressSearch, SearchStage
 from digest.app.subscribers.people import UnknownPersonError
 from digest.installation.reasons import may_hold_address
 from digest.web.admin.blueprint import admin_pages, build_admin_action_context, refresh_page
-from digest.web.admin.subscribers.address_reasons import read_address_reason
+from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, Day, PageFields, ReasonForm, read_form, read_query
@@ -87,7 +87,7 @@ def filter_subscribers() -> ResponseReturnValue:
     if form.domain:
         try:
             reason = read_form(ReasonForm).reason if request.form.get("reason") else ""
-            tag = subscriber_views.find_domain_tag(installation, actor, form.domain, reason, now=now)
+            tag = subscriber_views.make_domain_filter_hash(installation, actor, form.domain, reason, now=now)
         except FormError as exc:
             return render_subscriber_list(refusal=FormError({"domain": exc.problems["reason"]})), 400
         except RefusalError as exc:
@@ -144,7 +144,7 @@ def begin_search() -> ResponseReturnValue:
     installation, _, now = build_admin_action_context()
     part, searches = read_form(AddressSearchForm).part, web_context().searches
     try:
-        reason = read_address_reason()
+        reason = read_address_access_reason()
         name = searches.begin(installation, current_staff(), part, reason, now=now)
     except FormError as exc:
         return render_subscriber_list(refusal=exc), 400

@@ -162,7 +162,7 @@ def _list_other_fields(pair: VersionPair, pairs: Sequence[VersionPair]) -> list[
 def _keep_on_clipboard(name: str, pair: VersionPair) -> bool:
     """Put what an editor wrote on their clipboard; False where there is no text, or no room."""
     context, draft = web_context(), pair.write.conflict.draft
-    field = clipboard.find_clipping_field(draft.kind, draft.value)
+    field = clipboard.find_text_field_of_edit(draft.kind, draft.value)
     is_taken_back = draft.value.get("text", "") is None or draft.value.get("removed")
     if not field or not pair.wanted_text or is_taken_back:
         return False
@@ -176,6 +176,6 @@ def _keep_on_clipboard(name: str, pair: VersionPair) -> bool:
 
 def remove_from_clipboard(name: str, edit: Edit) -> None:
     """Take a text off the editor's clipboard that stands in the edition now."""
-    if field := clipboard.find_clipping_field(edit.kind, edit.value):
+    if field := clipboard.find_text_field_of_edit(edit.kind, edit.value):
         form = EditForm(name, current_actor(), web_context().clock())
         clipboard.remove_text_from_clipboard(web_context().installation, form, edit.target, field)

@@ -44,7 +44,7 @@ class RefusedEdit:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionLine:
+class ConflictVersionLine:
     """A line of a version: what it is, empty where the version has one line only, and its words, of which some are new."""
 
     title: str
@@ -62,9 +62,9 @@ class VersionPair:
 
     write: RefusedEdit
     place: str
-    current_lines: tuple[VersionLine, ...]
-    draft_lines: tuple[VersionLine, ...]
-    before: tuple[VersionLine, ...]
+    current_lines: tuple[ConflictVersionLine, ...]
+    draft_lines: tuple[ConflictVersionLine, ...]
+    before: tuple[ConflictVersionLine, ...]
 
     @property
     def takes_third(self) -> bool:
@@ -233,9 +233,9 @@ def _read_wanted_image(value: Mapping[str, object]) -> dict[str, str]:
     return {"Image": "another image" if value.get("cuts") else "original image"}
 
 
-def _mark_lines(before: Texts, after: Texts) -> tuple[VersionLine, ...]:
+def _mark_lines(before: Texts, after: Texts) -> tuple[ConflictVersionLine, ...]:
     lines = []
     for title, text in after.items():
         words = mark_new_words(before.get(title, ""), text)
-        lines.append(VersionLine(title, words))
+        lines.append(ConflictVersionLine(title, words))
     return tuple(lines)

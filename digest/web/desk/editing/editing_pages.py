@@ -33,7 +33,7 @@ from digest.web.desk.editing.page_query import EditionPageQuery, read_number, re
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
 from digest.web.desk.outline.edit_outline import build_edit_outline, list_clipped_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
-from digest.web.desk.outline.edition_outline import count_head_lengths
+from digest.web.desk.outline.edition_outline import count_opening_text_lengths
 from digest.web.desk.outline.story_pool import (
     POOL_FILTERS,
     POOL_ORDERS,
@@ -126,10 +126,10 @@ def read_edit_form(name: str) -> EditForm:
                 f"{edition.name} was approved after you opened the page.",
                 "Confirm that you want to revoke the approval.",
             )
-    return read_own_form(name)
+    return read_form_without_approval_check(name)
 
 
-def read_own_form(name: str) -> EditForm:
+def read_form_without_approval_check(name: str) -> EditForm:
     """Return who acts on which edition, for what changes nothing of it."""
     base_edit = read_number(request.form.get("seq", ""))
     return EditForm(name, **build_action_context(), based_on=base_edit)
@@ -173,7 +173,7 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
     `changed` is what its address has otherwise now.
     """
     if result.conflict:
-        base_edit = read_own_form(name).based_on
+        base_edit = read_form_without_approval_check(name).based_on
         refused = RefusedEdit((), result.state.last_seq if base_edit is None else base_edit, result)
         return show_conflicts(name, [refused], (), back=build_edit_page_url(name)), 409
     if result.edit and "chosen" in request.form:
@@ -236,7 +236,7 @@ def render_edit_page(
         state=state,
         arrangement=arrangement,
         content=content,
-        lengths=count_head_lengths(content),
+        lengths=count_opening_text_lengths(content),
         draft_intro=file.publication.intro,
         outline=outline,
         pool=pool,

@@ -33,7 +33,7 @@ from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, p
 from digest.web.desk.outline.edition_outline import build_edition_outline, summarize_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
-from digest.web.status_rows import SentEditionRow, build_source_rows, write_editor_counts
+from digest.web.status_rows import SentEditionRow, build_source_rows, describe_editor_changes
 from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
@@ -131,7 +131,7 @@ def _edition_page(view: edition_views.EditionView) -> str:
         views=PREVIEW_VIEWS,
         preview=find_preview_view(query.view),
         octets=len(editions.render_edition_bytes(installation, edition.name, "html")),
-        changed=write_editor_counts(view.editor_counts) if view.editor_counts else "",
+        changed=describe_editor_changes(view.editor_counts) if view.editor_counts else "",
     )
 
 
@@ -263,7 +263,7 @@ def list_sent_editions() -> ResponseReturnValue:
     return render_template(
         "web/desk/sending/sent.html",
         rows=[(SentEditionRow(each.edition, each.counts), each.progress_sentence) for each in rows],
-        counted=() if before else edition_views.read_counted_editions(context.installation),
+        counted=() if before else edition_views.read_edition_change_counts(context.installation),
         before=before,
         older_than=departed.older_than,
     )

@@ -46,7 +46,7 @@ def show_preview(name: str) -> ResponseReturnValue:
         view=READ_ALOUD_VIEW if is_spoken else find_preview_view(request.args.get("view")),
         passages=list_spoken_passages(html.decode()) if is_spoken else (),
         size=MailSize(len(html)),
-        variants=editions.count_variants(installation, edition.name) if counts_variants else None,
+        variants=editions.count_subscribers_by_email_variant(installation, edition.name) if counts_variants else None,
     )
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from digest.app.editing.clipboard import SavedClipping
-from digest.app.editions.edition_dates import find_last_dates_shown_early
+from digest.app.editions.edition_dates import find_last_days_of_upcoming_dates
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import Edit, EditKind
@@ -21,7 +21,7 @@ from digest.web.desk.outline.story_pool import (
     PoolPage,
     PoolRow,
     complete_pool_row,
-    list_tray_rows,
+    list_waiting_story_rows,
     story_anchor,
 )
 
@@ -139,7 +139,7 @@ def build_edit_outline(
     open_findings = list(findings)
     heads = {place: _take_at(place, open_findings) for place in HEAD_PLACES}
     arranged = tuple(_arrange_section(settings, arrangement, content, sections, open_findings) for settings in sections)
-    waiting = islice(list_tray_rows(arrangement), MAX_POOL_STORIES)
+    waiting = islice(list_waiting_story_rows(arrangement), MAX_POOL_STORIES)
     tray = tuple(complete_pool_row(row, sections, zone) for row in waiting)
     return EditOutline(arranged, tray, heads, tuple(open_findings))
 
@@ -156,7 +156,7 @@ def _arrange_section(
         settings=settings,
         note=written.note if written else settings.note,
         rows=_arrange_rows(settings, arrangement, content, sections, open_findings),
-        early_until=find_last_dates_shown_early(content).get(settings.key),
+        early_until=find_last_days_of_upcoming_dates(content).get(settings.key),
         findings=_take_at(settings.title, open_findings),
     )
 

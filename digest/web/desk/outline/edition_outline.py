@@ -63,7 +63,7 @@ class LengthCounter:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadLengths:
+class OpeningTextLengths:
     """How long the lines of an edition's head are, against what inboxes show and readers read."""
 
     subject: LengthCounter
@@ -71,9 +71,9 @@ class HeadLengths:
     intro: LengthCounter
 
 
-def count_head_lengths(content: EditionContent) -> HeadLengths:
+def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
     """Count the lines of an edition's head."""
-    return HeadLengths(
+    return OpeningTextLengths(
         subject=LengthCounter(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
         preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_LENGTH),
         intro=LengthCounter(len(content.intro.split()), MAX_INTRO_WORDS, "words"),
@@ -117,7 +117,7 @@ class EditionOutline:
     """A whole edition."""
 
     content: EditionContent
-    lengths: HeadLengths
+    lengths: OpeningTextLengths
     blocks: tuple[OutlineSection, ...]
 
     @property
@@ -135,7 +135,7 @@ def build_edition_outline(
     most = {s.key: s.most for s in sections}
     return EditionOutline(
         content=content,
-        lengths=count_head_lengths(content),
+        lengths=count_opening_text_lengths(content),
         blocks=tuple(_build_outline_section(section, placed, most) for section in content.sections),
     )
 

@@ -120,7 +120,7 @@ class PoolQuery:
     rows: int = MAX_POOL_STORIES
 
 
-def list_tray_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
+def list_waiting_story_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
     """List the stories that wait in the tray as far as it takes to choose among them; see `complete_pool_row`."""
     for new in arrangement.tray:
         joined = arrangement.find_story(new.joins) if new.joins else None
@@ -223,7 +223,7 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
         yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
     for removed in arrangement.removed:
         yield PoolRow(removed.scored, reason=f"removed by {removed.edit.actor}")
-    yield from list_tray_rows(arrangement)
+    yield from list_waiting_story_rows(arrangement)
 
 
 def _fits_query(row: PoolRow, query: PoolQuery) -> bool:

@@ -21,8 +21,8 @@ from digest.app.sending import send_control as sending
 from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.app.sending.sending_view import SendingView
 from digest.app.upkeep.audit_log import parse_row_detail
-from digest.deliver.control.edition_control import ALARM_ACTOR, EditionControlError
-from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError
+from digest.deliver.control.edition_control import AUTOMATIC_ACTOR, EditionControlError
+from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision
 from digest.deliver.send.claims.progress import MinuteCount
 from digest.installation import sending_pause
 from digest.installation.acts import Role
@@ -109,11 +109,11 @@ def find_sending_phase(view: SendingView) -> SendingPhase:
     return SendingPhase.PAUSED if view.edition.paused_at is not None else on_its_way[state]
 
 
-def is_paused_by_alarm(view: SendingView) -> bool:
-    """Return whether an edition is paused, and the newest pause was an alarm's."""
+def is_paused_automatically(view: SendingView) -> bool:
+    """Return whether an edition is paused, and the newest pause was automatic."""
     newest_pause = next((act for act in view.acts if act.act == "paused"), None)
-    is_alarm = newest_pause is not None and newest_pause.actor == ALARM_ACTOR
-    return is_alarm and find_sending_phase(view) is SendingPhase.PAUSED
+    is_automatic = newest_pause is not None and newest_pause.actor == AUTOMATIC_ACTOR
+    return is_automatic and find_sending_phase(view) is SendingPhase.PAUSED
 
 
 def list_sending_history(view: SendingView) -> list[SendingHistoryEntry]:
@@ -123,7 +123,7 @@ def list_sending_history(view: SendingView) -> list[SendingHistoryEntry]:
 
 def _iterate_happenings(view: SendingView) -> Iterator[SendingHistoryEntry]:
     for row in view.acts:
-        act = "alarm" if (row.act, row.actor) == ("paused", ALARM_ACTOR) else row.act
+        act = "alarm" if (row.act, row.actor) == ("paused", AUTOMATIC_ACTOR) else row.act
         yield SendingHistoryEntry(row.at, act, row.actor, parse_row_detail(row) or {})
     edition = view.edition
     if edition.planned_at is not None:
@@ -203,7 +203,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         names=staff.read_display_names(installation),
         now=view.counted_at,
         phase=phase,
-        by_alarm=is_paused_by_alarm(view),
+        is_paused_automatically=is_paused_automatically(view),
         parts=list_progress_bar_parts(view),
         happenings=list_sending_history(view),
         chart=draw_minute_chart(minutes, context.zone, limits) if minutes else None,
@@ -216,17 +216,17 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
     )
 
 
-class AcknowledgmentForm(PageFields):
+class RefusalAcknowledgmentForm(PageFields):
     """How many refusals the page said that there are."""
 
     refusals: Count
 
 
 @sending_pages.post("/editions/<name>/refusals")
-def acknowledge(name: str) -> ResponseReturnValue:
+def acknowledge_refusals(name: str) -> ResponseReturnValue:
     """Acknowledge the refusals that an edition was sent with."""
     try:
-        seen = read_form(AcknowledgmentForm).refusals
+        seen = read_form(RefusalAcknowledgmentForm).refusals
         refusal_actions.acknowledge_refusals(
             web_context().installation, name, confirmed=seen, reason="", **build_action_context()
         )
@@ -288,22 +288,22 @@ def cancel_sending(name: str) -> ResponseReturnValue:
 
 
 @sending_pages.post("/editions/<name>/set-aside/send")
-def send_aside(name: str) -> ResponseReturnValue:
+def send_set_aside_emails(name: str) -> ResponseReturnValue:
     """Send the emails to the chosen domains that a stop rule set aside."""
-    return _decide_aside(name, AsideDecision.SEND)
+    return _decide_set_aside_emails(name, SetAsideDecision.SEND)
 
 
 @sending_pages.post("/editions/<name>/set-aside/drop")
-def drop_aside(name: str) -> ResponseReturnValue:
+def drop_set_aside_emails(name: str) -> ResponseReturnValue:
     """Drop the emails to the chosen domains that a stop rule set aside."""
-    return _decide_aside(name, AsideDecision.DROP)
+    return _decide_set_aside_emails(name, SetAsideDecision.DROP)
 
 
-def _decide_aside(name: str, decision: AsideDecision) -> ResponseReturnValue:
+def _decide_set_aside_emails(name: str, decision: SetAsideDecision) -> ResponseReturnValue:
     installation, tags = web_context().installation, request.form.getlist("domain")
     try:
         set_aside_domains.decide_domains(installation, name, tags, decision, **build_action_context())
-    except UnknownAsideDomainError as exc:
+    except DomainNotSetAsideError as exc:
         return _sending_page(name, refusal=str(exc)), 409
     return redirect(url_for("sending.show_sending", name=name), 303)
 

@@ -21,7 +21,7 @@ from digest.app.doctor.examination import run_checks
 from digest.app.jobs import JobContext, run_job
 from digest.cli import digest
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.installation.opened import Installation
 from digest.settings import BounceMailboxSettings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -146,7 +146,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     clock.sleep(30 * 60)
     with capture_logs() as logs:
         run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
-        run_job(JobContext(operator.install, clock), "apply_events")
+        run_job(JobContext(operator.install, clock), "apply_inbound_events")
     assert [line["event"] for line in logs] == ["the bounce mailbox works again", "events applied"]
     assert "was last read Nov 20 06:38 EST" in operator.doctor()
 

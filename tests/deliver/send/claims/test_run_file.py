@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.app.jobs import JobContext
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import recover_dead_runs, recover_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs, recover_dead_runs
 from digest.deliver.send.claims.delivery_claims import LeaseTerms
 from digest.deliver.send.claims.run_file import DeadRun, RunFile, open_run_file, read_database_number, take_dead_runs
 from digest.deliver.send.run.edition_run import run_edition
@@ -27,7 +27,7 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from scheduler import watch_runs
+from scheduler import check_schema_and_recover_runs
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.silent_runs import hand_over
@@ -248,7 +248,7 @@ def test_the_next_run_hands_over_what_had_not_left_and_nothing_else(world: Deliv
 def test_a_lease_that_ran_out_before_does_not_stand_against_the_file(world: DeliverySetup, dead_ids: list[str]) -> None:
     later = RELEASE + timedelta(days=1)
     elsewhere = world.settings.model_copy(update={"home": world.settings.home / "another"})
-    recover_runs(world.database, elsewhere, world.keys, now=later)
+    recover_dead_and_silent_runs(world.database, elsewhere, world.keys, now=later)
     with world.database.write() as session:
         states = Counter(session.scalars(select(Delivery.state)))
         assert states == {DeliveryState.UNCERTAIN: 5, DeliveryState.WAITING: 2}, "what was reserved waits again"
@@ -268,7 +268,7 @@ def test_the_timetable_reads_the_file_of_a_dead_run_at_its_next_look_though_no_m
 ) -> None:
     world.settings.key_file.touch(mode=0o600)
     world.settings.key_file.write_text(world.keys.to_json())
-    watch_runs(JobContext(Installation(world.settings, world.database), world.clock))
+    check_schema_and_recover_runs(JobContext(Installation(world.settings, world.database), world.clock))
     assert Counter(row.state for row in rows(world, dead_ids)) == {
         DeliveryState.ACCEPTED: 1,
         DeliveryState.REFUSED: 1,

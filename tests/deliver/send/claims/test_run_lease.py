@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.app.jobs import JobContext, check_schema
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.dead_runs import GRACE_LEASES, RunVerdict, judge_run, recover_runs
+from digest.deliver.send.claims.dead_runs import GRACE_LEASES, RunVerdict, judge_run, recover_dead_and_silent_runs
 from digest.deliver.send.claims.delivery_claims import LeaseTerms
 from digest.deliver.send.claims.run_lease import LeaseKeeper, keep_lease
 from digest.deliver.send.handover import LEASE_LOST
@@ -89,7 +89,7 @@ def test_what_another_home_had_reserved_waits_after_its_lease_and_the_rest_is_un
 ) -> None:
     def recover_after(seconds: float) -> list[DeliveryState]:
         set_silence(world, seconds)
-        recover_runs(world.database, world.settings, world.keys, now=RELEASE)
+        recover_dead_and_silent_runs(world.database, world.settings, world.keys, now=RELEASE)
         return states(world, claimed)
 
     assert recover_after(LEASE / 2) == [RESERVED, RESERVED, HANDING_OVER, HANDING_OVER, WAITING]
@@ -161,7 +161,7 @@ def test_an_upgrade_gives_old_claims_a_lease_that_nothing_renews(world: Delivery
         (lease,) = session.scalars(select(RunLease))
         assert lease.owner == session.get_one(Delivery, claimed[2]).owner
     assert (lease.epoch, lease.beat_at) == (1, 0.0)
-    recover_runs(world.database, world.settings, world.keys, now=RELEASE)
+    recover_dead_and_silent_runs(world.database, world.settings, world.keys, now=RELEASE)
     assert states(world, claimed[2:]) == [UNCERTAIN, UNCERTAIN, WAITING]
 
 

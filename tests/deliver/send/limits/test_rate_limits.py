@@ -26,7 +26,7 @@ from digest.deliver.send.limits.rate_limits import (
     count_sending_days,
     current_rate_limits,
 )
-from digest.deliver.send.refusals.alarms import FailureCounts, choose_pause_reason, describe_list_change
+from digest.deliver.send.refusals.stop_rules import FailureCounts, choose_pause_reason, describe_list_change
 from digest.settings import AlertSettings, LimitSettings
 from tests.moments import AFTER_RELEASE as NOON
 

@@ -8,16 +8,16 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import event, select, update
 
-from digest.deliver.control import edition_control, set_aside
-from digest.deliver.control.set_aside import AsideDecision, UnknownAsideDomainError, decide_domains
+from digest.deliver.control import edition_control, set_aside_domains
+from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision, decide_domains
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.refusals import alarms
-from digest.deliver.send.refusals.alarms import count_failures
+from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
+from digest.deliver.send.refusals.stop_rules import count_failures
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup, Event
@@ -139,10 +139,10 @@ def test_a_small_domain_is_set_aside_without_any_effect_on_a_large_list(one_worl
     assert report.delivery_counts[WAITING] > 90
 
 
-@pytest.mark.parametrize("decision", [AsideDecision.SEND, AsideDecision.DROP])
+@pytest.mark.parametrize("decision", [SetAsideDecision.SEND, SetAsideDecision.DROP])
 @pytest.mark.parametrize("still_refusing", [("strict.example",), ()])
 def test_one_decision_sends_or_drops_a_domain(
-    world: DeliverySetup, decision: AsideDecision, still_refusing: tuple[str, ...]
+    world: DeliverySetup, decision: SetAsideDecision, still_refusing: tuple[str, ...]
 ) -> None:
     _add_subscribers(world, 600, "strict.example")
     report = _send(world, _provider(world, _refuse_domains("strict.example")))
@@ -152,16 +152,16 @@ def test_one_decision_sends_or_drops_a_domain(
     assert (report.state, report.awaits_decision) == (EditionState.SENDING, True)
     assert not again.received_messages
     with world.database.write() as session:
-        (domain,) = set_aside.list_undecided(find_edition(session, EDITION_NAME))
+        (domain,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
         due_at = claims.find_next_due_time(session, edition_purpose(EDITION_NAME))
         assert due_at == world.clock.now, "so that a run begins at once"
-    with world.database.write() as session, pytest.raises(UnknownAsideDomainError):
+    with world.database.write() as session, pytest.raises(DomainNotSetAsideError):
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
     report = _send(world, again)
     counts = report.delivery_counts
     assert (report.state, report.domains_aside, counts.is_balanced) == (EditionState.SENT, 0, True)
-    if decision is AsideDecision.DROP:
+    if decision is SetAsideDecision.DROP:
         assert (counts[DeliveryState.CANCELLED], counts[REFUSED]) == (waiting, refused)
         assert not again.received_messages
     elif still_refusing:
@@ -170,16 +170,16 @@ def test_one_decision_sends_or_drops_a_domain(
         assert (counts[ACCEPTED], counts[REFUSED]) == (600 - refused, refused)
 
 
-@pytest.mark.parametrize("decision", [AsideDecision.SEND, AsideDecision.DROP])
+@pytest.mark.parametrize("decision", [SetAsideDecision.SEND, SetAsideDecision.DROP])
 def test_a_decision_on_more_than_a_page_of_deliveries_reaches_all_of_them(
-    one_world: DeliverySetup, decision: AsideDecision
+    one_world: DeliverySetup, decision: SetAsideDecision
 ) -> None:
     world = one_world
     _add_subscribers(world, 3600, "strict.example", every=2)
     report = _send(world, _provider(world, _refuse_domains("strict.example")))
     assert report.delivery_counts[WAITING] > 1700
     with world.database.write() as session:
-        (domain,) = set_aside.list_undecided(find_edition(session, EDITION_NAME))
+        (domain,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
     report = _send(world, _provider(world, _refuse_domains()))
     assert report.state is EditionState.SENT
@@ -254,9 +254,9 @@ def test_events_that_come_while_no_run_is_at_it_set_a_domain_aside(world: Delive
         """Return how often the list was counted, and how many domains are set aside."""
         counted.clear()
         world.clock.now = RELEASE + timedelta(minutes=minute)
-        alarms.stop_alarming_editions(world.database, world.settings.file.alerts, now=world.clock.now)
+        stop_rules.apply_stop_rules(world.database, world.settings.file.alerts, now=world.clock.now)
         with world.database.read() as session:
-            return len(counted), len(set_aside.list_undecided(find_edition(session, EDITION_NAME)))
+            return len(counted), len(set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME)))
 
     _report_failures(world, "large.example", 4, 1)
     assert look(2) == (0, 0)
@@ -279,9 +279,9 @@ def test_domains_that_share_mail_servers_are_set_aside_as_one(world: DeliverySet
     assert (report.domains_aside, report.delivery_counts[ACCEPTED]) == (1, 480)
     assert report.delivery_counts[REFUSED] < 20
     with world.database.write() as session:
-        (domain,) = set_aside.list_undecided(find_edition(session, EDITION_NAME))
+        (domain,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
         assert domain.tag == _tag(world, "outlook.com")
-        decide_domains(session, EDITION_NAME, [domain.tag], AsideDecision.DROP, now=world.clock.now)
+        decide_domains(session, EDITION_NAME, [domain.tag], SetAsideDecision.DROP, now=world.clock.now)
     report = _send(world, provider)
     assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
 

@@ -22,10 +22,10 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import restored_copy
-from digest.deliver.send.claims.dead_runs import recover_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.restored_copy import RestoreGap
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER, decide_state_change
-from digest.deliver.send.claims.run_lease import home_name
+from digest.deliver.send.claims.run_lease import identify_run_folder
 from digest.deliver.send.run.edition_run import run_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import (
     UncertainDelivery,
@@ -37,7 +37,7 @@ from digest.installation.opened import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.process_owner import this_process_owner
-from scheduler import ReleaseBackoff, send_due_editions
+from scheduler import EditionSendBackoff, send_due_editions
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -123,9 +123,9 @@ def test_what_a_dead_process_left_claimed_is_listed_too(world: DeliverySetup) ->
             dead,
             RELEASE + timedelta(days=1),
         )
-        session.add(RunLease(owner=dead, epoch=1, beat_at=0.0, home=home_name(world.settings)))
+        session.add(RunLease(owner=dead, epoch=1, beat_at=0.0, home=identify_run_folder(world.settings)))
         delivery_id = delivery.id
-    recover_runs(world.database, world.settings, world.keys, now=world.clock())
+    recover_dead_and_silent_runs(world.database, world.settings, world.keys, now=world.clock())
     assert [d.delivery_id for d in listed(world)] == [delivery_id]
 
 
@@ -167,7 +167,7 @@ def test_sent_again_goes_at_once_though_all_others_of_the_edition_wait_for_their
     world.add_subscribers("ada@reader.example")
     world.add_subscribers("bo@reader.example", choices=Preferences(hour=RELEASE.hour + 5, zone="UTC"))
     sent(world, HandoverResult.UNCERTAIN)
-    context, backoff = JobContext(Installation(world.settings, world.database), world.clock), ReleaseBackoff()
+    context, backoff = JobContext(Installation(world.settings, world.database), world.clock), EditionSendBackoff()
     send_due_editions(context, backoff)
     assert (states(world)[UNCERTAIN], states(world)[WAITING]) == (1, 1)
     assert not backoff.is_due(EDITION_NAME, world.clock() + timedelta(minutes=14)), "nothing is due for hours"

@@ -53,7 +53,7 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     assert kept_counts(both)[DAY, "attested", "hls.today"] == 3
     assert kept_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
     with both.database.read() as session:
-        end = consent_days.find_stable_event(session, LATER)
+        end = consent_days.find_last_settled_event(session, LATER)
         parts = [
             consent_days.count_consent_events(session, ZoneInfo("America/New_York"), after=n, through=n + 1)
             for n in range(end)

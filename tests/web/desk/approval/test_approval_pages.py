@@ -17,10 +17,10 @@ from digest.installation.acts import Actor, ActorInterface, Role
 from digest.installation.opened import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
-from digest.store.approval_models import Approval, ApprovalState, ApprovedFragment
+from digest.store.approval_models import Approval, ApprovalState, ApprovedEditionFragment
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState, Fragment
+from digest.store.models import Edition, EditionFragment, EditionState
 from digest.web.app import create_app
 from tests.actors import ADMIN, EDITOR
 from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later, unmarked
@@ -180,7 +180,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
     write_head(week, subject="Cranes first")
     approve(week, "sam")
     with week.installation.database.write() as session:  # what migration 0037 leaves
-        for table in (Fragment, ApprovedFragment):
+        for table in (EditionFragment, ApprovedEditionFragment):
             session.execute(update(table).values(slots=None))
         because = "the upgrade changed how placeholders work, so it must be drafted and approved again"
         ended = {"state": ApprovalState.TAKEN_BACK, "ended_at": later(), "ended_because": because}
@@ -198,7 +198,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
     settings, keys, mark = week.installation.settings, week.installation.keys, mark_of(week)
     with week.installation.database.write() as session:
         edition = find_edition(session, week.name)
-        with pytest.raises(ApprovalError, match="Draft it again"):
+        with pytest.raises(ApprovalError, match="Draft the edition again"):
             sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff:2", now=later())
     with pytest.raises(ApprovalError, match="placeholders: The edition was drafted by an older version"):
         edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())

@@ -20,7 +20,7 @@ from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.deliver.control import installation_hold
 from digest.edition.approval import approval_check
 from digest.edition.content.edition_content import LabeledBlock
-from digest.edition.content.editor_changes import EditorCounts
+from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.edition_queries import find_edition, load_rendered_fragments
 from digest.store import schedule_slots
@@ -29,9 +29,9 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
 from digest.web.desk.edition.previews import PREVIEW_VIEWS, prepare_preview_html
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
-from digest.web.status_rows import write_editor_counts
-from subscribers.signup.rate_limits import SURGE_ALARM_KIND
-from subscribers.store.signup_models import SignupAlarm
+from digest.web.status_rows import describe_editor_changes
+from subscribers.signup.rate_limits import SURGE_KIND
+from subscribers.store.signup_models import SignupSurge
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import sample_content, store_image
 from tests.web.desk.sample_week import unmarked
@@ -48,7 +48,7 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     world.edition()
     assert 'class="attention"' not in world.desk.get("/desk/").text
     with world.database.write() as session:
-        session.add(SignupAlarm(kind=SURGE_ALARM_KIND, at=NOW, detail={"most": 640}))
+        session.add(SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 640}))
         installation_hold.pause_all_sending(session, "a restored copy", actor="eve@news.example.org", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
@@ -58,7 +58,7 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         assert "If it is, an admin can resume sending under Admin → Deliveries." in page
         assert not re.search(r'class="attention"[^>]*>[^<]*(UTC|staff \d|&#39;digest )', page)
     with world.database.write() as session:
-        session.execute(update(SignupAlarm).values(ended_at=NOW))
+        session.execute(update(SignupSurge).values(ended_at=NOW))
         installation_hold.resume_all_sending(session)
     assert 'class="attention"' not in world.desk.get("/desk/").text
 
@@ -460,7 +460,7 @@ def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(
     assert "No changes have been counted yet." in world.desk.get("/desk/sent").text
     assert ", editors kept" not in world.desk.get(f"/desk/editions/{name}").text
     with world.database.write() as session:
-        counts = EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2).as_json()
+        counts = EditorChangeCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2).as_json()
         session.scalars(select(Approval)).one().editor_counts = counts
     page = world.desk.get("/desk/sent").text
     table = page[page.index("Editors\u2019 changes") :]
@@ -477,11 +477,11 @@ def test_what_editors_changed_stands_on_the_edition_that_went_out_and_over_time(
 
 
 def test_what_editors_changed_is_said_in_words() -> None:
-    counts = EditorCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2)
-    assert write_editor_counts(counts) == (
+    counts = EditorChangeCounts(12, 8, dropped=2, moved=1, added=3, rewritten=2)
+    assert describe_editor_changes(counts) == (
         "Of 12 proposed stories, editors kept 8 (67%) unchanged, removed 2, moved 1, and rewrote 2. They added 3."
     )
-    assert "%" not in write_editor_counts(EditorCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))
+    assert "%" not in describe_editor_changes(EditorChangeCounts(0, 0, dropped=0, moved=0, added=1, rewritten=0))
 
 
 def calls_while(act: Callable[[], object]) -> set[str]:

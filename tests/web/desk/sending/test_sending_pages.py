@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from digest.app.editions.count_cache import CountCache
 from digest.app.sending import send_control as sending
 from digest.app.sending.sending_view import view_sending
-from digest.deliver.control import installation_hold, set_aside
+from digest.deliver.control import installation_hold, set_aside_domains
 from digest.deliver.plan.canary import CANARY_DUE_AT
 from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minute_counts
 from digest.installation import sending_pause
@@ -236,9 +236,9 @@ def aside(going: Any) -> tuple[Any, list[str]]:
     with going.database.write() as session:
         session.execute(update(Delivery).values(state=DeliveryState.ACCEPTED))
         reasons = dict.fromkeys(tags, "mailbox providers rejected 5 of 20 emails by policy.")
-        set_aside.set_domains_aside(session, "2026-W47", reasons, now=NOW)
+        set_aside_domains.set_domains_aside(session, "2026-W47", reasons, now=NOW)
     for place, (tag, many) in enumerate(zip(tags, (40, 2), strict=True)):
-        parked_at = set_aside.PARKED_FROM + timedelta(seconds=place)
+        parked_at = set_aside_domains.PARKED_FROM + timedelta(seconds=place)
         deliver(going, many, DeliveryState.WAITING, domain_tag=tag, next_try_at=parked_at)
     set_edition(going, planned=142)
     return going, tags

@@ -11,10 +11,10 @@ from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.texts.urls import site_name
 from digest.edition.calendar.edition_windows import name_edition
 from digest.select.values import CandidateArticle
-from digest.store.past_edition_models import PastEdition, PastStory
+from digest.store.imported_edition_models import ImportedEdition, ImportedStory
 
 
-def store_past_edition(
+def store_imported_edition(
     session: Session,
     page: PastEditionPage,
     address: str,
@@ -25,13 +25,13 @@ def store_past_edition(
     now: datetime,
 ) -> bool:
     """Store a past edition in place of what was imported from the same address; return whether something was."""
-    before = session.scalar(select(PastEdition).where(PastEdition.address == address))
+    before = session.scalar(select(ImportedEdition).where(ImportedEdition.address == address))
     if before is not None:
         session.delete(before)
         session.flush()
-    stories = (PastStory(**asdict(story)) for story in page.stories)
+    stories = (ImportedStory(**asdict(story)) for story in page.stories)
     session.add(
-        PastEdition(
+        ImportedEdition(
             address=address,
             name=name_edition(released_at, zone, ()),
             number=page.number,
@@ -46,14 +46,14 @@ def store_past_edition(
     return before is not None
 
 
-def load_past_editions(session: Session, before: datetime, count: int) -> list[PastEdition]:
+def load_imported_editions(session: Session, before: datetime, count: int) -> list[ImportedEdition]:
     """Return the last `count` past editions of before a release, the newest first, with their stories."""
-    earlier = select(PastEdition).where(PastEdition.released_at < before)
-    newest = earlier.order_by(PastEdition.released_at.desc(), PastEdition.id.desc())
-    return list(session.scalars(newest.options(selectinload(PastEdition.stories)).limit(count)))
+    earlier = select(ImportedEdition).where(ImportedEdition.released_at < before)
+    newest = earlier.order_by(ImportedEdition.released_at.desc(), ImportedEdition.id.desc())
+    return list(session.scalars(newest.options(selectinload(ImportedEdition.stories)).limit(count)))
 
 
-def convert_past_story(story: PastStory, released_at: datetime) -> CandidateArticle:
+def convert_imported_story(story: ImportedStory, released_at: datetime) -> CandidateArticle:
     """Make the value that selection compares with from a story of a past edition: its words are all that is kept."""
     site = site_name(story.url)
     return CandidateArticle(story.url, story.url, story.headline, story.summary, site, site, released_at)

@@ -6,7 +6,7 @@ from werkzeug.datastructures import MultiDict
 from digest.web.forms import ReasonForm, read_form
 
 
-def read_address_reason() -> str:
+def read_address_access_reason() -> str:
     """Read the reason from the form.
 
     Raises:

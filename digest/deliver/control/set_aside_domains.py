@@ -1,7 +1,7 @@
 """Receiving domains of an edition that a stop rule set aside: their deliveries wait until someone sends or drops them.
 
 The edition's row lists them, so that a send's gate reads them with it. A delivery of such a domain waits at a moment of that
-domain (`AsideDomain.parked_at`), centuries ahead, where no claim looks. A run parks what it meets, and brings it back page by
+domain (`SetAsideDomain.parked_at`), centuries ahead, where no claim looks. A run parks what it meets, and brings it back page by
 page once a person has decided.
 """
 
@@ -24,11 +24,11 @@ from subscribers.store.database import MAX_TRANSACTION_ROWS
 PARKED_FROM = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class UnknownAsideDomainError(ApplicationError):
+class DomainNotSetAsideError(ApplicationError):
     """The domain isn't set aside, or someone has already decided."""
 
 
-class AsideDecision(StrEnum):
+class SetAsideDecision(StrEnum):
     """What a person decided about a domain that was set aside."""
 
     NONE = ""
@@ -37,14 +37,14 @@ class AsideDecision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AsideDomain:
+class SetAsideDomain:
     """A domain that was set aside, by its tag. `returning` means that parked deliveries are yet to be brought back."""
 
     tag: str
     place: int  # among the edition's
     at: datetime
     reason: str
-    decision: AsideDecision = AsideDecision.NONE
+    decision: SetAsideDecision = SetAsideDecision.NONE
     returning: bool = False
 
     @property
@@ -53,24 +53,24 @@ class AsideDomain:
         return PARKED_FROM + timedelta(seconds=self.place)
 
 
-def read_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, AsideDomain]:
+def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsideDomain]:
     """Return the domains that were set aside, by tag, as the edition's row stores them."""
     return {tag: _read_domain(tag, values) for tag, values in (stored or {}).items()}
 
 
-def _read_domain(tag: str, values: Mapping[str, Any]) -> AsideDomain:
-    at, decision = datetime.fromisoformat(values["at"]), AsideDecision(values["decision"])
-    return AsideDomain(tag, values["place"], at, values["reason"], decision, values["returning"])
+def _read_domain(tag: str, values: Mapping[str, Any]) -> SetAsideDomain:
+    at, decision = datetime.fromisoformat(values["at"]), SetAsideDecision(values["decision"])
+    return SetAsideDomain(tag, values["place"], at, values["reason"], decision, values["returning"])
 
 
-def list_undecided(edition: Edition) -> list[AsideDomain]:
+def list_undecided_domains(edition: Edition) -> list[SetAsideDomain]:
     """List the domains of an edition that wait for a decision; none of an edition that's over."""
     if edition.state is not EditionState.SENDING:
         return []
-    return [domain for domain in read_aside_domains(edition.set_aside).values() if not domain.decision]
+    return [domain for domain in read_set_aside_domains(edition.set_aside).values() if not domain.decision]
 
 
-def describe_aside(domains: Collection[AsideDomain]) -> str:
+def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
     """Return that so many domains are set aside, as the beginning of a sentence; empty: none is."""
     if not domains:
         return ""
@@ -85,30 +85,30 @@ def set_domains_aside(session: Session, name: str, reasons: Mapping[str, str], *
         UnknownEditionError: there is no such edition.
     """
     edition = find_edition(session, name, lock=True)
-    domains = read_aside_domains(edition.set_aside)
+    domains = read_set_aside_domains(edition.set_aside)
     added = [tag for tag in reasons if tag not in domains] if edition.state is EditionState.SENDING else []
     for place, tag in enumerate(added, len(domains)):
-        domains[tag] = AsideDomain(tag, place, now, reasons[tag])
+        domains[tag] = SetAsideDomain(tag, place, now, reasons[tag])
     _store(edition, domains)
     return added
 
 
 def decide_domains(
-    session: Session, name: str, tags: Collection[str], decision: AsideDecision, *, now: datetime
-) -> list[AsideDomain]:
+    session: Session, name: str, tags: Collection[str], decision: SetAsideDecision, *, now: datetime
+) -> list[SetAsideDomain]:
     """Decide what becomes of domains that were set aside; return them. The next claims of a run do it.
 
     Raises:
         UnknownEditionError: there is no such edition.
-        UnknownAsideDomainError: one of them doesn't wait for a decision.
+        DomainNotSetAsideError: one of them doesn't wait for a decision.
     """
     edition = find_edition(session, name, lock=True)
-    undecided = {domain.tag for domain in list_undecided(edition)}
+    undecided = {domain.tag for domain in list_undecided_domains(edition)}
     if not tags or not undecided.issuperset(tags):
-        raise UnknownAsideDomainError(
+        raise DomainNotSetAsideError(
             "These emails aren't set aside anymore.", "Reload the page, or run 'digest set-aside' again."
         )
-    domains = read_aside_domains(edition.set_aside)
+    domains = read_set_aside_domains(edition.set_aside)
     domains |= {tag: replace(domains[tag], decision=decision, returning=True) for tag in tags}
     _store(edition, domains)
     # So that a run begins: something is due.
@@ -116,17 +116,17 @@ def decide_domains(
     return [domains[tag] for tag in tags]
 
 
-def return_decided(session: Session, name: str, *, now: datetime) -> None:
+def requeue_decided_deliveries(session: Session, name: str, *, now: datetime) -> None:
     """Make up to 1,000 parked deliveries due whose domains were decided on. Call it in the transaction of a claim."""
     edition = find_edition(session, name, lock=True)
-    domains = read_aside_domains(edition.set_aside)
+    domains = read_set_aside_domains(edition.set_aside)
     returning = [domain for domain in domains.values() if domain.returning]
     if _return_parked(session, name, returning, now) < MAX_TRANSACTION_ROWS:
         domains |= {domain.tag: replace(domain, returning=False) for domain in returning}
         _store(edition, domains)
 
 
-def _return_parked(session: Session, name: str, domains: Collection[AsideDomain], now: datetime) -> int:
+def _return_parked(session: Session, name: str, domains: Collection[SetAsideDomain], now: datetime) -> int:
     parked = (
         is_delivery_of_edition(name),
         IS_WAITING,
@@ -139,7 +139,7 @@ def _return_parked(session: Session, name: str, domains: Collection[AsideDomain]
     return len(ids)
 
 
-def _store(edition: Edition, domains: Mapping[str, AsideDomain]) -> None:
+def _store(edition: Edition, domains: Mapping[str, SetAsideDomain]) -> None:
     edition.set_aside = {
         domain.tag: {key: value for key, value in asdict(domain).items() if key != "tag"}
         | {"at": domain.at.isoformat()}

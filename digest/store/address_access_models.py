@@ -6,7 +6,7 @@ from subscribers.store.column_types import Str100, Str200
 from subscribers.store.models import Base, Moment
 
 
-class AddressUse(Base):
+class AddressAccessCount(Base):
     """How often somebody did one kind of thing with addresses, and since when. It names no subscriber."""
 
     __tablename__ = "address_use"

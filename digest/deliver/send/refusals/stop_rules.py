@@ -15,11 +15,10 @@ from functools import partial, reduce
 from operator import add
 from typing import Any
 
-import structlog
 from sqlalchemy import distinct, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import edition_control, installation_hold, set_aside
+from digest.deliver.control import edition_control, installation_hold, set_aside_domains
 from digest.deliver.events.delivery_event import ABOUT_MESSAGE, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import HANDED_OVER_STATES, IS_WAITING, count_deliveries, edition_purpose
@@ -28,14 +27,15 @@ from digest.deliver.send.claims.progress import read_progress
 from digest.deliver.send.refusals.attribution import Attribution, attribute_failures
 from digest.settings import AlertSettings
 from digest.store.audit import record_audit
-from digest.store.delivery_models import ALARMING_EVENTS, Delivery, Event
+from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
+from subscribers.loggers import get_logger
 
 SET_ASIDE = "domain set aside"  # what its audit row is called
 MAX_COUNTED_DOMAINS = 10_000  # of a run; the large ones come first
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def count_failures_by_domain(session: Session, purpose: str, since: datetime) ->
     own = select(Delivery.id).where(Delivery.id == Event.delivery, Delivery.purpose == purpose).exists()
     is_of_domain = func.coalesce(Event.detail["about"].as_string(), "") != ABOUT_MESSAGE
     events = select(Event.kind, Event.cause, Event.delivery, tag.label("tag")).where(
-        text(ALARMING_EVENTS), Event.received_at > since, own, is_of_domain
+        text(STOP_RULE_EVENTS), Event.received_at > since, own, is_of_domain
     )
     failed = events.subquery()
     columns = (failed.c.tag, failed.c.kind, failed.c.cause)
@@ -124,7 +124,7 @@ def find_stop(session: Session, edition: Edition, alerts: AlertSettings, handed_
     if since is None:
         return Attribution()
     purpose = edition_purpose(edition.name)
-    domains = set_aside.read_aside_domains(edition.set_aside)
+    domains = set_aside_domains.read_set_aside_domains(edition.set_aside)
     if domains:  # their groups may have been looked up since
         groups = load_group_tags(session, domains)
         domains = {groups[tag]: domain for tag, domain in domains.items()}
@@ -170,10 +170,10 @@ def _others_get_it(session: Session, purpose: str, tags: Mapping[str, str], hand
     return session.scalar(select(Delivery.id).where(*waiting).limit(1)) is not None
 
 
-def raise_alarm(database: Database, edition: str, reason: str, *, now: datetime) -> None:
+def pause_and_log(database: Database, edition: str, reason: str, *, now: datetime) -> None:
     """Pause an edition and say so in the log and the audit log, unless it is paused already, or over."""
     with suppress(edition_control.EditionControlError), database.write() as session:
-        if edition_control.pause_by_alarm(session, edition, reason, now=now):
+        if edition_control.pause_automatically(session, edition, reason, now=now):
             log.error("sending paused", edition=edition, why=reason)
 
 
@@ -181,15 +181,15 @@ def apply_stop(database: Database, edition: str, stop: Attribution, *, now: date
     """Set domains aside, and pause the edition if several are at fault; the log and the audit log say so."""
     if stop.domains:
         with database.write() as session:
-            for tag in set_aside.set_domains_aside(session, edition, stop.domains, now=now):
+            for tag in set_aside_domains.set_domains_aside(session, edition, stop.domains, now=now):
                 detail = {"domain": tag, "because": stop.domains[tag]}
-                record_audit(session, SET_ASIDE, edition, detail, actor=edition_control.ALARM_ACTOR, now=now)
+                record_audit(session, SET_ASIDE, edition, detail, actor=edition_control.AUTOMATIC_ACTOR, now=now)
                 log.error("domain set aside", edition=edition, domain=tag, why=stop.domains[tag])
     if stop.pause_reason:
-        raise_alarm(database, edition, stop.pause_reason, now=now)
+        pause_and_log(database, edition, stop.pause_reason, now=now)
 
 
-def stop_alarming_editions(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
+def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
     """Stop whatever is being sent and failed too often, also while no run is at it: the rest waits for the canary."""
     sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
     with database.read() as session:
@@ -224,33 +224,35 @@ def _counts_key(edition: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AlarmLevel:
-    """How far one alarm is: it rings once `count` reaches both its number and its share of what was handed over."""
+class StopRuleLevel:
+    """The level of one stop rule: it triggers once `count` reaches both its number and its share of what was handed over."""
 
     name: str  # policy refusals | complaints | dead addresses
     count: int
     handed_over: int
-    rings_at: int
-    rings_at_share: float
+    triggered_at: int
+    triggered_at_share: float
 
     @property
-    def is_ringing(self) -> bool:
-        """Whether it rings."""
-        return self.count >= self.rings_at and self.count >= self.rings_at_share * self.handed_over
+    def is_triggered(self) -> bool:
+        """Whether it triggers."""
+        return self.count >= self.triggered_at and self.count >= self.triggered_at_share * self.handed_over
 
 
-def measure_alarm_levels(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> tuple[AlarmLevel, ...]:
-    """Return how far each alarm is, the one first that says most about what is wrong."""
+def measure_stop_rule_levels(
+    failures: FailureCounts, handed_over: int, alerts: AlertSettings
+) -> tuple[StopRuleLevel, ...]:
+    """Return the level of each stop rule, the one first that says most about what is wrong."""
     return (
-        AlarmLevel(
+        StopRuleLevel(
             "policy refusals",
             failures.policy_refusals,
             handed_over,
             alerts.policy_refusals,
             alerts.policy_refusals_share,
         ),
-        AlarmLevel("complaints", failures.complaints, handed_over, alerts.complaints, alerts.complaints_share),
-        AlarmLevel(
+        StopRuleLevel("complaints", failures.complaints, handed_over, alerts.complaints, alerts.complaints_share),
+        StopRuleLevel(
             "dead addresses", failures.dead_addresses, handed_over, alerts.hard_bounces, alerts.hard_bounces_share
         ),
     )
@@ -258,18 +260,18 @@ def measure_alarm_levels(failures: FailureCounts, handed_over: int, alerts: Aler
 
 def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
     """Return in a sentence why a send should stop for so many failures; empty where it need not."""
-    ringing = next(
-        (reading for reading in measure_alarm_levels(failures, handed_over, alerts) if reading.is_ringing), None
+    triggered = next(
+        (reading for reading in measure_stop_rule_levels(failures, handed_over, alerts) if reading.is_triggered), None
     )
-    if ringing is None:
+    if triggered is None:
         return ""
-    many = f"{ringing.count:,} of {handed_over:,}"
+    many = f"{triggered.count:,} of {handed_over:,}"
     return {
         "policy refusals": f"mailbox providers refused {many} emails by policy (DKIM, SPF, DMARC, reputation). "
         "Run 'digest doctor' and check their replies.",
         "complaints": f"{many} subscribers reported the email as spam. There may be more, because Gmail doesn't report complaints.",
         "dead addresses": f"{many} addresses don't exist. Check where the list comes from.",
-    }[ringing.name]
+    }[triggered.name]
 
 
 def describe_list_change(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:

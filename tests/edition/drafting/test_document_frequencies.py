@@ -6,10 +6,15 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from digest.edition.calendar.edition_windows import EditionWindow
-from digest.edition.drafting.word_tables import KEPT_TABLES, LOOKBACK, freeze_word_table, load_word_table
-from digest.select.word_rarity import WordTable
+from digest.edition.drafting.document_frequencies import (
+    KEPT_TABLES,
+    LOOKBACK,
+    freeze_document_frequencies,
+    load_document_frequencies,
+)
+from digest.select.word_rarity import DocumentFrequencies
 from digest.store.engine import Database
-from digest.store.models import Article, Source, StoredWordTable
+from digest.store.models import Article, Source, StoredDocumentFrequencies
 from tests.moments import DRAFTING as OPENS
 
 WINDOW = EditionWindow(OPENS, OPENS + timedelta(days=3), OPENS - timedelta(days=7))
@@ -55,9 +60,9 @@ DAY = timedelta(days=1)
 EARLIER = (("Storm Orlinda nears", DAY, DAY), ("Storm Orlinda lands", 2 * DAY, DAY), ("Ferry runs again", 9 * DAY, DAY))
 
 
-def loaded(database: Database, window: EditionWindow = WINDOW) -> WordTable:
+def loaded(database: Database, window: EditionWindow = WINDOW) -> DocumentFrequencies:
     with database.read() as session:
-        return load_word_table(session, window)
+        return load_document_frequencies(session, window)
 
 
 def test_the_news_before_a_window_says_how_common_words_are(database: Database) -> None:
@@ -75,7 +80,7 @@ def test_the_window_itself_late_arrivals_old_news_and_calendars_do_not_count(dat
         ("Older than weeks that count", LOOKBACK + DAY, DAY),
     )
     store_articles(database, ("Conference on ports", DAY, DAY), section="events")
-    assert loaded(database) == WordTable()
+    assert loaded(database) == DocumentFrequencies()
 
 
 def test_one_text_through_two_sources_counts_once(database: Database) -> None:
@@ -88,19 +93,19 @@ def test_what_was_frozen_stays_whatever_comes_and_changes_later(database: Databa
     store_articles(database, *EARLIER)
     before = loaded(database)
     with database.write() as session:
-        freeze_word_table(session, WINDOW, before)
+        freeze_document_frequencies(session, WINDOW, before)
     with database.write() as session:
         session.execute(update(Article).values(title="Another text"))
-        freeze_word_table(session, WINDOW, WordTable(1, {"another": 1}))
+        freeze_document_frequencies(session, WINDOW, DocumentFrequencies(1, {"another": 1}))
     assert loaded(database) == before
 
 
 def test_nothing_is_frozen_while_there_is_nothing_and_old_windows_go(database: Database) -> None:
     later = EditionWindow(OPENS + KEPT_TABLES + DAY, OPENS + KEPT_TABLES + 2 * DAY, OPENS)
     with database.write() as session:
-        freeze_word_table(session, WINDOW, WordTable())
-        assert session.scalar(select(func.count()).select_from(StoredWordTable)) == 0
-        freeze_word_table(session, WINDOW, WordTable(1, {"storm": 1}))
-        freeze_word_table(session, later, WordTable(2, {"storm": 2}))
+        freeze_document_frequencies(session, WINDOW, DocumentFrequencies())
+        assert session.scalar(select(func.count()).select_from(StoredDocumentFrequencies)) == 0
+        freeze_document_frequencies(session, WINDOW, DocumentFrequencies(1, {"storm": 1}))
+        freeze_document_frequencies(session, later, DocumentFrequencies(2, {"storm": 2}))
     with database.read() as session:
-        assert session.scalars(select(StoredWordTable.article_count)).all() == [2]
+        assert session.scalars(select(StoredDocumentFrequencies.article_count)).all() == [2]

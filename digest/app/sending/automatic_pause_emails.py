@@ -1,4 +1,4 @@
-"""An alarm that paused an edition, by mail to the staff: it may ring while nobody looks at the desk."""
+"""Emails to the team about editions that were paused automatically, as they may not be looking at the desk."""
 
 from datetime import datetime
 
@@ -8,44 +8,44 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import article_checks, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
 from digest.installation.opened import Installation
-from digest.installation.staff_mail import alarm_occasion, queue_staff_mail
+from digest.installation.staff_mail import make_pause_occasion, queue_staff_mail
 from digest.store.audit import record_audit
 from digest.store.models import Edition
 from digest.store.staff import list_verified_staff
 
-ALARM_MAILED = "alarm mailed"  # what its audit row is called
+PAUSE_EMAILED = "alarm mailed"  # what its audit row is called
 
 
-def email_new_alarms(installation: Installation, *, now: datetime) -> int:
-    """Queue a mail to every proven member of the staff for each alarm that rang since; return for how many alarms."""
+def email_automatic_pauses(installation: Installation, *, now: datetime) -> int:
+    """Queue an email to every verified team member for each new automatic pause; return the number of pauses."""
     resting = (Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     with installation.read() as session:
         editions = session.scalars(select(Edition).where(*resting))
-        names = [edition.name for edition in editions if _is_new_alarm(session, edition)]
-    return sum(_mail_alarm(installation, name, now) for name in names)
+        names = [edition.name for edition in editions if _is_new_pause(session, edition)]
+    return sum(_email_pause(installation, name, now) for name in names)
 
 
-def _is_new_alarm(session: Session, edition: Edition) -> bool:
-    """Whether an edition was paused by an alarm that nobody was told of; what the last look found has a mail of its own."""
+def _is_new_pause(session: Session, edition: Edition) -> bool:
+    """Return whether an edition was paused automatically without an email so far; the final check sends its own emails."""
     assert edition.paused_at is not None, "it rests"
-    reported_alarm = installation_hold.read_installation_state(session, _state_key(edition))
+    reported_pause = installation_hold.read_installation_state(session, _state_key(edition))
     article_check = article_checks.read_article_check(session, edition.name)
-    if (reported_alarm is not None and reported_alarm["paused_at"] == edition.paused_at.isoformat()) or (
+    if (reported_pause is not None and reported_pause["paused_at"] == edition.paused_at.isoformat()) or (
         article_check is not None and article_checks.is_paused_by_check(edition, article_check)
     ):
         return False
-    return edition_control.is_paused_by_alarm(session, edition)
+    return edition_control.is_paused_automatically(session, edition)
 
 
 def _state_key(edition: Edition) -> str:
     return f"alarm told {edition.name}"
 
 
-def _mail_alarm(installation: Installation, name: str, now: datetime) -> bool:
+def _email_pause(installation: Installation, name: str, now: datetime) -> bool:
     with installation.write() as session:
         locked = select(Edition).where(Edition.name == name).with_for_update()
         edition = session.scalars(locked).one()
-        if edition.paused_at is None or not _is_new_alarm(session, edition):
+        if edition.paused_at is None or not _is_new_pause(session, edition):
             return False  # another process was quicker, or somebody let it go on
         counts = count_deliveries(session, edition_purpose(name))
         facts = {
@@ -55,9 +55,9 @@ def _mail_alarm(installation: Installation, name: str, now: datetime) -> bool:
             "handed_over": f"{counts.handed_over:,}",
             "address": f"{installation.settings.link_base}/desk/editions/{name}/sending",
         }
-        queue_staff_mail(session, installation, "alarm", alarm_occasion(name, edition.paused_at), facts, now=now)
+        queue_staff_mail(session, installation, "alarm", make_pause_occasion(name, edition.paused_at), facts, now=now)
         state = {"paused_at": edition.paused_at.isoformat()}
         installation_hold.write_installation_state(session, _state_key(edition), state, now=now)
         detail = {"staff": [member.id for member in list_verified_staff(session)]}
-        record_audit(session, ALARM_MAILED, name, detail, actor="scheduler", now=now)
+        record_audit(session, PAUSE_EMAILED, name, detail, actor="scheduler", now=now)
     return True

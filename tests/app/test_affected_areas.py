@@ -11,25 +11,25 @@ from pydantic import BaseModel
 import digest.app
 import digest.installation
 from digest.installation.acts import Action
-from digest.installation.guard_notices import choose_recipients
+from digest.installation.guarded_action_notices import choose_recipients
 from digest.settings import SettingsFile
-from digest.settings.concerns import Concern, find_concern
+from digest.settings.affected_areas import AffectedArea, find_affected_area
 from digest.settings.values import SettingsTable
 
 ACTIONS = {
-    Concern.ACCOUNTS: "passkey added, passkey removed, password or app set, recovery codes made, sign-in link made, sign-in reset, "
+    AffectedArea.ACCOUNTS: "passkey added, passkey removed, password or app set, recovery codes made, sign-in link made, sign-in reset, "
     "staff added, staff link mailed, staff removed, staff role changed",
-    Concern.ADDRESSES: "address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, "
+    AffectedArea.ADDRESSES: "address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, "
     "links renewed, list exported, list imported, list uploaded, people re-asked, rejected rows taken, row outcomes taken, "
     "silent readers asked, subscriber added, subscriber address shown, subscriber erased, subscriber looked up, subscriber shown, "
     "subscriber withdrawn, uncertain settled by a log",
-    Concern.BACKUPS: "moved to another database, restored",
-    Concern.BY_SETTING: "settings changed",
-    Concern.CONSENT: "sign-up allowed",
-    Concern.KEYS: "key rotated, keys protected, keys restored, keys unprotected",
-    Concern.SENDER: "set up",
-    Concern.SENDING: "held, released",
-    Concern.NONE: "added release, alert tested, approve, audit log checked, audit log exported, audit log shown, "
+    AffectedArea.BACKUPS: "moved to another database, restored",
+    AffectedArea.BY_SETTING: "settings changed",
+    AffectedArea.CONSENT: "sign-up allowed",
+    AffectedArea.KEYS: "key rotated, keys protected, keys restored, keys unprotected",
+    AffectedArea.SENDER: "set up",
+    AffectedArea.SENDING: "held, released",
+    AffectedArea.NONE: "added release, alert tested, approve, audit log checked, audit log exported, audit log shown, "
     "backups looked at, cancelled, clipboard, collected, consent wordings listed, corrected, correction email approved, correction email requested, deliveries shown, "
     "domain dropped, domain sent, draft, draft updated, edited, growth looked at, imported past editions, inbound mail read, installation examined, keys listed, "
     "ledger verified, letter keys switched, logo kept, looked again, moved release, name changed, passkey renamed, paused, "
@@ -41,17 +41,17 @@ ACTIONS = {
 }
 # Settings by what they declare: a whole table, or one setting of it.
 SETTINGS = {
-    Concern.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
-    Concern.APPROVAL: "approval schedule.at_deadline",
-    Concern.BACKUPS: "backup",
-    Concern.CONSENT: "publication.language publication.name schedule.send consent",
-    Concern.LOOK: "branding",
-    Concern.LIMITS: "limits",
-    Concern.NETWORK: "limits.allow_networks limits.proxies",
-    Concern.RETENTION: "retention",
-    Concern.SENDER: "publication.site sender",
-    Concern.TEXT: "publication.about sections.title",
-    Concern.NONE: "publication readership schedule sections select select.weights sources sponsor",
+    AffectedArea.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
+    AffectedArea.APPROVAL: "approval schedule.at_deadline",
+    AffectedArea.BACKUPS: "backup",
+    AffectedArea.CONSENT: "publication.language publication.name schedule.send consent",
+    AffectedArea.LOOK: "branding",
+    AffectedArea.LIMITS: "limits",
+    AffectedArea.NETWORK: "limits.allow_networks limits.proxies",
+    AffectedArea.RETENTION: "retention",
+    AffectedArea.SENDER: "publication.site sender",
+    AffectedArea.TEXT: "publication.about sections.title",
+    AffectedArea.NONE: "publication readership schedule sections select select.weights sources sponsor",
 }
 
 
@@ -77,23 +77,23 @@ def list_tables(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def test_every_action_declares_what_it_weakens_or_touches() -> None:
-    declared: dict[Concern, set[str]] = {}
+    declared: dict[AffectedArea, set[str]] = {}
     for action in list_actions():
-        declared.setdefault(action.concern, set()).add(action.name)
+        declared.setdefault(action.affected_area, set()).add(action.name)
         assert action.words, (
             f"{action.name}: digest/installation/actions.toml says what was done, for the log and for emails"
         )
-    assert declared == {concern: set(names.split(", ")) for concern, names in ACTIONS.items()}
+    assert declared == {area: set(names.split(", ")) for area, names in ACTIONS.items()}
 
 
 def test_every_setting_declares_what_it_weakens_or_touches() -> None:
-    expected = {name: concern for concern, names in SETTINGS.items() for name in names.split()}
+    expected = {name: area for area, names in SETTINGS.items() for name in names.split()}
     tables = dict(list_tables(SettingsFile))
     assert {name.split(".")[0] for name in tables} == SettingsFile.model_fields.keys()
     for table, model in tables.items():
         for name in model.model_fields.keys() - {name.rpartition(".")[2] for name in tables if "." in name}:
             wanted = expected.get(f"{table}.{name}", expected.get(table))
-            assert find_concern(model, name) is wanted, f"{table}.{name}"
+            assert find_affected_area(model, name) is wanted, f"{table}.{name}"
 
 
 def test_a_setting_without_a_declaration_is_found_out() -> None:
@@ -104,8 +104,8 @@ def test_a_setting_without_a_declaration_is_found_out() -> None:
         value: int = 0
 
     for table in (Undeclared, Inherited):
-        with pytest.raises(TypeError, match="value doesn't declare its concern"):
-            find_concern(table, "value")
+        with pytest.raises(TypeError, match="value doesn't declare its affected area"):
+            find_affected_area(table, "value")
 
 
 def test_admins_other_than_the_one_who_acts_are_told_and_a_sole_admin_all_the_same() -> None:

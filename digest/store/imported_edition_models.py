@@ -7,7 +7,7 @@ from subscribers.store.column_types import RowId, Str20, Str200
 from subscribers.store.models import Base, Moment
 
 
-class PastEdition(Base):
+class ImportedEdition(Base):
     """A newsletter that went out before this installation, imported so that nothing of it comes again unasked.
 
     `address` is its page, or the name of the file that it was read from; `name` the ISO week of its day.
@@ -25,10 +25,10 @@ class PastEdition(Base):
     imported_at: Mapped[Moment]
     imported_by: Mapped[Str200]
 
-    stories: Mapped[list["PastStory"]] = relationship(order_by="PastStory.id", cascade="all, delete-orphan")
+    stories: Mapped[list["ImportedStory"]] = relationship(order_by="ImportedStory.id", cascade="all, delete-orphan")
 
 
-class PastStory(Base):
+class ImportedStory(Base):
     """One story of a past edition: its canonical URL, and what the edition said of it."""
 
     __tablename__ = "past_story"

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from digest.cli import digest
-from digest.renamed_names import RENAMED_COMMANDS, RENAMED_SETTINGS
+from digest.renamed_settings_and_commands import RENAMED_COMMANDS, RENAMED_SETTINGS
 from digest.settings import Settings
 from digest.settings.loader import SettingsError, parse_settings_text
 from digest.settings.misspelled_names import find_table

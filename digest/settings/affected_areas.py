@@ -5,7 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel
 
 
-class Concern(StrEnum):
+class AffectedArea(StrEnum):
     """What a change affects, in the words of the email that admins get about it."""
 
     NONE = "no guarded settings"
@@ -28,24 +28,24 @@ class Concern(StrEnum):
     @property
     def weakens_control(self) -> bool:
         """Whether people confirm who they are and all other admins get an email, whatever the settings."""
-        return self not in {Concern.NONE, Concern.BY_SETTING, Concern.ADDRESSES}
+        return self not in {AffectedArea.NONE, AffectedArea.BY_SETTING, AffectedArea.ADDRESSES}
 
     @property
     def needs_confirmation(self) -> bool:
         """Whether people confirm who they are first."""
-        return self.weakens_control or self is Concern.ADDRESSES
+        return self.weakens_control or self is AffectedArea.ADDRESSES
 
 
-def find_concern(table: type[BaseModel], name: str) -> Concern:
+def find_affected_area(table: type[BaseModel], name: str) -> AffectedArea:
     """Return what a setting declares: the mark of its field, else what its table declares as a whole.
 
     Raises:
         TypeError: neither declares anything.
     """
     for mark in table.model_fields[name].metadata:
-        if isinstance(mark, Concern):
+        if isinstance(mark, AffectedArea):
             return mark
-    declared = vars(table).get("concern")
-    if not isinstance(declared, Concern):
-        raise TypeError(f"{table.__name__}.{name} doesn't declare its concern")
+    declared = vars(table).get("affected_area")
+    if not isinstance(declared, AffectedArea):
+        raise TypeError(f"{table.__name__}.{name} doesn't declare its affected area")
     return declared

@@ -6,17 +6,17 @@ import click
 
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.app.sending import set_aside_domains
-from digest.app.sending.set_aside_domains import DomainAside
+from digest.app.sending.set_aside_domains import UndecidedDomain
 from digest.cli.context import (
     CommandContext,
     edition_argument,
     json_option,
     pass_command_context,
-    pick_fields,
+    pick_json_fields,
     print_result,
     yes_option,
 )
-from digest.deliver.control.set_aside import AsideDecision
+from digest.deliver.control.set_aside_domains import SetAsideDecision
 
 
 @click.command(
@@ -37,20 +37,20 @@ Exit codes: 0 listed, or will be sent or dropped, 1 you answered no, 2 no such e
 @yes_option()
 @json_option("Print what's set aside as JSON.")
 @pass_command_context
-def set_aside(
+def manage_set_aside_domains(
     context: CommandContext, edition: str, send: tuple[str, ...], drop: tuple[str, ...], yes: bool, as_json: bool
 ) -> None:
     """List emails of an EDITION that a stop rule set aside, and send or drop them."""
     if send and drop:
         raise click.UsageError("Use only one of --send and --drop.")
     name = resolve_edition_name(context.installation, edition)
-    listed = set_aside_domains.list_domains_aside(context.installation, name)
+    listed = set_aside_domains.list_undecided_domains(context.installation, name)
     if not (send or drop):
-        rows = [pick_fields(domain, "waiting", "reason", provider="label", since="at") for domain in listed]
+        rows = [pick_json_fields(domain, "waiting", "reason", provider="label", since="at") for domain in listed]
         print_result(rows, _describe_aside(name, listed), as_json=as_json, indent=2)
         return
-    chosen = set_aside_domains.find_domains_aside(listed, send or drop)
-    decision, outcome = (AsideDecision.SEND, "be sent") if send else (AsideDecision.DROP, "not be sent")
+    chosen = set_aside_domains.find_undecided_domains(listed, send or drop)
+    decision, outcome = (SetAsideDecision.SEND, "be sent") if send else (SetAsideDecision.DROP, "not be sent")
     waiting = sum(domain.waiting for domain in chosen)
     if not yes:
         click.confirm(f"{_count_emails(waiting)} of {name} will {outcome}. Continue?", abort=True, err=True)
@@ -62,13 +62,13 @@ def set_aside(
     print_result({"edition": name, "decision": decision, "emails": waiting}, [said], as_json=as_json)
 
 
-def _describe_aside(name: str, listed: Sequence[DomainAside]) -> Iterator[str]:
+def _describe_aside(name: str, listed: Sequence[UndecidedDomain]) -> Iterator[str]:
     if not listed:
         yield f"No emails of {name} are set aside."
         return
     for domain in listed:
         yield f"{domain.label}: {_count_emails(domain.waiting)}, because {domain.reason}"
-    yield f"To send or drop them, run 'digest set-aside {name}' with --send or --drop."
+    yield f"To send or drop these emails, run 'digest set-aside {name}' with --send or --drop."
 
 
 def _count_emails(count: int) -> str:

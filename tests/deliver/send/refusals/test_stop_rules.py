@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
-from digest.deliver.send.refusals.alarms import FailureCounts, count_failures
+from digest.deliver.send.refusals.stop_rules import FailureCounts, count_failures
 from digest.deliver.send.run.edition_run import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState, Event
 from digest.store.engine import Database

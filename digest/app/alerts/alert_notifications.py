@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -14,18 +13,19 @@ from digest.app.alerts.channels import list_enabled_channels, load_alert_channel
 from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings import Settings
-from digest.settings.concerns import Concern
-from digest.store.alert_models import Alert, AlertPost
+from digest.settings.affected_areas import AffectedArea
+from digest.store.alert_models import Alert, AlertNotification
 from subscribers.errors import RefusalError
+from subscribers.loggers import get_logger
 
 RETRY_DELAYS = tuple(
     timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720)
 )  # after each try, until it's given up
 MAX_MESSAGES = 50  # over one channel in one run
 
-SEND_TEST = Action("alert tested", Role.ADMIN, Concern.NONE)
+SEND_TEST = Action("alert tested", Role.ADMIN, AffectedArea.NONE)
 
-log = structlog.get_logger("alerts")
+log = get_logger("alerts")
 
 
 class AlertTestError(RefusalError):
@@ -33,7 +33,7 @@ class AlertTestError(RefusalError):
 
 
 @dataclass(frozen=True, slots=True)
-class _DuePost:
+class _DueNotification:
     """A post that this process has claimed, with its number of tries before."""
 
     number: int
@@ -42,19 +42,19 @@ class _DuePost:
     alert: Alert
 
 
-def queue_alert_posts(
+def queue_alert_notifications(
     session: Session, settings: Settings, alerts: Sequence[Alert], event: AlertEvent, *, now: datetime
 ) -> None:
     """Queue what is to be told of alerts: a post for each alert and channel."""
     session.add_all(
-        AlertPost(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
+        AlertNotification(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
         for channel in list_enabled_channels(settings)
         for alert in alerts
         if channel.tells(session, settings, alert, event)
     )
 
 
-def send_alert_posts(installation: Installation, *, now: datetime) -> str:
+def send_alert_notifications(installation: Installation, *, now: datetime) -> str:
     """Send what is due over each channel, each once at a time; what fails is tried again, six times in all."""
     sent = failed = 0
     for channel in list_enabled_channels(installation.settings):
@@ -69,10 +69,10 @@ def send_alert_posts(installation: Installation, *, now: datetime) -> str:
     return f"{sent} posts of alerts, {failed} failed" if sent or failed else ""
 
 
-def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DuePost]:
+def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DueNotification]:
     """Claim what one message tells: the next try is written before this one begins, so that no other process makes it too."""
-    is_due = (AlertPost.channel == channel.name, AlertPost.next_try_at <= now)
-    due = select(AlertPost).where(*is_due).order_by(AlertPost.id)
+    is_due = (AlertNotification.channel == channel.name, AlertNotification.next_try_at <= now)
+    due = select(AlertNotification).where(*is_due).order_by(AlertNotification.id)
     due = due.limit(channel.batch_size)
     with installation.read() as session:
         if session.scalars(due).first() is None:
@@ -82,19 +82,19 @@ def _claim_due_posts(installation: Installation, channel: AlertChannel, now: dat
         return [_claim(session, post, now) for post in posts]
 
 
-def _claim(session: Session, post: AlertPost, now: datetime) -> _DuePost:
+def _claim(session: Session, post: AlertNotification, now: datetime) -> _DueNotification:
     tries = post.attempts
     post.attempts = tries + 1
     post.next_try_at = now + RETRY_DELAYS[tries] if tries < len(RETRY_DELAYS) else None
     alert = session.get_one(Alert, post.alert_id)
-    return _DuePost(post.id, tries, cast("AlertEvent", post.event), alert)
+    return _DueNotification(post.id, tries, cast("AlertEvent", post.event), alert)
 
 
 def _record_outcome(
-    installation: Installation, channel: AlertChannel, posts: Sequence[_DuePost], trouble: str, now: datetime
+    installation: Installation, channel: AlertChannel, posts: Sequence[_DueNotification], trouble: str, now: datetime
 ) -> None:
     values = {"trouble": trouble} if trouble else {"trouble": "", "done_at": now, "next_try_at": None}
-    statement = update(AlertPost).where(AlertPost.id.in_([post.number for post in posts]))
+    statement = update(AlertNotification).where(AlertNotification.id.in_([post.number for post in posts]))
     with installation.write() as session:
         session.execute(statement.values(**values))
     if trouble:

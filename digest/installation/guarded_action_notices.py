@@ -17,12 +17,12 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitizer import sanitize_text
-from digest.installation.action_words import write_email_words
+from digest.installation.action_words import write_action_for_email
 from digest.installation.opened import Installation
 from digest.settings import Settings
+from digest.store.address_access_models import AddressAccessCount
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
-from digest.store.guard_models import AddressUse
 from digest.store.staff import list_verified_staff
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
@@ -34,7 +34,7 @@ FACE_WORDS = {"terminal": "on the command line", "desk": "on the website"}
 
 
 @dataclass(frozen=True, slots=True)
-class GuardRecipients:
+class GuardedNoticeRecipients:
     """Who can be told of a guarded action, by number, with their addresses: the admins, and all members as they were before it."""
 
     admins: Mapping[int, str] = field(default_factory=dict)
@@ -46,14 +46,16 @@ class GuardRecipients:
         return {**self.admins, **concerned}
 
 
-def find_guard_recipients(database: Database, signed_in_as: str) -> GuardRecipients:
+def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> GuardedNoticeRecipients:
     """Return whom an action is told to: each proven admin but the one who acts, who is told only where nobody else can be.
 
     It's asked before an action, so that members whom the action removes or demotes are told too.
     """
     with database.read() as session:
         admins = choose_recipients(list_proven_admins(session), signed_in_as)
-        return GuardRecipients(dict(admins), {member.id: member.email for member in list_verified_staff(session)})
+        return GuardedNoticeRecipients(
+            dict(admins), {member.id: member.email for member in list_verified_staff(session)}
+        )
 
 
 def list_proven_admins(session: Session) -> list[tuple[int, str]]:
@@ -67,14 +69,14 @@ def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> S
 
 
 @dataclass(frozen=True, slots=True)
-class GuardNotice:
-    """What admins are told at once: `actor` did what `words` say, which affects `concern`; `subject` is the audit row's."""
+class GuardedActionNotice:
+    """What admins are told at once: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's."""
 
     actor: str
     face: str
     words: str
     subject: str
-    concern: str
+    affected_area: str
     at: datetime
 
     def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
@@ -85,8 +87,8 @@ class GuardNotice:
         queue = make_notice_queue(keys, settings, lambda: self.at)
         facts = {
             "who": describe_actor(session, self.actor),
-            "did": write_email_words(self.words, describe_actor(session, self.subject)),
-            "concern": self.concern,
+            "did": write_action_for_email(self.words, describe_actor(session, self.subject)),
+            "concern": self.affected_area,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
             "sent_from": settings.file.sender.model_dump(include={"name", "address", "reply_to", "bounce_domain"}),
@@ -99,28 +101,28 @@ class GuardNotice:
             queue(session, MailRequest("guard", None, f"{number}-{occasion}", facts | own))
 
 
-def count_address_use(session: Session, words: str, actor: str, *, now: datetime) -> None:
+def count_address_access(session: Session, words: str, actor: str, *, now: datetime) -> None:
     """Count an action that touches addresses, for the day's summary, in the action's own transaction."""
-    first = {"words": write_email_words(words), "actor": actor, "uses": 1, "since": now}
-    statement = upsert(session, AddressUse).values(**first)
-    update_values = {"uses": AddressUse.uses + 1}
+    first = {"words": write_action_for_email(words), "actor": actor, "uses": 1, "since": now}
+    statement = upsert(session, AddressAccessCount).values(**first)
+    update_values = {"uses": AddressAccessCount.uses + 1}
     session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=update_values))
 
 
-def queue_address_summary(installation: Installation, now: datetime) -> str:
+def queue_address_access_summary(installation: Installation, now: datetime) -> str:
     """Queue the day's summary of actions that touched addresses for each proven admin; what it counts is dropped with it.
 
     At most one a day: what is counted after it waits for the next.
     """
     with installation.read() as session:
-        if session.scalar(select(AddressUse.uses).limit(1)) is None:
+        if session.scalar(select(AddressAccessCount.uses).limit(1)) is None:
             return "no actions on addresses to report"
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
     today = now.astimezone(installation.settings.file.publication.zone).date().isoformat()
     with installation.write() as session:
         if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
             return "actions on addresses were reported today"
-        counted = select(AddressUse).order_by(AddressUse.actor, AddressUse.words)
+        counted = select(AddressAccessCount).order_by(AddressAccessCount.actor, AddressAccessCount.words)
         uses = session.scalars(counted.with_for_update()).all()
         admins = list_proven_admins(session)
         if not uses or not admins:
@@ -135,7 +137,7 @@ def queue_address_summary(installation: Installation, now: datetime) -> str:
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
 
 
-def _summarize_uses(session: Session, uses: Sequence[AddressUse]) -> dict[str, str]:
+def _summarize_uses(session: Session, uses: Sequence[AddressAccessCount]) -> dict[str, str]:
     lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
     since = min(use.since for use in uses)
     return {"since": since.isoformat(), "lines": "\n".join(lines)}
