@@ -42,9 +42,9 @@ class ReceiverProcess:
 
 
 @contextmanager
-def run_receiver(module: str, answer_seconds: float = 0.0) -> Iterator[ReceiverProcess]:
-    """Run a receiver of this folder, which answers each message or request after so many seconds."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", str(answer_seconds)]
+def run_receiver(module: str, answer_seconds: float = 0.0, *more: int) -> Iterator[ReceiverProcess]:
+    """Run a receiver of this folder, which answers each message or request after so many seconds; `more` are its own arguments."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", str(answer_seconds), *map(str, more)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -1,6 +1,6 @@
 """A mail server on loopback for the benchmarks: takes each message, answers, and counts. See `receiver_process`.
 
-python -m benchmarks.smtp_sink SECONDS        answers each final dot after so many seconds; 0 for at once
+python -m benchmarks.smtp_sink SECONDS [N]    answers each final dot, or only every Nth, after so many seconds; 0 for at once
 
 Postfix's `smtp-sink` waits for whole seconds only, and does not say how much it has taken.
 """
@@ -19,7 +19,8 @@ class _SinkProtocol(asyncio.Protocol):
     """One session: it refuses nothing."""
 
     answer_seconds = 0.0
-    messages = 0
+    slow_every = 1  # so many messages: others are answered at once
+    messages = dots = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -57,7 +58,8 @@ class _SinkProtocol(asyncio.Protocol):
             return False
         del self._received[: end + len(_END_OF_DATA)]
         self._in_data, self._searched = False, 0
-        if self.answer_seconds:
+        _SinkProtocol.dots += 1
+        if self.answer_seconds and not _SinkProtocol.dots % self.slow_every:
             asyncio.get_running_loop().call_later(self.answer_seconds, self._accept)
         else:
             self._accept()
@@ -68,12 +70,12 @@ class _SinkProtocol(asyncio.Protocol):
         self._transport.write(b"250 taken\r\n")
 
 
-async def _serve_until_told(answer_seconds: float) -> None:
-    _SinkProtocol.answer_seconds = answer_seconds
+async def _serve_until_told(answer_seconds: float, slow_every: int = 1) -> None:
+    _SinkProtocol.answer_seconds, _SinkProtocol.slow_every = answer_seconds, slow_every
     server = await asyncio.get_running_loop().create_server(_SinkProtocol, "127.0.0.1", 0, backlog=200)
     port = server.sockets[0].getsockname()[1]
     await asyncio.to_thread(answer_counts, port, lambda: _SinkProtocol.messages)
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve_until_told(float(sys.argv[1])))
+    asyncio.run(_serve_until_told(float(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -39,10 +39,8 @@ def same_outcome_for_all(
     *,
     reply: str = "said",
     stop: str = "",
-    this_connection_only: bool = False,
+    is_busy: bool = False,
     wait: float = 0.0,
 ) -> Callable[[Sequence[OutgoingMessage]], BatchOutcome]:
     """Return an answer that gives every message the same outcome."""
-    return lambda messages: BatchOutcome(
-        tuple(MessageOutcome(result, reply) for _ in messages), stop, this_connection_only, wait
-    )
+    return lambda messages: BatchOutcome(tuple(MessageOutcome(result, reply) for _ in messages), stop, wait, is_busy)

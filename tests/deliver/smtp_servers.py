@@ -86,6 +86,16 @@ class HeldReply(bytes):
         self.may_come = threading.Event()
 
 
+class GatheredReply(bytes):
+    """A reply that comes once so many connections wait for it at the same time, and never if they don't."""
+
+    def __new__(cls, reply: bytes, _barrier: threading.Barrier) -> Self:
+        return super().__new__(cls, reply)
+
+    def __init__(self, _reply: bytes, barrier: threading.Barrier) -> None:
+        self.barrier = barrier
+
+
 class ScriptedSmtpServer(ServedInThread, socketserver.ThreadingTCPServer):
     """An SMTP server that answers by a script: verb → replies, None to hang up. `accepted_count` counts what it accepted.
 
@@ -105,11 +115,24 @@ class ScriptedSmtpServer(ServedInThread, socketserver.ThreadingTCPServer):
         self.port = int(self.server_address[1])
         self.hangs_up_in_message = self.reads_slowly = False
         self.messages_per_connection: int | None = None  # after so many, MAIL gets a 421
+        self.max_connections: int | None = None  # with so many open, another is greeted with a 421
+        self.open_count = self.most_open = self.refused_count = 0
+        self.lock = threading.Lock()
 
     def shrink_receive_buffer(self) -> Self:
         """Let little be under way: a client that writes much has to wait until it is read."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         return self
+
+    def admit(self) -> bool:
+        """Return whether one more connection may be open, and count it."""
+        with self.lock:
+            if self.max_connections is not None and self.open_count >= self.max_connections:
+                self.refused_count += 1
+                return False
+            self.open_count += 1
+            self.most_open = max(self.most_open, self.open_count)
+            return True
 
     def next_reply(self, verb: str) -> bytes | None:
         """Give the next scripted reply to a verb, else the usual one."""
@@ -127,6 +150,16 @@ class _SmtpSession(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         self.server.connection_count += 1
+        if not self.server.admit():
+            self.wfile.write(b"421 4.7.0 too many connections\r\n")
+            return
+        try:
+            self._converse()
+        finally:
+            with self.server.lock:
+                self.server.open_count -= 1
+
+    def _converse(self) -> None:
         going_on = self._send_reply("GREETING")
         while going_on and (line := self.rfile.readline()):
             self.server.received_lines.append(line)
@@ -144,6 +177,8 @@ class _SmtpSession(socketserver.StreamRequestHandler):
             return False
         if isinstance(reply, HeldReply):
             reply.may_come.wait(WAIT_TIMEOUT)
+        if isinstance(reply, GatheredReply):
+            reply.barrier.wait()
         if verb in {"MAIL", "RCPT"}:
             self.has_recipient = verb == "RCPT" and reply.startswith(b"25")
         if verb == "DOT":

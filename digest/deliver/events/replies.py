@@ -38,6 +38,8 @@ def _decode_escapes(text: str) -> str:
 
 def _list_domain_forms(domain: str) -> set[str]:
     """List a domain as it's stored, with letters of any script, and in ASCII (RFC 5891, section 4); none of an empty one."""
+    if domain.isascii() and "xn--" not in domain.lower():  # almost every one, and idna takes longer than a message
+        return {domain} - {""}
     try:
         return {domain, idna.encode(domain, uts46=True).decode("ascii"), idna.decode(domain)} - {""}
     except UnicodeError:  # such as the empty one

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
@@ -48,34 +48,14 @@ LEASE_EXPIRED = "this process was silent for too long, so it didn't send the mes
 class BatchOutcome:
     """The outcomes of a batch, in its order, and what they mean for the whole run.
 
-    `stop_reason` is empty, or says why nothing more should be handed over, and what to do; with `this_connection_only`
-    others may go on. For `wait_seconds` nothing should be handed over. `is_busy` means that the server takes nothing for
-    now: a pause of seconds may be enough.
+    `stop_reason` is empty, or says why nothing more should be handed over, and what to do. For `wait_seconds` nothing should
+    be handed over. `is_busy` means that the server takes nothing for now: a pause of seconds may be enough.
     """
 
     outcomes: tuple[MessageOutcome, ...]
     stop_reason: str = ""
-    this_connection_only: bool = False
     wait_seconds: float = 0.0
     is_busy: bool = False
-
-
-def make_stopped_batch(
-    outcomes: Sequence[MessageOutcome],
-    count: int,
-    reason: str,
-    *,
-    this_connection_only: bool = False,
-    is_busy: bool = False,
-) -> BatchOutcome:
-    """Return the outcome of a batch of `count` that stopped after `outcomes`: the others were not tried."""
-    not_tried = (MessageOutcome(HandoverResult.NOT_TRIED),) * (count - len(outcomes))
-    return BatchOutcome(
-        (*outcomes, *not_tried),
-        stop_reason=reason,
-        this_connection_only=this_connection_only,
-        is_busy=is_busy,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +120,7 @@ class Provider(Protocol):
     def batch_size(self) -> int:
         """How many messages to give it at once.
 
-        It may grow from batch to batch, up to `GROWN_BATCH_SIZE`, while they are handed over within moments.
+        It may change with each outcome, and is never less than one.
         """
         ...
 
@@ -158,7 +138,28 @@ class Provider(Protocol):
         ...
 
 
-GROWN_BATCH_SIZE = 16  # messages that a provider for fewer may ask for at once
+@dataclass(frozen=True, slots=True)
+class FinishedMessages:
+    """Messages that a provider is done with, and what came of them, in the same order."""
+
+    messages: Sequence[OutgoingMessage]
+    batch: BatchOutcome
+
+
+@runtime_checkable
+class StreamingProvider(Provider, Protocol):
+    """A provider that takes further messages while it is at others: no message waits for another's outcome."""
+
+    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
+        """Take messages: with those that it has already, no more than its `batch_size` when it last reported."""
+        ...
+
+    def await_outcomes(self, wake_file: int) -> FinishedMessages:
+        """Hand over what it has until it is done with some of it, or `wake_file` can be read: then return nothing.
+
+        After an exception, anything that it had may have left.
+        """
+        ...
 
 
 class ParallelProvider:

@@ -79,27 +79,34 @@ class BatchResult:
         """The tasks whose messages were given to the provider."""
         return [task for task in self.tasks if task.delivery.delivery_id not in self.compose_errors]
 
+    @property
+    def ended(self) -> list[str]:
+        """The deliveries of which nothing leaves any more."""
+        return [] if self.may_have_left else [task.delivery.delivery_id for task in self.tasks]
+
 
 def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchResult:
     """Compose the messages of a batch and hand them over; a fault is part of the result. No database is touched.
 
-    The batch has begun in `slots`; after a fault of the provider it does not end there, for something may still leave.
+    The batch has begun in `slots`.
     """
     may_have_left = False
-    if not slots.may_leave():
-        slots.end_batch()
-        untried = MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
-        return BatchResult(tasks, BatchOutcome((untried,) * len(tasks)))
     try:
-        messages, compose_errors = _compose_messages(tasks)
+        untried, messages = compose_tasks(tasks, slots)
         may_have_left = bool(messages)
-        outcome = provider.send_batch(messages, slots) if messages else BatchOutcome(())
+        outcome = provider.send_batch(messages, slots) if messages else untried.outcome
     except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
-        if not may_have_left:
-            slots.end_batch()
         return BatchResult(tasks, error=exc, may_have_left=may_have_left)
-    slots.end_batch()
-    return BatchResult(tasks, outcome, compose_errors)
+    return BatchResult(tasks, outcome, untried.compose_errors)
+
+
+def compose_tasks(tasks: Sequence[SendTask], slots: HandoverSlots) -> tuple[BatchResult, list[OutgoingMessage]]:
+    """Compose messages right before they leave; return what came of the tasks that do not, and the messages of the others."""
+    if not slots.may_leave():
+        untried = MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
+        return BatchResult(tasks, BatchOutcome((untried,) * len(tasks))), []
+    messages, errors = _compose_messages(tasks)
+    return BatchResult([task for task in tasks if task.delivery.delivery_id in errors], compose_errors=errors), messages
 
 
 def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
@@ -277,6 +284,7 @@ def hand_over_batches(
     try:
         while True:
             claimed = _record_and_claim(run, claim_next)
+            slots.free_ended()
             if not claimed and wait_for_more():
                 continue
             if not claimed:
@@ -319,6 +327,7 @@ def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: Handove
     slots.begin_batch([task.delivery.delivery_id for task in tasks])
     result = hand_over_tasks(run.provider, tasks, slots)
     run.note_result(result)
+    slots.end_batch(result.ended)
     if result.error is not None:
         raise result.error
     return result.outcome

@@ -44,6 +44,8 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 
+BATCH_SIZE = 20  # messages handed over at once
+
 log = get_logger("sending")
 
 
@@ -137,7 +139,7 @@ def hand_over_staff_test(
 ) -> StaffTestReport:
     """Hand a composed test over, each mail once."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
-    run_file = RunFile.in_memory(provider.batch_size)  # one try: a doubt stays one
+    run_file = RunFile.in_memory(BATCH_SIZE)  # one try: a doubt stays one
     with keep_lease(database, run_file.owner, settings) as run_lease:
         run = _StaffTestRun(
             database=database,
@@ -244,7 +246,7 @@ def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
         return []
     proven = {member.id for member in staff.list_verified_staff(session)}
     now, claimed = run.clock(), list[_StaffTestMail]()
-    while run.unclaimed and len(claimed) < run.provider.batch_size:
+    while run.unclaimed and len(claimed) < BATCH_SIZE:
         mail = run.unclaimed.popleft()
         if mail.member.id in proven:
             claimed.append(mail)

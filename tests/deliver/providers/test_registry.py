@@ -42,7 +42,7 @@ READY = {
     [
         ("outbox:", OutboxProvider, False),
         ("smtp://127.0.0.1:2525?starttls=off", SmtpProvider, False),
-        ("smtp://localhost:2525?starttls=off&connections=4", ParallelProvider, False),
+        ("smtp://localhost:2525?starttls=off&connections=4", SmtpProvider, False),
         ("smtp://[::1]:2525", SmtpProvider, False),
         ("smtp://mail.hls.test", SmtpProvider, True),
         ("smtps://user:p%40ss@mail.hls.test?messages=10", SmtpProvider, True),

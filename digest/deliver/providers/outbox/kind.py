@@ -12,7 +12,6 @@ from digest.deliver.providers.base import (
     HandoverResult,
     MessageOutcome,
     OutgoingMessage,
-    make_stopped_batch,
 )
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
 from digest.deliver.providers.setup_form import ProviderSetupAnswers
@@ -39,7 +38,7 @@ class OutboxProvider:
 
         A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
         """
-        written = 0
+        written, stop_reason = 0, ""
         try:
             for message in messages:
                 if not self._write_file(message, marks):
@@ -48,12 +47,12 @@ class OutboxProvider:
             for name in {m.outbox_folder for m in messages}:
                 sync_folder(self._folder / name)
         except OSError as exc:
-            stop = (
+            stop_reason = (
                 f"Can't write to {self._folder}: {exc.strerror}. Free up space or change the folder's owner, then send "
                 "again."
             )
-            return make_stopped_batch([_WRITTEN] * written, len(messages), stop)
-        return make_stopped_batch([_WRITTEN] * written, len(messages), "")
+        not_tried = (MessageOutcome(HandoverResult.NOT_TRIED),) * (len(messages) - written)
+        return BatchOutcome((_WRITTEN,) * written + not_tried, stop_reason)
 
     def _write_file(self, message: OutgoingMessage, marks: HandoverRecorder) -> bool:
         """Write a file that exists whole or not at all: where it does, the message is accepted. Return whether it does."""

@@ -1,5 +1,9 @@
-"""One SMTP connection: `smtplib`, with PIPELINING (RFC 2920, section 3) and delivery reports by id (RFC 3461, section 4) where offered."""
+"""One SMTP connection: `smtplib`, with PIPELINING (RFC 2920, section 3) and delivery reports by id (RFC 3461, section 4) where offered.
 
+Steps that wait for the server are generators. They yield what they wait for, so that one thread can move many connections on.
+"""
+
+import math
 import os
 import re
 import select
@@ -7,22 +11,58 @@ import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each answer until mail can be offered
 COMMAND_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2: MAIL, RCPT and the data itself
 FINAL_REPLY_TIMEOUT = 600.0  # and after the final dot, where a server may well be busy
 MIN_READ_TIMEOUT = 1.0  # a reply that arrived while nobody read is still read
 MAX_REPLY_LINE = 8192  # bytes of a line of a reply without its end, before the connection is given up
-READ_SIZE = 4096  # bytes that are read at once: the replies to an envelope are far shorter
+READ_SIZE = (
+    16384  # bytes that are read at once: a whole record of TLS (RFC 8446, section 5.1), so that nothing is left in it
+)
 FINAL_DOT = b".\r\n"  # ends the data (RFC 5321, section 4.1.1.4)
 NO_REPLY = -1  # smtplib's code for a reply that is none
 _EXPECTED_CODES = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
 # To MAIL, RCPT and DATA, a line each: nothing stands in the way of the message.
 _USUAL_REPLIES = re.compile(rb"250 [^\r\n]*\r\n25[01] [^\r\n]*\r\n354 ([^\r\n]*)\r\n")
+T = TypeVar("T")
+
+
+class SocketWait(NamedTuple):
+    """What a connection waits for: an event of poll(2) on a file, until a moment of the monotonic clock."""
+
+    file: int
+    event: int
+    deadline: float
+
+    @property
+    def milliseconds_left(self) -> float | None:
+        """The milliseconds until its deadline, as poll(2) takes them; None if it has none."""
+        return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic()) * 1000
+
+
+SmtpSteps = Generator[SocketWait, None, T]
+
+
+def run_steps(steps: SmtpSteps[T]) -> T:
+    """Run all steps, waiting at each; return their result."""
+    while True:
+        try:
+            wait = next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        poll = select.poll()
+        poll.register(wait.file, wait.event)
+        poll.poll(wait.milliseconds_left)
+
+
 _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, no line break
 
 
@@ -87,7 +127,7 @@ class SmtpReply:
 
 
 class SmtpConnection(smtplib.SMTP):
-    """A connection that offers envelopes in one write where the server supports that.
+    """A connection that one thread may move on beside others.
 
     A socket's timeout starts again with every byte: a server that drips its reply would hold us for ever. Here the
     time runs from the last write to the end of the reply. Once it is open (`stop_blocking`), a write or read is one call
@@ -95,59 +135,58 @@ class SmtpConnection(smtplib.SMTP):
     """
 
     timeouts = SmtpTimeouts()
-    _envelope_commands: Sequence[tuple[str, bytes]] = ()
     _reply_timeout: float | None = None
     _last_write_at = 0.0
     _is_open = False
     _received = b""
     _received_from: socket.socket | None = None
 
-    def offer_envelope(self, envelope: SmtpEnvelope) -> None:
-        """Send MAIL, RCPT and DATA in one write where the server supports that; else `read_envelope_reply` sends them singly.
-
-        Raises:
-            OSError: the connection broke.
-        """
-        self._envelope_commands = _commands_for_envelope(envelope, dsn=self.has_extn("dsn"))
-        self.set_reply_timeout(self.timeouts.command)
-        if self.has_extn("pipelining"):
-            self.send(b"".join(line for _, line in self._envelope_commands))
-
-    def read_envelope_reply(self) -> SmtpReply:
-        """Return the reply that refuses the offered message, or DATA's 354.
+    def offer_envelope(self, envelope: SmtpEnvelope) -> SmtpSteps[SmtpReply]:
+        """Send MAIL, RCPT and DATA, in one write where the server supports that; return the reply that refuses, or DATA's 354.
 
         Raises:
             OSError: the connection broke before the server had replied; the data was not sent.
         """
+        commands = _commands_for_envelope(envelope, dsn=self.has_extn("dsn"))
+        self.set_reply_timeout(self.timeouts.command)
         if self.has_extn("pipelining"):
-            return self._read_pipelined_replies()
+            yield from self._write(b"".join(line for _, line in commands))
+            usual = yield from self._take_usual_replies()
+            return usual or (yield from self._read_each_reply())
         reply = SmtpReply("MAIL", NO_REPLY, b"")
-        for verb, line in self._envelope_commands:
-            self.send(line)
-            reply = SmtpReply(verb, *self.getreply())
+        for verb, line in commands:
+            yield from self._write(line)
+            reply = SmtpReply(verb, *(yield from self._read_reply()))
             if not reply.is_expected:
                 break
         return reply
 
-    def _read_pipelined_replies(self) -> SmtpReply:
-        return self._take_usual_replies() or self._read_each_reply()
+    def run_command(self, verb: str) -> SmtpSteps[int]:
+        """Send a command without arguments; return the code of the reply.
 
-    def _take_usual_replies(self) -> SmtpReply | None:
+        Raises:
+            OSError: the connection broke.
+        """
+        yield from self._write(f"{verb}\r\n".encode("ascii"))
+        code, _ = yield from self._read_reply()
+        return code
+
+    def _take_usual_replies(self) -> SmtpSteps[SmtpReply | None]:
         """Return DATA's 354 where all three replies have arrived, a line each, and none refuses; else None, and keep them."""
         deadline = self._reply_deadline()
         if not self._received:
-            self._receive_more(deadline)
+            yield from self._receive_more(deadline)
         usual = _USUAL_REPLIES.fullmatch(self._received)
         if usual is None:
             return None
         self._received = b""
         return SmtpReply("DATA", 354, usual[1])
 
-    def _read_each_reply(self) -> SmtpReply:
+    def _read_each_reply(self) -> SmtpSteps[SmtpReply]:
         replies: list[SmtpReply] = []
-        for verb, _ in self._envelope_commands:  # every reply belongs to its command: all are read
+        for verb in _EXPECTED_CODES:  # every reply belongs to its command: all are read
             try:
-                replies.append(SmtpReply(verb, *self.getreply()))
+                replies.append(SmtpReply(verb, *(yield from self._read_reply())))
             except OSError:
                 if all(reply.is_expected for reply in replies):
                     raise
@@ -156,18 +195,18 @@ class SmtpConnection(smtplib.SMTP):
                 break
         refusals = [reply for reply in replies if not reply.is_expected]
         if refusals and replies[-1].command == "DATA" and replies[-1].is_expected:
-            self._abort_empty_data(replies)
+            yield from self._abort_empty_data(replies)
         return refusals[0] if refusals else replies[-1]
 
-    def _abort_empty_data(self, replies: list[SmtpReply]) -> None:
+    def _abort_empty_data(self, replies: list[SmtpReply]) -> SmtpSteps[None]:
         """End a transaction whose DATA the server took all the same: with a lone dot (RFC 2920, section 3.1).
 
         Should it have taken the recipient of a sender that it refused, an empty message would arrive: hang up.
         """
         try:
             if not replies[1].is_expected:
-                self.send(b".\r\n")
-                self.getreply()
+                yield from self._write(FINAL_DOT)
+                yield from self._read_reply()
                 return
         except OSError:
             pass
@@ -189,18 +228,18 @@ class SmtpConnection(smtplib.SMTP):
         Raises:
             smtplib.SMTPServerDisconnected: the connection is closed, broke, or takes nothing for too long.
         """
-        self._write(s.encode(self.command_encoding) if isinstance(s, str) else s)
+        run_steps(self._write(s.encode(self.command_encoding) if isinstance(s, str) else s))
 
-    def send_data(self, data: bytes) -> None:
+    def send_data(self, data: bytes) -> SmtpSteps[None]:
         """Send a message but for its final dot; `send_final_dot` has to follow at once.
 
         Raises:
             OSError: the connection broke.
         """
         # Its last packet waits for the dot. TLS makes packets of its own.
-        self._write(data, 0 if isinstance(self.sock, ssl.SSLSocket) else socket.MSG_MORE)
+        return self._write(data, 0 if isinstance(self.sock, ssl.SSLSocket) else socket.MSG_MORE)
 
-    def send_final_dot(self) -> None:
+    def send_final_dot(self) -> SmtpSteps[None]:
         """Complete a message.
 
         What is marked before counts as sent if the process is killed, so as little as possible comes in between: a
@@ -209,16 +248,18 @@ class SmtpConnection(smtplib.SMTP):
         Raises:
             OSError: the connection broke.
         """
-        if isinstance(self.sock, ssl.SSLSocket) or self.sock is None:
-            self.send(FINAL_DOT)
-            return
-        try:
-            written = os.write(self.sock.fileno(), FINAL_DOT)
-        except BlockingIOError:
-            written = 0
-        self._last_write_at = time.monotonic()
+        written = 0
+        if self.sock is not None and not isinstance(self.sock, ssl.SSLSocket):
+            with suppress(BlockingIOError):
+                written = os.write(self.sock.fileno(), FINAL_DOT)
+            self._last_write_at = time.monotonic()
         if written < len(FINAL_DOT):
-            self.send(FINAL_DOT[written:])
+            yield from self._write(FINAL_DOT[written:])
+
+    def read_final_reply(self) -> SmtpSteps[tuple[int, bytes]]:
+        """Read the reply to a message, as `getreply` does."""
+        self.set_reply_timeout(self.timeouts.final)
+        return self._read_reply()
 
     def getreply(self) -> tuple[int, bytes]:
         """Read a reply for as long as the server may take; return its code, -1 where it has none, and its text.
@@ -227,10 +268,13 @@ class SmtpConnection(smtplib.SMTP):
             smtplib.SMTPServerDisconnected: it took longer, or the connection broke.
             smtplib.SMTPResponseException: a line of it has no end.
         """
+        return run_steps(self._read_reply())
+
+    def _read_reply(self) -> SmtpSteps[tuple[int, bytes]]:
         deadline = self._reply_deadline()
         texts = []
         while True:
-            line = self._read_line(deadline)
+            line = yield from self._read_line(deadline)
             texts.append(line[4:].strip(b" \t\r\n"))
             code = int(line[:3]) if line[:3].isdigit() else NO_REPLY
             if code == NO_REPLY or line[3:4] != b"-":
@@ -244,7 +288,7 @@ class SmtpConnection(smtplib.SMTP):
             self._received, self._received_from, self._last_write_at = b"", self.sock, now
         return max(self._last_write_at + self._effective_timeout, now + MIN_READ_TIMEOUT)
 
-    def _read_line(self, deadline: float) -> bytes:
+    def _read_line(self, deadline: float) -> SmtpSteps[bytes]:
         while True:
             line, end, remainder = self._received.partition(b"\n")
             if end:
@@ -253,12 +297,12 @@ class SmtpConnection(smtplib.SMTP):
             if len(line) > MAX_REPLY_LINE:
                 self.close()
                 raise smtplib.SMTPResponseException(500, "Line too long.")
-            self._receive_more(deadline)
+            yield from self._receive_more(deadline)
 
-    def _receive_more(self, deadline: float) -> None:
+    def _receive_more(self, deadline: float) -> SmtpSteps[None]:
         """Add what has arrived, or arrives within the time, to what was received."""
         try:
-            received = self._receive(deadline)
+            received = yield from self._receive(deadline)
         except OSError as exc:
             self.close()
             raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {exc}") from exc
@@ -267,56 +311,57 @@ class SmtpConnection(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
         self._received += received
 
-    def _receive(self, deadline: float) -> bytes:
-        """Read what has arrived, or wait for it until the deadline."""
+    def _receive(self, deadline: float) -> SmtpSteps[bytes]:
+        """Read what arrives until the deadline: what arrived before has been read."""
+        assert self.sock is not None
+        if self._is_open:
+            yield SocketWait(self.sock.fileno(), select.POLLIN, deadline)
         while True:
-            assert self.sock is not None
             if not self._is_open:
                 self.sock.settimeout(_seconds_until(deadline))
             try:
                 return self.sock.recv(READ_SIZE)
             except (BlockingIOError, ssl.SSLWantReadError):
-                self._wait_for(select.POLLIN, deadline)
+                yield self._wait_for(select.POLLIN, deadline)
             except ssl.SSLWantWriteError:
-                self._wait_for(select.POLLOUT, deadline)
+                yield self._wait_for(select.POLLOUT, deadline)
 
-    def _write(self, data: bytes, flags: int = 0) -> None:
+    def _write(self, data: bytes, flags: int = 0) -> SmtpSteps[None]:
         """Write all of it."""
         if self.sock is None:
             raise smtplib.SMTPServerDisconnected("please run connect() first")
         deadline = time.monotonic() + self._effective_timeout
         try:
-            written = self._write_some(data, flags, deadline)
+            written = yield from self._write_some(data, flags, deadline)
             while written < len(data):
-                written += self._write_some(memoryview(data)[written:], flags, deadline)
+                written += yield from self._write_some(memoryview(data)[written:], flags, deadline)
         except OSError as exc:
             self.close()
             raise smtplib.SMTPServerDisconnected("Server not connected") from exc
         self._last_write_at = time.monotonic()
 
-    def _write_some(self, data: bytes | memoryview, flags: int, deadline: float) -> int:
+    def _write_some(self, data: bytes | memoryview, flags: int, deadline: float) -> SmtpSteps[int]:
         """Write as much as the socket takes at once, after a wait until it takes any; return how much."""
+        assert self.sock is not None
         while True:
-            assert self.sock is not None
             if not self._is_open:
                 self.sock.settimeout(_seconds_until(deadline))
             try:
                 return self.sock.send(data, flags)
             except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait_for(select.POLLOUT, deadline)
+                yield self._wait_for(select.POLLOUT, deadline)
             except ssl.SSLWantReadError:
-                self._wait_for(select.POLLIN, deadline)
+                yield self._wait_for(select.POLLIN, deadline)
 
-    def _wait_for(self, event: int, deadline: float) -> None:
-        """Wait until the socket can be read or written, or broke.
+    def _wait_for(self, event: int, deadline: float) -> SocketWait:
+        """Return a wait until the socket can be read or written, or broke.
 
         Raises:
-            TimeoutError: the deadline came first.
+            TimeoutError: the deadline has passed.
         """
         assert self.sock is not None
-        poll = select.poll()
-        poll.register(self.sock, event)
-        poll.poll(_seconds_until(deadline) * 1000)
+        _seconds_until(deadline)
+        return SocketWait(self.sock.fileno(), event, deadline)
 
     @property
     def _effective_timeout(self) -> float:

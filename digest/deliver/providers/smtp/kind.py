@@ -10,11 +10,12 @@ from urllib.parse import SplitResult, quote, unquote
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from digest.deliver.providers import kind
-from digest.deliver.providers.base import ParallelProvider, Provider
+from digest.deliver.providers.base import Provider
 from digest.deliver.providers.setup_form import ProviderSetupAnswers, QuotableText, SecretText, SetupStep
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
-from digest.deliver.providers.smtp.provider import SmtpProvider, split_into_pools
+from digest.deliver.providers.smtp.provider import SmtpProvider
+from digest.deliver.providers.smtp.session import SmtpConnector
 from digest.settings import Settings, is_loopback
 from digest.settings.operations import check_dkim_record
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
@@ -27,11 +28,8 @@ MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it 
 
 
 def _open(settings: Settings) -> Provider:
-    signer = load_provider_signer(settings)
     server, connections = _read_server(settings)
-    if connections == 1:
-        return SmtpProvider(server, signer)
-    return ParallelProvider(split_into_pools([SmtpProvider(server, signer) for _ in range(connections)]))
+    return SmtpProvider(server, load_provider_signer(settings), connections=connections)
 
 
 def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
@@ -69,7 +67,7 @@ def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
 def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> kind.MailServerFacts:
     server, _ = _read_server(settings)
     hasty = replace(server, timeouts=SmtpTimeouts(timeout, timeout, timeout))
-    return SmtpProvider(hasty, trusted=None if server.ca_file else tls).examine_server()
+    return SmtpConnector(hasty, None if server.ca_file else tls).examine()
 
 
 def _describe_recipient(settings: Settings, language: SubscriberLanguage) -> str:

@@ -13,7 +13,7 @@ import json
 import mmap
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -53,9 +53,9 @@ class DeadRun:
 
 
 class HandoverSlots:
-    """The slots of one worker, one for each message of a batch: the `HandoverRecorder` of its provider.
+    """The slots of a run, one for each message that is being handed over: the `HandoverRecorder` of its provider.
 
-    A batch may begin once what came of the batch before is committed.
+    A slot is free again once what came of its message is committed. One thread gives slots and frees them; others mark.
     """
 
     def __init__(
@@ -67,26 +67,40 @@ class HandoverSlots:
     ) -> None:
         self.may_leave = may_leave  # whether the run still keeps its lease
         self._buffer = buffer
-        self._offsets = offsets
+        self._free_offsets = list(reversed(offsets))
         self._beginnings = beginnings
-        self._state_offsets: dict[str, int] = {}  # by delivery
-        self.is_busy = False  # whether messages of its batch may be leaving
+        self._state_offsets: dict[str, int] = {}  # by delivery: of messages that may be leaving
+        self._ended: list[int] = []
+
+    @property
+    def free_count(self) -> int:
+        """How many messages can begin."""
+        return len(self._free_offsets)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages may be leaving."""
+        return bool(self._state_offsets)
 
     def begin_batch(self, delivery_ids: Sequence[str]) -> None:
-        """Give each delivery a slot; the slots of the batch before are taken."""
-        assert len(delivery_ids) <= len(self._offsets), "more messages than slots"
-        self.is_busy = True
-        self._state_offsets = {}
-        for offset, delivery_id in zip(self._offsets, delivery_ids, strict=False):
+        """Give each delivery a slot."""
+        assert len(delivery_ids) <= self.free_count, "more messages than slots"
+        for delivery_id in delivery_ids:
+            offset = self._free_offsets.pop()
             state_offset = offset + _STATE_OFFSET
             self._buffer[state_offset] = _EMPTY
             _BEGINNING.pack_into(self._buffer, offset, next(self._beginnings), delivery_id.encode("ascii"))
             self._buffer[state_offset] = _BEGUN
             self._state_offsets[delivery_id] = state_offset
 
-    def end_batch(self) -> None:
-        """Note that the provider is done with the batch: nothing of it leaves any more."""
-        self.is_busy = False
+    def end_batch(self, delivery_ids: Iterable[str]) -> None:
+        """Note that the provider is done with deliveries: nothing of them leaves any more."""
+        self._ended += [self._state_offsets.pop(delivery_id) - _STATE_OFFSET for delivery_id in delivery_ids]
+
+    def free_ended(self) -> None:
+        """Free the slots of what has ended: what came of it is committed."""
+        self._free_offsets += reversed(self._ended)
+        self._ended = []
 
     def mark_begun(self, message: OutgoingMessage) -> None:
         """Mark that a message has not left, or not at this try."""
@@ -132,7 +146,7 @@ class RunFile:
         return cls(_new_run_owner(), bytearray(_HEADER_SIZE + slot_count * _SLOT_SIZE))
 
     def take_slots(self, slot_count: int | None = None) -> HandoverSlots:
-        """Take so many slots for one worker, or all that are left."""
+        """Take so many slots, or all that are left."""
         end = len(self._buffer) if slot_count is None else self._next_offset + slot_count * _SLOT_SIZE
         assert end <= len(self._buffer), "more slots than the run's file has"
         slots = HandoverSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings, self.may_leave)

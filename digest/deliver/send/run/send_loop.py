@@ -74,7 +74,7 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
         return True
     if _is_refill_due(run, workers):
         run.database_retry(lambda: _record_and_claim(run, workers))
-    if workers.busy_count:
+    if workers.tasks_in_flight:
         patience = MAX_RESERVE_SECONDS if run.reserve else run.seconds_paused
         _process_results(run, workers, workers.wait_for_results(patience or None))
         return True
@@ -105,7 +105,7 @@ def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
     """Return whether to record and claim while all workers are busy: the next one that is idle need not wait for it."""
     if not run.may_reserve or run.unsent or workers.idle_capacity or run.database_retry.stopping():
         return False
-    refill_size = workers.largest_batch
+    refill_size = workers.handout_size
     return len(run.reserve) < refill_size <= run.reserve.size_for_rate(run.attempted, run.clock())
 
 
@@ -154,7 +154,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
             own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
             claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
-        leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.largest_batch))
+        leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.handout_size))
         begun = len(leaving) if run.mark_handing_over(session, leaving) else 0
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
@@ -228,7 +228,7 @@ def _claim_allowed(
     now, suspicion = run.clock(), run.suspicion
     if any(domain.returning for domain in gate.aside.values()):
         set_aside_domains.requeue_decided_deliveries(session, run.edition, now=now)
-    is_idle = not (run.reserve or workers.busy_count)
+    is_idle = not (run.reserve or workers.tasks_in_flight)
     claimed, run.claims_more = claims.claim_deliveries(
         session,
         run.lease,
@@ -349,37 +349,42 @@ def _note_result(run: SendRun, result: WorkerResult) -> None:
 
 def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, outcome: BatchOutcome) -> None:
     """Stop, pause, or go on, as one worker's answer asks for."""
-    if outcome.stop_reason and outcome.this_connection_only and workers.worker_count > 1:
-        workers.dismiss_worker(worker)  # many a server takes fewer connections than we would like
-        log.warning("one connection fewer", why=outcome.stop_reason, left=workers.worker_count)
-    elif outcome.stop_reason:
+    # A server that took messages of this run will take more: it may limit new connections, or be starting again.
+    is_busy = outcome.is_busy and bool(run.attempted or not outcome.stop_reason)
+    if outcome.stop_reason and not is_busy:
         run.stop_reason = run.stop_reason or outcome.stop_reason
     elif run.suspicion.is_confirmed:
         run.stop_reason = run.stop_reason or run.suspicion.stop_reason
     else:
         new = {tag: why for tag, why in run.suspicion.domains_at_fault.items() if tag not in run.aside}
         _apply_stop(run, Attribution(new, run.suspicion.pause_reason))
-    if outcome.is_busy and not run.seconds_paused:
-        _pause_then_probe(run, workers)
+    if is_busy:
+        _pause_then_probe(run, workers, outcome.stop_reason)
     if outcome.wait_seconds:
         available_at = run.database_retry(lambda: run.share_provider_wait(outcome.wait_seconds))
         _pause_until_allowed(run, SendAllowance(0, available_at, WAIT_REASON))
     results = {message.result for message in outcome.outcomes}
     if results == {HandoverResult.UNCERTAIN}:
-        workers.suspend_worker(worker)
-        if run.unanswered_rounds or not (workers.idle_workers or workers.busy_count):
+        worker.is_suspended = not worker.is_streaming
+        if run.unanswered_rounds or not (workers.idle_capacity or workers.tasks_in_flight):
             _pause_then_probe(run, workers)
     elif results - {HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED}:  # an answer
         workers.resume_workers()
         run.unanswered_rounds = 0
 
 
-def _pause_then_probe(run: SendRun, workers: WorkerPool) -> None:
+def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") -> None:
     """Pause when every connection lost its answer or the server is busy, then try one message; stop after a minute of that."""
+    if run.seconds_paused:
+        return
     if run.unanswered_rounds >= MAX_LOST_PROBES:
-        run.stop_reason = run.stop_reason or (
-            f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check it, then send again. "
-            "The remaining messages are still waiting."
+        run.stop_reason = (
+            run.stop_reason
+            or stop_reason
+            or (
+                f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check it, then send again. "
+                "The remaining messages are still waiting."
+            )
         )
     _pause_for(run, FIRST_NO_ANSWER_PAUSE * 2**run.unanswered_rounds)
     run.unanswered_rounds += 1
@@ -388,7 +393,7 @@ def _pause_then_probe(run: SendRun, workers: WorkerPool) -> None:
 
 def _finish_after_error(run: SendRun, workers: WorkerPool) -> None:
     """After a fault or an interruption, let the busy workers finish, and record what came of it."""
-    while workers.busy_count:
+    while workers.tasks_in_flight:
         for result in workers.wait_for_results():
             _note_result(run, result)
     run.release_reserve()

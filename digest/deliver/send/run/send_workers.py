@@ -1,98 +1,144 @@
-"""Send workers: one thread for each connection. The calling thread gives them tasks and writes the results down.
+"""Send workers: threads that hand messages over. The calling thread gives them tasks and writes the results down.
 
 Decrypting addresses, composing, signing and talking to servers happens in the workers; they never use the database.
 """
 
-import threading
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from threading import Thread
 
-from digest.deliver.providers.base import GROWN_BATCH_SIZE, Provider, list_thread_providers
+from digest.deliver.providers.base import Provider, StreamingProvider, list_thread_providers
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
 from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
-from digest.deliver.send.handover import BatchResult, SendTask, hand_over_tasks
+from digest.deliver.send.handover import BatchResult, SendTask, compose_tasks, hand_over_tasks
+
+HANDOUT_SIZE = 25  # tasks that a worker is given at a time, where it takes more of them while it is at others
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """What came of the tasks of one worker."""
+    """What came of tasks of one worker."""
 
     worker: "SendWorker"
     batch: BatchResult
 
 
 class SendWorker:
-    """One thread over one provider. It takes the slots of a batch, which are free again once its results are committed."""
+    """One thread over one provider, which takes a batch once it is done with the one before."""
 
-    def __init__(
-        self, provider: Provider, slots: Sequence[HandoverSlots], results: "SimpleQueue[WorkerResult]"
-    ) -> None:
+    is_streaming = False
+
+    def __init__(self, provider: Provider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._provider = provider
-        self._free_slots = list(slots)
-        self._slots_in_use: HandoverSlots | None = None  # of the batch that it holds
-        self._uncommitted_slots: list[HandoverSlots] = []
+        self._slots = slots
         self._results = results
-        self._task_queue: SimpleQueue[tuple[Sequence[SendTask], HandoverSlots] | None] = SimpleQueue()
+        self._task_queue: SimpleQueue[Sequence[SendTask] | None] = SimpleQueue()
+        self.batch_size = provider.batch_size  # as it was after the last result
+        self.task_count = 0  # tasks that it holds
+        self.is_suspended = False  # its last tasks got no answer
         # A daemon: who interrupts twice will not wait for a server's ten minutes.
-        threading.Thread(target=self._run_until_dismissed, name=f"worker {provider.name}", daemon=True).start()
+        self._thread = Thread(target=self._run_until_dismissed, name=f"worker {provider.name}", daemon=True)
+        self._thread.start()
 
     @property
-    def batch_size(self) -> int:
-        """The number of tasks that it takes at once."""
-        return self._provider.batch_size
+    def handout_size(self) -> int:
+        """How many tasks it is best given at a time."""
+        return self.batch_size
 
     @property
-    def awaits_commit(self) -> bool:
-        """Whether it can take no more tasks before its results are committed."""
-        return not self._free_slots
+    def free_capacity(self) -> int:
+        """How many tasks it can take now."""
+        return 0 if self.is_suspended or self.task_count else self.batch_size
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
-        """Give the worker tasks, at most `batch_size`."""
-        self._slots_in_use = slots = self._free_slots.pop()
-        slots.begin_batch([task.delivery.delivery_id for task in tasks])
-        self._task_queue.put((tasks, slots))
+        """Give the worker tasks, at most as many as it has room for; their slots have begun."""
+        self.task_count += len(tasks)
+        self._queue_tasks(tasks)
 
-    def note_result(self) -> None:
-        """Note that it is done with its batch."""
-        assert self._slots_in_use is not None, "it holds a batch"
-        self._uncommitted_slots.append(self._slots_in_use)
-        self._slots_in_use = None
-
-    def note_commit(self) -> None:
-        """Note that what came of the batches that it is done with is committed."""
-        self._free_slots += self._uncommitted_slots
-        self._uncommitted_slots = []
+    def note_result(self, batch: BatchResult) -> None:
+        """Note that it is done with tasks."""
+        self.task_count -= len(batch.tasks)
+        self.batch_size = self._provider.batch_size
 
     def dismiss(self) -> None:
-        """End its thread."""
-        self._task_queue.put(None)
+        """End its thread: now, or once it is done with its tasks."""
+        self._queue_tasks(None)
+        if not self.task_count:
+            self._thread.join()  # from now on, another thread may use its provider
 
     def _run_until_dismissed(self) -> None:
-        while (assigned := self._task_queue.get()) is not None:
-            tasks, slots = assigned
-            self._results.put(WorkerResult(self, hand_over_tasks(self._provider, tasks, slots)))
+        while (tasks := self._task_queue.get()) is not None:
+            self._report(hand_over_tasks(self._provider, tasks, self._slots))
+
+    def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
+        self._task_queue.put(tasks)
+
+    def _report(self, batch: BatchResult) -> None:
+        self._results.put(WorkerResult(self, batch))
 
 
-def _batch_slot_sets(batch_size: int) -> int:
-    """Return for how many batches a worker has slots: those that it may hand over between two commits."""
-    return 1 + -(-MAX_RESERVE // batch_size) if batch_size <= MAX_RESERVE else 1
+class StreamingWorker(SendWorker):
+    """One thread over a provider that takes further messages while it is at others."""
+
+    is_streaming = True
+
+    def __init__(self, provider: StreamingProvider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
+        self._stream = provider
+        self._wake_file = os.eventfd(0, os.EFD_SEMAPHORE)  # can be read as often as there are assignments
+        self._tasks: dict[str, SendTask] = {}  # by delivery: what the provider has
+        super().__init__(provider, slots, results)
+
+    @property
+    def handout_size(self) -> int:
+        """How many tasks it is best given at a time."""
+        return min(self.batch_size, HANDOUT_SIZE)
+
+    @property
+    def free_capacity(self) -> int:
+        """How many tasks it can take now, beside those that it holds."""
+        return 0 if self.is_suspended else max(0, self.batch_size - self.task_count)
+
+    def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
+        super()._queue_tasks(tasks)
+        os.eventfd_write(self._wake_file, 1)
+
+    def _run_until_dismissed(self) -> None:
+        is_dismissed = False
+        while not is_dismissed:
+            try:
+                is_dismissed = self._take_step()
+            except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
+                held, self._tasks = list(self._tasks.values()), {}
+                self._report(BatchResult(held, error=exc, may_have_left=True))
+        os.close(self._wake_file)
+
+    def _take_step(self) -> bool:
+        """Report what the provider is done with, or give it what was assigned; return whether the worker is dismissed."""
+        finished = self._stream.await_outcomes(self._wake_file)
+        if finished.messages:
+            tasks = [self._tasks.pop(message.delivery_id) for message in finished.messages]
+            self._report(BatchResult(tasks, finished.batch))
+            return False
+        os.eventfd_read(self._wake_file)
+        assigned = self._task_queue.get()
+        if assigned is None:
+            return True
+        self._tasks |= {task.delivery.delivery_id: task for task in assigned}
+        untried, messages = compose_tasks(assigned, self._slots)
+        if untried.tasks:
+            for task in untried.tasks:
+                del self._tasks[task.delivery.delivery_id]
+            self._report(untried)
+        self._stream.offer(messages, self._slots)
+        return False
 
 
 def count_slots(provider: Provider) -> int:
-    """Return how many slots the workers of a run over this provider need."""
-    sizes = [each.batch_size for each in list_thread_providers(provider)]
-    return sum(_slots_per_set(size) * _batch_slot_sets(size) for size in sizes)
-
-
-def _slots_per_set(batch_size: int) -> int:
-    return max(batch_size, GROWN_BATCH_SIZE)
-
-
-def _take_batch_slots(provider: Provider, run_file: RunFile) -> list[HandoverSlots]:
-    size = provider.batch_size
-    return [run_file.take_slots(_slots_per_set(size)) for _ in range(_batch_slot_sets(size))]
+    """Return how many slots a run over this provider needs: for what is claimed and not recorded at any moment."""
+    return sum(each.batch_size for each in list_thread_providers(provider)) + MAX_RESERVE
 
 
 class WorkerPool:
@@ -101,81 +147,67 @@ class WorkerPool:
     def __init__(self, providers: Sequence[Provider], run_file: RunFile) -> None:
         """Start one worker for each provider, with its slots in the run's file."""
         self._results: SimpleQueue[WorkerResult] = SimpleQueue()
-        self._workers = [
-            SendWorker(provider, _take_batch_slots(provider, run_file), self._results) for provider in providers
-        ]
-        self.idle_workers = list(self._workers)
-        self.suspended_workers: list[SendWorker] = []  # idle, but their last tasks got no answer
-        self.busy_count = 0
-        self.tasks_in_flight: dict[str, SendTask] = {}  # by delivery: what the busy ones hold
-        self.worker_count = len(self.idle_workers)
-        self.first_capacity = self.idle_capacity  # before any batch grows
+        self._slots = run_file.take_slots()
+        self._workers = [self._start_worker(provider) for provider in providers]
+        self.tasks_in_flight: dict[str, SendTask] = {}  # by delivery: what the workers hold
+        self.first_capacity = self.idle_capacity  # before any of them takes more
+
+    def _start_worker(self, provider: Provider) -> SendWorker:
+        if isinstance(provider, StreamingProvider):
+            return StreamingWorker(provider, self._slots, self._results)
+        return SendWorker(provider, self._slots, self._results)
 
     @property
     def free_capacity(self) -> int:
-        """The number of tasks that the idle ones can take now."""
-        return sum(worker.batch_size for worker in self.idle_workers if not worker.awaits_commit)
+        """The number of tasks that the workers can take now."""
+        return min(self.idle_capacity, self._slots.free_count)
 
     @property
     def idle_capacity(self) -> int:
-        """The number of tasks that the idle ones can take once their results are committed."""
-        return sum(worker.batch_size for worker in self.idle_workers)
+        """The number of tasks that the workers can take once their results are committed."""
+        return sum(worker.free_capacity for worker in self._workers)
 
     @property
-    def largest_batch(self) -> int:
-        """The number of tasks that the largest of them takes at once."""
-        return max(worker.batch_size for worker in self._workers)
+    def handout_size(self) -> int:
+        """The number of tasks that a worker is best given at a time, of the one that takes most."""
+        return max(worker.handout_size for worker in self._workers)
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
-        """Share tasks out over the idle ones; there must be room for all."""
+        """Share tasks out over the workers; there must be room for all."""
         assert len(tasks) <= self.free_capacity, "more tasks than the workers can take"
         start = 0
-        while start < len(tasks):
-            worker = next(worker for worker in reversed(self.idle_workers) if not worker.awaits_commit)
-            self.idle_workers.remove(worker)
-            share = tasks[start : start + worker.batch_size]
-            start += len(share)
-            self.busy_count += 1
-            self.tasks_in_flight |= {task.delivery.delivery_id: task for task in share}
-            worker.assign_tasks(share)
+        for worker in self._workers:
+            if share := tasks[start : start + worker.free_capacity]:
+                start += len(share)
+                tasks_by_delivery = {task.delivery.delivery_id: task for task in share}
+                self._slots.begin_batch(list(tasks_by_delivery))
+                self.tasks_in_flight |= tasks_by_delivery
+                worker.assign_tasks(share)
 
     def wait_for_results(self, seconds: float | None = None) -> list[WorkerResult]:
-        """Wait until one worker is done, or for so many seconds; return the results of all that are done by then."""
+        """Wait until something is done, or for so many seconds; return all results that are there by then."""
         results: list[WorkerResult] = []
         with suppress(Empty):
-            while len(results) < self.busy_count:
-                results.append(self._results.get_nowait() if results else self._results.get(timeout=seconds))
-        self.busy_count -= len(results)
+            results.append(self._results.get(timeout=seconds))
+            while True:
+                results.append(self._results.get_nowait())
         for result in results:
-            result.worker.note_result()
+            result.worker.note_result(result.batch)
+            self._slots.end_batch(result.batch.ended)
             for task in result.batch.tasks:
                 del self.tasks_in_flight[task.delivery.delivery_id]
-        self.idle_workers += [result.worker for result in results]
         return results
 
     def note_commit(self) -> None:
         """Note that all results that it gave are committed."""
-        for worker in self._workers:
-            worker.note_commit()
-
-    def suspend_worker(self, worker: SendWorker) -> None:
-        """Give an idle one no more tasks until another brings an answer."""
-        self.idle_workers.remove(worker)
-        self.suspended_workers.append(worker)
+        self._slots.free_ended()
 
     def resume_workers(self) -> None:
-        """Make the suspended ones idle again."""
-        self.idle_workers += self.suspended_workers
-        self.suspended_workers = []
-
-    def dismiss_worker(self, worker: SendWorker) -> None:
-        """End an idle one for good."""
-        self.idle_workers.remove(worker)
-        self.worker_count -= 1
-        worker.dismiss()
+        """Let the suspended workers take tasks again."""
+        for worker in self._workers:
+            worker.is_suspended = False
 
     def close(self) -> None:
-        """End all that are idle or suspended."""
-        self.resume_workers()
-        for worker in list(self.idle_workers):
-            self.dismiss_worker(worker)
+        """End all workers, those that are at work once they are done."""
+        for worker in self._workers:
+            worker.dismiss()

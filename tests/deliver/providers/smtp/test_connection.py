@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from digest.deliver.providers.smtp.connection import SmtpConnection, SmtpEnvelope
+from digest.deliver.providers.smtp.connection import SmtpConnection, SmtpEnvelope, run_steps
 from tests.deliver.smtp_servers import ACCEPTED, REFUSED, ScriptedSmtpServer, results_of, send_through
 
 
@@ -49,8 +49,7 @@ def _writes(server: socket.socket) -> list[bytes]:
 def test_an_envelope_goes_out_in_one_write_where_it_may(offers: str, writes: int) -> None:
     with wired(offers) as (connection, server):
         server.send(b"250 ok\r\n250 ok\r\n354 go on\r\n")
-        connection.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x"))
-        assert connection.read_envelope_reply().is_expected
+        assert run_steps(connection.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x"))).is_expected
         written = _writes(server)
     assert len(written) == writes
     assert b"".join(written) == b"MAIL FROM:<d@example.org>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n"
@@ -75,8 +74,7 @@ def test_replies_that_arrive_together_mean_what_they_mean_singly(
 ) -> None:
     with wired(offers) as (connection, server):
         server.send(replies)
-        connection.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x"))
-        reply = connection.read_envelope_reply()
+        reply = run_steps(connection.offer_envelope(SmtpEnvelope("d@example.org", "a@example.org", "x")))
     assert (reply.command, reply.code, reply.text) == meaning
 
 

@@ -181,7 +181,8 @@ def test_a_421_to_the_recipient_on_a_fresh_connection_slows_the_domain() -> None
 def test_a_sign_in_that_fails_for_now_costs_this_connection_only(certificate: Path) -> None:
     with ScriptedSmtpServer({"AUTH": [b"454 4.7.0 temporary failure"] * 9}, b"AUTH PLAIN") as server:
         handed = send_through(server, user="desk", password="secret")
-    assert (handed.this_connection_only, results_of(handed)) == (True, [UNTOUCHED])
+    assert (handed.is_busy, results_of(handed)) == (True, [UNTOUCHED])
+    assert "rejected the sign-in: 454" in handed.stop_reason
 
 
 def test_nobody_there_stops_the_run() -> None:

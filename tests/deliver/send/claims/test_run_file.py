@@ -74,7 +74,7 @@ def test_each_message_is_as_far_as_it_was_marked(tmp_path: Path) -> None:
         slots.mark_dot(message("again"))
         slots.mark_begun(message("again"))
         slots.mark_outcome(message("blamed"), replace(REFUSED, may_blame_message=True))
-        slots.end_batch()
+        slots.end_batch(["begun", "dot", "answer", "refused", "again", "blamed"])
         owner = run_file.owner
     (dead_run,) = taken(tmp_path)
     results = {delivery: outcome.result for delivery, outcome in dead_run.outcomes.items()}
@@ -98,10 +98,10 @@ def test_of_a_delivery_with_two_slots_the_one_that_it_began_last_counts(tmp_path
         second.begin_batch(["a", "b"])
         second.mark_outcome(message("a"), LATER)
         second.mark_dot(message("b"))
-        second.end_batch()
+        second.end_batch(["a", "b"])
         first.begin_batch(["a", "b"])
         first.mark_dot(message("a"))
-        first.end_batch()
+        first.end_batch(["a", "b"])
     (dead_run,) = taken(tmp_path)
     assert dead_run.outcomes["a"].result is HandoverResult.UNCERTAIN
     assert dead_run.outcomes["b"].result is HandoverResult.NOT_TRIED
@@ -112,9 +112,10 @@ def test_a_slot_that_is_used_again_tells_nothing_of_its_first_message(tmp_path: 
         slots = run_file.take_slots()
         slots.begin_batch(["a", "b"])
         slots.mark_outcome(message("a"), ACCEPTED)
-        slots.end_batch()
+        slots.end_batch(["a"])
+        slots.free_ended()
         slots.begin_batch(["c"])
-        slots.end_batch()
+        slots.end_batch(["b", "c"])
     (dead_run,) = taken(tmp_path)
     assert dead_run.outcomes == {"b": UNTOUCHED, "c": UNTOUCHED}
 
@@ -135,7 +136,7 @@ def test_a_copied_file_another_database_another_boot_and_a_damaged_file_tell_not
     with crashing_run(tmp_path) as run_file:
         slots = run_file.take_slots()
         slots.begin_batch(["a"])
-        slots.end_batch()
+        slots.end_batch(["a"])
     (file,) = tmp_path.iterdir()
     content = file.read_bytes()
     for name, changed in {
@@ -167,9 +168,10 @@ def _use_slots_with_little_room(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
     with open_run_file(folder, DATABASE, 1000) as run_file:
         slots = run_file.take_slots()
-        slots.begin_batch([str(number) for number in range(1000)])
+        ids = [str(number) for number in range(1000)]
+        slots.begin_batch(ids)
         slots.mark_dot(message("999"))
-        slots.end_batch()
+        slots.end_batch(ids)
         assert list(folder.iterdir()) == []
 
 
@@ -199,7 +201,7 @@ def dead_ids(world: DeliverySetup) -> list[str]:
         for delivery_id, outcome in zip(ids, (ACCEPTED, REFUSED, LATER, LOST), strict=False):
             slots.mark_dot(message(delivery_id))
             slots.mark_outcome(message(delivery_id), outcome)
-        slots.end_batch()
+        slots.end_batch(ids[:5])
     return ids
 
 

@@ -111,27 +111,10 @@ def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
     assert report.delivery_counts[DeliveryState.WAITING] == 9
 
 
-def test_one_connection_too_many_is_given_up_and_the_others_do_its_work(world: DeliverySetup) -> None:
-    _subscribers(world, 20)
-    refused = Lane(
-        same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx: too many", this_connection_only=True)
-    )
-    works = Lane(TAKES)
-    report = _send(world, refused, works)
-    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED], report.stop_reason) == (
-        EditionState.SENT,
-        20,
-        "",
-    )
-    assert len(refused.given) == 1
-    assert len(works.given) == 20
-
-
-def test_when_the_last_connection_is_given_up_the_run_stops(world: DeliverySetup) -> None:
+def test_when_no_connection_is_taken_from_the_start_the_run_stops(world: DeliverySetup) -> None:
     _subscribers(world, 20)
     lanes = [
-        Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx", this_connection_only=True))
-        for _ in range(3)
+        Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx", is_busy=True)) for _ in range(3)
     ]
     report = _send(world, *lanes)
     assert report.stop_reason == "no connection to mx"

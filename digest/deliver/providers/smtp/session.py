@@ -1,0 +1,343 @@
+"""One SMTP session (RFC 5321, section 3): one recipient a transaction, TLS or nothing, and it is always known how far a message got."""
+
+import os
+import select
+import smtplib  # its errors are all OSErrors
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from math import inf
+
+from digest.deliver.compose.dkim import DkimSigner
+from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.smtp_blame import BlamedParty, ReplyHandling, SmtpStage, judge_reply
+from digest.deliver.providers.base import (
+    LEASE_EXPIRED,
+    HandoverRecorder,
+    HandoverResult,
+    MessageOutcome,
+    OutgoingMessage,
+)
+from digest.deliver.providers.certificates import read_certificate_end
+from digest.deliver.providers.kind import MailServerFacts
+from digest.deliver.providers.smtp.connection import (
+    NO_REPLY,
+    SmtpConnection,
+    SmtpEnvelope,
+    SmtpReply,
+    SmtpServer,
+    SmtpSteps,
+    SocketWait,
+    connect_smtp,
+)
+from subscribers.errors import ApplicationError
+
+QUIT_TIMEOUT = 5.0  # seconds: a goodbye isn't worth waiting longer
+
+
+class SmtpSessionError(ApplicationError):
+    """The server takes no further message; the text is for the operator.
+
+    With `this_connection_only` it may take them over another connection: there are too many, or one broke. With
+    `is_busy` it may take them in some seconds.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        remedy: str = "",
+        this_connection_only: bool = False,
+        is_busy: bool = False,
+    ) -> None:
+        super().__init__(reason, remedy=remedy)
+        self.this_connection_only = this_connection_only
+        self.is_busy = is_busy
+
+
+class SmtpConnector:
+    """Opens connections to one server. Threads may share it."""
+
+    def __init__(self, server: SmtpServer, trusted: ssl.SSLContext | None = None) -> None:
+        self.server = server
+        self._trusted = trusted
+
+    @cached_property
+    def _tls_context(self) -> ssl.SSLContext | None:
+        """What TLS trusts, kept: loading the authorities takes longer than a message."""
+        if self.server.tls_mode == "off":
+            return None
+        return self._trusted or ssl.create_default_context(cafile=self.server.ca_file)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.server.host}:{self.server.port}"
+
+    @property
+    def sign_in_remedy(self) -> str:
+        """What to do when the server rejects the sign-in."""
+        scheme = "smtps" if self.server.tls_mode == "implicit" else "smtp"
+        return (
+            f"Correct the user and password in the line DIGEST_MAIL_URL of {self.server.settings_place}, in the "
+            f"form {scheme}://USER:PASSWORD@{self._place}."
+        )
+
+    def connect(self) -> SmtpConnection:
+        """Connect, secure, and sign in.
+
+        Raises:
+            SmtpSessionError: any of it failed.
+        """
+        try:
+            return connect_smtp(self.server, self._tls_context)
+        except smtplib.SMTPAuthenticationError as exc:
+            reply = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
+            raise SmtpSessionError(
+                f"{self._place} rejected the sign-in: {reply.rstrip('.')}.",
+                remedy=self.sign_in_remedy,
+                this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is ReplyHandling.DROP_CONNECTION,
+            ) from None
+        except ssl.SSLError as exc:
+            cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
+            raise SmtpSessionError(
+                f"couldn't establish a trusted TLS connection to {self.server.host}: {cause.rstrip('.')}.",
+                remedy=(
+                    f"In DIGEST_MAIL_URL ({self.server.settings_place}), use the server name in its certificate. For your "
+                    "own certificate authority, add ca=FILE with its certificates: smtp://…?ca=FILE."
+                ),
+            ) from None
+        except smtplib.SMTPNotSupportedError as exc:
+            raise SmtpSessionError(f"{self._place}: {exc} Email isn't sent unencrypted.") from None
+        except OSError as exc:
+            cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
+            raise SmtpSessionError(
+                f"couldn't connect to {self._place}: {cause.rstrip('.')}.",
+                remedy=(
+                    "Send again when the server is back, or correct host and port in DIGEST_MAIL_URL "
+                    f"({self.server.settings_place})."
+                ),
+                this_connection_only=True,
+            ) from None
+
+    def connect_beside(self) -> SmtpSteps[SmtpConnection]:
+        """Connect in a thread of its own: looking the name up, TLS, and a server's greeting may each take long."""
+        attempt = _ConnectionAttempt(self.connect)
+        try:
+            yield SocketWait(attempt.is_over, select.POLLIN, inf)
+            return attempt.take_connection()
+        finally:
+            attempt.abandon()
+
+    def examine(self) -> MailServerFacts:
+        """Connect, secure, sign in and say QUIT; nothing is handed over.
+
+        Raises:
+            SmtpSessionError: any of it failed.
+        """
+        connection = self.connect()
+        greeting = (connection.ehlo_resp or b"").split(maxsplit=1)
+        secured = connection.sock if isinstance(connection.sock, ssl.SSLSocket) else None
+        facts = MailServerFacts(
+            greeting[0].decode("ascii", "replace").lower() if greeting else "",
+            read_certificate_end(secured.getpeercert()) if secured else None,
+        )
+        with suppress(OSError):
+            connection.quit()
+        return facts
+
+
+class _ConnectionAttempt:
+    """A connection that a thread is opening. The file `is_over` can be read once it has an outcome."""
+
+    def __init__(self, connect: Callable[[], SmtpConnection]) -> None:
+        self.is_over, self._signal = os.pipe()
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._connection: SmtpConnection | None = None
+        self._error: BaseException | None = None
+        # A daemon: whoever interrupts does not wait for the server's greeting.
+        threading.Thread(target=self._run, args=(connect,), name="connect", daemon=True).start()
+
+    def _run(self, connect: Callable[[], SmtpConnection]) -> None:
+        try:
+            self._connection = connect()
+        except BaseException as exc:  # noqa: BLE001 - raised again by the thread that waits
+            self._error = exc
+        os.close(self._signal)
+        with self._lock:
+            if self._is_abandoned and self._connection:
+                self._connection.close()
+
+    def take_connection(self) -> SmtpConnection:
+        """Return the connection of an attempt that is over. Raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        assert self._connection is not None, "it is over"
+        connection, self._connection = self._connection, None
+        return connection
+
+    def abandon(self) -> None:
+        """Close what nobody takes, now or when it is open."""
+        os.close(self.is_over)
+        with self._lock:
+            self._is_abandoned = True
+            if self._connection:
+                self._connection.close()
+
+
+class SmtpSession:
+    """One connection, opened when it is needed, used for many messages, closed with QUIT."""
+
+    def __init__(self, connector: SmtpConnector, signer: DkimSigner | None = None) -> None:
+        self._connector = connector
+        self._signer = signer
+        self._connection: SmtpConnection | None = None
+        self.message_count = 0  # on this connection
+        self._max_messages = connector.server.messages_per_connection  # the server may end connections earlier
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected, as far as is known."""
+        return self._connection is not None
+
+    def send_message(self, message: OutgoingMessage, marks: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
+        """Hand one message over, yielding wherever the server has to answer: meanwhile others can go on.
+
+        The server may have closed a connection that had served before, or close it now (421). Whatever fails on it before
+        the data goes out is tried once more, on a new one: nothing can have been accepted.
+
+        Raises:
+            SmtpSessionError: the server, or this connection, takes nothing at all.
+        """
+        envelope = SmtpEnvelope(message.return_path, message.address, message.delivery_id)
+        if not envelope.is_valid:
+            return MessageOutcome(HandoverResult.REFUSED, "the address can't be used in an SMTP command")
+        data = self._smtp_data(message)
+        if self.message_count >= self._max_messages:
+            yield from self.quit()
+        was_open = self.is_open
+        outcome = yield from self._run_transaction(message, envelope, data, marks)
+        if outcome is None and was_open:
+            outcome = yield from self._run_transaction(message, envelope, data, marks)
+        outcome = outcome or MessageOutcome(
+            HandoverResult.TRY_LATER, "the server closed the connection before it took the message"
+        )
+        marks.mark_outcome(message, outcome)
+        return outcome
+
+    def _smtp_data(self, message: OutgoingMessage) -> bytes:
+        """Return what follows DATA, up to the final dot: dots that start a line are doubled (RFC 5321, section 4.5.2)."""
+        data = message.to_bytes(self._signer)
+        if not message.template.needs_no_dot_stuffing:
+            data = data.replace(b"\r\n.", b"\r\n..")
+        return data if data.endswith(b"\r\n") else data + b"\r\n"
+
+    def _run_transaction(
+        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, marks: HandoverRecorder
+    ) -> SmtpSteps[MessageOutcome | None]:
+        """Run one mail transaction; return None if the connection broke before anything could be accepted."""
+        if self._connection is None:
+            self._connection = yield from self._connector.connect_beside()
+            self.message_count = 0
+        connection = self._connection
+        try:
+            reply = yield from connection.offer_envelope(envelope)
+            if not reply.is_expected:
+                return (yield from self._handle_refusal(reply, envelope.recipient))
+            connection.set_reply_timeout(connection.timeouts.command)
+            # smtplib's `data` would hide whether it failed before or after the final dot.
+            yield from connection.send_data(data)
+            if not marks.mark_dot(message):
+                self.hang_up()  # in the middle of the data: the server drops what it has
+                return MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
+            yield from connection.send_final_dot()
+        except OSError:
+            self.hang_up()
+            marks.mark_begun(message)  # had the final dot gone out, sending it would not have failed
+            return None
+        return (yield from self._read_final_outcome(connection, envelope.recipient))
+
+    def _handle_refusal(self, reply: SmtpReply, address: str) -> SmtpSteps[MessageOutcome | None]:
+        """Return the outcome of a message that wasn't taken; None if a new connection may take it.
+
+        Raises:
+            SmtpSessionError: the server takes no message now, or none at all.
+        """
+        text = f"{reply.code} {scrub_addresses(reply.text, address)}"
+        is_between = reply.code == 421 and self.message_count > 0
+        handling = judge_reply(SmtpStage.BETWEEN if is_between else SmtpStage(reply.command), text).handling
+        if reply.command == "MAIL" or reply.code in {421, NO_REPLY} or handling is ReplyHandling.STOP:
+            self.hang_up()
+        else:
+            yield from self._reset_transaction()
+        if handling is ReplyHandling.RECONNECT:
+            self._max_messages = min(self._max_messages, self.message_count)
+            return None
+        if handling is ReplyHandling.PAUSE:
+            raise SmtpSessionError(f"the server isn't accepting email for now: {text}.", is_busy=True)
+        if handling is ReplyHandling.STOP:
+            raise self._refuse_sender(reply.code, text)
+        return _make_outcome(SmtpStage(reply.command), text)
+
+    def _refuse_sender(self, code: int, text: str) -> SmtpSessionError:
+        if code in {530, 535, 538}:
+            return SmtpSessionError(f"the server requires a sign-in: {text}.", remedy=self._connector.sign_in_remedy)
+        return SmtpSessionError(
+            f"the server rejected the sender: {text}. Correct sender.address, or sign in with an account that may use it."
+        )
+
+    def _read_final_outcome(self, connection: SmtpConnection, address: str) -> SmtpSteps[MessageOutcome]:
+        """Read the reply after the final dot. Without one the outcome is uncertain (RFC 5321, section 6.1)."""
+        try:
+            code, reply = yield from connection.read_final_reply()
+        except OSError:
+            code, reply = NO_REPLY, b""
+        text = f"{code} {scrub_addresses(reply, address)}"
+        self.message_count += 1
+        if code == NO_REPLY:
+            self.hang_up()
+            return MessageOutcome(HandoverResult.UNCERTAIN, "no response after the whole message was sent")
+        if code == 421:
+            self.hang_up()
+        if 200 <= code < 300:
+            return MessageOutcome(HandoverResult.ACCEPTED, text)
+        return _make_outcome(SmtpStage.DOT, text)
+
+    def _reset_transaction(self) -> SmtpSteps[None]:
+        with suppress(OSError):
+            if self._connection is not None:
+                self._connection.set_reply_timeout(self._connection.timeouts.command)
+                if (yield from self._connection.run_command("RSET")) == 250:
+                    return
+        self.hang_up()
+
+    def quit(self) -> SmtpSteps[None]:
+        """Say QUIT and hang up."""
+        if self._connection is not None:
+            self._connection.set_reply_timeout(min(QUIT_TIMEOUT, self._connection.timeouts.connect))
+            with suppress(OSError):
+                yield from self._connection.run_command("QUIT")
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection at once: in the middle of a message, QUIT would be a line of it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
+    """Return the outcome of a message that a reply refuses, for now or for good."""
+    verdict = judge_reply(stage, reply)
+    if verdict.handling in {ReplyHandling.RETRY, ReplyHandling.SLOW_DOWN}:
+        slows_domain = verdict.handling is ReplyHandling.SLOW_DOWN
+        return MessageOutcome(HandoverResult.TRY_LATER, reply, slows_domain=slows_domain)
+    return MessageOutcome(
+        HandoverResult.REFUSED,
+        reply,
+        may_blame_message=verdict.handling is ReplyHandling.SUSPECT,
+        cause=verdict.cause,
+        blames_domain=verdict.culprit is not BlamedParty.MESSAGE,
+    )
