@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -25,8 +24,9 @@ from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("digest.web_editions")
+log = get_logger("digest.web_editions")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ SUMMARY_WORDS = 16
 class EventSection(SectionKind):
     """Events from the release on, as far as can be planned."""
 
-    name = source_section = "events"
+    name = "events"
     pick_order = 6
     contents = mark_message("Conferences, trainings, and other events")
     look = "dates"

@@ -15,7 +15,7 @@ SUMMARY_WORDS = 28
 class ProductSection(SectionKind):
     """Products with their maker and a short summary."""
 
-    name = source_section = "products"
+    name = "products"
     pick_order = 5
     contents = mark_message("New products and tools")
     look = "pairs"

@@ -18,7 +18,6 @@ from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_checks, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.mail_log import state_key
-from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import name_release_slot
@@ -547,7 +546,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("dead-source", "digest sources test"),
     ),
     "the provider's lists were not read": (
-        lambda w: w.remember(suppression_pull.TROUBLES_STATE_KEY, {"troubles": ["403"]}),
+        lambda w: w.remember("sendgrid pull trouble", {"troubles": ["403"]}),
         *("suppression-lists", "DIGEST_SENDGRID_API_KEY"),
     ),
     "the provider erases nobody": (
