@@ -319,11 +319,11 @@ def test_a_subscriber_chooses_and_leaves_without_scripts_on_a_phone(
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         page = without_scripts.new_page()
         page.goto(f"http://127.0.0.1:{serving.port}/preferences/{world.token('preferences')}")
-        page.get_by_label("Events", exact=True).uncheck()
+        page.get_by_role("checkbox", name="Events").uncheck()
         page.get_by_label("Text only").check()
         follow(page.get_by_role("button", name="Save preferences"))
         expect(page.get_by_role("status")).to_contain_text("as text only.")
-        expect(page.get_by_label("Events", exact=True)).not_to_be_checked()
+        expect(page.get_by_role("checkbox", name="Events")).not_to_be_checked()
         follow(page.get_by_role("link", name="Unsubscribe"))
         follow(page.get_by_role("button", name="Unsubscribe"))
         expect(page.get_by_role("status")).to_contain_text("We won’t send you any more editions")

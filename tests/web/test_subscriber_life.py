@@ -175,14 +175,14 @@ def signs_up(home: House, page: Page) -> None:
 
 def chooses(home: House, page: Page, edition: EmailMessage) -> None:
     page.goto(home.address + link_in(edition, "preferences"))
-    page.get_by_label("Events", exact=True).uncheck()
+    page.get_by_role("checkbox", name="Events").uncheck()
     page.get_by_label("Once a month").check()
     press(page, "Save preferences", "Saved.", "Once a month: the first edition of the month.")
     (named,) = home.mails()
     page.goto(home.address + link_in(named, "restore"))
     press(page, "Restore my preferences", "We’ve restored your preferences")
     follow(page.get_by_role("link", name="Change my preferences"))
-    expect(page.get_by_label("Events", exact=True)).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Events")).to_be_checked()
 
 
 def sees_and_takes_her_data(home: House, page: Page, edition: EmailMessage) -> str:

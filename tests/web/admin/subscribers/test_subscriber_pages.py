@@ -411,7 +411,7 @@ def test_a_subscriber_is_added_with_evidence(both: Any) -> None:
         ({"on": "soon"}, "Enter the date they agreed"),
         ({"on": "2027-01-01"}, "is in the future"),
         ({"on": "0001-01-01"}, "is before email existed"),
-        ({"wording": " "}, "Describe it in words"),
+        ({"wording": " "}, "Describe the evidence in words"),
         ({"where": "bo@x.example"}, "without an email address"),
     ],
 )
