@@ -49,7 +49,7 @@ SETTINGS = {
     AffectedArea.LIMITS: "limits",
     AffectedArea.NETWORK: "limits.allow_networks limits.proxies",
     AffectedArea.RETENTION: "retention",
-    AffectedArea.SENDER: "publication.site sender",
+    AffectedArea.SENDER: "publication.site relay.dkim_record sender",
     AffectedArea.TEXT: "publication.about sections.title",
     AffectedArea.NONE: "publication readership schedule sections select select.weights sources sponsor",
 }
