@@ -140,10 +140,14 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FinishedMessages:
-    """Messages that a provider is done with, and what came of them, in the same order."""
+    """Messages that a provider is done with, and what came of them, in the same order.
+
+    It gives `returned` ones back untouched, for lack of a connection. They may be offered again once consent was asked again.
+    """
 
     messages: Sequence[OutgoingMessage]
     batch: BatchOutcome
+    returned: Sequence[OutgoingMessage] = ()
 
 
 @runtime_checkable
