@@ -161,7 +161,7 @@ class StreamingProvider(Provider, Protocol):
     def await_outcomes(self, wake_file: int) -> FinishedMessages:
         """Hand over what it has until it is done with some of it, or `wake_file` can be read: then return nothing.
 
-        After an exception, anything that it had may have left.
+        After an exception, nothing leaves that wasn't marked as leaving before.
         """
         ...
 

@@ -110,9 +110,11 @@ class StreamingWorker(SendWorker):
             while not self._take_step():
                 pass
         except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
-            self._report(BatchResult(list(self._tasks.values()), error=exc, may_have_left=True))
-            while (tasks := self._task_queue.get()) is not None:
-                self._report(BatchResult(tasks, error=exc))
+            for is_leaving in (True, False):
+                tasks = [task for id_, task in self._tasks.items() if self._slots.is_leaving(id_) is is_leaving]
+                self._report(BatchResult(tasks, error=exc, may_have_left=is_leaving))
+            while (assigned := self._task_queue.get()) is not None:
+                self._report(BatchResult(assigned, error=exc))
         finally:
             os.close(self._wake_file)
 
