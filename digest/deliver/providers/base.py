@@ -140,10 +140,14 @@ class Provider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FinishedMessages:
-    """Messages that a provider is done with, and what came of them, in the same order."""
+    """Messages that a provider is done with, and what came of them, in the same order.
+
+    It gives `returned` ones back untouched, for lack of a connection. They may be offered again once consent was asked again.
+    """
 
     messages: Sequence[OutgoingMessage]
     batch: BatchOutcome
+    returned: Sequence[OutgoingMessage] = ()
 
 
 @runtime_checkable
@@ -157,7 +161,7 @@ class StreamingProvider(Provider, Protocol):
     def await_outcomes(self, wake_file: int) -> FinishedMessages:
         """Hand over what it has until it is done with some of it, or `wake_file` can be read: then return nothing.
 
-        After an exception, anything that it had may have left.
+        After an exception, nothing leaves that wasn't marked as leaving before.
         """
         ...
 

@@ -65,7 +65,8 @@ class BatchResult:
     """What came of a batch of tasks.
 
     `compose_errors` are the outcomes, by delivery, of messages that could not be composed; `outcome` speaks of the others, in their
-    order. With an `error`, `may_have_left` says whether some may have left all the same.
+    order. With an `error`, `may_have_left` says whether some may have left all the same. A batch that `is_returned` was not tried,
+    and may go once consent was asked again.
     """
 
     tasks: Sequence[SendTask]
@@ -73,6 +74,7 @@ class BatchResult:
     compose_errors: Mapping[str, MessageOutcome] = field(default_factory=dict)
     error: BaseException | None = None
     may_have_left: bool = False
+    is_returned: bool = False
 
     @property
     def handed_over(self) -> list[SendTask]:

@@ -118,6 +118,7 @@ class SmtpProvider:
         self._transfers: dict[int, _Transfer] = {}  # by the file that each waits for
         self._poll = select.poll()
         self._finished: list[tuple[OutgoingMessage, MessageOutcome]] = []
+        self._returned: list[OutgoingMessage] = []
         self._first_finished_at = self._reported_at = 0.0
         self._stop_reason, self._is_busy = "", False
         self._ahead = 0
@@ -140,6 +141,7 @@ class SmtpProvider:
         while len(outcomes) < len(messages):
             finished = self.await_outcomes()
             outcomes |= {id(m): o for m, o in zip(finished.messages, finished.batch.outcomes, strict=True)}
+            outcomes |= {id(m): MessageOutcome(HandoverResult.NOT_TRIED) for m in finished.returned}
             stop_reason, is_busy = stop_reason or finished.batch.stop_reason, is_busy or finished.batch.is_busy
         return BatchOutcome(tuple(outcomes[id(m)] for m in messages), stop_reason=stop_reason, is_busy=is_busy)
 
@@ -185,7 +187,7 @@ class SmtpProvider:
             offer = self._queue.popleft()
             if offer.expires_at < now:
                 self._idle.append(session)
-                self._finish(offer.message, MessageOutcome(HandoverResult.NOT_TRIED))
+                self._returned.append(offer.message)
             else:
                 steps = session.send_message(offer.message, offer.marks)
                 self._advance(_Transfer(session, steps, offer.message, session.is_open))
@@ -229,7 +231,7 @@ class SmtpProvider:
         except SmtpSessionError as refusal:
             self._idle.appendleft(transfer.session)
             if transfer.message is not None:
-                self._finish(transfer.message, MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
+                self._returned.append(transfer.message)
             self._note_refusal(refusal)
         except BaseException:
             transfer.session.hang_up()
@@ -278,8 +280,8 @@ class SmtpProvider:
 
     def _return_queued(self) -> None:
         """Give back what has not begun."""
-        while self._queue:
-            self._finish(self._queue.popleft().message, MessageOutcome(HandoverResult.NOT_TRIED))
+        self._returned += [offer.message for offer in self._queue]
+        self._queue.clear()
 
     def _finish(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
         if not self._finished:
@@ -295,6 +297,8 @@ class SmtpProvider:
 
     def _is_report_due(self) -> bool:
         """Return whether to report what is finished: not each message by itself, while the connections are at others."""
+        if self._returned:
+            return True
         if not self._finished:
             return False
         enough = REPORTED_TOGETHER if self._queue else min(REPORTED_TOGETHER, len(self._sessions) // 2)
@@ -302,6 +306,7 @@ class SmtpProvider:
 
     def _report(self) -> FinishedMessages:
         finished, self._finished = self._finished, []
+        returned, self._returned = self._returned, []
         stop_reason, is_busy = self._stop_reason, self._is_busy
         self._stop_reason, self._is_busy = "", False
         now = self._clock()
@@ -310,7 +315,7 @@ class SmtpProvider:
         self._reported_at = now
         outcomes = tuple(outcome for _, outcome in finished)
         batch = BatchOutcome(outcomes, stop_reason=stop_reason, is_busy=is_busy)
-        return FinishedMessages(tuple(message for message, _ in finished), batch)
+        return FinishedMessages(tuple(message for message, _ in finished), batch, returned)
 
     def _abort(self) -> None:
         """Hang up everywhere and forget all messages: after an interruption, no reply is waited for."""
@@ -319,7 +324,7 @@ class SmtpProvider:
             transfer.steps.close()
         for session in self._sessions:
             session.hang_up()
-        self._transfers, self._finished = {}, []
+        self._transfers, self._finished, self._returned = {}, [], []
         self._idle, self._silent = deque(self._sessions), []
         self._queue.clear()
 

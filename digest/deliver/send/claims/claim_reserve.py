@@ -44,6 +44,12 @@ class ClaimReserve:
         self.deliveries.extend(claimed)
         self.filled_at, self.attempted_then = now, attempted
 
+    def put_back(self, deliveries: Iterable[SubscriberDelivery]) -> None:
+        """Put deliveries in front that are marked as being handed over, and were not tried."""
+        returned = list(deliveries)
+        self.deliveries.extendleft(reversed(returned))
+        self.begun += len(returned)
+
     def next_deliveries(self, count: int) -> Sequence[SubscriberDelivery]:
         """Return the next deliveries, at most so many, and keep them."""
         return tuple(islice(self.deliveries, count))

@@ -102,6 +102,10 @@ class HandoverSlots:
         self._free_offsets += reversed(self._ended)
         self._ended = []
 
+    def is_leaving(self, delivery_id: str) -> bool:
+        """Return whether a delivery that has a slot may have arrived."""
+        return self._buffer[self._state_offsets[delivery_id]] != _BEGUN
+
     def mark_begun(self, message: OutgoingMessage) -> None:
         """Mark that a message has not left, or not at this try."""
         self._buffer[self._state_offsets[message.delivery_id]] = _BEGUN

@@ -334,6 +334,9 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
 
 
 def _note_result(run: SendRun, result: WorkerResult) -> None:
+    if result.batch.is_returned:
+        run.take_back(result.batch.tasks)
+        return
     now = run.clock()
     domain_limits = run.rate_limiter.domain_limits
     judged = run.suspicion.judge_batch(result.batch)

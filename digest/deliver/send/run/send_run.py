@@ -1,8 +1,9 @@
 """One run of an edition: what it works with, and how far it is. The loop (`loop`) decides by it and changes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
 from digest.deliver.compose.variants import EditionVariants
 from digest.deliver.control.set_aside_domains import SetAsideDomain
@@ -12,7 +13,7 @@ from digest.deliver.send.claims.claim_reserve import ClaimReserve
 from digest.deliver.send.claims.database_retry import DatabaseRetry
 from digest.deliver.send.claims.delivery_claims import ClaimCursor, SubscriberDelivery
 from digest.deliver.send.claims.progress import ProgressWriter
-from digest.deliver.send.handover import HandoverRun
+from digest.deliver.send.handover import HandoverRun, SendTask
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
 from digest.deliver.send.refusals.stop_rules import HandedOverCounts
@@ -88,6 +89,10 @@ class SendRun(HandoverRun):
         self.note_claimed(())
         self.reserve.fill(claimed, self.attempted, self.clock())
         self.reserve.begun += begun
+
+    def take_back(self, tasks: Iterable[SendTask]) -> None:
+        """Note that tasks were not tried, and may leave without another claim."""
+        self.reserve.put_back(cast("SubscriberDelivery", task.delivery) for task in tasks)
 
     def release_reserve(self) -> None:
         """Let what is reserved wait again, from the next commit on."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from digest.deliver.providers.base import Provider, StreamingProvider, list_thread_providers
+from digest.deliver.providers.base import OutgoingMessage, Provider, StreamingProvider, list_thread_providers
 from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
 from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
 from digest.deliver.send.handover import BatchResult, SendTask, compose_tasks, hand_over_tasks
@@ -102,25 +102,32 @@ class StreamingWorker(SendWorker):
         return 0 if self.is_suspended else max(0, self.batch_size - self.task_count)
 
     def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
-        super()._queue_tasks(tasks)
         os.eventfd_write(self._wake_file, 1)
+        super()._queue_tasks(tasks)  # last: once dismissed, the thread closes the file
 
     def _run_until_dismissed(self) -> None:
-        is_dismissed = False
-        while not is_dismissed:
-            try:
-                is_dismissed = self._take_step()
-            except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
-                held, self._tasks = list(self._tasks.values()), {}
-                self._report(BatchResult(held, error=exc, may_have_left=True))
-        os.close(self._wake_file)
+        try:
+            while not self._take_step():
+                pass
+        except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
+            for is_leaving in (True, False):
+                tasks = [task for id_, task in self._tasks.items() if self._slots.is_leaving(id_) is is_leaving]
+                self._report(BatchResult(tasks, error=exc, may_have_left=is_leaving))
+            while (assigned := self._task_queue.get()) is not None:
+                self._report(BatchResult(assigned, error=exc))
+        finally:
+            os.close(self._wake_file)
+
+    def _take_back(self, messages: Sequence[OutgoingMessage]) -> list[SendTask]:
+        return [self._tasks.pop(message.delivery_id) for message in messages]
 
     def _take_step(self) -> bool:
         """Report what the provider is done with, or give it what was assigned; return whether the worker is dismissed."""
         finished = self._stream.await_outcomes(self._wake_file)
-        if finished.messages:
-            tasks = [self._tasks.pop(message.delivery_id) for message in finished.messages]
-            self._report(BatchResult(tasks, finished.batch))
+        if finished.messages or finished.returned:
+            if finished.returned:
+                self._report(BatchResult(self._take_back(finished.returned), is_returned=True))
+            self._report(BatchResult(self._take_back(finished.messages), finished.batch))
             return False
         os.eventfd_read(self._wake_file)
         assigned = self._task_queue.get()

@@ -1,13 +1,18 @@
 """A send over several connections to one server: none waits for another, and those that are refused come back."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import select
 
+from digest.deliver.providers.base import HandoverRecorder, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.registry import open_provider
+from digest.deliver.providers.smtp.connection import SmtpSteps
+from digest.deliver.providers.smtp.session import SmtpSession
 from digest.deliver.send.run.edition_run import SendReport, run_edition
-from digest.store.delivery_models import DeliveryState
+from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.smtp_servers import HeldReply, ScriptedSmtpServer
@@ -88,3 +93,30 @@ def test_a_server_that_takes_two_connections_of_eight_gets_everything_over_two(w
         report = _send(world, server, 8)
     assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, SUBSCRIBERS)
     assert (server.accepted_count, server.most_open) == (SUBSCRIBERS, 2)
+
+
+def test_a_fault_ends_the_run_and_leaves_in_doubt_only_what_was_under_way(
+    one_world: DeliverySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, sent = one_world, list[str]()
+    send_message = SmtpSession.send_message
+
+    def fail_at_the_tenth(
+        session: SmtpSession, message: OutgoingMessage, marks: HandoverRecorder
+    ) -> SmtpSteps[MessageOutcome]:
+        sent.append(message.delivery_id)
+        if len(sent) >= 10:
+            raise MemoryError
+        return send_message(session, message, marks)
+
+    monkeypatch.setattr(SmtpSession, "send_message", fail_at_the_tenth)
+    with ScriptedSmtpServer({}) as server, pytest.raises(MemoryError):
+        _send(world, server, 4)
+    with world.database.read() as session:
+        states = {row.id: row.state for row in session.execute(select(Delivery.id, Delivery.state))}
+    counts = Counter(states.values())
+    assert set(counts) <= {DeliveryState.ACCEPTED, DeliveryState.HANDING_OVER, DeliveryState.WAITING}
+    assert counts.total() == SUBSCRIBERS
+    assert counts[DeliveryState.ACCEPTED] + counts[DeliveryState.HANDING_OVER] < len(sent)
+    assert server.accepted_count <= counts[DeliveryState.ACCEPTED] + counts[DeliveryState.HANDING_OVER]
+    assert states[sent[-1]] is DeliveryState.WAITING, "it had not begun"
