@@ -92,7 +92,7 @@ def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
     if not domains:
         return ""
     variants = sum(domain.variant_text is not None for domain in domains)
-    counts = (("to", len(domains) - variants, "receiving domain"), ("of", variants, "variant"))
+    counts = (("to", len(domains) - variants, "receiving domain"), ("in", variants, "variant"))
     many = [f"{word} {f'a {noun}' if n == 1 else f'{n:,} {noun}s'}" for word, n, noun in counts if n]
     return f"emails {' and '.join(many)} are set aside"
 
