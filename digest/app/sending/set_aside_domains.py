@@ -5,18 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.compose.variant_limit import VariantKey
 from digest.deliver.control import set_aside_domains
-from digest.deliver.control.set_aside_domains import (
-    PARKED_FROM,
-    DomainNotSetAsideError,
-    SetAsideDecision,
-    SetAsideDomain,
-)
+from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision, SetAsideDomain
 from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
 from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
@@ -63,19 +58,21 @@ def read_undecided_domains(
     waiting = select(*columns, func.count().label("many")).where(is_delivery_of_edition(edition.name), IS_WAITING)
     for row in session.execute(waiting.group_by("group", "own")):
         counts.update({row.group: row.many} | {row.own: row.many})  # its group may have been looked up since
-    # A delivery that was never claimed has no variant yet, but all that a run met are parked.
-    moments = select(Delivery.next_try_at, func.count()).where(is_delivery_of_edition(edition.name), IS_WAITING)
-    parked = moments.where(Delivery.next_try_at >= PARKED_FROM).group_by(Delivery.next_try_at)
-    parked_counts = dict(session.execute(parked).all())
 
     def describe(one: SetAsideDomain) -> UndecidedDomain:
         if one.variant_text is None:
             name, waiting = names.get(one.tag, ""), counts[one.tag]
         else:
-            name, waiting = VariantKey.from_text(one.variant_text).name, parked_counts.get(one.parked_at, 0)
+            name, waiting = VariantKey.from_text(one.variant_text).name, _count_waiting(session, edition.name, one)
         return UndecidedDomain(one.tag, name, waiting, one.reason, one.at)
 
     return tuple(map(describe, undecided))
+
+
+def _count_waiting(session: Session, name: str, variant: SetAsideDomain) -> int:
+    """Count what waits of a variant: a delivery that was never claimed has no variant yet, but a run has parked it."""
+    is_variant = or_(Delivery.variant == variant.variant_text, Delivery.next_try_at == variant.parked_at)
+    return session.scalar(select(func.count()).where(is_delivery_of_edition(name), IS_WAITING, is_variant)) or 0
 
 
 def list_undecided_domains(installation: Installation, name: str) -> tuple[UndecidedDomain, ...]:

@@ -17,7 +17,7 @@ from digest.edition.edition_queries import find_edition
 from digest.installation.opened import Installation
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
-from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.faulty_relay import FaultyRelay, RelayServer, ReplyFault
 from tests.deliver.send_scenario import CHOICES, FULL, NO_EVENTS, TEXT, read_variant
 
@@ -82,6 +82,8 @@ def test_a_refused_variant_waits_for_a_decision_and_the_others_go_on(
     (aside,) = _list_aside(world)
     assert aside.tag == make_variant_tag("")
     assert "552 5.3.4" in aside.reason
+    world.settings.key_file.write_text(KEYS.to_json())
+    world.settings.key_file.chmod(0o600)
     (listed,) = undecided.list_undecided_domains(Installation(world.settings, world.database), EDITION_NAME)
     assert (listed.label, listed.waiting) == ("full variant", 60)
     world.clock.now += timedelta(hours=5)
