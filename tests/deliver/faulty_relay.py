@@ -103,6 +103,7 @@ class FaultyRelay:
             False
         )  # whether the client is dead: nothing that it wrote last counts
         self.time = 0
+        self.port = 0
         self._lock = threading.Lock()
         self._given: Counter[tuple[int, str]] = Counter()
 

@@ -13,7 +13,7 @@ from digest.app.editions.edition_views import SENT_STATES
 from digest.app.sending.uncertain_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
-from digest.deliver.control.set_aside_domains import list_undecided_domains
+from digest.deliver.control.set_aside_domains import describe_set_aside_domains, list_undecided_domains
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, DeliveryCounts, count_deliveries, edition_purpose
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
@@ -58,7 +58,7 @@ class RefusingDomain:
 class EditionDeliveryDetails:
     """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
 
-    `other_domains` are how many more domains refused something, and `other_refusals` how much. `domains_aside` wait for a decision.
+    `other_domains` are how many more domains refused something, and `other_refusals` how much. `set_aside` says which emails wait for a decision.
     """
 
     edition: Edition
@@ -70,7 +70,7 @@ class EditionDeliveryDetails:
     complaints: int
     doubts: tuple[UncertainDelivery, ...]
     resend_risk: str
-    domains_aside: int
+    set_aside: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ def _read_chosen(
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
-        domains_aside=len(list_undecided_domains(edition)),
+        set_aside=describe_set_aside_domains(list_undecided_domains(edition)),
     )
 
 

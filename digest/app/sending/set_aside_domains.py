@@ -1,16 +1,17 @@
-"""Receiving domains that a stop rule set aside: how many emails wait, and an admin's or editor's decision to send or drop them."""
+"""Receiving domains and variants that a stop rule set aside: how many emails wait, and an admin's or editor's decision to send or drop them."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.edition_status import resolve_edition_name
+from digest.deliver.compose.variant_limit import VariantKey
 from digest.deliver.control import set_aside_domains
-from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision
+from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision, SetAsideDomain
 from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
 from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
@@ -30,10 +31,10 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class UndecidedDomain:
-    """A domain that waits for a decision. `domain` is empty unless the name is known without any subscriber's address."""
+    """A domain or variant that waits for a decision. A domain's name is empty unless it's known without any subscriber's address."""
 
     tag: str
-    domain: str
+    name: str
     waiting: int
     reason: str
     at: datetime
@@ -41,13 +42,13 @@ class UndecidedDomain:
     @property
     def label(self) -> str:
         """The name, or the beginning of the tag."""
-        return self.domain or self.tag[:8]
+        return self.name or self.tag[:8]
 
 
 def read_undecided_domains(
     installation: Installation, session: Session, edition: Edition
 ) -> tuple[UndecidedDomain, ...]:
-    """Read the domains of an edition that wait for a decision, the first to be set aside first."""
+    """Read the domains and variants of an edition that wait for a decision, the first to be set aside first."""
     undecided = set_aside_domains.list_undecided_domains(edition)
     if not undecided:
         return ()
@@ -57,12 +58,25 @@ def read_undecided_domains(
     waiting = select(*columns, func.count().label("many")).where(is_delivery_of_edition(edition.name), IS_WAITING)
     for row in session.execute(waiting.group_by("group", "own")):
         counts.update({row.group: row.many} | {row.own: row.many})  # its group may have been looked up since
-    named = ((one, names.get(one.tag, "")) for one in undecided)
-    return tuple(UndecidedDomain(one.tag, name, counts[one.tag], one.reason, one.at) for one, name in named)
+
+    def describe(one: SetAsideDomain) -> UndecidedDomain:
+        if one.variant_text is None:
+            name, waiting = names.get(one.tag, ""), counts[one.tag]
+        else:
+            name, waiting = VariantKey.from_text(one.variant_text).name, _count_waiting(session, edition.name, one)
+        return UndecidedDomain(one.tag, name, waiting, one.reason, one.at)
+
+    return tuple(map(describe, undecided))
+
+
+def _count_waiting(session: Session, name: str, variant: SetAsideDomain) -> int:
+    """Count what waits of a variant: a delivery that was never claimed has no variant yet, but a run has parked it."""
+    is_variant = or_(Delivery.variant == variant.variant_text, Delivery.next_try_at == variant.parked_at)
+    return session.scalar(select(func.count()).where(is_delivery_of_edition(name), IS_WAITING, is_variant)) or 0
 
 
 def list_undecided_domains(installation: Installation, name: str) -> tuple[UndecidedDomain, ...]:
-    """List the domains of an edition that wait for a decision.
+    """List the domains and variants of an edition that wait for a decision.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -72,7 +86,7 @@ def list_undecided_domains(installation: Installation, name: str) -> tuple[Undec
 
 
 def find_undecided_domains(listed: Sequence[UndecidedDomain], labels: Collection[str]) -> list[UndecidedDomain]:
-    """Find domains by their labels, names or beginnings of tags; `all` is every one.
+    """Find domains and variants by their labels, names or beginnings of tags; `all` is every one.
 
     Raises:
         DomainNotSetAsideError: one of the labels is none of them.

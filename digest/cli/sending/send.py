@@ -79,8 +79,7 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
         click.echo(f"Stopped: {stop_reason}", err=True)
     if report.domains_aside:
         click.echo(
-            f"A stop rule set aside emails to {report.domains_aside:,} mailbox provider{'s' if report.domains_aside > 1 else ''}. "
-            f"To send or drop these emails, run 'digest set-aside {report.edition}'.",
+            f"Stop rules set emails aside. To send or drop these emails, run 'digest set-aside {report.edition}'.",
             err=True,
         )
     if counts.open or not counts.is_balanced:

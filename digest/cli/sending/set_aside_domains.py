@@ -25,15 +25,16 @@ from digest.deliver.control.set_aside_domains import SetAsideDecision
 Examples:
   digest set-aside current
   digest set-aside 2026-W47 --send gmail.com
-  digest set-aside 2026-W47 --drop all
+  digest set-aside 2026-W47 --drop "text-only variant"
 
 If a mailbox provider rejects too many emails, a stop rule sets the rest of its emails aside, and the other subscribers get
-theirs. --send sends them even if the provider rejects more. --drop cancels them. PROVIDER is one of those listed.
-Exit codes: 0 listed, or will be sent or dropped, 1 you answered no, 2 no such edition or provider.""",
+theirs. It does the same if your mail server rejects a variant, such as the text-only one. --send sends them even if more are
+rejected. --drop cancels them. NAME is one of those listed.
+Exit codes: 0 listed, or will be sent or dropped, 1 you answered no, 2 no such edition or name.""",
 )
 @edition_argument
-@click.option("--send", multiple=True, metavar="PROVIDER|all", help="Send the emails. Repeatable.")
-@click.option("--drop", multiple=True, metavar="PROVIDER|all", help="Drop the emails. Repeatable.")
+@click.option("--send", multiple=True, metavar="NAME|all", help="Send the emails. Repeatable.")
+@click.option("--drop", multiple=True, metavar="NAME|all", help="Drop the emails. Repeatable.")
 @yes_option()
 @json_option("Print what's set aside as JSON.")
 @pass_command_context
@@ -46,7 +47,7 @@ def manage_set_aside_domains(
     name = resolve_edition_name(context.installation, edition)
     listed = set_aside_domains.list_undecided_domains(context.installation, name)
     if not (send or drop):
-        rows = [pick_json_fields(domain, "waiting", "reason", provider="label", since="at") for domain in listed]
+        rows = [pick_json_fields(domain, "waiting", "reason", name="label", since="at") for domain in listed]
         print_result(rows, _describe_aside(name, listed), as_json=as_json, indent=2)
         return
     chosen = set_aside_domains.find_undecided_domains(listed, send or drop)

@@ -22,6 +22,14 @@ class VariantKey(NamedTuple):
         flags = ("/text" if self.text_only else "", "/short" if self.is_short else "")
         return "".join(("+".join(sorted(self.omitted)), *flags))
 
+    @property
+    def name(self) -> str:
+        """What people call it: "short text-only variant without events"; the one with everything is the "full variant"."""
+        omitted = f"without {' and '.join(sorted(self.omitted))}" if self.omitted else ""
+        flags = ["short" if self.is_short else "", "text-only" if self.text_only else ""]
+        adjectives = list(filter(None, flags)) or ([] if omitted else ["full"])
+        return " ".join(filter(None, (*adjectives, "variant", omitted)))
+
     @classmethod
     def from_text(cls, stored: str) -> "VariantKey":
         """Read the stored form."""

@@ -1,11 +1,11 @@
-"""Receiving domains of an edition that a stop rule set aside: their deliveries wait until someone sends or drops them.
+"""Receiving domains and variants of an edition that a stop rule set aside: their deliveries wait until someone sends or drops them.
 
 The edition's row lists them, so that a send's gate reads them with it. A delivery of such a domain waits at a moment of that
 domain (`SetAsideDomain.parked_at`), centuries ahead, where no claim looks. A run parks what it meets, and brings it back page by
 page once a person has decided.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -22,6 +22,12 @@ from subscribers.errors import ApplicationError
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 PARKED_FROM = datetime(9000, 1, 1, tzinfo=UTC)
+_VARIANT_PREFIX = "variant:"
+
+
+def make_variant_tag(variant_text: str) -> str:
+    """Return the tag of a variant (`VariantKey.as_text`), by which it's set aside like a domain."""
+    return _VARIANT_PREFIX + variant_text
 
 
 class DomainNotSetAsideError(ApplicationError):
@@ -38,7 +44,7 @@ class SetAsideDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SetAsideDomain:
-    """A domain that was set aside, by its tag. `returning` means that parked deliveries are yet to be brought back."""
+    """A domain or variant that was set aside, by its tag. `returning` means that parked deliveries are yet to be brought back."""
 
     tag: str
     place: int  # among the edition's
@@ -46,6 +52,11 @@ class SetAsideDomain:
     reason: str
     decision: SetAsideDecision = SetAsideDecision.NONE
     returning: bool = False
+
+    @property
+    def variant_text(self) -> str | None:
+        """The variant, as deliveries store it; None if it's a domain."""
+        return self.tag.removeprefix(_VARIANT_PREFIX) if self.tag.startswith(_VARIANT_PREFIX) else None
 
     @property
     def parked_at(self) -> datetime:
@@ -63,6 +74,12 @@ def _read_domain(tag: str, values: Mapping[str, Any]) -> SetAsideDomain:
     return SetAsideDomain(tag, values["place"], at, values["reason"], decision, values["returning"])
 
 
+def find_holding(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
+    """Return the domain or variant with one of these tags whose deliveries wait or are dropped; None if there's none."""
+    held = (set_aside[tag] for tag in tags if tag in set_aside)
+    return next((domain for domain in held if domain.decision is not SetAsideDecision.SEND), None)
+
+
 def list_undecided_domains(edition: Edition) -> list[SetAsideDomain]:
     """List the domains of an edition that wait for a decision; none of an edition that's over."""
     if edition.state is not EditionState.SENDING:
@@ -74,8 +91,10 @@ def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
     """Return that so many domains are set aside, as the beginning of a sentence; empty: none is."""
     if not domains:
         return ""
-    many = "a receiving domain are" if len(domains) == 1 else f"{len(domains):,} receiving domains are"
-    return f"emails to {many} set aside"
+    variants = sum(domain.variant_text is not None for domain in domains)
+    counts = (("to", len(domains) - variants, "receiving domain"), ("in", variants, "variant"))
+    many = [f"{word} {f'a {noun}' if n == 1 else f'{n:,} {noun}s'}" for word, n, noun in counts if n]
+    return f"emails {' and '.join(many)} are set aside"
 
 
 def set_domains_aside(session: Session, name: str, reasons: Mapping[str, str], *, now: datetime) -> list[str]:

@@ -11,7 +11,7 @@ After a fault, messages that had not left wait again. What may have left stays c
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -53,11 +53,11 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class SendTask:
-    """A claimed delivery that may go, and what composes its message; `variant` is equal for those who get the same text."""
+    """A claimed delivery that may go, and what composes its message; `variant` is the tag of its variant, if it has one."""
 
     delivery: ClaimedDelivery
     compose_message: Callable[[], OutgoingMessage]
-    variant: Hashable = None
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

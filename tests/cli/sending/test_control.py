@@ -86,7 +86,7 @@ def test_emails_that_a_stop_rule_set_aside_are_listed_sent_and_dropped(approved:
     assert listed.exit_code == 0
     assert "gmail.com: 2 emails, because 5 of 20 were refused." in listed.output
     assert f"{tags[1][:8]}: 1 email," in listed.output
-    assert [row["provider"] for row in json.loads(_run("set-aside", NAME, "--json").output)] == [
+    assert [row["name"] for row in json.loads(_run("set-aside", NAME, "--json").output)] == [
         "gmail.com",
         tags[1][:8],
     ]

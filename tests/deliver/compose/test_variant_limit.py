@@ -26,3 +26,11 @@ def test_nobody_misses_what_they_chose_and_the_most_chosen_are_kept(
     left_out = [count for key, count in subscribers.items() if key not in kept]
     chosen = [subscribers[key] for key in kept if key in subscribers and (key.omitted or key.is_short)]
     assert not left_out or max(left_out) <= min(chosen)
+
+
+def test_each_variant_has_a_name_of_its_own() -> None:
+    omitted, nothing = frozenset({"events", "jobs"}), frozenset[str]()
+    assert VariantKey(nothing, text_only=False, is_short=False).name == "full variant"
+    assert VariantKey(nothing, text_only=True, is_short=True).name == "short text-only variant"
+    assert VariantKey(omitted, text_only=False, is_short=False).name == "variant without events and jobs"
+    assert VariantKey(omitted, text_only=True, is_short=False).name == "text-only variant without events and jobs"

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
-from digest.deliver.control.set_aside_domains import SetAsideDecision, SetAsideDomain
+from digest.deliver.control.set_aside_domains import SetAsideDomain, find_holding, make_variant_tag
 from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, edition_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
@@ -155,7 +155,7 @@ def claim_deliveries(
 
     Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
     out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on, and so does one of
-    a domain that was set `aside`, unless it's dropped. A row that isn't as it was planned is refused.
+    a domain or variant that was set `aside`, unless it's dropped. A row that isn't as it was planned is refused.
     """
     claimed: list[SubscriberDelivery] = []
     domain_claim = DomainClaim(session, domain_limits, now)
@@ -206,12 +206,16 @@ def _sort_due_rows(
             continue
         domain_tag = row.group_tag
         # By its own tag too: its group may have been looked up since.
-        domain = (aside.get(domain_tag) or aside.get(subscriber.domain_tag or "")) if aside else None
-        if domain is not None and domain.decision is not SetAsideDecision.SEND:
-            if domain.decision:
+        held_by = (
+            find_holding(aside, (domain_tag, subscriber.domain_tag or "", _tag_variant(subscriber, variants)))
+            if aside
+            else None
+        )
+        if held_by is not None:
+            if held_by.decision:
                 ended.append((row.id, DeliveryState.CANCELLED))
             else:
-                postponed.append((row.id, domain.parked_at))
+                postponed.append((row.id, held_by.parked_at))
             continue
         until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
@@ -234,6 +238,10 @@ def _sort_due_rows(
     _take_reader_leases(session, lease, going, variants, now=now)
     end_unneeded_deliveries(session, ended)
     return going
+
+
+def _tag_variant(subscriber: AudienceMember, variants: EditionVariants) -> str:
+    return make_variant_tag(variants.find_variant(subscriber.preferences).as_text())
 
 
 def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:

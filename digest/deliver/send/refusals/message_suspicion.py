@@ -3,14 +3,15 @@
 A refusal after the message was sent may be about either, so its subscriber waits and is tried again. Until anything of
 the edition was accepted, probes are sent: to a few subscribers of other domains, then to a few of the whole list. If none
 of those is accepted either, the message is at fault. After that, each variant is judged by what became of its latest
-messages, so that a server that begins to refuse pauses the edition at any point of it.
+messages, at any point of the edition: one that the server begins to refuse is set aside while the others go on. If several are, or
+there's no other, the edition pauses.
 
 A refusal that blames the receiving domain counts against the domain instead: one that refuses too many of its latest messages
 is set aside, and its subscribers wait. If several do, the edition pauses.
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from digest.deliver.providers.base import HandoverResult, MessageOutcome
@@ -34,10 +35,10 @@ class MessageSuspicion:
     suspect_reply: str = ""
     suspect_domains: set[str | None] = field(default_factory=set)
     probes_refused: int = 0  # subscribers
-    pause_reason: str = ""  # set once a variant is at fault, or several domains
-    domains_at_fault: dict[str, str] = field(default_factory=dict)  # by tag, with the reason
+    pause_reason: str = ""  # set once several domains or variants are at fault, or the only variant
+    domains_at_fault: dict[str, str] = field(default_factory=dict)  # and variants, by tag, with the reason
     exempt_domains: frozenset[str] = frozenset()  # that someone decided to send to regardless
-    _accepted_by_variant: defaultdict[Hashable, deque[bool]] = field(
+    _accepted_by_variant: defaultdict[str, deque[bool]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=WINDOW_SIZE))
     )
     # Only of domains that refused something.
@@ -90,7 +91,7 @@ class MessageSuspicion:
             is_accepted, tag = outcome.result is HandoverResult.ACCEPTED, task.delivery.domain_tag
             if not is_accepted and not (outcome.may_blame_message and outcome.cause is not None):
                 continue
-            if is_accepted or not outcome.blames_domain:
+            if (is_accepted or not outcome.blames_domain) and task.variant not in self.exempt_domains:
                 self._accepted_by_variant[task.variant].append(is_accepted)
             if tag in self.exempt_domains or not (is_accepted or outcome.blames_domain):
                 continue
@@ -106,13 +107,24 @@ class MessageSuspicion:
         self.suspect_domains |= {task.delivery.domain_tag for task, _ in suspects}
 
     def _judge_variants(self) -> None:
-        """Set `pause_reason` if the mail server refuses too many of a variant's latest messages."""
-        for window in self._accepted_by_variant.values():
-            if why := self._explain_refusals(window.count(False), len(window)):
-                self.pause_reason = (
-                    f"{why} The reply blames the message, not the subscribers, so they wait. Check what it says about size, "
-                    "content, or links, then resume."
-                )
+        """Note the variants of which the mail server refuses too many messages, and set `pause_reason` unless others can go on."""
+        reasons = {
+            variant: why
+            for variant, window in self._accepted_by_variant.items()
+            if variant not in self.exempt_domains and (why := self._explain_refusals(window.count(False), len(window)))
+        }
+        if not reasons:
+            return
+        at_fault = reasons | self.domains_at_fault
+        can_go_on = any(True in window for tag, window in self._accepted_by_variant.items() if tag not in at_fault)
+        if can_go_on:
+            self.domains_at_fault = at_fault
+        if not can_go_on or len(at_fault) > 1:
+            why = next(iter(reasons.values()))
+            self.pause_reason = (
+                f"{why} The reply blames the message, not the subscribers, so they wait. Check what it says about size, "
+                "content, or links, then resume."
+            )
 
     def _judge_domains(self) -> None:
         """Note the domains at fault, and set `pause_reason` if several are, or nobody in particular."""
@@ -142,7 +154,8 @@ class MessageSuspicion:
         others that it accepted, so the refusal counts at once.
         """
         tried_enough = outcome.cause is None or task.delivery.tries + 1 >= MAX_TRIES
-        is_waiting = bool(self.pause_reason) or task.delivery.domain_tag in self.domains_at_fault
+        held = {task.variant, task.delivery.domain_tag}
+        is_waiting = bool(self.pause_reason) or not held.isdisjoint(self.domains_at_fault)
         is_final = self.was_accepted and not is_waiting and tried_enough
         if not outcome.may_blame_message or is_final:
             return outcome

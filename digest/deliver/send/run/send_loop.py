@@ -22,6 +22,7 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import fill_placeholders
 from digest.deliver.control import set_aside_domains
 from digest.deliver.control.provider_wait import WAIT_REASON
+from digest.deliver.control.set_aside_domains import make_variant_tag
 from digest.deliver.plan import canary
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, list_thread_providers
 from digest.deliver.send.claims import delivery_claims as claims
@@ -131,7 +132,7 @@ def _check_stop_rules(run: SendRun) -> None:
 
 
 def _apply_stop(run: SendRun, stop: Attribution) -> None:
-    """Set domains aside, or pause the edition; another claim asks before anything that is reserved leaves."""
+    """Set domains or variants aside, or pause the edition; another claim asks before anything that is reserved leaves."""
     if stop != Attribution():
         run.database_retry(lambda: stop_rules.apply_stop(run.database, run.edition, stop, now=run.clock()))
         run.reserve_is_outdated = bool(stop.domains)
@@ -287,15 +288,16 @@ def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Col
     """Take deliveries out of the reserve; return the tasks for the subscribers who may still be emailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
-    preferences, template = None, None
+    preferences, template, variant = None, None, ""
     for delivery in going:
         if delivery.subscriber.number in mailable:
             # Readers who chose nothing share one object: what follows from it is looked up once.
             if delivery.subscriber.preferences is not preferences:
                 preferences = delivery.subscriber.preferences
                 template = run.variants.template_for(preferences)
+                variant = make_variant_tag(run.variants.find_variant(preferences).as_text())
             assert template is not None, "the claim sets aside whom no section is left for"
-            tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), id(template)))
+            tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), variant))
     run.note_permitted(going, tasks)
     return tasks
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from digest.deliver.control import edition_control
+from digest.deliver.control import edition_control, set_aside_domains
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
@@ -112,7 +112,8 @@ def test_a_short_variant_that_is_accepted_does_not_clear_the_full_one(world: Del
         assert (report.delivery_counts[REFUSED], report.delivery_counts[ACCEPTED]) == (0, 2)
         assert report.delivery_counts[WAITING] == 60
     with world.database.read() as session:
-        assert "552 5.3.4" in find_edition(session, EDITION_NAME).paused_because
+        (aside,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
+        assert "552 5.3.4" in aside.reason
 
 
 class SizeLimitedServer(ScriptedSmtpServer):
