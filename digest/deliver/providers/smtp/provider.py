@@ -232,8 +232,10 @@ class SmtpProvider:
                 self._end_transfer(transfer, end.value)
         except SmtpSessionError as refusal:
             self._idle.appendleft(transfer.session)
-            if transfer.message is not None:
+            if transfer.message is not None and refusal.this_connection_only:
                 self._returned.append(transfer.message)
+            elif transfer.message is not None:
+                self._finish(transfer.message, MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
             self._note_refusal(refusal)
         except BaseException:
             transfer.session.hang_up()
