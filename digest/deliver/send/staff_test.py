@@ -246,7 +246,7 @@ def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
         return []
     proven = {member.id for member in staff.list_verified_staff(session)}
     now, claimed = run.clock(), list[_StaffTestMail]()
-    while run.unclaimed and len(claimed) < BATCH_SIZE:
+    while run.unclaimed and len(claimed) < min(BATCH_SIZE, run.provider.batch_size):
         mail = run.unclaimed.popleft()
         if mail.member.id in proven:
             claimed.append(mail)

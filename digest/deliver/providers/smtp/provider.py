@@ -122,6 +122,7 @@ class SmtpProvider:
         self._first_finished_at = self._reported_at = 0.0
         self._stop_reason, self._is_busy = "", False
         self._ahead = 0
+        self._is_streaming = False
 
     @property
     def batch_size(self) -> int:
@@ -155,11 +156,12 @@ class SmtpProvider:
 
     def await_outcomes(self, wake_file: int | None = None) -> FinishedMessages:
         """Move all connections on until it is known what came of some messages; return nothing once `wake_file` can be read."""
+        self._is_streaming = wake_file is not None
         if wake_file is not None:
             self._poll.register(wake_file, select.POLLIN)
         try:
             while True:
-                self._end_silence(is_streaming=wake_file is not None)
+                self._end_silence()
                 self._begin_queued()
                 if self._is_report_due():
                     return self._report()
@@ -230,8 +232,10 @@ class SmtpProvider:
                 self._end_transfer(transfer, end.value)
         except SmtpSessionError as refusal:
             self._idle.appendleft(transfer.session)
-            if transfer.message is not None:
+            if transfer.message is not None and refusal.this_connection_only:
                 self._returned.append(transfer.message)
+            elif transfer.message is not None:
+                self._finish(transfer.message, MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
             self._note_refusal(refusal)
         except BaseException:
             transfer.session.hang_up()
@@ -244,6 +248,8 @@ class SmtpProvider:
         """Note what came of a message, and what that says about the connections."""
         assert transfer.message is not None
         self._finish(transfer.message, outcome)
+        if outcome.may_blame_message and self._is_streaming:
+            self._return_queued()  # the same text: whether it goes on is decided first
         session = transfer.session
         if outcome.result is HandoverResult.UNCERTAIN:
             self._silent.append(session)
@@ -258,12 +264,12 @@ class SmtpProvider:
         if session.is_open and not transfer.was_open:
             self._limit.note_open(sum(each.is_open for each in self._sessions))
 
-    def _end_silence(self, *, is_streaming: bool) -> None:
+    def _end_silence(self) -> None:
         """Use all connections again once each of them lost an answer; in a stream, after a pause."""
         if len(self._silent) == len(self._sessions):
             self._idle.extend(self._silent)
             self._silent.clear()
-            if is_streaming:
+            if self._is_streaming:
                 self._is_busy = True
                 self._return_queued()
 
@@ -311,7 +317,8 @@ class SmtpProvider:
         self._stop_reason, self._is_busy = "", False
         now = self._clock()
         seconds = (now - self._reported_at) / max(len(finished), 1)
-        self._ahead = choose_messages_ahead(len(self._sessions), seconds)
+        is_suspected = any(outcome.may_blame_message for _, outcome in finished)
+        self._ahead = 0 if is_suspected else choose_messages_ahead(len(self._sessions), seconds)
         self._reported_at = now
         outcomes = tuple(outcome for _, outcome in finished)
         batch = BatchOutcome(outcomes, stop_reason=stop_reason, is_busy=is_busy)
