@@ -22,6 +22,7 @@ from digest.deliver.providers.base import (
     MessageOutcome,
     OutgoingMessage,
 )
+from digest.deliver.providers.signing import SigningThreads
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpSteps, SocketWait
 from digest.deliver.providers.smtp.session import SmtpConnector, SmtpSession, SmtpSessionError
 from subscribers.loggers import get_logger
@@ -111,7 +112,8 @@ class SmtpProvider:
         self.batch_timeout = server.timeouts.max_per_message
         self._clock = clock
         self._limit = ConnectionLimit(connections, clock)
-        self._sessions = tuple(SmtpSession(connector, signer) for _ in range(connections))
+        self._signing = SigningThreads(signer)
+        self._sessions = tuple(SmtpSession(connector, self._signing.finish) for _ in range(connections))
         self._idle = deque(self._sessions)  # the open ones last
         self._silent: list[SmtpSession] = []  # whose answer was lost: they wait until another brings one
         self._queue: deque[_Offer] = deque()
@@ -152,6 +154,7 @@ class SmtpProvider:
         if not (self._transfers or self._finished):
             self._reported_at = now
         expires_at = now + MAX_AHEAD_SECONDS if self._ahead else inf
+        self._signing.begin(messages)
         self._queue.extend(_Offer(message, marks, expires_at) for message in messages)
 
     def await_outcomes(self, wake_file: int | None = None) -> FinishedMessages:
@@ -290,6 +293,7 @@ class SmtpProvider:
         self._queue.clear()
 
     def _finish(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
+        self._signing.forget(message)
         if not self._finished:
             self._first_finished_at = time.monotonic()
         self._finished.append((message, outcome))
@@ -334,6 +338,7 @@ class SmtpProvider:
         self._transfers, self._finished, self._returned = {}, [], []
         self._idle, self._silent = deque(self._sessions), []
         self._queue.clear()
+        self._signing.forget_all()
 
 
 def choose_messages_ahead(connections: int, seconds: float) -> int:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cached_property
 from math import inf
 
-from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.events.smtp_blame import BlamedParty, ReplyHandling, SmtpStage, judge_reply
 from digest.deliver.providers.base import (
@@ -190,9 +189,9 @@ class _ConnectionAttempt:
 class SmtpSession:
     """One connection, opened when it is needed, used for many messages, closed with QUIT."""
 
-    def __init__(self, connector: SmtpConnector, signer: DkimSigner | None = None) -> None:
+    def __init__(self, connector: SmtpConnector, finish_message: Callable[[OutgoingMessage], bytes]) -> None:
         self._connector = connector
-        self._signer = signer
+        self._finish_message = finish_message
         self._connection: SmtpConnection | None = None
         self.message_count = 0  # on this connection
         self._max_messages = connector.server.messages_per_connection  # the server may end connections earlier
@@ -229,7 +228,7 @@ class SmtpSession:
 
     def _smtp_data(self, message: OutgoingMessage) -> bytes:
         """Return what follows DATA, up to the final dot: dots that start a line are doubled (RFC 5321, section 4.5.2)."""
-        data = message.to_bytes(self._signer)
+        data = self._finish_message(message)
         if not message.template.needs_no_dot_stuffing:
             data = data.replace(b"\r\n.", b"\r\n..")
         return data if data.endswith(b"\r\n") else data + b"\r\n"

@@ -1,9 +1,11 @@
 """SMTP against real servers on loopback: aiosmtpd where they behave, a scripted one where they do not."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
@@ -191,6 +194,28 @@ def test_nobody_there_stops_the_run() -> None:
     handed = SmtpProvider(SmtpServer("127.0.0.1", port, "off")).send_batch([outgoing_message()], MarkRecorder())
     assert results_of(handed) == [UNTOUCHED]
     assert "Connection refused" in handed.stop_reason
+
+
+class _MeetingSigner(DkimSigner):
+    """Signs a message only while another thread signs one, too."""
+
+    meeting = Barrier(2, timeout=5)  # seconds
+
+    def sign_message(self, message: bytes) -> bytes:
+        self.meeting.wait()
+        to: bytes = re.findall(rb"^To: (\S+)", message, re.MULTILINE)[0]
+        return b"DKIM-Signature: of " + to + b"\r\n"
+
+
+def test_messages_are_signed_beside_one_another_and_each_gets_its_own_signature() -> None:
+    box, addresses = RecordingHandler(), [f"r{n}@example.org" for n in range(6)]
+    with run_smtp_server(box) as port:
+        provider = SmtpProvider(SmtpServer("127.0.0.1", port, "off"), _MeetingSigner("example.org", ()))
+        batch = provider.send_batch([outgoing_message(address) for address in addresses], MarkRecorder())
+        provider.close()
+    assert results_of(batch) == [ACCEPTED] * 6
+    signed = {to: content.partition(b"\r\n")[0] for _, (to,), content in box.messages}
+    assert signed == {address: b"DKIM-Signature: of " + address.encode() for address in addresses}
 
 
 def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
