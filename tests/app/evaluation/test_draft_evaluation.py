@@ -61,12 +61,10 @@ def test_a_lead_under_another_address_is_found_by_its_headline() -> None:
     assert found.grade.matter == "storm"
 
 
-NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
+DATED_TITLES = dict.fromkeys(TITLES, datetime(2026, 11, 18, 12, tzinfo=UTC))
 
 
-def evaluate(
-    folder: Path, picks: list[object], *options: str, dated: dict[str, datetime] = dict.fromkeys(TITLES, NOON)
-) -> Result:
+def evaluate(folder: Path, picks: list[object], *options: str, dated: dict[str, datetime] = DATED_TITLES) -> Result:
     items = "".join(
         f"<item><title>{title}</title><link>https://alpha.example.org/{n}</link>"
         f"<pubDate>{format_datetime(dated_at)}</pubDate></item>"
