@@ -163,10 +163,11 @@ def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
 
 def count_independent_publishers(story: Story) -> int:
     """Count a story's publishers, those who carried another's text (an agency's) only once."""
-    if not story.also_reported:
+    pages = {article.publisher: article for article in reversed(story.members)}
+    if len(pages) == 1:
         return 1
     texts: list[frozenset[str]] = []
-    for article in (story.lead, *story.also_reported):
+    for article in pages.values():
         words = frozenset(significant_words(f"{article.title} {article.summary}"))
         if not any(are_near_duplicates(words, other) for other in texts):
             texts.append(words)

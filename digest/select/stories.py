@@ -190,15 +190,29 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
 
 
 def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:
-    """Put the others behind a lead: the first article of each further publisher, by date and name, then the rest."""
+    """Put the others behind a lead: a page of each further publisher, by date and name, then the rest.
+
+    Args:
+        lead: the article that leads.
+        others: the best first; a publisher's page is its first one here that is news and isn't overtaken.
+    """
     also: dict[str, CandidateArticle] = {}
     further = []
-    for article in sorted(others, key=attrgetter("dated_at", "publisher", "url")):
-        if article.publisher == lead.publisher or article.publisher in also:
+    for article in others:
+        if article.publisher in {lead.publisher, *also} or _is_outdone(article, lead):
             further.append(article)
         else:
             also[article.publisher] = article
-    return Story(lead, tuple(also.values()), tuple(further))
+    by_date = attrgetter("dated_at", "publisher", "url")
+    return Story(lead, tuple(sorted(also.values(), key=by_date)), tuple(sorted(further, key=by_date)))
+
+
+def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
+    """Return whether a page is no news while the lead is, or tells as ahead what the lead tells later."""
+    if find_penalties(article):
+        return not find_penalties(lead)
+    is_earlier = article.dated_at <= lead.dated_at
+    return is_earlier and is_forecast_title(article.title) and not is_forecast_title(lead.title)
 
 
 # --- which article leads ---------------------------------------------------------------------------------------
