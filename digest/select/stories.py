@@ -180,13 +180,20 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
 
     Who leads is decided in `digest.select.stories`.
     """
+    ordered = order_by_text(articles, vectors)
+    return build_story_with_lead(ordered[0], ordered[1:])
+
+
+def order_by_text(
+    articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]
+) -> list[CandidateArticle]:
+    """Order articles by how well they would lead their story, the best first, by their words as vectors."""
     middle = text_similarity.sum_vectors(vectors)
     central = {
         article.url: round(text_similarity.cosine_similarity(vector, middle), 6)
         for article, vector in zip(articles, vectors, strict=True)
     }
-    ordered = order_leads(articles, central)
-    return build_story_with_lead(ordered[0], ordered[1:])
+    return order_leads(articles, central)
 
 
 def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from digest.select import text_similarity
 from digest.select.penalties import find_penalties
+from digest.select.stories import order_by_text
 from digest.select.values import CandidateArticle, ScoredStory, Story
 
 SAME_MATTER_FACTOR = 1.1  # times `same_story`: stories so near (by their middles) are pieces of one matter
@@ -43,6 +44,10 @@ class StorySimilarity:
     def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
         """Return an article as a vector of length 1."""
         return self._reader.read_text(article.title, article.summary).vector
+
+    def order_leads(self, articles: Sequence[CandidateArticle]) -> list[CandidateArticle]:
+        """Order articles of one story by how well they would lead it, the best first."""
+        return order_by_text(articles, [self.article_vector(article) for article in articles])
 
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
         """Describe how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
