@@ -183,8 +183,8 @@ class SectionFiller:
         return [a for a in pages if self.lead_counts[a.publisher] < self.select.per_publisher]
 
     def is_further_piece(self, scored: ScoredStory) -> bool:
-        """Return whether a story is one more piece of a matter that the news sections already have."""
-        return self.similarity.find_same_matter(scored, self.news_stories) is not None
+        """Return whether a story says nearly the same as one that the news sections already have."""
+        return self.similarity.find_same_news(scored, self.news_stories) is not None
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Return whether a section has enough of a story's topic; one of far higher coverage finds room all the same."""

@@ -9,7 +9,10 @@ from digest.select.penalties import find_penalties
 from digest.select.stories import order_by_text
 from digest.select.values import CandidateArticle, ScoredStory, Story
 
-SAME_MATTER_FACTOR = 1.1  # times `same_story`: stories so near (by their middles) are pieces of one matter
+SAME_MATTER_FACTOR = 1.2  # times `same_story`: stories so near (by their middles) that share a name are one matter
+SAME_NEWS_FACTOR = 1.9  # times `same_story`: stories so near are one matter whatever they name
+MIN_NAME_WEIGHT = 8.5  # how rare a name is that tells a matter: it stands in one of 2,000 articles
+MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
 SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
 MAX_RELATED = 3
 # Of an earlier article to the centroid of a story; below it the measured week gave noise.
@@ -26,7 +29,9 @@ class StorySimilarity:
         """Begin with the reader that knows how rare words are."""
         self._reader = reader
         self._same_matter_threshold = min(SAME_MATTER_FACTOR * threshold, 0.95)
+        self._same_news_threshold = min(SAME_NEWS_FACTOR * threshold, 0.95)
         self._centroids: dict[str, text_similarity.WordVector] = {}
+        self._rare_names: dict[str, frozenset[str]] = {}
 
     def centroid(self, story: Story) -> text_similarity.WordVector:
         """Return the middle of a story's articles as a vector of length 1."""
@@ -56,13 +61,36 @@ class StorySimilarity:
 
     def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
         """Find the placed story of whose matter this is one more piece."""
+        return self._find_nearest(scored, placed, self._same_matter_threshold)
+
+    def find_same_news(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
+        """Find the placed story that says nearly the same as this one."""
+        return self._find_nearest(scored, placed, self._same_news_threshold)
+
+    def _find_nearest(
+        self, scored: ScoredStory, placed: Iterable[ScoredStory], min_similarity: float
+    ) -> ScoredStory | None:
         centroid = self.centroid(scored.story)
-        nearest, highest = None, self._same_matter_threshold
+        nearest, highest = None, min_similarity
         for other in sorted(placed, key=lambda p: p.story.lead.url):
             similarity = text_similarity.cosine_similarity(centroid, self.centroid(other.story))
-            if similarity >= highest:
+            if similarity >= highest and self._is_one_matter(scored, other, similarity):
                 nearest, highest = other, similarity
         return nearest
+
+    def _is_one_matter(self, scored: ScoredStory, other: ScoredStory, similarity: float) -> bool:
+        """Return whether two similar stories are one matter: in one place, and nearly the same or with a rare name in common."""
+        if scored.places.is_elsewhere(other.places):
+            return False
+        is_near = similarity >= self._same_news_threshold
+        return is_near or not self.rare_names(scored.story).isdisjoint(self.rare_names(other.story))
+
+    def rare_names(self, story: Story) -> frozenset[str]:
+        """Return the rare names in a story's articles: words that none of them writes in lower case."""
+        if story.lead.url not in self._rare_names:
+            texts = [text for a in story.members[:_MAX_CENTROID_ARTICLES] for text in (a.title, a.summary)]
+            self._rare_names[story.lead.url] = self._reader.find_rare_names(texts, MIN_NAME_WEIGHT, MIN_NAME_LENGTH)
+        return self._rare_names[story.lead.url]
 
 
 def find_related_articles(

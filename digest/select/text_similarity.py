@@ -22,6 +22,7 @@ WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty 
 
 WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
 _WORD = re.compile(WORD_PATTERN)
+_SPELLED_WORD = re.compile(WORD_PATTERN, re.IGNORECASE)
 
 STOP_WORDS = frozenset(
     """a about above according across after again against ago all along already also although always am amid
@@ -152,6 +153,15 @@ class TextVectorizer:
             text = self._analyse_text(self.words.read_words(title, summary))
             self._texts[title, summary] = text
         return text
+
+    def find_rare_names(self, texts: Iterable[str], min_weight: float, min_length: int) -> frozenset[str]:
+        """Return the words, folded, that stand in some texts with a capital only, and are long and rare enough."""
+        names: set[str] = set()
+        common: set[str] = set()
+        for word in chain.from_iterable(map(_SPELLED_WORD.findall, texts)):
+            (names if word[0].isupper() else common).update(significant_words(word))
+        rarities = self._rarity.weigh_words(sorted(names - common))
+        return frozenset(n for n, weight in rarities.items() if weight >= min_weight and len(n) >= min_length)
 
     def _analyse_text(self, words: ArticleWords) -> ArticleText:
         counts = count_words(words.title, words.summary[:MAX_SUMMARY_WORDS])
