@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from digest.select.values import CandidateArticle
 
+MAX_TITLE_WORDS = 20  # of a headline
 _CACHED_TITLES = 10_000  # more than most weeks have: grouping, ranking and related articles all ask about them
 
 
@@ -163,6 +164,11 @@ _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/
 def is_round_up_title(title: str) -> bool:
     """Return whether a title announces several unrelated stories, so that its text must not tie others together."""
     return _ROUND_UP_TITLE.is_in(title)
+
+
+def is_sentence_title(title: str) -> bool:
+    """Return whether a title is a sentence of a post rather than a headline: it ends like one, or is too long."""
+    return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
 
 
 def is_statement_title(title: str) -> bool:

@@ -3,15 +3,17 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from digest.select import text_similarity
-from digest.select.penalties import find_penalties
+from digest.select.penalties import find_penalties, is_sentence_title
 from digest.select.stories import order_by_text
 from digest.select.values import CandidateArticle, ScoredStory, Story
 
 SAME_MATTER_FACTOR = 1.2  # times `same_story`: stories so near (by their middles) that share a name are one matter
 SAME_NEWS_FACTOR = 1.9  # times `same_story`: stories so near are one matter whatever they name
-MIN_NAME_WEIGHT = 8.5  # how rare a name is that tells a matter: it stands in one of 2,000 articles
+MIN_NAME_WEIGHT = 8.5  # how rare a name or word is that tells a matter: it stands in one of 2,000 articles
+MIN_RARE_WORDS = 2  # in common, where two stories share no rare name
 MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
 SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
 MAX_RELATED = 3
@@ -85,11 +87,22 @@ class StorySimilarity:
         is_near = similarity >= self._same_news_threshold
         return is_near or not self.rare_names(scored.story).isdisjoint(self.rare_names(other.story))
 
+    def share_rarities(self, story: Story, other: Story) -> bool:
+        """Return whether two stories have a rare name in common, or several rare words."""
+        if self.rare_names(story) & self.rare_names(other):
+            return True
+        return len(self._rare_words(story) & self._rare_words(other)) >= MIN_RARE_WORDS
+
+    def _rare_words(self, story: Story) -> frozenset[str]:
+        words = chain.from_iterable(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
+        return self._reader.pick_rare_words(words, MIN_NAME_WEIGHT)
+
     def rare_names(self, story: Story) -> frozenset[str]:
         """Return the rare names in a story's articles: words that none of them writes in lower case."""
         if story.lead.url not in self._rare_names:
             texts = [text for a in story.members[:_MAX_CENTROID_ARTICLES] for text in (a.title, a.summary)]
-            self._rare_names[story.lead.url] = self._reader.find_rare_names(texts, MIN_NAME_WEIGHT, MIN_NAME_LENGTH)
+            rare = self._reader.pick_rare_words(text_similarity.find_capitalized_words(texts), MIN_NAME_WEIGHT)
+            self._rare_names[story.lead.url] = frozenset(name for name in rare if len(name) >= MIN_NAME_LENGTH)
         return self._rare_names[story.lead.url]
 
 
@@ -97,6 +110,8 @@ def find_related_articles(
     placed: Sequence[ScoredStory], earlier: Iterable[CandidateArticle], similarity: StorySimilarity
 ) -> dict[str, tuple[CandidateArticle, ...]]:
     """Find up to three earlier articles for each story, by the lead's URL, the newest first.
+
+    Each shares a rare name with its story, or several rare words. A title that's a sentence is a post's.
 
     Args:
         placed: the stories of the edition, in the order in which they may choose.
@@ -140,7 +155,12 @@ class _RelatedPool:
     def __init__(
         self, earlier: Iterable[CandidateArticle], telling_words: set[str], similarity: StorySimilarity
     ) -> None:
-        self._articles = [a for a in _latest_by_url(earlier) if a.has_date and not find_penalties(a)]
+        self._similarity = similarity
+        self._articles = [
+            a
+            for a in _latest_by_url(earlier)
+            if a.has_date and not find_penalties(a) and not is_sentence_title(a.title)
+        ]
         self._vectors: dict[int, text_similarity.WordVector] = {}
         self._articles_by_word: dict[str, list[int]] = defaultdict(list)
         self._offered: set[int] = set()
@@ -160,7 +180,8 @@ class _RelatedPool:
         earlier = [n for n in sorted(near) if self._articles[n].dated_at < latest]
         alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in earlier]
         best = sorted((pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), reverse=True)
-        chosen = self._skip_similar_titles([n for _, n in best], story)
+        told = [n for _, n in best if self._similarity.share_rarities(story, Story(self._articles[n]))]
+        chosen = self._skip_similar_titles(told, story)
         self._offered.update(chosen)
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
 

@@ -76,6 +76,15 @@ def fold_plural(word: str) -> str:
     return word[:-1]
 
 
+def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
+    """Return the words that count and that no text has in lower case: names, if there's text enough."""
+    names: set[str] = set()
+    common: set[str] = set()
+    for word in chain.from_iterable(map(_SPELLED_WORD.findall, texts)):
+        (names if word[0].isupper() else common).update(significant_words(word))
+    return frozenset(names - common)
+
+
 def count_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
     """Count the words of a title (more) and of a summary (less)."""
     return dict(Counter(chain([*title] * TITLE_WORD_WEIGHT, summary)))
@@ -154,14 +163,10 @@ class TextVectorizer:
             self._texts[title, summary] = text
         return text
 
-    def find_rare_names(self, texts: Iterable[str], min_weight: float, min_length: int) -> frozenset[str]:
-        """Return the words, folded, that stand in some texts with a capital only, and are long and rare enough."""
-        names: set[str] = set()
-        common: set[str] = set()
-        for word in chain.from_iterable(map(_SPELLED_WORD.findall, texts)):
-            (names if word[0].isupper() else common).update(significant_words(word))
-        rarities = self._rarity.weigh_words(sorted(names - common))
-        return frozenset(n for n, weight in rarities.items() if weight >= min_weight and len(n) >= min_length)
+    def pick_rare_words(self, words: Iterable[str], min_weight: float) -> frozenset[str]:
+        """Return the words, folded before, that are at least so rare."""
+        rarities = self._rarity.weigh_words(dict.fromkeys(words))
+        return frozenset(word for word, weight in rarities.items() if weight >= min_weight)
 
     def _analyse_text(self, words: ArticleWords) -> ArticleText:
         counts = count_words(words.title, words.summary[:MAX_SUMMARY_WORDS])

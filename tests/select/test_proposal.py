@@ -445,6 +445,26 @@ def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:
     assert [r.publisher for r in placed.related] == ["Wire 1", "Wire 0", "Wire 2"]  # the fourth says what the lead says
 
 
+def test_related_articles_share_a_rare_name_with_the_story_and_are_no_sentences_of_posts() -> None:
+    earlier = [
+        article(title, f"Wire {n}", days=12 + n)
+        for n, title in enumerate(
+            (
+                "Nadia nears Bermuda",
+                "Shelters open as hurricane turns to islands",
+                "Hurricane Nadia has turned to Bermuda and will be there by Friday.",
+                "Hurricane shelters in Bermuda are open for all who have to leave their homes before Nadia comes, said the mayor on his page",
+            )
+        )
+    ]  # fmt: skip
+    hurricane = article("Hurricane Nadia reaches Bermuda, islands open shelters", "Coast Press", days=0.5)
+    proposal = propose(
+        [*week()[:4], *week()[5:], hurricane], previous=PreviousEditions(earlier_articles=tuple(earlier))
+    )
+    (placed,) = [p for stories in proposal.sections.values() for p in stories if p.scored.lead == hurricane]
+    assert [related.title for related in placed.related] == ["Nadia nears Bermuda"]
+
+
 any_article = st.builds(
     lambda title, publisher, days, section, views, own, at: article(
         title, publisher, days=days, section=section, views=views, own=own,
