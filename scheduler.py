@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import select
 
@@ -30,6 +29,7 @@ from digest.stop_signals import stop_on_signal
 from digest.store.engine import Database
 from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 TICK_SECONDS = 1  # between two checks whether anything was written to the database: one small query
 # Seconds of the clock after which a job looks again although nothing was written; minutes begin with a look.
@@ -39,7 +39,7 @@ SLOW_LOOK_SECONDS = {"alerts": 60, "mail_servers": 600}
 QUICK_SECONDS = 0.05  # a job that takes no longer leaves its connection to the next one; others go on beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
 
-log = structlog.get_logger("scheduler")
+log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:

@@ -37,7 +37,7 @@ from benchmarks.sample_installation import (
 from digest import logs
 from digest.backups.creation import create_backup
 from digest.deliver.compose.dkim import DkimSigner, SigningKey, canonicalize_message
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import run_edition
 from digest.settings import Settings

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from benchmarks.peak_memory import peak_memory_mb
 from benchmarks.sample_installation import EDITION_NAME, KEYS, RELEASE, benchmark_settings, copied_installation
 from digest import logs
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverRecorder,

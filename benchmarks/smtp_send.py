@@ -35,7 +35,7 @@ from benchmarks.sample_installation import (
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
 from digest.deliver.compose.variants import compose_sample_message
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverRecorder,

@@ -5,10 +5,13 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from subscribers.loggers import configure_loggers
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 # Wider than the grammar of RFC 5321, section 4.1.2, on purpose: a word around an @ is taken out, whether it is an address or not. Bounded before the
 # @ (an address has 254 characters): a line with one endless word must not hold the process.
@@ -28,7 +31,7 @@ def redact_addresses(value: Any) -> Any:
     return [redact_addresses(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def redact_event(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
     """Redact every value of an event, tracebacks included: the last processor before it is written."""
     return {key: redact_addresses(value) for key, value in event.items()}
 
@@ -36,9 +39,9 @@ def redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 class _EventFormatter(logging.Formatter):
     """Formats what libraries log like our own events: one line each, in UTC, values quoted, without addresses."""
 
-    def __init__(self, renderer: Processor) -> None:
+    def __init__(self, *, is_json: bool) -> None:
         super().__init__()
-        self._renderer = renderer
+        self._is_json = is_json
 
     def format(self, record: logging.LogRecord) -> str:
         event: EventDict = {
@@ -49,10 +52,33 @@ class _EventFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return str(self._renderer(None, record.levelname.lower(), redact_event(None, "", event)))
+        renderer = _make_renderer(is_json=self._is_json)
+        return str(renderer(None, record.levelname.lower(), redact_event(None, "", event)))
 
 
 LogFormat = Literal["text", "json"]
+
+
+def _make_renderer(*, is_json: bool) -> "Processor":
+    from structlog.processors import JSONRenderer, KeyValueRenderer
+
+    return JSONRenderer(default=str) if is_json else KeyValueRenderer(key_order=["timestamp", "level", "event"])
+
+
+def _configure_structlog(level: int, *, is_json: bool) -> None:
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact_event,
+            _make_renderer(is_json=is_json),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
 
 
 def configure_logging(level: int = logging.INFO, log_format: LogFormat | None = None) -> None:
@@ -61,25 +87,9 @@ def configure_logging(level: int = logging.INFO, log_format: LogFormat | None = 
     Before the settings are read, `DIGEST_LOG_FORMAT` in the environment says in which form; any other word than `json` is text.
     """
     is_json = (log_format or os.environ.get("DIGEST_LOG_FORMAT")) == "json"
-    written = ("timestamp", "level", "event")
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(default=str)
-        if is_json
-        else structlog.processors.KeyValueRenderer(key_order=list(written))
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            redact_event,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-    )
+    configure_loggers(partial(_configure_structlog, level, is_json=is_json))
     handler = logging.StreamHandler()
-    handler.setFormatter(_EventFormatter(renderer))
+    handler.setFormatter(_EventFormatter(is_json=is_json))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # A step that takes longer than a tick is no news: APScheduler would say so once a second.
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

@@ -74,6 +74,7 @@ FACE_TOOLS = (
     "digest.stop_signals",
     "digest.templating",
     "digest.timetable",
+    "subscribers.loggers",
     "subscribers.pages",
     "subscribers.phrases",
 )

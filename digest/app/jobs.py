@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import structlog
-
 from digest.app.alerts import alert_log, alert_notifications
 from digest.app.approval import correction_emails, deadlines, final_check
 from digest.app.calendar import releases as calendar
@@ -43,11 +41,12 @@ from digest.store.process_owner import ProcessOwner, this_process_owner
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callback_types import Clock
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 from subscribers.phrases import count_with_noun
 
 SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
 
-log = structlog.get_logger("scheduler")
+log = get_logger("scheduler")
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def _restore_into_sqlite(
     file_name = make_url(settings.effective_database_url).database
     if not file_name:
         raise BackupError(
-            "Can't restore because DIGEST_DATABASE_URL doesn't point to a database file. Set it to the URL of one."
+            "Can't restore because DIGEST_DATABASE_URL doesn't point to a database file. Set it to the URL of a database file."
         )
     final = Path(file_name)
     exists = final.exists()

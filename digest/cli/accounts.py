@@ -51,7 +51,7 @@ role_option = click.option(
 @click.option("--name", default="", help="Name shown to the team.")
 @pass_command_context
 def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
-    """Add EMAIL to the team and email an invitation, whose link verifies the address and signs them in."""
+    """Add EMAIL to the team and email an invitation, whose link verifies the address and signs the person in."""
     with prefix_refusals("Not added"):
         member = context.act(staff_actions.add_staff_member, address, role, name=name, now=context.now())
     click.echo(f"Added team member {member.id} ({role}). {_LINK_MESSAGE}")

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -32,6 +31,7 @@ from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
 from subscribers.crypto.keys import KeyFileError
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 
 class Role(StrEnum):
@@ -109,7 +109,7 @@ def identify_staff(database: Database, email: str, *, claimant: Actor, subject: 
 
 UNCONFIRMED_DETAIL = {"needed": "confirmation"}
 MAX_MESSAGE_LENGTH = 300  # of why an act failed
-log = structlog.get_logger("acts")
+log = get_logger("acts")
 
 
 class NotPermittedError(ApplicationError):

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import structlog
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -36,6 +35,7 @@ from subscribers.consent.address_binding import (
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 from subscribers.store.key_check import check_key_match, has_encrypted_data
 from subscribers.store.key_rotation import mark_rows_as_sealed
 from subscribers.store.row_seals import has_genuine_rows, seal_all_rows
@@ -43,7 +43,7 @@ from subscribers.store.row_seals import has_genuine_rows, seal_all_rows
 # Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
 LIVE_TABLES = tuple(name for name in SettingsFile.model_fields if name != "inbound")
 
-log = structlog.get_logger("installation")
+log = get_logger("installation")
 
 _PUT_KEYS_BACK = "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE"
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from digest.select.ranking import make_ranking_key
-from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionSelectionRules
+from digest.select.section_filler import SectionFiller, SectionSelectionRules
 from digest.select.values import ScoredStory
-from digest.settings import SectionSettings
+from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.phrases import count_with_noun
 
 WITHDRAWN_REASON = "visitors can't read its page anymore"

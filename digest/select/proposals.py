@@ -18,7 +18,7 @@ from digest.select.earlier_stories import EarlierStories, explain_repeat, find_c
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, make_ranking_key
-from digest.select.section_filler import NEWS_SECTION, SectionFiller, SectionSelectionRules
+from digest.select.section_filler import SectionFiller, SectionSelectionRules
 from digest.select.stories import build_story_with_lead, build_text_vectorizer, group_into_stories, merge_by_url
 from digest.select.story_links import StoryLink
 from digest.select.story_similarity import StorySimilarity, find_related_articles
@@ -35,7 +35,7 @@ from digest.select.values import (
     Story,
 )
 from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
-from digest.settings import SectionSettings, SelectionSettings
+from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from subscribers.phrases import count_with_noun
 
 _NO_READERSHIP_NOTE = "there's no readership data, so its weight went to the other terms"

@@ -15,9 +15,9 @@ from digest.select.stories import build_story_with_lead
 from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
 from digest.select.text_similarity import jaccard_overlap, title_words
 from digest.select.values import CandidateArticle, ScoredStory, Story
-from digest.settings import SectionSettings, SelectionSettings
+from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
+from digest.settings.edition import find_source_section
 
-NEWS_SECTION = "news"  # the section of a source of news
 MAX_STORIES_PER_TOPIC = 2  # stories of one topic in a section that limits them
 FAR_HIGHER_COVERAGE = 2.0  # times the publishers of a story of its topic that is in: it passes the limit
 MIN_FAR_COVERAGE = 5  # publishers, for that
@@ -34,12 +34,16 @@ class SectionSelectionRules:
     """
 
     name: ClassVar[str]
-    source_section: ClassVar[str] = NEWS_SECTION  # of the sources whose articles it takes
     has_own_date: ClassVar[bool] = False
     capped: ClassVar[bool] = False  # takes by score, and counts towards the stories that one publisher may lead
     limits_topics: ClassVar[bool] = False  # to `MAX_STORIES_PER_TOPIC` of one
     takes_every_topic: ClassVar[bool] = True
     order_rule: ClassVar[str] = ""  # what may put a lower score above a higher one, in words
+
+    @property
+    def source_section(self) -> str:
+        """The section of the sources whose articles it takes."""
+        return find_source_section(self.name)
 
     def fill(self, filler: "SectionFiller", section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take stories of the pool, which is in order of score: by default the pins, then the first in the kind's order."""

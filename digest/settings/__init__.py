@@ -7,6 +7,7 @@ reads and reports. All that others need is imported from here.
 from digest.settings.branding import BrandingSettings as BrandingSettings
 from digest.settings.branding import LogoPair as LogoPair
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
+from digest.settings.edition import NEWS_SECTION as NEWS_SECTION
 from digest.settings.edition import SOURCE_SECTIONS as SOURCE_SECTIONS
 from digest.settings.edition import RankingWeights as RankingWeights
 from digest.settings.edition import ReadershipSettings as ReadershipSettings

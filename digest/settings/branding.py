@@ -50,7 +50,7 @@ class LogoPair(values.SettingsTable):
     dark_width: int
 
 
-class BrandingSettings(values.SettingsTable, title="Look"):
+class BrandingSettings(values.SettingsTable, title="Branding"):
     """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are rejected.
 
     Editors' pages keep their own design. To change layout, sizes, or order, use [custom templates](templates.md). A color is rejected if text in it would

@@ -36,6 +36,11 @@ class SectionSettings(values.SettingsTable, title="Sections"):
         "`next` doesn't add a story if the section still has `most` or more.",
     )
 
+    @property
+    def source_section(self) -> str:
+        """The section of the sources whose articles it takes."""
+        return find_source_section(self.kind)
+
     def title_in(self, language: SubscriberLanguage) -> str:
         """Return the title as readers see it: one that comes with the program is translated, the operator's own is not."""
         return language.translate_text(self.title)
@@ -76,6 +81,12 @@ class SponsorSettings(values.SettingsTable):
 
 SourceSectionName = Literal["news", "products", "events", "opportunities"]
 SOURCE_SECTIONS: tuple[str, ...] = get_args(SourceSectionName)
+NEWS_SECTION = "news"
+
+
+def find_source_section(kind: str) -> str:
+    """Return the section of the sources whose articles a kind takes: the one of its name, otherwise news."""
+    return kind if kind in SOURCE_SECTIONS else NEWS_SECTION
 
 
 class SourceSettings(values.SettingsTable):

@@ -60,7 +60,7 @@ def load_settings(
     file = settings_file or Path(SETTINGS_FILE_NAME)
     if settings_file and not may_be_missing and not file.exists():
         raise SettingsError(
-            f"There's no settings file {file}.", remedy="Create one with 'digest init', or leave out the option."
+            f"There's no settings file {file}.", remedy="Create the file with 'digest init', or leave out the option."
         )
     environment_file = file.parent / ENVIRONMENT_FILE_NAME
     variables = _add_environment_file(environment_file, environ)
@@ -171,7 +171,7 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     for number, length in too_long:
         raise SettingsError(
             f"Line {number} of {file} has {length:,} characters, more than the limit of {MAX_LINE_LENGTH:,}.",
-            remedy="Split it into several lines.",
+            remedy="Split the line into several.",
         )
     try:
         return tomllib.loads(text)

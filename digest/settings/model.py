@@ -209,6 +209,11 @@ class Settings(_ProviderFields):
         return load_language(self.file.publication.language, self.templates)
 
     @property
+    def section_titles(self) -> tuple[tuple[str, str], ...]:
+        """The key and title of each section, as subscribers see them."""
+        return tuple((section.key, section.title_in(self.subscriber_language)) for section in self.file.sections)
+
+    @property
     def mail_frequency(self) -> MailFrequency:
         """How often readers are promised mail: by the timetable of releases, in their language."""
         return MailFrequency(tuple(sorted(self.file.schedule.send_rule.days)), self.subscriber_language)

@@ -257,10 +257,23 @@ def _check_log(text: str) -> str:
     return text
 
 
-class RelaySettings(values.SettingsTable):
-    """Your own Postfix on this machine, whose log says what became of messages after it accepted them.
+def check_dkim_record(text: str) -> str:
+    """Check the DNS name of a DKIM key (RFC 6376, section 3.6.2.1); empty is none.
 
-    See [following the mail server's log](sending.md#following-the-mail-servers-log).
+    Raises:
+        ValueError: it isn't one.
+    """
+    selector, _, domain = text.partition("._domainkey.")
+    if text and not (values.SELECTOR_PATTERN.fullmatch(selector) and values.DOMAIN_PATTERN.fullmatch(domain)):
+        raise ValueError(f"{text!r} isn't the name of a DKIM record, such as mail._domainkey.news.example.org")
+    return text
+
+
+class RelaySettings(values.SettingsTable):
+    """What your own mail server does: its log says what became of messages after it accepted them, and it may sign them.
+
+    See [following the mail server's log](sending.md#following-the-mail-servers-log) and
+    [DKIM signatures by the mail server](sending.md#dkim-signatures-by-the-mail-server).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS
@@ -270,6 +283,16 @@ class RelaySettings(values.SettingsTable):
         'The log to follow: "journal" for the systemd journal, or a file such as /var/log/mail.log. Leave empty for none.',
         "The service must be allowed to read it.",
     )
+    dkim_record: Annotated[str, AfterValidator(check_dkim_record), AffectedArea.SENDER] = file_only_setting(
+        "",
+        "If your mail server signs all email (DKIM), the DNS name of its key, such as mail._domainkey.news.example.org.",
+        "Email isn't signed here then, even if `DIGEST_DKIM_KEY_FILE` is set.",
+    )
+
+    @property
+    def dkim_domain(self) -> str:
+        """The domain that the mail server signs for; empty if it doesn't sign."""
+        return self.dkim_record.partition("._domainkey.")[2]
 
 
 class BounceMailboxSettings(values.SettingsTable):

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-import structlog
 from sqlalchemy import bindparam, event, inspect, select, text, update
 from sqlalchemy.orm import Session
 
@@ -25,6 +24,7 @@ from subscribers.consent.ledger import canonical_json
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import table_of
 from subscribers.store.row_seals import find_session_keys
@@ -38,7 +38,7 @@ STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED = "staff added", "staff removed", "staf
 SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET = "sign-in reset", "staff signed out", "password or app set"
 ACCESS_ACTIONS = frozenset({STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET})
 
-log = structlog.get_logger("audit")
+log = get_logger("audit")
 
 _WAITING = "audit entries to be chained"
 _PAGE_SIZE, _TAIL_PAGE_SIZE = 1000, 100  # rows

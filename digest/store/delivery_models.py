@@ -43,7 +43,9 @@ class Delivery(SealedRow, Base):
     __table_args__ = (
         UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
         Index("ix_delivery_person", "person"),  # what went to one person
-        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # sending: what is due next
+        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # counts by state; when the next is due
+        # claims, in order
+        partial_index("ix_delivery_waiting", ("purpose", "next_try_at", "person"), "state = 'waiting'"),
         *sealed_row_indexes("delivery", UNSEALED_NOTICE),
     )
 

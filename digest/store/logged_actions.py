@@ -9,16 +9,16 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.store.audit import AuditRow, list_unchained_entries, read_newest_rows
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 from subscribers.store.row_seals import find_session_keys
 
 _MARGIN = timedelta(days=1)  # rows are in the order in which they were committed, which isn't quite that of their times
 
-log = structlog.get_logger("audit")
+log = get_logger("audit")
 
 
 class LoggedAction(NamedTuple):

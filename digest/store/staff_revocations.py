@@ -9,7 +9,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -25,6 +24,7 @@ from digest.store.audit import (
     read_staff_access_changes,
 )
 from digest.store.delivery_models import StaffMember
+from subscribers.loggers import get_logger
 from subscribers.store.row_seals import find_session_keys
 
 # A number that's given to another person after its row was deleted brings nothing along.
@@ -33,7 +33,7 @@ _ENDING_SESSIONS = (*_ENDING_METHODS, ROLE_CHANGED, SIGNED_OUT)
 _MEMBER = re.compile(r"staff (\d+)", re.ASCII)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
-log = structlog.get_logger("row-seals")
+log = get_logger("row-seals")
 
 
 @dataclass(slots=True)

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-import structlog
 from flask import Flask, Response, render_template, request
 from flask.templating import Environment as PageEnvironment
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -53,6 +52,7 @@ from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response
+from subscribers.loggers import get_logger
 from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa: F401 - they add their routes
 from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, subscriber_pages
 from subscribers.pages.signup import HONEYPOT_FIELD, signup_pages
@@ -60,7 +60,7 @@ from subscribers.pages.signup import HONEYPOT_FIELD, signup_pages
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024
 _page_code_cache = TemplateCodeCache()
-log = structlog.get_logger("digest.web")
+log = get_logger("digest.web")
 
 
 def now_utc() -> datetime:

@@ -4,13 +4,13 @@ import traceback
 from types import TracebackType
 from urllib.parse import urlsplit
 
-import structlog
 from flask import Flask, Response, request
 
 from digest.web.context import web_context
 from digest.web.routes import LazyRule, RowNumberUrlMap
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("digest.web")
+log = get_logger("digest.web")
 
 HSTS_SECONDS = 365 * 24 * 3600
 

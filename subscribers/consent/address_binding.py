@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
@@ -16,13 +15,14 @@ from subscribers.callback_types import Progress
 from subscribers.consent import ledger
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import commit_address, decrypt_address, new_address_salt
+from subscribers.loggers import get_logger
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import UNSALTED_ADDRESS, ConsentEvent, ConsentKind, Person
 
 BATCH_SIZE = 500  # people a transaction
 _BODY = ledger.canonical_json({"actor": "the product", "method": "upgrade: links carry commitments from here on"})
 
-log = structlog.get_logger("consent")
+log = get_logger("consent")
 
 
 def record_missing_link_renewals(session: Session, *, now: datetime) -> int:

@@ -235,21 +235,18 @@ def describe_preferences(
     return " ".join([sentence(section_list), *_describe_schedule(preferences, language)])
 
 
-def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -> list[str]:
-    sentences = []
+def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -> tuple[str, str]:
+    rhythm = sentence(language.translate_text(FREQUENCY_LABELS["weekly"][0]))
     if preferences.start:
         monday = preferences.start - timedelta(days=preferences.start.weekday())
-        sentences.append(
-            language.gettext("Every other week, starting the week of %(day)s.", day=language.full_date(monday))
-        )
+        rhythm = language.gettext("Every other week, starting the week of %(day)s.", day=language.full_date(monday))
     if preferences.frequency == "monthly":
-        sentences.append(language.gettext("Once a month: the first edition of the month."))
+        rhythm = language.gettext("Once a month: the first edition of the month.")
+    send_time = language.gettext("Sent as soon as it’s out.")
     if preferences.hour is not None:
         hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
-        sentences.append(
-            language.gettext("Sent at %(hour)s (time zone: %(place)s) or soon after.", hour=hour, place=place)
-        )
-    return sentences
+        send_time = language.gettext("Sent at %(hour)s (time zone: %(place)s) or soon after.", hour=hour, place=place)
+    return rhythm, send_time
 
 
 def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:

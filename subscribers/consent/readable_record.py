@@ -7,9 +7,16 @@ from functools import partial
 from typing import Any
 
 from subscribers.consent import ledger
+from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.store.models import ConsentEvent
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
+# Recorded values that subscribers read as other words.
+_PLAIN_VALUES = {
+    "email_address": mark_message("email address"),
+    "choices": mark_message("preferences"),
+    "reader": mark_message("the subscriber"),
+}
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 
 
@@ -32,10 +39,43 @@ def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 
 
-def build_record_page(record: Mapping[str, Any], language: SubscriberLanguage = ENGLISH) -> dict[str, Any]:
-    """Return what the template of the page gets: the record, its language, and how values are written."""
+def describe_method(method: str, language: SubscriberLanguage) -> str:
+    """Describe how consent was given or ended. Text that an admin or a list supplied is returned as it is."""
+    known_methods = {
+        "form": language.pgettext("how a consent came about or ended", "form"),
+        "double opt-in": language.pgettext("how a consent came about or ended", "link in the confirmation email"),
+        "page": language.pgettext("how a consent came about or ended", "page"),
+        "one-click": language.pgettext("how a consent came about or ended", "one-click"),
+        ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
+        "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
+        "link mailed to the owner": language.pgettext(
+            "how a consent came about or ended", "link emailed to the subscriber"
+        ),
+        "link in a mail": language.pgettext("how a consent came about or ended", "link in an email"),
+        "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
+    }
+    return known_methods.get(method, method)
+
+
+def build_record_page(
+    record: Mapping[str, Any], sections: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
+) -> dict[str, Any]:
+    """Return what the template of the page gets: the record, its language, and how values are written.
+
+    Methods and preferences are put in words; `sections` are the publication's, as key and title.
+    """
+
+    def put_in_words(name: str, value: Any) -> Any:
+        if name in {"method", "collection_method"} and value:
+            return describe_method(value, language)
+        if name in {"before", "after"} or (name == "choices" and value):
+            return describe_preferences(Preferences.from_stored(value), sections, language)
+        if isinstance(value, dict):
+            return {key: put_in_words(key, inner) for key, inner in value.items()}
+        return [put_in_words("", inner) for inner in value] if isinstance(value, list) else value
+
     return {
-        "record": record,
+        "record": put_in_words("", record),
         "language": language,
         "write_value": partial(format_record_value, language=language),
         "grant_kinds": _GRANT_KINDS,
@@ -53,7 +93,7 @@ def format_record_value(value: Any, language: SubscriberLanguage) -> str:
         return language.gettext("yes") if value else language.gettext("no")
     if not isinstance(value, str):
         return str(value)
-    return _format_moment(value) if _is_moment(value) else language.translate_text(value)
+    return _format_moment(value) if _is_moment(value) else language.translate_text(_PLAIN_VALUES.get(value, value))
 
 
 def _is_moment(text: str) -> bool:

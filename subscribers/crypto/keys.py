@@ -17,11 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-import structlog
-
 from subscribers.crypto import key_file
 from subscribers.crypto.passphrase import PassphraseError, decrypt_text, encrypt_text, is_encrypted_text
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 KeyKind = Literal[
     "vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment", "access", "audit"
@@ -39,7 +38,7 @@ PUT_COPY_BACK = (
 )
 _FileStamp = tuple[int, int, int]
 
-log = structlog.get_logger("keys")
+log = get_logger("keys")
 
 
 class KeyFileError(ApplicationError):
@@ -252,7 +251,9 @@ class KeyRing:
                 status = os.fstat(file.fileno())
                 text = file.read()
         except FileNotFoundError:
-            raise KeyFileError(f"There's no key file {path}.", remedy="Run 'digest init' to create one.") from None
+            raise KeyFileError(
+                f"There's no key file {path}.", remedy="Run 'digest init' to create a key file."
+            ) from None
         except OSError as exc:
             raise KeyFileError(
                 f"Can't read {path}: {exc.strerror}.",

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.consent.consent_texts import find_recorded_text
+from subscribers.consent.readable_record import describe_method
 from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
@@ -92,30 +93,12 @@ _KIND_SENTENCES = {
 }
 
 
-def _describe_method(method: str, language: SubscriberLanguage) -> str:
-    """Say how something came about; a way that an admin or a list wrote down is given in their words."""
-    known_methods = {
-        "form": language.pgettext("how a consent came about or ended", "form"),
-        "double opt-in": language.pgettext("how a consent came about or ended", "link in the confirmation email"),
-        "page": language.pgettext("how a consent came about or ended", "page"),
-        "one-click": language.pgettext("how a consent came about or ended", "one-click"),
-        ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
-        "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
-        "link mailed to the owner": language.pgettext(
-            "how a consent came about or ended", "link emailed to the subscriber"
-        ),
-        "link in a mail": language.pgettext("how a consent came about or ended", "link in an email"),
-        "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
-    }
-    return known_methods.get(method, method)
-
-
 def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> ConsentHistoryEntry:
     body = json.loads(event.body)
     return ConsentHistoryEntry(
         at=event.at,
         what=language.translate_text(_KIND_SENTENCES[event.kind]),
-        how=_describe_method(_text_value(body, "method"), language),
+        how=describe_method(_text_value(body, "method"), language),
         where=_text_value(body, "where") or _text_value(body, "page"),
         wording=find_recorded_text(body),
         words_unknown=event.kind in ledger.GRANT_KINDS and bool(body.get("wording")) and not body.get("wording_hash"),

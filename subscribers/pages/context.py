@@ -7,13 +7,12 @@ needs no browser of the reader's to use it.
 Opening a page changes nothing, whoever opens it: scanners follow every link of a mail.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-import structlog
 from flask import Blueprint, Response, abort, current_app, render_template
 from pydantic import Field, PlainValidator
 from sqlalchemy.orm import Session
@@ -27,6 +26,7 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.lifecycle.my_data import renew_links
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import QueueMail
 from subscribers.pages.forms import FormFields
 from subscribers.phrases import sentence
@@ -38,7 +38,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 from subscribers.transfer.exports import DataController
 
 subscriber_pages = Blueprint("subscribers", __name__)
-log = structlog.get_logger("pages")
+log = get_logger("pages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class SiteDetails:
     reply_to: str
     postal_address: str
     sections: tuple[tuple[str, str], ...]  # key and title
+    section_contents: Mapping[str, str]  # by key
     recipients: tuple[str, ...]  # sentences
 
 

@@ -48,7 +48,8 @@ def my_data(token: str) -> ResponseReturnValue:
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
     record = _record_for_token(token, page_context.language)
-    page = render_template("web/record.html", **readable_record.build_record_page(record, page_context.language))
+    values = readable_record.build_record_page(record, page_context.site.sections, page_context.language)
+    page = render_template("web/record.html", **values)
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response
@@ -197,6 +198,7 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
         masked=_masked_address(person),
         subscribed=person.state is PersonState.SUBSCRIBED,
         deleted_after=find_deletion_time(session, person),
+        evidence_days=page_context.evidence_retention.days,
         history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),
         problem=problem,

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
+from subscribers.address import mask_address
 from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle import undo, unsubscribe
 from subscribers.lifecycle.preference_changes import save_preferences_by_link
@@ -24,6 +25,7 @@ from subscribers.pages.context import (
     subscriber_pages,
     unknown_link_page,
 )
+from subscribers.store import people
 from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import LinkStage
 from subscribers.subscriber_language import mark_message
@@ -161,12 +163,16 @@ def _undo_page(link: UndoLink, token: str) -> Response:
 def _status_page(session: Session, link: OpenedLink, token: str, *, status: int = 200) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
+        is_current = not is_outdated(session, link, person)
+        # An outdated link may have been emailed to another address, which doesn't learn of this one.
+        address = people.read_verified_address(session, page_context.keys, person) if person and is_current else None
         return render_page(
             "web/leave.html",
             status,
             reasons=unsubscribe.UNSUBSCRIBE_REASONS,
             token=token,
-            may_pause=not is_outdated(session, link, person),
+            masked=mask_address(address.mailbox) if address else "",
+            may_pause=is_current,
         )
     until = undo.find_undo_deadline(session, link.number, now=page_context.now)
     too_late = status != 200

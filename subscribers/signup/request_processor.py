@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,6 +15,7 @@ from subscribers.address import Address
 from subscribers.consent import audience, consent_texts, evidence, ledger, suppression
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import hash_address
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits, request_queue
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
@@ -35,7 +35,7 @@ BLOCKING_REASONS = frozenset({"complained", "by an admin"})
 
 _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 
-log = structlog.get_logger("signup")
+log = get_logger("signup")
 
 
 class SignupAnswer(StrEnum):

@@ -3,7 +3,7 @@
 `digest.store.models` adds the newsletter's tables to the same metadata; one Alembic tree covers both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -333,9 +333,10 @@ def sealed_row_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple
     )
 
 
-def partial_index(name: str, column: str, condition: str) -> Index:
-    """Index a column of the rows that match a condition, which is SQL."""
-    return Index(name, column, sqlite_where=text(condition), postgresql_where=text(condition))
+def partial_index(name: str, columns: str | Sequence[str], condition: str) -> Index:
+    """Index columns of the rows that match a condition, which is SQL."""
+    names = [columns] if isinstance(columns, str) else columns
+    return Index(name, *names, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 class Disclosure(SealedRow, Base):

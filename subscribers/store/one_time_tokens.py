@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-import structlog
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.loggers import get_logger
 from subscribers.store import people
 from subscribers.store.models import Person
 from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows, find_session_keys
@@ -44,7 +44,7 @@ _SETTLED_AT_END: tuple[OneTimePurpose, ...] = (
 )  # by `lifecycle.expiry` and `lifecycle.inactive_subscribers`
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
 TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
-log = structlog.get_logger("people")
+log = get_logger("people")
 LINKS_PER_WEEK = 3  # of one purpose, to one person, where others than the owner can have them mailed
 
 

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -19,9 +18,10 @@ from subscribers.crypto.stored_addresses import (
     matches_lookup,
     new_address_salt,
 )
+from subscribers.loggers import get_logger
 from subscribers.store.models import ConsentEvent, Person, PersonState
 
-log = structlog.get_logger("people")
+log = get_logger("people")
 
 
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:

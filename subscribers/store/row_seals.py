@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
 
-import structlog
 from sqlalchemy import ColumnElement, Connection, String, bindparam, event, inspect, select, update
 from sqlalchemy.orm import Mapped, Mapper, Session, mapped_column, object_session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
+from subscribers.loggers import get_logger
 from subscribers.store.column_types import RowId
 from subscribers.store.models import Base, table_of
 
@@ -26,7 +26,7 @@ ROW_KEYS = "keys of sealed rows"  # where a session has its `RowSealKeys`
 BATCH_SIZE = 500  # rows a statement
 _PREFIX = b"access row\0"
 
-log = structlog.get_logger("row-seals")
+log = get_logger("row-seals")
 
 
 @dataclass(slots=True)

@@ -159,7 +159,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
         edition_approval.approve_edition(install, name, "0000000", actor=EDITOR, now=NOW)
     with approved.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENT))
-    with pytest.raises(EditionControlError, match=r"already been sent\. Correct it in the archive instead\."):
+    with pytest.raises(EditionControlError, match=r"already been sent\. Correct the edition in the archive instead\."):
         sending.cancel_edition(install, name, actor=ADMIN, now=NOW)
     with approved.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.APPROVED))

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.store.engine import Database
 from subscribers.consent.preferences import Preferences
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, delivery_settings, store_approved_edition

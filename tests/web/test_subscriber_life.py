@@ -31,7 +31,8 @@ from digest.app.sending import background_tasks
 from digest.app.sending import send_control as sending
 from digest.collect.fetch.fetcher import FolderFetcher
 from digest.collect.visits import collection_run
-from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.edition.edition_queries import find_edition
 from digest.installation.opened import Installation, open_installation
 from digest.settings import load_settings

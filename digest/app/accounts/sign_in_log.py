@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts.visitor import Visitor
 from digest.store.account_models import SignIn
 from digest.store.engine import Database
+from subscribers.loggers import get_logger
 from subscribers.signup.rate_limits import DAY, TEN_MINUTES, find_window_start, increment_count, sum_counts
 from subscribers.store.signup_models import RateLimitCount
 
@@ -31,7 +31,7 @@ RefusalReason = Literal[
     "link that doesn't work",
 ]
 
-log = structlog.get_logger("sign-in")
+log = get_logger("sign-in")
 
 
 class SignInMethod(StrEnum):

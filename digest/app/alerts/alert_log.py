@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
@@ -13,12 +12,13 @@ from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
 from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
 from digest.installation.opened import Installation
 from digest.store.alert_models import OPEN_ALERT, Alert
+from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
 # What comes and goes, such as a disk at its bound, is one alert: it is over once it was not there for so long.
 OVER_AFTER = timedelta(minutes=5)
 
-log = structlog.get_logger("alerts")
+log = get_logger("alerts")
 
 
 @dataclass(frozen=True, slots=True)

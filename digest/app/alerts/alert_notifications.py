@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -17,6 +16,7 @@ from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.alert_models import Alert, AlertNotification
 from subscribers.errors import RefusalError
+from subscribers.loggers import get_logger
 
 RETRY_DELAYS = tuple(
     timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720)
@@ -25,7 +25,7 @@ MAX_MESSAGES = 50  # over one channel in one run
 
 SEND_TEST = Action("alert tested", Role.ADMIN, AffectedArea.NONE)
 
-log = structlog.get_logger("alerts")
+log = get_logger("alerts")
 
 
 class AlertTestError(RefusalError):

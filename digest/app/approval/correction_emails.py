@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -33,6 +32,7 @@ from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.models import Edition, EditionState
 from digest.store.staff import map_staff_display_names
 from subscribers.callback_types import Clock
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
 from subscribers.store.row_seals import is_genuine_row
 
@@ -41,7 +41,7 @@ APPROVE = Action("correction email approved", Role.EDITOR, AffectedArea.NONE)
 REFUSED_EMAIL = "correction email refused"  # in the audit log: what was approved isn't what would be sent
 _WRITE_PAGE = 200  # notices in one write transaction
 
-log = structlog.get_logger("corrections")
+log = get_logger("corrections")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,8 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
 def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> None:
     if content_hash.lower() != email.content_hash:
         raise CorrectionError(
-            "The correction or its approvers changed after you opened the page.", "Read it again before you approve it."
+            "The correction or its approvers changed after you opened the page.",
+            "Read the correction again before you approve it.",
         )
     if refusal := email.rule.explain_refusal(actor.name):
         raise CorrectionError(refusal)

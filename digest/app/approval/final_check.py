@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import article_checks, edition_control
@@ -27,6 +26,7 @@ from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from subscribers.callback_types import Clock
+from subscribers.loggers import get_logger
 from subscribers.phrases import hour_in_zone, weekday_date
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 LOOK = Action("looked again", Role.EDITOR, AffectedArea.NONE)
 
-log = structlog.get_logger("scheduler")
+log = get_logger("scheduler")
 
 
 def find_due_checks(installation: Installation, *, now: datetime) -> list[str]:

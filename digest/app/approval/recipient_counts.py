@@ -6,19 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
-
 from digest.app.approval.correction_emails import CorrectionEmail, read_correction_email
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
 from digest.deliver.plan.delivery_plan import edition_purpose, has_at_most_deliveries
 from digest.installation.opened import Installation
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
+from subscribers.loggers import get_logger
 
 COUNT_LIFETIME = timedelta(minutes=10)
 TURN_PAUSE = 0.0005  # seconds for others between two pages
 
-log = structlog.get_logger("corrections")
+log = get_logger("corrections")
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ def compose_moved_draft(
     if proposal is None:
         raise CalendarError(
             f"{edition.name} was drafted by an older version.",
-            "Draft it again with 'digest draft', then change its send time.",
+            "Draft the edition again with 'digest draft', then change its send time.",
         )
     planned = PlannedRelease(at, release.regular_at)
     identity = EditionIdentity(name_edition_of_release(session, calendar, planned, edition), edition.number, at)
@@ -98,7 +98,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
     if edition.state == EditionState.APPROVED:
         raise CalendarError(
             f"{edition.name} is approved.",
-            f"Revoke its approval first, on the edition page or with 'digest approve {edition.name} --revoke'.",
+            f"Revoke the approval first, on the edition page or with 'digest approve {edition.name} --revoke'.",
         )
     if edition.state not in UNAPPROVED_STATES:
         raise CalendarError(
@@ -114,7 +114,8 @@ def refuse_release_before_draft(session: Session, at: datetime, moved_release: P
     later = select(Edition).where(*is_later)
     if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
         raise CalendarError(
-            f"{edition.name} has already been drafted and covers the days before this time.", "Move or skip it first."
+            f"{edition.name} has already been drafted and covers the days before this time.",
+            "Move or skip that edition first.",
         )
 
 

@@ -170,7 +170,7 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
     if len(releases) == 1:
         return releases[0]
     if not releases:
-        raise CalendarError(f"No edition is scheduled for {text}.", "Choose one from 'digest calendar list'.")
+        raise CalendarError(f"No edition is scheduled for {text}.", "Choose an edition from 'digest calendar list'.")
     raise CalendarError(f"{len(releases)} editions are scheduled for {text}.", f"Add the time, such as {text}T06:00.")
 
 
@@ -193,7 +193,7 @@ def _read_day(text: str) -> tuple[date, time | None]:
         return date.fromisoformat(text), None
     except ValueError:
         raise CalendarError(
-            f"{text} isn't a scheduled edition.", "Enter its day (2026-11-27), its name (2026-W48), or 'next'."
+            f"{text} isn't a scheduled edition.", "Enter the edition's day (2026-11-27) or name (2026-W48), or 'next'."
         ) from None
 
 
@@ -263,7 +263,7 @@ def move_release(
             calendar = calendar_store.load_calendar(session, installation.settings.file)
         release = _require_release(calendar, release_at)
         if release.is_skipped:
-            raise CalendarError("This edition was skipped.", "Restore it first.")
+            raise CalendarError("This edition was skipped.", "Restore the edition first.")
         at = _check_moment(calendar, day, clock, release, now)
         if at == release.release_at:
             raise CalendarError("The edition already has this send time.", "Choose a different time.")
@@ -284,7 +284,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
             _bring_back(installation, release, audit, actor=actor, now=now)
             return release
         if release.regular_at is None:
-            raise CalendarError("Extra editions don't have a usual send time.", "Skip it to remove it.")
+            raise CalendarError("Extra editions don't have a usual send time.", "Skip the edition to remove it.")
         if not release.is_moved:
             raise CalendarError("The edition is already at its usual time.", "Reload the calendar.")
         if reason := explain_unusable_time(calendar, release.regular_at, moved_release=release, now=now):

@@ -17,7 +17,6 @@ from digest.collect.sources.source_rows import describe_source_health, list_sour
 from digest.deliver.control import article_checks, edition_control, installation_hold, set_aside_domains
 from digest.deliver.control.set_aside_domains import SetAsideDomain
 from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.deliver.providers.registry import load_provider_kinds, write_provider_remedy
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.notices.notice_queue import count_held_warnings
@@ -26,7 +25,6 @@ from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
 from digest.edition.content.edition_content import map_article_headlines, parse_sections
 from digest.edition.edition_queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
-from digest.edition.kinds import SECTION_KINDS
 from digest.settings import SettingsFile
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
@@ -50,12 +48,12 @@ MAX_STANDSTILL = timedelta(hours=1)  # of an edition that goes out
 class AttentionKind:
     """What can need a person, by a name that never changes: what is asked, and what to do. `digest doctor` checks each by its name.
 
-    The sentences of one that `tells_remedy` say themselves what to do: the remedy is in the docs alone.
+    Without a `remedy`, the providers' are given. The sentences of one that `tells_remedy` say themselves what to do: the remedy is in the docs alone.
     """
 
     name: str
     meaning: str
-    remedy: str
+    remedy: str = ""
     tells_remedy: bool = False
 
 
@@ -125,12 +123,10 @@ _KINDS = (
     AttentionKind(
         "suppression-lists",
         "The provider's suppression lists were read completely",
-        write_provider_remedy("suppression-lists"),
     ),
     AttentionKind(
         "stuck-erasures",
         "The provider erases addresses when asked",
-        write_provider_remedy("stuck-erasures"),
         tells_remedy=True,
     ),
     AttentionKind(
@@ -259,8 +255,7 @@ def find_sections_without_source(file: SettingsFile) -> Iterator[AttentionFindin
     """Find each section that takes articles of sources of its own, and has none; nothing without any source."""
     fed = {source.section for source in file.sources}
     for section in file.sections if fed else ():
-        source_section = SECTION_KINDS[section.kind].source_section
-        if source_section not in fed:
+        if (source_section := section.source_section) not in fed:
             yield AttentionFinding(
                 "unfed-section",
                 (
@@ -304,9 +299,9 @@ def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> Attent
     what = f"No. {edition.number}: {set_aside_domains.describe_set_aside_domains(aside)}, because {end_sentence(aside[-1].reason)}"
     return AttentionFinding(
         "set-aside",
-        f"{what} To send or drop them, run 'digest set-aside {edition.name}'.",
+        f"{what} To send or drop these emails, run 'digest set-aside {edition.name}'.",
         edition.name,
-        f"{what} You can send or drop them on its page.",
+        f"{what} You can send or drop these emails on the edition's page.",
     )
 
 
@@ -397,17 +392,10 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         )
         yield AttentionFinding("unfinished-import", unfinished.sentence, f"import {unfinished.batch}", on_page)
     yield from _find_dead_sources(session, now, each_source=each_source)
-    for kind in load_provider_kinds():
-        if kind.suppressions and (trouble := kind.suppressions.last_trouble(session)):
-            yield AttentionFinding(
-                "suppression-lists",
-                (
-                    f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight. To read "
-                    "them now, run 'digest subscribers pull'."
-                ),
-                kind.title,
-                f"Couldn't read all of {kind.title}'s suppression lists ({trouble}). They'll be read again tonight.",
-            )
+    if trouble := installation_hold.read_pull_troubles(session):
+        sentence = f"Couldn't read all of the provider's suppression lists ({trouble}). They'll be read again tonight."
+        way = "To read them now, run 'digest subscribers pull'."
+        yield AttentionFinding("suppression-lists", f"{sentence} {way}", page_sentence=sentence)
     for sentence in provider_erasures.list_stuck_erasure_warnings(session):
         yield AttentionFinding("stuck-erasures", sentence)
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-import structlog
-
 from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
 from digest.app.doctor.examination import list_checks, merge_repeated_findings, run_local_checks, run_online_checks
 from digest.app.doctor.network_access import NetworkAccess
@@ -15,10 +13,11 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import RefusalError
+from subscribers.loggers import get_logger
 
 EXAMINE = Action("installation examined", Role.ADMIN, AffectedArea.NONE)
 
-log = structlog.get_logger("doctor")
+log = get_logger("doctor")
 
 
 class ExaminationRunningError(RefusalError):

@@ -261,9 +261,9 @@ def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 _OLD_SNAPSHOTS = text(
-    "SELECT coalesce(nullif(application_name, ''), usename, backend_type) AS name, xact_start FROM pg_stat_activity "
-    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xmin IS NOT NULL "
-    "AND xact_start < :before ORDER BY xact_start"
+    "SELECT coalesce(nullif(application_name, ''), usename, backend_type) AS name, pid, xact_start FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) AND xact_start < :before ORDER BY xact_start"
 )
 _HOLDING_SLOTS = text(
     "SELECT slot_name, active FROM pg_replication_slots WHERE coalesce(database, current_database()) = current_database() "
@@ -274,7 +274,8 @@ _HOLDING_SLOTS = text(
 @doctor_check(
     "held-rows",
     "End that connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore (SELECT "
-    "pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and sending slows down.",
+    "pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and the database grows. Other "
+    "users' transactions are found only if our database user has the role pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No old transaction or unused replication slot keeps PostgreSQL from removing outdated rows."""
@@ -283,8 +284,9 @@ def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFind
             return
         snapshots = session.execute(_OLD_SNAPSHOTS, {"before": examined.now - MAX_SNAPSHOT_AGE}).all()
         slots = session.execute(_HOLDING_SLOTS, {"age": MAX_SLOT_AGE}).all()
-    for name, since in snapshots:
-        yield report_warning(f"A transaction of {name} has been open since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
+    for name, pid, since in snapshots:
+        began = f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        yield report_warning(f"A transaction of {name} (pid {pid}) has been open since {began}.")
     for name, is_active in slots:
         state = "is far behind" if is_active else "isn't used"
         yield report_warning(f"The replication slot {name} {state}, but PostgreSQL keeps outdated rows for it.")

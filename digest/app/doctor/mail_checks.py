@@ -180,17 +180,24 @@ def _record_line(name: str, text: str) -> str:
 @doctor_check("dkim-record", "Run 'digest doctor --online' to see the TXT record, then publish it.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """DNS has the public key for every key that email is signed with (RFC 6376, section 3.6)."""
-    signer = load_signer(examined.settings)
-    if signer is None or provider_in_use(examined.settings).account is not None:
+    settings = examined.settings
+    signer, relay_record = load_signer(settings), settings.file.relay.dkim_record
+    if provider_in_use(settings).account is not None or not (signer or relay_record):
         yield report_ok("email isn't signed on this server")
-        return
-    for key in signer.keys:
-        yield from _judge_dkim_record(examined, key, f"{key.selector}._domainkey.{signer.domain}")
+    elif signer is None:
+        yield from _judge_dkim_record(examined, relay_record)
+    else:
+        for key in signer.keys:
+            yield from _judge_dkim_record(examined, f"{key.selector}._domainkey.{signer.domain}", key)
 
 
-def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: str) -> Iterator[DoctorFinding]:
-    expected = key.dns_record()
-    publish = f"Replace any DNS record of that name with: {_record_line(name, expected)}"
+def _judge_dkim_record(
+    examined: ExaminedInstallation, name: str, key: SigningKey | None = None
+) -> Iterator[DoctorFinding]:
+    """Judge the record of a key, which is ours or else the mail server's own."""
+    expected = key.dns_record() if key else ""
+    line = _record_line(name, expected) if key else "the one that your mail server printed when it made its key"
+    publish = f"Replace any DNS record of that name with: {line}"
     texts = examined.outside.names.find_texts(name)
     if len(texts) != 1:
         many = (
@@ -204,10 +211,17 @@ def _judge_dkim_record(examined: ExaminedInstallation, key: SigningKey, name: st
     if not tags.get("p"):
         yield report_error(f"The DKIM record {name} revokes the key (p= is empty), so DKIM signatures fail.", publish)
         return
-    file = examined.settings.dkim_key_file
-    advice = f"If {file} contains a 2,048-bit key, replace the DNS record with: {_record_line(name, expected)}"
-    yield from _judge_key_size(name, tags, advice)
-    yield from _judge_published_key(name, tags, expected, publish)
+    place = examined.settings.dkim_key_file if key else "your mail server"
+    yield from _judge_key_size(name, tags, f"If {place} contains a 2,048-bit key, replace the DNS record with: {line}")
+    if key and (mismatch := _find_key_mismatch(name, tags, expected, publish)):
+        yield mismatch
+        return
+    if "y" in tags.get("t", "").split(":"):
+        yield report_warning(
+            f"The DKIM record {name} contains t=y, so mailbox providers treat your email as unsigned.",
+            f"Remove t=y, so that the DNS record is: {line}",
+        )
+    yield report_ok(f"{name} contains {'your signing' if key else 'a'} key")
 
 
 def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[DoctorFinding]:
@@ -221,29 +235,22 @@ def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[Do
         yield report_warning(f"{message}.", advice)
 
 
-def _judge_published_key(name: str, tags: dict[str, str], expected: str, publish: str) -> Iterator[DoctorFinding]:
+def _find_key_mismatch(name: str, tags: dict[str, str], expected: str, publish: str) -> DoctorFinding | None:
     expected_tags, published = dmarc.parse_record_tags(expected), "".join(tags["p"].split())
     if published != expected_tags["p"] and expected_tags["p"].startswith(published):
         advice = f"Split the record into quoted strings of at most 255 characters. {publish}"
-        yield report_error(
+        return report_error(
             (
                 f"The DKIM record {name} has your key but is cut off after {len(published)} characters, so DKIM "
                 "signatures fail."
             ),
             advice,
         )
-        return
     if (tags.get("k", "rsa"), published) != (expected_tags["k"], expected_tags["p"]):
-        yield report_error(
+        return report_error(
             f"The key in the DKIM record {name} isn't the one emails are signed with, so DKIM signatures fail.", publish
         )
-        return
-    if "y" in tags.get("t", "").split(":"):
-        yield report_warning(
-            f"The DKIM record {name} contains t=y, so mailbox providers treat your email as unsigned.",
-            f"Remove t=y, so that the DNS record is: {_record_line(name, expected)}",
-        )
-    yield report_ok(f"{name} contains your signing key")
+    return None
 
 
 def _count_bits(tags: dict[str, str]) -> int | None:
@@ -316,12 +323,15 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if provider_in_use(settings).mail_server is None:
         return
     author, signer = _sender_domain(settings), load_signer(settings)
+    signing_domain = signer.domain if signer else settings.file.relay.dkim_domain
     record = dmarc.discover_policy(names, author).record
     tags = record.tags if record else {}
     by_path = dmarc.are_aligned(names, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
-    by_key = signer is not None and dmarc.are_aligned(names, author, signer.domain, strict=tags.get("adkim") == "s")
+    by_key = bool(signing_domain) and dmarc.are_aligned(names, author, signing_domain, strict=tags.get("adkim") == "s")
     by_key_remedy = (
-        "Sign for that domain, then run 'digest doctor --online' again to get the DNS record. "
+        "Have your mail server sign for that domain, and correct relay.dkim_record"
+        if settings.file.relay.dkim_record
+        else "Sign for that domain, then run 'digest doctor --online' again to get the DNS record. "
         + advise_variable_change(settings, f"DIGEST_DKIM_DOMAIN={author}")
     )
     bounce_line = f'bounce_domain = "{author}"'
@@ -337,8 +347,8 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
     elif by_path:
         message = (
-            f"The signature's domain {signer.domain} isn't aligned with {author}"
-            if signer
+            f"The signature's domain {signing_domain} isn't aligned with {author}"
+            if signing_domain
             else "Email isn't signed on this server"
         )
         yield report_warning(

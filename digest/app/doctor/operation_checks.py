@@ -26,6 +26,7 @@ from digest.app.upkeep.nightly_steps import FAILED
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
+from digest.deliver.providers.registry import write_provider_remedy
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_file import list_abandoned_run_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
@@ -76,7 +77,7 @@ def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning(
             (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
             (
-                f"To verify it, {released}keep 'digest serve' running, and open the link it emails to {unproven[0]}. "
+                f"To verify the address, {released}keep 'digest serve' running, and open the link emailed to {unproven[0]}. "
                 "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
                 "admin: digest staff add EMAIL --role admin"
             ),
@@ -447,7 +448,7 @@ for attention_kind in ATTENTION_KINDS.values():
         DoctorCheck(
             attention_kind.name,
             attention_kind.meaning,
-            attention_kind.remedy,
+            attention_kind.remedy or write_provider_remedy(attention_kind.name),
             partial(check_attention, attention_kind.name),
             tells_remedy=attention_kind.tells_remedy,
         )

@@ -190,7 +190,7 @@ def check_authentication_results(received: ReceivedMessage) -> Iterator[DoctorFi
     if not reported_results:
         yield report_warning(
             f"The message has no Authentication-Results header from {trusted or 'any mailbox provider'}.",
-            "Save the message as a large mailbox provider received it.",
+            "Save a copy of the message from a mailbox at a large provider.",
         )
         return
     results = _read_results(reported_results[0])
@@ -342,7 +342,7 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
         return
     if _WRAPPED_LINK.search(received.html):
         yield report_warning(
-            "The mailbox provider's filter rewrote the links and opens each one.",
+            "The mailbox provider's filter rewrites the links and opens each one.",
             "No action is needed because opening a link doesn't change anything.",
         )
         return

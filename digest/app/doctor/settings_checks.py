@@ -35,7 +35,7 @@ def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if file is None:
         yield report_warning(
             "There's no settings file, so all settings use their default values.",
-            "Create one with 'digest init', or set DIGEST_SETTINGS to the path of an existing one.",
+            "Create a settings file with 'digest init', or set DIGEST_SETTINGS to the path of an existing one.",
         )
         return
     try:

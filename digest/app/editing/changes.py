@@ -64,7 +64,7 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
         new_position = min(max(position + steps, 0), len(other_stories))
         if new_position == position:
             raise EditRefusedError(
-                "The story is already at the end of its section.", "Move it to another section instead."
+                "The story is already at the end of its section.", "Move the story to another section instead."
             )
         value = {
             "section": section,
@@ -93,7 +93,7 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
     for section, stories in arrangement.sections.items():
         if story in stories:
             return section, [each.url for each in stories], stories.index(story)
-    raise EditRefusedError("The story isn't in a section.", "Add it to a section first.")
+    raise EditRefusedError("The story isn't in a section.", "Add the story to a section first.")
 
 
 def drop_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
@@ -155,7 +155,7 @@ def add_written_story(
     if url and not described.get("link"):
         described["link"] = link = usable_url(url)
         if link is None:
-            raise EditRefusedError("The link isn't a URL.", "Enter one that begins with https:// or http://.")
+            raise EditRefusedError("The link isn't a URL.", "Enter a URL that begins with https:// or http://.")
         url = canonical_url(link)
     url = url or f"{history.OWN_STORY_PREFIX}{secrets.token_hex(6)}"
     written = {"article": described, "section": section, "topic": clean_typed_text(topic)}
@@ -215,7 +215,7 @@ def set_story_topic(installation: Installation, form: EditForm, url: str, topic:
     def decide(_state: EditingState) -> EditDraft:
         if chosen and chosen not in list_topic_names(installation.settings):
             raise EditRefusedError(
-                "This topic isn't in the settings.", "Choose one from the list, or ask an admin to add it."
+                "This topic isn't in the settings.", "Choose a topic from the list, or ask an admin to add this one."
             )
         return EditDraft(EditKind.TOPIC, url, {"topic": chosen})
 

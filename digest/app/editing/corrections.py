@@ -131,7 +131,8 @@ def _clean(text: str) -> str:
 def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> CorrectableStory:
     if edition.state not in CORRECTABLE_STATES:
         raise CorrectionError(
-            f"{edition.name} is {edition.state.predicate}. Only sent editions can be corrected.", "Edit it instead."
+            f"{edition.name} is {edition.state.predicate}. Only sent editions can be corrected.",
+            "Edit the edition instead.",
         )
     edition_corrections = filter_genuine_rows(session, corrections.list_corrections(session, edition))
     stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), edition_corrections)
@@ -142,7 +143,7 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> Cor
             "Enter the link as it appears in the edition.",
         )
     if form.field not in CORRECTED_FIELDS or not story.text_of(form.field):
-        raise CorrectionError("That text isn't in this story.", "Correct its headline or summary.")
+        raise CorrectionError("That text isn't in this story.", "Correct the story's headline or summary.")
     return story
 
 
@@ -184,5 +185,5 @@ def find_correction(session: Session, edition: Edition, number: int) -> Correcti
     query = select(Correction).where(Correction.edition_id == edition.id, Correction.seq == number)
     correction = session.scalar(query)
     if correction is None:
-        raise CorrectionError(f"{edition.name} has no correction {number}.", "Choose one from the list.")
+        raise CorrectionError(f"{edition.name} has no correction {number}.", "Choose a correction from the list.")
     return correction

@@ -185,7 +185,7 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
     """Fold one more edit in; one that would do nothing is refused, so that whoever clicked is told why."""
     arrangement = apply_edits_to_proposal(installation, state.proposal, (*state.edits, edit), state.identity)
     if reason := arrangement.outcomes[-1].idle_reason:
-        raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see its latest version.")
+        raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see the latest version.")
     return arrangement
 
 
@@ -211,7 +211,7 @@ def _store_edit(
     if edition.state not in COMING_STATES:
         raise EditRefusedError(
             f"{edition.name} is {edition.state.predicate} and can no longer be edited.",
-            "Correct it in the archive instead.",
+            "Correct the edition in the archive instead.",
         )
     audit.detail = {"seq": edit.seq, "kind": str(edit.kind)}
     audit.detail["target"] = edit.target[:_MAX_AUDITED_TARGET]

@@ -90,7 +90,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
     if proposal is None or proposal_hash is None:
         raise EditRefusedError(
             f"{edition.name} was drafted by an older version, so it can't be edited.",
-            "Draft it again with 'digest draft'.",
+            "Draft the edition again with 'digest draft'.",
         )
     identity = EditionIdentity(edition.name, edition.number, edition.release_at)
     return EditingState(

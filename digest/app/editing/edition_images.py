@@ -60,7 +60,7 @@ def upload_image(
     """
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     if not clean_typed_text(alt):
-        raise EditRefusedError("The image has no description.", "Describe it for people who can't see it.")
+        raise EditRefusedError("The image has no description.", "Describe the image for people who can't see it.")
     read_editing_state(installation, form.edition)
     try:
         cuts = crop_uploaded_image(
@@ -143,7 +143,7 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
     matches = (each for each in members if article in {each.url, each.link})
     match = next(matches, None)
     if match is None:
-        raise EditRefusedError("The article isn't in this story.", "Choose one from the list.")
+        raise EditRefusedError("The article isn't in this story.", "Choose an article from the list.")
     return match
 
 

@@ -55,7 +55,7 @@ def fetch_story(
     state = read_editing_state(installation, edition)
     url = usable_url(address.strip())
     if url is None:
-        raise EditRefusedError("This isn't a URL.", "Enter one that begins with https:// or http://.")
+        raise EditRefusedError("This isn't a URL.", "Enter a URL that begins with https:// or http://.")
     fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
     with fetcher_context as active_fetcher:
         item, site = _read_article(active_fetcher, url, now)
@@ -66,7 +66,7 @@ def fetch_story(
 
 def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:
     """Fetch and read an article; with it comes what its page calls its site."""
-    advice = "Open it in a browser, write the story yourself, and add the link."
+    advice = "Open the page in a browser, write the story yourself, and add the link."
     try:
         if not fetcher.may_read(url):
             raise EditRefusedError(explain_robots_refusal(fetcher, url), advice)

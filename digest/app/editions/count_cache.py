@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -17,6 +16,7 @@ from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
 from digest.installation.opened import Installation
 from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.loggers import get_logger
 
 RECOUNT_AFTER = timedelta(seconds=4)  # a look at an older count begins another in the background
 MAX_AGE_UNDER_WAY = timedelta(seconds=10)  # a look waits rather than show an older count
@@ -26,7 +26,7 @@ MAX_AGE_OVER = timedelta(
 
 Counted = TypeVar("Counted")
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(slots=True)

@@ -165,7 +165,7 @@ def make_sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
 def list_sample_values(settings: Settings) -> Mapping[str, str]:
     """Return what the names in braces of the gallery's facts stand for."""
     base, language, moment = settings.link_base, settings.subscriber_language, _SAMPLE_MOMENT
-    sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
+    sections = settings.section_titles
     only_last = Preferences(frozenset({sections[-1][0]}))
     return {
         "base": base,

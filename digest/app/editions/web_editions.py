@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -25,8 +24,9 @@ from digest.installation.opened import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("digest.web_editions")
+log = get_logger("digest.web_editions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +224,7 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
         name=publication_name,
         issue=_with_plain_spaces(f"{issue} · {day}"),
         headline=lead.entry.headline if lead else content.subject,
-        deadline=_with_plain_spaces(f"{language.gettext('Next deadline:')} {due}") if deadline else "",
+        deadline=_with_plain_spaces(f"{language.gettext('Key date:')} {due}") if deadline else "",
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.branding.label,
     )

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.app.sending.send_control import open_sending_provider
@@ -33,9 +32,10 @@ from digest.settings.affected_areas import AffectedArea
 from digest.store.process_owner import this_process_owner
 from subscribers.callback_types import Clock, StopCheck
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.loggers import get_logger
 from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 # Between two tries to open a provider that the settings forbid, or that breaks.
 NOTICE_RETRY_DELAY = timedelta(minutes=5)

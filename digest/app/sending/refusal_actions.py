@@ -72,7 +72,8 @@ def acknowledge_refusals(
         refusals, audit.changed = edition.refusals, edition.has_refusals
         if audit.changed and refusals != confirmed:
             raise ChangedRefusalsError(
-                f"The number of refusals changed from {confirmed:,} to {refusals:,}.", "Check them, then try again."
+                f"The number of refusals changed from {confirmed:,} to {refusals:,}.",
+                "Check the refusals, then try again.",
             )
         audit.detail = {"refused": refusals} | ({"because": reason} if reason else {})
         if audit.changed:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,6 +33,7 @@ from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_verified_staff
 from subscribers.callback_types import Clock, Progress, StopCheck
+from subscribers.loggers import get_logger
 
 SEND = Action("send", Role.ADMIN, AffectedArea.NONE)
 SEND_TEST = Action("test", Role.EDITOR, AffectedArea.NONE)
@@ -41,7 +41,7 @@ PAUSE = Action("paused", Role.EDITOR, AffectedArea.NONE)
 RESUME = Action("resumed", Role.EDITOR, AffectedArea.NONE)
 CANCEL = Action("cancelled", Role.ADMIN, AffectedArea.NONE)
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 def open_sending_provider(installation: Installation) -> Provider:

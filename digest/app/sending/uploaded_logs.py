@@ -106,7 +106,7 @@ class UploadedLogs:
         """
         log = self.find(name, staff, now=clock())
         if log is None:
-            raise LogUploadError("The uploaded log expired after 15 minutes.", "Upload it again.")
+            raise LogUploadError("The uploaded log expired after 15 minutes.", "Upload the log again.")
         resolved_count = uncertain_actions.resolve_by_log(
             installation, log.edition, log.evidence, reason=reason, actor=staff.actor, clock=clock
         )

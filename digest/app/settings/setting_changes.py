@@ -309,6 +309,7 @@ def _read_change(row: AuditEntry) -> SettingChange | None:
 def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetting]:
     """List what the environment decides about the matter of a table; a password in an address is left out."""
     mail = urlsplit(settings.mail_url.get_secret_value())
+    signed_for = settings.file.relay.dkim_domain or settings.dkim_domain
     values = {
         "publication": [
             ("Site URL", "base_url", settings.link_base),
@@ -316,7 +317,7 @@ def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetti
         ],
         "sender": [
             ("Email provider", "mail_url", ", ".join(part for part in (mail.scheme, mail.hostname) if part)),
-            ("Email is signed for", "dkim_domain", settings.dkim_domain or "not signed"),
+            ("Email is signed for", "dkim_domain", signed_for or "not signed"),
         ],
         "alerts": [("Alert signing secret", "alert_secret", "set" if settings.alert_secret else "not set")],
         "backup": [

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, Field, InstanceOf, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from digest.deliver.providers.kind import ProviderKind, split_mail_url
+from digest.deliver.providers.kind import ProviderKind
 from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
 from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretAnswer, check_quotable
 from digest.settings import Settings, values
@@ -305,7 +305,7 @@ def _read_present_mail(settings: Settings) -> dict[str, Any]:
     kind = next((kind for kind in kinds if is_provider_in_use(kind, settings)), kinds[0])
     variable_names = [key for kind in kinds for key in kind.setup_form.variables()]
     present = {key: answer for key in variable_names if (answer := settings.provider_variable(key))}
-    return {"mail": kind.name} | kind.setup_form.read_url(split_mail_url(settings)) | present
+    return {"mail": kind.name} | kind.setup_form.read_settings(settings) | present
 
 
 def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:

@@ -198,7 +198,8 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
         limits["warm_up"] = caps
     publication = {key: getattr(answers, key) for key in ("name", "tagline", "about", "site", "timezone")}
     tables = {"publication": publication, "sender": sender, "schedule": schedule, "limits": limits}
-    tables |= {"heartbeats": {"nightly": answers.heartbeat}, "relay": {"log": _choose_log(answers, settings)}}
+    relay = {"log": _choose_log(answers, settings), "dkim_record": answers.provider.relay_dkim_record}
+    tables |= {"heartbeats": {"nightly": answers.heartbeat}, "relay": relay}
     return edit_settings_text(settings, text, tables)
 
 

@@ -10,6 +10,7 @@ from digest.deliver.providers.registry import describe_address_holders, translat
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.send.notices import notice_queue
 from digest.edition.edition_queries import find_upcoming_edition
+from digest.edition.kinds import SECTION_KINDS
 from digest.edition.rendering.fragments import build_publication_frame
 from digest.installation.opened import Installation
 from digest.settings import Settings
@@ -89,7 +90,11 @@ def _site_details(settings: Settings) -> SiteDetails:
         zone=publication.zone,
         reply_to=sender.reply_to,
         postal_address=build_publication_frame(settings).postal_line,
-        sections=tuple((s.key, s.title_in(language)) for s in settings.file.sections),
+        sections=settings.section_titles,
+        section_contents={
+            section.key: SECTION_KINDS[section.kind].describe_contents(section, language)
+            for section in settings.file.sections
+        },
         recipients=describe_address_holders(settings, language),
     )
 

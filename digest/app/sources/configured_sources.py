@@ -141,7 +141,9 @@ def import_opml(installation: Installation, actor: Actor, file: Path, section: s
     try:
         body = file.read_bytes()
     except OSError as exc:
-        raise SourceRefusedError(f"Couldn't read {file} ({exc.strerror}).", "Check its name and permissions.") from exc
+        raise SourceRefusedError(
+            f"Couldn't read {file} ({exc.strerror}).", "Check the file's name and permissions."
+        ) from exc
     return import_uploaded_opml(installation, actor, body, str(file), section, now=now)
 
 
@@ -256,7 +258,9 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
     with REMOVE.steps(installation, actor, url, now=now) as draft:
         before = find_configured_source(installation, url)
         if before is None:
-            raise SourceRefusedError(f"{url} isn't a source in the settings.", "Choose one from 'digest sources list'.")
+            raise SourceRefusedError(
+                f"{url} isn't a source in the settings.", "Choose a source from 'digest sources list'."
+            )
         try:
             settings = file_edits.remove_source_from_file(installation.settings, url)
         except SettingsError as exc:

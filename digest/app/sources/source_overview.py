@@ -114,7 +114,7 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
     with installation.database.read() as session:
         row = session.get(Source, number)
         if row is None:
-            raise UnknownSourceNumberError("No source has this number.", "Choose one from the list.")
+            raise UnknownSourceNumberError("No source has this number.", "Choose a source from the list.")
         editions = list(session.scalars(recent.limit(LISTED_EDITIONS)))
         counted = _count_shares(session, editions)
         configured = next((source for source in settings.file.sources if source.url == row.url), None)

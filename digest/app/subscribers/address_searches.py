@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-import structlog
 from sqlalchemy import bindparam, select
 
 from digest.app.accounts.sign_in import SignedInStaff
@@ -26,6 +25,7 @@ from subscribers.consent.subscriber_list import ListedSubscriber
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address
 from subscribers.errors import RefusalError
+from subscribers.loggers import get_logger
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
@@ -33,7 +33,7 @@ MAX_FOUND = 100  # people: beyond that a longer part is asked for
 MAX_RUNNING = 2  # searches at a time
 RESULT_LIFETIME = timedelta(minutes=15)
 
-log = structlog.get_logger("people")
+log = get_logger("people")
 
 SearchWork = Callable[[Settings, str, Report], bool]
 

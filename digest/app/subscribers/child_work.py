@@ -12,10 +12,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-import structlog
-
 from digest.logs import configure_logging
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 # The server that children are forked from loads them once; a child starts in some 20 ms.
 PRELOADED_MODULES = ["digest.app.subscribers.address_searches", "digest.app.subscribers.uploads"]
@@ -24,7 +23,7 @@ _NICENESS = 5  # pages and sending come first
 _LOOK_SECONDS = 0.1  # between two looks whether to stop
 _STOP = "stop"
 
-log = structlog.get_logger("work")
+log = get_logger("work")
 
 Report = Callable[..., None]
 Result = TypeVar("Result")

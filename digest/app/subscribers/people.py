@@ -141,7 +141,7 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     """Give a person's record as a page to print."""
     settings = installation.settings
     page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, settings.subscriber_language))
+    return page.render(readable_record.build_record_page(record, settings.section_titles, settings.subscriber_language))
 
 
 def erase_subscriber(

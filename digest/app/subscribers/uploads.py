@@ -13,8 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-import structlog
-
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
 from digest.app.subscribers.upload_files import (
@@ -33,6 +31,7 @@ from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
+from subscribers.loggers import get_logger
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
 from subscribers.transfer.import_report import ImportReport
@@ -50,7 +49,7 @@ SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
 _ROWS_A_PIECE = 2000  # of a file of outcomes
 _NAME = re.compile(r"[0-9a-f]{16}")
 
-log = structlog.get_logger("uploads")
+log = get_logger("uploads")
 
 
 class UploadError(RefusalError):

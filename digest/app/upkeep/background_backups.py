@@ -4,8 +4,6 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from digest.app.upkeep.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder, check_new_passphrase
 from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
@@ -13,10 +11,11 @@ from digest.installation.acts import Action, Actor, Role
 from digest.installation.opened import Installation
 from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import ApplicationError, RefusalError
+from subscribers.loggers import get_logger
 
 LOOK = Action("backups looked at", Role.ADMIN, AffectedArea.NONE)
 
-log = structlog.get_logger("backups")
+log = get_logger("backups")
 
 
 class BackupRunningError(RefusalError):

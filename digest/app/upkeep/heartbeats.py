@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.installation.opened import Installation
 from digest.settings import Settings
+from subscribers.loggers import get_logger
 
 RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # later, it would hide a missed run
 
-log = structlog.get_logger("heartbeats")
+log = get_logger("heartbeats")
 
 
 def note_job_end(installation: Installation, job: str, *, failed: bool, now: datetime) -> None:

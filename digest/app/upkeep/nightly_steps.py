@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -43,6 +42,7 @@ from digest.store.staff import forget_removed_addresses, list_verified_staff
 from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
 from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, inactive_subscribers
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
 from subscribers.phrases import count_with_noun
 from subscribers.store.models import ConsentDay, Seal
@@ -55,7 +55,7 @@ ALERT_RETENTION = timedelta(days=90)
 MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever is kept of deliveries
 DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 
-log = structlog.get_logger("nightly")
+log = get_logger("nightly")
 
 
 FAILED = " failed: "  # what a step that failed has in its outcome

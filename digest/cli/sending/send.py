@@ -40,7 +40,7 @@ sent, but at least 5 messages and 2% were refused (not counting addresses that d
     help="Wait until everything is sent, including pauses, limits, retries, and subscribers with a later hour.",
 )
 @flag("--test", help="Send a test of the edition in its current state to the team.")
-@click.option("--to", multiple=True, metavar="EMAIL", help="With --test, the team member to send it to. Repeatable.")
+@click.option("--to", multiple=True, metavar="EMAIL", help="With --test, team member to send the test to. Repeatable.")
 @yes_option("Don't ask for confirmation before sending to external addresses.")
 @pass_command_context
 def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:
@@ -80,7 +80,7 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
     if report.domains_aside:
         click.echo(
             f"A stop rule set aside emails to {report.domains_aside:,} mailbox provider{'s' if report.domains_aside > 1 else ''}. "
-            f"To send or drop them, run 'digest set-aside {report.edition}'.",
+            f"To send or drop these emails, run 'digest set-aside {report.edition}'.",
             err=True,
         )
     if counts.open or not counts.is_balanced:

@@ -68,7 +68,7 @@ def _describe_aside(name: str, listed: Sequence[UndecidedDomain]) -> Iterator[st
         return
     for domain in listed:
         yield f"{domain.label}: {_count_emails(domain.waiting)}, because {domain.reason}"
-    yield f"To send or drop them, run 'digest set-aside {name}' with --send or --drop."
+    yield f"To send or drop these emails, run 'digest set-aside {name}' with --send or --drop."
 
 
 def _count_emails(count: int) -> str:

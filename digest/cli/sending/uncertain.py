@@ -64,7 +64,7 @@ Exit codes:
 )
 @click.argument("edition", default="current", metavar="[EDITION|notices]")
 @click.option("--accept", multiple=True, metavar="ID|all", help="Mark as accepted. Repeatable.")
-@click.option("--again", multiple=True, metavar="ID|all|silent", help="Send it again. Repeatable.")
+@click.option("--again", multiple=True, metavar="ID|all|silent", help="Send these messages again. Repeatable.")
 @click.option("--lost", multiple=True, metavar="ID|all", help="Mark as lost (transactional emails only). Repeatable.")
 @click.option(
     "--from-log",

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import Text, cast, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
@@ -25,8 +24,9 @@ from digest.collect.sandbox.client import encode_image_in_child
 from digest.settings import LimitSettings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState, MediaFile
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 

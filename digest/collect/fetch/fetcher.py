@@ -14,7 +14,6 @@ from typing import Any, Self, Unpack
 
 import httpcore
 import httpx
-import structlog
 
 from digest import __version__
 from digest.collect.fetch import http_connection, http_response, policy
@@ -24,8 +23,9 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptio
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
 from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules, is_without_rules
 from digest.settings import LimitSettings, Settings
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("fetch")
+log = get_logger("fetch")
 
 PRODUCT_NAME = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})

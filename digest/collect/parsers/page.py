@@ -159,7 +159,7 @@ def read_html_tree(document: str) -> Any:
     try:
         root = lxml.html.document_fromstring(document.encode("utf-8", "replace"), parser=parser)
     except (etree.LxmlError, ValueError, AssertionError) as exc:
-        raise ParseError(f"Can't read the page as HTML: {str(exc)[:200]}. Open it in a browser.") from exc
+        raise ParseError(f"Can't read the page as HTML: {str(exc)[:200]}. Open the page in a browser.") from exc
     return root
 
 

@@ -82,7 +82,7 @@ def read_past_edition(
     stories = tuple(_choose_stories(links, address))
     if not stories:
         raise ParseError(
-            "The page has no recognizable stories (links with headlines). Use the page for a single edition."
+            "The page has no recognizable stories (links with headlines). Use the page of a single edition."
         )
     number = _NUMBER.search(head)
     return PastEditionPage(

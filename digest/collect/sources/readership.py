@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -27,9 +26,10 @@ from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 from subscribers.phrases import count_with_noun
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 POPULAR_POSTS_PATH = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=last7days&limit=100"
 _MAX_VIEWS = 2**31 - 1  # what the column holds on PostgreSQL

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -47,13 +46,14 @@ from digest.settings import Settings, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 VISITED_ELSEWHERE = "another process visited it"
 LEFT_TO_OTHERS = "another process is visiting its host"
 STOPPED = "stopped before its turn"
 OTHERS_POLL_SECONDS = 1.0  # between two looks whether hosts that other runs hold are free
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class UnknownSourceError(ApplicationError):

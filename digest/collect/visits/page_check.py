@@ -9,7 +9,6 @@ from datetime import datetime
 from functools import partial
 from urllib.parse import SplitResult, urlsplit
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -28,12 +27,13 @@ from digest.collect.sandbox import client as sandbox
 from digest.collect.texts.urls import site_name
 from digest.store.engine import Database
 from digest.store.models import Article
+from subscribers.loggers import get_logger
 
 MISSING_STATUSES = frozenset({404, 410})  # statuses that say that a page is not there; any other failure says nothing
 _PAGE_TYPES = ("text/", "application/xhtml")  # a PDF has no sign-in form
 TIME_LIMIT = 60.0  # seconds; a page that has not been asked by then counts as one that says nothing
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,13 +160,13 @@ class DkimSigner:
 
 
 def load_signer(settings: Settings) -> DkimSigner | None:
-    """Return a signer with the keys that the settings name; None where mail is not to be signed.
+    """Return a signer with the keys from the settings; None if email isn't signed, or the mail server signs it.
 
     Raises:
         DkimError: the file is missing, unreadable, readable by others, or holds other keys than one RSA key of
             2,048 to 4,096 bits and perhaps an Ed25519 key after it, each with a selector.
     """
-    if settings.dkim_key_file is None:
+    if settings.dkim_key_file is None or settings.file.relay.dkim_record:
         return None
     file, selectors = settings.dkim_key_file, settings.dkim_selectors
     secrets = [_load_private_key(file, pem) for pem in _PEM_KEY.findall(_read_key_file(file))]

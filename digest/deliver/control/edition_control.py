@@ -32,7 +32,7 @@ def pause_edition(session: Session, name: str, reason: str, *, now: datetime) ->
     edition = find_edition(session, name, lock=True)
     if edition.state not in PAUSABLE_STATES:
         raise EditionControlError(
-            f"{name} is {edition.state.predicate} and can't be paused.", "Reload the page to see its latest state."
+            f"{name} is {edition.state.predicate} and can't be paused.", "Reload the page to see the latest state."
         )
     if edition.paused_at is not None:
         return False
@@ -84,7 +84,7 @@ def cancel_edition(session: Session, name: str) -> EditionState:
     """
     edition = find_edition(session, name, lock=True)
     if edition.state is EditionState.SENT:
-        raise EditionControlError(f"{name} has already been sent.", "Correct it in the archive instead.")
+        raise EditionControlError(f"{name} has already been sent.", "Correct the edition in the archive instead.")
     state_before = edition.state
     edition.state = EditionState.CANCELLED
     edition.paused_at, edition.paused_because = None, ""

@@ -4,7 +4,7 @@ A pause concerns one edition (`edition_control`); a hold concerns all that leave
 anybody, or for an hour in which nobody knows what is wrong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -44,6 +44,24 @@ def delete_installation_state(session: Session, key: str) -> bool:
     """Delete the state of a name; False where there was none."""
     deletion = delete(InstallationState).where(InstallationState.name == key)
     return session.connection().execute(deletion).rowcount == 1
+
+
+_PULL_TROUBLES = "{} pull trouble"  # by provider
+
+
+def save_pull_troubles(session: Session, provider: str, troubles: Sequence[str], *, now: datetime) -> None:
+    """Store what the last pull couldn't read of a provider's suppression lists; nothing if it read all."""
+    key = _PULL_TROUBLES.format(provider)
+    if troubles:
+        write_installation_state(session, key, {"troubles": list(troubles)}, now=now)
+    else:
+        delete_installation_state(session, key)
+
+
+def read_pull_troubles(session: Session) -> str:
+    """Return what the last pull couldn't read of providers' suppression lists, and why; empty if it read all."""
+    rows = select(InstallationState.value).where(InstallationState.name.like(_PULL_TROUBLES.format("%")))
+    return "; ".join(trouble for stored in session.scalars(rows) for trouble in stored["troubles"])
 
 
 HOLD_STATE_KEY = "held"

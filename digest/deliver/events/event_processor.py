@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
@@ -27,6 +26,7 @@ from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState
 from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
 MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
@@ -34,7 +34,7 @@ MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
 # Mailed to an address that somebody says is their new one: its events are not about the address that we hold.
 NEW_ADDRESS_PURPOSE = "move:"
 
-log = structlog.get_logger("events")
+log = get_logger("events")
 
 
 def process_events(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
@@ -23,6 +22,7 @@ from digest.store.delivery_models import Delivery, InstallationState
 from digest.store.engine import Database
 from subscribers.consent import audience, ledger
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import people
 
@@ -32,7 +32,7 @@ ANSWER_INTERVAL = timedelta(days=7)  # between answers to one reader: whoever ca
 POSITION_STATE_KEY = "mailbox"  # how far the folder was read
 LAST_POLL_STATE_KEY = "mailbox looks"  # the result of the last poll, at its time
 
-log = structlog.get_logger("inbound")
+log = get_logger("inbound")
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-import structlog
 from sqlalchemy import select, update
 
 from digest.deliver.events import event_processor
@@ -22,13 +21,14 @@ from digest.store.engine import Database
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
 from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
 RETENTION = timedelta(days=30)
 READ_PAGE_SIZE = 25  # payloads read at a time, compressed: some 2 KB each, at most 768 KB
 DELETE_PAGE_SIZE = 200  # payloads deleted in one transaction: secure_delete overwrites each of their pages
 
-log = structlog.get_logger("inbound")
+log = get_logger("inbound")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,30 @@ and erasure are None where a provider has no such thing. Secrets and other varia
 `variables.toml` beside it, where the settings find them. Importing a `kind` must be cheap: it happens at every start.
 """
 
-import ssl
+from __future__ import annotations  # the types of its fields are imported by the providers alone
+
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from sqlalchemy.orm import Session
-
-from digest.deliver.events.delivery_event import DeliveryEvent
-from digest.deliver.providers.base import Provider
-from digest.deliver.providers.setup_form import ProviderSetupAnswers
-from digest.settings import Settings
-from digest.store.engine import Database
-from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-from subscribers.subscriber_language import SubscriberLanguage
+
+if TYPE_CHECKING:
+    import ssl
+
+    from sqlalchemy.orm import Session
+
+    from digest.deliver.events.delivery_event import DeliveryEvent
+    from digest.deliver.providers.base import Provider
+    from digest.deliver.providers.setup_form import ProviderSetupAnswers
+    from digest.settings import Settings
+    from digest.store.engine import Database
+    from subscribers.consent.unsubscribe_log import UnsubscribeLog
+    from subscribers.crypto.keys import KeyRing
+    from subscribers.subscriber_language import SubscriberLanguage
 
 FindingSeverity = Literal["ok", "warning", "error"]
 
@@ -98,12 +103,11 @@ class PullSuppressions(Protocol):
 class SuppressionLists:
     """A provider's lists of addresses that it does not deliver to any more.
 
-    `last_trouble` returns what the last pull could not read, empty where all is well; `reset_positions` makes the next pull
-    read the lists from their beginning.
+    `pull` saves what it couldn't read (`save_pull_troubles`); `reset_positions` makes the next pull read the lists from their
+    beginning.
     """
 
     pull: PullSuppressions
-    last_trouble: Callable[[Session], str]
     reset_positions: Callable[[Session], None]
 
 
@@ -226,7 +230,7 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
         allowed = f"only {', '.join(defaults)}" if defaults else "no options"
         raise ProviderSettingsError(
             f"DIGEST_MAIL_URL has unknown options: {', '.join(unknown)}.",
-            remedy=f"Remove or correct them. For {url.scheme}, use {allowed}.",
+            remedy=f"Remove or correct these options. For {url.scheme}, use {allowed}.",
         )
     return {**defaults, **url_options}
 

@@ -3,13 +3,16 @@
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from digest.deliver.providers.base import Provider
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError, SuppressionLists, split_mail_url
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
+
+if TYPE_CHECKING:
+    from digest.deliver.providers.base import Provider
 
 _FOLDER = Path(__file__).parent
 
@@ -76,7 +79,7 @@ def writes_files(settings: Settings) -> bool:
         return False
 
 
-def open_provider(settings: Settings) -> Provider:
+def open_provider(settings: Settings) -> "Provider":
     """Open the provider that `DIGEST_MAIL_URL` selects; the caller closes it.
 
     A message that leaves this machine must say who sends it, from where, and how to leave: such a provider opens only with a

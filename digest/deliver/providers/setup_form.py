@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
-from urllib.parse import SplitResult
 
 from pydantic import AfterValidator
 
@@ -53,7 +52,6 @@ class ProviderSetupAnswers(SettingsTable):
     words: ClassVar[str]  # how the question for the provider lists it
     plain_url: ClassVar[str]  # of `DIGEST_MAIL_URL`, where no answer is a part of it
     sends: ClassVar[bool] = True  # email leaves this machine
-    signs_here: ClassVar[bool] = False  # the product signs the email (DKIM), and the return path is ours
     feedback_steps: ClassVar[tuple[SetupStep, ...]] = ()  # what makes bounces and complaints come in
 
     @classmethod
@@ -73,9 +71,9 @@ class ProviderSetupAnswers(SettingsTable):
         del key, answers
 
     @classmethod
-    def read_url(cls, url: SplitResult) -> dict[str, Any]:
-        """Return the answers that a present `DIGEST_MAIL_URL` has."""
-        del url
+    def read_settings(cls, settings: Settings) -> dict[str, Any]:
+        """Return the answers that present settings have, apart from `variables`."""
+        del settings
         return {}
 
     @property
@@ -86,6 +84,16 @@ class ProviderSetupAnswers(SettingsTable):
     @property
     def server_host(self) -> str:
         """The mail server that hands our email to the world; empty where it's the provider's."""
+        return ""
+
+    @property
+    def signs_here(self) -> bool:
+        """Whether email is signed here (DKIM)."""
+        return False
+
+    @property
+    def relay_dkim_record(self) -> str:
+        """The value of `relay.dkim_record`."""
         return ""
 
     def account_steps(self, sender_domain: str, base_url: str) -> Iterable[SetupStep]:

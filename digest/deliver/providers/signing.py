@@ -8,6 +8,9 @@ from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 
+_CHECK_RECORD = "to check the DNS record, run 'digest doctor --online'"
+_CHECK_MESSAGE = "to check a received email, run 'digest doctor MESSAGE --online'"
+
 
 def load_provider_signer(settings: Settings) -> DkimSigner | None:
     """Load the signer of the settings; None where messages are not signed.
@@ -28,33 +31,29 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
     except DkimError as exc:
         yield DoctorFinding("signing", "error", exc.message, exc.remedy)
         return
-    if signer is None:
-        yield DoctorFinding(
-            "signing",
-            unsigned,
-            "Email isn't signed (DKIM), so large mailbox providers will reject it.",
-            _describe_signing(settings),
+    relay, sender = settings.file.relay, settings.file.sender.address.rpartition("@")[2].lower()
+    if signer:
+        domain = signer.domain
+        for key in signer.keys:
+            message = f"email is signed by {key.selector}._domainkey.{domain}; {_CHECK_RECORD}"
+            yield DoctorFinding("signing", "ok", message)
+        advice = (
+            f"Sign for {sender}, then run 'digest doctor --online' again to get the DNS record. "
+            f"{advise_variable_change(settings, f'DIGEST_DKIM_DOMAIN={sender}')}"
         )
-        return
-    for key in signer.keys:
-        name = f"{key.selector}._domainkey.{signer.domain}"
-        message = f"email is signed by {name}; to check the DNS record, run 'digest doctor --online'"
+    elif relay.dkim_record:
+        domain = relay.dkim_domain
+        message = f"your mail server signs email by {relay.dkim_record}; {_CHECK_RECORD}; {_CHECK_MESSAGE}"
         yield DoctorFinding("signing", "ok", message)
-    sender = settings.file.sender.address.rpartition("@")[2].lower()
-    if sender != signer.domain and not sender.endswith(f".{signer.domain}"):
-        yield DoctorFinding(
-            "signing",
-            "warning",
-            (
-                f"Email is signed for {signer.domain} but sent from {sender}. The domains aren't aligned, so DMARC "
-                "fails."
-            ),
-            (
-                f"Sign for {sender}, then run 'digest doctor --online' again to get the DNS record. "
-                f"{advise_variable_change(settings, f'DIGEST_DKIM_DOMAIN={sender}')}. Or send from {signer.domain}. "
-            )
-            + advise_key_change(settings, "sender", f'address = "…@{signer.domain}"'),
-        )
+        advice = f"Have your mail server sign for {sender}, and correct relay.dkim_record"
+    else:
+        message = "Email isn't signed (DKIM), so large mailbox providers will reject it."
+        yield DoctorFinding("signing", unsigned, message, _describe_signing(settings))
+        return
+    if sender != domain and not sender.endswith(f".{domain}"):
+        problem = f"Email is signed for {domain} but sent from {sender}. The domains aren't aligned, so DMARC fails."
+        sender_line = advise_key_change(settings, "sender", f'address = "…@{domain}"')
+        yield DoctorFinding("signing", "warning", problem, f"{advice}. Or send from {domain}. {sender_line}")
 
 
 def _describe_signing(settings: Settings) -> str:
@@ -64,5 +63,6 @@ def _describe_signing(settings: Settings) -> str:
     return (
         f"Run: openssl genrsa -out {file} 2048; chmod 600 {file}. In {settings.environment_place}, set "
         f"DIGEST_DKIM_DOMAIN={domain}, DIGEST_DKIM_SELECTOR=digest, and DIGEST_DKIM_KEY_FILE={file}. Then add "
-        "the DNS record that 'digest doctor --online' prints. Or configure your mail server to sign."
+        "the DNS record that 'digest doctor --online' prints. Or configure your mail server to sign, and set "
+        "relay.dkim_record."
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
-import structlog
 from sqlalchemy import Select, delete, exists, func, select
 from sqlalchemy.orm import Session
 
@@ -25,6 +24,7 @@ from subscribers.address import Address
 from subscribers.consent import disclosures
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.loggers import get_logger
 from subscribers.phrases import count_with_noun
 from subscribers.store.models import DisclosureTotal
 
@@ -32,7 +32,7 @@ ERASURE_KEPT_FOR = timedelta(days=30)  # an address that nobody takes is not kep
 MAX_RETRY_DAYS = 4  # days between two tries
 NIGHT_SLACK = timedelta(hours=1)  # nights are not exactly a day apart
 MAX_ERASURES_PER_RUN = 500  # erasures a night, each with several requests
-log = structlog.get_logger("erasures")
+log = get_logger("erasures")
 
 
 @dataclass(slots=True)

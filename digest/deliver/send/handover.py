@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold, provider_wait
@@ -41,6 +40,7 @@ from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
+from subscribers.loggers import get_logger
 
 _NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
 
@@ -48,7 +48,7 @@ LEASE_LOST = "it was silent for too long, so other processes took over its messa
 
 ClaimT = TypeVar("ClaimT", bound=ClaimedDelivery)
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)

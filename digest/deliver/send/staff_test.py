@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -43,8 +42,9 @@ from digest.store.engine import Database
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.sections:
-        raise SendError(f"{name} has no sections.", "Draft it again.")
+        raise SendError(f"{name} has no sections.", "Draft the edition again.")
     return template
 
 
@@ -197,7 +197,7 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
         member = staff.find_staff_member(session, email)
         if member is None:
             raise SendError(
-                f"Test address {place} doesn't belong to a team member.", "Choose one from 'digest staff list'."
+                f"Test address {place} doesn't belong to a team member.", "Choose an address from 'digest staff list'."
             )
         if member.proven_at is None:
             raise SendError(

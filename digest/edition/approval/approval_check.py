@@ -67,7 +67,7 @@ def verify_version(
             f"{edition.name} was approved in an older version that used insecure placeholders, so it can't be sent.",
             f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
             if edition.state in {EditionState.SENDING, EditionState.SENT}
-            else "Draft it again, then approve it.",
+            else "Draft the edition again, then approve it.",
         )
     if revocation := _find_revocation(session, approval, keys):
         raise ApprovalError(

@@ -222,13 +222,15 @@ def sign_approval(
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(
             f"{edition.name} is {edition.state.predicate}. Only drafts can be approved.",
-            "Reload the page to see its latest state.",
+            "Reload the page to see the latest state.",
         )
     check_article_window_continuity(session, edition)
     statement = _state_draft(session, edition, settings)
     current_hash = compute_content_hash(statement)
     if has_old_placeholders(load_rendered_fragments(session, edition)):
-        raise ApprovalError(f"{edition.name} was drafted by an older version.", "Draft it again, then approve it.")
+        raise ApprovalError(
+            f"{edition.name} was drafted by an older version.", "Draft the edition again, then approve it."
+        )
     if mark.lower() not in {current_hash, read_draft_fingerprint(session, edition, settings, keys)}:
         raise ApprovalError(
             f"{edition.name} has changed, or the content hash is incomplete.", "Review it again before you approve it."
@@ -258,7 +260,7 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
     if session.scalar(open_note):
         raise ApprovalError(
             f"{edition.name} was sent back with a note that isn't marked as done.",
-            "Mark the note as done on the edition page before you approve it.",
+            "Mark the note as done on the edition page, then approve the edition.",
         )
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
@@ -295,7 +297,7 @@ def check_article_window_continuity(session: Session, edition: Edition) -> None:
     if edition.opens_at != window.opens_at:
         raise ApprovalError(
             f"An earlier edition changed after {edition.name} was drafted, so a story could be lost or sent twice.",
-            "Draft it again with 'digest draft', then approve it.",
+            "Draft the edition again with 'digest draft', then approve it.",
         )
 
 

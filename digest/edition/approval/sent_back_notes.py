@@ -49,7 +49,9 @@ def add_sent_back_note(session: Session, edition: Edition, text: str, *, actor: 
     if not text:
         raise SentBackError("The note is empty.", "Describe what should change.")
     if len(text) > MAX_NOTE_LENGTH:
-        raise SentBackError(f"The note has {len(text):,} characters.", f"Shorten it to {MAX_NOTE_LENGTH:,} or fewer.")
+        raise SentBackError(
+            f"The note has {len(text):,} characters.", f"Shorten the note to {MAX_NOTE_LENGTH:,} or fewer."
+        )
     note = SentBackNote(edition_id=edition.id, at=now, actor=actor, text=text)
     session.add(note)
     approval.revoke_valid_or_waiting_approvals(session, edition, actor=actor, now=now, because="sent back with a note")

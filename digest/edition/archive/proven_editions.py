@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -22,6 +21,7 @@ from digest.store.approval_models import Approval, ApprovalState, ApprovedEditio
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 from subscribers.store.row_seals import find_session_keys
 
 _MAX_STATEMENTS, _MAX_CONTENTS = 500, 50
@@ -30,7 +30,7 @@ _READ_COLUMNS = (ArchivedStory.position, ArchivedStory.url, ArchivedStory.headli
 _statements: dict[tuple[KeyRing, str], dict[str, Any]] = {}
 _contents: dict[str, EditionContent] = {}
 
-log = structlog.get_logger("editions")
+log = get_logger("editions")
 
 
 @dataclass(frozen=True, slots=True)

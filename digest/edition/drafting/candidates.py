@@ -19,10 +19,10 @@ from digest.edition.drafting.imported_editions import convert_imported_story, lo
 from digest.edition.edition_queries import select_editions_before
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.exclusion_reasons import WITHDRAWN_REASONS
-from digest.select.section_filler import NEWS_SECTION
 from digest.select.stories import merge_by_url
 from digest.select.text_similarity import title_words
 from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, PreviouslyUsedArticle
+from digest.settings import NEWS_SECTION
 from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
 

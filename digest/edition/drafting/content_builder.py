@@ -122,7 +122,7 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
     """
     due = ""
     if deadline:
-        due = language.gettext("Next deadline: %(day)s", day=language.short_month_day(deadline.day))
+        due = language.gettext("Key date: %(day)s", day=language.short_month_day(deadline.day))
     if not headlines:
         return due
     separator = language.pgettext("between headlines", "; ")

@@ -321,7 +321,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
     else:
         edited = _find_edited_draft(session, edition)
         if edited and edited.edits[-1].seq != plan.last_seq:
-            raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft it again.")
+            raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft the edition again.")
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.

@@ -22,11 +22,10 @@ from digest.edition.editing.stored_proposal import ProposalWithTray, TrayStory
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import explain_shortage
-from digest.select.section_filler import NEWS_SECTION
 from digest.select.story_links import StoryLink
 from digest.select.summary_choice import StorySummary, choose_summary
 from digest.select.values import LeftOutStory, PlacedStory, ScoredStory
-from digest.settings import SettingsFile
+from digest.settings import NEWS_SECTION, SettingsFile
 
 _CHOSEN_IMAGE = "chosen:"  # begins the name of a picture that an editor chose, in place of its address
 

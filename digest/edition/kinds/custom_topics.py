@@ -8,6 +8,7 @@ from digest.edition.kinds.story_entry import EntryContext, write_image_row
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
 @section_kind
@@ -16,6 +17,7 @@ class CustomTopicsSection(SectionKind):
 
     name = "stories"
     pick_order = 3
+    contents = mark_message("More top stories")
     capped = shows_images = True
     takes_every_topic = False
 
@@ -29,6 +31,15 @@ class CustomTopicsSection(SectionKind):
         topics = {topic.casefold() for topic in section.topics}
         fits = not topics or (scored.topic or "").casefold() in topics
         return super().may_take(section, scored) and fits
+
+    def describe_contents(self, section: SectionSettings, language: SubscriberLanguage) -> str:
+        """List the section's topics, if it has any."""
+        topics = language.join_words([language.translate_text(topic) for topic in section.topics])
+        return (
+            language.gettext("Stories about %(topics)s", topics=topics)
+            if topics
+            else language.translate_text(self.contents)
+        )
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
         """Write a row."""

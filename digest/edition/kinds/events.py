@@ -15,7 +15,7 @@ from digest.edition.kinds.story_entry import EntryContext, join_date_parts, make
 from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
 from digest.store.models import Article
 from subscribers.phrases import month_day
-from subscribers.subscriber_language import SubscriberLanguage
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LOOKAHEAD = timedelta(days=90)
 SUMMARY_WORDS = 16
@@ -25,8 +25,9 @@ SUMMARY_WORDS = 16
 class EventSection(SectionKind):
     """Events from the release on, as far as can be planned."""
 
-    name = source_section = "events"
+    name = "events"
     pick_order = 6
+    contents = mark_message("Conferences, trainings, and other events")
     look = "dates"
     has_own_date = True
     order_rule = "the soonest event comes first"

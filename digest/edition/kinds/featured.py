@@ -8,6 +8,7 @@ from digest.edition.kinds.story_entry import EntryContext, write_image_row, writ
 from digest.select.section_filler import SectionFiller
 from digest.select.values import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
+from subscribers.subscriber_language import mark_message
 
 
 @section_kind
@@ -16,6 +17,7 @@ class FeaturedSection(SectionKind):
 
     name = "featured"
     pick_order = 1
+    contents = mark_message("The lead story and the top stories after it")
     look = "lead"
     order_rule = "variety, because the other story is more similar to those above"
     capped = limits_topics = leads_edition = shows_images = True

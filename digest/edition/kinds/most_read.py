@@ -7,7 +7,7 @@ from digest.edition.kinds.section_kind import SectionKind, section_kind
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
-from subscribers.subscriber_language import SubscriberLanguage
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
 @section_kind
@@ -19,6 +19,7 @@ class MostReadSection(SectionKind):
 
     name = "most-read"
     pick_order = 2
+    contents = mark_message("The most-read stories on our website")
     look = "ranking"
     order_rule = "this section is sorted by page views"
     is_placed_by_hand = False
@@ -42,7 +43,7 @@ class MostReadSection(SectionKind):
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Say which week was counted, where the operator wrote nothing else."""
-        return section.note or language.gettext("In the week ending %(day)s", day=language.short_month_day(release_at))
+        return section.note or language.gettext("Week ending %(day)s", day=language.short_month_day(release_at))
 
 
 def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:

@@ -11,8 +11,8 @@ from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
 from digest.edition.kinds.story_entry import EntryContext, join_date_parts, write_summary, write_summary_credit
-from digest.select.section_filler import NEWS_SECTION
 from digest.select.values import PlacedStory, ScoredStory
+from digest.settings import NEWS_SECTION
 from digest.store.models import Article
 from subscribers.phrases import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
@@ -44,8 +44,9 @@ CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # what readers may hand in
 class OpportunitySection(SectionKind):
     """What was announced of late and is not closed; without a deadline it comes last."""
 
-    name = source_section = "opportunities"
+    name = "opportunities"
     pick_order = 7
+    contents = mark_message("Grants, bids, and calls for comments")
     look = "dates"
     has_own_date = True
     order_rule = "the soonest deadline comes first"

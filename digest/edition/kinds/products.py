@@ -6,7 +6,7 @@ from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, section_kind
 from digest.edition.kinds.story_entry import EntryContext, write_summary, write_summary_credit
 from digest.select.values import PlacedStory
-from subscribers.subscriber_language import SubscriberLanguage
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 SUMMARY_WORDS = 28
 
@@ -15,8 +15,9 @@ SUMMARY_WORDS = 28
 class ProductSection(SectionKind):
     """Products with their maker and a short summary."""
 
-    name = source_section = "products"
+    name = "products"
     pick_order = 5
+    contents = mark_message("New products and tools")
     look = "pairs"
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:

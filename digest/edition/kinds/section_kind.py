@@ -23,6 +23,7 @@ class SectionKind(SectionSelectionRules):
     """One kind of section. Stateless: one instance serves every section of its kind."""
 
     pick_order: ClassVar[int]  # kinds with lower ones take their stories first
+    contents: ClassVar[str]  # of its sections, in words for subscribers; a message
     look: ClassVar[SectionLook] = "rows"
     leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which an edition must have
     shows_images: ClassVar[bool] = False
@@ -32,6 +33,11 @@ class SectionKind(SectionSelectionRules):
         """Return the condition on articles of its sources; of a window, with those that may have come too late."""
         del release_at
         return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
+
+    def describe_contents(self, section: SectionSettings, language: SubscriberLanguage) -> str:
+        """Return what a section contains, for subscribers who decide whether they want it."""
+        del section
+        return language.translate_text(self.contents)
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Return the line beside the section's title; `release_at` is in the publication's zone."""

@@ -8,7 +8,7 @@ from digest.edition.kinds.story_entry import write_source_lines
 from digest.select.section_filler import SectionFiller
 from digest.select.values import ScoredStory
 from digest.settings import SectionSettings
-from subscribers.subscriber_language import SubscriberLanguage
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
 @section_kind
@@ -17,6 +17,7 @@ class TopicSection(SectionKind):
 
     name = look = "topics"
     pick_order = 4
+    contents = mark_message("More stories, grouped by topic")
     order_rule = "stories on the same topic are grouped, with the best topic first"
     capped = limits_topics = True
 

@@ -101,9 +101,7 @@ def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFindin
     """The intro differs from the previous edition's."""
     before, words = examined.previous_edition, examined.content.intro.split()
     if before is not None and words and words == before.intro.split():
-        yield warning_finding(
-            f"The intro is the same as in No. {before.number}.", "Write one for this week.", INTRO_PLACE
-        )
+        yield warning_finding(f"The intro is the same as in No. {before.number}.", "Write a new intro.", INTRO_PLACE)
 
 
 @preflight_rule("bare-headlines")
@@ -140,7 +138,7 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
     limits = {s.key: s.most for s in examined.file.sections}
     for section in examined.content.sections:
         if not section.entries:
-            yield error_finding("The section is empty.", "Add a story to it.", section.title)
+            yield error_finding("The section is empty.", "Add a story to the section.", section.title)
         most = limits.get(section.key)
         if most is not None and len(section.entries) > most:
             yield warning_finding(
@@ -223,7 +221,7 @@ def check_image_dimensions(examined: PreflightInput) -> Iterator[PreflightFindin
         if not all(re.fullmatch(r"[1-9]\d*", side) for side in sides):
             yield error_finding(
                 f"The image {image.get('src')} doesn't have a width and height in whole pixels.",
-                "Add both to the template.",
+                "Add the missing attributes to the template.",
             )
 
 
@@ -253,7 +251,7 @@ def check_masthead_logo(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if examined.file.branding.logo and not examined.tree.xpath("//h1//img"):
         yield error_finding(
             f"The masthead doesn't show the logo {examined.file.branding.logo} from branding.logo.",
-            "Add it with 'digest media add FILE', then draft the edition again.",
+            "Add the logo with 'digest media add FILE', then draft the edition again.",
         )
 
 
@@ -299,7 +297,7 @@ def _unread_finding(failures: Mapping[str, str]) -> PreflightFinding:
     more = f"; and {len(failures) - _MAX_LINKS_NAMED} more" if len(failures) > _MAX_LINKS_NAMED else ""
     count = count_with_noun(len(failures), "link")
     return warning_finding(
-        f"Couldn't check {count} to your site: {failure_list}{more}.", "Open them in a private browser window."
+        f"Couldn't check {count} to your site: {failure_list}{more}.", "Open these links in a private browser window."
     )
 
 
@@ -321,13 +319,13 @@ def check_link_addresses(examined: PreflightInput) -> Iterator[PreflightFinding]
         may_be_open = examined.links_may_stay_here and address.startswith(examined.base)
         scheme = urlsplit(address).scheme
         if not scheme:
-            yield error_finding(f"{address or 'A link'} isn't a complete URL.", "Enter one that begins with https://.")
+            yield error_finding(
+                f"{address or 'A link'} isn't a complete URL.", "Enter a URL that begins with https://."
+            )
         elif scheme != "http":
             yield error_finding(f"{address} isn't a URL or email link.", "Correct or remove the link.")
         elif not may_be_open:
-            yield warning_finding(
-                f"{address} uses http, which isn't encrypted.", "Change it to https if the site supports it."
-            )
+            yield warning_finding(f"{address} uses http, which isn't encrypted.", "Use https if the site supports it.")
 
 
 def _is_unsound(address: str) -> bool:

@@ -59,15 +59,17 @@ def check_default_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if texts := list_leftover_texts(examined.file):
         yield error_finding(
             f"{join_words(texts)} for {name} still contain text from HLS.Today or the sample.",
-            "Replace it in digest.toml, then draft the edition again.",
+            "Replace this text in digest.toml, then draft the edition again.",
         )
     if addresses := list_sample_addresses(examined.file):
         yield warning_finding(
-            f"{join_words(addresses)} still end in the sample's news.example.org.", "Replace them in digest.toml."
+            f"{join_words(addresses)} still end in the sample's news.example.org.",
+            "Replace these addresses in digest.toml.",
         )
     if sources := list_sample_sources(examined.file):
         yield warning_finding(
-            f"The settings still contain sample sources: {join_words(sources)}.", "Remove them from digest.toml."
+            f"The settings still contain sample sources: {join_words(sources)}.",
+            "Remove these sources from digest.toml.",
         )
 
 
@@ -220,7 +222,7 @@ def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightF
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b"):
             if sign in body:  # what the edition itself says is a warning
                 make_finding = warning_finding if sign in edition_text else error_finding
-                yield make_finding(f"The {place} contains {sign}.", "Remove it, or correct the template.")
+                yield make_finding(f"The {place} contains {sign}.", "Remove the braces, or correct the template.")
 
 
 def _check_slots(examined: PreflightInput) -> Iterator[PreflightFinding]:
@@ -238,7 +240,7 @@ def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]
     address = join_address_lines(examined.file.sender.postal_address)
     if not address:
         yield error_finding(
-            "sender.postal_address is empty, but the law requires a postal address.", "Enter it in the settings."
+            "sender.postal_address is empty, but the law requires a postal address.", "Enter yours in the settings."
         )
         return
     bodies = {"text": examined.text, "HTML": " ".join(examined.tree.itertext())}

@@ -13,7 +13,7 @@ from digest.edition.content.edition_content import EditionContent, EditionSectio
 from digest.edition.content.fragment_names import list_fragment_sections, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionLook
-from digest.select.section_filler import NEWS_SECTION
+from digest.settings import NEWS_SECTION
 from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section

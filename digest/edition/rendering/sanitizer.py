@@ -5,13 +5,15 @@ would run, or characters that hide, reorder, or break lines.
 """
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from digest.collect.texts.urls import ascii_host
-from digest.edition.content.edition_content import EditionContent
 from digest.edition.rendering.paragraphs import split_paragraphs
 from subscribers.errors import ApplicationError
+
+if TYPE_CHECKING:
+    from digest.edition.content.edition_content import EditionContent
 
 # Left as they are in an address: the unreserved and reserved characters of RFC 3986, section 2, and the percent sign, without
 # those that libxml2, other than browsers, has been known to encode itself.
@@ -28,7 +30,7 @@ class RenderingError(ApplicationError):
     """An edition cannot be rendered as it is; the message says what to change."""
 
 
-def sanitize_content(content: EditionContent) -> EditionContent:
+def sanitize_content(content: "EditionContent") -> "EditionContent":
     """Return the same edition with every text and address made harmless; the intro alone keeps its paragraphs.
 
     Raises:
@@ -37,7 +39,7 @@ def sanitize_content(content: EditionContent) -> EditionContent:
     clean: dict[str, Any] = _sanitise_value(content.as_json())
     paragraphs = map(sanitize_text, split_paragraphs(content.intro))
     clean["intro"] = "\n\n".join(filter(None, paragraphs))
-    return EditionContent.from_json(clean)
+    return type(content).from_json(clean)
 
 
 def _sanitise_value(value: Any) -> Any:

@@ -136,7 +136,9 @@ def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
     context = web_context()
     log = context.logs.find(name, current_staff(), now=context.clock())
     if log is None:
-        abort(404, "Log results are available for 15 minutes in the browser that uploaded the log. Upload it again.")
+        abort(
+            404, "Log results are available for 15 minutes in the browser that uploaded the log. Upload the log again."
+        )
     return render_template(
         "web/admin/sending/log_evidence.html", name=name, log=log, verdicts=list(LogVerdict), refusal=refusal
     )

@@ -4,17 +4,17 @@ Applying events is another job's work (`background.apply_inbound_events`). Every
 guessing teaches nothing.
 """
 
-import structlog
 from flask import Blueprint, Response, abort, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from digest.app.sending import background_tasks
 from digest.web.context import web_context
+from subscribers.loggers import get_logger
 
 MAX_POST_BYTES = 2_000_000  # octets; providers post less than half of it
 
 webhook_pages = Blueprint("hooks", __name__)
-log = structlog.get_logger("digest.web")
+log = get_logger("digest.web")
 
 
 @webhook_pages.post("/hooks/<provider_name>")

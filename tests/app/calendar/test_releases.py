@@ -170,9 +170,9 @@ def test_an_extra_edition_before_one_that_is_drafted_is_refused_and_one_without_
 def test_what_is_approved_is_neither_skipped_nor_moved(install: Installation) -> None:
     name = draft(install, THURSDAY)
     set_state(install, name, EditionState.APPROVED)
-    with pytest.raises(CalendarError, match="Revoke its approval first"):
+    with pytest.raises(CalendarError, match="Revoke the approval first"):
         calendar.skip_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
-    with pytest.raises(CalendarError, match="Revoke its approval first"):
+    with pytest.raises(CalendarError, match="Revoke the approval first"):
         calendar.move_release(install, FRIDAY, date(2026, 11, 21), time(6), actor=EDITOR, now=THURSDAY)
     assert edition_of(install, name).release_at == FRIDAY
 

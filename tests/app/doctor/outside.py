@@ -116,6 +116,11 @@ class OutsideSetup:
         inbound = self.settings.file.inbound.model_copy(update=columns)
         self.change_settings(file=self.settings.file.model_copy(update={"inbound": inbound}))
 
+    def let_relay_sign(self, record: str) -> None:
+        """Have the mail server sign, by the key of this record."""
+        relay = self.settings.file.relay.model_copy(update={"dkim_record": record})
+        self.change_settings(file=self.settings.file.model_copy(update={"relay": relay}))
+
     def mail_by(self, url: str) -> None:
         self.change_settings(mail_url=SecretStr(url))
 

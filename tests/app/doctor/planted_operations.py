@@ -18,7 +18,6 @@ from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_checks, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.mail_log import state_key
-from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import name_release_slot
@@ -437,7 +436,11 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("logo", "digest media add"),
     ),
     "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (set_mail("smtp://mx.hls.test?speed=9"), "provider", "Remove or correct them"),
+    "an option that SMTP has not": (
+        set_mail("smtp://mx.hls.test?speed=9"),
+        "provider",
+        "Remove or correct these options",
+    ),
     "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's events are rejected": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
     "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
@@ -461,7 +464,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("drafts", "'digest draft --update EDITION'"),
     ),
     "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "open the link it emails to "),
+    "an admin who has not proven the address": (forget_proof, "staff", "open the link emailed to "),
     "an admin whose link is held back": (
         hold_the_link_back,
         "staff",
@@ -543,7 +546,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("dead-source", "digest sources test"),
     ),
     "the provider's lists were not read": (
-        lambda w: w.remember(suppression_pull.TROUBLES_STATE_KEY, {"troubles": ["403"]}),
+        lambda w: w.remember("sendgrid pull trouble", {"troubles": ["403"]}),
         *("suppression-lists", "DIGEST_SENDGRID_API_KEY"),
     ),
     "the provider erases nobody": (

@@ -108,6 +108,11 @@ def sign_for_stranger(world: OutsideSetup) -> None:
     world.change_sender(bounce_domain="other.test")
 
 
+def let_stranger_sign(world: OutsideSetup) -> None:
+    world.let_relay_sign("mail._domainkey.other.test")
+    world.change_sender(bounce_domain="other.test")
+
+
 def demand_strictness(world: OutsideSetup) -> None:
     world.set_text("_dmarc.hls.test", "v=DMARC1; p=none; aspf=s; rua=mailto:dmarc@hls.test")
 
@@ -187,6 +192,16 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Remove t=y"),
     "a short DKIM key": (publish_key(1024), "dkim-record", "2,048-bit key"),
     "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048-bit key"),
+    "no record of the mail server's key": (
+        lambda w: w.let_relay_sign("mail._domainkey.hls.test"),
+        "dkim-record",
+        "the one that your mail server printed",
+    ),
+    "a mail server that signs for another domain": (
+        let_stranger_sign,
+        "alignment",
+        "Have your mail server sign for that domain",
+    ),
     "no DMARC": (
         drop("_dmarc.hls.test", "TXT"),
         "dmarc",

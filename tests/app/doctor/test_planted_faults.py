@@ -192,6 +192,8 @@ def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> N
     online = [name for name, check in list_checks().items() if check.is_online]
     assert {f.check for f in findings} == set(online)
     assert steps == [(done, len(online)) for done in range(1, len(online) + 1)]
+    outside.let_relay_sign("one._domainkey.hls.test")
+    assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
     outside.use_sendgrid()
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
 
@@ -289,7 +291,11 @@ def test_old_snapshots_and_unused_replication_slots_on_postgresql_are_reported(
         session.execute(text("SELECT count(*) FROM delivery"))
         assert list_held_rows(datetime.now(UTC)) == [], "a backup may take its time"
         (sentence,) = list_held_rows(later)
-    assert sentence.startswith("A transaction of nightly dump has been open since 20")
+        pid = session.scalar(text("SELECT pg_backend_pid()"))
+    assert sentence.startswith(f"A transaction of nightly dump (pid {pid}) has been open since 20")
+    with postgresql.write() as session:  # between two statements it has no snapshot
+        session.execute(text("INSERT INTO memo VALUES ('test', '1', now())"))
+        assert len(list_held_rows(later)) == 1, "it may have written what others must not see yet"
     with postgresql.write() as session:
         session.execute(text("SELECT pg_create_physical_replication_slot('standby')"))
     try:

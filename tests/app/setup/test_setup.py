@@ -11,11 +11,12 @@ from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
-from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers
+from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers, propose_answer
 from digest.app.setup.plan import CONTAINER_USER, plan_setup, propose_warm_up
 from digest.app.setup.remaining_steps import list_dns_records
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
+from digest.deliver.providers.smtp import kind as smtp_kind
 from digest.installation.opened import open_installation
 from digest.settings import load_settings
 from digest.store.models import AuditEntry
@@ -184,6 +185,56 @@ def test_the_log_of_a_mail_server_on_this_machine_is_followed(tmp_path: Path, ho
     groups = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("SupplementaryGroups")]
     assert groups == ([group] if group else [])
     assert "Group=digest\n" in unit
+
+
+def test_a_mail_server_on_this_machine_that_signs_makes_no_key_here(tmp_path: Path) -> None:
+    folder, record = tmp_path / "srv", "mail._domainkey.news.harbor.example"
+    answers = write_answers(tmp_path, smtp_host="localhost", smtp_dkim_record=record)
+    result = run(folder, "--batch", "--answers", str(answers))
+    assert result.exit_code == 0, result.output
+    settings = load_settings(folder / "digest.toml")
+    assert settings.file.relay.dkim_record == record
+    assert settings.dkim_key_file is None
+    assert not (folder / "dkim.pem").exists()
+    assert "SignHeaders *,+List-Unsubscribe,+List-Unsubscribe-Post" in result.output
+    again = run(folder, "--batch")
+    assert again.exit_code == 0, again.output
+    assert load_settings(folder / "digest.toml").file.relay.dkim_record == record
+    here = run(
+        folder, "--batch", "--answers", str(write_answers(tmp_path, smtp_host="localhost", smtp_dkim_record="-"))
+    )
+    assert here.exit_code == 0, here.output
+    assert not load_settings(folder / "digest.toml").file.relay.dkim_record
+    assert (folder / "dkim.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "record"),
+    [
+        (
+            "# Domain old.example\nDomain\tnews.harbor.example\nSelector  mail\nUMask 007\n",
+            "mail._domainkey.news.harbor.example",
+        ),
+        ("Domain news.harbor.example\n", ""),
+        ("Domain a.example,b.example\nSelector mail\n", ""),
+        ("KeyTable refile:/etc/opendkim/keys\n", ""),
+    ],
+)
+def test_the_key_of_an_opendkim_on_this_machine_is_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, record: str
+) -> None:
+    file = tmp_path / "opendkim.conf"
+    assert not smtp_kind.find_opendkim_record(file)
+    file.write_text(text, "utf-8")
+    assert smtp_kind.find_opendkim_record(file) == record
+    monkeypatch.setattr(smtp_kind, "find_opendkim_record", lambda: record)
+    assert propose_answer("smtp_dkim_record", {"smtp_host": "localhost"}) == (record or "-")
+
+
+def test_only_for_a_mail_server_on_this_machine_setup_asks_whether_it_signs() -> None:
+    (question,) = (question for question in QUESTIONS if question.key == "smtp_dkim_record")
+    hosts = ("127.0.0.1", "localhost", "mail.harbor.example")
+    assert [question.concerns({"mail": "smtp", "smtp_host": host}) for host in hosts] == [True, True, False]
 
 
 def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -> None:

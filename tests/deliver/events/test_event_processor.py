@@ -17,7 +17,8 @@ from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, parse_reply_codes
 from digest.deliver.inbound import payloads
 from digest.deliver.inbound.payloads import apply_stored_payloads
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.sendgrid import events as sendgrid
 from digest.deliver.retention import repeated_bounces
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries

@@ -18,7 +18,7 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.events.postfix_log import MailLogError
 from digest.deliver.inbound import mail_log
 from digest.deliver.inbound.mail_log import JOURNAL, delete_old_queue_ids, follow_mail_log
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.installation.opened import Installation
 from digest.settings import RelaySettings
 from digest.store.delivery_models import Delivery, DeliveryState, Event, QueuedMail

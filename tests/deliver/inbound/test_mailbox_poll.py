@@ -21,7 +21,7 @@ from digest.deliver.inbound import payloads
 from digest.deliver.inbound.imap import MAX_MESSAGE_BYTES, MailboxError
 from digest.deliver.inbound.mailbox_poll import MailboxPoller, PollResult
 from digest.deliver.inbound.payloads import apply_stored_payloads
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.retention import repeated_bounces

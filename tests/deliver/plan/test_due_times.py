@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from digest.deliver.plan.delivery_plan import (
+from digest.deliver.plan.planning import (
     EditionRelease,
     effective_release_time,
     find_month_bounds,

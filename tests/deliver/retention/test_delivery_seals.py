@@ -15,7 +15,8 @@ from digest.app.upkeep import nightly_steps
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.retention.delivery_disclosures import aggregate_deliveries, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.installation.acts import Actor, ActorInterface, Role

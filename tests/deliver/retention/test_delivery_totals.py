@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text, update
 
 from digest.app.upkeep import nightly_steps
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.retention.delivery_disclosures import (
     ROWS_PER_TRANSACTION,
     aggregate_deliveries,

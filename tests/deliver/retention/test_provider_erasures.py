@@ -13,7 +13,7 @@ from digest.app.doctor.attention import write_attention_sentences
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.registry import describe_data_recipient
 from digest.deliver.providers.sendgrid.account import make_address_eraser
 from digest.deliver.providers.sendgrid.api import SendGridApi

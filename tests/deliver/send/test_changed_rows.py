@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from digest.deliver.compose.identifiers import make_delivery_id
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, OutgoingMessage
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.notices import notice_queue, notice_sending

@@ -1,7 +1,7 @@
 """What arrives over SMTP when everything is set: signed, with a return path of its own, for one person each."""
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
@@ -11,7 +11,7 @@ from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_run import SendReport, run_edition
 from digest.installation.opened import Installation
-from digest.settings import Settings
+from digest.settings import RelaySettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_and_check, verify_signatures
@@ -55,6 +55,41 @@ def test_files_in_the_outbox_are_signed_too(one_world: DeliverySetup, keyed: Set
     _send(one_world, keyed, "outbox:")
     (file,) = (keyed.outbox_folder / "edition").glob("*.eml")
     assert verify_signatures(file.read_bytes(), _signer(keyed)) == [True, True]
+
+
+def _let_relay_sign(settings: Settings, record: str) -> Settings:
+    relay = settings.file.relay.model_copy(update={"dkim_record": record})
+    return settings.model_copy(update={"file": settings.file.model_copy(update={"relay": relay})})
+
+
+def test_what_the_mail_server_signs_is_not_signed_here(one_world: DeliverySetup, keyed: Settings) -> None:
+    one_world.add_subscribers("ada@example.org")
+    box = RecordingHandler()
+    with run_smtp_server(box) as port:
+        settings = _let_relay_sign(keyed, "mail._domainkey.news.example.org")
+        _send(one_world, settings, f"smtp://127.0.0.1:{port}?starttls=off")
+    ((*_, message),) = box.messages
+    assert b"dkim-signature" not in message.lower()
+    assert b"\r\nList-Unsubscribe-Post: " in message
+
+
+def test_the_doctor_says_what_the_mail_server_signs_by_and_for_whom(one_world: DeliverySetup, keyed: Settings) -> None:
+    ((level, said),) = _doctor_says(_let_relay_sign(keyed, "mail._domainkey.news.example.org"), one_world)
+    assert level == "ok"
+    assert "your mail server signs email by mail._domainkey.news.example.org" in said
+    assert "digest doctor MESSAGE --online" in said
+    *_, (level, said) = _doctor_says(_let_relay_sign(keyed, "mail._domainkey.other.example"), one_world)
+    assert level == "warning"
+    assert "signed for other.example but sent from" in said
+    assert "correct relay.dkim_record" in said
+
+
+@pytest.mark.parametrize(
+    "record", ["mail", "mail._domainkey.", "._domainkey.example.org", "a b._domainkey.example.org"]
+)
+def test_a_name_that_is_no_dkim_record_is_refused(record: str) -> None:
+    with pytest.raises(ValidationError, match="isn't the name of a DKIM record"):
+        RelaySettings(dkim_record=record)
 
 
 def test_a_key_file_that_others_can_read_opens_no_transport(keyed: Settings) -> None:

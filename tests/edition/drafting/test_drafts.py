@@ -275,7 +275,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     second = drafted(install, later)
     with database.write() as session:
         revoke_open_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
-    with pytest.raises(ApprovalError, match="Draft it again"):
+    with pytest.raises(ApprovalError, match="Draft the edition again"):
         approve_now(install, second, later)
     redrafted = drafted(install, later)
     approve_now(install, redrafted, later)
@@ -738,6 +738,6 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"
     sender.join()
-    assert outcomes == [f"{edition.name} is a draft. Only approved editions can be sent. Approve it first."]
+    assert outcomes == [f"{edition.name} is a draft. Only approved editions can be sent. Approve the edition first."]
     with postgresql.read() as session:
         assert session.get_one(Edition, edition.id).state == EditionState.DRAFT

@@ -5,9 +5,11 @@ from typing import get_args
 
 import pytest
 
+from digest.catalogs import load_language
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.section_kind import SectionLook
-from digest.settings import SOURCE_SECTIONS, SectionKindName
+from digest.settings import SOURCE_SECTIONS, SectionKindName, SectionSettings
+from subscribers.subscriber_language import ENGLISH
 from tests.conftest import ROOT
 
 TEMPLATES = ("mail/edition/parts.html", "mail/edition/parts.txt", "web/edition/body.html")
@@ -28,6 +30,24 @@ def test_one_kind_at_least_leads_an_edition() -> None:
 def test_each_kind_has_its_own_turn() -> None:
     turns = [kind.pick_order for kind in SECTION_KINDS.values()]
     assert turns == sorted(set(turns)), "two kinds have one pick_order"
+
+
+def test_each_kind_says_what_its_sections_contain_in_each_language() -> None:
+    """A subscriber who turns off Featured or Topics sees what they'd miss."""
+    contents = [kind.contents for kind in SECTION_KINDS.values()]
+    assert len(set(contents)) == len(SECTION_KINDS)
+    french = load_language("fr")
+    assert [text for text in contents if french.translate_text(text) == text] == []
+
+
+def test_a_section_of_topics_lists_them() -> None:
+    section = SectionSettings(key="sea", title="At sea", kind="stories", topics=["Maritime security", "Piers"])
+    own_topics = SECTION_KINDS["stories"]
+    assert own_topics.describe_contents(section, ENGLISH) == "Stories about Maritime security and Piers"
+    french = own_topics.describe_contents(section, load_language("fr"))
+    assert french.replace("\N{NO-BREAK SPACE}", " ") == "Articles sur : Sûreté maritime et Piers"
+    every_topic = section.model_copy(update={"topics": []})
+    assert own_topics.describe_contents(every_topic, ENGLISH) == "More top stories"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

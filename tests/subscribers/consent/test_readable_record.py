@@ -40,6 +40,7 @@ YES = ConsentEvidence(
     actor="terminal:eve",
     agreed_at=NOW - timedelta(days=9),
 )
+SECTIONS = [("featured", "Featured"), ("events", "Events")]
 DESK = DataController("HLS.Today", "editors@news.example.org", "1 Main St, Springfield", "https://hls.today/")
 
 
@@ -66,7 +67,7 @@ def _record(database: Database, number: int) -> dict[str, Any]:
 
 def _page(record: dict[str, Any]) -> str:
     page = create_jinja_environment().get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record))
+    return page.render(readable_record.build_record_page(record, SECTIONS))
 
 
 class _Text(HTMLParser):
@@ -102,13 +103,31 @@ def test_the_page_says_all_that_an_auditor_asks_for(
         "2026-11-11 12:00:00 UTC",
         "withdrawn",
         "2026-11-20 13:00:00 UTC",
-        "omit: events",
+        "Featured. Every edition. Sent as soon as it’s out.",
         "our staff",
         "r-7",
         "1 Main St, Springfield",
         "ISO/IEC TS 27560:2023",
     ):
         assert words in page_text, words
+
+
+def test_a_sign_up_is_told_in_the_words_of_the_other_pages(database: Database, ada: int) -> None:
+    record = _record(database, ada)
+    sign_up = record["events"][0]
+    sign_up["details"] |= {"method": "double opt-in", "actor": "reader", "address_sealed_again": False}
+    record["pii_processing"]["purposes"][0]["collection_method"] = "double opt-in"
+    page = _page(record)
+    assert page.count("<dd>link in the confirmation email</dd>") == 2
+    assert "<dt>By</dt>\n<dd>the subscriber</dd>" in page
+    assert "<dd>email address, preferences</dd>" in page
+    assert "<dt>Before</dt>\n<dd>All sections. Every edition. Sent as soon as it’s out.</dd>" in page
+    assert "<dt>After</dt>\n<dd>Featured. Every edition. Sent as soon as it’s out.</dd>" in page
+    assert "Address stored again" not in page
+    for raw in ("double opt-in", "sealed again", "omit", "email_address"):
+        assert raw not in page, raw
+    sign_up["details"]["address_sealed_again"] = True
+    assert "<dt>Address stored again</dt>\n<dd>yes</dd>" in _page(record)
 
 
 def test_the_page_stands_alone_and_runs_nothing(database: Database, ada: int) -> None:
@@ -216,12 +235,12 @@ def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, 
     with database.read() as session:
         record = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
     assert record is not None
-    values = readable_record.build_record_page(json.loads(json.dumps(record)), language)
+    values = readable_record.build_record_page(json.loads(json.dumps(record)), SECTIONS, language)
     page = create_jinja_environment(language=language).get_template("web/record.html").render(values)
     recorded = (YES.wording, *YES.as_json().values(), "Kim", "a question", "r-7", "ada@example.org", "person-1", "UTC")
     recorded += astuple(DESK)
     hashes = [event["hash"] for event in record["events"]] + [event["previous_hash"] for event in record["events"]]
-    changes = ("after: omit: events", "before", "after", "signed list", "pii", "omit", "events", "1.0", "en")
+    changes = ("Featured", "signed list", "pii", "1.0", "en")
     left = find_untranslated(read_visible_texts(page), [*recorded, *filter(None, hashes), *changes])
     assert left == ""
     assert '<html lang="he" dir="rtl">' in page

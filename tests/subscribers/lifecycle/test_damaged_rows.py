@@ -103,7 +103,7 @@ def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: i
     assert record is not None
     information = record["pii_information"]
     assert (information["email_address"], information["email_address_damaged"]) == (None, True)
-    page = create_jinja_environment().get_template("web/record.html").render(build_record_page(record))
+    page = create_jinja_environment().get_template("web/record.html").render(build_record_page(record, ()))
     assert f"<dd>person-{ada}</dd>" in page
     assert "<dt>Address</dt>\n<dd>damaged: it can’t be decrypted</dd>" in page
 

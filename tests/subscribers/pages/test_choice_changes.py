@@ -17,6 +17,9 @@ EVENTS_ONLY, FEATURED_ONLY = {"section": ["events"]}, {"section": ["featured"]}
 EVERYTHING = {"section": ["featured", "most-read", "topics", "products", "events", "opportunities"]}
 
 
+USUAL = "Every edition. Sent as soon as it’s out."
+
+
 def choose(world: Any, form: dict[str, Any], *, after: timedelta = timedelta(0)) -> None:
     answer = at(world, NOW + after).post(f"/preferences/{world.token('preferences')}", data=form)
     assert answer.status_code == 200
@@ -45,9 +48,10 @@ def test_a_change_by_the_link_of_a_mail_is_named_to_the_owner_who_puts_it_back(b
     (mail,) = Inbox(both).new()
     assert (mail["To"], mail["Subject"]) == (ADA, "Your preferences for HLS.Today changed")
     assert mail["Auto-Submitted"] == "auto-generated"
-    assert "NOW Events. Once a month: the first edition of the month. BEFORE All sections, as text only." in words_of(
-        mail
-    )
+    assert (
+        "NOW Events. Once a month: the first edition of the month. Sent as soon as it’s out. "
+        "BEFORE All sections, as text only. Every edition. Sent as soon as it’s out."
+    ) in words_of(mail)
     path = restore_path_of(mail)
     stored = both.dump()
     page = both.client.get(path).text
@@ -64,7 +68,7 @@ def test_a_change_by_the_link_of_a_mail_is_named_to_the_owner_who_puts_it_back(b
 def test_a_pause_by_the_link_to_leave_is_named_too(world: Any) -> None:
     world.client.post(f"/u/{world.token('leave')}/pause", data={"length": "6m"})
     (mail,) = Inbox(world).new()
-    assert "NOW Paused until May 20, 2027, then all sections. BEFORE All sections." in words_of(mail)
+    assert f"NOW Paused until May 20, 2027, then all sections. {USUAL} BEFORE All sections. {USUAL}" in words_of(mail)
     world.client.post(restore_path_of(mail))
     assert chosen(world) == Preferences()
 
@@ -87,11 +91,11 @@ def test_several_changes_of_a_day_are_named_by_one_mail_at_its_end(world: Any) -
     choose(world, FEATURED_ONLY, after=timedelta(hours=2))
     assert inbox.new(NOW + timedelta(hours=23)) == []
     (second,) = inbox.new(NOW + timedelta(hours=24))
-    assert "NOW Featured. BEFORE All sections, as text only." in words_of(second)
+    assert f"NOW Featured. {USUAL} BEFORE All sections, as text only. {USUAL}" in words_of(second)
     choose(world, EVENTS_ONLY, after=timedelta(hours=25))
     assert inbox.new(NOW + timedelta(hours=47)) == []
     (third,) = inbox.new(NOW + timedelta(hours=48))
-    assert "NOW Events. BEFORE Featured." in words_of(third)
+    assert f"NOW Events. {USUAL} BEFORE Featured. {USUAL}" in words_of(third)
     at(world, NOW + timedelta(hours=49)).post(restore_path_of(second))
     assert chosen(world) == Preferences(text_only=True)
     assert at(world, NOW + timedelta(hours=49)).post(restore_path_of(first)).status_code == 200
@@ -106,7 +110,7 @@ def test_what_was_put_back_before_its_mail_was_due_is_not_named_and_a_later_chan
     at(world, NOW + timedelta(hours=2)).post(restore_path_of(first))
     choose(world, {**EVERYTHING, "text_only": "yes"}, after=timedelta(hours=3))
     (second,) = inbox.new(NOW + timedelta(hours=24))
-    assert "NOW All sections, as text only. BEFORE All sections." in words_of(second)
+    assert f"NOW All sections, as text only. {USUAL} BEFORE All sections. {USUAL}" in words_of(second)
 
 
 @pytest.mark.parametrize(("days", "status"), [(6.99, 200), (7.01, 410)])

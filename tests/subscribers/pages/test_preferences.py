@@ -38,6 +38,8 @@ def test_the_page_shows_what_is_chosen_and_masks_the_address(world: Any) -> None
     assert "a•••@analytical.example" in answer.text
     assert "ada.lovelace" not in answer.text
     assert answer.text.count(" checked") == len(SECTIONS) + 1  # and every edition
+    for contents in ("The lead story and the top stories after it", "More stories, grouped by topic"):
+        assert f"<small>{contents}</small>" in answer.text
     assert 'id="my-data"' in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     assert "Set-Cookie" not in answer.headers
@@ -53,7 +55,7 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     )
     assert both.client.get(path_of(both)).text.count(" checked") == 4
     page = both.client.post(path_of(both), data={"section": SECTIONS})
-    assert "All sections." in page.text
+    assert "All sections. Every edition. Sent as soon as it’s out." in page.text
     assert chosen(both) == Preferences()
 
 
@@ -165,6 +167,7 @@ SITE = SiteDetails(
     reply_to="editors@news.example.org",
     postal_address="",
     sections=tuple((key, key.title()) for key in SECTIONS),
+    section_contents=dict.fromkeys(SECTIONS, ""),
     recipients=(),
 )
 

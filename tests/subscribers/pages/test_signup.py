@@ -138,7 +138,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert "SHA-256" not in welcome
     assert "/editions/2026-W46" in welcome
     assert "https://fema.example/2026-W46" in welcome, "the best of the newest edition"
-    assert "Next deadline: Friday, December 4" in welcome
+    assert "Key date: Friday, December 4" in welcome
     assert count(world, Notice) == 0
     again = world.client.post(link)
     assert again.status_code == 200
@@ -361,7 +361,7 @@ def test_a_link_that_ran_out_says_when_and_offers_another(world: Any) -> None:
     later = at(world, NOW + timedelta(days=8))
     for answer in (later.get(link), later.post(link)):
         assert answer.status_code == 410
-        assert "It was valid until November 26, 2026 at the latest and wasn’t used." in answer.text
+        assert "The link was valid until November 26, 2026 at the latest and wasn’t used." in answer.text
         assert "Sign up again" in answer.text
     assert (person(world) or Person()).state is PersonState.REQUESTED
 

@@ -69,6 +69,8 @@ def test_the_button_of_the_page_leaves_and_the_ledger_knows_that_it_was_the_page
     page = both.client.get(path)
     assert page.text.count("<button") == 1
     assert "Unsubscribe from HLS.Today?" in page.text
+    assert "For a•••@analytical.example." in page.text
+    assert page.headers["Cache-Control"] == "no-store"
     assert state_of(both, both.ada) == PersonState.SUBSCRIBED
     both.client.post(path, data={"from": "page"})
     assert departures(both) == [{"method": "page"}]

@@ -374,13 +374,15 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) 
 
 def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:
     fresh, stale = admin_client(filed), admin_client(filed, STALE)
-    pages = {table: fresh.get(f"/admin/settings/{table}").text for table in ("readership", "sender", "publication")}
+    pages = {
+        table: fresh.get(f"/admin/settings/{table}").text
+        for table in ("readership", "sender", "publication", "schedule")
+    }
     assert "All other admins" not in pages["readership"]
     assert "All other admins get an email when one of these settings changes." in pages["sender"]
-    assert all(word in pages["publication"] for word in ("All other admins get an email when", "Language"))
-    link = (
-        '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> before you change these settings'
-    )
+    assert "get an email when “Name,” “Website,” “About,” or “Language” changes." in pages["publication"]
+    assert "“Check every article again,” or “If visitors can&#39;t read an article then” changes." in pages["schedule"]
+    link = '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> before you change one of these settings'
     assert link in stale.get("/admin/settings/sender").text
     assert link not in pages["sender"]
 

@@ -370,7 +370,7 @@ def test_nothing_is_corrected_silently_or_to_nothing(world: Any, form: Correctio
 
 def test_a_draft_is_edited_and_what_still_goes_out_is_not_mailed_about(world: Any) -> None:
     world.edition()
-    with pytest.raises(CorrectionError, match="Edit it instead"):
+    with pytest.raises(CorrectionError, match="Edit the edition instead"):
         corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
     with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))

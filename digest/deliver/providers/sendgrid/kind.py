@@ -125,9 +125,7 @@ KIND = kind.ProviderKind(
     resend_risk=". SendGrid gives each its own Message-ID, so mail servers can't recognize duplicates.",
     max_event_delay=events.MAX_AGE,
     webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
-    suppressions=kind.SuppressionLists(
-        _pull_suppressions, suppression_pull.read_last_pull_problem, suppression_pull.reset_list_positions
-    ),
+    suppressions=kind.SuppressionLists(_pull_suppressions, suppression_pull.reset_list_positions),
     account=kind.ProviderAccount(account.find_account_problems, account.is_authenticated, account.SPF_INCLUDE),
     erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_address_eraser),
 )

@@ -90,7 +90,6 @@ FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], FeedbackKind | None]] 
 
 
 POSITIONS_STATE_KEY = "sendgrid pull"
-TROUBLES_STATE_KEY = "sendgrid pull trouble"  # what the last run could not read; deleted once all was read
 PAGE_SIZE = 500  # entries a page: the most that the API gives
 OVERLAP = timedelta(days=3)  # read again: an entry may appear late, and clocks differ
 MAX_PAGES = 1000  # a night, of all lists: half a million entries; the next night goes on from there
@@ -173,14 +172,8 @@ def pull_suppressions(
         if failure is not None and (not failure.request_sent or failure.status in _ACCOUNT_FAILURES):
             break
     with database.write() as session:
-        _save_troubles(session, run.result.troubles, now)
+        installation_hold.save_pull_troubles(session, REPORTED_BY, run.result.troubles, now=now)
     return run.result
-
-
-def read_last_pull_problem(session: Session) -> str:
-    """Return what the last run could not read, and why; empty where all is well."""
-    state = installation_hold.read_installation_state(session, TROUBLES_STATE_KEY)
-    return "; ".join(state["troubles"]) if state else ""
 
 
 def reset_list_positions(session: Session) -> None:
@@ -251,10 +244,3 @@ def _save_position(session: Session, name: str, position: ListPosition, now: dat
     positions = _list_positions(session) | {name: position}
     state = {key: asdict(value) for key, value in positions.items()}
     installation_hold.write_installation_state(session, POSITIONS_STATE_KEY, state, now=now)
-
-
-def _save_troubles(session: Session, troubles: Sequence[str], now: datetime) -> None:
-    if troubles:
-        installation_hold.write_installation_state(session, TROUBLES_STATE_KEY, {"troubles": list(troubles)}, now=now)
-    else:
-        installation_hold.delete_installation_state(session, TROUBLES_STATE_KEY)

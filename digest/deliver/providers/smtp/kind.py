@@ -16,10 +16,12 @@ from digest.deliver.providers.signing import find_signing_problems, load_provide
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider, split_into_pools
 from digest.settings import Settings, is_loopback
+from digest.settings.operations import check_dkim_record
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.subscriber_language import SubscriberLanguage
 
-NO_USER = "-"  # the answer of somebody who has none
+NO_USER = "-"  # the answer for none
+OPENDKIM_FILE = Path("/etc/opendkim.conf")
 IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # of a URL without one: RFC 6409, section 3.1, and RFC 8314, section 3.3
 MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
 
@@ -113,11 +115,14 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
         )
 
 
+def _read_optional(text: str) -> str:
+    return "" if text == NO_USER else text
+
+
 class SmtpSetupAnswers(ProviderSetupAnswers):
     """What `digest setup` asks for a mail server."""
 
     words = "smtp"
-    signs_here = True
     feedback_steps = (
         SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see “What comes back” in docs/sending.md)."),
     )
@@ -126,26 +131,39 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
     smtp_port: int = Field(
         IMPLICIT_PORTS["smtp"], ge=1, le=65535, title="Port (587, or 465 for TLS from the start, or 25 on this machine)"
     )
-    smtp_user: Annotated[QuotableText, BeforeValidator(lambda text: "" if text == NO_USER else text)] = Field(
+    smtp_user: Annotated[QuotableText, BeforeValidator(_read_optional)] = Field(
         "", title=f"User name ({NO_USER} for none)"
     )
     smtp_password: SecretText = Field("", title="Password")
+    smtp_dkim_record: Annotated[str, BeforeValidator(_read_optional), AfterValidator(check_dkim_record)] = Field(
+        "",
+        title=(
+            "If this mail server signs all email (DKIM), the DNS name of its key, such as mail._domainkey.news.your.site "
+            f"({NO_USER} to sign here, which takes more processor time than sending)"
+        ),
+    )
 
     @classmethod
     def is_asked(cls, key: str, answers: Mapping[str, Any]) -> bool:
-        """Return whether a question makes sense: a server without a user wants no password."""
+        """Return whether a question makes sense: a server without a user wants no password, and only your own server signs for you."""
+        if key == "smtp_dkim_record":
+            return is_loopback(str(answers.get("smtp_host", "")))
         return key != "smtp_password" or answers.get("smtp_user") not in {"", NO_USER}
 
     @classmethod
     def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
-        """Propose no user, and the port that mail servers take mail on: here, or elsewhere."""
+        """Propose no user, the port that mail servers take mail on, here or elsewhere, and the key of an OpenDKIM on this machine."""
         port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else IMPLICIT_PORTS["smtp"]
+        if key == "smtp_dkim_record":
+            return find_opendkim_record() or NO_USER
         return {"smtp_port": port, "smtp_user": NO_USER}.get(key)
 
     @classmethod
-    def read_url(cls, url: SplitResult) -> dict[str, Any]:
-        """Return the server and the login of a URL."""
+    def read_settings(cls, settings: Settings) -> dict[str, Any]:
+        """Return the server and the login of the URL, and the key that the server signs with."""
+        url, record = kind.split_mail_url(settings), settings.file.relay.dkim_record
         return {
+            **({"smtp_dkim_record": record} if record else {}),
             "smtp_host": url.hostname or "",
             "smtp_port": url.port or IMPLICIT_PORTS[url.scheme],
             "smtp_user": unquote(url.username or ""),
@@ -164,6 +182,37 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
     def server_host(self) -> str:
         """The host of the server."""
         return self.smtp_host
+
+    @property
+    def relay_dkim_record(self) -> str:
+        """The DNS name of the key that a server on this machine signs with; empty if it doesn't."""
+        return self.smtp_dkim_record if is_loopback(self.smtp_host) else ""
+
+    @property
+    def signs_here(self) -> bool:
+        """Whether email is signed here: unless the server does."""
+        return not self.relay_dkim_record
+
+    def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
+        """Return how to have both unsubscribe headers signed; by default, OpenDKIM signs only one of them."""
+        del sender_domain, base_url
+        if self.signs_here:
+            return ()
+        title = (
+            "Have your mail server sign the unsubscribe headers (RFC 8058, section 4), for example in opendkim.conf. After "
+            "the first test, save it as received and run digest doctor MESSAGE --online."
+        )
+        return (SetupStep(title, ("SignHeaders *,+List-Unsubscribe,+List-Unsubscribe-Post",)),)
+
+
+def find_opendkim_record(file: Path = OPENDKIM_FILE) -> str:
+    """Find the DNS name of the one key that OpenDKIM on this machine signs with; empty if its settings don't tell."""
+    try:
+        lines = map(str.split, file.read_text("utf-8").splitlines())
+        options = {words[0].lower(): words[1] for words in lines if len(words) == 2}
+        return check_dkim_record(f"{options['selector']}._domainkey.{options['domain']}")
+    except (OSError, KeyError, ValueError):
+        return ""
 
 
 KIND = kind.ProviderKind(

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
 
-import structlog
-
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.events.smtp_blame import BlamedParty, ReplyHandling, SmtpStage, judge_reply
@@ -40,6 +38,7 @@ from digest.deliver.providers.smtp.connection import (
     connect_smtp,
 )
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
 SendSteps = Generator[None, None, MessageOutcome]
 
@@ -336,7 +335,7 @@ GROWN_BATCH_SECONDS = 0.05  # what a batch of several rounds is to take
 MAX_GROWN_SECONDS = 0.25  # after which it begins no further round: the rest waits as before
 _EXTRA_TIMEOUT = 2 * CONNECT_TIMEOUT + 5.0  # seconds that each further connection may add
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 class SmtpConnectionPool:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     String,
+    and_,
     any_,
     bindparam,
     case,
@@ -15,9 +16,12 @@ from sqlalchemy import (
     exists,
     func,
     inspect,
+    literal_column,
     or_,
     outerjoin,
     select,
+    tuple_,
+    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql
@@ -33,30 +37,34 @@ from subscribers.store.models import Person, UtcDateTime
 
 _columns = inspect(Delivery).local_table.c
 
-# Rows are changed by their id, one by one: given a list of ids, SQLite would look for them among all that wait.
-_SELECT_WAITING = (
+_SELECT_CLAIMS = (
     select(
         _columns.id,
         _columns.message_id,
         _columns.tries,
         _columns.due_at,
         _columns.next_try_at,
+        _columns.person,
         _columns.first_handed_at,
         group_tag_of(inspect(Person).local_table.c.domain_tag).label("group_tag"),
         *audience.audience_columns(),
     )
     .select_from(outerjoin(_columns.id.table, Person, Person.number == _columns.person))
     .where(
-        _columns.state == DeliveryState.WAITING,
         _columns.purpose == bindparam("purpose_name"),
         _columns.next_try_at <= bindparam("horizon"),
     )
     .limit(bindparam("max_rows"))
     .with_for_update(skip_locked=True, of=_columns.id.table)  # PostgreSQL; SQLite has one writer anyway
 )
-SELECT_DUE = CompiledStatement(_SELECT_WAITING.order_by(_columns.next_try_at))
+CLAIM_ORDER = (_columns.next_try_at, _columns.person)
+_cursor = (bindparam("after_time", type_=UtcDateTime()), bindparam("after_person", type_=Integer()))
+# The state as SQL, not as a parameter: so the index in this order is used.
+_is_waiting = _columns.state == literal_column(f"'{DeliveryState.WAITING}'")
+IS_AFTER_CURSOR = and_(_is_waiting, tuple_(*CLAIM_ORDER) > tuple_(*_cursor))
+SELECT_DUE = CompiledStatement(_SELECT_CLAIMS.where(IS_AFTER_CURSOR).order_by(*CLAIM_ORDER))
 # Ids are keyed hashes: the first of them are spread over the list.
-SELECT_SPREAD = _SELECT_WAITING.order_by(
+SELECT_SPREAD = _SELECT_CLAIMS.where(_is_waiting).order_by(
     group_tag_of(_columns.domain_tag).in_(bindparam("avoided_domains", expanding=True)), _columns.id
 )
 
@@ -86,8 +94,19 @@ class UpdateById:
 
 # Of a message that never left: None if it was the first try.
 _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
-_IS_RESERVED = _columns.state == DeliveryState.RESERVED
-_IS_WAITING = _columns.state == DeliveryState.WAITING
+
+
+def is_in_state(*states: DeliveryState) -> ColumnElement[bool]:
+    """Ask for the states of rows that are found by id, as an expression, so that no index is searched for them.
+
+    There, PostgreSQL would read every outdated row that ever had one of these states, for as long as an old snapshot is kept.
+    """
+    state = type_coerce(_columns.state, String()).concat(literal_column("''"))
+    return or_(*(state == each.value for each in states))
+
+
+_IS_RESERVED = is_in_state(DeliveryState.RESERVED)
+_IS_WAITING = is_in_state(DeliveryState.WAITING)
 POSTPONE = UpdateById(_IS_WAITING, next_try_at=bindparam("retry_at"))
 SET_ASIDE = UpdateById(_IS_WAITING, state=bindparam("new_state"), reply=bindparam("why"))
 _LEASE_VALUES: dict[str, Any] = {
@@ -116,7 +135,7 @@ TAKE_READER_LEASE, TAKE_READER_LEASES = (
 )
 _IS_OWN = _columns.owner == bindparam("owner_name")
 # Of a run that others took for dead the row became uncertain; the run that claimed it knows better.
-_WAS_HANDED_OVER = or_(_columns.state == DeliveryState.HANDING_OVER, _columns.state == DeliveryState.UNCERTAIN)
+_WAS_HANDED_OVER = is_in_state(DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 _IS_OWN_CLAIM = (_IS_OWN, or_(_IS_RESERVED, _WAS_HANDED_OVER))
 _lease_columns = inspect(RunLease).local_table.c
 IS_LEASE_KEPT = exists().where(
@@ -132,7 +151,7 @@ _hand_over = (
         transport=bindparam("provider_name"),
     )
 )
-# One statement for all on SQLite too: among the few that are reserved, they are quick to find.
+# One statement for all on SQLite too.
 _json_ids = func.json_each(bindparam("delivery_ids", type_=String())).table_valued("value")
 HAND_OVER_JSON, HAND_OVER_ARRAY = (
     CompiledStatement(_hand_over.where(is_meant))

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-import structlog
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from subscribers.loggers import get_logger
 
 MAX_TOTAL_WAIT = timedelta(minutes=15)  # then the run ends, and the timetable tries again by itself
 FIRST_PAUSE, MAX_PAUSE = 1.0, 5.0  # seconds between two tries: a try costs next to nothing
 
 T = TypeVar("T")
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
-import structlog
 from sqlalchemy import ColumnElement, case, delete, literal, select, update
 from sqlalchemy.orm import Session
 
@@ -39,12 +38,13 @@ from digest.store.models import Edition, EditionState
 from digest.store.process_owner import this_process_owner
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 
 GRACE_LEASES = 4  # further leases in which another home's processes may read its file
 _NOT_BEGUN = MessageOutcome(HandoverResult.NOT_TRIED)
 _NO_WORD = "the process sending it ended unexpectedly"
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 class RunVerdict(Enum):

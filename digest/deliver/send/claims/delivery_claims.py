@@ -8,10 +8,9 @@ commit, and only while the run keeps its lease (`run_lease`).
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -44,12 +43,15 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from subscribers.consent import audience
 from subscribers.consent.audience import AudienceMember
 from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS, is_postgresql
 
 CHANGED_ROW = "not sent: this row was changed outside the application"
+RETURN_INTERVAL = timedelta(seconds=30)  # after which a claim begins at the start again
+_START = (datetime(1970, 1, 1, tzinfo=UTC), 0)  # before everything
 LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, beside the provider's own time
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +93,56 @@ class SubscriberDelivery(ClaimedDelivery):
     subscriber: AudienceMember
 
 
+@dataclass(slots=True)
+class ClaimCursor:
+    """The place that a run has reached in the order of claims, by time and person. Its next claim continues there.
+
+    While an old snapshot is kept, PostgreSQL keeps an outdated index entry of each delivery that waited before that place. A claim from the
+    start would read them all. What waits there again is found when the cursor returns: every 30 seconds, and before the run takes it
+    that nothing is due.
+    """
+
+    after: tuple[datetime, int] = _START
+    furthest: tuple[datetime, int] = _START
+    returned_at: datetime | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of `IS_AFTER_CURSOR`."""
+        return {"after_time": self.after[0], "after_person": self.after[1]}
+
+    def return_if_due(self, now: datetime) -> bool:
+        """Return to the start if it's time to, or if the clock was set back; return whether it was."""
+        is_due = self.returned_at is None or not timedelta() <= now - self.returned_at < RETURN_INTERVAL
+        if is_due:
+            self.return_to_start(now)
+        return is_due
+
+    def return_to_start(self, now: datetime) -> None:
+        """Continue at the start."""
+        self.after, self.returned_at = _START, now
+
+    def advance(self, rows: Sequence[Any]) -> None:
+        """Continue after the last of the rows that were due, or after the furthest so far if none were."""
+        if rows:
+            self.after = (rows[-1].next_try_at, rows[-1].person or 0)  # without a person, after an erasure
+            self.furthest = max(self.furthest, self.after)
+        else:
+            self.after = self.furthest
+
+
 def claim_deliveries(
     session: Session,
     lease: LeaseTerms,
     variants: EditionVariants,
     domain_limits: DomainLimits,
     keys: KeyRing,
+    cursor: ClaimCursor,
     *,
     now: datetime,
     horizon: datetime,
     limit: int,
+    is_idle: bool,
     avoided_domains: Collection[str | None] | None = None,
     aside: Mapping[str, SetAsideDomain],
 ) -> tuple[tuple[SubscriberDelivery, ...], bool]:
@@ -108,8 +150,8 @@ def claim_deliveries(
 
     Return them, and whether the transaction is as large as it may be, so that more may be due.
 
-    The earliest come first. With `avoided_domains`, which may be empty, they are spread over the list, and other domains come
-    first.
+    The earliest come first, from the cursor on. If nothing is due there and the run `is_idle`, from the start. With `avoided_domains`,
+    which may be empty, they are spread over the list, and other domains come first.
 
     Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
     out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on, and so does one of
@@ -119,15 +161,21 @@ def claim_deliveries(
     domain_claim = DomainClaim(session, domain_limits, now)
     examined = 0
     purpose = edition_purpose(variants.edition.name)
+    from_start = avoided_domains is not None or cursor.return_if_due(now)
     while len(claimed) < limit and examined < MAX_TRANSACTION_ROWS:
         parameters: dict[str, Any] = {"purpose_name": purpose, "horizon": horizon, "max_rows": limit - len(claimed)}
         if avoided_domains is not None:
             parameters["avoided_domains"] = sorted(filter(None, avoided_domains))
             rows = list(session.execute(SELECT_SPREAD, parameters))
         else:
-            rows = SELECT_DUE.fetch_rows(session, parameters)
+            rows = SELECT_DUE.fetch_rows(session, parameters | cursor.parameters)
+            cursor.advance(rows)
         if not rows:
-            break
+            if claimed or from_start or not is_idle:
+                break
+            cursor.return_to_start(now)
+            from_start = True
+            continue
         examined += len(rows)
         genuine = find_genuine_ids(keys, purpose, [(row.id, row.number, row.message_id) for row in rows])
         end_tampered_deliveries(session, [row.id for row in rows if row.id not in genuine])

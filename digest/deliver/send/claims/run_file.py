@@ -20,12 +20,12 @@ from itertools import count
 from pathlib import Path
 from struct import Struct
 
-import structlog
 from sqlalchemy import text
 
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage
 from digest.store.engine import Database
 from digest.store.process_owner import this_process_owner
+from subscribers.loggers import get_logger
 
 _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 _SUFFIX = ".run"
@@ -38,7 +38,7 @@ _STATE_OFFSET = _SLOT_SIZE - 1
 _EMPTY, _BEGUN, _DOT, _ANSWERED = range(4)
 _NO_ANSWER = MessageOutcome(HandoverResult.UNCERTAIN, "the process sending it ended before the server replied")
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)

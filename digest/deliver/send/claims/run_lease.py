@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import structlog
 from sqlalchemy import ColumnElement, Double, cast, delete, extract, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -22,13 +21,14 @@ from digest.deliver.plan.delivery_plan import IS_CLAIMED
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, RunLease
 from digest.store.engine import Database
+from subscribers.loggers import get_logger
 from subscribers.store.database import is_postgresql, upsert
 
 BEATS_PER_LEASE = 6
 OWN_SHARE = 2 / 3  # of its lease, after which a run hands nothing over
 _UNIX_EPOCH_JULIAN = 2440587.5  # days: 1970-01-01
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 class LeaseKeeper:

@@ -83,9 +83,11 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
         emailed_change = preference_changes.find_emailed_change(
             session, notice.person, first_change, until=notice.due_at
         )
-    language = settings.subscriber_language
-    sections = [(section.key, section.title_in(language)) for section in settings.file.sections]
-    before, after = (describe_preferences(preferences, sections, language) for preferences in emailed_change)
+    described = (
+        describe_preferences(preferences, settings.section_titles, settings.subscriber_language)
+        for preferences in emailed_change
+    )
+    before, after = described
     return {"before": before, "after": after}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, func, insert, literal_column, select
+from sqlalchemy import func, insert, literal_column, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
@@ -18,8 +18,8 @@ from subscribers.store.models import Person
 
 MANY_TRIES = 2  # of a warning to an admin: under the sender before its action, and today's
 # As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
-IS_URGENT = literal_column("notice.kind <> 'correction'", Boolean)
-IS_GUARD = literal_column("notice.kind = 'guard'", Boolean)
+IS_URGENT = Notice.kind != literal_column("'correction'")
+IS_GUARD = Notice.kind == literal_column("'guard'")
 
 NoticeRows = tuple[dict[str, Any], dict[str, Any]]  # of the delivery, and of what its notice is written from
 

@@ -12,13 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import structlog
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -30,12 +29,13 @@ from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.replies import scrub_addresses
 from digest.deliver.plan.correction_plan import correction_purpose
-from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, IS_WAITING
+from digest.deliver.plan.delivery_plan import BULK_KINDS
 from digest.deliver.plan.domain_groups import group_tag_of
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.claim_statements import CLAIM_ORDER, IS_AFTER_CURSOR, is_in_state
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
-from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
+from digest.deliver.send.claims.delivery_claims import ClaimCursor, ClaimedDelivery
 from digest.deliver.send.claims.retry_policy import StateChange, decide_warning_email_change
 from digest.deliver.send.claims.run_file import open_run_file, read_database_number
 from digest.deliver.send.claims.run_lease import keep_lease
@@ -51,6 +51,7 @@ from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.lifecycle import notice_recipients
+from subscribers.loggers import get_logger
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
@@ -61,7 +62,7 @@ RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless 
 TO_EDITORS = frozenset(
     {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"}
 )  # to the editors, where the request names no address
-log = structlog.get_logger("notices")
+log = get_logger("notices")
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
@@ -77,14 +78,20 @@ def has_due_corrections(session: Session, *, now: datetime) -> bool:
     """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
     if installation_hold.read_current_hold(session) is not None:
         return False
-    return _find_correction_purpose(session, _is_due(now)) is not None
+    return _find_correction_purpose(session, ClaimCursor(), now) is not None
 
 
-def _find_correction_purpose(session: Session, condition: ColumnElement[bool]) -> str | None:
-    """Return the purpose of a correction with a delivery that meets a condition: found by the index of purposes."""
+def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetime) -> str | None:
+    """Return the purpose of a correction with a delivery that's due: after the cursor, else from the start."""
     approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
     purposes = [correction_purpose(correction) for correction in approved]
-    return session.scalar(select(Delivery.purpose).where(Delivery.purpose.in_(purposes), condition).limit(1))
+    due = select(Delivery.purpose).where(Delivery.purpose.in_(purposes), _is_due(now), IS_AFTER_CURSOR).limit(1)
+    from_start = cursor.return_if_due(now)
+    purpose = session.scalar(due, cursor.parameters)
+    if purpose is None and not from_start:
+        cursor.return_to_start(now)
+        purpose = session.scalar(due, cursor.parameters)
+    return purpose
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
@@ -108,7 +115,8 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    return IS_WAITING & (Delivery.next_try_at <= now)
+    """Select what's due of rows that are found by their notice, or by the index of claims."""
+    return is_in_state(DeliveryState.WAITING) & (Delivery.next_try_at <= now)
 
 
 @dataclass(kw_only=True)
@@ -118,6 +126,7 @@ class _NoticeRun(HandoverRun):
     composer: NoticeComposer
     rate_limiter: RateLimiter
     resumes_at: datetime | None = None  # from when the rate limits let more corrections go
+    cursor: ClaimCursor = field(default_factory=ClaimCursor)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -235,7 +244,7 @@ def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[],
     _delete_recorded_notices(run, session)
     run.resumes_at = None
     may_claim = run.may_claim(session) and not stopping()
-    purpose = _find_correction_purpose(session, _is_due(run.clock())) if may_claim else None
+    purpose = _find_correction_purpose(session, run.cursor, run.clock()) if may_claim else None
     if purpose is None:
         return []
     allowance = run.rate_limiter.current_allowance(session, BATCH_SIZE, run.clock)
@@ -243,8 +252,9 @@ def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[],
         run.resumes_at = allowance.available_at
         return []
     now = run.clock()
-    due = _select_due(now).where(Delivery.purpose == purpose).order_by(Delivery.next_try_at)
-    rows = session.execute(due.limit(allowance.messages)).all()
+    due = _select_due(now).where(Delivery.purpose == purpose, IS_AFTER_CURSOR).order_by(*CLAIM_ORDER)
+    rows = session.execute(due.limit(allowance.messages), run.cursor.parameters).all()
+    run.cursor.advance(rows)
     claimed = _claim_rows(run, session, _without_postponed(run, session, rows, now), now)
     # Without a row, what is due is another process's.
     run.resumes_at = run.rate_limiter.count_messages(session, len(claimed), run.clock()) or now if rows else None
@@ -315,9 +325,9 @@ def _select_due(now: datetime) -> Any:
 
 
 def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
-    may_be_sent_again = IS_UNCERTAIN & Notice.kind.in_(BULK_KINDS)
+    may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & Notice.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
-        Delivery.id == Notice.delivery, or_(Delivery.state.in_(OPEN_STATES), may_be_sent_again)
+        Delivery.id == Notice.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
     )
     finished = delete(Notice).where(condition, ~still_open.exists())
     session.execute(finished, execution_options={"synchronize_session": False})

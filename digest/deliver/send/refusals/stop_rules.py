@@ -15,7 +15,6 @@ from functools import partial, reduce
 from operator import add
 from typing import Any
 
-import structlog
 from sqlalchemy import distinct, func, select, text
 from sqlalchemy.orm import Session
 
@@ -31,11 +30,12 @@ from digest.store.audit import record_audit
 from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, Event
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
+from subscribers.loggers import get_logger
 
 SET_ASIDE = "domain set aside"  # what its audit row is called
 MAX_COUNTED_DOMAINS = 10_000  # of a run; the large ones come first
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)

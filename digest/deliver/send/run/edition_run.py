@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -19,7 +18,8 @@ from digest.deliver.compose.variants import (
 from digest.deliver.control import edition_control, installation_hold, set_aside_domains
 from digest.deliver.control.edition_control import AUTOMATIC_ACTOR
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, plan_deliveries
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import restored_copy
@@ -48,8 +48,9 @@ from digest.store.models import Edition, EditionState
 from subscribers.callback_types import Progress
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 class SendError(ApplicationError):
@@ -190,7 +191,8 @@ def _begin_sending(
             raise SendError(f"{name} can't be sent: {reason}")
         if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
             raise SendError(
-                f"{name} is {edition.state.predicate}. Only approved editions can be sent.", "Approve it first."
+                f"{name} is {edition.state.predicate}. Only approved editions can be sent.",
+                "Approve the edition first.",
             )
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and is_local_url(mailable.base_url):

@@ -15,7 +15,6 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 
-import structlog
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.message import MessageTemplate
@@ -37,6 +36,7 @@ from digest.deliver.send.run.send_gate import HandoverPermission, ask_handover_p
 from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
 from digest.deliver.send.run.send_workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.edition_queries import find_edition
+from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
@@ -47,7 +47,7 @@ _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop ru
 
 _LEFT = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.UNCERTAIN})
 
-log = structlog.get_logger("sending")
+log = get_logger("sending")
 
 
 def run_send_loop(run: SendRun) -> None:
@@ -228,25 +228,28 @@ def _claim_allowed(
     now, suspicion = run.clock(), run.suspicion
     if any(domain.returning for domain in gate.aside.values()):
         set_aside_domains.requeue_decided_deliveries(session, run.edition, now=now)
+    is_idle = not (run.reserve or workers.busy_count)
     claimed, run.claims_more = claims.claim_deliveries(
         session,
         run.lease,
         run.variants,
         run.rate_limiter.domain_limits,
         run.keys,
+        run.claim_cursor,
         now=now,
         horizon=gate.phase.horizon,
         limit=min(allowance.messages, PROBE_SIZE) if suspicion.is_probing else allowance.messages,
         avoided_domains=suspicion.avoided_domains if suspicion.is_probing else None,
         aside=gate.aside,
+        is_idle=is_idle,
     )
     ready_at = run.rate_limiter.count_messages(session, len(claimed), run.clock())
     if ready_at is not None:
         _pause_until_allowed(run, SendAllowance(0, ready_at, allowance.reason))
-    is_idle = not (claimed or run.reserve or workers.busy_count)
-    if suspicion.is_probing and is_idle:
+    is_over = is_idle and not claimed
+    if suspicion.is_probing and is_over:
         run.stop_reason = suspicion.stop_reason
-    if gate.phase.canary_only and is_idle:
+    if gate.phase.canary_only and is_over:
         observe_for = timedelta(minutes=run.settings.file.alerts.canary_minutes)
         wait_until = canary.record_canary_end(session, run.edition, now=now, observe_for=observe_for)
         _pause_until_allowed(run, SendAllowance(0, wait_until, _CANARY_WAIT_REASON))

@@ -10,7 +10,7 @@ from digest.deliver.plan.delivery_plan import edition_purpose
 from digest.deliver.providers.base import HandoverResult
 from digest.deliver.send.claims.claim_reserve import ClaimReserve
 from digest.deliver.send.claims.database_retry import DatabaseRetry
-from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
+from digest.deliver.send.claims.delivery_claims import ClaimCursor, SubscriberDelivery
 from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.handover import HandoverRun
 from digest.deliver.send.limits.rate_limiter import RateLimiter
@@ -46,6 +46,7 @@ class SendRun(HandoverRun):
     stop_rules_checked_at: datetime | None = None
     refusals_at_check: int = 0  # those that were committed at that moment
     reserve: ClaimReserve = field(default_factory=ClaimReserve)
+    claim_cursor: ClaimCursor = field(default_factory=ClaimCursor)
     reserve_is_outdated: bool = False  # a domain of it may have been set aside meanwhile
     claims_more: bool = False  # the last claim looked at as many as one transaction may: more may be due
 

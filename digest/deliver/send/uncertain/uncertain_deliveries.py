@@ -184,7 +184,7 @@ def _lock_edition(session: Session, name: str, resolution: UncertainResolution) 
     edition = find_edition(session, name, lock=True)
     if resolution is UncertainResolution.SEND_AGAIN and edition.state is EditionState.CANCELLED:
         raise EditionControlError(
-            f"{name} is canceled, so its messages can't be sent again.", "Mark them as accepted instead."
+            f"{name} is canceled, so its messages can't be sent again.", "Mark the messages as accepted instead."
         )
     return edition
 

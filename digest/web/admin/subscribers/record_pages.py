@@ -38,7 +38,7 @@ _MAX_EVIDENCE_LENGTH = 2000  # characters
 def _check_evidence(text: str) -> str:
     evidence = " ".join(text.split())
     if not evidence or may_hold_address(evidence) or len(evidence) > _MAX_EVIDENCE_LENGTH:
-        raise ValueError("Describe it in words, without an email address.")
+        raise ValueError("Describe the evidence in words, without an email address.")
     return evidence
 
 

@@ -116,9 +116,9 @@ def _read_release(query: CalendarQuery) -> datetime:
     try:
         moment = datetime.fromisoformat(query.release)
     except ValueError:
-        raise CalendarError("No edition was chosen.", "Choose one from the list.") from None
+        raise CalendarError("No edition was chosen.", "Choose an edition from the list.") from None
     if moment.tzinfo is None or not MIN_YEAR < moment.year < MAX_YEAR:
-        raise CalendarError("No edition was chosen.", "Choose one from the list.")
+        raise CalendarError("No edition was chosen.", "Choose an edition from the list.")
     return moment
 
 

@@ -43,7 +43,7 @@ class DeskAction:
             EditRefusedError: none is named, or no story is called so any more.
         """
         if not self.fields.get(field):
-            raise EditRefusedError("No other story was chosen.", "Choose one from the list.")
+            raise EditRefusedError("No other story was chosen.", "Choose a story from the list.")
         return find_anchored_story(self.state, self.fields[field])
 
 

@@ -49,7 +49,7 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     """Save the fields of an open story: what did not change is no edit."""
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
-        raise EditRefusedError("The story is no longer in a section.", "Add it to a section first.")
+        raise EditRefusedError("The story is no longer in a section.", "Add the story to a section first.")
     installation, picture = web_context().installation, read_image_form()
     written = apply_field_edits(form, _list_story_writes(installation, url))
     if picture and not picture.is_untouched:
@@ -183,7 +183,7 @@ def parse_form_day(text: str) -> date | None:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise EditRefusedError(f"“{text[:20]}” isn't a date.", "Enter it as 2026-11-20.") from None
+        raise EditRefusedError(f"“{text[:20]}” isn't a date.", "Enter the date as 2026-11-20.") from None
 
 
 def read_image_form() -> ImageForm | None:
@@ -209,7 +209,9 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
     """
     words = {"alt": picture.alt, "credit": picture.credit}
     if picture.body and picture.choice not in {"shown", "upload"}:
-        raise EditRefusedError("You chose both a file and another image option.", "Choose one of the two.")
+        raise EditRefusedError(
+            "You chose both a file and another image option.", "Choose either the file or the option."
+        )
     if picture.body:
         return edition_images.upload_image(installation, form, url, picture.body, **words)
     match picture.choice:

@@ -21,7 +21,7 @@ from digest.app.doctor.examination import run_checks
 from digest.app.jobs import JobContext, run_job
 from digest.cli import digest
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.installation.opened import Installation
 from digest.settings import BounceMailboxSettings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState

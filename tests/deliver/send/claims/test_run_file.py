@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.app.jobs import JobContext
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs, recover_dead_runs

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.app.jobs import JobContext, check_schema
-from digest.deliver.plan.delivery_plan import plan_deliveries
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import GRACE_LEASES, RunVerdict, judge_run, recover_dead_and_silent_runs

@@ -11,12 +11,13 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope
 from aiosmtpd.smtp import Session as SmtpSession
 from pydantic import SecretStr
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from structlog.testing import capture_logs
 
 from digest.app.sending.background_tasks import NOTICE_RETRY_DELAY, send_due_notices
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.control import installation_hold
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
@@ -41,7 +42,13 @@ from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState, Suppression
-from tests.deliver.conftest import KEYS, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
+from tests.deliver.delivery_reads import (
+    keep_old_snapshot,
+    note_what_is_read,
+    reads_stay_the_same,
+    store_earlier_edition,
+)
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.silent_runs import silence_runs
 from tests.deliver.smtp_servers import run_smtp_server
@@ -518,3 +525,61 @@ def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: Delive
     assert (len(provider.received_messages), waiting_notices(world)) == (20, 10)
     notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
     assert (len(provider.received_messages), waiting_notices(world)) == (30, 0)
+
+
+def test_a_claim_of_corrections_reads_no_more_at_the_end_beside_an_old_snapshot(
+    postgresql_world: DeliverySetup,
+) -> None:
+    world = postgresql_world
+    store_earlier_edition(world.database)
+    correct(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(400))))
+    accept = same_outcome_for_all(HandoverResult.ACCEPTED)
+    read_by_claim = []
+
+    def note_claim(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
+        read_by_claim.append(read[-2])  # another commit marks what leaves
+        return accept(messages)
+
+    provider = ScriptedProvider(note_claim)
+    with keep_old_snapshot(world.database), note_what_is_read(world.database) as read:
+        notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
+    assert (len(read_by_claim), waiting_notices(world)) == (20, 0)
+    assert reads_stay_the_same(read_by_claim[1:]), read_by_claim
+
+
+def test_a_look_for_due_notices_reads_no_delivery_of_an_edition(postgresql_world: DeliverySetup) -> None:
+    world = postgresql_world
+    store_earlier_edition(world.database)
+    world.add_subscribers(*(f"reader{number}@county.example" for number in range(300)))
+    plan_deliveries(world.database, EDITION_NAME, KEYS, world.settings, now=world.clock())
+    ask(world)
+    with note_what_is_read(world.database) as read:
+        with world.database.write() as session:
+            session.execute(text("ANALYZE notice"))
+        read.clear()
+        with world.database.write() as session:
+            assert notices.has_due_notices(session, now=world.clock())
+        assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
+            HandoverResult.ACCEPTED: 1
+        }
+        with world.database.write() as session:
+            assert not notices.has_due_notices(session, now=world.clock())
+    assert max(entries for entries, _ in read) < 20, read
+
+
+@pytest.mark.sqlite  # which plans by rules
+def test_a_look_for_due_notices_on_sqlite_begins_at_the_notices(one_world: DeliverySetup) -> None:
+    ask(one_world)
+    statements: list[str] = []
+    with one_world.database.write() as session:
+        driver = session.connection().connection.driver_connection
+        assert driver is not None
+        driver.set_trace_callback(statements.append)
+        assert notices.has_due_notices(session, now=one_world.clock())
+        driver.set_trace_callback(None)
+        looks = [each for each in statements if "FROM notice" in each]
+        plans = [[row.detail for row in session.execute(text(f"EXPLAIN QUERY PLAN {look}"))] for look in looks]
+    assert plans
+    for plan in plans:
+        assert "USING INDEX ix_notice_urgent" in str(plan)
+        assert "ix_delivery_next" not in str(plan)

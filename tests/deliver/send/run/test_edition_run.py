@@ -4,20 +4,23 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.variants import ComposeError, compose_sample_message
 from digest.deliver.control import edition_control
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose, plan_deliveries
+from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider
@@ -31,7 +34,7 @@ from digest.edition.approval.approved_versions import (
     read_mailable_edition,
     sign_payload,
 )
-from digest.edition.edition_queries import UnknownEditionError
+from digest.edition.edition_queries import UnknownEditionError, find_edition
 from digest.store.approval_models import Approval, ApprovedEditionFragment
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.engine import Database
@@ -388,8 +391,11 @@ def test_nothing_is_sent_but_what_was_approved(world: DeliverySetup, what: str) 
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        (EditionState.DRAFT, "2026-W47 is a draft. Only approved editions can be sent. Approve it first."),
-        (EditionState.INCOMPLETE, "2026-W47 is incomplete. Only approved editions can be sent. Approve it first."),
+        (EditionState.DRAFT, "2026-W47 is a draft. Only approved editions can be sent. Approve the edition first."),
+        (
+            EditionState.INCOMPLETE,
+            "2026-W47 is incomplete. Only approved editions can be sent. Approve the edition first.",
+        ),
         (EditionState.CANCELLED, "2026-W47 can't be sent: it is canceled."),
     ],
 )
@@ -398,6 +404,59 @@ def test_only_an_approved_edition_is_sent(world: DeliverySetup, state: EditionSt
         session.execute(update(Edition).values(state=state))
     with pytest.raises(SendError, match=re.escape(said)):
         _send(world)
+
+
+def _await_lock_waits(world: DeliverySetup, transactions: int) -> None:
+    """Wait until so many transactions wait for locks."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    deadline = monotonic() + 60
+    while monotonic() < deadline:
+        with world.database.read() as session:
+            if session.scalar(waiting) == transactions:
+                return
+        sleep(0.01)
+    pytest.fail("nobody waits")
+
+
+def test_of_two_runs_that_begin_an_edition_at_once_one_does(postgresql_world: DeliverySetup) -> None:
+    world = postgresql_world
+    world.add_subscribers("ada@example.org", "bo@example.org")
+    begun = []
+
+    def note_begun(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith(
+            "UPDATE edition SET state=%(state)s WHERE"
+        ):  # the end of a run also sets another column
+            begun.append(statement)
+
+    event.listen(world.database.engine, "before_cursor_execute", note_begun)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    with ThreadPoolExecutor(2) as threads:
+        with world.database.write() as session:
+            find_edition(session, EDITION_NAME, lock=True)
+            reports = [threads.submit(_send, world, provider) for _ in range(2)]
+            _await_lock_waits(world, 2)
+        for report in reports:
+            report.result()
+    assert len(begun) == 1
+    assert (_state(world), len(provider.received_messages)) == (EditionState.SENT, 2)
+
+
+def test_an_edition_that_is_canceled_while_a_run_begins_stays_canceled(postgresql_world: DeliverySetup) -> None:
+    world = postgresql_world
+    world.add_subscribers("ada@example.org")
+    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    with ThreadPoolExecutor(1) as threads:
+        with world.database.write() as session:
+            edition_control.cancel_edition(session, EDITION_NAME)
+            session.flush()
+            report = threads.submit(_send, world, provider)
+            _await_lock_waits(world, 1)
+        with pytest.raises(SendError, match="is canceled"):
+            report.result()
+    assert (_state(world), provider.received_messages) == (EditionState.CANCELLED, [])
 
 
 def test_an_unknown_edition_is_an_error(one_database: Database, world: DeliverySetup) -> None:

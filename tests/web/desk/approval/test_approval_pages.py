@@ -198,7 +198,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
     settings, keys, mark = week.installation.settings, week.installation.keys, mark_of(week)
     with week.installation.database.write() as session:
         edition = find_edition(session, week.name)
-        with pytest.raises(ApprovalError, match="Draft it again"):
+        with pytest.raises(ApprovalError, match="Draft the edition again"):
             sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff:2", now=later())
     with pytest.raises(ApprovalError, match="placeholders: The edition was drafted by an older version"):
         edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())

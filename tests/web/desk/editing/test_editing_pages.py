@@ -464,7 +464,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     block |= {"text": "Until June.", "first_day": "tomorrow", "seq": str(week.state.last_seq)}
     bad = week.client().post(f"{week.path}/block/grants", data=block)
     assert bad.status_code == 409
-    assert "Enter it as 2026-11-20" in bad.text
+    assert "Enter the date as 2026-11-20" in bad.text
     assert ">Until June.</textarea>" in bad.text
     assert 'name="first_day" value="tomorrow"' in bad.text
     sent = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', bad.text)) | {"text": "Until June.", "first_day": ""}
@@ -623,8 +623,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
     assert (
-        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next one by page views"
-        in shown
+        "Sorted by page views. You can\u2019t add or move stories here. The next story by page views replaces" in shown
     )
     assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown
     own = re.search(r'<details class="fold" id="own".*?</details></details>', shown, re.DOTALL)
@@ -709,7 +708,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     assert "Upload a JPEG, PNG" in bad.text
     assert 'value="upload" checked' in bad.text
     refused: dict[str, dict[str, Any]] = {
-        "Choose one of the two": {"picture": "none", "alt": "A", "file": (jpeg(), "a.jpg")},
+        "Choose either the file or the option": {"picture": "none", "alt": "A", "file": (jpeg(), "a.jpg")},
         "No file was uploaded": {"picture": "upload", "alt": "A"},
         "There&#39;s no image to describe": {"alt": "Nothing that is shown"},
     }

@@ -1,0 +1,247 @@
+"""Planning an edition: one delivery per subscriber, written once.
+
+Subscribers get an edition by their frequency, and it's due at the hour they chose. Pure functions decide both.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
+from digest.deliver.compose.variants import omits_every_section
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.edition.approval.approved_versions import read_mailable_edition
+from digest.edition.content.fragment_names import list_section_keys
+from digest.edition.edition_queries import find_edition
+from digest.settings import Settings
+from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
+from digest.timetable import resolve_wall_time
+from subscribers.consent import audience
+from subscribers.consent.preferences import Preferences
+from subscribers.crypto.keys import KeyRing
+from subscribers.store.compiled_statements import insert_missing
+from subscribers.store.database import MAX_TRANSACTION_ROWS
+from subscribers.store.models import table_of
+
+MAX_LATENESS = timedelta(hours=1)  # an edition released later counts from when it really went
+_SERVED_STATES = (*OPEN_STATES, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
+_WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class EditionRelease:
+    """The release of one edition and of the one before it; `zone` is the publication's."""
+
+    released_at: datetime
+    previous_release_at: datetime | None
+    zone: ZoneInfo
+
+    def due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
+        """Return when it is due for a reader with these preferences, in UTC; None where it is not for them."""
+        is_wanted = is_wanted_by_subscriber(preferences, self, had_one_this_month=had_one_this_month)
+        return first_due_time(preferences, self.released_at) if is_wanted else None
+
+
+def effective_release_time(release_at: datetime, now: datetime) -> datetime:
+    """Return from when hours are counted: the slot, or now where the edition goes early or more than an hour late.
+
+    A few seconds after the slot count as the slot: a reader who chose its hour must not wait for a day.
+    """
+    return release_at if timedelta() <= now - release_at <= MAX_LATENESS else now
+
+
+def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return when the month of a moment begins and when the next one does."""
+    first = moment.astimezone(zone).date().replace(day=1)
+    next_first = (first + timedelta(days=31)).replace(day=1)
+    begins, ends = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, next_first))
+    return begins, ends
+
+
+def is_wanted_by_subscriber(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
+    """Return whether an edition is for a reader, by how often they want one.
+
+    Monthly is the first edition of a month that they can get: whose mail rested at the first gets the next. Fortnightly
+    is the first of every second week, counted from the week in which the reader chose it; parity of ISO week numbers
+    alone would break at week 53. Days, weeks and months are the publication's.
+    """
+    if preferences.frequency == "weekly":
+        return True
+    if preferences.frequency == "monthly":
+        return not had_one_this_month
+    day = release.released_at.astimezone(release.zone).date()
+    before = release.previous_release_at.astimezone(release.zone).date() if release.previous_release_at else None
+    weeks = (_monday_of(day) - _monday_of(preferences.start or date.min)) // _WEEK
+    return weeks % 2 == 0 and (before is None or _monday_of(before) != _monday_of(day))
+
+
+def _monday_of(day: date) -> date:
+    return date.fromordinal(day.toordinal() - day.weekday())
+
+
+def first_due_time(preferences: Preferences, start: datetime) -> datetime:
+    """Return the first moment at or after `start` (UTC) at which a reader's clock shows their hour.
+
+    In a gap (spring) it is the next minute that exists; of an hour that comes twice (autumn) both count, and the
+    first that is not before `start` is taken. Without an hour, or with a zone that this machine does not know,
+    it is `start` itself.
+    """
+    zone = _load_zone(preferences.zone) if preferences.hour is not None else None
+    if zone is None or preferences.hour is None:
+        return start
+    return _first_hour_after(preferences.hour, zone, start)
+
+
+@lru_cache(maxsize=4096)  # a wave of readers shares the hour and the zone
+def _first_hour_after(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
+    today = start.astimezone(zone).date()
+    days = (today + timedelta(days=n) for n in range(-1, 4))
+    moments = (moment for day in days for moment in _moments_showing(day, time(hour), zone))
+    return min(moment for moment in moments if moment >= start)
+
+
+def _moments_showing(day: date, wall_time: time, zone: ZoneInfo) -> set[datetime]:
+    """Return the moments at which clocks in `zone` show `wall_time` on `day`: one, or two where the hour comes twice."""
+    second = datetime.combine(day, wall_time, tzinfo=zone).replace(fold=1).astimezone(UTC)
+    first = resolve_wall_time(day, wall_time, zone)
+    second_exists = second.astimezone(zone).replace(tzinfo=None) == datetime.combine(day, wall_time)
+    return {first, second} if second_exists else {first}
+
+
+@lru_cache(maxsize=1024)
+def _load_zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the zones of another machine, or of another year
+        return None
+
+
+def plan_deliveries(
+    database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime
+) -> DeliveryCounts:
+    """Write one delivery for everybody in the audience, in pages of 1,000; a second time changes nothing.
+
+    Once all are written the list is fixed: who subscribes afterwards gets the next edition. Several processes may plan
+    one edition: each page is written only while none of them has fixed the list. A reader whose mail is paused, who
+    wants fewer editions, or who left out every section that this one has, gets a row that is `skipped`.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    with database.read() as session:
+        edition = find_edition(session, name)
+        if edition.planned_at is not None:
+            return count_deliveries(session, edition_purpose(name))
+        rows = _PlannedRows(
+            purpose=edition_purpose(name),
+            keys=keys,
+            list_domain=settings.file.sender.list_id,
+            sections=list_section_keys(
+                piece.name for piece in read_mailable_edition(session, edition, settings).pieces
+            ),
+            release=_edition_release(session, edition, settings, now),
+            today=now.astimezone(settings.file.publication.zone).date(),
+            now=now,
+        )
+        month_purposes = _purposes_of_month(session, edition, settings)
+    after = 0
+    while True:
+        with database.read() as session:
+            page = audience.load_audience_page(session, after_number=after, page_size=MAX_TRANSACTION_ROWS)
+            monthly = [subscriber.number for subscriber in page if subscriber.preferences.frequency == "monthly"]
+            served = _served_subscribers(session, month_purposes, monthly)
+        if not page:
+            return _close_plan(database, name, now)
+        # hashing: outside of the write transaction
+        page_rows = rows.rows_for(page, served)
+        with database.write() as session:
+            # A process that was stopped since its last page finds the list fixed by another.
+            if find_edition(session, name, lock=True).planned_at is not None:
+                return count_deliveries(session, rows.purpose)
+            # What an earlier, interrupted planning wrote stands.
+            insert_missing(session, table_of(Delivery), page_rows)
+        after = page[-1].number
+
+
+@dataclass(frozen=True, slots=True)
+class _PlannedRows:
+    """What the rows of one edition have in common."""
+
+    purpose: str
+    keys: KeyRing
+    list_domain: str
+    sections: frozenset[str]
+    release: EditionRelease
+    today: date
+    now: datetime
+
+    def rows_for(
+        self, subscribers: Sequence[audience.AudienceMember], served: Collection[int | None]
+    ) -> list[dict[str, Any]]:
+        """Return the rows for some readers, of whom those in `served` had an edition this month."""
+        delivery_ids = make_delivery_ids(self.keys, self.purpose, (subscriber.number for subscriber in subscribers))
+        return [
+            self._row_for(subscriber, delivery_id, had_one_this_month=subscriber.number in served)
+            for subscriber, delivery_id in zip(subscribers, delivery_ids, strict=True)
+        ]
+
+    def _row_for(
+        self, subscriber: audience.AudienceMember, delivery_id: str, *, had_one_this_month: bool
+    ) -> dict[str, Any]:
+        due = self.release.due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
+        paused = subscriber.preferences.is_paused(self.today)
+        skipped = due is None or paused or omits_every_section(subscriber.preferences, self.sections)
+        return {
+            "id": delivery_id,
+            "purpose": self.purpose,
+            "person": subscriber.number,
+            "state": DeliveryState.SKIPPED if skipped else DeliveryState.WAITING,
+            "due_at": due or self.now,
+            "next_try_at": due or self.now,
+            "tries": 0,
+            "domain_tag": subscriber.domain_tag,
+            "message_id": make_message_id(self.purpose, delivery_id, self.list_domain),
+            "transport": "",
+            "reply": "",
+        }
+
+
+def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
+    went = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
+    before = (Edition.id != edition.id, Edition.release_at < edition.release_at)
+    previous = session.scalar(select(func.max(Edition.release_at)).where(went, *before))
+    return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
+
+
+def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
+    """Return the purposes of the other editions that are released in the same month, earlier or later."""
+    begins, ends = find_month_bounds(edition.release_at, settings.file.publication.zone)
+    conditions = (Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
+    return [edition_purpose(name) for name in session.scalars(select(Edition.name).where(*conditions))]
+
+
+def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
+    """Return which of these readers got one of these editions, or may yet get it."""
+    if not purposes or not numbers:
+        return set()
+    served = select(Delivery.person).where(Delivery.state.in_(_SERVED_STATES))
+    theirs = served.where(Delivery.purpose.in_(purposes), Delivery.person.in_(numbers))
+    return set(session.scalars(theirs))
+
+
+def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:
+    with database.write() as session:
+        edition = find_edition(session, name, lock=True)
+        if edition.planned_at is None:
+            counts = count_deliveries(session, edition_purpose(name))
+            edition.planned, edition.planned_at = counts.planned, now
+        session.flush()
+        return count_deliveries(session, edition_purpose(name))
