@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from digest.select.values import CandidateArticle
 
+MAX_TITLE_WORDS = 20  # of a headline
 _CACHED_TITLES = 10_000  # more than most weeks have: grouping, ranking and related articles all ask about them
 
 
@@ -121,6 +122,15 @@ _STATEMENT_TITLE = TitlePattern(
     r"\b(?:says?|said|tells?|told|urges?|urged|calls? (?:for|on)|demands?|insists?|welcomes?|hopes?|vows?|pledges?|directs?|thinks?)\b"
 )
 
+# A case that matters beyond its town: several people dead, somebody at large, charges under federal law.
+_GRAVE_TITLE = TitlePattern(
+    r"\b(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)(?: \w+){0,2} (?:dead|die|killed|deaths|slain)\b",
+    r"\b(?:kills?|killing|killed) (?:at least )?(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)\b",
+    r"\b(?:manhunt|massacre|on the run)\b",
+    r"\bmass (?:shooting|killing|casualty)",
+    r"\bfederal(?:ly)? (?:charge|charges|charged|indictment|indicted|hate crime)",
+)
+
 # Told before it happened. Once it has, such a headline misleads.
 _FORECAST_TITLE = TitlePattern(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
@@ -165,9 +175,19 @@ def is_round_up_title(title: str) -> bool:
     return _ROUND_UP_TITLE.is_in(title)
 
 
+def is_sentence_title(title: str) -> bool:
+    """Return whether a title is a sentence of a post rather than a headline: it ends like one, or is too long."""
+    return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
+
+
 def is_statement_title(title: str) -> bool:
     """Return whether a title tells what somebody said, rather than what happened."""
     return _STATEMENT_TITLE.is_in(title)
+
+
+def is_grave_title(title: str) -> bool:
+    """Return whether a title tells of several deaths, a manhunt, or federal charges, wherever that is."""
+    return _GRAVE_TITLE.is_in(title)
 
 
 @lru_cache(maxsize=_CACHED_TITLES)

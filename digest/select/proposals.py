@@ -92,12 +92,15 @@ def propose_edition(
     ranked = tuple(_add_continuation(scored, continuations) for scored in ranking.rank_stories(stories))
     filler = SectionFiller(kinds, select, ranking, similarity, now)
     filler.fill_sections(sections, ranked)
-    return _build_proposal(
-        _SelectionOutcome(ranked, [*refused, *repeats], filler),
-        sections,
-        previous,
-        _proposal_notes(articles, ranking, select),
-    )
+    notes = _proposal_notes(articles, ranking, select)
+    if len(filler.news_stories) < select.minimum:
+        uncapped = select.model_copy(update={"per_publisher": len(articles)})
+        relaxed = SectionFiller(kinds, uncapped, ranking, similarity, now)
+        relaxed.fill_sections(sections, ranked)
+        if len(relaxed.news_stories) > len(filler.news_stories):
+            filler = relaxed
+            notes += (f"select.per_publisher ({select.per_publisher}) doesn't apply, because too few stories fit it",)
+    return _build_proposal(_SelectionOutcome(ranked, [*refused, *repeats], filler), sections, previous, notes)
 
 
 def _effective_pins(select: SelectionSettings) -> frozenset[str]:
@@ -199,8 +202,12 @@ def _build_proposal(
     outcome: _SelectionOutcome, sections: Sequence[SectionSettings], previous: PreviousEditions, notes: tuple[str, ...]
 ) -> Proposal:
     filler = outcome.filler
-    in_edition = {s.url for placed in filler.sections.values() for s in placed}
-    in_edition |= {s.url for under in filler.supporting.values() for s in under}
+    in_edition = {
+        article.url
+        for stories in chain(filler.sections.values(), filler.supporting.values())
+        for scored in stories
+        for article in scored.story.members
+    }
     left_out = _list_left_out(outcome, sections, in_edition)
     related = find_related_articles(
         filler.news_stories, _related_candidates(left_out, previous, filler.select.bans, in_edition), filler.similarity

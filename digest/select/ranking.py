@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from digest.scoring_terms import SCORING_TERMS, StoryMeasures
-from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_title
+from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_title, is_grave_title
 from digest.select.places import LOCAL_SHARE, PlaceRules
 from digest.select.text_similarity import are_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
@@ -144,15 +144,16 @@ class StoryRanking:
         if is_forecast_title(lead.title) and self.week.now - lead.dated_at > FORECAST_LIFETIME:
             yield OVERTAKEN_PENALTY
         if not (self.is_pinned(story) or lead.own or lead.featured):
-            yield from self._matter_penalties(topic.topic if topic else "", places.home_share)
+            is_grave = any(is_grave_title(article.title) for article in story.members)
+            yield from self._matter_penalties(topic.topic if topic else "", places.home_share, is_grave=is_grave)
 
-    def _matter_penalties(self, topic: str, home_share: float) -> Iterator[ScorePenalty]:
+    def _matter_penalties(self, topic: str, home_share: float, *, is_grave: bool) -> Iterator[ScorePenalty]:
         """Yield what speaks against a matter, whoever tells it; `topic` is empty where it has none."""
         if not topic:
             yield OFF_TOPIC_PENALTY
         if home_share < FOREIGN_SHARE and topic not in self.borderless_topics:
             yield FOREIGN_PENALTY
-        elif home_share <= LOCAL_SHARE and topic in self.local_topics:
+        elif home_share <= LOCAL_SHARE and topic in self.local_topics and not is_grave:
             yield LOCAL_PENALTY
 
 
@@ -163,10 +164,11 @@ def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
 
 def count_independent_publishers(story: Story) -> int:
     """Count a story's publishers, those who carried another's text (an agency's) only once."""
-    if not story.also_reported:
+    pages = {article.publisher: article for article in reversed(story.members)}
+    if len(pages) == 1:
         return 1
     texts: list[frozenset[str]] = []
-    for article in (story.lead, *story.also_reported):
+    for article in pages.values():
         words = frozenset(significant_words(f"{article.title} {article.summary}"))
         if not any(are_near_duplicates(words, other) for other in texts):
             texts.append(words)

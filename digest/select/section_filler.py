@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, ClassVar
@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 from digest.select.advisories import find_advisory
 from digest.select.penalties import find_penalties
 from digest.select.ranking import StoryRanking
+from digest.select.stories import build_story_with_lead
 from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
 from digest.select.text_similarity import jaccard_overlap, title_words
-from digest.select.values import ScoredStory
+from digest.select.values import CandidateArticle, ScoredStory, Story
 from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from digest.settings.edition import find_source_section
 
@@ -156,7 +157,7 @@ class SectionFiller:
         """Put a story at the end of a section."""
         kind = self.kinds[section.kind]
         self.sections[section.key].append(scored)
-        self._taken_urls.add(scored.url)
+        self._taken_urls.update(article.url for article in scored.story.members)
         if kind.source_section == NEWS_SECTION:
             self.news_stories.append(scored)
         if kind.capped:
@@ -167,13 +168,27 @@ class SectionFiller:
         """Return whether a section has as many stories as its settings allow."""
         return len(self.sections[section.key]) >= section.most
 
+    def take_within_cap(self, section: SectionSettings, scored: ScoredStory) -> None:
+        """Put a story at the end of a section, led by the best page of a publisher that may lead one more."""
+        leads = self._find_leads_within_cap(scored.story)
+        if scored.lead not in leads:
+            lead = self.similarity.order_leads(leads)[0]
+            others = [article for article in scored.story.members if article is not lead]
+            led_anew = self.ranking.score_story(build_story_with_lead(lead, others))
+            scored = replace(led_anew, continues=scored.continues)
+        self.take_story(section, scored)
+
     def is_publisher_full(self, scored: ScoredStory) -> bool:
-        """Return whether the publisher of a story's lead has as many stories as one may have."""
-        return self.lead_counts[scored.lead.publisher] >= self.select.per_publisher
+        """Return whether every publisher with a page that could lead a story leads as many stories as one may."""
+        return not self._find_leads_within_cap(scored.story)
+
+    def _find_leads_within_cap(self, story: Story) -> list[CandidateArticle]:
+        pages = (story.lead, *story.also_reported)
+        return [a for a in pages if self.lead_counts[a.publisher] < self.select.per_publisher]
 
     def is_further_piece(self, scored: ScoredStory) -> bool:
-        """Return whether a story is one more piece of a matter that the news sections already have."""
-        return self.similarity.find_same_matter(scored, self.news_stories) is not None
+        """Return whether a story says nearly the same as one that the news sections already have."""
+        return self.similarity.find_same_news(scored, self.news_stories) is not None
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
         """Return whether a section has enough of a story's topic; one of far higher coverage finds room all the same."""
@@ -226,7 +241,7 @@ class SectionFiller:
         for scored in self.new_matter_first(section, pool):
             is_topic_full = limits_topics and self.is_topic_full(section, scored)
             if not is_topic_full and not self.is_publisher_full(scored):
-                self.take_story(section, scored)
+                self.take_within_cap(section, scored)
 
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill a section with the pins, then with the first of its pool."""

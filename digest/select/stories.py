@@ -180,25 +180,46 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
 
     Who leads is decided in `digest.select.stories`.
     """
+    ordered = order_by_text(articles, vectors)
+    return build_story_with_lead(ordered[0], ordered[1:])
+
+
+def order_by_text(
+    articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]
+) -> list[CandidateArticle]:
+    """Order articles by how well they would lead their story, the best first, by their words as vectors."""
     middle = text_similarity.sum_vectors(vectors)
     central = {
         article.url: round(text_similarity.cosine_similarity(vector, middle), 6)
         for article, vector in zip(articles, vectors, strict=True)
     }
-    ordered = order_leads(articles, central)
-    return build_story_with_lead(ordered[0], ordered[1:])
+    return order_leads(articles, central)
 
 
 def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:
-    """Put the others behind a lead: the first article of each further publisher, by date and name, then the rest."""
+    """Put the others behind a lead: a page of each further publisher, by date and name, then the rest.
+
+    Args:
+        lead: the article that leads.
+        others: the best first; a publisher's page is its first one here that is news and isn't overtaken.
+    """
     also: dict[str, CandidateArticle] = {}
     further = []
-    for article in sorted(others, key=attrgetter("dated_at", "publisher", "url")):
-        if article.publisher == lead.publisher or article.publisher in also:
+    for article in others:
+        if article.publisher in {lead.publisher, *also} or _is_outdone(article, lead):
             further.append(article)
         else:
             also[article.publisher] = article
-    return Story(lead, tuple(also.values()), tuple(further))
+    by_date = attrgetter("dated_at", "publisher", "url")
+    return Story(lead, tuple(sorted(also.values(), key=by_date)), tuple(sorted(further, key=by_date)))
+
+
+def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
+    """Return whether a page is no news while the lead is, or tells as ahead what the lead tells later."""
+    if find_penalties(article):
+        return not find_penalties(lead)
+    is_earlier = article.dated_at <= lead.dated_at
+    return is_earlier and is_forecast_title(article.title) and not is_forecast_title(lead.title)
 
 
 # --- which article leads ---------------------------------------------------------------------------------------

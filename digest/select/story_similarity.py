@@ -3,12 +3,18 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from digest.select import text_similarity
-from digest.select.penalties import find_penalties
+from digest.select.penalties import find_penalties, is_sentence_title
+from digest.select.stories import order_by_text
 from digest.select.values import CandidateArticle, ScoredStory, Story
 
-SAME_MATTER_FACTOR = 1.1  # times `same_story`: stories so near (by their middles) are pieces of one matter
+SAME_MATTER_FACTOR = 1.2  # times `same_story`: stories so near (by their middles) that share a name are one matter
+SAME_NEWS_FACTOR = 1.9  # times `same_story`: stories so near are one matter whatever they name
+MIN_NAME_WEIGHT = 8.5  # how rare a name or word is that tells a matter: it stands in one of 2,000 articles
+MIN_RARE_WORDS = 2  # in common, where two stories share no rare name
+MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
 SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
 MAX_RELATED = 3
 # Of an earlier article to the centroid of a story; below it the measured week gave noise.
@@ -25,7 +31,9 @@ class StorySimilarity:
         """Begin with the reader that knows how rare words are."""
         self._reader = reader
         self._same_matter_threshold = min(SAME_MATTER_FACTOR * threshold, 0.95)
+        self._same_news_threshold = min(SAME_NEWS_FACTOR * threshold, 0.95)
         self._centroids: dict[str, text_similarity.WordVector] = {}
+        self._rare_names: dict[str, frozenset[str]] = {}
 
     def centroid(self, story: Story) -> text_similarity.WordVector:
         """Return the middle of a story's articles as a vector of length 1."""
@@ -44,6 +52,10 @@ class StorySimilarity:
         """Return an article as a vector of length 1."""
         return self._reader.read_text(article.title, article.summary).vector
 
+    def order_leads(self, articles: Sequence[CandidateArticle]) -> list[CandidateArticle]:
+        """Order articles of one story by how well they would lead it, the best first."""
+        return order_by_text(articles, [self.article_vector(article) for article in articles])
+
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
         """Describe how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
         words = text_similarity.cosine_similarity(self.centroid(first.story), self.centroid(other.story))
@@ -51,19 +63,55 @@ class StorySimilarity:
 
     def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
         """Find the placed story of whose matter this is one more piece."""
+        return self._find_nearest(scored, placed, self._same_matter_threshold)
+
+    def find_same_news(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
+        """Find the placed story that says nearly the same as this one."""
+        return self._find_nearest(scored, placed, self._same_news_threshold)
+
+    def _find_nearest(
+        self, scored: ScoredStory, placed: Iterable[ScoredStory], min_similarity: float
+    ) -> ScoredStory | None:
         centroid = self.centroid(scored.story)
-        nearest, highest = None, self._same_matter_threshold
+        nearest, highest = None, min_similarity
         for other in sorted(placed, key=lambda p: p.story.lead.url):
             similarity = text_similarity.cosine_similarity(centroid, self.centroid(other.story))
-            if similarity >= highest:
+            if similarity >= highest and self._is_one_matter(scored, other, similarity):
                 nearest, highest = other, similarity
         return nearest
+
+    def _is_one_matter(self, scored: ScoredStory, other: ScoredStory, similarity: float) -> bool:
+        """Return whether two similar stories are one matter: in one place, and nearly the same or with a rare name in common."""
+        if scored.places.is_elsewhere(other.places):
+            return False
+        is_near = similarity >= self._same_news_threshold
+        return is_near or not self.rare_names(scored.story).isdisjoint(self.rare_names(other.story))
+
+    def share_rarities(self, story: Story, other: Story) -> bool:
+        """Return whether two stories have a rare name in common, or several rare words."""
+        if self.rare_names(story) & self.rare_names(other):
+            return True
+        return len(self._rare_words(story) & self._rare_words(other)) >= MIN_RARE_WORDS
+
+    def _rare_words(self, story: Story) -> frozenset[str]:
+        words = chain.from_iterable(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
+        return self._reader.pick_rare_words(words, MIN_NAME_WEIGHT)
+
+    def rare_names(self, story: Story) -> frozenset[str]:
+        """Return the rare names in a story's articles: words that none of them writes in lower case."""
+        if story.lead.url not in self._rare_names:
+            texts = [text for a in story.members[:_MAX_CENTROID_ARTICLES] for text in (a.title, a.summary)]
+            rare = self._reader.pick_rare_words(text_similarity.find_capitalized_words(texts), MIN_NAME_WEIGHT)
+            self._rare_names[story.lead.url] = frozenset(name for name in rare if len(name) >= MIN_NAME_LENGTH)
+        return self._rare_names[story.lead.url]
 
 
 def find_related_articles(
     placed: Sequence[ScoredStory], earlier: Iterable[CandidateArticle], similarity: StorySimilarity
 ) -> dict[str, tuple[CandidateArticle, ...]]:
     """Find up to three earlier articles for each story, by the lead's URL, the newest first.
+
+    Each shares a rare name with its story, or several rare words. A title that's a sentence is a post's.
 
     Args:
         placed: the stories of the edition, in the order in which they may choose.
@@ -107,7 +155,12 @@ class _RelatedPool:
     def __init__(
         self, earlier: Iterable[CandidateArticle], telling_words: set[str], similarity: StorySimilarity
     ) -> None:
-        self._articles = [a for a in _latest_by_url(earlier) if a.has_date and not find_penalties(a)]
+        self._similarity = similarity
+        self._articles = [
+            a
+            for a in _latest_by_url(earlier)
+            if a.has_date and not find_penalties(a) and not is_sentence_title(a.title)
+        ]
         self._vectors: dict[int, text_similarity.WordVector] = {}
         self._articles_by_word: dict[str, list[int]] = defaultdict(list)
         self._offered: set[int] = set()
@@ -127,7 +180,8 @@ class _RelatedPool:
         earlier = [n for n in sorted(near) if self._articles[n].dated_at < latest]
         alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in earlier]
         best = sorted((pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), reverse=True)
-        chosen = self._skip_similar_titles([n for _, n in best], story)
+        told = [n for _, n in best if self._similarity.share_rarities(story, Story(self._articles[n]))]
+        chosen = self._skip_similar_titles(told, story)
         self._offered.update(chosen)
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
 

@@ -22,6 +22,7 @@ WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty 
 
 WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
 _WORD = re.compile(WORD_PATTERN)
+_SPELLED_WORD = re.compile(WORD_PATTERN, re.IGNORECASE)
 
 STOP_WORDS = frozenset(
     """a about above according across after again against ago all along already also although always am amid
@@ -73,6 +74,15 @@ def fold_plural(word: str) -> str:
     if word.endswith(("ches", "shes", "sses", "xes", "zes")):
         return word[:-2]
     return word[:-1]
+
+
+def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
+    """Return the words that count and that no text has in lower case: names, if there's text enough."""
+    names: set[str] = set()
+    common: set[str] = set()
+    for word in chain.from_iterable(map(_SPELLED_WORD.findall, texts)):
+        (names if word[0].isupper() else common).update(significant_words(word))
+    return frozenset(names - common)
 
 
 def count_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
@@ -152,6 +162,11 @@ class TextVectorizer:
             text = self._analyse_text(self.words.read_words(title, summary))
             self._texts[title, summary] = text
         return text
+
+    def pick_rare_words(self, words: Iterable[str], min_weight: float) -> frozenset[str]:
+        """Return the words, folded before, that are at least so rare."""
+        rarities = self._rarity.weigh_words(dict.fromkeys(words))
+        return frozenset(word for word, weight in rarities.items() if weight >= min_weight)
 
     def _analyse_text(self, words: ArticleWords) -> ArticleText:
         counts = count_words(words.title, words.summary[:MAX_SUMMARY_WORDS])

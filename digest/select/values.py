@@ -109,6 +109,11 @@ class StoryPlaces:
     states: tuple[str, ...] = ()  # of the home country: "US-FL"
     home_share: float = 0.0  # the part of its articles that name the home country, one of its places or agencies
 
+    def is_elsewhere(self, other: "StoryPlaces") -> bool:
+        """Return whether two stories name countries, or states at home, and none in common."""
+        pairs = ((self.countries, other.countries), (self.states, other.states))
+        return any(mine and theirs and set(mine).isdisjoint(theirs) for mine, theirs in pairs)
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredStory:

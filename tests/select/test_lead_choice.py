@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from digest.select.stories import order_leads
+from digest.select.stories import build_story, build_story_with_lead, order_leads
+from digest.select.text_similarity import WordVector
 from digest.select.values import CandidateArticle
 from tests.moments import DRAFTING as NOW
 
@@ -85,3 +86,32 @@ def test_what_happened_leads_before_what_somebody_said_of_it() -> None:
 def test_a_far_more_central_report_leads_before_a_later_one() -> None:
     early, late = article("Nadia reaches land", hours=30), article("Insurers count Nadia", hours=3)
     assert lead(early, late, near={early.title: 0.9, late.title: 0.5}) is early
+
+
+# --- each publisher's page below the lead ----------------------------------------------------------------------
+
+
+def test_each_publishers_page_is_its_best_and_not_its_earliest() -> None:
+    report = article("Hurricane Nadia comes ashore in Florida", hours=5, primary=True)
+    watch = article("Nadia becomes a storm", hours=60, publisher="Beta")
+    landfall = article("Hurricane Nadia makes landfall", hours=4, publisher="Beta")
+    likeness: dict[CandidateArticle, WordVector] = {
+        report: {"nadia": 1.0},
+        watch: {"storm": 0.2},
+        landfall: {"nadia": 0.9},
+    }
+    story = build_story(list(likeness), list(likeness.values()))
+    assert [a.title for a in story.also_reported] == [landfall.title]
+    assert [a.title for a in story.further_articles] == [watch.title]
+    assert build_story_with_lead(landfall, [report, watch]).also_reported == (report,)
+
+
+@pytest.mark.parametrize(
+    "title", ["Hurricane Nadia to hit Florida as Category 3", "Opinion: Nadia was no surprise", "Video: Nadia ashore"]
+)
+def test_no_page_is_named_below_a_lead_that_outdates_it_or_is_news_where_it_is_not(title: str) -> None:
+    report, aside = article("Hurricane Nadia comes ashore in Florida", hours=5), article(title, hours=20)
+    story = build_story_with_lead(report, [aside])
+    assert (story.also_reported, story.further_articles) == ((), (aside,))
+    assert aside.publisher in story.publishers
+    assert build_story_with_lead(replace(aside, dated_at=report.dated_at), [report]).also_reported == (report,)

@@ -102,6 +102,34 @@ def test_a_publisher_leads_no_more_stories_than_it_may() -> None:
     assert "3 stories from CISA are already in the edition" in reasons(proposal).values()
 
 
+def test_another_publishers_page_leads_a_story_whose_publisher_leads_enough() -> None:
+    told = "Two towns below the Marten Creek dam were cleared after days of rain, FEMA said."
+    dam = [
+        article("FEMA clears two towns as Marten Creek dam gives way", "Alpha", summary=told, days=1, primary=True),
+        article("Marten Creek dam gives way, two towns cleared", "Beta", summary=told, days=1.2),
+        article("Video: towns below Marten Creek dam cleared", "Gamma", summary=told, days=1.1),
+    ]
+    pinned = [replace(a, publisher="Alpha") for a in week()[:2]]
+    select = SelectionSettings(per_publisher=2, pins=[a.url for a in pinned])
+    proposal = propose([*week()[2:], *pinned, *dam], select)
+    placed = [p.scored for key in ("featured", "topics") for p in proposal.sections[key]]
+    (story,) = [s.story for s in placed if s.url in {a.url for a in dam}]
+    assert story.lead == dam[1]
+    assert {a.url for a in story.members} == {a.url for a in dam}
+    assert not {a.url for a in dam} & reasons(proposal).keys()
+
+
+def test_the_cap_of_a_publisher_is_relaxed_before_an_edition_is_held_and_a_note_says_so() -> None:
+    feed = [replace(a, publisher="Aggregator") for a in week()]
+    proposal = propose(feed, SelectionSettings(minimum=4))
+    assert proposal.incomplete_reason == ""
+    assert len(leads(proposal, "featured")) == 6
+    assert any("select.per_publisher (3) doesn't apply" in note for note in proposal.notes)
+    enough = propose(feed, SelectionSettings(minimum=3))
+    assert len(leads(enough, "featured")) == 3
+    assert not any("per_publisher" in note for note in enough.notes)
+
+
 def test_only_news_is_featured() -> None:
     candidates = [*week(), article("Ransomware scanner for ports", section="products", weight=3.0)]
     proposal = propose(candidates)
@@ -415,6 +443,26 @@ def test_related_are_earlier_articles_of_the_same_matter_newest_first() -> None:
         p for k in ("featured", "topics") for p in proposal.sections[k] if "Nadia" in p.scored.story.lead.title
     )
     assert [r.publisher for r in placed.related] == ["Wire 1", "Wire 0", "Wire 2"]  # the fourth says what the lead says
+
+
+def test_related_articles_share_a_rare_name_with_the_story_and_are_no_sentences_of_posts() -> None:
+    earlier = [
+        article(title, f"Wire {n}", days=12 + n)
+        for n, title in enumerate(
+            (
+                "Nadia nears Bermuda",
+                "Shelters open as hurricane turns to islands",
+                "Hurricane Nadia has turned to Bermuda and will be there by Friday.",
+                "Hurricane shelters in Bermuda are open for all who have to leave their homes before Nadia comes, said the mayor on his page",
+            )
+        )
+    ]  # fmt: skip
+    hurricane = article("Hurricane Nadia reaches Bermuda, islands open shelters", "Coast Press", days=0.5)
+    proposal = propose(
+        [*week()[:4], *week()[5:], hurricane], previous=PreviousEditions(earlier_articles=tuple(earlier))
+    )
+    (placed,) = [p for stories in proposal.sections.values() for p in stories if p.scored.lead == hurricane]
+    assert [related.title for related in placed.related] == ["Nadia nears Bermuda"]
 
 
 any_article = st.builds(

@@ -185,6 +185,23 @@ def test_a_local_police_case_loses_a_part_and_a_federal_one_does_not() -> None:
     assert term(ranking(federal).score_story(federal), PENALTY_TERM).note == "none"
 
 
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Police officer and two others killed at traffic stop in Ohio",
+        "Police officer shot and four people dead at traffic stop in Ohio",
+        "Gunman kills five police officers at traffic stop in Ohio",
+        "Manhunt for man who shot police officer in Ohio",
+        "Federal charges over police officer shot at traffic stop in Ohio",
+    ],
+)
+def test_a_local_case_of_several_deaths_a_manhunt_or_federal_charges_loses_nothing(title: str) -> None:
+    local = Story(article(title=title))
+    scored = ranking(local).score_story(local)
+    assert scored.topic == "Law enforcement"
+    assert term(scored, PENALTY_TERM).note == "none"
+
+
 def test_what_was_told_before_it_happened_loses_a_part_once_it_is_over() -> None:
     fresh, stale = (Story(article(title="Hurricane Nadia nears Florida", days=d)) for d in (0.5, 2))
     assert term(ranking(fresh).score_story(fresh), PENALTY_TERM).note == "none"

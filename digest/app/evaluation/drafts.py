@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, undefer
 from digest.app.editions.editor_changes import read_proposed_content
 from digest.app.evaluation.labeled_files import EvaluationError, normalize_label_url, read_feed_articles, read_labels
 from digest.edition.calendar.edition_windows import find_next_window
+from digest.edition.calendar.release_calendar import ReleaseCalendar
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.drafting.candidates import load_candidates, load_previous_editions
 from digest.edition.drafting.document_frequencies import load_document_frequencies
@@ -192,11 +193,11 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
 def evaluate_feeds_draft(
     grades_file: Path, feeds: Sequence[Path], settings: Settings, *, now: datetime, drafted_at: datetime | None = None
 ) -> DraftEvaluation:
-    """Propose an edition from feeds, and hold its news against grades; nothing is stored.
+    """Propose an installation's first edition from feeds, and hold its news against grades; nothing is stored.
 
     Args:
         grades_file: the grades; `docs/evaluation.md` describes their form.
-        feeds: files and folders with the articles of the edition's window.
+        feeds: files and folders with the articles of the edition's window; others are passed over.
         settings: sections, weights and sources.
         now: when articles without a date were found.
         drafted_at: the moment of the draft; when the newest article came out, where none is given.
@@ -206,7 +207,15 @@ def evaluate_feeds_draft(
     """
     graded = _read_grades(grades_file)
     articles = read_feed_articles(feeds, settings, now=now)
-    return _score_proposal(articles, settings, graded, now=drafted_at or _newest_date(articles) or now)
+    cut_off = drafted_at or _newest_date(articles) or now
+    window, file = find_next_window(cut_off, None), settings.file
+    release = ReleaseCalendar(file.schedule.send_rule, file.publication.zone).next_release(cut_off)
+    return _score_proposal(
+        [article for article in articles if window.includes(article.dated_at, seen_before=False)],
+        settings,
+        graded,
+        now=release.release_at.astimezone(file.publication.zone),
+    )
 
 
 def _score_proposal(

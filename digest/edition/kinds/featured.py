@@ -29,7 +29,7 @@ class FeaturedSection(SectionKind):
             best = _best_addition(filler, section, _narrow_pool(filler, section, unpinned))
             if best is None:
                 return
-            filler.take_story(section, best)
+            filler.take_within_cap(section, best)
             unpinned.remove(best)
 
     def explain_unchosen(self, section: SectionSettings) -> str:

@@ -61,11 +61,14 @@ def test_a_lead_under_another_address_is_found_by_its_headline() -> None:
     assert found.grade.matter == "storm"
 
 
-def evaluate(folder: Path, picks: list[object], *options: str) -> Result:
+DATED_TITLES = dict.fromkeys(TITLES, datetime(2026, 11, 18, 12, tzinfo=UTC))
+
+
+def evaluate(folder: Path, picks: list[object], *options: str, dated: dict[str, datetime] = DATED_TITLES) -> Result:
     items = "".join(
         f"<item><title>{title}</title><link>https://alpha.example.org/{n}</link>"
-        f"<pubDate>{format_datetime(datetime(2026, 11, 18, 12, tzinfo=UTC))}</pubDate></item>"
-        for n, title in enumerate(TITLES, 1)
+        f"<pubDate>{format_datetime(dated_at)}</pubDate></item>"
+        for n, (title, dated_at) in enumerate(dated.items(), 1)
     )
     feed, file = folder / "alpha.xml", folder / "picks.jsonl"
     feed.write_text(f"<rss version='2.0'><channel><title>Alpha</title>{items}</channel></rss>", "utf-8")
@@ -90,6 +93,29 @@ def test_a_draft_is_made_from_feeds_and_scored(tmp_path: Path) -> None:
     said = evaluate(tmp_path, picks).output
     assert "first 10 (of 3): 1 to change, 1 ungraded, 0 poor leads, 1 of 2 required stories" in said
     assert "missing: Not there" in said
+
+
+def test_a_draft_from_feeds_has_the_window_and_send_time_of_a_real_one(new_home: Path, tmp_path: Path) -> None:
+    """The forecast is a day old only when the edition is sent, a morning after the draft."""
+    dated = {
+        "Ransomware attack expected to hit ports in Ohio": datetime(2026, 11, 19, 10, tzinfo=UTC),
+        "Wildfire closes highway in Texas": datetime(2026, 11, 18, 12, tzinfo=UTC),
+        "Measles outbreak shuts camps in Maine": datetime(2026, 11, 11, 12, tzinfo=UTC),
+        "Border agents seize fentanyl in Arizona": datetime(2026, 11, 19, 20, tzinfo=UTC),
+    }
+    moment = "2026-11-19T12:00"
+    scored = evaluate(tmp_path, [], "--now", moment, "--json", dated=dated)
+    start = ["--settings", str(tmp_path / "digest.toml")]
+    for command in (
+        ["init", "--file", str(tmp_path / "digest.toml")],
+        ["collect", str(tmp_path / "alpha.xml"), "--now", "2026-11-19T17:00"],
+        ["draft", "--now", moment],
+    ):
+        assert CliRunner().invoke(digest, [*start, *command]).exit_code in {0, 1}, command
+    stored = CliRunner().invoke(digest, [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl"), "--json"])
+    headlines = [story["headline"] for story in json.loads(stored.output)["stories"]]
+    assert [story["headline"] for story in json.loads(scored.output)["stories"]] == headlines
+    assert len(headlines) == 2
 
 
 @pytest.mark.parametrize(
