@@ -21,8 +21,8 @@ from digest import logs
 from digest.app import jobs
 from digest.app.calendar.upcoming_steps import list_schedule_rules
 from digest.app.sending import send_control as sending
-from digest.deliver.send.run.edition_run import SendReport
-from digest.installation.opened import Installation, open_installation
+from digest.deliver.send.run.edition_sending import SendReport
+from digest.installation.opened_installation import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings
 from digest.stop_signals import stop_on_signal
@@ -154,7 +154,7 @@ def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff
 def process_signups_and_notices(context: jobs.JobContext) -> None:
     """Answer the sign-up forms that wait, and hand over the mails that they and the pages have queued."""
     jobs.run_job(context, "answer_signups")
-    jobs.run_job(context, "send_notices")
+    jobs.run_job(context, "send_due_transactional_emails")
 
 
 def plan_and_send_corrections(context: jobs.JobContext) -> None:
@@ -216,7 +216,7 @@ class JobScheduler:
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
         self._context = context
-        self._watch = jobs.watch_database_changes(context)
+        self._watch = jobs.make_database_change_detector(context)
         self._outage = StorageOutage(context.installation.database)
         if names is None:
             jobs.start_scheduler(context)
@@ -239,7 +239,7 @@ class JobScheduler:
         Raises:
             WorkerError: the database is SQLite, which has one writer.
         """
-        jobs.check_worker_database(context.installation)
+        jobs.require_postgresql_for_workers(context.installation)
         return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
     def tick(self) -> None:

@@ -34,7 +34,7 @@ from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize, measure_sizes
 from digest import logs
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import Settings
 
 LAST_RUN_HEADING = "## The last run"
@@ -86,7 +86,7 @@ def measure_rendering(sheet: ResultSheet, size: BenchmarkSize) -> None:
     spent = []
     for _ in range(5):
         began = time.process_time()
-        render_edition(content, build_publication_frame(settings), create_mail_environment(settings))
+        render_edition(content, build_publication_context(settings), create_mail_environment(settings))
         spent.append(time.process_time() - began)
     each = peers.render_per_subscriber(size.spliced_messages)[1] / 1e6
     sheet.add_result(

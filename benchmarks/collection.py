@@ -20,7 +20,7 @@ from typing import Unpack
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.sandbox.client import SANDBOX
 from digest.collect.visits.collection_run import collect_sources
-from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import migrate_schema, open_database
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
@@ -117,7 +117,7 @@ def measure_collection(articles: int) -> tuple[float, float]:
     SANDBOX.stop()  # the start of the children is a part of it
     world = MemoryGetter(made_up_feeds(articles))
     sources = [SourceSettings(url=feed_url(n), name=f"Agency {n}", publisher=f"A{n}") for n in range(FEEDS)]
-    settings = Settings(file=SettingsFile(sources=sources, limits=LimitSettings(fetch_workers=8)))
+    settings = Settings(file=SettingsFileContent(sources=sources, limits=UsageLimitSettings(fetch_workers=8)))
     with tempfile.TemporaryDirectory() as folder:
         database = open_database(f"sqlite:///{Path(folder) / 'bench.db'}")
         migrate_schema(database)

@@ -39,9 +39,9 @@ from digest.backups.creation import create_backup
 from digest.deliver.compose.dkim import DkimSigner, SigningKey, canonicalize_message
 from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, Event
+from digest.store.delivery_models import Delivery, StoredDeliveryEvent
 from digest.store.engine import Database
 from subscribers.store.database import is_postgresql
 
@@ -140,7 +140,7 @@ def _store_events(database: Database) -> None:
             for delivery in ids[start : start + 1000]
         ]
         with database.write() as session:
-            session.execute(insert(Event), rows)
+            session.execute(insert(StoredDeliveryEvent), rows)
 
 
 def _database_bytes(database: Database, home: Path) -> int:

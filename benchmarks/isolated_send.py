@@ -23,14 +23,14 @@ from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverRecorder,
-    HandoverResult,
+    HandoverStatus,
     MessageOutcome,
     OutgoingMessage,
     ParallelProvider,
     Provider,
 )
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.settings import Settings
 from digest.store.engine import open_database
 
@@ -56,7 +56,7 @@ class DiscardingProvider:
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
         """Make them."""
-        accepted = MessageOutcome(HandoverResult.ACCEPTED, "250 ok")
+        accepted = MessageOutcome(HandoverStatus.ACCEPTED, "250 ok")
         for message in messages:
             message.to_bytes()
             marks.mark_dot(message)
@@ -102,7 +102,7 @@ def measure_send(home: Path, provider_url: str, connections: int = 1, batch_size
         took, worked = time.perf_counter() - began, time.process_time() - cpu
     assert report.delivery_counts.is_balanced
     database.close()
-    return SendResult(report.results[HandoverResult.ACCEPTED], took, worked, peak_memory_mb())
+    return SendResult(report.results[HandoverStatus.ACCEPTED], took, worked, peak_memory_mb())
 
 
 if __name__ == "__main__":

@@ -26,26 +26,26 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.subscribers.growth import SHOWN_DAYS
 from digest.collect.fetch.fetcher import INDEX_FILE, FolderFetcher
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention.edition_figures import store_edition_figures
-from digest.deliver.retention.stored_counts import store_delivery_counts
+from digest.deliver.retention.stored_delivery_counts import store_delivery_counts
 from digest.edition.approval import approved_versions as approval
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment
 from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.editing.edits import StoryField
-from digest.edition.edition_queries import name_release_slot
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
-from digest.select.values import CandidateArticle
+from digest.edition.edition_queries import make_release_slot_key
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.select.selection_types import CandidateArticle
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, StaffMember
 from digest.store.engine import Database, migrate_schema
 from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
 from digest.store.staff import staff_actor
-from subscribers.consent.consent_days import JOINED_KIND, SUBSCRIBERS_KIND, WENT_KIND, DayKey, add_day_counts
+from subscribers.consent.daily_consent_counts import JOINED_KIND, SUBSCRIBERS_KIND, WENT_KIND, DayKey, add_day_counts
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.models import ConsentKind, Person, UtcDateTime
 
@@ -127,7 +127,11 @@ def under_way(database: Database, edition: str) -> Iterator[None]:
 def _change_progress(
     database: Database, edition: str, *, before: DeliveryState, after: DeliveryState, state: EditionState
 ) -> None:
-    every_fourth = (Delivery.purpose == edition_purpose(edition), Delivery.state == before, Delivery.person % 4 == 3)
+    every_fourth = (
+        Delivery.purpose == make_edition_delivery_purpose(edition),
+        Delivery.state == before,
+        Delivery.person % 4 == 3,
+    )
     with database.write() as session:
         session.execute(update(Delivery).where(*every_fourth).values(state=after))
         session.execute(update(Edition).where(Edition.name == edition).values(state=state))
@@ -156,7 +160,7 @@ def _add_staff(database: Database) -> Actor:
             member.proven_at = member.added_at
             session.add(member)
         session.flush()
-        return Actor(staff_actor(member), Role.EDITOR, ActorInterface.DESK)
+        return Actor(staff_actor(member), Role.EDITOR, ActionEntryPoint.DESK)
 
 
 # --- what went out -------------------------------------------------------------------------------------------
@@ -166,7 +170,7 @@ def _store_past_editions(installation: Installation, size: InstallationSize, sta
     """Store the editions that went out, approved, with their totals and what was done to them; name the last."""
     database, settings = installation.database, installation.settings
     stored = EditionContent.from_json(json.loads(EDITION_FILE.read_text("utf-8")))
-    pieces = render_edition(stored, build_publication_frame(settings), create_mail_environment(settings))
+    pieces = render_edition(stored, build_publication_context(settings), create_mail_environment(settings))
     name = ""
     for number in range(1, size.editions + 1):
         release = RELEASE - WEEK * (size.editions + 1 - number)
@@ -193,7 +197,7 @@ def _past_edition(session: Session, stored: EditionContent, number: int, release
     name, cut_off = f"{year}-W{week:02}", release - timedelta(hours=12)
     last = session.scalar(select(func.max(Edition.cut_off)))
     edition = Edition(
-        slot=name_release_slot(release),
+        slot=make_release_slot_key(release),
         name=name,
         number=number,
         state=EditionState.DRAFT,
@@ -243,7 +247,7 @@ def _store_version(
 def _delivery_totals(name: str, subscribers: int) -> Iterator[DeliveryTotal]:
     refused = subscribers // 100
     for state, count in ((DeliveryState.ACCEPTED, subscribers - refused), (DeliveryState.REFUSED, refused)):
-        yield DeliveryTotal(purpose=edition_purpose(name), state=state, count=count)
+        yield DeliveryTotal(purpose=make_edition_delivery_purpose(name), state=state, count=count)
 
 
 _ACTIONS = """
@@ -292,7 +296,7 @@ def _write_rows_for_everybody(database: Database, edition: str, subscribers: int
     """Write what everybody has: a delivery of the last edition with what came of it, and a consent."""
     handed = RELEASE - WEEK + timedelta(hours=1)
     moments = {"due": RELEASE - WEEK, "handed": handed, "changed": handed + timedelta(days=2)}
-    values = {"purpose": edition_purpose(edition), "last": subscribers, **moments}
+    values = {"purpose": make_edition_delivery_purpose(edition), "last": subscribers, **moments}
     for statement in (_DELIVERIES, _EVENTS, _CONSENTS, _CHOICES):
         sql = text(statement.format(random=_RANDOM_TEXT[database.engine.dialect.name]))
         used = {name: value for name, value in values.items() if f":{name}" in statement}

@@ -33,9 +33,9 @@ from benchmarks.sample_installation import (
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest import logs
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.providers.base import HandoverResult
+from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.store.engine import open_database
 from digest.store.models import Edition
 
@@ -115,7 +115,7 @@ def _send(url: str, home: Path, port: int) -> LongSendResult:
             clock=lambda: datetime.now(UTC),
             report_progress=note_progress,
         )
-    subscribers = report.results[HandoverResult.ACCEPTED]
+    subscribers = report.results[HandoverStatus.ACCEPTED]
     assert report.delivery_counts.is_balanced
     database.close()
     rates, cpu_rates = ([each.tenth_rate(subscribers, tenth) for tenth in range(10)] for each in (clock, cpu_clock))

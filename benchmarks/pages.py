@@ -46,7 +46,7 @@ from digest.app.editing import editing_state
 from digest.app.editions.count_cache import CountCache
 from digest.app.editions.sample_emails import SUBSCRIBER_MAILS
 from digest.garbage_collection import freeze_long_lived_objects
-from digest.installation.acts import Role
+from digest.installation.audited_actions import Role
 from digest.store import staff, staff_sessions
 from digest.store.engine import Database, open_database
 from digest.web.app import create_app
@@ -207,9 +207,9 @@ class PageBench:
             "sending.show_sending": [departed],
             "approvals.show_version": [departed | {"number": "1"}],
             "approvals.show_version_mail": [departed | {"number": "1"}],
-            "gallery.show_email": [{"key": SUBSCRIBER_MAILS[0].key}],
-            "gallery.show_email_frame": [{"key": SUBSCRIBER_MAILS[0].key}],
-            "desk.show_edition_frame": [
+            "gallery.show_sample_email": [{"key": SUBSCRIBER_MAILS[0].key}],
+            "gallery.show_sample_email_frame": [{"key": SUBSCRIBER_MAILS[0].key}],
+            "desk.show_edition_preview_frame": [
                 one | {"view": view} for one in (draft, departed) for view in ("phone", "text", "inbox")
             ],
         }

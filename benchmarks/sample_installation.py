@@ -15,7 +15,7 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.drafting.drafts import replace_fragments
-from digest.settings import AlertSettings, ScheduleSettings, SenderSettings, Settings, SettingsFile
+from digest.settings import AlertSettings, ScheduleSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
@@ -42,7 +42,7 @@ def benchmark_settings(home: Path) -> Settings:
     return Settings(
         home=home,
         base_url="https://news.example.org",
-        file=SettingsFile(
+        file=SettingsFileContent(
             sender=sender,
             alerts=AlertSettings(canary_minutes=0),
             schedule=ScheduleSettings(final_check_minutes=0),  # `digest work` looks at no article before it sends

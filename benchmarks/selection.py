@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from benchmarks.peak_memory import peak_memory_mb
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
-from digest.select.values import CandidateArticle, PreviousEditions
+from digest.select.selection_types import CandidateArticle, PreviousEditions
 from digest.settings import DEFAULT_SECTIONS, SelectionSettings
 
 NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)

@@ -21,9 +21,9 @@ from sqlalchemy import delete
 
 from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, BenchmarkSize
-from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings, Settings, SettingsFile
+from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings, SettingsFileContent, UsageLimitSettings
 from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
 from subscribers.address import read_address
@@ -45,7 +45,7 @@ def signup_form(address: str) -> dict[str, str]:
 
 def create_installation(home: Path) -> Installation:
     """Make an installation with one address of each standing and limits that do not bind."""
-    limits = LimitSettings(
+    limits = UsageLimitSettings(
         signups_per_network=NO_LIMIT,
         signups_alert=NO_LIMIT,
         signups_per_domain=NO_LIMIT,
@@ -53,7 +53,7 @@ def create_installation(home: Path) -> Installation:
         signups_further=NO_LIMIT,
         signups_waiting=NO_LIMIT,
     )
-    settings = Settings(file=SettingsFile(limits=limits), home=home)
+    settings = Settings(file=SettingsFileContent(limits=limits), home=home)
     KeyRing.create(settings.key_file)
     database = open_database(settings.effective_database_url)
     migrate_schema(database)
@@ -62,7 +62,7 @@ def create_installation(home: Path) -> Installation:
     for standing in ADDRESS_STANDINGS[1:]:
         client.post("/subscribe", data=signup_form(f"{standing}@county.example"))
     process_signup_requests(install, clock=lambda: NOW)
-    send_due_notices(install, clock=lambda: NOW)
+    send_due_transactional_emails(install, clock=lambda: NOW)
     for mail in (settings.outbox_folder / "notice").glob("*.eml"):
         text = mail.read_bytes().replace(b"=\r\n", b"").decode()
         link = re.search(r"/confirm/[\w-]{22}", text)

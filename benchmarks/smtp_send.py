@@ -44,12 +44,12 @@ from digest.deliver.providers.base import (
     BatchOutcome,
     FinishedMessages,
     HandoverRecorder,
-    HandoverResult,
+    HandoverStatus,
     OutgoingMessage,
     StreamingProvider,
 )
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
@@ -166,8 +166,8 @@ class SmtpSender:
             limit=self._messages,
         )
         cpu_seconds = time.process_time() - cpu
-        tried = report.results - Counter({HandoverResult.NOT_TRIED: report.results.total()})
-        assert tried == {HandoverResult.ACCEPTED: self._messages}, f"{report.results} {report.stop_reason}"
+        tried = report.results - Counter({HandoverStatus.NOT_TRIED: report.results.total()})
+        assert tried == {HandoverStatus.ACCEPTED: self._messages}, f"{report.results} {report.stop_reason}"
         assert report.delivery_counts.is_balanced
         return RoundTime(peer_seconds, self._provider.last_at - self._provider.first_at, cpu_seconds)
 

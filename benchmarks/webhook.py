@@ -29,7 +29,7 @@ from benchmarks.sample_installation import KEYS, benchmark_settings, create_popu
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.deliver.compose.identifiers import make_delivery_id
 from digest.deliver.providers.sendgrid.events import SIGNATURE_HEADER, TIMESTAMP_HEADER
-from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
+from digest.store.delivery_models import Delivery, DeliveryState, ReceivedEventPayload, StoredDeliveryEvent
 from digest.store.engine import Database, open_database
 
 MIN_EVENTS_PER_SECOND = 5_000  # events a second
@@ -118,8 +118,8 @@ def _commit_bare_bodies(database: Database, posts: Sequence[SignedPost]) -> floa
 def _count_rows(database: Database) -> tuple[int, int, int]:
     """Count posts, those that are not applied, and events."""
     with database.read() as session:
-        posts, applied = session.execute(select(func.count(), func.count(InboundPayload.applied_at))).one()
-        return posts, posts - applied, session.scalar(select(func.count()).select_from(Event)) or 0
+        posts, applied = session.execute(select(func.count(), func.count(ReceivedEventPayload.applied_at))).one()
+        return posts, posts - applied, session.scalar(select(func.count()).select_from(StoredDeliveryEvent)) or 0
 
 
 def _wait_until_applied(database: Database) -> float:

@@ -98,7 +98,7 @@ def scoring_term(
 
 
 @scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="How many publishers carried it.")
-def coverage(story: StoryMeasures) -> TermShare:
+def score_coverage(story: StoryMeasures) -> TermShare:
     """Return 0 for one publisher, 1 for all of the week's; each doubling adds as much as the one before."""
     copied = story.publishers - story.independent_publishers
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
@@ -110,7 +110,7 @@ def coverage(story: StoryMeasures) -> TermShare:
 
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="How often your site's page about it was read.")
-def readership(story: StoryMeasures) -> TermShare | None:
+def score_readership(story: StoryMeasures) -> TermShare | None:
     """Compare the logarithm of its reads a day with the week's highest."""
     best, highest = story.daily_reads, story.week_daily_reads
     if highest is None:
@@ -129,7 +129,7 @@ def readership(story: StoryMeasures) -> TermShare | None:
     bounds=NOT_NEGATIVE,
     words="Whether your site pinned or featured it, or an official source published it.",
 )
-def editorial_choice(story: StoryMeasures) -> TermShare:
+def score_editorial_choice(story: StoryMeasures) -> TermShare:
     """Return 1 for an editor's decision, and a part of it for an official source."""
     if story.is_pinned:
         return TermShare(1.0, PINNED_NOTE)
@@ -141,7 +141,7 @@ def editorial_choice(story: StoryMeasures) -> TermShare:
 
 
 @scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="How clearly it's about homeland security.")
-def topic(story: StoryMeasures) -> TermShare:
+def score_topic_match(story: StoryMeasures) -> TermShare:
     """Return how clearly its words are of its topic."""
     if not story.topic:
         return TermShare(0.0, "it doesn't match any of our topics")
@@ -149,7 +149,7 @@ def topic(story: StoryMeasures) -> TermShare:
 
 
 @scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="How new it is.")
-def freshness(story: StoryMeasures) -> TermShare:
+def score_freshness(story: StoryMeasures) -> TermShare:
     """Halve with every half-life of the article that leads it."""
     days = int(story.age_days)
     age = f"{days} day{'s' if days > 1 else ''} old" if days else "less than a day old"
@@ -162,7 +162,7 @@ def freshness(story: StoryMeasures) -> TermShare:
     bounds=NOT_NEGATIVE,
     words="How many of its articles name the home country or one of its agencies; a place there counts half.",
 )
-def proximity(story: StoryMeasures) -> TermShare:
+def score_home_proximity(story: StoryMeasures) -> TermShare:
     """Return the share of its articles about the home country, and more for a topic that knows no borders."""
     home, share = story.home_country, story.home_share
     note = f"{share:.0%} about {home}, based on the places and agencies its articles mention"

@@ -55,7 +55,7 @@ def read_address(text: str, *, label: str = "") -> Address:
     return address
 
 
-def fits_angle_brackets(text: str) -> bool:
+def is_safe_in_angle_brackets(text: str) -> bool:
     """Return whether a text may stand between the angle brackets of a header field.
 
     It is an address (RFC 5322, section 3.4.1) or the id of a list (RFC 2919, section 2); neither of them quoted, nor a domain literal.

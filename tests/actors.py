@@ -1,6 +1,6 @@
 """Who acts in tests."""
 
-from digest.installation.acts import Actor, ActorInterface, Role, terminal_actor
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role, terminal_actor
 
 ADMIN = terminal_actor("eve")
-EDITOR = Actor("staff 2", Role.EDITOR, ActorInterface.DESK)
+EDITOR = Actor("staff 2", Role.EDITOR, ActionEntryPoint.DESK)

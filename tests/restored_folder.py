@@ -11,7 +11,7 @@ class RestoredFolder:
     """A prepared folder, a second one with hard links to its files, and what stood in them.
 
     A restored file is the same file by its number as well: a database in another file or at another path would be held as
-    a copy (`digest.installation.copy_guard`).
+    a copy (`digest.installation.copied_installation_guard`).
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""The keys that tests' own sessions seal rows with (`subscribers.store.row_seals`), and changes of such rows that are sealed too."""
+"""The keys that tests' own sessions seal rows with (`subscribers.store.keyed_row_seals`), and changes of such rows that are sealed too."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from digest.installation.opened import InstallationError
+from digest.installation.opened_installation import InstallationError
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import RowSealKeys, SealedModel
+from subscribers.store.keyed_row_seals import KeyedSealModel, RowSealKeys
 
 
 def lend_row_keys(database: Database, home: Path) -> Database:
@@ -53,7 +53,7 @@ def _made_up_keys() -> KeyRing:
     return KeyRing.from_seed(b"rows that tests write")
 
 
-def change_rows(session: Session, model: type[SealedModel], *conditions: ColumnElement[bool], **values: Any) -> None:
+def change_rows(session: Session, model: type[KeyedSealModel], *conditions: ColumnElement[bool], **values: Any) -> None:
     """Change the rows that match as the product does, with their seals: after an UPDATE of our own they would count for nothing."""
     for row in session.scalars(select(model).where(*conditions)):
         for name, value in values.items():

@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, inspect, make_url, text, update
 
 from digest.deliver.control.installation_hold import IDENTITY_STATE_KEY, read_installation_state
-from digest.installation import copy_guard
+from digest.installation import copied_installation_guard
 from digest.settings import Settings
-from digest.store.delivery_models import InstallationState
+from digest.store.delivery_models import StoredInstallationValue
 from digest.store.engine import open_database
 
 RUN_KIND = os.environ.get("DIGEST_TEST_DATABASE") or "sqlite"
@@ -67,7 +67,7 @@ class HomeDatabases:
     def copy(self, origin: Path, home: Path) -> str:
         """Give a home a copy of the database of another home, which nobody has open; return its URL. A file comes with its folder.
 
-        On PostgreSQL the copy is told that it is at home where it is: it would be held as a copy (`digest.installation.copy_guard`).
+        On PostgreSQL the copy is told that it is at home where it is: it would be held as a copy (`digest.installation.copied_installation_guard`).
         """
         if self.server:
             self._copy_on_server(_database_name(origin), home)
@@ -91,8 +91,10 @@ class HomeDatabases:
 def _resolve(url: str, home: Path) -> None:
     """Have a database that knows where it is at home be at home where it is; one that goes by its installation's name stays so."""
     database = open_database(url)
-    identity = copy_guard.database_identity(database, Settings(home=home))
-    moved = update(InstallationState).where(InstallationState.name == IDENTITY_STATE_KEY).values(value=identity)
+    identity = copied_installation_guard.database_identity(database, Settings(home=home))
+    moved = (
+        update(StoredInstallationValue).where(StoredInstallationValue.name == IDENTITY_STATE_KEY).values(value=identity)
+    )
     with database.write() as session:
         if "name" not in (read_installation_state(session, IDENTITY_STATE_KEY) or {}):
             session.execute(moved)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 
 from digest.app.sending import background_tasks
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery
 
 
@@ -34,7 +34,7 @@ def send_notices(
     install: Installation, *conditions: ColumnElement[bool], now: datetime, by: Any = Delivery.handed_at
 ) -> list[EmailMessage]:
     """Hand over the notices that are due; return all that were handed over so far and meet the conditions, the oldest first."""
-    background_tasks.send_due_notices(install, clock=lambda: now)
+    background_tasks.send_due_transactional_emails(install, clock=lambda: now)
     with install.database.read() as session:
         sent = select(Delivery.id).where(Delivery.handed_at.is_not(None), *conditions).order_by(by)
         files = [install.settings.outbox_folder / "notice" / f"{name}.eml" for name in session.scalars(sent)]

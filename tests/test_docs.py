@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from digest.app.doctor import examination, received_message
 from digest.cli import digest
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES
-from digest.settings import SettingsFile, SourceSettings, SponsorSettings
+from digest.settings import SettingsFileContent, SourceSettings, SponsorSettings
 from digest.settings.loader import ENVIRONMENT_FIELDS
 from tests.conftest import ROOT
 
@@ -53,12 +53,14 @@ def tables(model: type[BaseModel], name: str = "") -> Iterator[tuple[str, set[st
 def all_tables() -> dict[str, set[str]]:
     lists = {"sections": "[[sections]]", "sources": "[[sources]]", "sponsor": "[sponsor]"}
     kinds: dict[str, type[BaseModel]] = {
-        "[[sections]]": type(SettingsFile().sections[0]),
+        "[[sections]]": type(SettingsFileContent().sections[0]),
         "[[sources]]": SourceSettings,
         "[sponsor]": SponsorSettings,
     }
-    by_heading = dict(tables(SettingsFile)) | {heading: set(kind.model_fields) for heading, kind in kinds.items()}
-    plain = {key for key in SettingsFile.model_fields if f"[{key}]" not in by_heading}
+    by_heading = dict(tables(SettingsFileContent)) | {
+        heading: set(kind.model_fields) for heading, kind in kinds.items()
+    }
+    plain = {key for key in SettingsFileContent.model_fields if f"[{key}]" not in by_heading}
     assert plain - set(lists) == set(), "a key of digest.toml that is no table: teach this test where it is documented"
     return by_heading
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from digest.settings.model import SettingsFile
+from digest.settings.model import SettingsFileContent
 from tests.conftest import ROOT
 from tests.test_layers import modules
 
@@ -58,7 +58,7 @@ class NameIndex:
         self.names = {module: defined_names(tree.body) for module, tree in modules().items()}
         self.settings = {
             f"{table}.{key}"
-            for table, field in SettingsFile.model_fields.items()
+            for table, field in SettingsFileContent.model_fields.items()
             for key in getattr(field.annotation, "model_fields", {})
         }
 

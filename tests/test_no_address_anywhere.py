@@ -39,8 +39,8 @@ from digest.backups.creation import create_backup
 from digest.cli import digest
 from digest.deliver.inbound import payloads
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
-from digest.installation.opened import Installation
-from digest.settings import AlertSettings, LimitSettings
+from digest.installation.opened_installation import Installation
+from digest.settings import AlertSettings, UsageLimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import open_database
 from digest.store.models import Source
@@ -186,7 +186,7 @@ def left(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases
                 "mail_url": SecretStr(f"smtp://127.0.0.1:{port}?starttls=off&connections=2"),
                 "file": world.install.settings.file.model_copy(
                     update={
-                        "limits": LimitSettings(signups_per_network=1000, signups_per_domain=1000),
+                        "limits": UsageLimitSettings(signups_per_network=1000, signups_per_domain=1000),
                         "alerts": AlertSettings(canary_minutes=0, hard_bounces=10_000, policy_refusals=10_000),
                     }
                 ),
@@ -328,7 +328,7 @@ def _ask_the_provider(install: Installation, left: Left, listed: list[str]) -> N
             )
         access = {"sendgrid_api_key": SecretStr(API_KEY), "sendgrid_host": fake.host}
         install = Installation(install.settings.model_copy(update=access), install.database)
-        pulled = list_transfers.pull_suppression_lists(install, night)
+        pulled = list_transfers.pull_suppressions_without_actor(install, night)
         assert (pulled.entries, pulled.matched_people) == (60, 40)
         left.keep("nightly", str(pulled))
         left.keep("nightly", nightly_steps.request_provider_erasures(install, night))
@@ -358,7 +358,7 @@ def _type_into_forms(install: Installation, left: Left, typed: list[str]) -> Non
         assert answer.status_code == 500
         left.keep("error pages", answer.data)
     background_tasks.process_signup_requests(install, clock=lambda: NOW)
-    background_tasks.send_due_notices(install, clock=lambda: NOW)
+    background_tasks.send_due_transactional_emails(install, clock=lambda: NOW)
 
 
 @contextlib.contextmanager

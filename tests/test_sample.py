@@ -16,7 +16,7 @@ import digest
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.parsers import parse_document
 from digest.collect.texts.urls import canonical_url
-from digest.settings import SettingsFile, load_settings
+from digest.settings import SettingsFileContent, load_settings
 from subscribers.consent.preferences import Preferences
 from tests.moments import DRAFTING as NOW
 
@@ -38,7 +38,7 @@ REAL_AGENCIES = re.compile(
 )
 
 
-def _settings() -> SettingsFile:
+def _settings() -> SettingsFileContent:
     return load_settings(SAMPLE / "digest.toml", {}).file
 
 

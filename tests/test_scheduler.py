@@ -21,15 +21,15 @@ from digest.app.jobs import JobContext
 from digest.app.sending import send_control as sending
 from digest.app.upkeep import nightly_steps
 from digest.collect.sources.source_rows import sync_sources
-from digest.installation.opened import Installation
-from digest.settings import RelaySettings, ScheduleSettings, Settings, SettingsFile, SourceSettings
+from digest.installation.opened_installation import Installation
+from digest.settings import RelaySettings, ScheduleSettings, Settings, SettingsFileContent, SourceSettings
 from digest.store import schedule_slots
-from digest.store.engine import ChangeWatch, Database, open_database
-from digest.store.models import AuditEntry, Edition, EditionState, ScheduleSlot, Source, SourceDay
-from digest.store.process_owner import ProcessOwner
+from digest.store.engine import Database, DatabaseChangeDetector, open_database
+from digest.store.models import AuditEntry, DailySourceVisitCounts, Edition, EditionState, ScheduleSlot, Source
+from digest.store.process_identity import ProcessIdentity
 from digest.timetable import DueJob
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.models import ConsentDay
+from subscribers.store.models import DailyConsentCount
 from tests.conftest import reserve_port
 from tests.moments import THURSDAY_NOON as NOON
 
@@ -39,7 +39,7 @@ SLOT = DueJob("draft", NOON)
 @pytest.fixture
 def install(database: Database, tmp_path: Path) -> Installation:
     schedule = ScheduleSettings(collect=["every 1h"], draft="thu 17:30", send="fri 06:00", final_check_minutes=0)
-    return Installation(Settings(file=SettingsFile(schedule=schedule), home=tmp_path), database)
+    return Installation(Settings(file=SettingsFileContent(schedule=schedule), home=tmp_path), database)
 
 
 def due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJob, ...]:
@@ -52,52 +52,52 @@ def slots(database: Database, job: str) -> list[ScheduleSlot]:
 
 
 def test_of_many_takers_one_gets_the_slot(database: Database) -> None:
-    taken = [schedule_slots.claim_slot(database, SLOT, ProcessOwner(f"machine{n}"), NOON) for n in range(5)]
+    taken = [schedule_slots.claim_slot(database, SLOT, ProcessIdentity(f"machine{n}"), NOON) for n in range(5)]
     assert taken == [True, False, False, False, False]
     assert len(slots(database, "draft")) == 1
 
 
 def test_a_slot_that_is_done_is_never_taken_again(database: Database) -> None:
-    owner = ProcessOwner()
+    owner = ProcessIdentity()
     assert schedule_slots.claim_slot(database, SLOT, owner, NOON)
     schedule_slots.complete_slot(database, SLOT, "drafted", NOON)
     later = NOON + timedelta(days=9)
-    assert not schedule_slots.claim_slot(database, SLOT, ProcessOwner(nonce="another"), later)
+    assert not schedule_slots.claim_slot(database, SLOT, ProcessIdentity(nonce="another"), later)
 
 
 def test_the_slot_of_a_process_that_died_here_is_taken_over_at_once(database: Database) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(pid=int(gone.stdout)), NOON)
-    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessIdentity(pid=int(gone.stdout)), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessIdentity(), NOON)
 
 
 def test_the_slot_of_a_process_that_lives_is_left_to_it(database: Database) -> None:
-    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(pid=os.getppid()), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessIdentity(pid=os.getppid()), NOON)
     assert not schedule_slots.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE - timedelta(seconds=1)
+        database, SLOT, ProcessIdentity(), NOON + schedule_slots.SLOT_LEASE - timedelta(seconds=1)
     )
     assert schedule_slots.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE + timedelta(seconds=1)
+        database, SLOT, ProcessIdentity(), NOON + schedule_slots.SLOT_LEASE + timedelta(seconds=1)
     )
 
 
 def test_a_restarted_container_knows_that_its_number_was_another_process(database: Database) -> None:
-    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(nonce="before"), NOON)
-    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(nonce="after"), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessIdentity(nonce="before"), NOON)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessIdentity(nonce="after"), NOON)
 
 
 def test_of_another_machine_nobody_knows_before_the_lease_is_over(database: Database) -> None:
-    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner("elsewhere", 999_999_999), NOON)
-    assert not schedule_slots.claim_slot(database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE)
+    assert schedule_slots.claim_slot(database, SLOT, ProcessIdentity("elsewhere", 999_999_999), NOON)
+    assert not schedule_slots.claim_slot(database, SLOT, ProcessIdentity(), NOON + schedule_slots.SLOT_LEASE)
     assert schedule_slots.claim_slot(
-        database, SLOT, ProcessOwner(), NOON + schedule_slots.SLOT_LEASE + timedelta(seconds=1)
+        database, SLOT, ProcessIdentity(), NOON + schedule_slots.SLOT_LEASE + timedelta(seconds=1)
     )
 
 
 def test_the_slot_of_another_machine_that_died_is_taken_over_within_a_minute_and_that_of_a_long_job_is_not(
     database: Database,
 ) -> None:
-    elsewhere, beats = ProcessOwner("elsewhere", 7), count_forever(1)
+    elsewhere, beats = ProcessIdentity("elsewhere", 7), count_forever(1)
     assert schedule_slots.claim_slot(database, SLOT, elsewhere, NOON)
     with schedule_slots.keep_slot_renewed(
         database, SLOT, elsewhere, lambda: NOON + timedelta(minutes=next(beats)), interval=0.001
@@ -105,9 +105,9 @@ def test_the_slot_of_another_machine_that_died_is_taken_over_within_a_minute_and
         long_after = NOON + timedelta(minutes=3)
         while slots(database, "draft")[0].lease_until < long_after:
             pass
-        assert not schedule_slots.claim_slot(database, SLOT, ProcessOwner(), long_after)
+        assert not schedule_slots.claim_slot(database, SLOT, ProcessIdentity(), long_after)
     died_at = slots(database, "draft")[0].lease_until - schedule_slots.SLOT_LEASE
-    assert schedule_slots.claim_slot(database, SLOT, ProcessOwner(), died_at + timedelta(seconds=59))
+    assert schedule_slots.claim_slot(database, SLOT, ProcessIdentity(), died_at + timedelta(seconds=59))
     schedule_slots.renew_slot(database, SLOT, elsewhere, died_at + timedelta(hours=1))
     assert slots(database, "draft")[0].lease_until < died_at + timedelta(hours=1), "it is another's by now"
 
@@ -244,7 +244,7 @@ def test_real_jobs_that_find_nothing_to_do_write_nothing(make_scheduler: MakeSch
     clockwork = make_scheduler()
     for _ in range(3):  # the first looks may note something
         look_once(clockwork)
-    watch = ChangeWatch(install.database)
+    watch = DatabaseChangeDetector(install.database)
     watch.has_changed()
     look_once(clockwork)
     assert not watch.has_changed()
@@ -301,11 +301,11 @@ def test_a_database_that_is_away_ends_no_tick(
     counted = CountedJobs(monkeypatch, "answer")
     clockwork = make_scheduler()
     with reserve_port() as port, capture_logs() as logs:
-        clockwork._watch = ChangeWatch(open_database(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none"))
+        clockwork._watch = DatabaseChangeDetector(open_database(f"postgresql+psycopg://nobody@127.0.0.1:{port}/none"))
         for _ in range(2):
             clockwork.tick()
         assert counted.counts == {}
-        clockwork._watch = ChangeWatch(install.database)
+        clockwork._watch = DatabaseChangeDetector(install.database)
         clockwork.tick()
     assert counted.counts == {"answer": 1}
     assert [line["event"] for line in logs] == ["jobs wait until it is over", "jobs go on"]
@@ -318,7 +318,7 @@ def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installati
 
 
 def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -> None:
-    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(days=9))
+    schedule_slots.find_or_record_schedule_start(install.database, NOON - timedelta(days=9))
     with install.database.write() as session:
         for hours in range(200):
             at = NOON - timedelta(hours=hours)
@@ -330,13 +330,13 @@ def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -
 
 def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(install: Installation) -> None:
     long_ago = NOON - timedelta(days=200)
-    since = schedule_slots.ensure_schedule_start(install.database, long_ago)
+    since = schedule_slots.find_or_record_schedule_start(install.database, long_ago)
     for at in (long_ago, NOON - timedelta(days=91), NOON - timedelta(days=89)):
         with install.database.write() as session:
             session.add(ScheduleSlot(job="draft", at=at, owner="-", lease_until=at, done_at=at))
     assert nightly_steps.delete_old_slots(install, NOON) == "2 old scheduled times deleted"
     assert [slot.at for slot in slots(install.database, "draft")] == [NOON - timedelta(days=89)]
-    assert schedule_slots.ensure_schedule_start(install.database, NOON) == since
+    assert schedule_slots.find_or_record_schedule_start(install.database, NOON) == since
 
 
 def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) -> None:
@@ -348,18 +348,21 @@ def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) ->
         for days in (0, 400, 401, 3000):
             day = today - timedelta(days=days)
             session.add_all(
-                [SourceDay(source_id=source.id, day=day), ConsentDay(day=day, kind="readers", way="", count=5)]
+                [
+                    DailySourceVisitCounts(source_id=source.id, day=day),
+                    DailyConsentCount(day=day, kind="readers", way="", count=5),
+                ]
             )
     assert nightly_steps.delete_old_daily_counts(install, NOON) == "4 counts of old days deleted"
     with install.database.read() as session:
-        for model in (SourceDay, ConsentDay):
+        for model in (DailySourceVisitCounts, DailyConsentCount):
             assert sorted(session.scalars(select(model.day))) == [today - timedelta(days=400), today]
     assert nightly_steps.delete_old_daily_counts in nightly_steps.NIGHTLY_STEPS
 
 
 def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
-    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(minutes=1))
-    owner = ProcessOwner()
+    schedule_slots.find_or_record_schedule_start(install.database, NOON - timedelta(minutes=1))
+    owner = ProcessIdentity()
     # No key file, no sources: drafting finds nothing and holds the edition, collecting has nothing to visit.
     outcomes = scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=owner), "collect")
     assert outcomes == ["0 new from 0 sources, 0 failed"]
@@ -371,25 +374,25 @@ def test_what_a_job_stumbles_over_is_its_outcome(install: Installation) -> None:
 def test_a_collection_that_is_stopped_stays_owed_and_another_process_does_the_rest(one_database: Database) -> None:
     nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
     schedule = ScheduleSettings(collect=["every 1h"])
-    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), one_database)
-    schedule_slots.ensure_schedule_start(one_database, NOON - timedelta(hours=1))
+    install = Installation(Settings(file=SettingsFileContent(schedule=schedule, sources=[nowhere])), one_database)
+    schedule_slots.find_or_record_schedule_start(one_database, NOON - timedelta(hours=1))
     stopped = JobContext(install, lambda: NOON)
     stopped.stopping.set()
     assert scheduler.run_due_slots(stopped, "collect") == ["stopped before visiting all sources (remaining: 1)"]
     assert slots(one_database, "collect")[0].done_at is None
-    other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessOwner("elsewhere", 7, "x"))
+    other = JobContext(install, lambda: NOON + timedelta(seconds=1), owner=ProcessIdentity("elsewhere", 7, "x"))
     assert scheduler.run_due_slots(other, "collect") == ["0 new from 1 source, 1 failed"]
 
 
 def test_a_process_visits_sources_for_the_collection_of_another(one_database: Database) -> None:
     nowhere = SourceSettings(url="http://127.0.0.1:9/feed", name="Nowhere", publisher="P")
     schedule = ScheduleSettings(collect=["every 1h"])
-    install = Installation(Settings(file=SettingsFile(schedule=schedule, sources=[nowhere])), one_database)
-    schedule_slots.ensure_schedule_start(one_database, NOON - timedelta(hours=1))
+    install = Installation(Settings(file=SettingsFileContent(schedule=schedule, sources=[nowhere])), one_database)
+    schedule_slots.find_or_record_schedule_start(one_database, NOON - timedelta(hours=1))
     assert jobs.join_running_collection(JobContext(install, lambda: NOON)) == ""
     with one_database.write() as session:
         sync_sources(session, install.settings)
-    assert schedule_slots.claim_slot(one_database, DueJob("collect", NOON), ProcessOwner("elsewhere", 7, "x"), NOON)
+    assert schedule_slots.claim_slot(one_database, DueJob("collect", NOON), ProcessIdentity("elsewhere", 7, "x"), NOON)
     sharing = JobContext(install, lambda: NOON + timedelta(seconds=1))
     with capture_logs() as logs:
         assert scheduler.run_due_slots(sharing, "collect") == scheduler.run_due_slots(sharing, "collect") == []
@@ -400,17 +403,17 @@ def test_a_process_visits_sources_for_the_collection_of_another(one_database: Da
 
 
 def test_a_surprise_in_a_job_ends_neither_the_job_list_nor_the_process(install: Installation) -> None:
-    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(days=8))
+    schedule_slots.find_or_record_schedule_start(install.database, NOON - timedelta(days=8))
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE story")
-    outcomes = scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=ProcessOwner()), "draft")
+    outcomes = scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=ProcessIdentity()), "draft")
     assert len(outcomes) == 1
     assert outcomes[0].startswith("failed: ")
 
 
 def test_a_step_that_stumbled_is_tried_again_after_a_rest_until_it_succeeds(install: Installation) -> None:
-    schedule_slots.ensure_schedule_start(install.database, NOON - timedelta(days=8))
-    owner = ProcessOwner()
+    schedule_slots.find_or_record_schedule_start(install.database, NOON - timedelta(days=8))
+    owner = ProcessIdentity()
     with install.database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE story RENAME TO story_away")
     assert scheduler.run_due_slots(JobContext(install, lambda: NOON, owner=owner), "draft")[0].startswith("failed: ")

@@ -26,18 +26,18 @@ from digest.app.upkeep import backups, heartbeats, nightly_steps
 from digest.backups.archive import BackupError
 from digest.collect.visits import collection_run
 from digest.deliver.inbound.imap import MailboxError
-from digest.deliver.send.claims.run_file import list_abandoned_run_files
-from digest.deliver.send.run.edition_run import SendReport
+from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
+from digest.deliver.send.run.edition_sending import SendReport
 from digest.edition.drafting.drafts import DraftError
 from digest.edition.edition_queries import UnknownEditionError
 from digest.edition.rendering.sanitizer import RenderingError
-from digest.installation.acts import SCHEDULER
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import SCHEDULER
+from digest.installation.opened_installation import Installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.store import schedule_slots
-from digest.store.engine import ChangeWatch, SchemaTooNewError, read_schema_revision, refuse_newer_schema
+from digest.store.engine import DatabaseChangeDetector, SchemaTooNewError, read_schema_revision, refuse_newer_schema
 from digest.store.models import EditionState
-from digest.store.process_owner import ProcessOwner, this_process_owner
+from digest.store.process_identity import ProcessIdentity, identify_current_process
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callback_types import Clock
 from subscribers.errors import ApplicationError
@@ -56,7 +56,7 @@ class JobContext:
     installation: Installation
     clock: Clock = lambda: datetime.now(UTC)
     stopping: threading.Event = field(default_factory=threading.Event)
-    owner: ProcessOwner = field(default_factory=this_process_owner)
+    owner: ProcessIdentity = field(default_factory=identify_current_process)
 
 
 class FailedOutcome(str):
@@ -73,7 +73,7 @@ class WorkerError(ApplicationError):
     """This process cannot be a worker; the message says why and what to do."""
 
 
-def check_worker_database(installation: Installation) -> None:
+def require_postgresql_for_workers(installation: Installation) -> None:
     """Raise WorkerError unless several processes may work on the database."""
     if installation.database.engine.dialect.name != "postgresql":
         raise WorkerError(
@@ -147,12 +147,12 @@ def draft(context: JobContext) -> str:
     return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
 
 
-def remind(context: JobContext) -> str:
+def remind_editors_to_approve(context: JobContext) -> str:
     """Remind the editors of an edition that is not approved yet."""
     return deadlines.remind_editors(context.installation, now=context.clock())
 
 
-def deadline(context: JobContext) -> str:
+def apply_approval_deadline_rule(context: JobContext) -> str:
     """Do with an edition that is not approved at its deadline what the settings say."""
     return deadlines.apply_deadline_rule(context.installation, now=context.clock())
 
@@ -243,10 +243,12 @@ def answer_signups(context: JobContext) -> str:
     return str(background_tasks.process_signup_requests(context.installation, clock=context.clock))
 
 
-def send_notices(context: JobContext) -> str:
+def send_due_transactional_emails(context: JobContext) -> str:
     """Hand over the mails that are no edition and are due."""
     stopping = context.stopping.is_set
-    return str(background_tasks.send_due_notices(context.installation, clock=context.clock, stopping=stopping))
+    return str(
+        background_tasks.send_due_transactional_emails(context.installation, clock=context.clock, stopping=stopping)
+    )
 
 
 def email_automatic_pauses(context: JobContext) -> str:
@@ -312,8 +314,8 @@ CALENDAR_JOBS = ("draft", "remind", "deadline")  # those whose slots follow from
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     "collect": collect,
     "draft": draft,
-    "remind": remind,
-    "deadline": deadline,
+    "remind": remind_editors_to_approve,
+    "deadline": apply_approval_deadline_rule,
     "nightly": nightly,
     "backup": backup,
 }
@@ -333,7 +335,7 @@ JOBS: dict[str, Callable[..., object]] = {
     "recover_runs": recover_runs,
     "check_schema": check_schema,
     "answer_signups": answer_signups,
-    "send_notices": send_notices,
+    "send_due_transactional_emails": send_due_transactional_emails,
     "send_corrections": send_corrections,
     "apply_inbound_events": apply_inbound_events,
     "follow_mail_log": follow_mail_log,
@@ -361,19 +363,19 @@ def run_job(context: JobContext, name: str, *arguments: str) -> object:
 
 def start_scheduler(context: JobContext) -> None:
     """Remember, once for all processes, that the timetable is followed from now on."""
-    schedule_slots.ensure_schedule_start(context.installation.database, context.clock())
+    schedule_slots.find_or_record_schedule_start(context.installation.database, context.clock())
 
 
-def watch_database_changes(context: JobContext) -> ChangeWatch:
+def make_database_change_detector(context: JobContext) -> DatabaseChangeDetector:
     """Return what finds out whether anything was written to the installation's database."""
-    return ChangeWatch(context.installation.database)
+    return DatabaseChangeDetector(context.installation.database)
 
 
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
     """Find what the timetable and the calendar owe of one job now."""
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.file.publication.zone
-    since = schedule_slots.ensure_schedule_start(database, now)
+    since = schedule_slots.find_or_record_schedule_start(database, now)
     planned = calendar.list_calendar_job_times(context.installation, now=now) if job in CALENDAR_JOBS else {}
     find_due = partial(find_due_jobs, now, {job: rules}, zone=zone, since=since, planned=planned)
     completed = schedule_slots.find_completed_slots(database, job, [slot.at for slot in find_due(())])

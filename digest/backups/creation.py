@@ -24,7 +24,7 @@ from digest.backups.table_rows import (
 from digest.store.engine import Database, newest_schema_revision
 from subscribers.callback_types import Progress
 from subscribers.crypto.key_file import sync_folder
-from subscribers.store.key_check import list_key_columns
+from subscribers.store.key_check import list_key_id_columns
 
 
 def create_backup(
@@ -111,7 +111,7 @@ def _used_key_ids(session: Session, tables: Sequence[Table]) -> dict[str, list[s
     """Name the keys that rows were made with: without them the copy cannot be read."""
     stored = {table.name: table for table in tables}
     ids_by_kind: dict[str, set[str]] = {}
-    for kind, table, column in list_key_columns():
+    for kind, table, column in list_key_id_columns():
         if table.name in stored and column.name in stored[table.name].c:
             ids = session.scalars(select(column).where(column.is_not(None)).distinct())
             ids_by_kind.setdefault(kind, set()).update(ids)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.settings import SettingsFile
+from digest.settings import SettingsFileContent
 from digest.store.engine import Database
 
 BACKUP_STATE_KEY = "backup"
@@ -54,7 +54,9 @@ def find_last_verified_backup(session: Session) -> datetime | None:
     return read_backup_outcome(session).proved_at
 
 
-def explain_missing_backup(session: Session, file: SettingsFile, now: datetime, *, way: str = "'digest backup'") -> str:
+def explain_missing_backup(
+    session: Session, file: SettingsFileContent, now: datetime, *, way: str = "'digest backup'"
+) -> str:
     """Explain why the newest backup by the clock is not there; empty where it is, and where none is wanted.
 
     `way` is what makes one, with which a sentence begins.

@@ -25,13 +25,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType, TypeEngine
 
 from digest.backups import archive, table_rows
-from digest.store.audit import authenticate_older_rows
-from digest.store.engine import newest_schema_revision, upgrade_schema
+from digest.store.audit import add_macs_to_all_rows
+from digest.store.engine import newest_schema_revision, run_migrations_to_revision
 from subscribers.callback_types import Progress
 from subscribers.crypto.keys import KeyFileError, KeyRing
+from subscribers.store.keyed_row_seals import attach_keys_to_session, seal_all_rows
 from subscribers.store.models import Person, UtcDateTime
 from subscribers.store.people import decrypt_person_address
-from subscribers.store.row_seals import seal_all_rows, set_session_keys
 
 FIRST_SEALED_REVISION, FIRST_KEYED_REVISION = "0060", "0065"  # decision 0060: rows with seals, audit rows with MACs
 INSERT_BATCH_SIZE = 1000  # rows that are written at a time
@@ -42,23 +42,23 @@ def restore_rows(
     connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: Progress = lambda *_: None
 ) -> Session:
     """Make the schema of the archive's time, write its rows, and bring the schema along."""
-    write_archived_rows(connection, reader, progress)
+    create_schema_and_insert_rows(connection, reader, progress)
     if reader.manifest.revision != newest_schema_revision():
-        upgrade_schema(connection, "head")
+        run_migrations_to_revision(connection, "head")
     for current_table in table_rows.tables_by_dependency():
         advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
-    set_session_keys(session, keys)
+    attach_keys_to_session(session, keys)
     _check_keys(session, reader, keys)
     # Rows from before are vouched for as they were, by whoever restores the file.
     if reader.manifest.revision < FIRST_SEALED_REVISION:
         seal_all_rows(session, keys)
     if reader.manifest.revision < FIRST_KEYED_REVISION:
-        authenticate_older_rows(session, keys)
+        add_macs_to_all_rows(session, keys)
     return session
 
 
-def write_archived_rows(
+def create_schema_and_insert_rows(
     connection: Connection, reader: archive.ArchiveReader, progress: Progress = lambda *_: None
 ) -> None:
     """Make the schema of the archive's time, and write its rows.
@@ -68,7 +68,7 @@ def write_archived_rows(
     """
     manifest = reader.manifest
     try:
-        upgrade_schema(connection, manifest.revision)
+        run_migrations_to_revision(connection, manifest.revision)
     except Exception as exc:
         if type(exc).__module__.startswith("alembic"):
             raise archive.BackupError(

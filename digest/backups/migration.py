@@ -26,12 +26,12 @@ from digest.settings import explain_insecure_database
 from digest.store.audit import chain_audit_entries, record_audit
 from digest.store.audit_chain import add_audit_fault_to_proof
 from digest.store.delivery_models import CLAIMED_STATES, Delivery
-from digest.store.engine import Database, describe_driver_error, open_database, upgrade_schema
+from digest.store.engine import Database, describe_driver_error, open_database, run_migrations_to_revision
 from subscribers.callback_types import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
 from subscribers.phrases import count_with_noun
-from subscribers.store.row_seals import set_session_keys
+from subscribers.store.keyed_row_seals import attach_keys_to_session
 
 HOLD_REASON = "everything was moved to another database, which now does the sending"
 _HASH_SPACE = 2**256
@@ -97,14 +97,14 @@ def move_database(
     if make_url(source_url) == target_url:
         raise BackupError("The URL in --to is for the database in use. Choose a different, empty database.")
     with _open_target(target_url) as target, _open_source(source_url) as (source, session):
-        set_session_keys(session, keys)
+        attach_keys_to_session(session, keys)
         _refuse_handovers(session)
         was_held = installation_hold.read_current_hold(session) is not None
         is_old_one_held = False
         try:
             with target.engine.execution_options(immediate=True).begin() as connection:
                 _refuse_content(connection)
-                upgrade_schema(connection, "head")
+                run_migrations_to_revision(connection, "head")
                 hashes = _copy_rows(session, connection, progress)
                 _verify_rows(connection, hashes, progress)
                 proof = _finish_target(connection, keys, actor=actor, now=now)
@@ -255,7 +255,7 @@ def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: da
     else:
         connection.execute(text("ANALYZE"))
     session = Session(connection, expire_on_commit=False)
-    set_session_keys(session, keys)
+    attach_keys_to_session(session, keys)
     # The session is in the connection's transaction from here on, and the proof begins none of its own.
     installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
     proof = add_audit_fault_to_proof(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))

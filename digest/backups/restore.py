@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
 from digest.backups.loader import FIRST_SEALED_REVISION, check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.claims import restored_copy
@@ -34,7 +34,7 @@ from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
 from subscribers.callback_types import Progress
 from subscribers.consent import seals
-from subscribers.consent.address_binding import commit_existing_addresses, record_missing_link_renewals
+from subscribers.consent.consent_chain_backfill import add_missing_address_commitments, add_missing_link_renewal_events
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
@@ -138,12 +138,12 @@ def restore_backup(
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)
         tell_admins(session)
         gap = restored_copy.RestoreGap(datetime.fromisoformat(made_at), now)
-        uncertain = restored_copy.mark_open_uncertain(session, gap)
+        uncertain = restored_copy.mark_open_deliveries_uncertain(session, gap)
         unsent_states = (EditionState.APPROVED, EditionState.SENDING)
         unsent = select(Edition.name).where(Edition.state.in_(unsent_states))
         names = session.scalars(unsent.order_by(Edition.release_at))
-        open_editions = {name: uncertain.pop(edition_purpose(name), 0) for name in names}
-        of_edition = edition_purpose("")
+        open_editions = {name: uncertain.pop(make_edition_delivery_purpose(name), 0) for name in names}
+        of_edition = make_edition_delivery_purpose("")
         uncertain_notices = sum(many for purpose, many in uncertain.items() if not purpose.startswith(of_edition))
         # This session never commits: the connection does.
         chain_audit_entries(session)
@@ -169,9 +169,9 @@ class _OpenTransaction:
 
 def _verify_restored_ledger(session: Session, keys: KeyRing, revision: str, now: datetime) -> seals.LedgerProof:
     """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
-    commit_existing_addresses(_OpenTransaction(session), keys, now=now)
+    add_missing_address_commitments(_OpenTransaction(session), keys, now=now)
     if revision < FIRST_SEALED_REVISION:
-        record_missing_link_renewals(session, now=now)
+        add_missing_link_renewal_events(session, now=now)
     return add_audit_fault_to_proof(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
 
 

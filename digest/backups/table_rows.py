@@ -24,7 +24,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from digest.store.delivery_models import InboundPayload
+from digest.store.delivery_models import ReceivedEventPayload
 from subscribers.store.models import Base, DamageTolerantJson, UtcDateTime
 
 READ_BATCH_SIZE = 2000  # rows that are read at a time
@@ -64,7 +64,7 @@ def _list_virtual_tables(connection: Connection) -> Sequence[str]:
 
 def build_exclusion_condition(table: Table) -> ColumnElement[bool] | None:
     """Say which rows of a table are not for an archive."""
-    return table.c.applied_at.is_not(None) if table.name == InboundPayload.__tablename__ else None
+    return table.c.applied_at.is_not(None) if table.name == ReceivedEventPayload.__tablename__ else None
 
 
 def choose_value_format(column: Column[Any]) -> ValueFormat:

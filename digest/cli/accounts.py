@@ -73,7 +73,7 @@ def change_role(context: CommandContext, address: Address, role: StaffRole) -> N
 @staff.command("link", epilog=f"\b\nExample:\n  digest staff link sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @email_argument
 @pass_command_context
-def make_link(context: CommandContext, address: Address) -> None:
+def print_sign_in_link(context: CommandContext, address: Address) -> None:
     """Print a link that signs EMAIL in once, within an hour, such as for the first sign-in or if they're locked out."""
     with prefix_refusals("No link"):
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
@@ -83,7 +83,7 @@ def make_link(context: CommandContext, address: Address) -> None:
 @staff.command("reset", epilog=f"\b\nExample:\n  digest staff reset sam@news.example.org\n\n{EXIT_CODES_HELP}")
 @email_argument
 @pass_command_context
-def reset(context: CommandContext, address: Address) -> None:
+def reset_member_sign_in(context: CommandContext, address: Address) -> None:
     """Delete the passkeys, password, app, and recovery codes of EMAIL, end all sessions, and print a sign-in link."""
     with prefix_refusals("Not reset"):
         member = context.act(staff_actions.reset_staff_sign_in, address, now=context.now())
@@ -134,7 +134,7 @@ def remove(context: CommandContext, address: Address) -> None:
 def verify(context: CommandContext, address: Address) -> None:
     """Send EMAIL a new verification link. Earlier links stop working."""
     with prefix_refusals("No email sent"):
-        context.act(staff_actions.send_verification_link, address, now=context.now())
+        context.act(staff_actions.send_address_verification_link, address, now=context.now())
     click.echo(_LINK_MESSAGE)
 
 

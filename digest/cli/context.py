@@ -25,8 +25,8 @@ from subscribers.errors import RefusalError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from digest.installation.acts import Actor
-    from digest.installation.opened import Installation
+    from digest.installation.audited_actions import Actor
+    from digest.installation.opened_installation import Installation
     from digest.settings import Settings
     from subscribers.address import Address
 
@@ -106,7 +106,7 @@ class CommandContext:
         return self._open()
 
     def _open(self, *, may_migrate: bool = True) -> "tuple[Installation, Actor]":
-        from digest.installation.opened import open_installation
+        from digest.installation.opened_installation import open_installation
 
         opened = open_installation(self.settings, may_migrate=may_migrate, show_progress=_show_progress)
         installation = click.get_current_context().find_root().with_resource(opened)
@@ -133,7 +133,7 @@ class CommandContext:
     @property
     def terminal(self) -> "Actor":
         """Whoever sits at this terminal."""
-        from digest.installation.acts import terminal_actor
+        from digest.installation.audited_actions import terminal_actor
 
         return terminal_actor(find_system_user())
 
@@ -143,7 +143,7 @@ class CommandContext:
         Raises:
             UnknownStaffError: nobody on the staff has the address that was named; it is in the audit log.
         """
-        from digest.installation.acts import identify_staff
+        from digest.installation.audited_actions import identify_staff
 
         if self.acting_email is None:
             return self.terminal
@@ -243,7 +243,7 @@ def find_system_user() -> str:
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
     """Check a reason: it stands in chains, disclosures and the audit log, which hold no reader's address."""
-    from digest.installation.reasons import ReasonError, read_reason
+    from digest.installation.action_reasons import ReasonError, read_reason
 
     try:
         return None if text is None else read_reason(text)

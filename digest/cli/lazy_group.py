@@ -17,7 +17,7 @@ class CommandRefusedError(click.ClickException):
     exit_code = 1
 
 
-class CorrectableError(click.ClickException):
+class UnmetPrerequisiteError(click.ClickException):
     """Something is to be set right before the command can do its work; the message says what."""
 
     exit_code = 2
@@ -96,4 +96,4 @@ def _refuse_old_name(error: click.UsageError) -> None:
 
 def _describe_error(error: ApplicationError) -> click.ClickException:
     advice = " Run the command again later." if error.can_retry else ""
-    return (CommandRefusedError if isinstance(error, RefusalError) else CorrectableError)(f"{error}{advice}")
+    return (CommandRefusedError if isinstance(error, RefusalError) else UnmetPrerequisiteError)(f"{error}{advice}")

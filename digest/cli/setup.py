@@ -11,7 +11,7 @@ import click
 
 from digest.app.setup import answers as setup_answers
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, SetupQuestion
-from digest.app.setup.completion import apply_setup_plan, load_plan_signer, require_setup_permission
+from digest.app.setup.completion import apply_setup_plan, load_dkim_signer_if_usable, require_setup_permission
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
 from digest.app.setup.remaining_steps import list_remaining_steps
 from digest.cli.context import FILE_PATH, CommandContext, flag, pass_command_context, yes_option
@@ -86,7 +86,7 @@ def setup(
     is_changed = any(planned.change != "same" for planned in plan.files)
     if dry_run:
         click.echo("No files were written." if is_changed else "No changes are needed.")
-        _show_steps(list_remaining_steps(plan, load_plan_signer(settings)))
+        _show_steps(list_remaining_steps(plan, load_dkim_signer_if_usable(settings)))
         return
     if is_changed and not (yes or batch):
         click.confirm("Write these changes?", abort=True, default=True)

@@ -13,7 +13,7 @@ from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.placeholders import unpack_slots
 from digest.settings import Settings
 from digest.store.imported_edition_models import ImportedEdition
-from digest.store.models import Edition, EditionFragment, EditionState
+from digest.store.models import Edition, EditionState, RenderedEditionFragment
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
@@ -35,7 +35,7 @@ def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
         UnknownEditionError: there is none of that name.
     """
     if name == "current":
-        edition = find_current_edition(session)
+        edition = find_upcoming_or_last_edition(session)
     else:
         edition = session.scalar(_select_edition(lock=lock), {"edition_name": name})
     if edition is None:
@@ -53,12 +53,12 @@ def _select_edition(*, lock: bool) -> Select[Edition]:
     return query.with_for_update() if lock else query
 
 
-def name_release_slot(release_at: datetime) -> str:
+def make_release_slot_key(release_at: datetime) -> str:
     """Name the slot of a release moment; one edition a slot is a constraint of the table."""
     return release_at.isoformat(timespec="seconds")
 
 
-def find_current_edition(session: Session) -> Edition | None:
+def find_upcoming_or_last_edition(session: Session) -> Edition | None:
     """Find the edition that is worked on: the next one that is not sent, else the one that was sent last."""
     editions = select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc())
     coming = editions.where(Edition.state.not_in(FINISHED_STATES))
@@ -74,7 +74,7 @@ def find_next_release(
     next release too, unless the calendar had another since: one edition a release, whatever the settings become.
     """
     release = calendar.next_release(now)
-    same = session.scalar(select(Edition).where(Edition.slot == name_release_slot(release.release_at)))
+    same = session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(release.release_at)))
     if same is not None:
         return release, same
     latest = calendar.latest_release(now)
@@ -125,12 +125,12 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
 
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
     """Return an edition's stored fragments as rendering gave them, in order."""
-    own = select(EditionFragment).where(EditionFragment.edition_id == edition.id)
-    rows = session.scalars(own.order_by(EditionFragment.position, EditionFragment.id))
+    own = select(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id)
+    rows = session.scalars(own.order_by(RenderedEditionFragment.position, RenderedEditionFragment.id))
     return tuple(_read_fragment(row) for row in rows)
 
 
-def _read_fragment(row: EditionFragment) -> RenderedFragment:
+def _read_fragment(row: RenderedEditionFragment) -> RenderedFragment:
     return RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots))
 
 
@@ -152,7 +152,7 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
     return UpcomingEdition(edition.number, edition.release_at if approved else release.release_at)
 
 
-def find_latest_edition(session: Session, now: datetime) -> Edition | None:
+def find_latest_public_edition(session: Session, now: datetime) -> Edition | None:
     """Return the newest edition that is public at `now`, None before the first."""
     public = select(Edition).where(Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
     return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))

@@ -4,10 +4,10 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import find_image, make_logo_source_url
 from digest.collect.codec.encoded_image import LOGO_HEIGHT
-from digest.settings import BrandingSettings, LogoPair
+from digest.settings import BrandingSettings, LightAndDarkLogo
 
 
-def find_logo_pair(session: Session, branding: BrandingSettings) -> LogoPair | None:
+def find_light_and_dark_logo(session: Session, branding: BrandingSettings) -> LightAndDarkLogo | None:
     """Return the pictures that `look` names; None where it names none, or one of them is not kept."""
     names = (branding.logo, branding.logo_dark)
     if not all(names):
@@ -15,7 +15,7 @@ def find_logo_pair(session: Session, branding: BrandingSettings) -> LogoPair | N
     light, dark = (find_image(session, make_logo_source_url(name)) for name in names)
     if light is None or dark is None:
         return None
-    return LogoPair(
+    return LightAndDarkLogo(
         light=light.hash,
         dark=dark.hash,
         light_width=compute_logo_width(light.width, light.height),

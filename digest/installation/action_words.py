@@ -22,7 +22,7 @@ def find_action_words(act: str) -> str:
     return ChainMap(*map(dict, actions_by_topic().values())).get(act, "")
 
 
-def split_audit_words_at_subject(words: str) -> list[str]:
+def split_audit_phrase_at_subject(words: str) -> list[str]:
     """Split words at their subject, as the audit log shows them: in one part where they don't name it, else in two."""
     unbracketed = words.replace("[", "").replace("]", "")
     return _SUBJECT.sub("{}", unbracketed).split("{}")

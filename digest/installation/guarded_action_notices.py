@@ -14,16 +14,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.installation.action_words import write_action_for_email
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.store.address_access_models import AddressAccessCount
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.staff import list_verified_staff
+from digest.store.subscriber_address_use_models import SubscriberAddressUseCount
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
 from subscribers.store.database import upsert
@@ -60,13 +60,13 @@ def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> Gua
     It's asked before an action, so that members whom the action removes or demotes are told too.
     """
     with database.read() as session:
-        admins = dict(choose_recipients(list_proven_admins(session), signed_in_as))
+        admins = dict(choose_recipients(list_verified_admins(session), signed_in_as))
         proven = {member.id: member.email for member in list_verified_staff(session)}
     has_others = any(f"{STAFF_PREFIX}{number}" != signed_in_as for number in admins)
     return GuardedNoticeRecipients(admins, proven, "" if has_others else signed_in_as)
 
 
-def list_proven_admins(session: Session) -> list[tuple[int, str]]:
+def list_verified_admins(session: Session) -> list[tuple[int, str]]:
     """Return number and address of each admin whose address is proven."""
     return [(member.id, member.email) for member in list_verified_staff(session) if member.role == "admin"]
 
@@ -113,8 +113,8 @@ class GuardedActionNotice:
 def count_address_access(session: Session, words: str, actor: str, *, now: datetime) -> None:
     """Count an action that touches addresses, for the day's summary, in the action's own transaction."""
     first = {"words": write_action_for_email(words), "actor": actor, "uses": 1, "since": now}
-    statement = upsert(session, AddressAccessCount).values(**first)
-    update_values = {"uses": AddressAccessCount.uses + 1}
+    statement = upsert(session, SubscriberAddressUseCount).values(**first)
+    update_values = {"uses": SubscriberAddressUseCount.uses + 1}
     session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=update_values))
 
 
@@ -124,16 +124,18 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
     At most one a day: what is counted after it waits for the next.
     """
     with installation.read() as session:
-        if session.scalar(select(AddressAccessCount.uses).limit(1)) is None:
+        if session.scalar(select(SubscriberAddressUseCount.uses).limit(1)) is None:
             return "no actions on addresses to report"
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
     today = now.astimezone(installation.settings.file.publication.zone).date().isoformat()
     with installation.write() as session:
         if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
             return "actions on addresses were reported today"
-        counted = select(AddressAccessCount).order_by(AddressAccessCount.actor, AddressAccessCount.words)
+        counted = select(SubscriberAddressUseCount).order_by(
+            SubscriberAddressUseCount.actor, SubscriberAddressUseCount.words
+        )
         uses = session.scalars(counted.with_for_update()).all()
-        admins = list_proven_admins(session)
+        admins = list_verified_admins(session)
         if not uses or not admins:
             return "no admin to report actions on addresses to" if uses else "no actions on addresses to report"
         facts = _summarize_uses(session, uses) | _page_urls(installation.settings)
@@ -146,7 +148,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
 
 
-def _summarize_uses(session: Session, uses: Sequence[AddressAccessCount]) -> dict[str, str]:
+def _summarize_uses(session: Session, uses: Sequence[SubscriberAddressUseCount]) -> dict[str, str]:
     lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
     since = min(use.since for use in uses)
     return {"since": since.isoformat(), "lines": "\n".join(lines)}

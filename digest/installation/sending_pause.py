@@ -4,9 +4,9 @@ from datetime import datetime
 
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
-from digest.installation.reasons import read_optional_reason
+from digest.installation.action_reasons import read_optional_reason
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 
 HOLD = Action("held", Role.ADMIN, AffectedArea.SENDING)

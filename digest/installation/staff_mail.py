@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery
 from digest.store.staff import list_verified_staff
 from subscribers.mail_requests import MailRequest
@@ -44,12 +44,12 @@ def queue_staff_mail(
     return queued
 
 
-def deadline_occasion(slot: str, what: str, moment: datetime) -> str:
+def make_deadline_email_key(slot: str, what: str, moment: datetime) -> str:
     """Return the occasion of an email about a deadline: the edition's slot, what it says, and the moment it's about."""
     return f"{slot}-{what}-{moment:%Y%m%d%H%M}"
 
 
-def make_pause_occasion(name: str, paused_at: datetime) -> str:
+def make_pause_email_key(name: str, paused_at: datetime) -> str:
     """Return the occasion of an email about a stop rule that paused an edition."""
     return f"{name}-{paused_at:%Y%m%d%H%M%S%f}"
 

@@ -13,8 +13,8 @@ from itertools import chain
 from urllib.parse import urlsplit
 
 from digest.collect.texts.advisory_numbers import CVE_NUMBER, OWN_NUMBER, extract_advisory_numbers
-from digest.select.story_links import StoryLink
-from digest.select.values import CandidateArticle
+from digest.select.selection_types import CandidateArticle
+from digest.select.story_links import StoryGroupingDecision
 
 _CATALOG_TITLE = re.compile(
     r"\badds?\b.{0,80}\b(?:known[ -]exploited[ -]vulnerabilit(?:y|ies)|exploited[ -]vulnerabilit(?:y|ies) (?:to )?catalog|KEV)\b",
@@ -71,14 +71,14 @@ def find_advisory_numbers(article: CandidateArticle) -> frozenset[str]:
     return frozenset(number for text in texts for number in extract_advisory_numbers(text))
 
 
-def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryLink, ...]:
+def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryGroupingDecision, ...]:
     """Say which articles are one advisory, and which are different ones, in any order of arrival to the same result.
 
     Of one kind, those that share a number are one; all others are different, whatever their titles.
     """
     advisories = [(a, advisory) for a in articles if (advisory := find_advisory(a))]
     dated_at = {a.url: a.dated_at for a, _ in advisories}
-    links: list[StoryLink] = []
+    links: list[StoryGroupingDecision] = []
     for kind in AdvisoryKind:
         of_kind = [(a.url, advisory) for a, advisory in advisories if advisory.kind is kind]
         groups = _connect_by_number({url: advisory.numbers for url, advisory in of_kind})
@@ -87,13 +87,13 @@ def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryLink, ..
     return tuple(links)
 
 
-def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryLink]:
+def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryGroupingDecision]:
     """Link what is in one group, and keep each group apart from the later ones."""
     for place, group in enumerate(groups):
         if len(group) > 1:
-            yield StoryLink(frozenset(group))
+            yield StoryGroupingDecision(frozenset(group))
         if later := groups[place + 1 : place + 1 + MAX_KEPT_APART]:
-            yield StoryLink(frozenset(group), frozenset(chain.from_iterable(later)))
+            yield StoryGroupingDecision(frozenset(group), frozenset(chain.from_iterable(later)))
 
 
 def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[str, ...]]:

@@ -12,16 +12,7 @@ from difflib import SequenceMatcher
 from itertools import chain
 
 from digest.select.advisories import AdvisoryKind, find_advisory, find_advisory_numbers
-from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
-from digest.select.text_similarity import (
-    TextVectorizer,
-    cosine_similarity,
-    is_near_duplicate,
-    jaccard_overlap,
-    significant_words,
-    title_words,
-)
-from digest.select.values import (
+from digest.select.selection_types import (
     CandidateArticle,
     Continuation,
     EarlierStory,
@@ -29,6 +20,15 @@ from digest.select.values import (
     PreviouslyUsedArticle,
     Story,
     format_edition_name,
+)
+from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
+from digest.select.text_similarity import (
+    TextVectorizer,
+    are_texts_near_duplicates,
+    cosine_similarity,
+    jaccard_overlap,
+    significant_words,
+    title_words,
 )
 
 CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
@@ -82,7 +82,7 @@ class EarlierStories:
     @staticmethod
     def _is_same_title(article: CandidateArticle, words: frozenset[str], used: _IndexedStory) -> bool:
         is_near = jaccard_overlap(words, used.title_words) >= SAME_TITLE_OVERLAP
-        return is_near and is_near_duplicate(article.title, used.story.title, SAME_TITLE_OVERLAP)
+        return is_near and are_texts_near_duplicates(article.title, used.story.title, SAME_TITLE_OVERLAP)
 
     def _is_new_text(self, article: CandidateArticle, earlier: PreviouslyUsedArticle) -> bool:
         """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
@@ -92,7 +92,7 @@ class EarlierStories:
             return not (old_advisory and old_advisory.numbers & advisory.numbers)
         if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
             return False
-        return not is_near_duplicate(old.summary, article.summary, SAME_TEXT_OVERLAP)
+        return not are_texts_near_duplicates(old.summary, article.summary, SAME_TEXT_OVERLAP)
 
 
 class EarlierStoryIndex:
@@ -200,4 +200,4 @@ def _longest_shared_run(first: str, other: str) -> int:
 
 def _is_repost(article: CandidateArticle, old: CandidateArticle) -> bool:
     overlap = OWN_REPOST_OVERLAP if article.publisher == old.publisher else COPY_OVERLAP
-    return is_near_duplicate(f"{article.title} {article.summary}", f"{old.title} {old.summary}", overlap)
+    return are_texts_near_duplicates(f"{article.title} {article.summary}", f"{old.title} {old.summary}", overlap)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from digest.select.ranking import make_ranking_key
 from digest.select.section_filler import SectionFiller, SectionSelectionRules
-from digest.select.values import ScoredStory
+from digest.select.selection_types import ScoredStory
 from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.phrases import count_with_noun
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from digest.select.values import CandidateArticle
+from digest.select.selection_types import CandidateArticle
 
 MAX_TITLE_WORDS = 20  # of a headline
 _CACHED_TITLES = 10_000  # more than most weeks have: grouping, ranking and related articles all ask about them

@@ -14,7 +14,7 @@ from itertools import chain
 
 import pycountry
 
-from digest.select.values import CandidateArticle, Story, StoryPlaces
+from digest.select.selection_types import CandidateArticle, Story, StoryGeography
 
 _TOKEN = re.compile(r"\w+(?:[.'\u2019]\w+)*")
 _POSSESSIVE = re.compile(r"['\u2019]s$")
@@ -54,12 +54,12 @@ class PlaceRules:
         text = f"{article.title} . {article.summary}"
         return frozenset(self.find_names(f"{text} . {article.publisher}" if article.primary else text))
 
-    def locate_story(self, story: Story) -> StoryPlaces:
+    def locate_story(self, story: Story) -> StoryGeography:
         """Return where a story happens: what its lead or a third of its articles name, the most named first."""
         located = [self.locate_article(a) for a in story.members]
         at_home = sum(self._closeness(names) for names in located)
         named_at_home = ([n for n in names if n.country == self.home_country] for names in located)
-        return StoryPlaces(
+        return StoryGeography(
             countries=_most_named([{n.country for n in names if n.country} for names in located]),
             states=_most_named([{n.state for n in names if n.state} for names in named_at_home]),
             home_share=at_home / len(located),

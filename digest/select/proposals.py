@@ -19,12 +19,7 @@ from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion,
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, make_ranking_key
 from digest.select.section_filler import SectionFiller, SectionSelectionRules
-from digest.select.stories import build_story_with_lead, build_text_vectorizer, group_into_stories, merge_by_url
-from digest.select.story_links import StoryLink
-from digest.select.story_similarity import StorySimilarity, find_related_articles
-from digest.select.text_similarity import TextVectorizer, title_words
-from digest.select.topics import compile_topic_rules
-from digest.select.values import (
+from digest.select.selection_types import (
     CandidateArticle,
     Continuation,
     LeftOutStory,
@@ -34,6 +29,11 @@ from digest.select.values import (
     ScoredStory,
     Story,
 )
+from digest.select.stories import build_story_with_lead, build_text_vectorizer, group_into_stories, merge_by_url
+from digest.select.story_links import StoryGroupingDecision
+from digest.select.story_similarity import StorySimilarity, find_related_articles
+from digest.select.text_similarity import TextVectorizer, title_words
+from digest.select.topics import compile_topic_rules
 from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
 from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from subscribers.phrases import count_with_noun
@@ -51,7 +51,7 @@ def propose_edition(
     previous: PreviousEditions,
     topic_overrides: Mapping[str, str] = MappingProxyType({}),
     words: DocumentFrequencies = NO_EARLIER_WORDS,
-    links: Sequence[StoryLink] = (),
+    links: Sequence[StoryGroupingDecision] = (),
 ) -> Proposal:
     """Propose what an edition holds. Pure: the same values give the same proposal in any order of the candidates.
 
@@ -148,7 +148,7 @@ def _group_stories(
     kinds: Mapping[str, SectionSelectionRules],
     threshold: float,
     reader: TextVectorizer,
-    links: Sequence[StoryLink],
+    links: Sequence[StoryGroupingDecision],
 ) -> list[Story]:
     """Group each source section's articles: by text, or where they have a date of their own by title and date."""
     dated_sections = {kind.source_section for kind in kinds.values() if kind.has_own_date}

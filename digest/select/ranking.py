@@ -15,9 +15,9 @@ from statistics import median
 from digest.scoring_terms import SCORING_TERMS, StoryMeasures
 from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_title, is_grave_title
 from digest.select.places import LOCAL_SHARE, PlaceRules
-from digest.select.text_similarity import are_near_duplicates, significant_words
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story, StoryGeography, TermScore
+from digest.select.text_similarity import are_word_sets_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
-from digest.select.values import CandidateArticle, ScoredStory, Story, StoryPlaces, TermScore
 
 SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # what is added to, and taken from, the weighted terms
 SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-day spike is not overrated
@@ -113,7 +113,7 @@ class StoryRanking:
             terms.append((name, round(10_000 * part * share), note))
         return terms
 
-    def _measure_story(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> StoryMeasures:
+    def _measure_story(self, story: Story, topic: TopicMatch | None, places: StoryGeography) -> StoryMeasures:
         week, about = self.week, topic or _NO_TOPIC
         reads = [r for a in story.members if (r := week.daily_reads(a)) is not None]
         return StoryMeasures(
@@ -138,7 +138,9 @@ class StoryRanking:
         """Return whether an editor pinned one of a story's articles."""
         return any(a.url in self.pinned_urls or a.link in self.pinned_urls for a in story.members)
 
-    def _story_penalties(self, story: Story, topic: TopicMatch | None, places: StoryPlaces) -> Iterator[ScorePenalty]:
+    def _story_penalties(
+        self, story: Story, topic: TopicMatch | None, places: StoryGeography
+    ) -> Iterator[ScorePenalty]:
         lead = story.lead
         yield from find_penalties(lead)
         if is_forecast_title(lead.title) and self.week.now - lead.dated_at > FORECAST_LIFETIME:
@@ -170,7 +172,7 @@ def count_independent_publishers(story: Story) -> int:
     texts: list[frozenset[str]] = []
     for article in pages.values():
         words = frozenset(significant_words(f"{article.title} {article.summary}"))
-        if not any(are_near_duplicates(words, other) for other in texts):
+        if not any(are_word_sets_near_duplicates(words, other) for other in texts):
             texts.append(words)
     return len(texts)
 

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from digest.select.advisories import find_advisory
 from digest.select.penalties import find_penalties
 from digest.select.ranking import StoryRanking
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
 from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
 from digest.select.text_similarity import jaccard_overlap, title_words
-from digest.select.values import CandidateArticle, ScoredStory, Story
 from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from digest.settings.edition import find_source_section
 

@@ -10,9 +10,9 @@ from digest.select import text_similarity
 from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.penalties import find_penalties, is_forecast_title, is_round_up_title, is_statement_title
-from digest.select.story_links import ArticleLinks, StoryLink, resolve_links
+from digest.select.selection_types import CandidateArticle, Story
+from digest.select.story_links import ArticleLinks, StoryGroupingDecision, resolve_links
 from digest.select.text_similarity import TextVectorizer, WordExtractor
-from digest.select.values import CandidateArticle, Story
 from digest.select.word_rarity import (
     STRANGE_TABLE_WEIGHT,
     DocumentFrequencies,
@@ -30,7 +30,7 @@ def group_into_stories(
     min_similarity: float,
     *,
     reader: TextVectorizer | None = None,
-    links: Sequence[StoryLink] = (),
+    links: Sequence[StoryGroupingDecision] = (),
 ) -> tuple[Story, ...]:
     """Group articles into stories, in any order of arrival to the same result.
 
@@ -73,7 +73,7 @@ def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[Candida
     return TextVectorizer(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT), reader)
 
 
-def count_words_of_earlier_articles(articles: Iterable[CandidateArticle]) -> DocumentFrequencies:
+def count_earlier_articles_per_word(articles: Iterable[CandidateArticle]) -> DocumentFrequencies:
     """Count in how many of some earlier articles each word stands."""
     return count_document_frequencies(_distinct_words(articles, WordExtractor()))
 
@@ -159,7 +159,7 @@ def _cluster_articles(
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordExtractor) -> bool:
     """Return whether a publisher put out one text under two addresses; without a summary nobody can tell."""
-    return bool(first.summary and other.summary) and text_similarity.are_near_duplicates(
+    return bool(first.summary and other.summary) and text_similarity.are_word_sets_near_duplicates(
         words.distinct_words(first.title, first.summary), words.distinct_words(other.title, other.summary)
     )
 

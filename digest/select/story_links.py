@@ -6,7 +6,7 @@ from itertools import chain
 
 
 @dataclass(frozen=True, slots=True)
-class StoryLink:
+class StoryGroupingDecision:
     """One decision of an editor, by the canonical URLs of articles.
 
     The articles of `urls` are one story; with `apart_from` none of them is in a story with any article of that set.
@@ -29,7 +29,7 @@ class ArticleLinks:
         return frozenset({place for group in self.together for place in group} | self.apart.keys())
 
 
-def resolve_links(links: Sequence[StoryLink], urls: Sequence[str]) -> ArticleLinks:
+def resolve_links(links: Sequence[StoryGroupingDecision], urls: Sequence[str]) -> ArticleLinks:
     """Turn decisions into sets of places in `urls`. Of two that contradict each other the later one holds.
 
     A URL that is not there is passed over, so that a decision outlives its articles.

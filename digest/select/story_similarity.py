@@ -7,8 +7,8 @@ from itertools import chain
 
 from digest.select import text_similarity
 from digest.select.penalties import find_penalties, is_sentence_title
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import order_by_text
-from digest.select.values import CandidateArticle, ScoredStory, Story
 
 SAME_MATTER_FACTOR = 1.2  # times `same_story`: stories so near (by their middles) that share a name are one matter
 SAME_NEWS_FACTOR = 1.9  # times `same_story`: stories so near are one matter whatever they name

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.select.penalties import find_penalties
-from digest.select.values import CandidateArticle, Story, SummaryOrigin
+from digest.select.selection_types import CandidateArticle, Story, SummaryOrigin
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(names - common)
 
 
-def count_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
+def count_weighted_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
     """Count the words of a title (more) and of a summary (less)."""
     return dict(Counter(chain([*title] * TITLE_WORD_WEIGHT, summary)))
 
@@ -169,7 +169,7 @@ class TextVectorizer:
         return frozenset(word for word, weight in rarities.items() if weight >= min_weight)
 
     def _analyse_text(self, words: ArticleWords) -> ArticleText:
-        counts = count_words(words.title, words.summary[:MAX_SUMMARY_WORDS])
+        counts = count_weighted_words(words.title, words.summary[:MAX_SUMMARY_WORDS])
         rarities = self._rarity.weigh_words(counts)
         return ArticleText(
             vector=weigh_words(counts, rarities),
@@ -210,13 +210,15 @@ def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
     return both / either if either else 0.0
 
 
-def is_near_duplicate(first: str, other: str, min_overlap: float = 0.85) -> bool:
+def are_texts_near_duplicates(first: str, other: str, min_overlap: float = 0.85) -> bool:
     """Return whether two texts are one text but for touches: other figures or CVE names make other news."""
-    return are_near_duplicates(frozenset(significant_words(first)), frozenset(significant_words(other)), min_overlap)
+    return are_word_sets_near_duplicates(
+        frozenset(significant_words(first)), frozenset(significant_words(other)), min_overlap
+    )
 
 
-def are_near_duplicates(first: frozenset[str], other: frozenset[str], min_overlap: float = 0.85) -> bool:
-    """Return whether two texts are one but for touches, by their significant words: see `is_near_duplicate`."""
+def are_word_sets_near_duplicates(first: frozenset[str], other: frozenset[str], min_overlap: float = 0.85) -> bool:
+    """Return whether two texts are one but for touches, by their significant words: see `are_texts_near_duplicates`."""
     return jaccard_overlap(first, other) >= min_overlap and _words_with_digits(first) == _words_with_digits(other)
 
 

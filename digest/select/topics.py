@@ -13,8 +13,8 @@ from itertools import chain
 from types import MappingProxyType
 
 from digest.select.penalties import is_round_up_title
+from digest.select.selection_types import CandidateArticle, Story
 from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
-from digest.select.values import CandidateArticle, Story
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 

@@ -84,13 +84,13 @@ class WordRarity:
     def share(self, word: str) -> float:
         """Return the share of articles that hold a word, above 0. Numbers go by their shape, names of CVEs are rare."""
         if _NUMBER.fullmatch(word):
-            return estimate_number_frequency(word)
+            return estimate_numeral_frequency(word)
         shipped = self._shipped.get(word, self._unlisted_share)
         counted = self._table.counts.get(word, 0)
         return (shipped * self._shipped_weight + counted) / (self._shipped_weight + self._table.article_count)
 
 
-def estimate_number_frequency(number: str) -> float:
+def estimate_numeral_frequency(number: str) -> float:
     """Return the share of articles that hold a number of this shape: years and small numbers tell next to nothing."""
     if _YEAR.fullmatch(number):
         return _YEAR_SHARE

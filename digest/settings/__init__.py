@@ -5,7 +5,7 @@ reads and reports. All that others need is imported from here.
 """
 
 from digest.settings.branding import BrandingSettings as BrandingSettings
-from digest.settings.branding import LogoPair as LogoPair
+from digest.settings.branding import LightAndDarkLogo as LightAndDarkLogo
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
 from digest.settings.edition import NEWS_SECTION as NEWS_SECTION
 from digest.settings.edition import SOURCE_SECTIONS as SOURCE_SECTIONS
@@ -21,14 +21,14 @@ from digest.settings.loader import load_settings as load_settings
 from digest.settings.loader import reload_settings as reload_settings
 from digest.settings.model import SETTINGS_FILE_NAME as SETTINGS_FILE_NAME
 from digest.settings.model import Settings as Settings
-from digest.settings.model import SettingsFile as SettingsFile
+from digest.settings.model import SettingsFileContent as SettingsFileContent
 from digest.settings.operations import AlertSettings as AlertSettings
 from digest.settings.operations import BackupSettings as BackupSettings
 from digest.settings.operations import BounceMailboxSettings as BounceMailboxSettings
 from digest.settings.operations import HeartbeatSettings as HeartbeatSettings
-from digest.settings.operations import LimitSettings as LimitSettings
 from digest.settings.operations import RelaySettings as RelaySettings
 from digest.settings.operations import RetentionSettings as RetentionSettings
+from digest.settings.operations import UsageLimitSettings as UsageLimitSettings
 from digest.settings.publication import ApprovalSettings as ApprovalSettings
 from digest.settings.publication import ConsentSettings as ConsentSettings
 from digest.settings.publication import PublicationSettings as PublicationSettings

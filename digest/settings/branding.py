@@ -38,10 +38,10 @@ def _check_logo_name(name: str) -> str:
 
 
 LogoName = Annotated[str, AfterValidator(_check_logo_name)]
-Colour = Annotated[str, AfterValidator(_check_colour), values.FieldShape.COLOR]
+Colour = Annotated[str, AfterValidator(_check_colour), values.FieldInputKind.COLOR]
 
 
-class LogoPair(values.SettingsTable):
+class LightAndDarkLogo(values.SettingsTable):
     """The logo as it is kept: the hashes of its two pictures under `/media/`, and the widths at which they are shown, 30 px high."""
 
     light: str

@@ -21,7 +21,7 @@ from tomlkit.items import AoT, Array, Table
 from digest.settings import table_values
 from digest.settings.edition import SectionSettings, SourceSettings
 from digest.settings.loader import SettingsError, parse_settings_text
-from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFile
+from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFileContent
 
 _SOURCE_HEADER = re.compile(r"\s*\[\[\s*sources\s*\]\]")
 _OTHER_HEADER = re.compile(r"\s*\[(?!\s*sources\s*\.)")
@@ -54,7 +54,7 @@ def change_table(
         SettingsError: the file cannot be read or written.
     """
 
-    def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
+    def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         before: BaseModel = getattr(file, table)
         _refuse_conflict(before, fingerprint)
         new_file = table_values.replace_table_values(file, table, values)
@@ -80,7 +80,7 @@ def replace_sections(
         SettingsError: the file cannot be read or written.
     """
 
-    def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
+    def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         _refuse_conflict(file.sections, fingerprint)
         new_file = table_values.replace_section_list(file, sections)
         permit(file.sections, new_file.sections)
@@ -118,7 +118,7 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
         SettingsError: the file would not be right any more, or cannot be read or written.
     """
 
-    def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
+    def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         new_file = table_values.check_settings_file(file, {"sources": [*file.sources, *sources]})
         document = tomlkit.parse(text)
         listed = document.get("sources")
@@ -141,7 +141,7 @@ def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any
         SettingsError: the file cannot be read or written.
     """
 
-    def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
+    def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         before = next((source for source in file.sources if source.url == url), None)
         _refuse_conflict(before, fingerprint)
         new_file = table_values.replace_source_values(file, url, values)
@@ -162,7 +162,7 @@ def remove_source_from_file(settings: Settings, url: str) -> Settings:
         SettingsError: the file names none of this address, or cannot be read or written.
     """
 
-    def edit(text: str, file: SettingsFile) -> tuple[str, SettingsFile]:
+    def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         remaining = [source for source in file.sources if source.url != url]
         if len(remaining) == len(file.sources):
             raise SettingsConflictError(
@@ -187,7 +187,9 @@ def _refuse_conflict(values: BaseModel | Sequence[BaseModel] | None, fingerprint
         )
 
 
-def _rewrite_file(settings: Settings, edit: Callable[[str, SettingsFile], tuple[str, SettingsFile]]) -> Settings:
+def _rewrite_file(
+    settings: Settings, edit: Callable[[str, SettingsFileContent], tuple[str, SettingsFileContent]]
+) -> Settings:
     """Change the file under a lock; whatever fails, the old one stays."""
     file = (settings.origin or Path(SETTINGS_FILE_NAME)).resolve()  # through a link, the file itself is replaced
     try:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from digest.renamed_settings_and_commands import RENAMED_SETTINGS
-from digest.settings.model import SettingsFile
+from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import KeyPath
 
 MIN_LIKENESS = 0.7  # of two names, as difflib measures it: 1 for the same
@@ -33,13 +33,13 @@ def suggest_key(path: KeyPath) -> str:
         return ""
     if suggested := suggest_name(str(name), table.model_fields):
         return suggested
-    owners = [owner for owner in SettingsFile.model_fields if _has_key(owner, str(name))]
+    owners = [owner for owner in SettingsFileContent.model_fields if _has_key(owner, str(name))]
     return f"; it belongs under [{owners[0]}]" if len(owners) == 1 else ""
 
 
 def find_table(path: KeyPath) -> type[BaseModel] | None:
     """Find the model of a table of `digest.toml`; None where there is none."""
-    table: type[BaseModel] | None = SettingsFile
+    table: type[BaseModel] | None = SettingsFileContent
     for step in path:
         if table is not None and isinstance(step, str):
             field = table.model_fields.get(step)

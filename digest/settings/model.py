@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, create_model, model_valid
 
 from digest.catalogs import CatalogError, load_language
 from digest.settings import values
-from digest.settings.branding import BrandingSettings, LogoPair
+from digest.settings.branding import BrandingSettings, LightAndDarkLogo
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
     ReadershipSettings,
@@ -25,9 +25,9 @@ from digest.settings.operations import (
     BackupSettings,
     BounceMailboxSettings,
     HeartbeatSettings,
-    LimitSettings,
     RelaySettings,
     RetentionSettings,
+    UsageLimitSettings,
 )
 from digest.settings.publication import (
     ApprovalSettings,
@@ -41,7 +41,7 @@ from subscribers.subscriber_language import SubscriberLanguage
 SETTINGS_FILE_NAME = "digest.toml"
 
 
-class SettingsFile(values.SettingsTable):
+class SettingsFileContent(values.SettingsTable):
     """All of `digest.toml`."""
 
     publication: PublicationSettings = PublicationSettings()
@@ -54,7 +54,7 @@ class SettingsFile(values.SettingsTable):
     sponsor: SponsorSettings | None = None
     sources: list[SourceSettings] = []
     select: SelectionSettings = SelectionSettings()
-    limits: LimitSettings = LimitSettings()
+    limits: UsageLimitSettings = UsageLimitSettings()
     retention: RetentionSettings = RetentionSettings()
     alerts: AlertSettings = AlertSettings()
     heartbeats: HeartbeatSettings = HeartbeatSettings()
@@ -97,7 +97,7 @@ def _make_provider_field(
         return SecretStr | None, None
     if form == "text":
         return str, default
-    return Annotated[str, AfterValidator(values.PublicKeysCheck(advice))], default
+    return Annotated[str, AfterValidator(values.PublicKeysValidator(advice))], default
 
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ else:
 class Settings(_ProviderFields):
     """Everything a process needs to know, checked. Built once, by `load_settings`."""
 
-    file: SettingsFile = SettingsFile()
+    file: SettingsFileContent = SettingsFileContent()
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
@@ -130,7 +130,7 @@ class Settings(_ProviderFields):
     )
     templates: Path | None = None  # the operator's own templates, looked at first
     origin: Path | None = None  # the digest.toml that was read
-    logo: LogoPair | None = (
+    logo: LightAndDarkLogo | None = (
         None  # the pictures that `branding.logo` and `branding.logo_dark` name, once they were looked up
     )
 
@@ -235,7 +235,7 @@ class Settings(_ProviderFields):
 
     @property
     def runs_folder(self) -> Path:
-        """Where the files of runs lie: see `digest.deliver.send.claims.run_file`."""
+        """Where the files of runs lie: see `digest.deliver.send.claims.run_progress_file`."""
         return self.home / "runs"
 
     @property

@@ -13,7 +13,7 @@ _MORE_WAIT = "Any over the limit wait for up to 24 hours."
 _AS_FAST = "Use 0 to send as fast as the server accepts email."
 
 
-class LimitSettings(values.SettingsTable, title="Limits"):
+class UsageLimitSettings(values.SettingsTable, title="Limits"):
     """Limits on what others can make the installation do, and on how fast editions are sent."""
 
     affected_area: ClassVar = AffectedArea.LIMITS

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from digest.settings.edition import SectionSettings, SourceSettings
 from digest.settings.loader import SettingsError, describe_value_error
-from digest.settings.model import SettingsFile
+from digest.settings.model import SettingsFileContent
 from digest.settings.values import SHOWN_BY_HOST, redact_url
 
 
@@ -22,7 +22,7 @@ class SettingsValueError(SettingsError):
         super().__init__("\n".join(f"{field}: {text}" if field else text for field, text in self.problems.items()))
 
 
-def replace_table_values(file: SettingsFile, table: str, values: Mapping[str, Any]) -> SettingsFile:
+def replace_table_values(file: SettingsFileContent, table: str, values: Mapping[str, Any]) -> SettingsFileContent:
     """Return the settings file with new values in one of its tables.
 
     Raises:
@@ -37,7 +37,7 @@ def replace_table_values(file: SettingsFile, table: str, values: Mapping[str, An
     return check_settings_file(file, {table: after})
 
 
-def replace_section_list(file: SettingsFile, sections: Sequence[Mapping[str, Any]]) -> SettingsFile:
+def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]) -> SettingsFileContent:
     """Return the settings file with other sections; a problem is named by the section's place and field: `2.title`.
 
     Raises:
@@ -73,7 +73,7 @@ def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[Sectio
     }
 
 
-def replace_source_values(file: SettingsFile, url: str, values: Mapping[str, Any]) -> SettingsFile:
+def replace_source_values(file: SettingsFileContent, url: str, values: Mapping[str, Any]) -> SettingsFileContent:
     """Return the settings file with new values for one of its sources.
 
     Raises:
@@ -110,39 +110,41 @@ def find_changed_values(before: BaseModel | None, after: BaseModel, names: Itera
 def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the named values that changed, as they were (`before`) and as they are (`after`), for the audit log.
 
-    What is or holds a secret is shortened (`shorten_values`); where it looks the same then, it is said that it changed.
+    What is or holds a secret is shortened (`redact_setting_values`); where it looks the same then, it is said that it changed.
     """
     changed = set(find_changed_values(before, after, names))
-    were = shorten_values(type(after), before.model_dump(mode="json", include=changed)) if before else {}
-    are = shorten_values(type(after), after.model_dump(mode="json", include=changed))
+    were = redact_setting_values(type(after), before.model_dump(mode="json", include=changed)) if before else {}
+    are = redact_setting_values(type(after), after.model_dump(mode="json", include=changed))
     return {
         "before": were,
         "after": {name: f"{value} (another)" if value == were.get(name) else value for name, value in are.items()},
     }
 
 
-def shorten_values(table: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+def redact_setting_values(table: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values of a table as they may be shown and logged: of an address no user, password or query, of a secret one the host."""
-    return {name: _shorten_value(table, name, value) for name, value in values.items()}
+    return {name: _redact_setting_value(table, name, value) for name, value in values.items()}
 
 
-def _shorten_value(table: type[BaseModel], name: str, value: Any) -> Any:
+def _redact_setting_value(table: type[BaseModel], name: str, value: Any) -> Any:
     field = table.model_fields.get(name)
     if isinstance(value, list):
-        return [_shorten_value(table, name, each) for each in value]
+        return [_redact_setting_value(table, name, each) for each in value]
     if not isinstance(value, str):
         return value
     return redact_url(value, host_only=field is not None and SHOWN_BY_HOST in field.metadata)
 
 
-def shorten_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+def redact_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a row of the audit log says of a change of a table, shortened: an older version may have written it whole."""
-    field = SettingsFile.model_fields.get(table)
+    field = SettingsFileContent.model_fields.get(table)
     model = field.annotation if field else None
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return detail
     return {
-        name: shorten_values(model, value) if name in {"before", "after"} and isinstance(value, Mapping) else value
+        name: redact_setting_values(model, value)
+        if name in {"before", "after"} and isinstance(value, Mapping)
+        else value
         for name, value in detail.items()
     }
 
@@ -154,14 +156,14 @@ def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def check_settings_file(file: SettingsFile, changed: Mapping[str, Any]) -> SettingsFile:
+def check_settings_file(file: SettingsFileContent, changed: Mapping[str, Any]) -> SettingsFileContent:
     """Return the settings file with other tables, checked as a whole.
 
     Raises:
         SettingsValueError: a key or an address stands in it twice.
     """
     try:
-        return SettingsFile.model_validate(dict(file) | dict(changed))
+        return SettingsFileContent.model_validate(dict(file) | dict(changed))
     except ValidationError as exc:
         problems = [describe_value_error(dict(error)) for error in exc.errors(include_url=False)]
         raise SettingsValueError({"": "; ".join(problems)}) from None

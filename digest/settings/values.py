@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from digest.timetable import parse_schedule_rule
-from subscribers.address import fits_angle_brackets
+from subscribers.address import is_safe_in_angle_brackets
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 DOMAIN_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
@@ -64,7 +64,7 @@ def file_only_setting(default: Any, description: str, details: str = "", **bound
     return setting(default, "", description, details, **bounds)
 
 
-class FieldShape(StrEnum):
+class FieldInputKind(StrEnum):
     """How a form shows a value. It's a mark of the value's type, unless the type itself says enough."""
 
     TEXT = "text"
@@ -95,7 +95,7 @@ def check_filled(text: str) -> str:
 
 
 SingleLine = Annotated[str, AfterValidator(join_lines)]
-LongText = Annotated[str, FieldShape.LINES]
+LongText = Annotated[str, FieldInputKind.LINES]
 FilledLine = Annotated[SingleLine, AfterValidator(check_filled)]
 
 
@@ -105,7 +105,7 @@ def check_mail_address(text: str) -> str:
     Raises:
         ValueError: it holds what an address cannot.
     """
-    if not fits_angle_brackets(text):
+    if not is_safe_in_angle_brackets(text):
         raise ValueError(f"{text!r} isn't an email address; use one such as editors@news.example.org, without a name")
     return text
 
@@ -116,7 +116,7 @@ def check_list_id(text: str) -> str:
     Raises:
         ValueError: it holds what a List-Id cannot.
     """
-    if not fits_angle_brackets(text) or "@" in text:
+    if not is_safe_in_angle_brackets(text) or "@" in text:
         raise ValueError(f"{text!r} isn't a List-Id; use one such as weekly.news.example.org")
     return text
 
@@ -253,7 +253,7 @@ def redact_url(address: str, *, host_only: bool = False) -> str:
 
 
 NetworkText = Annotated[str, make_text_check(ipaddress.ip_network)]  # such as 10.0.0.0/8
-RuleText = Annotated[str, make_text_check(parse_schedule_rule), FieldShape.RULE]
+RuleText = Annotated[str, make_text_check(parse_schedule_rule), FieldInputKind.RULE]
 
 
 @lru_cache(maxsize=8)
@@ -275,7 +275,7 @@ def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKeysCheck:
+class PublicKeysValidator:
     """Checks that a value is what `parse_public_keys` takes; else `advice` says what to write."""
 
     advice: str

@@ -6,11 +6,11 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.column_types import RowId, Str16, Str20, Str40, Str60, Str64
+from subscribers.store.keyed_row_seals import KeyedSealModel
 from subscribers.store.models import Base, Moment
-from subscribers.store.row_seals import SealedModel
 
 
-class Presence(Base):
+class EditingPresence(Base):
     """That a member has an edition open at the desk. `place` is the anchor of what they are at; a row is written over."""
 
     __tablename__ = "presence"
@@ -21,7 +21,7 @@ class Presence(Base):
     seen_at: Mapped[Moment]
 
 
-class StaffSession(SealedModel):
+class StaffSession(KeyedSealModel):
     """One browser in which a member of the staff is signed in. The row is deleted when the session ends.
 
     `fresh_at` is when the member last proved who they are in it; `network` and `browser` are as the member is shown them.
@@ -44,7 +44,7 @@ class StaffSession(SealedModel):
     browser: Mapped[Str60]
 
 
-class Passkey(SealedModel):
+class Passkey(KeyedSealModel):
     """A member's passkey: its public half, and the name that the member gave it."""
 
     __tablename__ = "passkey"
@@ -64,7 +64,7 @@ class Passkey(SealedModel):
     used_at: Mapped[datetime | None]
 
 
-class AuthenticatorApp(SealedModel):
+class AuthenticatorApp(KeyedSealModel):
     """The secret that a member's app makes six-digit codes of, encrypted. It counts once a code of it was typed.
 
     A member has one that counts, and perhaps one that waits for its first code.
@@ -84,7 +84,7 @@ class AuthenticatorApp(SealedModel):
     last_step: Mapped[int | None] = mapped_column(BigInteger)
 
 
-class RecoveryCode(SealedModel):
+class RecoveryCode(KeyedSealModel):
     """A code that stands in for the app once; its hash."""
 
     __tablename__ = "recovery_code"
@@ -97,7 +97,7 @@ class RecoveryCode(SealedModel):
     used_at: Mapped[datetime | None]
 
 
-class SignIn(Base):
+class SignInAttempt(Base):
     """One try to sign in as a member, whether it worked or not; the member sees it, for 90 days."""
 
     __tablename__ = "sign_in"

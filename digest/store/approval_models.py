@@ -78,7 +78,7 @@ class ApprovalSignature(SignatureColumns, Base):
     approval_id: Mapped[int] = mapped_column(ForeignKey("approval.id", ondelete="CASCADE"))
 
 
-class ApprovedEditionFragment(Base):
+class ApprovedRenderedFragment(Base):
     """A rendered piece of an edition as one version of it has it; it never changes."""
 
     __tablename__ = "approved_fragment"
@@ -90,7 +90,9 @@ class ApprovedEditionFragment(Base):
     name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
     body: Mapped[str]
-    slots: Mapped[list[tuple[int, str]] | None] = mapped_column(JSON(none_as_null=True))  # as in `EditionFragment`
+    slots: Mapped[list[tuple[int, str]] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # as in `RenderedEditionFragment`
 
 
 class SentBackNote(Base):

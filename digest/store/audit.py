@@ -26,8 +26,8 @@ from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 from subscribers.store.database import is_postgresql
+from subscribers.store.keyed_row_seals import find_keys_of_session
 from subscribers.store.models import table_of
-from subscribers.store.row_seals import find_session_keys
 
 # Any number that no other advisory lock of the product has.
 _CHAIN_LOCK = 0x6175646974
@@ -49,7 +49,7 @@ _COLUMNS = (
 )
 
 
-class AuditRow(NamedTuple):
+class RawAuditRow(NamedTuple):
     """A row as it's stored, whatever that is; `at` in UTC as 2026-11-20 12:00:00.123000.
 
     `access_seq` is the place of the newest row before it that changed someone's access, None where there's none.
@@ -131,16 +131,16 @@ def read_audit_head(session: Session) -> tuple[int, str]:
     return (row.seq or 0, row.hash) if row else (0, "")
 
 
-def _read_rows(session: Session, condition: str, **parameters: Any) -> list[AuditRow]:
-    return [AuditRow(*row) for row in read_raw_rows(session, "audit", _COLUMNS, condition, parameters)]
+def _read_rows(session: Session, condition: str, **parameters: Any) -> list[RawAuditRow]:
+    return [RawAuditRow(*row) for row in read_raw_rows(session, "audit", _COLUMNS, condition, parameters)]
 
 
-def stream_audit_rows(session: Session) -> Iterator[AuditRow]:
+def stream_audit_rows(session: Session) -> Iterator[RawAuditRow]:
     """Yield every row that has a place, in their order."""
-    return (AuditRow(*row) for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE))
+    return (RawAuditRow(*row) for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE))
 
 
-def read_newest_rows(session: Session) -> Iterator[AuditRow]:
+def stream_audit_rows_newest_first(session: Session) -> Iterator[RawAuditRow]:
     """Yield the rows that have a place, the newest first."""
     condition, parameters = "seq IS NOT NULL", dict[str, int]()
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {_TAIL_PAGE_SIZE}", **parameters):
@@ -148,7 +148,7 @@ def read_newest_rows(session: Session) -> Iterator[AuditRow]:
         condition, parameters = "seq < :below", {"below": rows[-1].seq}
 
 
-def _read_end(session: Session, keys: KeyRing) -> tuple[AuditRow | None, AuditRow | None]:
+def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawAuditRow | None]:
     """Return the newest row, and the newest one that we wrote."""
     newest, condition, parameters, count = None, "seq IS NOT NULL", dict[str, int](), 1
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
@@ -165,7 +165,7 @@ def has_authenticated_rows(session: Session, keys: KeyRing) -> bool:
     return _read_end(session, keys)[1] is not None
 
 
-def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[AuditRow], bool]:
+def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[RawAuditRow], bool]:
     """Return the rows that changed someone's access, newest first, and whether none is missing.
 
     Each names the one before it. Where one is gone or isn't ours, the older ones are left out: nobody knows what it said.
@@ -181,8 +181,8 @@ def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[Aud
     return walk
 
 
-def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | None) -> tuple[list[AuditRow], bool]:
-    rows: list[AuditRow] = []
+def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | None) -> tuple[list[RawAuditRow], bool]:
+    rows: list[RawAuditRow] = []
     for row in _read_rows(session, _ACCESS_WALK, start=place) if place is not None else ():
         if row.seq != place or not row.is_own(keys):
             break
@@ -192,7 +192,7 @@ def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | Non
 
 
 # The last walk, by the MAC of the row that it began at: every page asks, and a MAC covers all rows before its own.
-_walked: dict[str, tuple[list[AuditRow], bool]] = {}
+_walked: dict[str, tuple[list[RawAuditRow], bool]] = {}
 
 
 _ACCESS_WALK = (
@@ -218,7 +218,7 @@ def chain_audit_entries(session: Session) -> None:
     if not entries:
         return
     try:
-        keys = find_session_keys(session)
+        keys = find_keys_of_session(session)
     except ApplicationError as exc:
         log.warning("audit rows are written without the key file, so they fail verification", why=str(exc))
         keys = None
@@ -240,7 +240,7 @@ def chain_audit_entries(session: Session) -> None:
     session.flush()
 
 
-def authenticate_older_rows(session: Session, keys: KeyRing) -> int:
+def add_macs_to_all_rows(session: Session, keys: KeyRing) -> int:
     """Give every row a MAC as it is, vouching for each; return how many. One that was changed stays so, and changes no access."""
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)
@@ -259,7 +259,7 @@ def authenticate_older_rows(session: Session, keys: KeyRing) -> int:
     return count
 
 
-def vouch_for_unkeyed_rows(session: Session, keys: KeyRing) -> int:
+def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:
     """Give rows that were written without the key file their MACs, except those that change someone's access; return how many."""
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)

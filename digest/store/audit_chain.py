@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from digest.store.audit import AuditRow, stream_audit_rows
-from digest.store.delivery_models import InstallationState
+from digest.store.audit import RawAuditRow, stream_audit_rows
+from digest.store.delivery_models import StoredInstallationValue
 from digest.store.models import AuditEntry
 from subscribers.consent.seals import LedgerProof
+from subscribers.store.keyed_row_seals import find_keys_of_session
 from subscribers.store.models import Seal
-from subscribers.store.row_seals import find_session_keys
 
 CHECK_STATE_KEY = "audit log check"
 
@@ -35,7 +35,7 @@ class AuditProof:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifiedEnd:
+class LastVerifiedLogEnd:
     """Where the log ended when it was last found to hold: how many rows it had, the hash of the last, and when that was."""
 
     rows: int
@@ -43,11 +43,11 @@ class VerifiedEnd:
     at: str
 
 
-def read_verified_end(session: Session) -> VerifiedEnd | None:
+def read_last_verified_log_end(session: Session) -> LastVerifiedLogEnd | None:
     """Return where the log ended when it was last found to hold; None where no check remembered that."""
-    query = select(InstallationState.value).where(InstallationState.name == CHECK_STATE_KEY)
+    query = select(StoredInstallationValue.value).where(StoredInstallationValue.name == CHECK_STATE_KEY)
     stored = (session.scalar(query) or {}).get("end")
-    return VerifiedEnd(stored["rows"], stored["head"], stored["at"]) if stored else None
+    return LastVerifiedLogEnd(stored["rows"], stored["head"], stored["at"]) if stored else None
 
 
 def verify_audit_log(session: Session) -> AuditProof:
@@ -55,8 +55,8 @@ def verify_audit_log(session: Session) -> AuditProof:
     covering = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None))
     seals = covering.order_by(Seal.id)
     sealed = {row.log_through: row for row in session.execute(seals)}
-    checked = read_verified_end(session)
-    rows, head, fault, keys, strange = 0, "", "", find_session_keys(session), list[int]()
+    checked = read_last_verified_log_end(session)
+    rows, head, fault, keys, strange = 0, "", "", find_keys_of_session(session), list[int]()
     for row in stream_audit_rows(session):
         rows += 1
         seal = sealed.pop(rows, None)
@@ -78,7 +78,7 @@ def add_audit_fault_to_proof(session: Session, proof: LedgerProof) -> LedgerProo
     return replace(proof, fault=proof.fault or verify_audit_log(session).fault)
 
 
-def _find_row_fault(row: AuditRow, place: int, head: str, *, is_own: bool) -> str:
+def _find_row_fault(row: RawAuditRow, place: int, head: str, *, is_own: bool) -> str:
     if row.seq != place:
         return f"row {place:,} is missing; the next one is {row.seq}"
     if row.previous != head:
@@ -86,7 +86,7 @@ def _find_row_fault(row: AuditRow, place: int, head: str, *, is_own: bool) -> st
     return "" if is_own or row.is_intact else f"row {place:,} was changed; its hash doesn't match"
 
 
-def _find_witness_fault(row: AuditRow, place: int, seal: Any, checked: VerifiedEnd | None) -> str:
+def _find_witness_fault(row: RawAuditRow, place: int, seal: Any, checked: LastVerifiedLogEnd | None) -> str:
     """Hold a row against the seal that covers it, and against where the last check found the end."""
     head = row.hash
     if seal is not None and seal.log_head != head:
@@ -101,7 +101,7 @@ def _write_minute(at: str) -> str:
 
 
 def _find_missing_rows(
-    session: Session, rows: int, uncovered: dict[int | None, Any], checked: VerifiedEnd | None
+    session: Session, rows: int, uncovered: dict[int | None, Any], checked: LastVerifiedLogEnd | None
 ) -> str:
     for through, seal in uncovered.items():
         if through:

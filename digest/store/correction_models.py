@@ -8,11 +8,11 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from digest.store.approval_models import SignatureColumns
 from subscribers.store.column_types import RowId, Str20, Str40, Str200
+from subscribers.store.keyed_row_seals import KeyedSealModel
 from subscribers.store.models import Base, Moment
-from subscribers.store.row_seals import SealedModel
 
 
-class Correction(SealedModel):
+class Correction(KeyedSealModel):
     """One text of one story that was put right after the edition had begun to go out; its text never changes, and it's never deleted.
 
     `url` is the story's link in the edition, `section` the key of its section, `field` what was wrong. `signed` is the name

@@ -10,8 +10,16 @@ from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.column_types import RowId, Str16, Str20, Str26, Str32, Str40, Str60, Str64, Str80, Str200
-from subscribers.store.models import Base, Json, Moment, SealedRow, enum_by_value, partial_index, sealed_row_indexes
-from subscribers.store.row_seals import SealedModel
+from subscribers.store.keyed_row_seals import KeyedSealModel
+from subscribers.store.models import (
+    Base,
+    Json,
+    Moment,
+    RowCommitmentMixin,
+    enum_by_value,
+    partial_index,
+    row_commitment_indexes,
+)
 
 # Only what the night seals: an index of what editions send would slow each of their messages down.
 UNSEALED_NOTICE = "sealed_in IS NULL AND substr(purpose, 1, 8) <> 'edition:'"
@@ -36,7 +44,7 @@ CLAIMED_STATES = (DeliveryState.RESERVED, DeliveryState.HANDING_OVER)  # a run h
 OPEN_STATES = (DeliveryState.WAITING, *CLAIMED_STATES)
 
 
-class Delivery(SealedRow, Base):
+class Delivery(RowCommitmentMixin, Base):
     """One message owed to one person. A second row for the same purpose and person cannot exist."""
 
     __tablename__ = "delivery"
@@ -46,7 +54,7 @@ class Delivery(SealedRow, Base):
         Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # counts by state; when the next is due
         # claims, in order
         partial_index("ix_delivery_waiting", ("purpose", "next_try_at", "person"), "state = 'waiting'"),
-        *sealed_row_indexes("delivery", UNSEALED_NOTICE),
+        *row_commitment_indexes("delivery", UNSEALED_NOTICE),
     )
 
     id: Mapped[Str26] = mapped_column(primary_key=True)  # opaque
@@ -82,7 +90,7 @@ class RunLease(Base):
     home: Mapped[str]
 
 
-class EditionFigures(SealedModel):
+class EditionFigures(KeyedSealModel):
     """What came of one edition, counted at night; see `deliver.retention.edition_figures`. It outlives the deliveries."""
 
     __tablename__ = "edition_figures"
@@ -99,7 +107,7 @@ class EditionFigures(SealedModel):
     counted_at: Mapped[Moment]
 
 
-class Notice(Base):
+class QueuedNoticeEmail(Base):
     """What a notice is written from, encrypted. The row is deleted with the last try of its delivery."""
 
     __tablename__ = "notice"
@@ -116,7 +124,7 @@ class Notice(Base):
 STOP_RULE_EVENTS = "(cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained')"
 
 
-class Event(Base):
+class StoredDeliveryEvent(Base):
     """What a provider or a bounce said about a delivery, normalised; see `deliver.events`.
 
     Two events are the same if they share either the provider's own id, hashed, or the fingerprint of their content.
@@ -146,7 +154,7 @@ class Event(Base):
     detail: Mapped[Json]  # scrubbed of addresses
 
 
-class InboundPayload(Base):
+class ReceivedEventPayload(Base):
     """What a provider posted or a mailbox held, as received: compressed, encrypted, bound to the hash of its body.
 
     `origin` names what reads it (a provider, or `mailbox`). Kept for 30 days.
@@ -178,7 +186,7 @@ class DeliveryTotal(Base):
     count: Mapped[int]
 
 
-class HandoverCount(Base):
+class ProviderHandoverCount(Base):
     """How many messages the whole installation handed over within a minute.
 
     Written only where a limit of the settings needs it, in the transaction of the claim.
@@ -204,7 +212,7 @@ class SendSpacingState(Base):
     recent: Mapped[list[tuple[int, int]] | None] = mapped_column(JSON)
 
 
-class DomainGroup(Base):
+class RecipientDomainGroup(Base):
     """The group of a receiving domain: domains whose email the same operator's servers take, by their MX records.
 
     Both are keyed tags; a domain that's alone has its own tag as its group (`digest.deliver.plan.domain_groups`).
@@ -227,7 +235,7 @@ class QueuedMail(Base):
     at: Mapped[Moment]
 
 
-class InstallationState(Base):
+class StoredInstallationValue(Base):
     """What the installation remembers by name: that it is held, how far a provider's lists were read."""
 
     __tablename__ = "memo"
@@ -237,7 +245,7 @@ class InstallationState(Base):
     at: Mapped[Moment]
 
 
-class StaffMember(SealedModel):
+class StaffMember(KeyedSealModel):
     """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
 
     A staff member's address is a sign-in name and stored in clear, here alone; no reader's ever is. Everything else

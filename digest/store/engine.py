@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from subscribers.errors import ApplicationError
+from subscribers.store.keyed_row_seals import ROW_KEYS, RowSealKeys
 from subscribers.store.models import Base, table_of
-from subscribers.store.row_seals import ROW_KEYS, RowSealKeys
 
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
@@ -194,7 +194,7 @@ class AutocommitConnection:
 _CHANGE_MARKS = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT CAST(txid_current_snapshot() AS text)"}
 
 
-class ChangeWatch:
+class DatabaseChangeDetector:
     """Finds out by one small query whether anything was written to a database. For one thread at a time."""
 
     def __init__(self, database: Database) -> None:
@@ -273,7 +273,7 @@ def migrate_schema(database: Database, revision: str = "head") -> None:
         return
     refuse_newer_schema(current)
     with database.engine.execution_options(immediate=True).begin() as connection:
-        upgrade_schema(connection, revision)
+        run_migrations_to_revision(connection, revision)
         if revision == "head":
             # Runs of the version before hand over nothing more.
             connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
@@ -294,7 +294,7 @@ def refuse_newer_schema(revision: str | None) -> None:
         )
 
 
-def upgrade_schema(connection: Connection, revision: str) -> None:
+def run_migrations_to_revision(connection: Connection, revision: str) -> None:
     """Bring the schema to `revision` within the transaction of a connection.
 
     Raises:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from digest.store.audit import AuditRow, list_unchained_entries, read_newest_rows
+from digest.store.audit import RawAuditRow, list_unchained_entries, stream_audit_rows_newest_first
 from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
-from subscribers.store.row_seals import find_session_keys
+from subscribers.store.keyed_row_seals import find_keys_of_session
 
 _MARGIN = timedelta(days=1)  # rows are in the order in which they were committed, which isn't quite that of their times
 
@@ -45,11 +45,11 @@ def read_actions_since(
     return [a for a in (*waiting, *logged) if a.act in names and (since is None or a.at > since - _MARGIN)], is_intact
 
 
-def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[AuditRow], bool]:
-    rows: list[AuditRow] = []
-    for row in read_newest_rows(session):
+def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[RawAuditRow], bool]:
+    rows: list[RawAuditRow] = []
+    for row in stream_audit_rows_newest_first(session):
         follows = not rows or (row.seq, row.hash) == (rows[-1].seq - 1, rows[-1].previous)
-        if not follows or not _is_own(find_session_keys(session), row):
+        if not follows or not _is_own(find_keys_of_session(session), row):
             return rows, False
         rows.append(row)
         if since is not None and row.moment <= since - _MARGIN:
@@ -58,5 +58,5 @@ def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[Aud
 
 
 @lru_cache(maxsize=4096)  # every look at an edition asks for the rows of some weeks, at 25 µs each
-def _is_own(keys: KeyRing, row: AuditRow) -> bool:
+def _is_own(keys: KeyRing, row: RawAuditRow) -> bool:
     return row.is_own(keys)

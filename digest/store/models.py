@@ -10,18 +10,10 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-import digest.store.account_models
-import digest.store.address_access_models
-import digest.store.alert_models
-import digest.store.approval_models
-import digest.store.archive_models
-import digest.store.correction_models
-import digest.store.delivery_models
-import digest.store.imported_edition_models  # noqa: F401 - its tables join the metadata
 import subscribers.store.signup_models  # noqa: F401 - so do these
 from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
+from subscribers.store.keyed_row_seals import KeyedSealModel
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
-from subscribers.store.row_seals import SealedModel
 
 
 class SourceHealth(StrEnum):
@@ -76,7 +68,7 @@ class SourceHostClaim(Base):
     lease_until: Mapped[Moment]  # a run that is silent for longer is dead, and another may take over
 
 
-class SourceDay(Base):
+class DailySourceVisitCounts(Base):
     """What came of the visits to one source on one day of the publication's zone: how many worked, and what was new."""
 
     __tablename__ = "source_day"
@@ -143,7 +135,7 @@ class Article(Base):
     source: Mapped[Source] = relationship()
 
 
-class ArticleChange(Base):
+class PublishedArticleChange(Base):
     """What an article said before it changed: a new title, a withdrawn page."""
 
     __tablename__ = "article_change"
@@ -296,7 +288,7 @@ class StoredDocumentFrequencies(Base):
     counts: Mapped[dict[str, int]] = mapped_column(JSON)
 
 
-class EditionProposal(SealedModel):
+class EditionProposal(KeyedSealModel):
     """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.editing.stored_proposal`."""
 
     __tablename__ = "proposal"
@@ -308,7 +300,7 @@ class EditionProposal(SealedModel):
     body: Mapped[bytes] = mapped_column(deferred=True)
 
 
-class EditionEdit(SealedModel):
+class EditionEdit(KeyedSealModel):
     """One act of an editor on an edition, append-only; `digest.edition.editing.edits` says what each kind means.
 
     An edition's edits count up to the first number that's missing or whose row isn't genuine.
@@ -330,7 +322,7 @@ class EditionEdit(SealedModel):
     undoes: Mapped[int | None]  # the `seq` of the edit that it takes back
 
 
-class Clipping(Base):
+class ClipboardItem(Base):
     """What an editor put on their own clipboard: a story, or with `field` a text that they wrote for one."""
 
     __tablename__ = "clipping"
@@ -345,7 +337,7 @@ class Clipping(Base):
     text: Mapped[str]  # the story's headline, or the text
 
 
-class EditionFragment(Base):
+class RenderedEditionFragment(Base):
     """A rendered, inlined piece of an edition as it stands; approval copies it into the version that is sent."""
 
     __tablename__ = "fragment"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot
-from digest.store.process_owner import ProcessOwner
+from digest.store.process_identity import ProcessIdentity
 from digest.timetable import DueJob
 from subscribers.callback_types import Clock
 
@@ -19,7 +19,7 @@ SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is si
 RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs
 
 
-def claim_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datetime) -> bool:
+def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> bool:
     """Claim a slot, also one of a process that died with it. False: another process has it, or it is done."""
     lease = now + SLOT_LEASE
     try:
@@ -38,7 +38,7 @@ def claim_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datet
         return True
 
 
-def renew_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datetime) -> None:
+def renew_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> None:
     """Renew the lease of a slot that `owner` still has."""
     is_own = (*_is_slot(slot), ScheduleSlot.owner == str(owner), ScheduleSlot.done_at.is_(None))
     with database.write() as session:
@@ -47,7 +47,7 @@ def renew_slot(database: Database, slot: DueJob, owner: ProcessOwner, now: datet
 
 @contextmanager
 def keep_slot_renewed(
-    database: Database, slot: DueJob, owner: ProcessOwner, clock: Clock, *, interval: float = RENEWAL_SECONDS
+    database: Database, slot: DueJob, owner: ProcessIdentity, clock: Clock, *, interval: float = RENEWAL_SECONDS
 ) -> Iterator[None]:
     """Renew the lease of a claimed slot every `interval` seconds until the end of the block."""
     is_over = threading.Event()
@@ -105,7 +105,7 @@ def find_schedule_start(session: Session) -> datetime | None:
     return session.scalar(query)
 
 
-def ensure_schedule_start(database: Database, now: datetime) -> datetime:
+def find_or_record_schedule_start(database: Database, now: datetime) -> datetime:
     """Return the moment since which the timetable is followed: nothing is owed for the time before."""
     with database.read() as session:
         since = find_schedule_start(session)

@@ -14,16 +14,16 @@ from typing import Literal
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from digest.store.account_models import SignIn
+from digest.store.account_models import SignInAttempt
 from digest.store.audit import STAFF_ADDED, STAFF_REMOVED, record_audit
-from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff_revocations import filter_current_members, read_revocations
 from subscribers.address import Address, AddressError, mask_address, read_address
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows, seal_row_as_is
+from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, seal_row_as_is
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
@@ -44,7 +44,7 @@ class StaffError(RefusalError):
     """It cannot be done to the staff; the message says why and what to do, and holds no address."""
 
 
-class VerificationStage(StrEnum):
+class VerificationLinkState(StrEnum):
     """How a link that proves an address stands."""
 
     UNKNOWN = "unknown"
@@ -57,7 +57,7 @@ class VerificationStage(StrEnum):
 class VerificationLink:
     """A link looked up, with whose address it proves where that is known."""
 
-    stage: VerificationStage
+    stage: VerificationLinkState
     member: StaffMember | None = None
     until: datetime | None = None
 
@@ -149,7 +149,7 @@ def list_active_staff(session: Session, *, removed_after: datetime) -> list[Staf
 
 def _list_signed_in(session: Session, members: Sequence[StaffMember]) -> set[int]:
     """Return the numbers of those of the members who have signed in lately."""
-    signed_in = session.scalars(select(SignIn.staff).where(SignIn.succeeded).distinct())
+    signed_in = session.scalars(select(SignInAttempt.staff).where(SignInAttempt.succeeded).distinct())
     return {member.id for member in members}.intersection(signed_in)
 
 
@@ -240,15 +240,15 @@ def look_up_verification_link(session: Session, token: str, *, now: datetime) ->
     """Say how a link stands; nothing is changed."""
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
     if token_row.state is one_time_tokens.TokenState.UNKNOWN:
-        return VerificationLink(VerificationStage.UNKNOWN)
+        return VerificationLink(VerificationLinkState.UNKNOWN)
     member = _find_believed(session, session.get(StaffMember, int(token_row.serial), populate_existing=True))
     if member is None:
-        return VerificationLink(VerificationStage.UNKNOWN)
+        return VerificationLink(VerificationLinkState.UNKNOWN)
     if token_row.state is one_time_tokens.TokenState.FRESH:
-        return VerificationLink(VerificationStage.OPEN, member, token_row.expires_at)
+        return VerificationLink(VerificationLinkState.OPEN, member, token_row.expires_at)
     if token_row.state is one_time_tokens.TokenState.USED and member.proven_at is not None:
-        return VerificationLink(VerificationStage.PROVEN, member)
-    return VerificationLink(VerificationStage.ENDED, member, token_row.expires_at)
+        return VerificationLink(VerificationLinkState.PROVEN, member)
+    return VerificationLink(VerificationLinkState.ENDED, member, token_row.expires_at)
 
 
 def verify_staff_address(session: Session, token: str, *, now: datetime) -> VerificationLink:
@@ -287,12 +287,14 @@ def _end_open_links(session: Session, member: StaffMember, now: datetime) -> Non
     unsynchronized = {"synchronize_session": False}
     end_member_links(session, member, PROOF_PURPOSE, now)
     waiting = (
-        Delivery.id.in_(select(Notice.delivery).where(Notice.kind.in_(MEMBER_NOTICES))),
+        Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(QueuedNoticeEmail.kind.in_(MEMBER_NOTICES))),
         or_(*(Delivery.purpose.startswith(f"{kind}:{member.id}-", autoescape=True) for kind in MEMBER_NOTICES)),
         Delivery.state == DeliveryState.WAITING,
     )
     ids = list(session.scalars(select(Delivery.id).where(*waiting).with_for_update()))
-    session.execute(delete(Notice).where(Notice.delivery.in_(ids)), execution_options=unsynchronized)
+    session.execute(
+        delete(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery.in_(ids)), execution_options=unsynchronized
+    )
     withdrawn = update(Delivery).where(Delivery.id.in_(ids)).values(state=DeliveryState.WITHDRAWN)
     session.execute(withdrawn, execution_options=unsynchronized)
 

@@ -25,7 +25,7 @@ from digest.store.audit import (
 )
 from digest.store.delivery_models import StaffMember
 from subscribers.loggers import get_logger
-from subscribers.store.row_seals import find_session_keys
+from subscribers.store.keyed_row_seals import find_keys_of_session
 
 # A number that's given to another person after its row was deleted brings nothing along.
 _ENDING_METHODS = (STAFF_ADDED, STAFF_REMOVED, SIGN_IN_RESET)
@@ -84,7 +84,7 @@ class Revocations:
 
 def read_revocations(session: Session) -> defaultdict[int, Revocations]:
     """Read what was taken from members, by number."""
-    rows, is_complete = read_staff_access_changes(session, find_session_keys(session))
+    rows, is_complete = read_staff_access_changes(session, find_keys_of_session(session))
     if not is_complete:
         log.error("rows of the audit log about the staff are missing: only members who were added since count")
     revocations: defaultdict[int, Revocations] = defaultdict(lambda: Revocations(is_known=is_complete))
@@ -108,7 +108,7 @@ def filter_current_members(session: Session, members: list[StaffMember]) -> list
     return current
 
 
-def list_members_without_rows(session: Session) -> list[str]:
+def list_members_missing_staff_rows(session: Session) -> list[str]:
     """List the members whose row is gone, as the audit log names them: a row stays when its member leaves, so somebody deleted it."""
     revocations = read_revocations(session)
     missing_numbers = sorted(revocations.keys() - set(session.scalars(select(StaffMember.id))))

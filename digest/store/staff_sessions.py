@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from digest.store.account_models import StaffSession
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_revocations import read_revocations
-from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows, is_genuine_row
+from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, is_genuine_row
 
 SESSION_LIFETIME = timedelta(days=30)  # after the sign-in
 IDLE_LIMIT = timedelta(days=7)  # without a request
@@ -75,7 +75,7 @@ def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
         row.used_at = now
 
 
-def renew_session(session: Session, session_id: int, *, now: datetime) -> str | None:
+def reauthenticate_session(session: Session, session_id: int, *, now: datetime) -> str | None:
     """Give a session another token, because its member has proved again who they are; None where it has ended."""
     row = drop_if_forged(session, session.get(StaffSession, session_id, with_for_update=True))
     if row is None:

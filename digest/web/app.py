@@ -14,8 +14,8 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from digest.app.site.page_context import build_page_context
-from digest.installation.acts import ConfirmationRequiredError
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ConfirmationRequiredError
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import (
@@ -27,7 +27,7 @@ from digest.templating import (
 )
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
-from digest.web.archive.pages import archive_pages, mark_html_with_local_images, mark_words
+from digest.web.archive.pages import archive_pages, make_safe_html_with_local_images, mark_words
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
     check_access,
@@ -216,7 +216,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     for plain_filter in filters.PLAIN_FILTERS:
         env.filters[plain_filter.__name__] = plain_filter
     env.filters["mark_words"] = mark_words
-    env.filters["local_images"] = mark_html_with_local_images
+    env.filters["local_images"] = make_safe_html_with_local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
     env.globals["base_url"] = settings.link_base  # without a slash at its end
     app.context_processor(provide_current_staff)

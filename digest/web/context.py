@@ -11,14 +11,14 @@ from flask import current_app
 from jinja2 import BaseLoader, Environment
 
 from digest.app.alerts.metrics import CachedMetrics
-from digest.app.approval.recipient_counts import RecipientCounts
+from digest.app.approval.recipient_counts import RecipientCountCache
 from digest.app.doctor.health_reports import HealthReports
 from digest.app.editions.count_cache import CountCache
 from digest.app.sending.uploaded_logs import UploadedLogs
 from digest.app.subscribers.address_searches import AddressSearches
 from digest.app.subscribers.uploads import ListUploads
 from digest.app.upkeep.background_backups import BackgroundBackups
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 
@@ -78,7 +78,7 @@ class WebContext:
     scripts: PublicFiles
     searches: AddressSearches = field(default_factory=AddressSearches)
     health: HealthReports = field(default_factory=HealthReports)
-    recipient_counts: RecipientCounts = field(default_factory=RecipientCounts)
+    recipient_counts: RecipientCountCache = field(default_factory=RecipientCountCache)
     recent_counts: CountCache = field(default_factory=CountCache)
     logs: UploadedLogs = field(default_factory=UploadedLogs)
     metrics: CachedMetrics = field(default_factory=CachedMetrics)

@@ -14,9 +14,9 @@ from markupsafe import Markup, escape
 from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabeledBlock
-from digest.settings import BrandingSettings, LogoPair
+from digest.settings import BrandingSettings, LightAndDarkLogo
 from digest.settings.branding import TINT_DARK
-from digest.web.colleagues import name_actor
+from digest.web.actor_names import name_actor
 from subscribers.phrases import (
     clock_hour,
     clock_time,
@@ -234,7 +234,7 @@ def write_branding_styles(branding: BrandingSettings) -> str:
     )
 
 
-def write_publication_mark(name: str, logo: LogoPair | None, media_path: str) -> Markup:
+def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path: str) -> Markup:
     """Return what stands on top of readers' pages: the logo, by the scheme of the screen, or the name as a word mark."""
     if logo is None:
         return word_mark(name)

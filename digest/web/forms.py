@@ -1,6 +1,6 @@
 """The forms and queries of staff pages, read by models as on all pages (`subscribers.pages.forms`).
 
-A page declares a `PageFields` model and calls `read_form`. Its template shows a `FormError` with the macros of
+A page declares a `FormOrQueryModel` model and calls `read_form`. Its template shows a `FormError` with the macros of
 `web/forms.html`: `refused` above the form, `input` (or `marks` and `problem`) at each field.
 """
 
@@ -12,23 +12,23 @@ from flask import request
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 from werkzeug.datastructures import MultiDict
 
-from digest.installation.reasons import read_reason
+from digest.installation.action_reasons import read_reason
 from digest.settings.loader import describe_value_error
 from digest.web.routes import MAX_ROW_NUMBER
 from subscribers.errors import RefusalError
 from subscribers.pages import forms
-from subscribers.pages.forms import FormFields
+from subscribers.pages.forms import FormModel
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
-class PageFields(FormFields):
+class FormOrQueryModel(FormModel):
     """The fields of a form or a query. Unknown fields are ignored, and so are spaces around a value."""
 
     model_config = ConfigDict(str_strip_whitespace=True, validate_default=True)
 
 
-Fields = TypeVar("Fields", bound=PageFields)
+Fields = TypeVar("Fields", bound=FormOrQueryModel)
 
 
 def read_form(model: type[Fields], values: MultiDict[str, str] | None = None) -> Fields:
@@ -77,7 +77,7 @@ Day = Annotated[date, AfterValidator(_check_day)]  # such as 2026-06-16
 Count = Annotated[int, BeforeValidator(_strip_commas), Field(ge=0, le=MAX_ROW_NUMBER)]  # "1,000" is 1000
 
 
-class ReasonForm(PageFields):
+class ReasonForm(FormOrQueryModel):
     """A form that asks why."""
 
     reason: Reason = ""

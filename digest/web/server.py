@@ -31,7 +31,7 @@ from werkzeug.http import parse_cookie
 from werkzeug.routing import RequestRedirect
 
 from digest.app.accounts import sign_in
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import is_loopback
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule

@@ -66,7 +66,7 @@ def load_audience_page(session: Session, *, after_number: int = 0, page_size: in
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
-    return (*_member_columns(), may_mail_condition().label("may_mail"))
+    return (*_member_columns(), build_mailable_person_condition().label("may_mail"))
 
 
 def _member_columns() -> tuple[ColumnElement[Any], ...]:
@@ -77,7 +77,7 @@ def _member_columns() -> tuple[ColumnElement[Any], ...]:
 @cache
 def _compile_page_query() -> CompiledStatement:
     numbered = bindparam("after_number", type_=Person.number.type)
-    query = select(*_member_columns()).where(may_mail_condition(), Person.number > numbered)
+    query = select(*_member_columns()).where(build_mailable_person_condition(), Person.number > numbered)
     return CompiledStatement(query.order_by(Person.number).limit(bindparam("page_size")))
 
 
@@ -90,21 +90,21 @@ def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int
     """Return those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
     connection = session.connection()
     query = _compile_mailable_query(connection.dialect.name)
-    return frozenset(row.number for row in query.fetch_rows(session, bind_numbers(connection, numbers)))
+    return frozenset(row.number for row in query.fetch_rows(session, bind_person_numbers(connection, numbers)))
 
 
-def build_mailable_condition(dialect_name: str) -> ColumnElement[bool]:
-    """Return the condition that a person may be mailed and is among those of `bind_numbers`."""
+def build_mailable_numbers_condition(dialect_name: str) -> ColumnElement[bool]:
+    """Return the condition that a person may be mailed and is among those of `bind_person_numbers`."""
     is_among = Person.number == any_(bindparam("numbers", type_=ARRAY(Person.number.type)))
     if dialect_name != "postgresql":
         is_among = Person.number.in_(
             select(func.json_each(bindparam("numbers", type_=String())).table_valued("value").c.value)
         )
-    return may_mail_condition() & is_among
+    return build_mailable_person_condition() & is_among
 
 
-def bind_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
-    """Return the parameter of `build_mailable_condition`: one, so that their number makes no other statement."""
+def bind_person_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
+    """Return the parameter of `build_mailable_numbers_condition`: one, so that their number makes no other statement."""
     return {"numbers": list(numbers) if is_postgresql(connection) else json.dumps(list(numbers))}
 
 
@@ -134,10 +134,12 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 @cache
 def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
-    return CompiledStatement(select(inspect(Person).local_table.c.number).where(build_mailable_condition(dialect_name)))
+    return CompiledStatement(
+        select(inspect(Person).local_table.c.number).where(build_mailable_numbers_condition(dialect_name))
+    )
 
 
-def may_mail_condition() -> ColumnElement[bool]:
+def build_mailable_person_condition() -> ColumnElement[bool]:
     """The one rule. Whoever is suppressed has that as their state: `suppression.suppress_address` sees to it."""
     return (Person.state == PersonState.SUBSCRIBED) & exclude_unfinished_imports()
 

@@ -311,23 +311,24 @@ def _may_change_commitment(link: ChainLink, previous_commitment: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressFault:
+class StoredAddressFault:
     """A person whose stored address is not the one that their chain speaks of, or does not open, and why."""
 
     person: int
     fault: str
 
 
-def find_address_faults(keys: KeyRing, chunk: ChainChunk) -> list[AddressFault]:
+def find_stored_address_faults(keys: KeyRing, chunk: ChainChunk) -> list[StoredAddressFault]:
     """Return those of a thousand people whose address does not hold."""
     commitments = {link.person: link.commitment for link in chunk.links}  # the last link's, by their order
     faults = [
-        (owner.number, _find_address_fault(keys, owner, commitments.get(owner.number, ""))) for owner in chunk.owners
+        (owner.number, _find_stored_address_fault(keys, owner, commitments.get(owner.number, "")))
+        for owner in chunk.owners
     ]
-    return [AddressFault(number, fault) for number, fault in faults if fault]
+    return [StoredAddressFault(number, fault) for number, fault in faults if fault]
 
 
-def _find_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str) -> str:
+def _find_stored_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str) -> str:
     if owner.ciphertext is None:
         return "the address of an active subscriber is missing" if owner.state == PersonState.SUBSCRIBED else ""
     mailbox = _decrypt_stored_address(keys, owner)

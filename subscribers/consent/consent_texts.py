@@ -59,7 +59,7 @@ class ConsentTextVersion:
         }
 
 
-def find_recorded_text(body: Mapping[str, Any]) -> str:
+def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
     """Return the words that a link of a chain proves; empty where it holds none. Pure.
 
     A link of an import says under `wording` that nobody recorded them: words that were shown stand beside their hash.

@@ -181,7 +181,7 @@ def has_sealing_begun(session: Session, source: str) -> bool:
     return session.scalar(query) is not None
 
 
-def list_fully_sealed_subjects(session: Session, source: str) -> set[str]:
+def list_fully_sealed_row_groups(session: Session, source: str) -> set[str]:
     """Return the subjects of which every row is sealed."""
     told = (
         DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),
@@ -192,19 +192,19 @@ def list_fully_sealed_subjects(session: Session, source: str) -> set[str]:
     return set(session.scalars(select(DisclosureLogEntry.subject).where(*closed)))
 
 
-def count_rows_in_totals(session: Session, source: str) -> dict[str, int]:
+def count_rows_in_disclosure_totals(session: Session, source: str) -> dict[str, int]:
     """Return how many rows of a table became totals, by subject."""
     folded = select(DisclosureLogEntry.subject, func.sum(DisclosureLogEntry.folded))
     grouped = folded.where(DisclosureLogEntry.source == source).group_by(DisclosureLogEntry.subject)
     return {subject: int(count) for subject, count in session.execute(grouped)}
 
 
-def count_erased_rows_in_totals(session: Session, source: str) -> int:
+def count_erased_in_disclosure_totals(session: Session, source: str) -> int:
     """Return how many of a table's rows had lost their salt when they became totals."""
     erased = select(func.sum(DisclosureLogEntry.erased)).where(DisclosureLogEntry.source == source)
     return int(session.scalar(erased) or 0)
 
 
-def sum_additions_to_totals(session: Session) -> int:
+def sum_added_to_disclosure_totals(session: Session) -> int:
     """Return what all entries added to the totals of recipients."""
     return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

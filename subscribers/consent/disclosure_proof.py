@@ -114,7 +114,7 @@ def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
 
 def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
     """Find rows of subjects that were closed: whoever added them isn't this program."""
-    closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
+    closed = disclosure_log.list_fully_sealed_row_groups(session, table.name)
     if not closed:
         return []
     query = f"SELECT {table.subject}, count(*) FROM {table.name} WHERE sealed_in IS NULL GROUP BY 1"  # noqa: S608 - our own names
@@ -129,7 +129,7 @@ def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
     """Hold what became totals against what the totals count."""
     if not table.totals or not disclosure_log.has_sealing_begun(session, table.name):
         return []
-    folded = Counter(disclosure_log.count_rows_in_totals(session, table.name))
+    folded = Counter(disclosure_log.count_rows_in_disclosure_totals(session, table.name))
     query = text(table.totals)
     totals = Counter({subject: int(count) for subject, count in session.execute(query)})
     return [
@@ -147,7 +147,7 @@ def _find_erasure_fault(session: Session, table: SealedTable, erased: Mapping[st
     if not table.has_holder:
         return []
     emptied = text(f"SELECT count(*) FROM {table.name} WHERE salt IS NULL AND commitment IS NOT NULL")  # noqa: S608 - our own name
-    erased_rows = (session.scalar(emptied) or 0) + disclosure_log.count_erased_rows_in_totals(session, table.name)
+    erased_rows = (session.scalar(emptied) or 0) + disclosure_log.count_erased_in_disclosure_totals(session, table.name)
     expected_count = erased.get(table.name, 0)
     if erased_rows == expected_count:
         return []
@@ -162,7 +162,7 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
     if changed:
         yield f"{TOTALS.noun} that don't match their seal: {changed:,}"
     stored_total = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
-    added = disclosure_log.sum_additions_to_totals(session)
+    added = disclosure_log.sum_added_to_disclosure_totals(session)
     if stored_total != added:
         yield f"the {TOTALS.noun} count {stored_total:,}, but {added:,} were added to them"
 

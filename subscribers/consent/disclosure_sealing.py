@@ -71,7 +71,7 @@ def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> Non
     while True:
         with database.write() as session:
             ids = session.scalars(page.with_for_update()).all()
-            sealed_rows.commit_unbatched_rows(session, keys, TOTALS, ids)
+            sealed_rows.write_commitments_without_batch(session, keys, TOTALS, ids)
             if not ids:
                 _note_totals(session, keys, now)
                 return
@@ -81,7 +81,7 @@ def _note_totals(session: Session, keys: KeyRing, now: datetime) -> None:
     disclosure_log.lock_disclosure_log(session)
     if not disclosure_log.has_sealing_begun(session, TOTALS.name):
         stored_total = int(session.scalar(select(func.sum(DisclosureTotal.times))) or 0)
-        before = stored_total - disclosure_log.sum_additions_to_totals(session)
+        before = stored_total - disclosure_log.sum_added_to_disclosure_totals(session)
         disclosure_log.append_log_entries(
             session, keys, [LogEntryDraft(LogEntryKind.BEGUN, TOTALS.name, added=before)], now
         )
@@ -93,7 +93,7 @@ def record_initial_totals(database: PeopleDatabase, keys: KeyRing, table: Sealed
         disclosure_log.lock_disclosure_log(session)
         if disclosure_log.has_sealing_begun(session, table.name):
             return
-        logged_counts = disclosure_log.count_rows_in_totals(session, table.name)
+        logged_counts = disclosure_log.count_rows_in_disclosure_totals(session, table.name)
         query = text(table.totals)
         rows = session.execute(query)
         before = {s: int(count) - logged_counts.get(s, 0) for s, count in rows}

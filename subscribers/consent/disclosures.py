@@ -83,7 +83,7 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
     people = select(Person.number).where(Person.number.in_({row.person for row in page if row.person is not None}))
     session.execute(people.order_by(Person.number).with_for_update())
     stored = sealed_rows.read_rows_by_id(session, DISCLOSURES, [row.id for row in page], lock=True)
-    plan = sealed_rows.plan_row_aggregation(session, keys, DISCLOSURES, stored)
+    plan = sealed_rows.plan_adding_rows_to_totals(session, keys, DISCLOSURES, stored)
     statement = select(Disclosure).where(Disclosure.id.in_(plan.ids))
     rows = {row.id: row for row in session.scalars(statement)}
     times: dict[TotalKey, list[datetime]] = {}
@@ -114,7 +114,7 @@ def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequ
         total.times += len(moments)
         total.first_at, total.last_at = min(total.first_at, *moments), max(total.last_at, *moments)
     session.flush()
-    sealed_rows.commit_unbatched_rows(session, keys, sealed_rows.TOTALS, [totals[key].id for key in times])
+    sealed_rows.write_commitments_without_batch(session, keys, sealed_rows.TOTALS, [totals[key].id for key in times])
     return sum(map(len, times.values()))
 
 

@@ -89,7 +89,7 @@ def append_event(
     """Append what happened to a person's chain and bring their state along.
 
     `person` was read with `lock_person`, or is new. `body` holds plain JSON values; times are kept to the millisecond.
-    `commitment` is given where the address was just set (`people.commit_person_address`); else the last link's is carried on.
+    `commitment` is given where the address was just set (`people.make_person_address_commitment`); else the last link's is carried on.
     """
     last = find_last_event(session, person.number)
     link = build_chain_link(
@@ -144,19 +144,21 @@ def build_chain_link(
     return NewChainLink(event, person)
 
 
-class FirstChainLinks(NamedTuple):
+class NewPeopleWithFirstLinks(NamedTuple):
     """People who are new and the first links of their chains, by column, as the driver takes them."""
 
     people: Columns
     events: Columns
 
 
-def prepare_first_links(dialect: Dialect, people: Columns, events: Columns) -> FirstChainLinks:
+def prepare_people_with_first_links(dialect: Dialect, people: Columns, events: Columns) -> NewPeopleWithFirstLinks:
     """Bring people who are new, and the first links of their chains, to what the driver takes; there may be many."""
-    return FirstChainLinks(bind_columns(dialect, _PERSON_TABLE, people), bind_columns(dialect, _EVENT_TABLE, events))
+    return NewPeopleWithFirstLinks(
+        bind_columns(dialect, _PERSON_TABLE, people), bind_columns(dialect, _EVENT_TABLE, events)
+    )
 
 
-def insert_first_links(session: Session, links: FirstChainLinks) -> None:
+def insert_people_with_first_links(session: Session, links: NewPeopleWithFirstLinks) -> None:
     """Write people who are new, each with the first link of their chain."""
     insert_bound(session, _PERSON_TABLE, links.people)
     insert_bound(session, _EVENT_TABLE, links.events)

@@ -170,7 +170,7 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
 CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label" in texts}
 
 
-def list_preferences(language: SubscriberLanguage) -> str:
+def describe_preference_options(language: SubscriberLanguage) -> str:
     """List what subscribers can choose, in the words of the privacy page."""
     listed = dict.fromkeys(texts["listed"] for texts in PREFERENCE_TEXTS.values() if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])

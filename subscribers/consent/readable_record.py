@@ -20,7 +20,7 @@ _PLAIN_VALUES = {
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 
 
-def describe_processing(events: Sequence[ConsentEvent]) -> dict[str, Any]:
+def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[str, Any]:
     """Return the part of a record that says what the address is used for, and on which ground (27560: pii_processing).
 
     Language, method and notice are those of the last consent among `events`, a person's chain in its order.

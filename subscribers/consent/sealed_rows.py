@@ -171,7 +171,7 @@ def seal_rows(
         return len(fresh)
 
 
-def commit_unbatched_rows(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any]) -> None:
+def write_commitments_without_batch(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any]) -> None:
     """Commit to rows (at most `BATCH_SIZE`) of a table without batches as they are now."""
     rows = read_rows_by_id(session, table, ids)
     _write_commitments(session, table, _commit_rows(keys, table, rows))
@@ -216,22 +216,22 @@ def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class RowAggregationPlan:
+class RowsToTotalsPlan:
     """Rows that may become totals: their ids, and what the log is to say of each batch and of those that never were sealed."""
 
     ids: frozenset[Any]
     drafts: tuple[LogEntryDraft, ...]
 
 
-def plan_row_aggregation(
+def plan_adding_rows_to_totals(
     session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]
-) -> RowAggregationPlan:
+) -> RowsToTotalsPlan:
     """Decide which of some rows, which the caller has locked, may become totals.
 
     A batch that isn't what was sealed stays as it is, so that the fault stays in sight. So does a row that was added to a subject
     after that was closed.
     """
-    closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
+    closed = disclosure_log.list_fully_sealed_row_groups(session, table.name)
     by_batch = _sort_by_batch(rows)
     never_sealed = [row for row in by_batch.pop(0, []) if row.subject not in closed]
     drafts = _describe_unsealed(table, never_sealed)
@@ -242,7 +242,7 @@ def plan_row_aggregation(
         if draft is not None:
             drafts.append(draft)
             ids |= {row.id for row in leaving}
-    return RowAggregationPlan(frozenset(ids), tuple(drafts))
+    return RowsToTotalsPlan(frozenset(ids), tuple(drafts))
 
 
 def _describe_fold(
@@ -277,7 +277,9 @@ def _describe_leaving(
     return LogEntryDraft(LogEntryKind.REOPENED, table.name, batch.subject, batch.number, rows=len(left), root=root)
 
 
-def reopen_rows(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, now: datetime) -> list[Any]:
+def take_rows_out_of_sealed_batches(
+    session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, now: datetime
+) -> list[Any]:
     """Take rows (at most `BATCH_SIZE`), which the caller has locked, out of their batches; return those that may change now.
 
     Rows without a batch may. Those of a batch that isn't what was sealed stay as they are, so that the fault stays in sight.
@@ -322,7 +324,7 @@ def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list
 
 
 def record_row_aggregation(
-    session: Session, keys: KeyRing, plan: RowAggregationPlan, *, added: int, now: datetime
+    session: Session, keys: KeyRing, plan: RowsToTotalsPlan, *, added: int, now: datetime
 ) -> None:
     """Append what a plan says to the log; `added` is by how much the totals of recipients grew."""
     drafts = [replace(draft, added=0 if place else added) for place, draft in enumerate(plan.drafts)]

@@ -30,7 +30,7 @@ MAX_ADDRESS_FAULTS = 20  # people whose address is at fault and who are named; t
 
 
 @dataclass(frozen=True, slots=True)
-class TableSurvey:
+class TableSummary:
     """A table that's only appended to, up to row `through`: how many rows there are, and the hash over them."""
 
     through: int
@@ -39,7 +39,7 @@ class TableSurvey:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerSurvey:
+class LedgerSummary:
     """The ledger up to link `through`: how many people have links in it, how many links, the hash over their heads.
 
     `suppressions` and `wordings` are None in seals from before these were covered.
@@ -49,8 +49,8 @@ class LedgerSurvey:
     people: int
     links: int
     root: str
-    suppressions: TableSurvey | None
-    wordings: TableSurvey | None
+    suppressions: TableSummary | None
+    wordings: TableSummary | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class LogHead:
 
 
 @dataclass(frozen=True, slots=True)
-class LastSettledRows:
+class LastFullyCommittedRows:
     """The highest link, suppression, and wording that are there for good."""
 
     link: int
@@ -88,8 +88,8 @@ class LedgerProof:
     broken: chain_verification.BrokenLink | None
     fault: str
     address_fault_count: int = 0
-    address_faults: tuple[chain_verification.AddressFault, ...] = ()
-    survey: LedgerSurvey | None = None
+    address_faults: tuple[chain_verification.StoredAddressFault, ...] = ()
+    survey: LedgerSummary | None = None
     disclosures: int = 0
     disclosure_faults: tuple[str, ...] = ()
 
@@ -99,16 +99,16 @@ class LedgerProof:
         return not (self.broken or self.fault or self.address_fault_count or self.disclosure_faults)
 
 
-def find_last_settled_rows(database: PeopleDatabase) -> LastSettledRows:
+def find_last_fully_committed_rows(database: PeopleDatabase) -> LastFullyCommittedRows:
     """Return the highest link, suppression, and wording that are there for good: no row with a lower number can still turn up.
 
     One transaction each: code that writes several of them locks them in an order of its own.
     """
     numbers = (ConsentEvent.id, Suppression.id, PublishedConsentText.version)
-    return LastSettledRows(*(_find_last_settled_row(database, number) for number in numbers))
+    return LastFullyCommittedRows(*(_find_last_fully_committed_row(database, number) for number in numbers))
 
 
-def _find_last_settled_row(database: PeopleDatabase, number: InstrumentedAttribute[int]) -> int:
+def _find_last_fully_committed_row(database: PeopleDatabase, number: InstrumentedAttribute[int]) -> int:
     with database.write() as session:
         if is_postgresql(session):
             # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
@@ -117,7 +117,7 @@ def _find_last_settled_row(database: PeopleDatabase, number: InstrumentedAttribu
         return session.scalar(select(func.max(number))) or 0
 
 
-def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_head: LogHead | None = None) -> Seal:
+def append_seal(session: Session, survey: LedgerSummary, now: datetime, *, log_head: LogHead | None = None) -> Seal:
     """Append a seal; it covers the disclosure log too, and the rows of another log up to its head, where one is given.
 
     Raises:
@@ -130,7 +130,7 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_he
     disclosures = LogHead(*disclosure_log.read_log_head(session))
     seal_hash = hash_seal(ledger.format_ledger_time(at), survey, previous, log_head, disclosures)
     logs = _log_fields(log_head) | _disclosure_fields(disclosures)
-    seal = Seal(at=at, previous=previous, hash=seal_hash, **_survey_fields(survey), **logs)
+    seal = Seal(at=at, previous=previous, hash=seal_hash, **_summary_fields(survey), **logs)
     session.add(seal)
     session.flush()
     return seal
@@ -138,24 +138,24 @@ def append_seal(session: Session, survey: LedgerSurvey, now: datetime, *, log_he
 
 def hash_seal(
     moment: str,
-    survey: LedgerSurvey,
+    survey: LedgerSummary,
     previous: str,
     log_head: LogHead | None = None,
     disclosures: LogHead | None = None,
 ) -> str:
     """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
-    fields = {"at": moment, "previous": previous, **_survey_fields(survey)}
+    fields = {"at": moment, "previous": previous, **_summary_fields(survey)}
     fields |= _log_fields(log_head) | _disclosure_fields(disclosures)
     return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
 
 
-def _survey_fields(survey: LedgerSurvey) -> dict[str, Any]:
+def _summary_fields(survey: LedgerSummary) -> dict[str, Any]:
     """Name what a seal says of a survey, as its columns and what is hashed of it do."""
     fields = {"through": survey.through, "people": survey.people, "links": survey.links, "root": survey.root}
     return fields | _table_fields("suppressions", survey.suppressions) | _table_fields("wordings", survey.wordings)
 
 
-def _table_fields(name: str, covered: TableSurvey | None) -> dict[str, Any]:
+def _table_fields(name: str, covered: TableSummary | None) -> dict[str, Any]:
     if covered is None:
         return {}
     return {f"{name}_through": covered.through, name: covered.rows, f"{name}_root": covered.root}
@@ -175,7 +175,7 @@ def verify_ledger(
     *,
     tables: Sequence[SealedTable] = OWN_TABLES,
     kept_hashes: Sequence[str] = (),
-    through: LastSettledRows | None = None,
+    through: LastFullyCommittedRows | None = None,
     night: datetime | None = None,
     progress: Progress = lambda *_: None,
 ) -> LedgerProof:
@@ -200,8 +200,8 @@ def verify_ledger(
     points = _list_points(seals, through)
     roots = [_RootHash(link) for link, _, _ in points]
     tally = _tally_chains(keys, chain([first] if first else [], walk), roots)
-    suppressions, barred = _survey_table(session, "suppression", _SUPPRESSION_COLUMNS, [row for _, row, _ in points])
-    _, registered = _survey_table(session, "wording", _WORDING_COLUMNS, [version for _, _, version in points])
+    suppressions, barred = _summarize_table(session, "suppression", _SUPPRESSION_COLUMNS, [row for _, row, _ in points])
+    _, registered = _summarize_table(session, "wording", _WORDING_COLUMNS, [version for _, _, version in points])
     pairs = zip(roots, points, strict=True)
     surveys = [root.survey(barred.get(row), registered.get(version)) for root, (_, row, version) in pairs]
     heads = _disclosure_heads(seals)
@@ -234,7 +234,7 @@ class _ChainTally:
     wording_hashes: set[str] = field(default_factory=set)
     erased: Counter[str] = field(default_factory=Counter)
     address_fault_count: int = 0
-    address_faults: list[chain_verification.AddressFault] = field(default_factory=list)
+    address_faults: list[chain_verification.StoredAddressFault] = field(default_factory=list)
 
     def add(self, chunk: chain_verification.ChainChunk) -> None:
         self.people += len(chunk.owners)
@@ -242,7 +242,7 @@ class _ChainTally:
         self.wording_hashes |= chain_verification.list_consent_text_hashes(chunk)
         self.erased.update(chain_verification.count_erased_rows(chunk))
         self.broken = self.broken or chain_verification.find_broken_link(chunk)
-        faults = chain_verification.find_address_faults(self.keys, chunk)
+        faults = chain_verification.find_stored_address_faults(self.keys, chunk)
         self.address_fault_count += len(faults)
         self.address_faults += faults[: MAX_ADDRESS_FAULTS - len(self.address_faults)]
 
@@ -285,18 +285,18 @@ class _StoredSeal(NamedTuple):
         return None if self.log_through is None else LogHead(self.log_through, self.log_hash)
 
     @property
-    def covered_suppressions(self) -> TableSurvey | None:
+    def covered_suppressions(self) -> TableSummary | None:
         """What it says of suppressions; None in a seal of before they were covered."""
         if self.suppressions_through is None:
             return None
-        return TableSurvey(self.suppressions_through, self.suppressions, self.suppressions_root)
+        return TableSummary(self.suppressions_through, self.suppressions, self.suppressions_root)
 
     @property
-    def covered_consent_texts(self) -> TableSurvey | None:
+    def covered_consent_texts(self) -> TableSummary | None:
         """What it says of the register of wordings; None in a seal from before that was covered."""
         if self.wordings_through is None:
             return None
-        return TableSurvey(self.wordings_through, self.wordings, self.wordings_root)
+        return TableSummary(self.wordings_through, self.wordings, self.wordings_root)
 
 
 def _read_seals(session: Session) -> list[_StoredSeal]:
@@ -317,7 +317,7 @@ _SEAL_COLUMNS = (
 
 
 def _list_points(
-    seals: Sequence[_StoredSeal], through: LastSettledRows | None
+    seals: Sequence[_StoredSeal], through: LastFullyCommittedRows | None
 ) -> list[tuple[int, int | None, int | None]]:
     """List the last link, suppression, and consent text of each survey: one a seal, and one up to `through` for a new seal."""
     points = [(_as_number(seal.through), seal.suppressions_through, seal.wordings_through) for seal in seals]
@@ -333,8 +333,8 @@ class _RootHash:
     links: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def survey(self, suppressions: TableSurvey | None, wordings: TableSurvey | None) -> LedgerSurvey:
-        return LedgerSurvey(self.through, self.people, self.links, self.digest.hexdigest(), suppressions, wordings)
+    def survey(self, suppressions: TableSummary | None, wordings: TableSummary | None) -> LedgerSummary:
+        return LedgerSummary(self.through, self.people, self.links, self.digest.hexdigest(), suppressions, wordings)
 
 
 def _tally_chains(
@@ -376,21 +376,21 @@ def _digest_heads(heads: dict[int, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _survey_table(
+def _summarize_table(
     session: Session, table: str, columns: Sequence[str], places: Iterable[int | None]
-) -> tuple[int, dict[int | None, TableSurvey]]:
+) -> tuple[int, dict[int | None, TableSummary]]:
     """Hash all rows of a table in their order; return how many there are, and what there is up to each of some rows."""
-    surveys: dict[int | None, TableSurvey] = {}
+    surveys: dict[int | None, TableSummary] = {}
     waiting = sorted({_as_number(place) for place in places if place is not None}, reverse=True)
     digest, count = hashlib.sha256(), 0
     rows = chain_verification.stream_raw_rows(session, table, columns, page_size=PAGE_SIZE)
     for row in rows:
         while waiting and waiting[-1] < row[0]:
             place = waiting.pop()
-            surveys[place] = TableSurvey(place, count, digest.hexdigest())
+            surveys[place] = TableSummary(place, count, digest.hexdigest())
         digest.update(f"{json.dumps(row)}\n".encode())
         count += 1
-    surveys |= {place: TableSurvey(place, count, digest.hexdigest()) for place in waiting}
+    surveys |= {place: TableSummary(place, count, digest.hexdigest()) for place in waiting}
     return count, surveys
 
 
@@ -398,7 +398,7 @@ _SUPPRESSION_COLUMNS = ("id", "'hash", "'key_id", "'reason", "@at")
 _WORDING_COLUMNS = ("version", "'language", "'hash", "@first_used_at")
 
 
-def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSurvey]) -> str:
+def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSummary]) -> str:
     previous = ""
     for seal, survey in zip(seals, surveys, strict=False):
         name = f"the seal of {seal.at[:16] or 'an unreadable time'} UTC"

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address
 from subscribers.consent import ledger
-from subscribers.consent.unsubscribe_log import DepartureKind, PendingDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog, UnsubscribeLogEntryKind
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address, make_departure_hash
 from subscribers.store import people
@@ -26,7 +26,7 @@ SuppressionHashes = Sequence[tuple[str, str]]
 """Every hash of one address, each with its key's id (`AddressHashes.suppressions`)."""
 
 # What the departure log calls each reason, the gravest first.
-DEPARTURE_KINDS: dict[SuppressionReason, DepartureKind] = {
+DEPARTURE_KINDS: dict[SuppressionReason, UnsubscribeLogEntryKind] = {
     "complained": "complained",
     "by an admin": "barred",
     "complaint by mail": "complained by mail",
@@ -133,12 +133,14 @@ def suppress_address(
     Raises:
         OSError: the departure log could not be written.
     """
-    departure = suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now, method=method)
+    departure = suppress_without_unsubscribe_log(
+        session, keys, address, reason=reason, actor=actor, now=now, method=method
+    )
     unsubscribe_log.append(departure, at=now)
     return departure is not None
 
 
-def suppress_without_log(
+def suppress_without_unsubscribe_log(
     session: Session,
     keys: KeyRing,
     address: Address,
@@ -147,7 +149,7 @@ def suppress_without_log(
     actor: str,
     now: datetime,
     method: str = "",
-) -> PendingDeparture | None:
+) -> PendingUnsubscribeLogEntry | None:
     """Suppress an address as `suppress_address` does; the caller writes the departure that this returns to the log."""
     hashes = hash_address(keys, address)
     raised = suppress_hashes(session, hashes.suppressions, reason, now)
@@ -158,27 +160,27 @@ def suppress_without_log(
     if not (raised or recorded):
         return None
     kind = DEPARTURE_KINDS[reason]
-    own = PendingDeparture.of_person(person, kind) if person is not None else None
-    return own or PendingDeparture(hashes.lookup, hashes.lookup_key, kind)
+    own = PendingUnsubscribeLogEntry.of_person(person, kind) if person is not None else None
+    return own or PendingUnsubscribeLogEntry(hashes.lookup, hashes.lookup_key, kind)
 
 
 def suppress_person(
     session: Session, keys: KeyRing, person: Person, *, reason: SuppressionReason, actor: str, now: datetime
-) -> PendingDeparture | None:
-    """Suppress a person who is locked (`ledger.lock_person`) as `suppress_without_log` does an address.
+) -> PendingUnsubscribeLogEntry | None:
+    """Suppress a person who is locked (`ledger.lock_person`) as `suppress_without_unsubscribe_log` does an address.
 
     Where their address is not kept any more, or does not open, the hash by which the departure log knows them is suppressed.
     """
     address = people.decrypt_person_address(keys, person)
     if address is not None:
-        return suppress_without_log(session, keys, address, reason=reason, actor=actor, now=now)
+        return suppress_without_unsubscribe_log(session, keys, address, reason=reason, actor=actor, now=now)
     raised = False
     if person.lookup is not None:
         key = keys.current("suppression")
         raised = suppress_hashes(session, [(make_departure_hash(key, person.lookup), key.id)], reason, now)
     cause = {"reason": reason, "actor": actor}
     recorded = _record_suppression(session, person, reason, cause, graver=raised, now=now)
-    return PendingDeparture.of_person(person, DEPARTURE_KINDS[reason]) if raised or recorded else None
+    return PendingUnsubscribeLogEntry.of_person(person, DEPARTURE_KINDS[reason]) if raised or recorded else None
 
 
 def _record_suppression(
@@ -194,7 +196,7 @@ def _record_suppression(
     return True
 
 
-def allow_signup(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> bool:
+def allow_suppressed_signup(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> bool:
     """Let somebody who complained, or whom an admin suppressed, sign up again by their own form and confirmation.
 
     The address stays suppressed until they confirm. Return False where it is not suppressed.

@@ -22,7 +22,7 @@ from subscribers.errors import RefusalError
 from subscribers.store.models import Person
 
 # "undone" ends a "left" before it.
-DepartureKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
+UnsubscribeLogEntryKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
 
 
 class UnsubscribeLogError(RefusalError):
@@ -30,27 +30,27 @@ class UnsubscribeLogError(RefusalError):
 
 
 @dataclass(frozen=True, slots=True)
-class PendingDeparture:
+class PendingUnsubscribeLogEntry:
     """Somebody who is mailed no more, as it is to be written: their look-up, the id of its key, and how."""
 
     lookup: str
     lookup_key: str
-    kind: DepartureKind
+    kind: UnsubscribeLogEntryKind
 
     @classmethod
-    def of_person(cls, person: Person, kind: DepartureKind) -> Self | None:
+    def of_person(cls, person: Person, kind: UnsubscribeLogEntryKind) -> Self | None:
         """Make the entry of one person; None where no look-up of theirs is kept."""
         return cls(person.lookup, person.lookup_key, kind) if person.lookup and person.lookup_key else None
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedDeparture:
+class UnsubscribeLogEntry:
     """One line: who (a keyed hash), by which look-up key that was made, when and how."""
 
     person_hash: str
     lookup_key: str
     key_id: str
-    kind: DepartureKind
+    kind: UnsubscribeLogEntryKind
     at: datetime
 
 
@@ -66,7 +66,7 @@ class UnsubscribeLog:
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
         return make_departure_hash(key, lookup)
 
-    def append(self, departure: PendingDeparture | None, *, at: datetime) -> None:
+    def append(self, departure: PendingUnsubscribeLogEntry | None, *, at: datetime) -> None:
         """Write a departure, if there is one; when this returns it is on the disk.
 
         Raises:
@@ -74,7 +74,7 @@ class UnsubscribeLog:
         """
         self.append_all([departure] if departure else [], at=at)
 
-    def append_all(self, departures: Sequence[PendingDeparture], *, at: datetime) -> None:
+    def append_all(self, departures: Sequence[PendingUnsubscribeLogEntry], *, at: datetime) -> None:
         """Write several departures with one sync; of none nothing is written.
 
         Raises:
@@ -104,7 +104,7 @@ class UnsubscribeLog:
         if new:
             sync_folder(self.path.parent)
 
-    def read(self) -> Iterator[LoggedDeparture]:
+    def read(self) -> Iterator[UnsubscribeLogEntry]:
         """Return every departure, the oldest first; a torn last line was never answered and is passed over.
 
         Raises:
@@ -120,7 +120,7 @@ class UnsubscribeLog:
             if fields is None or fields.pop("hash", None) != _hash_line(fields, previous):
                 raise UnsubscribeLogError(f"Line {number} of {self.path} was changed, or a line before it is missing")
             previous = _hash_line(fields, previous)
-            yield LoggedDeparture(
+            yield UnsubscribeLogEntry(
                 fields["who"], fields["lookup_key"], fields["key"], fields["kind"], datetime.fromisoformat(fields["at"])
             )
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import Address, mask_address, read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_lookup_hash
@@ -17,7 +17,7 @@ from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person, PersonState
-from subscribers.store.one_time_tokens import LinkStage, TokenState
+from subscribers.store.one_time_tokens import ActionLinkState, TokenState
 from subscribers.store.signup_models import PendingAddressChange
 
 ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
@@ -27,11 +27,11 @@ ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
 class AddressChange:
     """A move looked up: the masked addresses stand there while it is open. `undone` is for the departure log once done."""
 
-    stage: LinkStage
+    stage: ActionLinkState
     old: str = ""
     new: str = ""
     until: datetime | None = None
-    undone: PendingDeparture | None = None
+    undone: PendingUnsubscribeLogEntry | None = None
 
 
 def request_address_change(
@@ -82,8 +82,8 @@ def _count_mail_to_stranger(
 
     They are those of sign-up forms, and count together with them.
     """
-    mailbox_tag = rate_limits.mailbox_tag(keys, address)
-    domain = rate_limits.DomainTags(rate_limits.small_domain_tag(keys, address))
+    mailbox_tag = rate_limits.hash_mailbox(keys, address)
+    domain = rate_limits.DomainHashes(rate_limits.hash_domain_unless_large_provider(keys, address))
     kinds = [kind for kind, _ in rate_limits.list_recent_mails(session, mailbox_tag, now=now)]
     if sum(kind in STRANGER_MAIL_KINDS for kind in kinds) >= signup_limits.per_address_month:
         return False
@@ -102,17 +102,17 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     """
     link = one_time_tokens.look_up_token(session, token, "change address", now=now)
     if link.state is TokenState.UNKNOWN or link.person is None:
-        return AddressChange(LinkStage.UNKNOWN)
+        return AddressChange(ActionLinkState.UNKNOWN)
     if link.state is TokenState.USED:
-        return AddressChange(LinkStage.DONE)
+        return AddressChange(ActionLinkState.DONE)
     row = session.get(PendingAddressChange, one_time_tokens.hash_token(token))
     old = _load_subscribed_address(session, keys, link.person)
     if link.state is not TokenState.FRESH or row is None or old is None:
-        return AddressChange(LinkStage.OVER)
+        return AddressChange(ActionLinkState.OVER)
     new = _decrypt_new_address(keys, row)
     if _is_unavailable(session, keys, new, link.person):
-        return AddressChange(LinkStage.TAKEN)
-    return AddressChange(LinkStage.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
+        return AddressChange(ActionLinkState.TAKEN)
+    return AddressChange(ActionLinkState.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
 
 
 def _load_subscribed_address(session: Session, keys: KeyRing, number: int) -> Address | None:
@@ -138,7 +138,9 @@ def confirm_address_change(
     """
     change = look_up_address_change(session, keys, token, now=now)
     used = (
-        one_time_tokens.use_token(session, token, "change address", now=now) if change.stage is LinkStage.OPEN else None
+        one_time_tokens.use_token(session, token, "change address", now=now)
+        if change.stage is ActionLinkState.OPEN
+        else None
     )
     if used is None or used.person is None:
         return change
@@ -146,16 +148,16 @@ def confirm_address_change(
     new = _decrypt_new_address(keys, row)
     person = ledger.lock_person(session, used.person)
     assert person is not None, "the look found them"
-    unsubscribe_log.append(PendingDeparture.of_person(person, "left"), at=now)
+    unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "left"), at=now)
     person.lookup, person.lookup_key = make_lookup_hash(keys, new), keys.current("lookup").id
     people.set_person_address(keys, person, new)
     body = {"method": "link to the new address", "actor": "reader"}
-    commitment = people.commit_person_address(keys, person, new)
+    commitment = people.make_person_address_commitment(keys, person, new)
     ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now, commitment=commitment)
     session.delete(row)
     one_time_tokens.revoke_tokens(session, person.number, "my data", now=now)  # these went to the old address
-    undone = PendingDeparture.of_person(person, "undone")
-    return AddressChange(LinkStage.DONE, change.old, change.new, undone=undone)
+    undone = PendingUnsubscribeLogEntry.of_person(person, "undone")
+    return AddressChange(ActionLinkState.DONE, change.old, change.new, undone=undone)
 
 
 def delete_expired_changes(session: Session, *, now: datetime) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from subscribers.address import Address
 from subscribers.consent import disclosures, evidence, ledger, suppression
 from subscribers.consent.ledger import ERASED_ROWS_FIELD
-from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.signup import request_queue
@@ -65,7 +65,7 @@ def erase_person(
         suppression.suppress_hashes(session, hash_address(keys, full_address).suppressions, "erased", now)
     released |= disclosures.detach_disclosures(session, number)
     ledger.append_event(session, person, ConsentKind.ERASED, _describe_erasure(method, released), now)
-    unsubscribe_log.append(PendingDeparture.of_person(person, "erased"), at=now)
+    unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "erased"), at=now)
     _clear_person(session, person, keep_lookup=full_address is None, now=now)
     return True
 

@@ -13,13 +13,13 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
-from subscribers.consent.unsubscribe_log import PendingDeparture
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.undo import REPORTED_METHOD
 from subscribers.store.models import ConsentKind, Person, PersonState
 
 
-class FeedbackKind(StrEnum):
+class DeliveryFeedbackKind(StrEnum):
     """What is said, the gravest last."""
 
     UNSUBSCRIBED = "left"
@@ -29,22 +29,22 @@ class FeedbackKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class FeedbackReport:
+class DeliveryFeedbackReport:
     """One word about one person. `at` is when it was said; of a bounce, when the message went out.
 
     `reporter` names who said it (a provider, the mailbox), `detail` what is kept in the chain: no address.
     """
 
     person: int
-    kind: FeedbackKind
+    kind: DeliveryFeedbackKind
     at: datetime
     reporter: str
     detail: Mapping[str, str]
 
 
 def apply_feedback_to_person(
-    session: Session, keys: KeyRing, report: FeedbackReport, *, now: datetime
-) -> tuple[bool, PendingDeparture | None]:
+    session: Session, keys: KeyRing, report: DeliveryFeedbackReport, *, now: datetime
+) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
     """Do to a person what was said; return whether anything changed, and what the departure log has to know.
 
     `session` is a write transaction; the caller writes the departure log, then commits.
@@ -52,42 +52,44 @@ def apply_feedback_to_person(
     person = ledger.lock_person(session, report.person)
     if person is None or person.state is PersonState.ERASED:
         return False, None
-    cutoff = find_feedback_cutoff(session, report.person, report.kind)
+    cutoff = find_start_of_counted_feedback(session, report.person, report.kind)
     if cutoff is not None and report.at < cutoff:
         return False, None
-    if report.kind is FeedbackKind.UNSUBSCRIBED:
+    if report.kind is DeliveryFeedbackKind.UNSUBSCRIBED:
         return _apply_unsubscribe(session, person, report, now)
-    if report.kind is FeedbackKind.BOUNCED:
+    if report.kind is DeliveryFeedbackKind.BOUNCED:
         return _apply_bounce(session, keys, person, report, now)
     reason: suppression.SuppressionReason = (
-        "complained" if report.kind is FeedbackKind.COMPLAINED else "complaint by mail"
+        "complained" if report.kind is DeliveryFeedbackKind.COMPLAINED else "complaint by mail"
     )
     return _apply_complaint(session, keys, person, report, reason, now)
 
 
-def find_feedback_cutoff(session: Session, person: int, kind: FeedbackKind) -> datetime | None:
+def find_start_of_counted_feedback(session: Session, person: int, kind: DeliveryFeedbackKind) -> datetime | None:
     """Return the moment before which `kind` counts no more: the person has spoken since, or moved away from a bounce.
 
     Others' clocks tell whole seconds, so the moment is the beginning of the second.
     """
-    kinds = ledger.OWN_CONSENT_KINDS | ({ConsentKind.ADDRESS_CHANGED} if kind is FeedbackKind.BOUNCED else set())
+    kinds = ledger.OWN_CONSENT_KINDS | (
+        {ConsentKind.ADDRESS_CHANGED} if kind is DeliveryFeedbackKind.BOUNCED else set()
+    )
     event = ledger.find_last_event(session, person, kinds)
     return event.at.replace(microsecond=0) if event else None
 
 
 def _apply_unsubscribe(
-    session: Session, person: Person, report: FeedbackReport, now: datetime
-) -> tuple[bool, PendingDeparture | None]:
+    session: Session, person: Person, report: DeliveryFeedbackReport, now: datetime
+) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
     if person.state in ledger.DEPARTED_STATES:
         return False, None
     body = {"method": f"{REPORTED_METHOD}{report.reporter}", **report.detail}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
-    return True, PendingDeparture.of_person(person, "left")
+    return True, PendingUnsubscribeLogEntry.of_person(person, "left")
 
 
 def _apply_bounce(
-    session: Session, keys: KeyRing, person: Person, report: FeedbackReport, now: datetime
-) -> tuple[bool, PendingDeparture | None]:
+    session: Session, keys: KeyRing, person: Person, report: DeliveryFeedbackReport, now: datetime
+) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
     if person.state is PersonState.SUPPRESSED:
         return False, None
     ledger.append_event(session, person, ConsentKind.BOUNCED, {"by": report.reporter, **report.detail}, now)
@@ -98,10 +100,10 @@ def _apply_complaint(
     session: Session,
     keys: KeyRing,
     person: Person,
-    report: FeedbackReport,
+    report: DeliveryFeedbackReport,
     reason: suppression.SuppressionReason,
     now: datetime,
-) -> tuple[bool, PendingDeparture | None]:
+) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
     last = ledger.find_last_event(session, person.number, ledger.OWN_CONSENT_KINDS | {ConsentKind.COMPLAINED})
     if person.state is PersonState.SUPPRESSED and last is not None and last.kind is ConsentKind.COMPLAINED:
         # An import names no reason.

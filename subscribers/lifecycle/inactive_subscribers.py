@@ -20,11 +20,11 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import QueueMail
 from subscribers.signup.confirmation import REQUEST_FIELDS
-from subscribers.signup.permission_pass import BATCH_SIZE, ask_in_batches, queue_consent_question
+from subscribers.signup.permission_requests import BATCH_SIZE, ask_in_batches, queue_consent_question
 from subscribers.store import one_time_tokens
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.store.one_time_tokens import LinkStage, OneTimePurpose, TokenLookup, TokenState
+from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 from subscribers.store.signup_models import OneTimeToken
 
 ANSWER_PERIOD = timedelta(days=30)
@@ -49,7 +49,7 @@ class InactivityQuestion:
 class StayLink:
     """The link of a question looked up, with what its page says while it is open."""
 
-    stage: LinkStage
+    stage: ActionLinkState
     wording: str = ""
     where: str = ""
     asked_at: datetime | None = None
@@ -164,7 +164,7 @@ def keep_subscription(
     Where and when they first asked for it stays as it is: that is what they know it by.
     """
     link = look_up_stay_link(session, token, now=now)
-    if link.stage is not LinkStage.OPEN:
+    if link.stage is not ActionLinkState.OPEN:
         return link
     used = one_time_tokens.use_token(session, token, STAY_PURPOSE, now=now)
     person = ledger.lock_person(session, used.person) if used.person is not None else None
@@ -180,20 +180,20 @@ def keep_subscription(
     }
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
     evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
-    return StayLink(LinkStage.DONE, answered=True)
+    return StayLink(ActionLinkState.DONE, answered=True)
 
 
 def _describe_link(session: Session, token: TokenLookup) -> StayLink:
     person = session.get(Person, token.person, populate_existing=True) if token.person is not None else None
     if token.state is TokenState.UNKNOWN or person is None:
-        return StayLink(LinkStage.UNKNOWN)
+        return StayLink(ActionLinkState.UNKNOWN)
     if person.state is not PersonState.SUBSCRIBED or token.state is TokenState.EXPIRED:
-        return StayLink(LinkStage.OVER)
+        return StayLink(ActionLinkState.OVER)
     if token.state is TokenState.USED:
-        return StayLink(LinkStage.DONE)
+        return StayLink(ActionLinkState.DONE)
     question = ledger.read_event_body(session, person.number, int(token.serial))
     return StayLink(
-        LinkStage.OPEN,
+        ActionLinkState.OPEN,
         question["wording"],
         person.asked_where,
         person.asked_at,

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.consent_texts import find_recorded_text
+from subscribers.consent.consent_texts import read_consent_text_of_event
 from subscribers.consent.readable_record import describe_method
 from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -100,7 +100,7 @@ def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> Consent
         what=language.translate_text(_KIND_SENTENCES[event.kind]),
         how=describe_method(_text_value(body, "method"), language),
         where=_text_value(body, "where") or _text_value(body, "page"),
-        wording=find_recorded_text(body),
+        wording=read_consent_text_of_event(body),
         words_unknown=event.kind in ledger.GRANT_KINDS and bool(body.get("wording")) and not body.get("wording_hash"),
         version=_text_value(body, "wording_version"),
     )
@@ -111,7 +111,7 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def renew_links(session: Session, number: int, *, now: datetime) -> int:
+def start_new_link_generation(session: Session, number: int, *, now: datetime) -> int:
     """Begin a new generation of links for a person who is there; return it. Their chain says which one it is.
 
     A restored copy knows nothing of a renewal that came after it was made.

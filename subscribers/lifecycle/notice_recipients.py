@@ -38,7 +38,7 @@ def find_permitted_recipients(
 def _load_address(session: Session, keys: KeyRing, number: int) -> Address | None:
     columns = (Person.number, Person.ciphertext, Person.key_id, Person.lookup, Person.lookup_key, Person.salt)
     row: Any = session.execute(select(*columns).where(Person.number == number)).one_or_none()
-    return people.read_verified_address(session, keys, row) if row is not None else None
+    return people.read_address_matching_commitment(session, keys, row) if row is not None else None
 
 
 def _may_receive(session: Session, keys: KeyRing, number: int, address: Address, kind: str, *, now: datetime) -> bool:

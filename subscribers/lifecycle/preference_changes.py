@@ -17,7 +17,7 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.store.one_time_tokens import LinkStage, OneTimePurpose, TokenLookup, TokenState
+from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 from subscribers.store.signup_models import OneTimeToken
 
 RESTORE_PERIOD = timedelta(days=7)  # from the mail on
@@ -30,7 +30,7 @@ _NOTHING_CHOSEN = Preferences()
 class PreferenceRestoration:
     """A link looked up: the choices now, and those that it puts back while it is open."""
 
-    stage: LinkStage
+    stage: ActionLinkState
     person: int | None = None
     current: Preferences = _NOTHING_CHOSEN
     earlier: Preferences = _NOTHING_CHOSEN
@@ -76,7 +76,7 @@ def _next_notice_time(recent: Sequence[OneTimeToken], now: datetime) -> datetime
     return max((due_at + NOTICE_INTERVAL for due_at, _ in due_times if due_at <= now), default=now)
 
 
-def find_emailed_change(
+def find_preferences_before_and_after(
     session: Session, number: int, first_change: int, *, until: datetime
 ) -> tuple[Preferences, Preferences]:
     """Return the choices before and after the changes that a mail names: from link `first_change` on, up to `until`."""
@@ -103,24 +103,24 @@ def restore_preferences(session: Session, token: str, *, now: datetime) -> Prefe
     it the mail that waits to name it.
     """
     link = look_up_restoration(session, token, now=now)
-    if link.stage is not LinkStage.OPEN or link.person is None:
+    if link.stage is not ActionLinkState.OPEN or link.person is None:
         return link
     if one_time_tokens.use_token(session, token, RESTORE_PURPOSE, now=now).state is not TokenState.FRESH:
         return look_up_restoration(session, token, now=now)
     change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner")
     one_time_tokens.revoke_tokens(session, link.person, RESTORE_PURPOSE, now=now, used=True)
-    return PreferenceRestoration(LinkStage.DONE, link.person, link.earlier, changed=True)
+    return PreferenceRestoration(ActionLinkState.DONE, link.person, link.earlier, changed=True)
 
 
 def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoration:
     person = session.get(Person, link.person) if link.person is not None else None
     if link.state is TokenState.UNKNOWN or person is None:
-        return PreferenceRestoration(LinkStage.UNKNOWN)
+        return PreferenceRestoration(ActionLinkState.UNKNOWN)
     if person.state is not PersonState.SUBSCRIBED or link.state is TokenState.EXPIRED:
-        return PreferenceRestoration(LinkStage.OVER)
+        return PreferenceRestoration(ActionLinkState.OVER)
     current = Preferences.from_stored(person.choices)
     if link.state is TokenState.USED:
-        return PreferenceRestoration(LinkStage.DONE, person.number, current)
+        return PreferenceRestoration(ActionLinkState.DONE, person.number, current)
     first_change = ledger.read_event_body(session, person.number, int(link.serial))
     earlier = Preferences.from_json(first_change["before"])
-    return PreferenceRestoration(LinkStage.OPEN, person.number, current, earlier, link.expires_at)
+    return PreferenceRestoration(ActionLinkState.OPEN, person.number, current, earlier, link.expires_at)

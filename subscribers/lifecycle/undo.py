@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
-from subscribers.consent.unsubscribe_log import PendingDeparture
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.store.one_time_tokens import LinkStage, OneTimePurpose, TokenLookup, TokenState
+from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 
 UNDO_PERIOD = timedelta(days=7)
 UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
@@ -31,9 +31,9 @@ _BY_MAIL: OneTimePurpose = "undo by mail"
 class UndoLink:
     """A link looked up. `until` is there while it is open; `undone` is for the departure log once used."""
 
-    stage: LinkStage
+    stage: ActionLinkState
     until: datetime | None = None
-    undone: PendingDeparture | None = None
+    undone: PendingUnsubscribeLogEntry | None = None
 
 
 def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
@@ -64,7 +64,7 @@ def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
     return _issue_token(session, _ON_PAGE, departure, now)
 
 
-def revoke_page_undo_token(session: Session, number: int, *, now: datetime) -> None:
+def revoke_undo_token_shown_on_page(session: Session, number: int, *, now: datetime) -> None:
     """End the token of an earlier answer: somebody wants this person to leave, whoever pressed the button before."""
     one_time_tokens.revoke_tokens(session, number, _ON_PAGE, now=now)
 
@@ -108,18 +108,18 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     purpose, link = _find_token(session, token, now)
     person = ledger.lock_person(session, link.person) if link.person is not None else None
     described = _describe_link(session, link, now)
-    if person is None or described.stage is not LinkStage.OPEN:
+    if person is None or described.stage is not ActionLinkState.OPEN:
         return described
     if one_time_tokens.use_token(session, token, purpose, now=now).state is not TokenState.FRESH:
         return look_up_undo_link(session, token, now=now)
     address = people.decrypt_person_address(keys, person)
     if address is None or suppression.find_suppression(session, keys, address) is not None:
-        return UndoLink(LinkStage.OVER)
+        return UndoLink(ActionLinkState.OVER)
     body = {"method": "page" if purpose == _ON_PAGE else "link mailed to the owner", "actor": "reader"}
     ledger.append_event(session, person, ConsentKind.UNDONE, body, now)
     for other in (_ON_PAGE, _BY_MAIL):
         one_time_tokens.revoke_tokens(session, person.number, other, now=now, used=True)
-    return UndoLink(LinkStage.DONE, undone=PendingDeparture.of_person(person, "undone"))
+    return UndoLink(ActionLinkState.DONE, undone=PendingUnsubscribeLogEntry.of_person(person, "undone"))
 
 
 def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePurpose, TokenLookup]:
@@ -133,10 +133,10 @@ def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLi
     """Look at a link: it takes back the departure that it was made for, and no later one."""
     person = session.get(Person, link.person) if link.person is not None else None
     if link.state is TokenState.UNKNOWN or person is None:
-        return UndoLink(LinkStage.UNKNOWN)
+        return UndoLink(ActionLinkState.UNKNOWN)
     if person.state is PersonState.SUBSCRIBED:
-        return UndoLink(LinkStage.DONE)
+        return UndoLink(ActionLinkState.DONE)
     departure = _find_undoable_departure(session, person.number, now=now)
     if link.state is TokenState.FRESH and departure is not None and link.serial == str(departure.seq):
-        return UndoLink(LinkStage.OPEN, departure.at + UNDO_PERIOD)
-    return UndoLink(LinkStage.OVER)
+        return UndoLink(ActionLinkState.OPEN, departure.at + UNDO_PERIOD)
+    return UndoLink(ActionLinkState.OVER)

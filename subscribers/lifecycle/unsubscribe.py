@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import mark_message
 
@@ -39,5 +39,5 @@ def unsubscribe_person(
         return False
     body = {"method": method, "reason": reason} if reason in UNSUBSCRIBE_REASONS else {"method": method}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
-    unsubscribe_log.append(PendingDeparture.of_person(person, "left"), at=now)
+    unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "left"), at=now)
     return True

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
-from subscribers.consent.unsubscribe_log import DepartureKind, LoggedDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import UnsubscribeLog, UnsubscribeLogEntry, UnsubscribeLogEntryKind
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_departure_hash, make_lookup_hash
 from subscribers.lifecycle import erasure
@@ -23,7 +23,7 @@ from subscribers.store import people
 from subscribers.store.models import ConsentKind, Person, PersonState
 
 BATCH_SIZE = 1000
-_REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
+_REASON_BY_KIND: dict[UnsubscribeLogEntryKind, suppression.SuppressionReason] = {
     kind: reason for reason, kind in suppression.DEPARTURE_KINDS.items()
 }
 
@@ -32,7 +32,7 @@ _REASON_BY_KIND: dict[DepartureKind, suppression.SuppressionReason] = {
 class LogMergeResult:
     """How many people of the copy had departed since, by how; how many unknown hashes were suppressed."""
 
-    departed: Counter[DepartureKind] = field(default_factory=Counter)
+    departed: Counter[UnsubscribeLogEntryKind] = field(default_factory=Counter)
     unknown_hashes: int = 0
 
 
@@ -81,8 +81,8 @@ def merge_unsubscribe_log(
     return merged
 
 
-def _group_by_person(departures: Iterable[LoggedDeparture]) -> dict[str, list[LoggedDeparture]]:
-    by_person: dict[str, list[LoggedDeparture]] = {}
+def _group_by_person(departures: Iterable[UnsubscribeLogEntry]) -> dict[str, list[UnsubscribeLogEntry]]:
+    by_person: dict[str, list[UnsubscribeLogEntry]] = {}
     for departure in departures:
         if departure.kind == "undone":
             # Only leaving can be taken back.
@@ -124,7 +124,7 @@ def _apply_departures(
     unsubscribe_log: UnsubscribeLog,
     keys: KeyRing,
     number: int,
-    departures: Sequence[LoggedDeparture],
+    departures: Sequence[UnsubscribeLogEntry],
     result: LogMergeResult,
     *,
     forget_elsewhere: ForgetElsewhere,
@@ -158,22 +158,24 @@ def _apply_departures(
         _suppress_hash(session, [departure], now)
 
 
-def _part_erasures(departures: Sequence[LoggedDeparture]) -> tuple[list[LoggedDeparture], list[LoggedDeparture]]:
+def _part_erasures(
+    departures: Sequence[UnsubscribeLogEntry],
+) -> tuple[list[UnsubscribeLogEntry], list[UnsubscribeLogEntry]]:
     """Part departures that leave a person's data in place from erasures."""
     erasures = [d for d in departures if d.kind == "erased"]
     return [d for d in departures if d.kind != "erased"], erasures
 
 
 def _list_departures_since(
-    session: Session, number: int, departures: Sequence[LoggedDeparture]
-) -> list[LoggedDeparture]:
+    session: Session, number: int, departures: Sequence[UnsubscribeLogEntry]
+) -> list[UnsubscribeLogEntry]:
     """List those of a person's departures that came after their last own word."""
     own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
     return [d for d in departures if own_word is None or d.at >= own_word.at]
 
 
 def _remove_from_audience(
-    session: Session, keys: KeyRing, person: Person, departure: LoggedDeparture, now: datetime
+    session: Session, keys: KeyRing, person: Person, departure: UnsubscribeLogEntry, now: datetime
 ) -> bool:
     """Take somebody off the list; the departure log knows it already, so nothing is written there."""
     if departure.kind != "left":
@@ -188,15 +190,15 @@ def _remove_from_audience(
     return True
 
 
-def _describe_departure(departure: LoggedDeparture) -> str:
+def _describe_departure(departure: UnsubscribeLogEntry) -> str:
     return f"journal: {departure.kind} {departure.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC, before this copy was restored"
 
 
-def _gravest_departure(departures: Iterable[LoggedDeparture]) -> LoggedDeparture:
+def _gravest_departure(departures: Iterable[UnsubscribeLogEntry]) -> UnsubscribeLogEntry:
     return min(departures, key=lambda d: (suppression.rank_reason(_REASON_BY_KIND[d.kind]), -d.at.timestamp()))
 
 
-def _suppress_hash(session: Session, departures: Sequence[LoggedDeparture], now: datetime) -> bool:
+def _suppress_hash(session: Session, departures: Sequence[UnsubscribeLogEntry], now: datetime) -> bool:
     """Suppress an address of which only the departure log's hash is known; return whether anything changed."""
     last = _gravest_departure(departures)
     return suppression.suppress_hashes(session, [(last.person_hash, last.key_id)], _REASON_BY_KIND[last.kind], now)

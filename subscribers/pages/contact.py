@@ -11,7 +11,7 @@ from flask import Response, render_template, request
 from pydantic import AfterValidator, Field
 from sqlalchemy.orm import Session
 
-from subscribers.consent.preferences import list_preferences
+from subscribers.consent.preferences import describe_preference_options
 from subscribers.mail_requests import MailRequest
 from subscribers.pages.context import (
     OptionalAddress,
@@ -21,14 +21,14 @@ from subscribers.pages.context import (
     render_page,
     subscriber_pages,
 )
-from subscribers.pages.forms import FormError, FormFields, read_form
+from subscribers.pages.forms import FormError, FormModel, read_form
 from subscribers.pages.signup import HONEYPOT_FIELD, client_address
 from subscribers.signup.rate_limits import (
-    NetworkTags,
+    NetworkHashes,
     SubmissionOutcome,
     check_contact_message,
     count_contact_message,
-    tag_networks,
+    hash_networks,
 )
 
 MAX_MESSAGE_LENGTH = 5000  # characters of a message
@@ -53,7 +53,7 @@ def _clean_message(text: str) -> str:
     return message
 
 
-class EditorMessage(FormFields):
+class EditorMessage(FormModel):
     """A message to the editors; `email` is None where no answer is wanted."""
 
     message: Annotated[str, AfterValidator(_clean_message)] = Field(default="", validate_default=True, repr=False)
@@ -80,7 +80,7 @@ def write_to_the_editors() -> Response:
         line = read_form(EditorMessage, request.form)
     except FormError as exc:
         return _contact_page(exc)
-    tags = tag_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.now)
+    tags = hash_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.now)
     with page_context.database.read() as session:  # a rejected flood mustn't queue for the one writer
         _, outcome = check_contact_message(session, tags, page_context.contact_quota, now=page_context.now)
     if outcome is SubmissionOutcome.ACCEPTED:
@@ -89,7 +89,7 @@ def write_to_the_editors() -> Response:
     return _sent_page(line.reply_to) if outcome is SubmissionOutcome.ACCEPTED else refused_form_page(outcome)
 
 
-def _queue_message(session: Session, tags: NetworkTags, line: EditorMessage) -> SubmissionOutcome:
+def _queue_message(session: Session, tags: NetworkHashes, line: EditorMessage) -> SubmissionOutcome:
     """Count a message and queue it, if it is taken."""
     now = page_context.now
     turn, outcome = check_contact_message(session, tags, page_context.contact_quota, now=now)
@@ -117,5 +117,5 @@ def privacy() -> str:
         "web/privacy.html",
         evidence_days=page_context.evidence_retention.days,
         mail_days=page_context.delivery_retention.days,
-        choices=list_preferences(page_context.language),
+        choices=describe_preference_options(page_context.language),
     )

@@ -21,14 +21,14 @@ from werkzeug.local import LocalProxy
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
 from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.disclosures import AddressDisclosure
-from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import ForgetElsewhere
-from subscribers.lifecycle.my_data import renew_links
+from subscribers.lifecycle.my_data import start_new_link_generation
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import QueueMail
-from subscribers.pages.forms import FormFields
+from subscribers.pages.forms import FormModel
 from subscribers.phrases import sentence
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.store import people
@@ -132,7 +132,7 @@ TypedAddress = Annotated[Address, PlainValidator(_read_typed_address)]
 OptionalAddress = Annotated[Address | None, PlainValidator(_read_optional_address)]
 
 
-class AddressForm(FormFields):
+class AddressForm(FormModel):
     """A form with an address, and, to sign up, the version of the words that it shows and where it stands."""
 
     email: TypedAddress = Field(default="", validate_default=True, repr=False)
@@ -154,7 +154,7 @@ class OpenedLink:
 page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribers"])  # type: ignore[assignment]
 
 
-def log_resubscription(departure: PendingDeparture | None, problem: str) -> None:
+def add_return_to_unsubscribe_log(departure: PendingUnsubscribeLogEntry | None, problem: str) -> None:
     """Tell the departure log, after the commit, that somebody is back; where it cannot be written, log the problem.
 
     They are back all the same: only a copy that is restored would not know.
@@ -192,14 +192,14 @@ def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bo
         return person is not None
     if person.ciphertext is None:
         return False
-    keys, address = page_context.keys, people.read_verified_address(session, page_context.keys, person)
+    keys, address = page_context.keys, people.read_address_matching_commitment(session, page_context.keys, person)
     return address is None or not link_tokens.is_emailed_to(keys, link.token, link.purpose, address.mailbox)
 
 
-def renew_own_links(session: Session, number: int) -> str:
+def renew_links_and_make_link_token(session: Session, number: int) -> str:
     """Renew the links in a person's emails; return the token of the new link to their preferences."""
-    generation = renew_links(session, number, now=page_context.now)
-    address = people.read_verified_address(session, page_context.keys, session.get_one(Person, number))
+    generation = start_new_link_generation(session, number, now=page_context.now)
+    address = people.read_address_matching_commitment(session, page_context.keys, session.get_one(Person, number))
     mailbox = address.mailbox if address else ""
     return link_tokens.make_link_token(page_context.keys, number, "preferences", generation, address=mailbox)
 

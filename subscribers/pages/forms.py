@@ -21,13 +21,13 @@ class FormError(RefusalError):
         super().__init__(" ".join(self.problems.values()))
 
 
-class FormFields(BaseModel):
+class FormModel(BaseModel):
     """The fields of a form. Unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
 
-Fields = TypeVar("Fields", bound=FormFields)
+Fields = TypeVar("Fields", bound=FormModel)
 DescribeError = Callable[[Mapping[str, Any]], str]  # puts one of pydantic's errors into words
 
 
@@ -54,7 +54,7 @@ def list_errors(error: ValidationError) -> list[Any]:
     return list(error.errors(include_url=False, include_input=False))
 
 
-def pick_values(model: type[FormFields], values: MultiDict[str, str]) -> dict[str, str | list[str]]:
+def pick_values(model: type[FormModel], values: MultiDict[str, str]) -> dict[str, str | list[str]]:
     """Return the values of a model's fields: all of a list's, and the first one of any other."""
     picked: dict[str, str | list[str]] = {}
     for field_name, field in model.model_fields.items():

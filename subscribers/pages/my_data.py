@@ -21,18 +21,18 @@ from subscribers.lifecycle.expiry import find_deletion_time
 from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     AddressForm,
-    log_resubscription,
+    add_return_to_unsubscribe_log,
     page_context,
     private_response,
     render_page,
-    renew_own_links,
+    renew_links_and_make_link_token,
     subscriber_pages,
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
-from subscribers.store.one_time_tokens import LinkStage, TokenState
+from subscribers.store.one_time_tokens import ActionLinkState, TokenState
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 from subscribers.transfer.exports import build_person_record, convert_disclosure_to_json
 
@@ -119,7 +119,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
     """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
     with page_context.database.write() as session:
         person = _find_owner(session, token)
-        preferences_token = renew_own_links(session, person.number)
+        preferences_token = renew_links_and_make_link_token(session, person.number)
     return render_page("web/links_renewed.html", token=token, preferences_token=preferences_token)
 
 
@@ -164,15 +164,15 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
                 session, page_context.keys, page_context.unsubscribe_log, token, now=now
             )
     except IntegrityError:  # somebody signed up with it between our look and our write
-        change = AddressChange(LinkStage.TAKEN)
-    log_resubscription(change.undone, "a move is not in the journal")
+        change = AddressChange(ActionLinkState.TAKEN)
+    add_return_to_unsubscribe_log(change.undone, "a move is not in the journal")
     return _address_change_page(change, token)
 
 
 def _address_change_page(move: AddressChange, token: str) -> Response:
-    if move.stage is LinkStage.UNKNOWN:
+    if move.stage is ActionLinkState.UNKNOWN:
         return unknown_link_page()
-    status = 410 if move.stage is LinkStage.OVER else 409 if move.stage is LinkStage.TAKEN else 200
+    status = 410 if move.stage is ActionLinkState.OVER else 409 if move.stage is ActionLinkState.TAKEN else 200
     return render_page("web/move.html", status, move=move, stage=str(move.stage), token=token)
 
 

@@ -33,14 +33,14 @@ from subscribers.pages.context import (
     page_context,
     read_link_owner,
     render_page,
-    renew_own_links,
+    renew_links_and_make_link_token,
     subscriber_pages,
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError
 from subscribers.store import people
 from subscribers.store.models import Person
-from subscribers.store.one_time_tokens import LinkStage
+from subscribers.store.one_time_tokens import ActionLinkState
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 REGIONS = (
@@ -181,7 +181,7 @@ def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) ->
 
 
 @subscriber_pages.post("/preferences/<token>/my-data")
-def mail_my_data(token: str) -> ResponseReturnValue:
+def email_my_data_link(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
     link = _read_link(token)
     with page_context.database.write() as session:
@@ -205,16 +205,16 @@ def restore_now(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         link = preference_changes.restore_preferences(session, token, now=page_context.now)
         if link.changed and link.person is not None and request.form.get("renew") == "yes":
-            new_token = renew_own_links(session, link.person)
+            new_token = renew_links_and_make_link_token(session, link.person)
     return _restoration_page(link, token, new_token=new_token)
 
 
 def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str = "") -> Response:
-    if link.stage is LinkStage.UNKNOWN:
+    if link.stage is ActionLinkState.UNKNOWN:
         return unknown_link_page()
     return render_page(
         "web/restore.html",
-        410 if link.stage is LinkStage.OVER else 200,
+        410 if link.stage is ActionLinkState.OVER else 200,
         link=link,
         stage=str(link.stage),
         current=describe_preferences(link.current, page_context.site.sections, page_context.language),
@@ -230,7 +230,9 @@ def _preferences_page(
     person = session.get(Person, link.number)
     if is_outdated(session, link, person):
         return outdated_link_page(link)
-    address = people.read_verified_address(session, page_context.keys, person) if person is not None else None
+    address = (
+        people.read_address_matching_commitment(session, page_context.keys, person) if person is not None else None
+    )
     if person is None or address is None or not is_subscribed(person):
         mine = link.token if my_data.may_request_data(person) else ""
         return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)

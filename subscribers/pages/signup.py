@@ -31,11 +31,11 @@ from subscribers.pages.context import (
 )
 from subscribers.pages.forms import FormError, read_form
 from subscribers.signup import confirmation, request_queue
-from subscribers.signup.confirmation import ConfirmationStage
+from subscribers.signup.confirmation import ConfirmationLinkState
 from subscribers.signup.rate_limits import UNREADABLE_ADDRESS, SubmissionOutcome
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.signup.request_queue import FormSubmission
-from subscribers.store.one_time_tokens import LinkStage
+from subscribers.store.one_time_tokens import ActionLinkState
 from subscribers.store.signup_models import FormKind
 
 signup_pages = Blueprint("signup", __name__)
@@ -136,9 +136,11 @@ def stay_now(token: str) -> Response:
 
 
 def _stay_page(link: StayLink) -> Response:
-    if link.stage is LinkStage.UNKNOWN:
+    if link.stage is ActionLinkState.UNKNOWN:
         return unknown_link_page()
-    return render_page("web/stay.html", 410 if link.stage is LinkStage.OVER else 200, link=link, stage=str(link.stage))
+    return render_page(
+        "web/stay.html", 410 if link.stage is ActionLinkState.OVER else 200, link=link, stage=str(link.stage)
+    )
 
 
 def _find_shown_consent_text(version: str) -> ConsentText | None:
@@ -156,7 +158,7 @@ def _store_request(kind: FormKind, form: AddressForm, wording: ConsentText | Non
     prepared = request_queue.prepare_request(page_context.keys, submission)
     # Read first: a flood of forms that are rejected mustn't queue for the database's one writer.
     with page_context.database.read() as session:
-        outcome = request_queue.judge_request(session, prepared, page_context.bounds).outcome
+        outcome = request_queue.decide_queue_admission(session, prepared, page_context.bounds).outcome
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
             outcome = request_queue.enqueue_request(session, prepared, page_context.bounds)
@@ -178,11 +180,11 @@ def _signup_page(problem: str, *, problem_field: str = "") -> Response:
 
 def _confirmation_page(session: Session, link: confirmation.ConfirmationLink) -> Response:
     match link.stage:
-        case ConfirmationStage.UNKNOWN:
+        case ConfirmationLinkState.UNKNOWN:
             return unknown_link_page()
-        case ConfirmationStage.OPEN:
+        case ConfirmationLinkState.OPEN:
             return render_page("web/confirm.html", link=link, masked=mask_address(link.address))
-        case ConfirmationStage.CONFIRMED:
+        case ConfirmationLinkState.CONFIRMED:
             coming = page_context.describe_first_edition(session, page_context.now)
             return render_page("web/confirmed.html", link=link, coming=coming)
     return render_page("web/expired.html", 410, link=link)

@@ -16,9 +16,9 @@ from subscribers.lifecycle.preference_changes import save_preferences_by_link
 from subscribers.lifecycle.undo import UndoLink
 from subscribers.pages.context import (
     OpenedLink,
+    add_return_to_unsubscribe_log,
     is_outdated,
     is_subscribed,
-    log_resubscription,
     page_context,
     read_link_owner,
     render_page,
@@ -27,7 +27,7 @@ from subscribers.pages.context import (
 )
 from subscribers.store import people
 from subscribers.store.models import Person
-from subscribers.store.one_time_tokens import LinkStage
+from subscribers.store.one_time_tokens import ActionLinkState
 from subscribers.subscriber_language import mark_message
 
 # days, words
@@ -75,7 +75,7 @@ def leave_now(token: str) -> ResponseReturnValue:
             now=now,
         )
         if not was_subscribed:
-            undo.revoke_page_undo_token(session, number, now=now)
+            undo.revoke_undo_token_shown_on_page(session, number, now=now)
         undo_token = undo.issue_undo_token(session, number, now=now) if was_subscribed and by_page else ""
         until = undo.find_undo_deadline(session, number, now=now)
     return render_page("web/left.html", token=token, undo_token=undo_token, undo_until=until)
@@ -145,17 +145,17 @@ def undo_now(token: str) -> ResponseReturnValue:
     """Put a reader back who left within the last week. Twice is once."""
     with page_context.database.write() as session:
         link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.now)
-    log_resubscription(link.undone, "an undoing is not in the journal")
+    add_return_to_unsubscribe_log(link.undone, "an undoing is not in the journal")
     return _undo_page(link, token)
 
 
 def _undo_page(link: UndoLink, token: str) -> Response:
     match link.stage:
-        case LinkStage.UNKNOWN:
+        case ActionLinkState.UNKNOWN:
             return unknown_link_page()
-        case LinkStage.OPEN:
+        case ActionLinkState.OPEN:
             return render_page("web/undo.html", token=token, until=link.until)
-        case LinkStage.DONE:
+        case ActionLinkState.DONE:
             return render_page("web/undone.html", new=link.undone is not None)
     return render_page("web/not_on_list.html", 410, token="", undo_until=None, too_late=True, data_token="")
 
@@ -165,7 +165,11 @@ def _status_page(session: Session, link: OpenedLink, token: str, *, status: int 
     if is_subscribed(person):
         is_current = not is_outdated(session, link, person)
         # An outdated link may have been emailed to another address, which doesn't learn of this one.
-        address = people.read_verified_address(session, page_context.keys, person) if person and is_current else None
+        address = (
+            people.read_address_matching_commitment(session, page_context.keys, person)
+            if person and is_current
+            else None
+        )
         return render_page(
             "web/leave.html",
             status,

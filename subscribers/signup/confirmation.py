@@ -20,7 +20,7 @@ from subscribers.store.models import ConsentKind, Person
 from subscribers.store.one_time_tokens import TokenLookup, TokenState
 
 
-class ConfirmationStage(StrEnum):
+class ConfirmationLinkState(StrEnum):
     """How a confirmation link stands, as a page says it."""
 
     UNKNOWN = "unknown"
@@ -34,7 +34,7 @@ class ConfirmationStage(StrEnum):
 class ConfirmationLink:
     """A confirmation link looked up. The address is there only while the link is open, for the page to mask."""
 
-    stage: ConfirmationStage
+    stage: ConfirmationLinkState
     address: str = ""
     wording: str = ""
     where: str = ""
@@ -65,7 +65,7 @@ def confirm_subscription(
     once, and a link that was used never brings back who has left since.
     """
     link = _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
-    if link.stage is not ConfirmationStage.OPEN:
+    if link.stage is not ConfirmationLinkState.OPEN:
         return link
     used = one_time_tokens.use_token(session, token, "confirm", now=now)
     if used.state is not TokenState.FRESH or used.person is None:  # somebody pressed twice, and we are second
@@ -75,21 +75,21 @@ def confirm_subscription(
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
     one_time_tokens.revoke_tokens(session, person.number, "confirm", now=now, used=True)
     return ConfirmationLink(
-        ConfirmationStage.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True
+        ConfirmationLinkState.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True
     )
 
 
 def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -> ConfirmationLink:
     person = session.get(Person, token_lookup.person, populate_existing=True) if token_lookup.person else None
     if token_lookup.state is TokenState.UNKNOWN or person is None:
-        return ConfirmationLink(ConfirmationStage.UNKNOWN)
+        return ConfirmationLink(ConfirmationLinkState.UNKNOWN)
     if token_lookup.state is TokenState.FRESH:
         return _describe_open_link(session, keys, token_lookup, person)
     if audience.may_email_person(session, person.number):
-        return ConfirmationLink(ConfirmationStage.CONFIRMED, day=token_lookup.ended_at)
+        return ConfirmationLink(ConfirmationLinkState.CONFIRMED, day=token_lookup.ended_at)
     if token_lookup.state is TokenState.USED:
-        return ConfirmationLink(ConfirmationStage.USED, day=token_lookup.ended_at)
-    return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
+        return ConfirmationLink(ConfirmationLinkState.USED, day=token_lookup.ended_at)
+    return ConfirmationLink(ConfirmationLinkState.EXPIRED, day=token_lookup.expires_at)
 
 
 def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person) -> ConfirmationLink:
@@ -97,11 +97,11 @@ def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLook
     address = people.decrypt_person_address(keys, person)
     suppressed = suppression.find_suppression(session, keys, address) if address else None
     if address is None or (suppressed is not None and suppressed.reason in BLOCKING_REASONS):
-        return ConfirmationLink(ConfirmationStage.EXPIRED, day=token_lookup.expires_at)
+        return ConfirmationLink(ConfirmationLinkState.EXPIRED, day=token_lookup.expires_at)
     request = ledger.read_event_body(session, person.number, int(token_lookup.serial))
     asked_at = datetime.fromisoformat(request["asked_at"])
     return ConfirmationLink(
-        ConfirmationStage.OPEN,
+        ConfirmationLinkState.OPEN,
         address.mailbox,
         request["wording"],
         request["where"],

@@ -79,7 +79,7 @@ def add_subscriber(
     person, commitment = ledger.lock_person(session, number) if number else None, None
     if person is None:
         person = people.create_person(session, keys, parsed, asked_at=evidence.agreed_at, asked_where=source)
-        commitment = people.commit_person_address(keys, person, parsed)
+        commitment = people.make_person_address_commitment(keys, person, parsed)
     elif person.state == PersonState.SUBSCRIBED:
         return ManualSignup(person.number, already_subscribed=True)
     elif person.state not in {PersonState.REQUESTED, PersonState.UNVERIFIED}:

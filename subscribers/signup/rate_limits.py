@@ -38,7 +38,7 @@ UNREADABLE_ADDRESS = "unreadable"  # in place of an IP address
 _PREFIX_LENGTHS = {4: (16, 16, 24), 6: (32, 40, 48)}
 
 
-class NetworkTags(NamedTuple):
+class NetworkHashes(NamedTuple):
     """Keyed hashes of the nested networks that a form came from.
 
     IPv4 has no middle network, so `middle` repeats `wide`. All three are empty if the network is unknown.
@@ -49,7 +49,7 @@ class NetworkTags(NamedTuple):
     network: str  # /24 or /48
 
 
-class DomainTags(NamedTuple):
+class DomainHashes(NamedTuple):
     """Keyed hashes by which forms for a small domain are counted for a week; both are empty for a large mailbox provider."""
 
     domain: str
@@ -102,19 +102,19 @@ def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota
 
 
 def check_contact_message(
-    session: Session, tags: NetworkTags, quota: NetworkQuota, *, now: datetime
+    session: Session, tags: NetworkHashes, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
     """Return a message's number among its wide network's in the last hour, and whether it's accepted. Counts nothing.
 
     Messages from unknown networks count as those of one network, without its limit.
     """
-    wide_turn = find_next_form_number(session, "contact wide", tags.wide, now=now)
-    turn = find_next_form_number(session, "contact network", tags.network, now=now) if tags.network else 0
+    wide_turn = find_form_number_in_last_hour(session, "contact wide", tags.wide, now=now)
+    turn = find_form_number_in_last_hour(session, "contact network", tags.network, now=now) if tags.network else 0
     taken_count = _read_count_last_hour(session, _message_scope(wide_turn), "", now=now)
     return wide_turn, decide_submission_outcome(turn, wide_turn, taken_count, quota)
 
 
-def count_contact_message(session: Session, tags: NetworkTags, wide_turn: int, *, now: datetime) -> None:
+def count_contact_message(session: Session, tags: NetworkHashes, wide_turn: int, *, now: datetime) -> None:
     """Count an accepted message to the editors."""
     counted = (("contact network", tags.network), ("contact wide", tags.wide), (_message_scope(wide_turn), ""))
     for scope, tag in counted:
@@ -125,7 +125,7 @@ def _message_scope(wide_turn: int) -> str:
     return "contact first" if wide_turn == 1 else "contact further"
 
 
-def find_next_form_number(session: Session, scope: str, tag: str, *, now: datetime) -> int:
+def find_form_number_in_last_hour(session: Session, scope: str, tag: str, *, now: datetime) -> int:
     """Return the number, from 1, that a form would have among those counted in the last hour."""
     return _read_count_last_hour(session, scope, tag, now=now) + 1
 
@@ -136,13 +136,13 @@ def count_signup(session: Session, network_tag: str, wide_tag: str, *, now: date
         increment_count(session, scope, tag, now=now, window=TEN_MINUTES)
 
 
-def count_answer(session: Session, network_tags: Iterable[str], *, now: datetime) -> None:
+def count_answered_form(session: Session, network_tags: Iterable[str], *, now: datetime) -> None:
     """Count that a sign-up form was answered, for each network that it came from."""
     for tag in sorted(set(network_tags)):
         increment_count(session, ANSWERED_SCOPE, tag, now=now, window=TEN_MINUTES)
 
 
-def list_answers_last_hour(session: Session, *, now: datetime) -> dict[str, int]:
+def count_answered_forms_by_network(session: Session, *, now: datetime) -> dict[str, int]:
     """Return how many forms were answered in the last hour, by the hash of each network."""
     query = (
         select(RateLimitCount.tag, func.sum(RateLimitCount.count))
@@ -152,7 +152,7 @@ def list_answers_last_hour(session: Session, *, now: datetime) -> dict[str, int]
     return {tag: int(answers) for tag, answers in session.execute(query)}
 
 
-def count_domain(session: Session, tags: DomainTags, *, now: datetime) -> None:
+def count_domain(session: Session, tags: DomainHashes, *, now: datetime) -> None:
     """Count that a form which is taken named an address of a small domain."""
     for scope, tag in ((DOMAIN_SCOPE, tags.domain), (DOMAIN_NETWORK_SCOPE, tags.network)):
         if tag:
@@ -160,12 +160,12 @@ def count_domain(session: Session, tags: DomainTags, *, now: datetime) -> None:
 
 
 def network_prefix(address: str) -> str | None:
-    """Return the network that an address counts with: the narrowest of `nested_prefixes`, None if there are none."""
-    prefixes = nested_prefixes(address)
+    """Return the network that an address counts with: the narrowest of `list_networks_of_ip_address`, None if there are none."""
+    prefixes = list_networks_of_ip_address(address)
     return prefixes[-1] if prefixes else None
 
 
-def nested_prefixes(address: str) -> tuple[str, ...]:
+def list_networks_of_ip_address(address: str) -> tuple[str, ...]:
     """Return the nested networks of an IP address, the widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
 
     Of `UNREADABLE_ADDRESS` one network, which all such requests share. Empty unless the address is public: behind a proxy that isn't in the settings, all readers seem to have its
@@ -185,37 +185,37 @@ def nested_prefixes(address: str) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network((ip_address, length), strict=False)) for length in lengths)
 
 
-def mailbox_tag(keys: KeyRing, address: Address) -> str:
+def hash_mailbox(keys: KeyRing, address: Address) -> str:
     """Return the keyed hash (64 hex digits) by which forms and mails for a mailbox are counted."""
     return _keyed_tag(keys.current("lookup"), "address", mailbox_identity.find_canonical_mailbox(address))
 
 
-def mailbox_tags(keys: KeyRing, address: Address) -> list[str]:
+def hash_mailbox_with_all_keys(keys: KeyRing, address: Address) -> list[str]:
     """Return the hashes by which a mailbox may have been counted: one for each look-up key."""
     return [
         _keyed_tag(key, "address", mailbox_identity.find_canonical_mailbox(address)) for key in keys.of_kind("lookup")
     ]
 
 
-def small_domain_tag(keys: KeyRing, address: Address) -> str:
+def hash_domain_unless_large_provider(keys: KeyRing, address: Address) -> str:
     """Return the keyed hash that forms for a small registrable domain are counted by; empty for a large mailbox provider."""
     if mailbox_identity.is_large_provider(address.domain):
         return ""
     return _keyed_tag(keys.current("lookup"), "domain", mailbox_identity.find_registrable_domain(address.domain))
 
 
-def tag_domain(keys: KeyRing, address: Address, ip_address: str) -> DomainTags:
+def hash_domain_and_network(keys: KeyRing, address: Address, ip_address: str) -> DomainHashes:
     """Return the hashes by which a form for an address is counted. All forms from unknown networks count as those of one."""
-    domain = small_domain_tag(keys, address)
-    wide = (nested_prefixes(ip_address) or ("",))[0]
-    return DomainTags(domain, domain and _keyed_tag(keys.current("lookup"), "domain network", f"{domain} {wide}"))
+    domain = hash_domain_unless_large_provider(keys, address)
+    wide = (list_networks_of_ip_address(ip_address) or ("",))[0]
+    return DomainHashes(domain, domain and _keyed_tag(keys.current("lookup"), "domain network", f"{domain} {wide}"))
 
 
-def tag_networks(keys: KeyRing, ip_address: str, now: datetime) -> NetworkTags:
+def hash_networks(keys: KeyRing, ip_address: str, now: datetime) -> NetworkHashes:
     """Return the keyed hashes of the networks of an IP address. They change every day."""
     day = f"network {now.astimezone(UTC):%Y-%m-%d}"
-    prefixes = nested_prefixes(ip_address) or ("", "", "")
-    return NetworkTags(*(prefix and _keyed_tag(keys.current("lookup"), day, prefix) for prefix in prefixes))
+    prefixes = list_networks_of_ip_address(ip_address) or ("", "", "")
+    return NetworkHashes(*(prefix and _keyed_tag(keys.current("lookup"), day, prefix) for prefix in prefixes))
 
 
 def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
@@ -232,7 +232,7 @@ def increment_count(session: Session, scope: str, tag: str, *, now: datetime, wi
     session.execute(statement)
 
 
-def is_domain_over_limit(session: Session, tags: DomainTags, signup_limits: SignupLimits, *, now: datetime) -> bool:
+def is_domain_over_limit(session: Session, tags: DomainHashes, signup_limits: SignupLimits, *, now: datetime) -> bool:
     """Return whether forms named addresses of a small domain as often as they may in seven days.
 
     The last quarter is reserved for wide networks that sent none of them: one network can't lock out a whole organization,

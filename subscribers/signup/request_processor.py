@@ -38,7 +38,7 @@ _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 log = get_logger("signup")
 
 
-class SignupAnswer(StrEnum):
+class SignupReplyKind(StrEnum):
     """What a form is answered with: a mail of that kind, or none."""
 
     CONFIRM = "confirm"
@@ -63,7 +63,7 @@ class AddressStatus:
 
 def decide_signup_answer(
     kind: FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime
-) -> SignupAnswer:
+) -> SignupReplyKind:
     """Decide what a form is answered with.
 
     A subscriber gets their link, once a week. Somebody who waits gets one reminder. All others get one
@@ -71,28 +71,30 @@ def decide_signup_answer(
     complaint a provider has signed never.
     """
     if status.subscribed:
-        answer = SignupAnswer.LINK if kind == "lost link" else SignupAnswer.KNOWN
+        answer = SignupReplyKind.LINK if kind == "lost link" else SignupReplyKind.KNOWN
         return _unless_mailed(answer, status, frozenset({"known", "link"}), now - SUBSCRIBER_MAIL_INTERVAL)
     if kind == "lost link" or status.suppression_reason in BLOCKING_REASONS:
-        return SignupAnswer.NOTHING
+        return SignupReplyKind.NOTHING
     if status.suppression_reason:
-        return _unless_mailed(SignupAnswer.CONFIRM, status, STRANGER_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
+        return _unless_mailed(SignupReplyKind.CONFIRM, status, STRANGER_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
     if status.pending:
         return _answer_waiting(status, now)
     unconfirmed = sum(kind in STRANGER_MAIL_KINDS for kind, _ in status.recent_mails)
-    return SignupAnswer.NOTHING if unconfirmed >= signup_limits.per_address_month else SignupAnswer.CONFIRM
+    return SignupReplyKind.NOTHING if unconfirmed >= signup_limits.per_address_month else SignupReplyKind.CONFIRM
 
 
-def _answer_waiting(status: AddressStatus, now: datetime) -> SignupAnswer:
+def _answer_waiting(status: AddressStatus, now: datetime) -> SignupReplyKind:
     if status.recent_mails and status.recent_mails[-1][0] != "confirm":
-        return SignupAnswer.NOTHING  # reminded already
-    return _unless_mailed(SignupAnswer.REMIND, status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
+        return SignupReplyKind.NOTHING  # reminded already
+    return _unless_mailed(SignupReplyKind.REMIND, status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
 
 
-def _unless_mailed(answer: SignupAnswer, status: AddressStatus, kinds: frozenset[str], since: datetime) -> SignupAnswer:
+def _unless_mailed(
+    answer: SignupReplyKind, status: AddressStatus, kinds: frozenset[str], since: datetime
+) -> SignupReplyKind:
     """Return the answer, or nothing if the mailbox got a mail of some kinds since a moment."""
     mailed = any(kind in kinds and at > since for kind, at in status.recent_mails)
-    return SignupAnswer.NOTHING if mailed else answer
+    return SignupReplyKind.NOTHING if mailed else answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +110,14 @@ class RequestProcessor:
     evidence_retention: timedelta
     queue: QueueMail
 
-    def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupAnswer, int]:
+    def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupReplyKind, int]:
         """Answer the forms whose turn it is, at most `BATCH_SIZE`; return how many got which answer.
 
         The rest waits: their emails are sent before more are queued, and new forms get their turn.
         """
-        answers = dict.fromkeys(SignupAnswer, 0)
+        answers = dict.fromkeys(SignupReplyKind, 0)
         now = clock()
-        answers[SignupAnswer.NOTHING] += self._drop_old_requests(now)
+        answers[SignupReplyKind.NOTHING] += self._drop_old_requests(now)
         with self.database.read() as session:
             quota = self.signup_limits.quota
             pending = request_queue.list_next_requests(session, quota, limit=BATCH_SIZE, now=now)
@@ -141,7 +143,7 @@ class RequestProcessor:
         if change:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
-    def _process_request(self, request: SignupRequest, now: datetime) -> SignupAnswer:
+    def _process_request(self, request: SignupRequest, now: datetime) -> SignupReplyKind:
         """Answer one form, in one transaction. One that can't be decrypted is dropped: it could never be answered."""
         submission = None
         try:
@@ -152,20 +154,20 @@ class RequestProcessor:
             with self.database.write() as session:
                 if submission is None:
                     request_queue.remove_request(session, request)
-                    return SignupAnswer.NOTHING
+                    return SignupReplyKind.NOTHING
                 if not request_queue.claim_request(session, request, self.signup_limits.quota, now=now):
-                    return SignupAnswer.NOTHING
+                    return SignupReplyKind.NOTHING
                 return self._decide_and_queue(session, submission, request, now)
         except IntegrityError:  # another worker created the same person at the same time: the form waits
-            return SignupAnswer.NOTHING
+            return SignupReplyKind.NOTHING
 
     def _decide_and_queue(
         self, session: Session, submission: FormSubmission, request: SignupRequest, now: datetime
-    ) -> SignupAnswer:
+    ) -> SignupReplyKind:
         number = people.find_person_number(session, self.keys, submission.address)
         person = ledger.lock_person(session, number) if number else None
         if person is not None and _has_left_since(session, person, submission.sent_at):
-            return SignupAnswer.NOTHING
+            return SignupReplyKind.NOTHING
         barred = suppression.find_suppression(session, self.keys, submission.address)
         status = self._load_address_status(session, person, barred, request, now)
         answer = decide_signup_answer(submission.kind, status, self.signup_limits, now=now)
@@ -176,16 +178,21 @@ class RequestProcessor:
         return answer
 
     def _build_note(
-        self, session: Session, answer: SignupAnswer, submission: FormSubmission, person: Person | None, now: datetime
+        self,
+        session: Session,
+        answer: SignupReplyKind,
+        submission: FormSubmission,
+        person: Person | None,
+        now: datetime,
     ) -> MailRequest | None:
         """Return the mail that an answer is; a confirmation is written down first."""
-        if answer is SignupAnswer.CONFIRM:
+        if answer is SignupReplyKind.CONFIRM:
             return self._record_request(session, submission, person, now)
-        if person is None or answer is SignupAnswer.NOTHING:
+        if person is None or answer is SignupReplyKind.NOTHING:
             return None
-        if answer is SignupAnswer.REMIND:
+        if answer is SignupReplyKind.REMIND:
             return self._build_reminder(session, person, now)
-        return MailRequest("known" if answer is SignupAnswer.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
+        return MailRequest("known" if answer is SignupReplyKind.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
 
     def _load_address_status(
         self,
@@ -221,7 +228,9 @@ class RequestProcessor:
         if encrypt_again:  # the address was emptied 30 days after they left, or does not open
             people.set_person_address(self.keys, person, submission.address)
         commitment = (
-            people.commit_person_address(self.keys, person, submission.address) if is_new or encrypt_again else None
+            people.make_person_address_commitment(self.keys, person, submission.address)
+            if is_new or encrypt_again
+            else None
         )
         salt = evidence.make_evidence_salt()
         body = {

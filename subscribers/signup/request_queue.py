@@ -27,14 +27,14 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import (
     TEN_MINUTES,
-    DomainTags,
+    DomainHashes,
+    NetworkHashes,
     NetworkQuota,
-    NetworkTags,
     SignupLimits,
     SubmissionOutcome,
     find_window_start,
 )
-from subscribers.store.signup_models import FormKind, SignupAllowance, SignupRequest
+from subscribers.store.signup_models import FormKind, SignupRequest, StoredSignupReplyAllowance
 
 REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would puzzle more than help
 _ALLOWANCE_ID = 1
@@ -47,20 +47,20 @@ class WaitingForm(NamedTuple):
 
     id: int
     turn: int
-    networks: NetworkTags
+    networks: NetworkHashes
 
 
-class WaitingGroup(NamedTuple):
+class NetworkWaitingForms(NamedTuple):
     """The waiting forms of one network: how many, and the IDs of the first and the last that arrived."""
 
-    networks: NetworkTags
+    networks: NetworkHashes
     size: int
     oldest: int
     newest: int
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerAllowance:
+class SignupReplyAllowance:
     """How many forms can be answered now: first forms of wide networks in an hour, and all others.
 
     Both refill evenly, from nothing to the quota in an hour. What a full `first` can't take goes to `further`, so that a
@@ -71,20 +71,20 @@ class AnswerAllowance:
     further: float
 
     @classmethod
-    def full(cls, quota: NetworkQuota) -> "AnswerAllowance":
+    def full(cls, quota: NetworkQuota) -> "SignupReplyAllowance":
         """Return the most that the quota allows at once."""
         return cls(quota.first, quota.further)
 
-    def refill(self, quota: NetworkQuota, elapsed: timedelta) -> "AnswerAllowance":
+    def refill(self, quota: NetworkQuota, elapsed: timedelta) -> "SignupReplyAllowance":
         """Return the allowance after some time in which nothing was answered."""
         share = elapsed / _HOUR
         first = self.first + quota.first * share
         unused = max(0.0, first - quota.first)
-        return AnswerAllowance(
+        return SignupReplyAllowance(
             min(quota.first, first), min(quota.further, self.further + quota.further * share + unused)
         )
 
-    def spend(self, turn: int) -> "AnswerAllowance | None":
+    def spend(self, turn: int) -> "SignupReplyAllowance | None":
         """Return what's left after answering a form, or None if the form must wait."""
         if turn == 1 and self.first >= 1:
             return replace(self, first=self.first - 1)
@@ -92,7 +92,7 @@ class AnswerAllowance:
 
 
 def choose_next_forms(
-    waiting: Iterable[WaitingForm], answered: Mapping[str, int], allowance: AnswerAllowance, *, limit: int
+    waiting: Iterable[WaitingForm], answered: Mapping[str, int], allowance: SignupReplyAllowance, *, limit: int
 ) -> list[int]:
     """Return the IDs of the forms to answer now, in order, at most `limit`.
 
@@ -127,7 +127,7 @@ def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int
     return wide, middle, network, not is_first, -form.id if is_first else form.id
 
 
-def choose_form_to_drop(groups: Iterable[WaitingGroup], newcomer: NetworkTags) -> int | None:
+def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: NetworkHashes) -> int | None:
     """Return the ID of the form to drop from a full queue, or None if the newcomer can't enter.
 
     The largest wide network loses a form: the newest of the largest network in its largest middle network. Among wide
@@ -169,11 +169,11 @@ class PreparedRequest:
     """A form made ready to be written: all cryptography is done before the transaction."""
 
     row: SignupRequest
-    networks: NetworkTags
-    domain: DomainTags
+    networks: NetworkHashes
+    domain: DomainHashes
 
 
-class SubmissionVerdict(NamedTuple):
+class QueueAdmissionDecision(NamedTuple):
     """Whether a form is accepted, its number among its wide network's in the hour, and the ID of the form that it displaces."""
 
     outcome: SubmissionOutcome
@@ -183,7 +183,7 @@ class SubmissionVerdict(NamedTuple):
 
 def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedRequest:
     """Encrypt what a form said, and compute the hashes that it is counted by."""
-    tag = rate_limits.mailbox_tag(keys, submission.address)
+    tag = rate_limits.hash_mailbox(keys, submission.address)
     value = {
         "address": submission.address.mailbox,
         "page": submission.page,
@@ -193,7 +193,7 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         "agent": submission.origin.user_agent[:MAX_AGENT_LENGTH],
     }
     ciphertext, key_id = encrypt_json(keys, value, bound_to=_request_binding(submission.kind, tag))
-    networks = rate_limits.tag_networks(keys, submission.origin.ip_address, submission.sent_at)
+    networks = rate_limits.hash_networks(keys, submission.origin.ip_address, submission.sent_at)
     row = SignupRequest(
         at=submission.sent_at,
         kind=submission.kind,
@@ -205,9 +205,9 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         key_id=key_id,
     )
     # A lost link goes to subscribers alone: forms for it turn nothing on a domain's other mailboxes.
-    domain = DomainTags("")
+    domain = DomainHashes("")
     if submission.kind == "subscribe":
-        domain = rate_limits.tag_domain(keys, submission.address, submission.origin.ip_address)
+        domain = rate_limits.hash_domain_and_network(keys, submission.address, submission.origin.ip_address)
     return PreparedRequest(row, networks, domain)
 
 
@@ -215,37 +215,41 @@ def _request_binding(kind: str, tag: str) -> str:
     return f"request {kind} {tag}"
 
 
-def judge_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionVerdict:
+def decide_queue_admission(
+    session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
+) -> QueueAdmissionDecision:
     """Return whether a form is accepted. Counts nothing.
 
     It depends on what forms named, never on who is known. What one mailbox may ask for is up to the worker.
     """
     now, networks = prepared.row.at, prepared.networks
-    turn = rate_limits.find_next_form_number(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
-    of_network = rate_limits.find_next_form_number(session, rate_limits.NETWORK_SCOPE, networks.network, now=now)
+    turn = rate_limits.find_form_number_in_last_hour(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
+    of_network = rate_limits.find_form_number_in_last_hour(
+        session, rate_limits.NETWORK_SCOPE, networks.network, now=now
+    )
     if networks.network and of_network > signup_limits.quota.per_network:
-        return SubmissionVerdict(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
+        return QueueAdmissionDecision(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
     if rate_limits.is_domain_over_limit(session, prepared.domain, signup_limits, now=now):
-        return SubmissionVerdict(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
+        return QueueAdmissionDecision(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
     waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
     if waiting < signup_limits.max_pending:
-        return SubmissionVerdict(SubmissionOutcome.ACCEPTED, turn)
+        return QueueAdmissionDecision(SubmissionOutcome.ACCEPTED, turn)
     displaced = choose_form_to_drop(_list_waiting_groups(session), networks)
     outcome = SubmissionOutcome.HOUSE_LIMIT_REACHED if displaced is None else SubmissionOutcome.ACCEPTED
-    return SubmissionVerdict(outcome, turn, displaced)
+    return QueueAdmissionDecision(outcome, turn, displaced)
 
 
-def _list_waiting_groups(session: Session) -> list[WaitingGroup]:
+def _list_waiting_groups(session: Session) -> list[NetworkWaitingForms]:
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
     query = select(*tags, func.count(), func.min(SignupRequest.id), func.max(SignupRequest.id)).group_by(*tags)
     rows = session.execute(query)
-    return [WaitingGroup(NetworkTags(*row[:3]), *row[3:]) for row in rows]
+    return [NetworkWaitingForms(NetworkHashes(*row[:3]), *row[3:]) for row in rows]
 
 
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
     """Count a form and append it to the queue, if it's accepted."""
     now = prepared.row.at
-    judgment = judge_request(session, prepared, signup_limits)
+    judgment = decide_queue_admission(session, prepared, signup_limits)
     if judgment.outcome is not SubmissionOutcome.ACCEPTED:
         return judgment.outcome
     if judgment.displaced is not None:
@@ -260,47 +264,51 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
 
 def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now: datetime) -> list[SignupRequest]:
     """Return the forms to answer now, at most `limit`: networks take turns, within the hour's quota."""
-    allowance = read_allowance(session, quota, now=now)
+    allowance = read_signup_reply_allowance(session, quota, now=now)
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
     query = select(SignupRequest.id, SignupRequest.turn, *tags)
     if allowance.further < 1:  # a flood's forms are mostly further ones
         query = query.where(SignupRequest.turn == 1)
-    waiting = [WaitingForm(row[0], row[1], NetworkTags(*row[2:])) for row in session.execute(query)]
+    waiting = [WaitingForm(row[0], row[1], NetworkHashes(*row[2:])) for row in session.execute(query)]
     if not waiting:
         return []
-    answered = rate_limits.list_answers_last_hour(session, now=now)
+    answered = rate_limits.count_answered_forms_by_network(session, now=now)
     chosen = choose_next_forms(waiting, answered, allowance, limit=limit)
     statement = select(SignupRequest).where(SignupRequest.id.in_(chosen))
     rows = {row.id: row for row in session.scalars(statement)}
     return [rows[number] for number in chosen if number in rows]
 
 
-def read_allowance(
+def read_signup_reply_allowance(
     session: Session, quota: NetworkQuota, *, now: datetime, for_update: bool = False
-) -> AnswerAllowance:
+) -> SignupReplyAllowance:
     """Return how many forms can be answered now. With `for_update`, other workers wait until this transaction ends."""
-    row = session.get(SignupAllowance, _ALLOWANCE_ID, with_for_update=for_update or None, populate_existing=True)
+    row = session.get(
+        StoredSignupReplyAllowance, _ALLOWANCE_ID, with_for_update=for_update or None, populate_existing=True
+    )
     if row is None or row.at - now > _MAX_CLOCK_SKEW:
-        return AnswerAllowance.full(quota)
-    return AnswerAllowance(row.first, row.further).refill(quota, max(now - row.at, timedelta(0)))
+        return SignupReplyAllowance.full(quota)
+    return SignupReplyAllowance(row.first, row.further).refill(quota, max(now - row.at, timedelta(0)))
 
 
 def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota, *, now: datetime) -> bool:
     """Remove a form from the queue and count its answer. False if another worker was faster, or used up the quota."""
-    allowance_left = read_allowance(session, quota, now=now, for_update=True).spend(request.turn)
+    allowance_left = read_signup_reply_allowance(session, quota, now=now, for_update=True).spend(request.turn)
     if allowance_left is None or not remove_request(session, request):
         return False
-    row = session.get(SignupAllowance, _ALLOWANCE_ID)
+    row = session.get(StoredSignupReplyAllowance, _ALLOWANCE_ID)
     if row is None:
         session.add(
-            SignupAllowance(id=_ALLOWANCE_ID, at=now, first=allowance_left.first, further=allowance_left.further)
+            StoredSignupReplyAllowance(
+                id=_ALLOWANCE_ID, at=now, first=allowance_left.first, further=allowance_left.further
+            )
         )
     else:
         if find_window_start(now, TEN_MINUTES) != find_window_start(row.at, TEN_MINUTES):
             rate_limits.delete_old_network_counts(session, now=now)
         row.first, row.further = allowance_left.first, allowance_left.further
         row.at = now if row.at - now > _MAX_CLOCK_SKEW else max(row.at, now)
-    rate_limits.count_answer(session, (request.wide_tag, request.middle_tag, request.network_tag), now=now)
+    rate_limits.count_answered_form(session, (request.wide_tag, request.middle_tag, request.network_tag), now=now)
     return True
 
 
@@ -334,7 +342,7 @@ def remove_request(session: Session, request: SignupRequest) -> bool:
 
 def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> None:
     """Drop the forms that wait with an address of a mailbox: its owner is erased, and is asked nothing more."""
-    tags = rate_limits.mailbox_tags(keys, address)
+    tags = rate_limits.hash_mailbox_with_all_keys(keys, address)
     session.execute(delete(SignupRequest).where(SignupRequest.mailbox_tag.in_(tags)))
 
 

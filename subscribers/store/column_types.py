@@ -8,7 +8,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import mapped_column
 
 
-class TolerantInteger(Integer):
+class DamageTolerantInteger(Integer):
     """An integer. SQLite keeps anything in such a column; what isn't an integer is read as 0, so that other rows can be read.
 
     It opens nothing new, as whoever can write a text there can write 0. `digest doctor` names the rows.

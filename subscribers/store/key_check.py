@@ -40,7 +40,7 @@ def has_encrypted_data(session: Session) -> bool:
     return bool(_list_keys_at_ends(session))
 
 
-def list_key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
+def list_key_id_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
     """Return every column that names keys, with the kind of key and the table."""
     for table in Base.metadata.sorted_tables:
         if {"ciphertext", "key_id"} <= set(table.c.keys()):
@@ -51,24 +51,24 @@ def list_key_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
             yield "suppression", table, table.c.key_id
 
 
-def _present_key_columns(session: Session) -> list[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Return the columns of `list_key_columns` that the database has: an older schema lacks some, an empty database all."""
+def _present_key_id_columns(session: Session) -> list[tuple[KeyKind, Table, ColumnElement[Any]]]:
+    """Return the columns of `list_key_id_columns` that the database has: an older schema lacks some, an empty database all."""
     names = set(inspect(session.connection()).get_table_names())
-    return [(kind, table, column) for kind, table, column in list_key_columns() if table.name in names]
+    return [(kind, table, column) for kind, table, column in list_key_id_columns() if table.name in names]
 
 
 def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
     """List every key that a row names, by its id, with its kind and the table."""
     return [
         (kind, table, key_id)
-        for kind, table, column in _present_key_columns(session)
+        for kind, table, column in _present_key_id_columns(session)
         for key_id in session.scalars(select(column).where(column.is_not(None)).distinct())
     ]
 
 
 def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
     """List the keys that the first and the last row of each table name, as `_list_all_keys` does, by one query."""
-    columns = _present_key_columns(session)
+    columns = _present_key_id_columns(session)
     ends = [end.scalar_subquery() for _, table, column in columns for end in _select_ends(table, column)]
     key_ids = session.execute(select(*ends)).one() if ends else ()
     origins = [(kind, table) for kind, table, _ in columns for _ in range(2)]

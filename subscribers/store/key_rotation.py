@@ -24,7 +24,7 @@ from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, make_domain_tag, make_lookup_hash
 from subscribers.store.database import PeopleDatabase
-from subscribers.store.key_check import list_key_columns
+from subscribers.store.key_check import list_key_id_columns
 from subscribers.store.models import Person, table_of
 from subscribers.store.signup_models import RequestEvidence
 
@@ -79,7 +79,7 @@ def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
 
 
 def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None:
-    columns = [column for of_kind, _, column in list_key_columns() if of_kind == kind]
+    columns = [column for of_kind, _, column in list_key_id_columns() if of_kind == kind]
     counts: dict[str, int] = {}
     for column in columns:
         query = select(column, func.count()).where(column.is_not(None)).group_by(column)
@@ -132,7 +132,7 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
     return KeyRing.load(key_file, passphrase)
 
 
-def mark_rows_as_sealed(key_file: Path, passphrase: str | None = None) -> None:
+def record_sealed_rows_in_key_file(key_file: Path, passphrase: str | None = None) -> None:
     """Have the key file say that the rows from before carry seals and MACs; running processes follow.
 
     Raises:

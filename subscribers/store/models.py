@@ -25,7 +25,17 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from subscribers.store.column_types import RowId, Str16, Str20, Str32, Str40, Str64, Str80, Str200, TolerantInteger
+from subscribers.store.column_types import (
+    DamageTolerantInteger,
+    RowId,
+    Str16,
+    Str20,
+    Str32,
+    Str40,
+    Str64,
+    Str80,
+    Str200,
+)
 
 DAMAGED_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -33,7 +43,7 @@ DAMAGED_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC: aware on the way in and on the way out, whatever the database keeps.
 
-    What SQLite keeps and isn't a moment is read as `DAMAGED_MOMENT`, for the reasons given at `TolerantInteger`.
+    What SQLite keeps and isn't a moment is read as `DAMAGED_MOMENT`, for the reasons given at `DamageTolerantInteger`.
     """
 
     impl = DateTime(timezone=True)
@@ -95,7 +105,7 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 class Base(DeclarativeBase):
     """The parent of every table; constraint names are fixed so that migrations can name them."""
 
-    type_annotation_map = {datetime: UtcDateTime, str: Text, int: TolerantInteger}  # noqa: RUF012
+    type_annotation_map = {datetime: UtcDateTime, str: Text, int: DamageTolerantInteger}  # noqa: RUF012
 
     metadata = MetaData(
         naming_convention={
@@ -209,8 +219,8 @@ class ConsentEvent(Base):
     hash: Mapped[Str64]
 
 
-class ConsentDay(Base):
-    """How many consent events of one kind and way there were on one day; see `subscribers.consent.consent_days`."""
+class DailyConsentCount(Base):
+    """How many consent events of one kind and way there were on one day; see `subscribers.consent.daily_consent_counts`."""
 
     __tablename__ = "consent_day"
 
@@ -314,7 +324,7 @@ class DisclosureLogEntry(Base):
     mac: Mapped[Str64]  # by a key of the kind `commitment`
 
 
-class SealedRow:
+class RowCommitmentMixin:
     """The columns of a row that is sealed by a commitment; see `subscribers.consent.sealed_rows`.
 
     `salt` goes with the person who is erased; `sealed_in` is the entry of the disclosure log whose root covers `commitment`.
@@ -325,7 +335,7 @@ class SealedRow:
     sealed_in: Mapped[int | None]
 
 
-def sealed_row_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple[Index, Index]:
+def row_commitment_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple[Index, Index]:
     """Index a table's batches, and the rows that still have to be sealed, which the condition `unsealed` tells."""
     return (
         partial_index(f"ix_{table}_sealed_in", "sealed_in", "sealed_in IS NOT NULL"),
@@ -339,13 +349,13 @@ def partial_index(name: str, columns: str | Sequence[str], condition: str) -> In
     return Index(name, *names, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
-class Disclosure(SealedRow, Base):
+class Disclosure(RowCommitmentMixin, Base):
     """One disclosure of an address out of the system that was not a delivery (those are their own record)."""
 
     __tablename__ = "disclosure"
     __table_args__ = (
         Index("ix_disclosure_person", "person", "at"),  # a reader's own list
-        *sealed_row_indexes("disclosure"),
+        *row_commitment_indexes("disclosure"),
     )
 
     id: Mapped[RowId]
@@ -376,11 +386,11 @@ class DisclosureTotal(Base):
     commitment: Mapped[Str64 | None]
 
 
-class ListExport(SealedRow, Base):
+class ListExport(RowCommitmentMixin, Base):
     """The whole list handed out as a file: to whom and why. Its parts say whose addresses went; `parts_hash` seals those."""
 
     __tablename__ = "list_export"
-    __table_args__ = sealed_row_indexes("list_export")
+    __table_args__ = row_commitment_indexes("list_export")
 
     id: Mapped[RowId]
     at: Mapped[Moment]

@@ -22,8 +22,8 @@ from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.loggers import get_logger
 from subscribers.store import people
+from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, find_keys_of_session
 from subscribers.store.models import Person
-from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows, find_session_keys
 from subscribers.store.signup_models import OneTimeToken
 
 OneTimePurpose = Literal[
@@ -57,7 +57,7 @@ class TokenState(StrEnum):
     EXPIRED = "expired"  # it ran out, or a newer one took its place
 
 
-class LinkStage(StrEnum):
+class ActionLinkState(StrEnum):
     """How a link that changes something stands, for whoever opens it."""
 
     UNKNOWN = "unknown"
@@ -224,19 +224,19 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
 def is_made_for(session: Session, token: str, address: str) -> bool:
     """Return whether a token may be emailed to a person who has `address`: it wasn't made for anybody else."""
     bound_to = session.scalar(select(OneTimeToken.bound_to).where(OneTimeToken.hash == hash_token(token)))
-    return bound_to is None or _matches(find_session_keys(session), token, bound_to, address)
+    return bound_to is None or _matches(find_keys_of_session(session), token, bound_to, address)
 
 
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
     """Say whose address a token is made for, in a way that takes the token to verify. Without a proven address, it's nobody's."""
-    keys, owner = find_session_keys(session), session.get(Person, person)
-    address = people.read_verified_address(session, keys, owner) if owner is not None else None
+    keys, owner = find_keys_of_session(session), session.get(Person, person)
+    address = people.read_address_matching_commitment(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""
 
 
 def _is_bound_to(session: Session, token: str, bound_to: str, owner: Person) -> bool:
-    keys = find_session_keys(session)
-    address = people.read_verified_address(session, keys, owner)
+    keys = find_keys_of_session(session)
+    address = people.read_address_matching_commitment(session, keys, owner)
     return address is not None and _matches(keys, token, bound_to, address.mailbox)
 
 

@@ -66,14 +66,14 @@ def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at
 def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
     """Encrypt an address into the row of a person; the look-up hash stays as it is.
 
-    The caller appends a link that carries the commitment to it (`commit_person_address`).
+    The caller appends a link that carries the commitment to it (`make_person_address_commitment`).
     """
     person.salt = person.salt or new_address_salt()
     person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
     person.domain_tag = make_domain_tag(keys, address)
 
 
-def commit_person_address(keys: KeyRing, person: Person, address: Address) -> str:
+def make_person_address_commitment(keys: KeyRing, person: Person, address: Address) -> str:
     """Return the commitment for the first link that speaks of a person's address; later links carry it on."""
     assert person.salt is not None, "set_person_address gave one"
     return commit_address(keys.current("commitment"), address.mailbox, person.salt)
@@ -99,7 +99,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     return read_address(mailbox)
 
 
-def read_verified_address(session: Session, keys: KeyRing, person: Person) -> Address | None:
+def read_address_matching_commitment(session: Session, keys: KeyRing, person: Person) -> Address | None:
     """Return a person's address if their record is about it: before anything is emailed to them or shown of them alone."""
     try:
         address = decrypt_person_address(keys, person)

@@ -7,8 +7,8 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from subscribers.store.column_types import RowId, Str16, Str20, Str40, Str64
+from subscribers.store.keyed_row_seals import KeyedSealModel
 from subscribers.store.models import Base, Json, Moment
-from subscribers.store.row_seals import SealedModel
 
 FormKind = Literal["subscribe", "lost link"]
 
@@ -17,8 +17,8 @@ class SignupRequest(Base):
     """One form in the queue, whoever sent it: whether the address is known hasn't been checked yet.
 
     `turn` counts the forms of its wide network in the hour, from 1. `wide_tag`, `middle_tag`, and `network_tag` are keyed
-    hashes of the nested networks it came from (`rate_limits.NetworkTags`), `mailbox_tag` is one of the mailbox
-    (`rate_limits.mailbox_tag`). `ciphertext` contains everything the form said (`request_queue`). The row is deleted once it's
+    hashes of the nested networks it came from (`rate_limits.NetworkHashes`), `mailbox_tag` is one of the mailbox
+    (`rate_limits.hash_mailbox`). `ciphertext` contains everything the form said (`request_queue`). The row is deleted once it's
     answered, and after a day in any case.
     """
 
@@ -39,8 +39,8 @@ class SignupRequest(Base):
     key_id: Mapped[Str16]
 
 
-class SignupAllowance(Base):
-    """How many waiting forms could be answered at a time (`request_queue.AnswerAllowance`); one row, absent until one was answered."""
+class StoredSignupReplyAllowance(Base):
+    """How many waiting forms could be answered at a time (`request_queue.SignupReplyAllowance`); one row, absent until one was answered."""
 
     __tablename__ = "signup_allowance"
 
@@ -89,7 +89,7 @@ class SignupSurge(Base):
     detail: Mapped[Json]
 
 
-class OneTimeToken(SealedModel):
+class OneTimeToken(KeyedSealModel):
     """A token that works once: only its hash is kept, with what it is for, until when, and what came of it.
 
     `serial` says what it belongs to, for `confirm` the place of the request in the person's chain. `ended_at`

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 from subscribers.consent import ledger
 from subscribers.consent.suppression import SuppressionReason, outweighs_reason
 from subscribers.store.models import ConsentKind, PersonState
-from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
+from subscribers.transfer.formats import DEPARTURE_STATUSES, ImportedSubscriberStatus
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.rows import ImportRow
 
@@ -128,10 +128,18 @@ class Departure(NamedTuple):
 
 
 DEPARTURES = {
-    RowStatus.LEFT: Departure(RowReason.LEFT_THERE, "left elsewhere", ConsentKind.WITHDRAWN, "unsubscribed at"),
-    RowStatus.BOUNCED: Departure(RowReason.BOUNCED_THERE, "bounced", ConsentKind.SUPPRESSED, "bounced at"),
-    RowStatus.COMPLAINED: Departure(RowReason.COMPLAINED_THERE, "complained", ConsentKind.COMPLAINED, "complained at"),
-    RowStatus.BLOCKED: Departure(RowReason.BLOCKED_THERE, "by an admin", ConsentKind.SUPPRESSED, "blocked at"),
+    ImportedSubscriberStatus.LEFT: Departure(
+        RowReason.LEFT_THERE, "left elsewhere", ConsentKind.WITHDRAWN, "unsubscribed at"
+    ),
+    ImportedSubscriberStatus.BOUNCED: Departure(
+        RowReason.BOUNCED_THERE, "bounced", ConsentKind.SUPPRESSED, "bounced at"
+    ),
+    ImportedSubscriberStatus.COMPLAINED: Departure(
+        RowReason.COMPLAINED_THERE, "complained", ConsentKind.COMPLAINED, "complained at"
+    ),
+    ImportedSubscriberStatus.BLOCKED: Departure(
+        RowReason.BLOCKED_THERE, "by an admin", ConsentKind.SUPPRESSED, "blocked at"
+    ),
 }
 
 
@@ -172,7 +180,7 @@ def _consent_reason(row: ImportRow, options: ImportOptions) -> RowReason:
 
     Whom their own service calls unconfirmed no admin can vouch for: they were asked and did not answer.
     """
-    if row.status is not RowStatus.SUBSCRIBED:
+    if row.status is not ImportedSubscriberStatus.SUBSCRIBED:
         return RowReason.UNCONFIRMED
     if row.confirmed_at is not None and (row.confirmed_ip or not options.need_network):
         return RowReason.CONFIRMED
@@ -199,21 +207,21 @@ def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppre
         return RowDecision(departure.reason, suppression_reason=reason) if reason else _KEPT_AWAY
     if existing.state in {PersonState.ERASED, PersonState.SUPPRESSED}:
         return _decide_graver_departure(row.status, departure, existing, reason)
-    has_only_left = row.status is RowStatus.LEFT
+    has_only_left = row.status is ImportedSubscriberStatus.LEFT
     if has_only_left and existing.state is PersonState.WITHDRAWN:
         return _LEFT_HERE
-    if row.status is not RowStatus.COMPLAINED and _consented_here_since(existing, row.left_at):
+    if row.status is not ImportedSubscriberStatus.COMPLAINED and _consented_here_since(existing, row.left_at):
         return _CONSENTED_SINCE
     return RowDecision(departure.reason, departure.event_kind, suppression_reason=None if has_only_left else reason)
 
 
 def _decide_graver_departure(
-    status: RowStatus, departure: Departure, existing: ExistingPerson, reason: SuppressionReason | None
+    status: ImportedSubscriberStatus, departure: Departure, existing: ExistingPerson, reason: SuppressionReason | None
 ) -> RowDecision:
     """Decide over somebody who is kept away already: a graver reason than theirs counts, unless they are erased."""
-    if existing.state is PersonState.ERASED or status is RowStatus.LEFT or reason is None:
+    if existing.state is PersonState.ERASED or status is ImportedSubscriberStatus.LEFT or reason is None:
         return _KEPT_AWAY
-    kind = ConsentKind.COMPLAINED if status is RowStatus.COMPLAINED else None
+    kind = ConsentKind.COMPLAINED if status is ImportedSubscriberStatus.COMPLAINED else None
     return RowDecision(departure.reason, kind, suppression_reason=reason)
 
 

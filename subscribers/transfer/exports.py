@@ -96,7 +96,7 @@ def build_person_record(
         "may_be_mailed": audience.may_email_person(session, number),
         "asked_at": format_ledger_time(person.asked_at),
         "asked_where": person.asked_where,
-        "pii_processing": readable_record.describe_processing(events),
+        "pii_processing": readable_record.describe_purposes_and_legal_basis(events),
         "parties": [
             {
                 "role": "controller",

@@ -31,7 +31,7 @@ class LabeledEnum(StrEnum):
         return member
 
 
-class RowStatus(LabeledEnum):
+class ImportedSubscriberStatus(LabeledEnum):
     """What a row, or a whole file, says of an address; the later ones are the stronger."""
 
     SUBSCRIBED = "person", "A reader"
@@ -42,7 +42,14 @@ class RowStatus(LabeledEnum):
     COMPLAINED = "complained", "Complained"
 
 
-DEPARTURE_STATUSES = frozenset({RowStatus.LEFT, RowStatus.BOUNCED, RowStatus.COMPLAINED, RowStatus.BLOCKED})
+DEPARTURE_STATUSES = frozenset(
+    {
+        ImportedSubscriberStatus.LEFT,
+        ImportedSubscriberStatus.BOUNCED,
+        ImportedSubscriberStatus.COMPLAINED,
+        ImportedSubscriberStatus.BLOCKED,
+    }
+)
 
 
 class ColumnMeaning(LabeledEnum):
@@ -82,8 +89,8 @@ class ExportFormat:
     required: frozenset[str] = frozenset()
     any_of: frozenset[str] = frozenset()
     headings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    words: Mapping[str, RowStatus] = field(default_factory=dict)
-    file_names: Mapping[str, RowStatus] = field(default_factory=dict)
+    words: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
+    file_names: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
     backslash_quotes: bool = False
     exports_consent: bool = True
 
@@ -95,11 +102,12 @@ class ExportFormat:
             and (not self.any_of or not self.any_of.isdisjoint(headings))
         )
 
-    def status_of_file(self, file_name: str) -> RowStatus:
+    def status_of_file(self, file_name: str) -> ImportedSubscriberStatus:
         """Return what the file's name says of every row."""
         low = file_name.lower()
         return next(
-            (status for start, status in self.file_names.items() if low.startswith(start)), RowStatus.SUBSCRIBED
+            (status for start, status in self.file_names.items() if low.startswith(start)),
+            ImportedSubscriberStatus.SUBSCRIBED,
         )
 
 
@@ -107,7 +115,7 @@ class ExportFormat:
 class _Declaration:
     formats: tuple[ExportFormat, ...]
     headings: Mapping[str, tuple[str, ...]]
-    words: Mapping[RowStatus, tuple[str, ...]]
+    words: Mapping[ImportedSubscriberStatus, tuple[str, ...]]
 
 
 _FILE = resources.files("subscribers.transfer").joinpath("formats.toml")
@@ -132,7 +140,7 @@ class ColumnLayout:
     address: tuple[int, ...]
     width: int
     has_heading: bool = True
-    file_status: RowStatus = RowStatus.SUBSCRIBED
+    file_status: ImportedSubscriberStatus = ImportedSubscriberStatus.SUBSCRIBED
     requested_at: tuple[int, ...] = ()
     requested_ip: tuple[int, ...] = ()
     confirmed_at: tuple[int, ...] = ()
@@ -144,7 +152,7 @@ class ColumnLayout:
     bounced_at: tuple[int, ...] = ()
     backslash_quotes: bool = False
     headings: tuple[str, ...] = ()
-    status_words: Mapping[str, RowStatus] = field(default_factory=dict)
+    status_words: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
 
     @property
     def email(self) -> int:
@@ -164,7 +172,7 @@ class ColumnLayout:
 
 
 def recognize_layout(
-    first_row: Sequence[str], *, file_name: str = "", file_status: RowStatus | None = None
+    first_row: Sequence[str], *, file_name: str = "", file_status: ImportedSubscriberStatus | None = None
 ) -> ColumnLayout | None:
     """Tell from a file's first row whose export it is.
 
@@ -192,11 +200,13 @@ def recognize_layout(
     return _with_columns(layout, {meaning: _find_columns(headings, meaning, form) for meaning in _COLUMN_MEANINGS})
 
 
-def _bare_list_layout(first_row: Sequence[str], file_status: RowStatus | None) -> ColumnLayout | None:
+def _bare_list_layout(first_row: Sequence[str], file_status: ImportedSubscriberStatus | None) -> ColumnLayout | None:
     """Return the layout of a file with nothing but addresses, one a line; None for other files."""
     if len(first_row) != 1 or not _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff")):
         return None
-    return ColumnLayout(PLAIN_LIST, (0,), 1, has_heading=False, file_status=file_status or RowStatus.SUBSCRIBED)
+    return ColumnLayout(
+        PLAIN_LIST, (0,), 1, has_heading=False, file_status=file_status or ImportedSubscriberStatus.SUBSCRIBED
+    )
 
 
 def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from subscribers.address import Address
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.list_file import FileSurvey
 from subscribers.transfer.outcome_file import OutcomeFile
-from subscribers.transfer.rows import ImportRow, RowError, UnknownWordError
+from subscribers.transfer.rows import ImportRow, RowError, UnknownStatusWordError
 
 _MARKS = tomllib.loads(resources.files("subscribers.transfer").joinpath("address_marks.toml").read_text("utf-8"))
 ROLE_NAMES = frozenset(_MARKS["role_names"])
@@ -90,7 +90,7 @@ class ImportReport:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append((number, str(error)))
         _count_one_of(self.reasons, str(error))
-        if isinstance(error, UnknownWordError):
+        if isinstance(error, UnknownStatusWordError):
             _count_one_of(self.unknown_words, (error.column, error.word))
 
     def note_slip(self, domain: str, meant: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from subscribers.consent.suppression import DEPARTURE_KINDS
-from subscribers.consent.unsubscribe_log import DepartureKind, PendingDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog, UnsubscribeLogEntryKind
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.database import PeopleDatabase, is_postgresql
@@ -18,7 +18,7 @@ from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.row_builder import BatchDetails, DecidedRow, ImportRowBuilder
 from subscribers.transfer.rows import ImportRow
-from subscribers.transfer.step_writer import ImportWriter, StepProgress, StepWriter
+from subscribers.transfer.step_writer import DirectStepWriter, ImportStepWriter, StepProgress
 from subscribers.transfer.writer_process import DatabaseOpener, WriterProcess
 
 MAX_STEP_ROWS = 1000  # rows a step: the most that one transaction may hold
@@ -197,7 +197,7 @@ class ImportRun:
             if kind is not None:
                 person, hashes = row.existing, row.hashes
                 lookup = (person.lookup, person.lookup_key) if person else (hashes.lookup, hashes.lookup_key)
-                departed[hashes.lookup] = PendingDeparture(*lookup, kind)
+                departed[hashes.lookup] = PendingUnsubscribeLogEntry(*lookup, kind)
         self._context.unsubscribe_log.append_all(list(departed.values()), at=self._batch.now)
 
     def _adjust_step_size(self, seconds: float) -> None:
@@ -221,13 +221,13 @@ def _list_suppressions(rows: Sequence[DecidedRow]) -> list[import_store.Requeste
     ]
 
 
-def _open_writer(context: ImportContext, batch: BatchDetails, *, reached: int, rows: int) -> ImportWriter:
+def _open_writer(context: ImportContext, batch: BatchDetails, *, reached: int, rows: int) -> ImportStepWriter:
     if context.open_database is not None and rows >= _PROCESS_ROWS:
         return WriterProcess(context.open_database, batch.id, reached=reached, now=batch.now)
-    return StepWriter(context.database, batch.id, reached=reached, now=batch.now)
+    return DirectStepWriter(context.database, batch.id, reached=reached, now=batch.now)
 
 
-def _departure_kind(row: DecidedRow) -> DepartureKind | None:
+def _departure_kind(row: DecidedRow) -> UnsubscribeLogEntryKind | None:
     """Return how the departure log calls what a row does; None where it does not belong there."""
     decision = row.decision
     if decision.event_kind is ConsentKind.WITHDRAWN:

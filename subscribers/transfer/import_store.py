@@ -110,8 +110,8 @@ def lock_unfinished_batch(session: Session, batch: int) -> int | None:
     return row.reached if row.done_at is None else None
 
 
-def write_step(session: Session, step: ImportStep, links: ledger.FirstChainLinks, *, now: datetime) -> None:
-    """Write a step, of which `links` are people and events (`ledger.prepare_first_links`).
+def write_step(session: Session, step: ImportStep, links: ledger.NewPeopleWithFirstLinks, *, now: datetime) -> None:
+    """Write a step, of which `links` are people and events (`ledger.prepare_people_with_first_links`).
 
     Raises:
         ConcurrentChangeError: it no longer holds; the transaction is to be rolled back, and the step judged again.
@@ -120,7 +120,7 @@ def write_step(session: Session, step: ImportStep, links: ledger.FirstChainLinks
     with force_custom_plans(session):
         _check_strangers(session, step)
         _lock_changed_people(session, step)
-    ledger.insert_first_links(session, links)
+    ledger.insert_people_with_first_links(session, links)
     events = [change.event_values for change in step.changes if change.event_values is not None]
     ledger.insert_chain_links(session, events, changed_people=[change.person_values for change in step.changes])
     if step.suppressions:

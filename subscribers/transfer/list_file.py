@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from subscribers.errors import RefusalError
-from subscribers.transfer.formats import ColumnLayout, RowStatus, assign_column_meanings, recognize_layout
+from subscribers.transfer.formats import (
+    ColumnLayout,
+    ImportedSubscriberStatus,
+    assign_column_meanings,
+    recognize_layout,
+)
 from subscribers.transfer.options import ImportOptions
 
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
@@ -142,7 +147,7 @@ def _refuse_binary_file(first_bytes: bytes) -> None:
         raise ListFileError("This is a spreadsheet or an archive. Unpack it, or save the sheet as CSV (UTF-8).")
 
 
-def _detect_layout(path: Path, encoding: str, file_status: RowStatus | None) -> tuple[str, ColumnLayout]:
+def _detect_layout(path: Path, encoding: str, file_status: ImportedSubscriberStatus | None) -> tuple[str, ColumnLayout]:
     """Find the separator: the one by which the first row falls into the most columns with an address among them."""
     layouts: list[tuple[str, ColumnLayout]] = []
     for separator in _SEPARATORS:

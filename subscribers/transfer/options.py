@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from subscribers.transfer.formats import ColumnMeaning, RowStatus
+from subscribers.transfer.formats import ColumnMeaning, ImportedSubscriberStatus
 
 
 def _list_pairs(words: Any) -> Any:
@@ -26,12 +26,14 @@ class ImportOptions:
     attest_reason: str | None = Field(
         default=None, validation_alias=AliasChoices("attest_reason", "attest"), serialization_alias="attest"
     )
-    file_status: RowStatus | None = Field(
+    file_status: ImportedSubscriberStatus | None = Field(
         default=None, validation_alias=AliasChoices("file_status", "whole"), serialization_alias="whole"
     )
     need_network: bool = False
     columns: tuple[ColumnMeaning, ...] = ()
-    words: Annotated[tuple[tuple[str, RowStatus], ...], BeforeValidator(_list_pairs), PlainSerializer(dict)] = ()
+    words: Annotated[
+        tuple[tuple[str, ImportedSubscriberStatus], ...], BeforeValidator(_list_pairs), PlainSerializer(dict)
+    ] = ()
     leave_out_slips: bool = False
 
     def as_json(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
 from subscribers.consent.ledger import EARLIEST_CONSENT
 from subscribers.errors import ApplicationError
-from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, RowStatus
+from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, ImportedSubscriberStatus
 from subscribers.transfer.spreadsheet_csv import unescape_address
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
@@ -57,7 +57,7 @@ class ImportRow(NamedTuple):
 
     number: int
     address: Address
-    status: RowStatus
+    status: ImportedSubscriberStatus
     requested_at: datetime | None
     requested_ip: str
     confirmed_at: datetime | None
@@ -69,7 +69,7 @@ class RowError(ApplicationError):
     """The row cannot be taken; the message says why, and holds nothing of the row."""
 
 
-class UnknownWordError(RowError):
+class UnknownStatusWordError(RowError):
     """A status column says a word that nobody knows. It is quoted where it can be no address."""
 
     def __init__(self, column: str, word: str) -> None:
@@ -90,7 +90,7 @@ _EMPTY_WORDS = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00
 _FALSE_WORDS = frozenset({"false", "no", "0", "f", "n"})
 _IP_PATTERN = re.compile(r"[0-9A-Fa-f.:]{2,45}")
 _GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmonk: Go's Time.String()
-_STATUS_RANK = {status: place for place, status in enumerate(RowStatus)}
+_STATUS_RANK = {status: place for place, status in enumerate(ImportedSubscriberStatus)}
 
 
 def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: datetime) -> ImportRow:
@@ -107,7 +107,7 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
         address = read_address_fast(unescape_address(fields[layout.email]))
     except AddressError as exc:
         raise RowError(str(exc)) from None
-    is_staying = status is RowStatus.SUBSCRIBED
+    is_staying = status is ImportedSubscriberStatus.SUBSCRIBED
     return ImportRow(
         number,
         address,
@@ -158,15 +158,15 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
     return fields[: layout.width]
 
 
-def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> RowStatus:
+def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> ImportedSubscriberStatus:
     """Return the strongest of all that the row's columns say; leaving beats staying."""
     if not layout.has_status_columns:
         return layout.file_status
     claims = [layout.file_status, *(_read_status(layout, fields, place) for place in layout.status)]
     if _says_they_left(layout, fields):
-        claims.append(RowStatus.LEFT)
+        claims.append(ImportedSubscriberStatus.LEFT)
     if any(not _says(fields[place], _EMPTY_WORDS) for place in layout.bounced_at):
-        claims.append(RowStatus.BOUNCED)
+        claims.append(ImportedSubscriberStatus.BOUNCED)
     return max(claims, key=_STATUS_RANK.__getitem__)
 
 
@@ -182,13 +182,13 @@ def _says(field: str, words: frozenset[str]) -> bool:
     return field.strip().lower() in words
 
 
-def _read_status(layout: ColumnLayout, fields: Sequence[str], place: int) -> RowStatus:
+def _read_status(layout: ColumnLayout, fields: Sequence[str], place: int) -> ImportedSubscriberStatus:
     word = fields[place].strip().lower()
     for spelling in (word, word.replace("_", " ").replace("-", " ")):
         if status := layout.status_words.get(spelling) or STATUS_WORDS.get(spelling):
             return status
     heading = layout.headings[place] if place < len(layout.headings) else str(place + 1)
-    raise UnknownWordError(heading, word)
+    raise UnknownStatusWordError(heading, word)
 
 
 def _confirmation_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:

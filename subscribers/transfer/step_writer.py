@@ -49,7 +49,7 @@ class StepResult:
 _NOT_WRITTEN = StepResult(written=False)
 
 
-class ImportWriter(Protocol):
+class ImportStepWriter(Protocol):
     """Writes the steps of one import in order, here or elsewhere."""
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
@@ -62,7 +62,7 @@ class ImportWriter(Protocol):
         """Wait for the steps that were taken, and end."""
 
 
-class StepWriter:
+class DirectStepWriter:
     """Writes the steps of one import in this process, each at once. Use it in one thread."""
 
     def __init__(self, database: PeopleDatabase, batch: int, *, reached: int, now: datetime) -> None:
@@ -113,7 +113,7 @@ class StepWriter:
         """Write a step and its progress; return the seconds of the transaction."""
         reached = self._reached
         # Before the transaction: it is shorter then, and SQLite's other writers get between two steps.
-        links = ledger.prepare_first_links(self._dialect, step.people, step.events)
+        links = ledger.prepare_people_with_first_links(self._dialect, step.people, step.events)
         with self._database.write() as session:
             began = time.monotonic()
             reached_before = import_store.lock_unfinished_batch(session, self._batch)

@@ -21,14 +21,14 @@ from sqlalchemy.exc import DBAPIError
 from subscribers.store.database import PeopleDatabase
 from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
-from subscribers.transfer.step_writer import StepProgress, StepResult, StepWriter
+from subscribers.transfer.step_writer import DirectStepWriter, StepProgress, StepResult
 
 DatabaseOpener = Callable[[], PeopleDatabase]
 """Opens a database where it is called. It can be pickled: a function of a module, or a partial of one."""
 
 
 class WriterProcess:
-    """A `StepWriter` in a process of its own."""
+    """A `DirectStepWriter` in a process of its own."""
 
     def __init__(self, open_database: DatabaseOpener, batch: int, *, reached: int, now: datetime) -> None:
         self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
@@ -58,7 +58,7 @@ class WriterProcess:
         """Wait for the first step that was not asked for yet, and return what became of it.
 
         Raises:
-            ListFileError: as `StepWriter.write_step`, or the process is gone.
+            ListFileError: as `DirectStepWriter.write_step`, or the process is gone.
             sqlalchemy.exc.DBAPIError: the database refused, or is gone.
         """
         assert self._process.stdout is not None
@@ -87,7 +87,7 @@ class WriterProcess:
 def serve_write_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
     """Write the steps that come in, until no more do; while one is written, the next ones are taken in."""
     open_database, batch, reached, now = pickle.load(requests)  # noqa: S301 (whoever started us wrote it)
-    writer = StepWriter(open_database(), batch, reached=reached, now=now)
+    writer = DirectStepWriter(open_database(), batch, reached=reached, now=now)
     steps: SimpleQueue[tuple[ImportStep, StepProgress] | None] = SimpleQueue()
     threading.Thread(target=_take_steps, args=(requests, steps), daemon=True).start()
     while (request := steps.get()) is not None:
@@ -106,7 +106,7 @@ def _take_steps(requests: IO[bytes], steps: SimpleQueue[tuple[ImportStep, StepPr
             return
 
 
-def _pickle_answer(writer: StepWriter, step: ImportStep, progress: StepProgress) -> bytes:
+def _pickle_answer(writer: DirectStepWriter, step: ImportStep, progress: StepProgress) -> bytes:
     """Write a step; return the result, or the error, which is raised where somebody waits for it."""
     try:
         return pickle.dumps(writer.write_step(step, progress))

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 import digest.app
 import digest.installation
-from digest.installation.acts import Action
+from digest.installation.audited_actions import Action
 from digest.installation.guarded_action_notices import choose_recipients
-from digest.settings import SettingsFile
+from digest.settings import SettingsFileContent
 from digest.settings.affected_areas import AffectedArea, find_affected_area
 from digest.settings.values import SettingsTable
 
@@ -88,8 +88,8 @@ def test_every_action_declares_what_it_weakens_or_touches() -> None:
 
 def test_every_setting_declares_what_it_weakens_or_touches() -> None:
     expected = {name: area for area, names in SETTINGS.items() for name in names.split()}
-    tables = dict(list_tables(SettingsFile))
-    assert {name.split(".")[0] for name in tables} == SettingsFile.model_fields.keys()
+    tables = dict(list_tables(SettingsFileContent))
+    assert {name.split(".")[0] for name in tables} == SettingsFileContent.model_fields.keys()
     for table, model in tables.items():
         for name in model.model_fields.keys() - {name.rpartition(".")[2] for name in tables if "." in name}:
             wanted = expected.get(f"{table}.{name}", expected.get(table))
@@ -100,7 +100,7 @@ def test_a_setting_without_a_declaration_is_found_out() -> None:
     class Undeclared(SettingsTable):
         value: int = 0
 
-    class Inherited(dict(list_tables(SettingsFile))["branding"]):  # type: ignore[misc]
+    class Inherited(dict(list_tables(SettingsFileContent))["branding"]):  # type: ignore[misc]
         value: int = 0
 
     for table in (Undeclared, Inherited):

@@ -34,7 +34,7 @@ from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import SendError, run_edition
+from digest.deliver.send.run.edition_sending import SendError, run_edition
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
@@ -44,8 +44,8 @@ from digest.edition.content.mailable_edition import FragmentKind, MailableEditio
 from digest.edition.content.placeholders import Slot, SlottedText
 from digest.edition.drafting.drafts import DraftError
 from digest.edition.editing.edits import EditionField, EditKind, list_active_edits
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.settings.publication import DeadlineRule
 from digest.store.approval_models import Approval, ApprovalState
@@ -63,7 +63,7 @@ from tests.run_database import run_on_server, sibling_database_url
 from tests.shared_statements import share_compiled_statements
 from tests.web.conftest import sample_evidence
 
-STAFF = tuple(Actor(f"staff {number}", Role.EDITOR, ActorInterface.DESK) for number in (1, 2, 3))
+STAFF = tuple(Actor(f"staff {number}", Role.EDITOR, ActionEntryPoint.DESK) for number in (1, 2, 3))
 DEADLINE = NOW + timedelta(hours=2, minutes=30)  # 8 p.m. in New York, ten hours before the release
 SUBSCRIBERS = {
     "ada@example.org": None,

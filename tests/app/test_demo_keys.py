@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from digest.app.doctor.examination import run_local_checks
 from digest.app.sending.send_control import open_sending_provider
 from digest.cli import digest as digest_command
-from digest.installation.opened import Installation, InstallationError
-from digest.settings import LimitSettings, SenderSettings, Settings, SettingsFile
+from digest.installation.opened_installation import Installation, InstallationError
+from digest.settings import SenderSettings, Settings, SettingsFileContent, UsageLimitSettings
 from digest.store.engine import Database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
@@ -30,7 +30,7 @@ def _installation(database: Database, home: Path, mail_url: str = "outbox:", *, 
         home=home,
         mail_url=SecretStr(mail_url),
         base_url="https://news.hls.test",
-        file=SettingsFile(sender=SENDER, limits=LimitSettings(proxies=proxies)),
+        file=SettingsFileContent(sender=SENDER, limits=UsageLimitSettings(proxies=proxies)),
     )
     return Installation(settings.model_copy(update={"sendgrid_api_key": SecretStr("SG.key")}), database)
 

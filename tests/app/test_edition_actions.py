@@ -12,14 +12,14 @@ from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
-from digest.app.sending import uncertain_actions
+from digest.app.sending import uncertain_delivery_actions
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.edition_queries import UnknownEditionError
 from digest.installation import sending_pause
-from digest.installation.acts import SCHEDULER, Actor, NotPermittedError
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import SCHEDULER, Actor, NotPermittedError
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -38,10 +38,10 @@ ADMINS_ACTIONS: dict[str, Attempt] = {
     "cancelled": lambda i, name, actor: sending.cancel_edition(i, name, actor=actor, now=NOW),
     "held": lambda i, _, actor: sending_pause.pause_all_sending(i, reason="a doubt", actor=actor, now=NOW),
     "released": lambda i, _, actor: sending_pause.resume_all_sending(i, actor=actor, now=NOW),
-    "uncertain taken as accepted": lambda i, name, actor: uncertain_actions.resolve_uncertain(
+    "uncertain taken as accepted": lambda i, name, actor: uncertain_delivery_actions.resolve_uncertain(
         i, name, ["a" * 26], UncertainResolution.ACCEPTED, reason="the log", actor=actor, clock=lambda: NOW
     ),
-    "uncertain sent again": lambda i, name, actor: uncertain_actions.resolve_uncertain(
+    "uncertain sent again": lambda i, name, actor: uncertain_delivery_actions.resolve_uncertain(
         i, name, ["a" * 26], UncertainResolution.SEND_AGAIN, reason="the log", actor=actor, clock=lambda: NOW
     ),
 }

@@ -17,17 +17,17 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
 from digest.app.settings import logos, setting_changes
 from digest.app.sources import configured_sources as sources
-from digest.deliver.send.run.edition_run import SendError
+from digest.deliver.send.run.edition_sending import SendError
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError, compute_content_hash
-from digest.edition.approval.authors import list_edition_parts
+from digest.edition.approval.authors import list_parts_with_authors
 from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
-from digest.installation.acts import SCHEDULER, Actor, ActorInterface, Role, terminal_actor
-from digest.installation.opened import Installation
-from digest.store.account_models import SignIn
+from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role, terminal_actor
+from digest.installation.opened_installation import Installation
+from digest.store.account_models import SignInAttempt
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.audit import SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, record_audit
 from digest.store.correction_models import Correction
@@ -106,7 +106,7 @@ def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_b
     assert row.detail["authors"] == [DANA.name, PRIYA.name]
     with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        assert approval.find_sendable_approval(session, edition) is None
+        assert approval.find_last_unrevoked_approval(session, edition) is None
     with pytest.raises(SendError, match="Only approved editions can be sent"):
         sending.send_edition(install_on_both, "current", actor=ADMIN, clock=lambda: edition.release_at)
     approve(install_on_both, PRIYA)
@@ -243,7 +243,7 @@ def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state
     editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
     with install.database.read() as session:
         drafted_next = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
-        parts = list_edition_parts(session, drafted_next)
+        parts = list_parts_with_authors(session, drafted_next)
     assert {part.actor for part in parts if part.part == "block"} == {DANA.name, PRIYA.name}
 
 
@@ -257,7 +257,7 @@ def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install: Instal
 
 
 def test_an_admin_is_under_the_same_rule(install: Installation) -> None:
-    admin = Actor(DANA.name, Role.ADMIN, ActorInterface.DESK)
+    admin = Actor(DANA.name, Role.ADMIN, ActionEntryPoint.DESK)
     write_intro(install, admin, "Good morning.")
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install, admin)
@@ -273,7 +273,7 @@ def test_a_colleague_who_signs_in_without_having_proven_an_address_ends_the_exce
 
 def sign_in(install: Installation, member: int) -> None:
     with install.database.write() as session:
-        session.add(SignIn(staff=member, at=NOW, method="link", succeeded=True, network="", browser=""))
+        session.add(SignInAttempt(staff=member, at=NOW, method="link", succeeded=True, network="", browser=""))
 
 
 def test_removing_the_other_editor_does_not_make_one_the_only_editor_of_the_edition_in_progress(
@@ -700,7 +700,7 @@ def test_words_that_only_some_editions_show_have_an_author_until_one_that_shows_
 def list_authors(install: Installation, name: str) -> list[str]:
     with install.database.read() as session:
         edition = session.scalars(select(Edition).where(Edition.name == name)).one()
-        return [part.actor for part in list_edition_parts(session, edition)]
+        return [part.actor for part in list_parts_with_authors(session, edition)]
 
 
 def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install: Installation) -> None:

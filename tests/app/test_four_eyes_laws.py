@@ -27,8 +27,8 @@ from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.acts import Actor
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Actor
+from digest.installation.opened_installation import Installation
 from digest.store.models import Edition, EditionState
 from tests.app.editing.test_changes import TITLES, url_of
 from tests.app.test_approval_laws import STAFF, PreparedWeek, open_week, prepare_week, sqlite_week

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from digest.app.doctor.examination import run_local_checks
 from digest.app.upkeep.keys import protect_keys, restore_keys, rotate_key, unprotect_keys
 from digest.cli import digest as digest_command
-from digest.installation.acts import Actor, ActorInterface, NotPermittedError, Role, terminal_actor
-from digest.installation.opened import Installation, InstallationError
+from digest.installation.audited_actions import ActionEntryPoint, Actor, NotPermittedError, Role, terminal_actor
+from digest.installation.opened_installation import Installation, InstallationError
 from digest.settings import Settings, load_settings
 from digest.store.engine import Database
 from subscribers.crypto.keys import KeyFileError, KeyRing
@@ -116,7 +116,7 @@ def test_a_recovery_copy_opens_what_a_forgotten_passphrase_closed(
 
 def test_protecting_takes_an_admin_and_a_passphrase(one_database: Database, tmp_path: Path, keys: KeyRing) -> None:
     file = Settings(home=tmp_path).key_file
-    editor = Actor("staff 3", Role.EDITOR, ActorInterface.TERMINAL)
+    editor = Actor("staff 3", Role.EDITOR, ActionEntryPoint.TERMINAL)
     for act in (protect_keys, unprotect_keys):
         with pytest.raises(NotPermittedError):
             act(_installation(one_database, tmp_path), editor, now=NOW)

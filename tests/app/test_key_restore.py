@@ -8,13 +8,13 @@ from click.testing import CliRunner
 from digest.app.doctor.examination import run_local_checks
 from digest.app.upkeep.keys import restore_keys
 from digest.cli import digest as digest_command
-from digest.installation.acts import Actor, ActorInterface, NotPermittedError, Role, terminal_actor
-from digest.installation.opened import Installation, InstallationError, create_key_file
+from digest.installation.audited_actions import ActionEntryPoint, Actor, NotPermittedError, Role, terminal_actor
+from digest.installation.opened_installation import Installation, InstallationError, create_key_file
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent.suppression import suppress_without_log
+from subscribers.consent.suppression import suppress_without_unsubscribe_log
 from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.key_check import KeyMismatchError
@@ -107,7 +107,7 @@ def test_only_the_databases_own_whole_copy_is_put_back_and_by_an_admin_only(
 ) -> None:
     installation = _installation(one_database, tmp_path)
     file = installation.settings.key_file
-    editor = Actor("staff 3", Role.EDITOR, ActorInterface.TERMINAL)
+    editor = Actor("staff 3", Role.EDITOR, ActionEntryPoint.TERMINAL)
     with pytest.raises(NotPermittedError):
         restore_keys(installation, editor, recovery_copy, replace=False, now=NOW)
     with pytest.raises(KeyFileError, match="damaged"):
@@ -161,7 +161,7 @@ def test_a_copy_that_lacks_a_key_of_any_row_is_refused(
     with one_database.write() as session:  # the first row and the last are of the older key
         for name, keys in (("bo", old), ("cy", new), ("di", old)):
             address = read_address(f"{name}@example.org")
-            suppress_without_log(session, keys, address, reason="by an admin", actor="eve", now=NOW)
+            suppress_without_unsubscribe_log(session, keys, address, reason="by an admin", actor="eve", now=NOW)
     file.unlink()
     with pytest.raises(KeyMismatchError, match=f"suppression key {new.current('suppression').id}"):
         restore_keys(_installation(one_database, tmp_path), EVE, recovery_copy, replace=False, now=NOW)

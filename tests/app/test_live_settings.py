@@ -5,7 +5,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from digest.collect.sources.source_rows import sync_sources
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import SourceSettings, load_settings
 from digest.settings.file_edits import append_sources
 from digest.store.engine import Database

@@ -21,8 +21,8 @@ from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings, SourceSettings
+from digest.installation.opened_installation import Installation
+from digest.settings import SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Edition, Source
 from subscribers.crypto.keys import KeyRing
@@ -34,7 +34,7 @@ from tests.wordpress_site import WordPress
 
 LATER = NOW + timedelta(hours=3)
 GONE = "Visitors can't read “News /drill/” anymore: it's password-protected. Remove the story. If its page is public again, draft the edition again."
-LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
+LIMITS = UsageLimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
 
 
 class Desk:

@@ -27,9 +27,9 @@ from digest.app.subscribers.uploads import ListUploads
 from digest.deliver.control.set_aside_domains import SetAsideDecision
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.content.edition_content import LabeledBlock
-from digest.installation import copy_guard
-from digest.installation.acts import Actor, ActorInterface, NotPermittedError, Role
-from digest.installation.opened import Installation
+from digest.installation import copied_installation_guard
+from digest.installation.audited_actions import ActionEntryPoint, Actor, NotPermittedError, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -48,24 +48,24 @@ TAKES_ADMIN = {
     "accounts.sign_in": "email_sign_in_link make_sign_in_link",
     "subscribers.address_searches": "AddressSearches.begin",
     "alerts.alert_notifications": "send_test_alert",
-    "upkeep.audit_log": "check_audit_log export_audit_log find_actor_name iterate_audit_log view_audit_log",
+    "upkeep.audit_log": "check_audit_log export_audit_log find_audit_name_by_email iterate_audit_log view_audit_log",
     "sending.background_tasks": "process_inbound_mail",
     "upkeep.background_backups": "BackgroundBackups.begin BackgroundBackups.view",
     "upkeep.backups": "back_up_into_folder require_restore_permission create_backup",
     "subscribers.consent_texts": "view_consent_texts",
-    "upkeep.database_changes": "migrate_installation",
-    "sending.delivery_views": "list_unreported_deliveries view_deliveries",
+    "upkeep.database_changes": "move_installation_to_database",
+    "sending.delivery_views": "list_uncertain_ids_without_report view_deliveries",
     "demo.demo_year": "add_demo_year",
     "sending.uploaded_logs": "UploadedLogs.examine",
     "subscribers.growth": "view_list_growth",
     "doctor.health_reports": "HealthReports.begin",
     "installation.sending_pause": "pause_all_sending resume_all_sending",
     "upkeep.keys": "list_keys protect_keys restore_keys rotate_key unprotect_keys",
-    "subscribers.list_transfers": "abandon_import ask_unverified_people count_import_people count_unverified_people export_list import_list list_unfinished_imports pull_suppressions rehearse_import view_imports write_list_csv",
+    "subscribers.list_transfers": "abandon_import ask_unverified_people count_import_people count_unverified_people export_list import_list list_unfinished_imports pull_suppressions rehearse_import view_imports export_list_to_open_file",
     "settings.logo_uploads": "replace_logos",
     "settings.logos": "store_logo",
     "settings.custom_templates": "copy_shipped_templates",
-    "subscribers.people": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger unsubscribe_by_admin",
+    "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
     "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
     "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",
@@ -74,29 +74,29 @@ TAKES_ADMIN = {
     "setup.completion": "require_setup_permission",
     "subscribers.inactive_subscribers": "ask_inactive_subscribers count_inactive_subscribers",
     "sources.configured_sources": "add_source_with_details add_source change_source import_opml import_uploaded_opml remove_source follow_moved_source",
-    "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members send_verification_link remove_staff_member reset_staff_sign_in view_staff",
+    "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members send_address_verification_link remove_staff_member reset_staff_sign_in view_staff",
     "sending.refusal_actions": "send_refused_again",
-    "sending.uncertain_actions": "resolve_by_log resolve_uncertain",
+    "sending.uncertain_delivery_actions": "resolve_by_log resolve_uncertain",
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes",
 }
 TAKES_EDITOR = {
     "accounts.own_account": "add_own_passkey change_own_display_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
     "approval.approvals": "mark_note_done reinstate_last_approval send_back_edition",
     "calendar.releases": "add_release move_release restore_release skip_release",
-    "editing.clipboard": "copy_story_to_clipboard copy_text_to_clipboard remove_clipping remove_text_from_clipboard",
+    "editing.clipboard": "copy_story_to_clipboard copy_text_to_clipboard remove_clipboard_item remove_text_from_clipboard",
     "approval.correction_emails": "approve_correction_email request_correction_email",
     "editing.corrections": "correct_story",
-    "editing.edit_application": "apply_computed_edit apply_edit update_draft",
+    "editing.edit_application": "apply_edit_decided_from_state apply_edit apply_current_settings_to_draft",
     "editing.edit_history": "restore_past_state redo_own_last_undo undo_edit undo_own_last_edit",
     "editing.changes": "choose_lead_article set_story_topic drop_stories merge_stories move_story pin_story place_story add_supporting_story remove_labeled_block restore_story split_story save_labeled_block set_edition_text set_editor_note add_written_story set_story_text",
-    "editing.edition_images": "describe_image fetch_missing_images hide_image reset_image show_article_image upload_image",
+    "editing.edition_images": "describe_image fetch_missing_images hide_image reset_image use_article_image upload_image",
     "approval.edition_approval": "approve_edition revoke_approval",
     "editions.drafting": "collect_articles draft_next_edition",
     "approval.final_check": "recheck_articles",
     "sources.past_editions": "import_past_editions",
     "editing.presence": "set_single_key_shortcuts",
     "sending.send_control": "pause_edition resume_edition send_test_email",
-    "sending.set_aside_domains": "decide_domains",
+    "sending.set_aside_domains": "decide_set_aside_domains",
     "sending.refusal_actions": "acknowledge_refusals",
     "sources.source_overview": "view_source",
     "sources.configured_sources": "list_sources",
@@ -118,7 +118,7 @@ WITHOUT_ROLE = {
             "accounts.sign_in.require_current_password",
             "subscribers.address_searches.AddressSearches.find",
             "sending.uploaded_logs.UploadedLogs.find",
-            "editing.clipboard.list_clippings",
+            "editing.clipboard.list_clipboard_items",
             "editing.presence.record_presence",
             "editing.presence.list_colleagues",
             "editing.presence.end_presence",
@@ -131,7 +131,7 @@ WITHOUT_ROLE = {
     "setup.completion.apply_setup_plan": "it asks setup.completion.require_setup_permission, of whom it finds once there is an installation",
     "upkeep.database_changes.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
     "demo.demo_year.add_demo_people": "the demo's own people, taken in by subscribers.list_transfers.import_list, which asks",
-    "sending.uploaded_logs.UploadedLogs.resolve": "of a log that UploadedLogs.examine kept, by sending.send_control.uncertain_actions.resolve_by_log; both ask",
+    "sending.uploaded_logs.UploadedLogs.resolve": "of a log that UploadedLogs.examine kept, by sending.send_control.uncertain_delivery_actions.resolve_by_log; both ask",
     "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
     "approval.final_check.check_before_sending": "it looks whether there is a reason, and asks approval.final_check.recheck_articles",
     "subscribers.uploads.run_upload_step": "the child's part of uploads.ListUploads.begin, by subscribers.list_transfers.rehearse_import and import_list, which ask",
@@ -150,7 +150,7 @@ class StaffWorld:
     edition: str
 
     def actor(self, role: Role) -> Actor:
-        return Actor("staff 9", role, ActorInterface.DESK)
+        return Actor("staff 9", role, ActionEntryPoint.DESK)
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Give every row but the audit log's."""
@@ -218,7 +218,7 @@ def list_actions() -> dict[str, Callable[..., Any]]:
 def _list_modules() -> Iterator[types.ModuleType]:
     for package in (digest.app, digest.installation):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if found.name != "digest.installation.acts":  # what acts are made of
+            if found.name != "digest.installation.audited_actions":  # what acts are made of
                 yield importlib.import_module(found.name)
 
 
@@ -271,7 +271,7 @@ def staffed(one_database: Database, tmp_path: Path) -> StaffWorld:
     url = one_database.engine.url.render_as_string(hide_password=False)
     settings = web_settings(tmp_path).model_copy(update={"database_url": url})
     KeyRing.create(settings.key_file)
-    copy_guard.pause_if_copied(one_database, settings, now=NOW)
+    copied_installation_guard.pause_if_copied(one_database, settings, now=NOW)
     # A passphrase, for `keys protect`: of a file that has none it is not looked at.
     installation = Installation(settings.model_copy(update={"key_passphrase": SecretStr("a")}), one_database)
     return StaffWorld(installation, store_edition(installation))

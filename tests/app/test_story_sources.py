@@ -15,8 +15,8 @@ from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editing.story_fetch import fetch_story
 from digest.app.jobs import JobContext, run_job
 from digest.collect.fetch.fetcher import FolderFetcher, HttpFetcher, build_user_agent
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings
+from digest.installation.opened_installation import Installation
+from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Edition, MediaFile
 from tests.actors import EDITOR
@@ -48,7 +48,9 @@ def sample(one_database: Database) -> Installation:
 
 
 def loopback() -> HttpFetcher:
-    return HttpFetcher(LimitSettings(allow_networks=["127.0.0.0/8"]), build_user_agent("https://news.example.org/"))
+    return HttpFetcher(
+        UsageLimitSettings(allow_networks=["127.0.0.0/8"]), build_user_agent("https://news.example.org/")
+    )
 
 
 def jpeg(width: int = 800, height: int = 600) -> bytes:
@@ -84,7 +86,7 @@ def test_the_answer_about_a_page_tells_nothing_of_the_names_of_a_private_network
     for host in (*names, "nowhere.example", "10.1.2.3", "127.0.0.1"):
         agent = build_user_agent("https://news.example.org/")
         with (
-            HttpFetcher(LimitSettings(), agent, resolver=resolve) as fetcher,
+            HttpFetcher(UsageLimitSettings(), agent, resolver=resolve) as fetcher,
             pytest.raises(EditRefusedError) as caught,
         ):
             fetch_story(install, "current", url.format(host), actor=EDITOR, now=NOW, fetcher=fetcher)

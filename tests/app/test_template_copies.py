@@ -12,10 +12,10 @@ from digest.app.editions.sample_emails import (
     SUBSCRIBER_MAILS,
     compose_sample_email,
     find_sample_email,
-    make_sample_facts,
+    make_sample_notice_facts,
 )
 from digest.cli import digest as digest_command
-from digest.edition.rendering.fragments import PublicationFrame
+from digest.edition.rendering.fragments import PublicationContext
 from digest.edition.rendering.template_filters import template_filters
 from digest.settings import Settings
 from digest.templating import find_template_folder
@@ -98,12 +98,12 @@ def test_the_contract_names_the_facts_of_every_notice(kind: str) -> None:
     (row,) = re.findall(rf"(?m)^\| `{kind}` \| (.*)$", CONTRACT)
     named = set(re.findall(r"`([a-z_]+)`", row))
     assert used <= named
-    assert named <= make_sample_facts(SETTINGS)[kind].keys()
+    assert named <= make_sample_notice_facts(SETTINGS)[kind].keys()
 
 
 def test_the_contract_names_every_field_of_the_frame_and_every_filter() -> None:
-    frame = {field.name for field in fields(PublicationFrame)}
-    frame |= {name for name, value in vars(PublicationFrame).items() if isinstance(value, property)}
+    frame = {field.name for field in fields(PublicationContext)}
+    frame |= {name for name, value in vars(PublicationContext).items() if isinstance(value, property)}
     assert set(re.findall(r"`frame\.([a-z_]+)", CONTRACT)) == frame
     filters = CONTRACT[CONTRACT.index("## Filters") :]
     named = re.findall(r"(?m)^\| `([a-z_]+)", filters)

@@ -30,11 +30,11 @@ from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.notices import notice_sending as notices
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import terminal_actor
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import terminal_actor
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
-from digest.store.delivery_models import Delivery, DeliveryState, InboundPayload, Notice, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, ReceivedEventPayload, StaffMember
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
@@ -99,10 +99,12 @@ def fill(world: WebSetup) -> WebSetup:
         )
         session.add(delivery)
         session.flush()
-        session.add(Notice(delivery="d1", kind="data", ciphertext=b"\x00\xff\n", key_id=keys.current("vault").id))
+        session.add(
+            QueuedNoticeEmail(delivery="d1", kind="data", ciphertext=b"\x00\xff\n", key_id=keys.current("vault").id)
+        )
         for n, applied in enumerate((NOW, None)):
             session.add(
-                InboundPayload(
+                ReceivedEventPayload(
                     at=NOW,
                     origin="sendgrid",
                     body_hash=str(n),
@@ -117,7 +119,7 @@ def fill(world: WebSetup) -> WebSetup:
         disclosures.record_disclosures(session, [world.ada], now=NOW, **told)
     seal_deliveries(database, keys, now=NOW)
     assert seal_disclosures(database, keys, now=NOW)
-    through = seals.find_last_settled_rows(database)
+    through = seals.find_last_fully_committed_rows(database)
     with database.read() as session:
         proof = seals.verify_ledger(session, keys, tables=SEALED_TABLES, through=through)
     assert proof.survey is not None
@@ -183,7 +185,7 @@ def test_a_backup_restores_into_either_kind_of_database_row_for_row(
         assert dump(target) == before
         sound(target, full.install.keys)
         with target.read() as session:
-            assert [row.body_hash for row in session.scalars(select(InboundPayload))] == ["1"]
+            assert [row.body_hash for row in session.scalars(select(ReceivedEventPayload))] == ["1"]
             assert session.get_one(Person, full.ada).state is PersonState.SUBSCRIBED
             null = text("SELECT count(*) FROM approval WHERE editor_counts IS NULL")
             found = session.scalar(null)
@@ -655,4 +657,4 @@ def test_a_restore_tells_the_admins_of_the_copy_once_it_may_send(small: WebSetup
         assert not notices.has_due_notices(session, now=LATER)
         installation_hold.resume_all_sending(session)
         assert notices.has_due_notices(session, now=LATER)
-        assert "guard" in session.scalars(select(Notice.kind)).all()
+        assert "guard" in session.scalars(select(QueuedNoticeEmail.kind)).all()

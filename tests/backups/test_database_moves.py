@@ -14,7 +14,7 @@ from digest.backups.table_rows import tables_by_dependency
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.installation.opened import Installation, open_installation
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import Delivery, DeliveryState

@@ -17,7 +17,7 @@ from digest.app.jobs import JobContext
 from digest.app.upkeep import backups
 from digest.backups.archive import BackupError
 from digest.cli import digest
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import BackupSettings, Settings, load_settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, MediaFile

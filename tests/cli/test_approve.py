@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.cli import digest
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition

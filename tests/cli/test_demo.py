@@ -19,10 +19,10 @@ from digest.app.subscribers.growth import view_list_growth
 from digest.cli import digest
 from digest.edition.edition_queries import find_edition
 from digest.edition.preflight.rule_registry import FindingLevel, run_preflight_rules
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
 from subscribers.consent.preferences import Preferences
-from subscribers.consent.seals import find_last_settled_rows, verify_ledger
+from subscribers.consent.seals import find_last_fully_committed_rows, verify_ledger
 from subscribers.store.models import Person, PersonState
 from tests.actors import ADMIN
 from tests.conftest import ROOT, WAIT_TIMEOUT
@@ -122,7 +122,7 @@ def test_a_year_of_invented_people_is_there_and_only_the_samples_subscribers_get
         year = view_list_growth(install, ADMIN, now=SAMPLE_NOW)
         with install.database.read() as session:
             people = list(session.scalars(select(Person)))
-            proof = verify_ledger(session, install.keys, through=find_last_settled_rows(install.database))
+            proof = verify_ledger(session, install.keys, through=find_last_fully_committed_rows(install.database))
     on_list = [person for person in people if person.state is PersonState.SUBSCRIBED]
     assert (len(year.subscribers), year.subscribers[-1][1], len(year.standings)) == (366, len(on_list), 10)
     assert {standing.number for standing in year.standings} == set(range(137, 147))

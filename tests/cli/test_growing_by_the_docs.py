@@ -19,7 +19,7 @@ from sqlalchemy import make_url, select
 from benchmarks.page_server import command_environment
 from benchmarks.sample_installation import KEYS, benchmark_settings, create_populated_database, store_approved_edition
 from digest.cli import digest
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState
@@ -94,7 +94,7 @@ def run_worker(arguments: Sequence[str], database_url: str, edition: str) -> Non
         finally:
             worker.kill()
     with database.read() as session:
-        sent = select(Delivery.state).filter_by(purpose=edition_purpose(edition))
+        sent = select(Delivery.state).filter_by(purpose=make_edition_delivery_purpose(edition))
         assert session.scalars(sent).all() == [DeliveryState.ACCEPTED] * SUBSCRIBERS
     database.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from digest.installation.opened import create_key_file, open_installation
+from digest.installation.opened_installation import create_key_file, open_installation
 from digest.settings import load_settings
 from digest.store.models import EditionState
 from tests.conftest import ROOT
@@ -83,7 +83,7 @@ def test_a_send_imports_neither_what_drafts_nor_what_fetches_and_collects_no_gar
         create_key_file(installation)
         store_edition(installation, state=EditionState.SENDING)
     (ended,) = _run_commands("send current --yes")  # to no one: its list is empty
-    assert "digest.deliver.send.run.edition_run" in ended["modules"]
+    assert "digest.deliver.send.run.edition_sending" in ended["modules"]
     assert set(ended["modules"]) & (HEAVY | FETCHES_OR_DRAFTS) == set()
     assert ended["collects"]
     assert ended["passed over"] > 10_000

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from digest.cli import digest as digest_command
 from digest.cli.lazy_group import ErrorReportingGroup
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from digest.installation.storage_errors import StorageError, explain_storage_error
 from digest.settings import Settings
 from digest.store.engine import Database, SchemaTooNewError, newest_schema_revision, open_database

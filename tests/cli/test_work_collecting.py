@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from digest.store.engine import open_database
 from digest.store.models import Article, ScheduleSlot, Source, SourceHostClaim
-from digest.store.schedule_slots import ensure_schedule_start
+from digest.store.schedule_slots import find_or_record_schedule_start
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.kill_harness import wait_until
 from tests.deliver.worker_server import run_worker_server
@@ -61,7 +61,7 @@ def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_kill
     database = open_database(url)
     # One collection is owed, of an hour ago, and no other within the next hours: one that came due meanwhile would visit all anew.
     now = datetime.now(UTC)
-    ensure_schedule_start(database, now - timedelta(hours=2))
+    find_or_record_schedule_start(database, now - timedelta(hours=2))
 
     def is_done() -> bool:
         with database.read() as session:

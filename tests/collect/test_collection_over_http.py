@@ -6,7 +6,7 @@ from werkzeug import Request, Response
 
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.visits.collection_run import SourceReport, collect_sources
-from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
@@ -18,9 +18,9 @@ FEED = """<rss version="2.0"><channel><title>Port</title><item><title>Port reope
 
 def visited(database: Database, *urls: str) -> list[SourceReport]:
     sources = [SourceSettings(url=url, name=url, publisher="P") for url in urls]
-    limits = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
+    limits = UsageLimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
     with HttpFetcher(limits, build_user_agent("https://news.example.org/")) as fetcher:
-        settings = Settings(file=SettingsFile(sources=sources, limits=limits))
+        settings = Settings(file=SettingsFileContent(sources=sources, limits=limits))
         return collect_sources(database, fetcher, settings, now=NOON, jitter=lambda: 0.5)
 
 
@@ -75,7 +75,9 @@ def test_refusals_closures_and_overload_are_told_apart(one_database: Database, h
 
 def test_a_network_that_was_not_allowed_is_refused(one_database: Database, httpserver: HTTPServer) -> None:
     source = SourceSettings(url=httpserver.url_for("/feed"), name="Inside", publisher="P")
-    with HttpFetcher(LimitSettings(), build_user_agent("https://news.example.org/")) as fetcher:
-        (report,) = collect_sources(one_database, fetcher, Settings(file=SettingsFile(sources=[source])), now=NOON)
+    with HttpFetcher(UsageLimitSettings(), build_user_agent("https://news.example.org/")) as fetcher:
+        (report,) = collect_sources(
+            one_database, fetcher, Settings(file=SettingsFileContent(sources=[source])), now=NOON
+        )
     assert "allow_networks" in (report.error or "")
     assert httpserver.log == []

@@ -8,7 +8,7 @@ from digest.collect.fetch.result import FetchResult
 from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.visits.collection_run import SourceReport, collect_sources
 from digest.collect.visits.source_visit import list_input_files
-from digest.settings import LimitSettings, PublicationSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import PublicationSettings, Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Article, Source
 from tests.moments import MONDAY_NOON as NOON
@@ -47,7 +47,9 @@ class NoWorld:
 
 
 def read(database: Database, *paths: Path, settings: Settings | None = None) -> dict[str, SourceReport]:
-    own = settings or Settings(file=SettingsFile(publication=PublicationSettings(site="https://own.example.org/")))
+    own = settings or Settings(
+        file=SettingsFileContent(publication=PublicationSettings(site="https://own.example.org/"))
+    )
     reports = collect_sources(database, NoWorld(), own, now=NOON, files=paths)
     return {report.name: report for report in reports}
 
@@ -126,16 +128,16 @@ def test_reading_a_file_again_changes_nothing_and_a_changed_one_is_updated(datab
 
 def test_files_alone_visit_no_source_and_are_not_visited_later(one_database: Database, folder: Path) -> None:
     source = SourceSettings(url="https://port.example.org/feed", name="Port", publisher="Port")
-    assert list(read(one_database, folder / "harbour.xml", settings=Settings(file=SettingsFile(sources=[source])))) == [
-        "file:harbour.xml"
-    ]
+    assert list(
+        read(one_database, folder / "harbour.xml", settings=Settings(file=SettingsFileContent(sources=[source])))
+    ) == ["file:harbour.xml"]
     assert read(one_database) == {}
 
 
 def test_a_file_over_the_limit_is_not_read_also_when_it_is_packed(one_database: Database, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.xml.gz"
     bomb.write_bytes(gzip.compress(b" " * 3_000_000))
-    small = Settings(file=SettingsFile(limits=LimitSettings(fetch_bytes=100_000)))
+    small = Settings(file=SettingsFileContent(limits=UsageLimitSettings(fetch_bytes=100_000)))
     assert "over 100,000 bytes" in (read(one_database, bomb, settings=small)["file:bomb.xml.gz"].error or "")
 
 

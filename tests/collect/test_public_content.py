@@ -20,16 +20,16 @@ from digest.collect.visits.page_check import (
     explain_unrelated_redirect,
     fetch_page_states,
 )
-from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
-from digest.store.models import Article, ArticleChange, Edition, EditionState, MediaFile, Source, SourceHealth
+from digest.store.models import Article, Edition, EditionState, MediaFile, PublishedArticleChange, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
 from tests.moments import MONDAY_NOON as NOON
 from tests.wordpress_site import FORM, WordPress
 
 LATER, LATEST = NOON + timedelta(days=1), NOON + timedelta(days=3)
 PROTECTED = "it's password-protected"
-LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
+LIMITS = UsageLimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def fetcher() -> Iterator[HttpFetcher]:
 
 def collect(database: Database, fetcher: HttpFetcher, *urls: str, now: datetime = NOON) -> list[SourceReport]:
     sources = [SourceSettings(url=url, name=f"Source {n}", publisher="P") for n, url in enumerate(urls)]
-    settings = Settings(file=SettingsFile(sources=sources, limits=LIMITS))
+    settings = Settings(file=SettingsFileContent(sources=sources, limits=LIMITS))
     return collect_sources(database, fetcher, settings, now=now, force=True, jitter=lambda: 0.5)
 
 
@@ -57,7 +57,11 @@ def standing(database: Database) -> dict[str, bool]:
 
 def said(database: Database) -> list[str]:
     with database.read() as session:
-        changes = select(ArticleChange.after).where(ArticleChange.field == "withdrawn").order_by(ArticleChange.id)
+        changes = (
+            select(PublishedArticleChange.after)
+            .where(PublishedArticleChange.field == "withdrawn")
+            .order_by(PublishedArticleChange.id)
+        )
         return list(session.scalars(changes))
 
 

@@ -26,15 +26,15 @@ from digest.collect.visits.visit_queue import (
     release_host_claims,
     renew_claims,
 )
-from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Source, SourceHostClaim
-from digest.store.process_owner import ProcessOwner, this_process_owner
+from digest.store.process_identity import ProcessIdentity, identify_current_process
 from tests.conftest import WAIT_TIMEOUT
 from tests.moments import MONDAY_NOON as NOON
 
 LATER = NOON + timedelta(minutes=1)
-HERE, THERE = str(this_process_owner()), str(ProcessOwner("elsewhere", 7, "x"))
+HERE, THERE = str(identify_current_process()), str(ProcessIdentity("elsewhere", 7, "x"))
 
 
 class SlowWeb:
@@ -67,7 +67,7 @@ class SlowWeb:
 def naming(hosts: int, *, workers: int = 1) -> Settings:
     urls = [f"https://site{n}.example.org/feed" for n in range(hosts)]
     sources = [SourceSettings(url=url, name=url, publisher="P") for url in urls]
-    return Settings(file=SettingsFile(sources=sources, limits=LimitSettings(fetch_workers=workers)))
+    return Settings(file=SettingsFileContent(sources=sources, limits=UsageLimitSettings(fetch_workers=workers)))
 
 
 def list_claims(database: Database) -> dict[str, str]:
@@ -84,7 +84,7 @@ def claim(database: Database, hosts: list[str], owner: str, now: datetime) -> se
 @pytest.fixture(scope="module")
 def dead_process() -> str:
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    return str(ProcessOwner(pid=int(ended.stdout)))
+    return str(ProcessIdentity(pid=int(ended.stdout)))
 
 
 def test_a_host_has_one_claim_until_it_is_given_back_lapses_or_its_process_is_dead(
@@ -173,8 +173,8 @@ def test_sources_of_one_host_are_claimed_together(one_database: Database) -> Non
     assert [find_visit_host(url) for url in urls] == ["one.example.org", "one.example.org", "two.example.org", urls[-1]]
     web = SlowWeb(is_open=True)
     sources = [SourceSettings(url=url, name=url, publisher="P") for url in (urls[0], urls[0] + "b")]
-    limits = LimitSettings(fetch_workers=1)
+    limits = UsageLimitSettings(fetch_workers=1)
     reports: list[SourceReport] = collect_sources(
-        one_database, web, Settings(file=SettingsFile(sources=sources, limits=limits)), now=NOON
+        one_database, web, Settings(file=SettingsFileContent(sources=sources, limits=limits)), now=NOON
     )
     assert [report.new for report in reports] == [1, 1]

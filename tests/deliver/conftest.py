@@ -20,7 +20,7 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.drafting.drafts import replace_fragments
-from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFile
+from digest.settings import AlertSettings, PublicationSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -98,7 +98,7 @@ def delivery_settings(home: Path, mail_url: str = "outbox:") -> Settings:
         home=home,
         base_url="https://news.example.org",
         mail_url=SecretStr(mail_url),
-        file=SettingsFile(
+        file=SettingsFileContent(
             publication=PublicationSettings(name="HLS.Today"),
             sender=SenderSettings(postal_address="1 Main St, Springfield"),
             alerts=AlertSettings(canary_minutes=0),

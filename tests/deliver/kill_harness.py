@@ -20,8 +20,8 @@ from typing import Any
 from sqlalchemy import select
 
 from benchmarks.sample_installation import EDITION_NAME, KEYS
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
-from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER
 from digest.deliver.send.claims.dead_runs import recover_dead_runs
 from digest.settings import SenderSettings
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -204,7 +204,7 @@ class KillableSend:
         or in doubt: nothing that waits has arrived, so going on can repeat nothing.
         """
         with self.database.read() as session:
-            counts = count_deliveries(session, edition_purpose(EDITION_NAME))
+            counts = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
             planned_at = session.scalars(select(Edition.planned_at).where(Edition.name == EDITION_NAME)).one()
         assert counts.is_balanced
         assert planned_at is None or counts.planned == self.subscribers
@@ -224,7 +224,7 @@ class KillableSend:
     def check_after_kill(self) -> None:
         """Check what a kill left, before anybody has looked at the run's file."""
         counts = self.check_against_receiver()
-        assert counts[DeliveryState.HANDING_OVER] <= self.route.max_in_doubt + MAX_RESERVE
+        assert counts[DeliveryState.HANDING_OVER] <= self.route.max_in_doubt + MAX_CLAIM_BUFFER
 
     def recover(self) -> int:
         """Let the run's file tell what a kill left, and check that; return how many deliveries are in doubt by now."""

@@ -34,7 +34,7 @@ def add_many_subscribers(
             link_generation=0,
         )
         people.set_person_address(keys, person, address)
-        commitment = people.commit_person_address(keys, person, address)
+        commitment = people.make_person_address_commitment(keys, person, address)
         link = ledger.build_chain_link(
             number, PersonState.REQUESTED, evidence.kind, body, now, seq=1, previous="", commitment=commitment
         )
@@ -42,7 +42,7 @@ def add_many_subscribers(
         rows.append(columns | link.person)
         events.append(link.event)
     dialect = session.get_bind().dialect
-    ledger.insert_first_links(
-        session, ledger.prepare_first_links(dialect, transpose_rows(rows), transpose_rows(events))
+    ledger.insert_people_with_first_links(
+        session, ledger.prepare_people_with_first_links(dialect, transpose_rows(rows), transpose_rows(events))
     )
     return numbers

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverRecorder,
-    HandoverResult,
+    HandoverStatus,
     MessageOutcome,
     OutgoingMessage,
 )
@@ -35,7 +35,7 @@ class ScriptedProvider:
 
 
 def same_outcome_for_all(
-    result: HandoverResult,
+    result: HandoverStatus,
     *,
     reply: str = "said",
     stop: str = "",

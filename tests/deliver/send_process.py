@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from benchmarks.sample_installation import EDITION_NAME, KEYS, benchmark_settings
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
-from digest.settings import LimitSettings, Settings
+from digest.deliver.send.run.edition_sending import run_edition
+from digest.settings import Settings, UsageLimitSettings
 from digest.store.engine import WRITER_TIMEOUT, open_database
 from tests.deliver.commit_faults import ClaimDelayer, ConnectionBreaker, ProcessKiller, ProcessStopper, watch_commits
 from tests.shared_statements import share_compiled_statements
@@ -43,7 +43,7 @@ class SendOptions:
     lock_timeout: float = 0.0
     stop_after_commit: str = ""
     hours_later: int = 0
-    limits: LimitSettings = field(default_factory=LimitSettings)
+    limits: UsageLimitSettings = field(default_factory=UsageLimitSettings)
     canary_minutes: int = CANARY_MINUTES
     send_lease: float = 30.0
 

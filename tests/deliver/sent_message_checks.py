@@ -10,7 +10,7 @@ import dkim as judge
 
 from digest.deliver.compose import return_path
 from digest.deliver.compose.dkim import DkimSigner
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.web.app import create_app
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing

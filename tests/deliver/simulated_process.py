@@ -21,11 +21,11 @@ from digest.app import jobs
 from digest.app.approval import approvals
 from digest.app.editing import editing_state
 from digest.deliver.plan import canary
-from digest.deliver.send.claims import run_file
+from digest.deliver.send.claims import run_progress_file
 from digest.deliver.send.run import send_workers
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.store import process_owner
+from digest.store import process_identity
 from digest.store.engine import Database, open_database
 from tests.deliver.commit_faults import CommitWatcher, watch_commits
 from tests.deliver.conftest import KEYS
@@ -93,7 +93,7 @@ class SimulatedProcess:
     is_dead: bool = False
     is_interrupted: bool = False
     failing_commits: int = 0
-    run_files: list[run_file.RunFile] = field(default_factory=list)
+    run_files: list[run_progress_file.RunFile] = field(default_factory=list)
     workers: list[send_workers.SendWorker] = field(default_factory=list)
     reached: Counter[str] = field(default_factory=Counter)
     backoff: scheduler.EditionSendBackoff = field(default_factory=scheduler.EditionSendBackoff)
@@ -101,9 +101,9 @@ class SimulatedProcess:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self.stopping = StoppingFlag(self.clock)
-        process_owner._owner_of_pid.cache_clear()
+        process_identity._identify_process.cache_clear()
         self.database = open_simulated_database(str(self.settings.database_url), _PointWatcher(self))
-        installation, owner = Installation(self.settings, self.database), process_owner.this_process_owner()
+        installation, owner = Installation(self.settings, self.database), process_identity.identify_current_process()
         self.context = jobs.JobContext(installation, self.tell_time, self.stopping, owner)
 
     def tell_time(self) -> datetime:
@@ -180,10 +180,10 @@ class SimulatedProcess:
 @contextmanager
 def simulated_processes(scenario: SendScenario, find_process: Callable[[], SimulatedProcess | None]) -> Iterator[None]:
     """Let the product's parts that a kill concerns be those of the simulated process within the block."""
-    create_file, begin_worker = run_file._create_run_file, send_workers.SendWorker.__init__
-    mark_dot = run_file.HandoverSlots.mark_dot
+    create_file, begin_worker = run_progress_file._create_run_file, send_workers.SendWorker.__init__
+    mark_dot = run_progress_file.RunFileSlots.mark_dot
 
-    def create_recorded(*given: Any) -> run_file.RunFile:
+    def create_recorded(*given: Any) -> run_progress_file.RunFile:
         if not scenario.has_run_files:
             raise OSError(errno.ENOSPC, "No space left on device")
         file = create_file(*given)
@@ -204,9 +204,9 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
         return may_leave
 
     with ExitStack() as stack:
-        stack.enter_context(patch.object(run_file, "_create_run_file", create_recorded))
+        stack.enter_context(patch.object(run_progress_file, "_create_run_file", create_recorded))
         stack.enter_context(patch.object(send_workers.SendWorker, "__init__", begin_recorded))
-        stack.enter_context(patch.object(run_file.HandoverSlots, "mark_dot", mark_and_reach))
+        stack.enter_context(patch.object(run_progress_file.RunFileSlots, "mark_dot", mark_and_reach))
         stack.enter_context(patch.object(jobs.log, "exception", _report_failed_job))
         if scenario.at_deadline == "send-last-approved":  # the draft has no proposal behind it
             state = SimpleNamespace(edits=())

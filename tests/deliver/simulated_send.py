@@ -14,22 +14,22 @@ from typing import Any
 from sqlalchemy import Executable, select
 
 from digest.app.approval import correction_emails
-from digest.app.sending import refusal_actions, send_control, set_aside_domains, uncertain_actions
+from digest.app.sending import refusal_actions, send_control, set_aside_domains, uncertain_delivery_actions
 from digest.app.upkeep import backups
 from digest.backups import creation
 from digest.deliver.control import edition_control
 from digest.deliver.control.set_aside_domains import SetAsideDecision
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention.repeated_bounces import suppress_repeated_bounces
 from digest.deliver.send.refusals.refused_deliveries import ALL_REASONS
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
 from digest.edition.approval import approved_versions
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.installation.storage_errors import explain_storage_error
-from digest.settings import LimitSettings, ScheduleSettings, Settings
+from digest.settings import ScheduleSettings, Settings, UsageLimitSettings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
@@ -61,8 +61,8 @@ from tests.moments import RELEASE, Clock
 BEFORE_DEADLINE, BEFORE_RELEASE = timedelta(hours=11), timedelta(minutes=5)
 MAX_FINISHING_STEPS = 60
 FINISHING_STEP = timedelta(hours=12)
-PURPOSE = edition_purpose(EDITION_NAME)
-EDITOR = Actor("staff 1", Role.EDITOR, ActorInterface.DESK)
+PURPOSE = make_edition_delivery_purpose(EDITION_NAME)
+EDITOR = Actor("staff 1", Role.EDITOR, ActionEntryPoint.DESK)
 MIN_LOSSES, MIN_LOST_SHARE = 5, 0.02
 
 ACCEPTED, REFUSED, UNCERTAIN = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN
@@ -121,7 +121,7 @@ class SimulatedSend:
             self.home, f"smtp://127.0.0.1:{self.server.port}?starttls=off&connections={scenario.connections}"
         )
         file = settings.file
-        limits = LimitSettings(
+        limits = UsageLimitSettings(
             send_per_hour=scenario.per_hour,
             domains_per_hour={"a.example": scenario.per_domain} if scenario.per_domain else {},
         )
@@ -311,11 +311,11 @@ class SimulatedSend:
     def _decide_aside(self) -> None:
         if not self._read_edition().set_aside:
             return
-        if listed := set_aside_domains.list_undecided_domains(self.installation, EDITION_NAME):
+        if listed := set_aside_domains.list_domains_awaiting_decision(self.installation, EDITION_NAME):
             self.events["set aside"] += 1
             decision = SetAsideDecision.DROP if self.scenario.drops_aside else SetAsideDecision.SEND
             tags = [domain.tag for domain in listed]
-            set_aside_domains.decide_domains(
+            set_aside_domains.decide_set_aside_domains(
                 self.installation, EDITION_NAME, tags, decision, actor=ADMIN, now=self.clock()
             )
             self.dropped |= self.scenario.drops_aside
@@ -329,7 +329,7 @@ class SimulatedSend:
             return 0
         self.events["status unknown"] += len(ids)
         word = UncertainResolution.SEND_AGAIN if self.scenario.resends_uncertain else UncertainResolution.ACCEPTED
-        uncertain_actions.resolve_uncertain(
+        uncertain_delivery_actions.resolve_uncertain(
             self.installation, EDITION_NAME, ids, word, reason="the log", actor=ADMIN, clock=self.clock
         )
         if word is UncertainResolution.SEND_AGAIN:

@@ -15,7 +15,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.edition.content.placeholders import SlottedText
@@ -218,9 +218,9 @@ def send_through(server: ScriptedSmtpServer, *addresses: str, **more: Any) -> Ba
         provider.close()
 
 
-def results_of(handed: BatchOutcome) -> list[HandoverResult]:
+def results_of(handed: BatchOutcome) -> list[HandoverStatus]:
     return [o.result for o in handed.outcomes]
 
 
-ACCEPTED, REFUSED, LATER = HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.TRY_LATER
-UNCERTAIN, UNTOUCHED = HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED
+ACCEPTED, REFUSED, LATER = HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.TRY_LATER
+UNCERTAIN, UNTOUCHED = HandoverStatus.UNCERTAIN, HandoverStatus.NOT_TRIED

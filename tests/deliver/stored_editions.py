@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from sqlalchemy import Table, insert, select, text
 
-from digest.store.approval_models import Approval, ApprovalSignature, ApprovedEditionFragment
+from digest.store.approval_models import Approval, ApprovalSignature, ApprovedRenderedFragment
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionFragment
+from digest.store.models import Edition, RenderedEditionFragment
 from tests.seeded_randomness import other_randomness
 
 TABLES = tuple(
     cast("Table", model.__table__)
-    for model in (Edition, EditionFragment, Approval, ApprovalSignature, ApprovedEditionFragment)
+    for model in (Edition, RenderedEditionFragment, Approval, ApprovalSignature, ApprovedRenderedFragment)
 )
 StoredRows = tuple[tuple[Table, list[dict[str, Any]]], ...]
 _stored_rows: dict[str, StoredRows] = {}

@@ -37,7 +37,7 @@ FAULTS = {
     "the webhook replayed": f"{HOOK}::test_a_post_that_is_repeated_or_replayed_adds_nothing",
     "unknown events": f"{EVENTS}::test_opens_and_clicks_are_not_stored_and_unknown_words_are",
     "disk full, under the database": f"{OUTAGES}::test_a_full_disk_pauses_the_send",
-    "disk full, under the outbox": "deliver/send/run/test_edition_run.py::test_a_full_disk_stops_the_run_and_loses_nobody",
+    "disk full, under the outbox": "deliver/send/run/test_edition_sending.py::test_a_full_disk_stops_the_run_and_loses_nobody",
     "the database gone for a while": f"{OUTAGES}::test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send",
     "the database locked for a while": f"{OUTAGES}::test_a_writer_that_keeps_sqlite_locked_pauses_the_send",
     "PostgreSQL restarted": f"{OUTAGES}::test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send",

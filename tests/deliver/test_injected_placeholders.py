@@ -12,18 +12,18 @@ from typing import Any
 import lxml.html
 import pytest
 
-from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS, make_sample_facts
+from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS, make_sample_notice_facts
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import create_variants, write_signup_text
-from digest.deliver.providers.base import HandoverResult, OutgoingMessage, Provider
+from digest.deliver.providers.base import HandoverStatus, OutgoingMessage, Provider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
 from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock, SectionEntry
 from digest.edition.content.mailable_edition import build_mailable_draft
 from digest.edition.rendering.fragments import (
-    PublicationFrame,
-    build_publication_frame,
+    PublicationContext,
+    build_publication_context,
     create_mail_environment,
     render_edition,
 )
@@ -110,7 +110,7 @@ def plant_content(content: EditionContent) -> EditionContent:
     return EditionContent.from_json({**planted, "intro": INTRO})
 
 
-def plant_frame(frame: PublicationFrame) -> PublicationFrame:
+def plant_frame(frame: PublicationContext) -> PublicationContext:
     return replace(
         frame,
         name=EVERYTHING,
@@ -124,7 +124,7 @@ def plant_frame(frame: PublicationFrame) -> PublicationFrame:
 
 def compose_everything(settings: Settings, content: EditionContent) -> dict[str, MessageTemplate]:
     """Compose the full and the short edition, and every notice, from planted texts."""
-    frame, content = plant_frame(build_publication_frame(settings)), plant_content(content)
+    frame, content = plant_frame(build_publication_context(settings)), plant_content(content)
     pieces = render_edition(content, frame, create_mail_environment(settings))
     edition = Edition(name=content.name, release_at=RELEASE, state=EditionState.DRAFT)
     edition.subject, edition.number, edition.preheader = EVERYTHING, content.number, EVERYTHING
@@ -135,7 +135,7 @@ def compose_everything(settings: Settings, content: EditionContent) -> dict[str,
         "five minutes": variants.template_for(Preferences(short=True)),
         "some sections": variants.template_for(Preferences(omit=frozenset({"events"}), text_only=True)),
     }
-    composer, facts = NoticeComposer(settings, frame), make_sample_facts(settings)
+    composer, facts = NoticeComposer(settings, frame), make_sample_notice_facts(settings)
     for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
         if mail.key in facts:
             planted = {name: f"{value} {EVERYTHING}" if value else "" for name, value in facts[mail.key].items()}
@@ -263,7 +263,7 @@ def test_no_token_leaves_its_place_whatever_is_written_into_every_field(
         outcome = provider.send_batch(messages, MarkRecorder())
         provider.close()
         arrived = read_arrived()
-    assert [o.result for o in outcome.outcomes] == [HandoverResult.ACCEPTED] * len(messages)
+    assert [o.result for o in outcome.outcomes] == [HandoverStatus.ACCEPTED] * len(messages)
     assert len(arrived) == len(templates)
     assert [leak for message in arrived for leak in find_leaks(message)] == []
     assert sum(LEAVE in text for message in arrived for text in message.values()) > 10, "links of ours are filled"

@@ -19,8 +19,8 @@ from typing import IO
 
 from digest import logs
 from digest.app.jobs import JobContext
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings, Settings, load_settings
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings, UsageLimitSettings, load_settings
 from digest.stop_signals import stop_on_signal
 from digest.store.engine import open_database
 from scheduler import JobScheduler
@@ -100,7 +100,7 @@ def _work(settings: Settings, role: str) -> None:
 
 
 def _read_options(home: str, database: str, mail: str, canary: str, limits: str) -> SendOptions:
-    bounds = LimitSettings.model_validate_json(limits)
+    bounds = UsageLimitSettings.model_validate_json(limits)
     return SendOptions(Path(home), database, mail, limits=bounds, canary_minutes=int(canary))
 
 

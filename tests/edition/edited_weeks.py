@@ -19,17 +19,17 @@ from digest.edition.editing.edits import (
     EditKind,
     StoryField,
 )
-from digest.edition.editing.stored_proposal import ProposalWithTray, add_to_tray
+from digest.edition.editing.stored_proposal import ProposalWithLateStories, add_late_stories
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
-from digest.select.values import CandidateArticle, PreviousEditions, Proposal
-from digest.settings import SettingsFile
+from digest.select.selection_types import CandidateArticle, PreviousEditions, Proposal
+from digest.settings import SettingsFileContent
 from subscribers.subscriber_language import ENGLISH
 from tests.moments import RELEASE
 
 NOW = datetime(2026, 11, 18, 21, 0, tzinfo=UTC)
 RELEASE_DAY = date(2026, 11, 20)
-FILE = SettingsFile()
+FILE = SettingsFileContent()
 IDENTITY = EditionIdentity("2026-W47", 147, RELEASE)
 SECTIONS = [s.key for s in FILE.sections]
 SUBJECTS = (
@@ -91,23 +91,23 @@ def propose(articles: tuple[CandidateArticle, ...]) -> Proposal:
 class GrowingWeek:
     """A week's proposal as it grew, from the untouched one on."""
 
-    stages: tuple[ProposalWithTray, ...] = field(repr=False)
+    stages: tuple[ProposalWithLateStories, ...] = field(repr=False)
 
     @property
-    def first(self) -> ProposalWithTray:
+    def first(self) -> ProposalWithLateStories:
         return self.stages[0]
 
     @property
-    def last(self) -> ProposalWithTray:
+    def last(self) -> ProposalWithLateStories:
         return self.stages[-1]
 
 
 def grow_week(cuts: list[int]) -> GrowingWeek:
     """Let the week's articles arrive in parts, which end at the given places."""
     first, *others = [*sorted({min(max(c, 1), len(EVERYTHING)) for c in cuts}), len(EVERYTHING)]
-    stages = [ProposalWithTray(propose(EVERYTHING[:first]))]
+    stages = [ProposalWithLateStories(propose(EVERYTHING[:first]))]
     for number, cut in enumerate(others, 1):
-        stages.append(add_to_tray(stages[-1], propose(EVERYTHING[:cut]), NOW + timedelta(hours=number)))
+        stages.append(add_late_stories(stages[-1], propose(EVERYTHING[:cut]), NOW + timedelta(hours=number)))
     return GrowingWeek(tuple(stages))
 
 
@@ -192,12 +192,12 @@ def edit_histories(draw: st.DrawFn, *, max_size: int = 12, undos: bool = True) -
 weeks = st.deferred(lambda: st.sampled_from(grown_weeks()))
 
 
-def arrange(grown: ProposalWithTray, edits: tuple[Edit, ...]) -> Arrangement:
+def arrange(grown: ProposalWithLateStories, edits: tuple[Edit, ...]) -> Arrangement:
     """Fold by the shipped settings."""
     return arrange_edition(grown, edits, FILE, RELEASE_DAY)
 
 
-def written(grown: ProposalWithTray, edits: tuple[Edit, ...]) -> dict[str, Any]:
+def written(grown: ProposalWithLateStories, edits: tuple[Edit, ...]) -> dict[str, Any]:
     """Give the edition's words as plain values."""
     return build_content(arrange(grown, edits), IDENTITY, FILE, ENGLISH).as_json()
 

@@ -16,8 +16,8 @@ from digest.edition.content.fragment_names import list_fragment_sections
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.editing.edits import StoryField
 from digest.edition.rendering.fragments import create_mail_environment, render_edition
-from digest.installation.opened import Installation
-from digest.select.values import SummaryOrigin
+from digest.installation.opened_installation import Installation
+from digest.select.selection_types import SummaryOrigin
 from digest.store.engine import Database
 from digest.store.models import Edition
 from tests.actors import EDITOR

@@ -7,7 +7,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.preflight.contrast_rules import check_contrast
 from digest.edition.preflight.rule_registry import PreflightInput
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import BrandingSettings, Settings
 from digest.web.filters import write_branding_styles
 from tests.settings.test_branding import TEAL
@@ -21,7 +21,7 @@ def as_message(html: str) -> bytes:
 
 
 def test_every_colour_of_an_edition_is_the_publishers_and_can_be_read(full_content: EditionContent) -> None:
-    pieces = render_edition(full_content, build_publication_frame(SETTINGS), create_mail_environment(SETTINGS))
+    pieces = render_edition(full_content, build_publication_context(SETTINGS), create_mail_environment(SETTINGS))
     html = join_fragments(pieces, "html").text
     colours = {colour.upper() for colour in re.findall(r"#[0-9A-Fa-f]{6}\b", html)}
     assert not colours & OURS

@@ -13,8 +13,16 @@ from digest.edition.content.edition_content import EarlierAppearance, EditionCon
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
-from digest.select.values import CandidateArticle, Continuation, EarlierStory, PlacedStory, Proposal, ScoredStory, Story
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
+from digest.select.selection_types import (
+    CandidateArticle,
+    Continuation,
+    EarlierStory,
+    PlacedStory,
+    Proposal,
+    ScoredStory,
+    Story,
+)
 from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
@@ -41,7 +49,7 @@ def test_every_news_section_says_what_is_new_and_links_the_earlier_edition(
 ) -> None:
     entries = [SectionEntry(f"Headline {n}", f"https://a.example.org/{n}", kicker="Ports") for n in range(2)]
     entries[place] = replace(entries[place], since=SINCE)
-    pieces = render_edition(edition_with(kind, tuple(entries), full_content), build_publication_frame(OURS), pages)
+    pieces = render_edition(edition_with(kind, tuple(entries), full_content), build_publication_context(OURS), pages)
     for form in ("html", "web"):
         page = lxml_html.document_fromstring(join_fragments(pieces, form).text)
         (link,) = page.xpath(f"//a[@href='{ARCHIVE}']")
@@ -53,7 +61,7 @@ def test_every_news_section_says_what_is_new_and_links_the_earlier_edition(
 
 
 def test_without_an_earlier_edition_nothing_is_said(full_content: EditionContent, pages: Environment) -> None:
-    pieces = render_edition(full_content, build_publication_frame(OURS), pages)
+    pieces = render_edition(full_content, build_publication_context(OURS), pages)
     assert not [p.name for p in pieces if "Since No." in p.body]
 
 

@@ -6,11 +6,11 @@ from sqlalchemy import delete, select
 
 from digest.app.editions import drafting as weekly
 from digest.collect.fetch.fetcher import FolderFetcher
-from digest.edition.approval.approved_versions import revoke_open_approvals
+from digest.edition.approval.approved_versions import revoke_all_approvals
 from digest.edition.editing.edit_log import append_edit, load_edits, load_proposal
 from digest.edition.editing.edits import Edit, EditDraft, EditionField, EditKind
-from digest.edition.editing.stored_proposal import ProposalWithTray
-from digest.installation.opened import Installation
+from digest.edition.editing.stored_proposal import ProposalWithLateStories
+from digest.installation.opened_installation import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionStory
 from tests.actors import ADMIN
@@ -27,7 +27,7 @@ def edit(database: Database, edition: Edition, draft: EditDraft) -> None:
         append_edit(session, row, Edit(seq, NOW, "staff 2", draft.kind, draft.target, draft.value))
 
 
-def stored(database: Database, edition: Edition) -> ProposalWithTray:
+def stored(database: Database, edition: Edition) -> ProposalWithLateStories:
     with database.read() as session:
         grown = load_proposal(session, session.get_one(Edition, edition.id))
     assert grown is not None
@@ -81,7 +81,7 @@ def test_what_waits_in_the_tray_belongs_to_the_next_edition_unless_somebody_plac
     second = drafted(install, NOW + timedelta(days=7))
     assert considered(database, second.name) == {"fresh-border-news", "late-border-news"}
     with database.write() as session:  # and the first can be taken back and approved again
-        revoke_open_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
+        revoke_all_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
 
 
 def test_an_edit_that_is_made_while_a_draft_is_prepared_is_in_what_is_stored(database: Database) -> None:

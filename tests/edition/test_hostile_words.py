@@ -12,7 +12,7 @@ from lxml import html as lxml_html
 
 from digest.edition.content.edition_content import EditionContent, EditionLink, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text, sanitize_url
 from digest.settings import Settings
 
@@ -80,7 +80,7 @@ def test_hostile_words_come_out_inert_and_every_link_is_kept(
         also=(EditionLink(other, also),),
         related=(EditionLink(title, also, other),),
     )
-    pieces = render_edition(edition(kind, entry), build_publication_frame(OURS), PAGES)
+    pieces = render_edition(edition(kind, entry), build_publication_context(OURS), PAGES)
     for form in ("html", "web"):
         tree = lxml_html.document_fromstring(join_fragments(pieces, form).text)
         assert not list(tree.iter("script", "img", "iframe", "object"))
@@ -102,7 +102,7 @@ def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionC
     )
     assert entries[0].picture, "whose description stands in an attribute"
     hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
-    names = [p.name for p in render_edition(hostile, build_publication_frame(OURS), PAGES) if p.kind == "text"]
+    names = [p.name for p in render_edition(hostile, build_publication_context(OURS), PAGES) if p.kind == "text"]
     assert names == [
         *("head", "section:featured.contents", "intro", "section:featured", "section:featured.rows"),
         *("block:sponsor", "foot"),
@@ -116,7 +116,7 @@ def test_an_address_that_is_not_of_the_web_stops_the_rendering_by_name(full_cont
     section = full_content.sections[1]
     bad = replace(section, entries=(replace(section.entries[0], url=url),))
     with pytest.raises(RenderingError, match=re.escape(repr(url))):
-        render_edition(replace(full_content, sections=(bad,)), build_publication_frame(OURS), PAGES)
+        render_edition(replace(full_content, sections=(bad,)), build_publication_context(OURS), PAGES)
 
 
 @pytest.mark.parametrize(

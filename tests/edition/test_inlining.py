@@ -9,7 +9,7 @@ from digest.edition.content.edition_content import EditionContent, RenderedFragm
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.content.placeholders import SlottedText
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.sanitizer import RenderingError
 from digest.settings import Settings
 
@@ -18,7 +18,7 @@ OURS = Settings.model_validate({"base_url": "https://news.example.org"})
 
 @pytest.fixture(scope="module")
 def pieces(full_content: EditionContent) -> tuple[RenderedFragment, ...]:
-    return render_edition(full_content, build_publication_frame(OURS), create_mail_environment(OURS))
+    return render_edition(full_content, build_publication_context(OURS), create_mail_environment(OURS))
 
 
 def head_of(pieces: tuple[RenderedFragment, ...]) -> str:
@@ -50,7 +50,7 @@ def test_attributes_made_of_css_stand_only_where_html_has_them(pieces: tuple[Ren
 
 
 def test_every_colour_is_turned_in_the_dark_and_by_outlook_com() -> None:
-    environment, frame = create_mail_environment(OURS), build_publication_frame(OURS)
+    environment, frame = create_mail_environment(OURS), build_publication_context(OURS)
     base, client = (environment.get_template(f"mail/{name}.css").render(frame=frame) for name in ("style", "client"))
     client = re.sub(r"/\*.*?\*/", "", client, flags=re.DOTALL)
     dark = client.split("@media (prefers-color-scheme:dark)")[1].split("\n}")[0].lstrip("{")
@@ -90,7 +90,7 @@ def test_a_page_is_never_inlined_twice(pieces: tuple[RenderedFragment, ...]) -> 
 
 
 def test_a_second_rendering_parses_no_declaration_anew(full_content: EditionContent) -> None:
-    frame, templates = build_publication_frame(OURS), create_mail_environment(OURS)
+    frame, templates = build_publication_context(OURS), create_mail_environment(OURS)
     render_edition(full_content, frame, templates)  # imports premailer, with the size of the cache that we ask for
     from premailer.cache import cache
 

@@ -14,7 +14,7 @@ from digest.app.editions.sample_emails import (
     RenderedSample,
     compose_sample_email,
     make_sample_content,
-    make_sample_facts,
+    make_sample_notice_facts,
 )
 from digest.catalogs import load_language
 from digest.collect.documents.deadlines import Deadline
@@ -22,11 +22,11 @@ from digest.edition.content.edition_content import EarlierAppearance, EditionCon
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.opportunities import write_deadline
 from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryContext, displayed_topic, explain_lead
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
-from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story, TermScore
+from digest.select.selection_types import CandidateArticle, PlacedStory, ScoredStory, Story, TermScore
 from digest.settings import SectionSettings, Settings
-from digest.settings.model import SettingsFile
+from digest.settings.model import SettingsFileContent
 from digest.settings.publication import PublicationSettings
 from subscribers.consent.preferences import Preferences, describe_preferences
 from tests.conftest import ROOT
@@ -46,12 +46,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Give the settings of a publication in a language that nobody reads: all that is translated stands in brackets."""
     folder = tmp_path_factory.mktemp("templates")
     write_pseudo_catalogue(folder, LANGUAGE)
-    return Settings(templates=folder, file=SettingsFile(publication=PUBLICATION))
+    return Settings(templates=folder, file=SettingsFileContent(publication=PUBLICATION))
 
 
 def content_words(settings: Settings) -> list[str]:
     """List what is nobody's to translate: the publication's own words, those of articles, and invented facts."""
-    facts = make_sample_facts(settings)
+    facts = make_sample_notice_facts(settings)
     words = [text for mail in SUBSCRIBER_MAILS for text in facts.get(mail.key, {}).values()]
     words += texts_of(make_sample_content(settings))
     words += [PUBLICATION.name, PUBLICATION.about, "HLS.Today", "LinkedIn", "vigie.example.org"]
@@ -101,7 +101,7 @@ def test_every_kind_of_fragment_of_an_edition_is_translated(settings: Settings, 
     )
     content = replace(full_content, sections=sections, blocks=blocks, date=language.weekday_date(date(2026, 11, 20)))
     words = [w for w in (*texts_of(content), *content_words(settings)) if len(w) > 1 and "\u27e6" not in w]
-    pieces = render_edition(content, build_publication_frame(settings), create_mail_environment(settings))
+    pieces = render_edition(content, build_publication_context(settings), create_mail_environment(settings))
     assert {piece.kind for piece in pieces} == {"html", "web", "text", "short-text", "page", "short"}
     for piece in pieces:
         text = piece.body if piece.kind.endswith("text") else read_visible_texts(f"<div>{piece.body}</div>")

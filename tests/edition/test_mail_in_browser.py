@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import Settings
 from tests.browser import AXE_MAIL, axe_report, excess_width, show_views
 from tests.conftest import ROOT
@@ -27,14 +27,14 @@ OURS = Settings.model_validate(
 @pytest.fixture(scope="module")
 def mail(full_content: EditionContent) -> str:
     return join_fragments(
-        render_edition(full_content, build_publication_frame(OURS), create_mail_environment(OURS)), "html"
+        render_edition(full_content, build_publication_context(OURS), create_mail_environment(OURS)), "html"
     ).text
 
 
 @pytest.fixture(scope="module")
 def web_copy(full_content: EditionContent) -> str:
     return join_fragments(
-        render_edition(full_content, build_publication_frame(OURS), create_mail_environment(OURS)), "web"
+        render_edition(full_content, build_publication_context(OURS), create_mail_environment(OURS)), "web"
     ).text
 
 
@@ -55,7 +55,7 @@ def odd_mail(full_content: EditionContent) -> str:
     )
     content = replace(full_content, sections=sections, intro="W" * 200)
     return join_fragments(
-        render_edition(content, build_publication_frame(OURS), create_mail_environment(OURS)), "html"
+        render_edition(content, build_publication_context(OURS), create_mail_environment(OURS)), "html"
     ).text
 
 

@@ -11,12 +11,12 @@ from digest.app.doctor.examination import run_local_checks
 from digest.cli import digest as digest_command
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.rendering.fragments import (
-    build_publication_frame,
+    build_publication_context,
     create_mail_environment,
     render_edition,
     render_subject,
 )
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.templating import (
@@ -53,7 +53,7 @@ def test_it_names_file_line_and_remedy(mistake: tuple[Settings, str], full_conte
     assert settings.templates is not None
     file = settings.templates / "mail" / "edition" / "subject.txt"
     with pytest.raises(TemplateMistakeError, match=f"^{file}, {says}.* remove the file from DIGEST_TEMPLATES"):
-        render_subject(full_content, build_publication_frame(settings), create_mail_environment(settings))
+        render_subject(full_content, build_publication_context(settings), create_mail_environment(settings))
 
 
 def test_a_command_ends_with_the_sentence(
@@ -175,7 +175,7 @@ def test_sound_templates_of_ones_own_are_used(full_content: EditionContent, tmp_
     folder.mkdir(parents=True)
     (folder / "subject.txt").write_text("{{ content.subject | upper }}\n")
     settings = Settings(home=tmp_path, templates=tmp_path / "own")
-    environment, frame = create_mail_environment(settings), build_publication_frame(settings)
+    environment, frame = create_mail_environment(settings), build_publication_context(settings)
     assert render_subject(full_content, frame, environment) == full_content.subject.upper()
     assert render_edition(full_content, frame, environment)
 

@@ -19,7 +19,7 @@ from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SI
 from digest.edition.rendering import fragments
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (
-    build_publication_frame,
+    build_publication_context,
     create_mail_environment,
     render_edition,
     render_subject,
@@ -34,7 +34,7 @@ OURS = Settings.model_validate(
         "file": {"sender": {"postal_address": "1200 Example Avenue\nWashington, DC 20005\n"}},
     }
 )
-FRAME = build_publication_frame(OURS)
+FRAME = build_publication_context(OURS)
 KEYS = ("featured", "most-read", "topics", "products", "events", "opportunities")
 FIRST_SCREEN = ["head", "section:featured.contents", "section:opportunities.next", "intro"]
 DATES = [

@@ -11,7 +11,7 @@ from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.compose.variants import EditionVariants, create_variants
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import build_mailable_draft
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.mail_layout import MAX_SHORT_LINES
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState
@@ -23,7 +23,7 @@ OURS = Settings.model_validate({"base_url": "https://news.example.org"})
 def variants_of(
     content: EditionContent, *, kinds: tuple[str, ...] = ("html", "text", "short", "short-text")
 ) -> EditionVariants:
-    pieces = render_edition(content, build_publication_frame(OURS), create_mail_environment(OURS))
+    pieces = render_edition(content, build_publication_context(OURS), create_mail_environment(OURS))
     edition = Edition(name=content.name, release_at=datetime(2026, 11, 20, 11, tzinfo=UTC), state=EditionState.DRAFT)
     edition.subject, edition.number, edition.preheader = content.subject, content.number, content.preheader
     return create_variants(build_mailable_draft(edition, [p for p in pieces if p.kind in kinds], OURS), OURS)

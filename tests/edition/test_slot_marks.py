@@ -21,7 +21,7 @@ from digest.edition.content.placeholders import (
     unpack_slots,
 )
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.sanitizer import RenderingError
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.settings import Settings
@@ -74,7 +74,7 @@ ESCAPED = st.sampled_from(
 @settings(max_examples=25, deadline=None)
 @given(words=st.lists(ESCAPED, max_size=12).map("".join))
 def test_no_text_makes_a_slot(full_content: EditionContent, words: str) -> None:
-    frame, environment = build_publication_frame(OURS), create_mail_environment(OURS)
+    frame, environment = build_publication_context(OURS), create_mail_environment(OURS)
 
     def slots_of(content: EditionContent) -> list[list[str]]:
         return [
@@ -96,13 +96,13 @@ def test_a_template_that_cuts_a_placeholder_is_an_error(full_content: EditionCon
     own.write_text("<table><tr><td>{{ " + cut + " }}</td></tr></table>", "utf-8")
     environment = create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
     with pytest.raises(RenderingError, match="changed a placeholder"):
-        render_edition(full_content, build_publication_frame(OURS), environment)
+        render_edition(full_content, build_publication_context(OURS), environment)
 
 
 def test_a_page_is_inlined_once_for_every_rendering_and_no_mark_is_left_in_what_is_kept(
     full_content: EditionContent,
 ) -> None:
-    frame, environment = build_publication_frame(OURS), create_mail_environment(OURS)
+    frame, environment = build_publication_context(OURS), create_mail_environment(OURS)
     render_edition(full_content, frame, environment)
     before = inline_css.cache_info()
     again = render_edition(full_content, frame, environment)

@@ -8,8 +8,13 @@ import pytest
 
 from digest.edition.drafting.composition import compose_edition, list_story_rows
 from digest.edition.editing.arrangement import arrange_edition
-from digest.edition.editing.stored_proposal import ProposalWithTray, add_to_tray, pack_proposal, unpack_proposal
-from digest.select.values import Proposal, ScoredStory
+from digest.edition.editing.stored_proposal import (
+    ProposalWithLateStories,
+    add_late_stories,
+    pack_proposal,
+    unpack_proposal,
+)
+from digest.select.selection_types import Proposal, ScoredStory
 from digest.settings import Settings
 from tests.edition.edited_weeks import ARTICLES, FILE, IDENTITY, NOW, RELEASE_DAY, propose
 
@@ -31,7 +36,7 @@ def with_supporting(section: str) -> Proposal:
 
 @pytest.mark.parametrize("section", ["featured", "topics"])
 def test_it_is_linked_under_its_story_in_mail_and_text(section: str) -> None:
-    composed = compose_edition(ProposalWithTray(with_supporting(section)), (), IDENTITY, Settings(file=FILE))
+    composed = compose_edition(ProposalWithLateStories(with_supporting(section)), (), IDENTITY, Settings(file=FILE))
     written = [f for f in composed.fragments if f.name == f"section:{section}"]
     assert {f.kind for f in written} >= {"html", "text"}
     for fragment in written:
@@ -40,7 +45,7 @@ def test_it_is_linked_under_its_story_in_mail_and_text(section: str) -> None:
 
 
 def test_its_articles_are_those_of_the_story_above_in_the_record_of_the_edition() -> None:
-    arrangement = arrange_edition(ProposalWithTray(with_supporting("featured")), (), FILE, RELEASE_DAY)
+    arrangement = arrange_edition(ProposalWithLateStories(with_supporting("featured")), (), FILE, RELEASE_DAY)
     assert [s.url for s in arrangement.sections["featured"][0].supporting] == [UNDER.url]
     rows = list_story_rows(arrangement).values()
     holders = [row for row in rows if UNDER.url in row.as_values()["members"]]
@@ -49,7 +54,7 @@ def test_its_articles_are_those_of_the_story_above_in_the_record_of_the_edition(
 
 def test_it_is_stored_with_the_proposal_and_does_not_come_again_in_the_tray() -> None:
     proposal = with_supporting("featured")
-    grown = unpack_proposal(pack_proposal(ProposalWithTray(proposal)))
+    grown = unpack_proposal(pack_proposal(ProposalWithLateStories(proposal)))
     assert grown
     assert grown.proposal == proposal
-    assert add_to_tray(grown, proposal, NOW + timedelta(hours=1)).tray == ()
+    assert add_late_stories(grown, proposal, NOW + timedelta(hours=1)).tray == ()

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
 from digest.edition.rendering.template_filters import (
-    bind_hour,
-    bind_last_words,
     dir_attribute,
     fit_image,
     group_by_topic,
+    keep_hour_on_one_line,
+    keep_last_words_together,
+    limit_listed_sources,
+    list_lines_below_headline,
     minify_css,
-    named_sources,
-    secondary_lines,
     story_facts_line,
     text_direction,
 )
@@ -30,12 +30,14 @@ from subscribers.subscriber_language import ENGLISH
     ],
 )
 def test_the_last_two_words_are_bound_when_short(text: str, expected: str | None) -> None:
-    assert bind_last_words(text) == (expected or text)
+    assert keep_last_words_together(text) == (expected or text)
 
 
 def test_fewer_letters_are_bound_where_the_column_is_narrow() -> None:
-    assert bind_last_words("fires: what three departments changed", 14) == "fires: what three departments changed"
-    assert bind_last_words("the maps of the county are final", 14) == "the maps of the county are\xa0final"
+    assert (
+        keep_last_words_together("fires: what three departments changed", 14) == "fires: what three departments changed"
+    )
+    assert keep_last_words_together("the maps of the county are final", 14) == "the maps of the county are\xa0final"
 
 
 @given(words=st.lists(st.text(alphabet="abcxyz-/:.", min_size=1, max_size=100)))
@@ -77,13 +79,13 @@ def test_topics_keep_the_order_in_which_they_come() -> None:
 
 def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
     e = SectionEntry("h", "https://example.org/", source="HLS.Today", credit="INTERPOL", date="Nov 18", summary="s")
-    assert secondary_lines(e, "topics", ENGLISH) == ("HLS.Today, Nov 18 · Source: INTERPOL",)
-    assert secondary_lines(e, "most-read", ENGLISH) == ("HLS.Today · Source: INTERPOL",)
-    assert secondary_lines(e, "opportunities", ENGLISH) == ("s",)
-    assert secondary_lines(
+    assert list_lines_below_headline(e, "topics", ENGLISH) == ("HLS.Today, Nov 18 · Source: INTERPOL",)
+    assert list_lines_below_headline(e, "most-read", ENGLISH) == ("HLS.Today · Source: INTERPOL",)
+    assert list_lines_below_headline(e, "opportunities", ENGLISH) == ("s",)
+    assert list_lines_below_headline(
         SectionEntry("h", "https://example.org/", details=("Norfolk", "Free")), "events", ENGLISH
     ) == ("Norfolk", "Free")
-    assert secondary_lines(SectionEntry("h", "https://example.org/"), "topics", ENGLISH) == ()
+    assert list_lines_below_headline(SectionEntry("h", "https://example.org/"), "topics", ENGLISH) == ()
     assert story_facts_line(e, ENGLISH) == "HLS.Today, Nov 18. Source: INTERPOL."
 
 
@@ -93,14 +95,14 @@ def test_the_source_is_not_credited_twice() -> None:
 
 
 def test_an_hour_stays_on_one_line_with_its_zone() -> None:
-    assert bind_hour("Friday, December 4, 5 p.m. ET") == "Friday, December 4, 5\xa0p.m.\xa0ET"
-    assert bind_hour("Friday, noon CET, to December 5") == "Friday, noon\xa0CET, to December 5"
-    assert bind_hour("Friday, 11:59 p.m. (zone not stated)") == "Friday, 11:59\xa0p.m. (zone not stated)"
+    assert keep_hour_on_one_line("Friday, December 4, 5 p.m. ET") == "Friday, December 4, 5\xa0p.m.\xa0ET"
+    assert keep_hour_on_one_line("Friday, noon CET, to December 5") == "Friday, noon\xa0CET, to December 5"
+    assert keep_hour_on_one_line("Friday, 11:59 p.m. (zone not stated)") == "Friday, 11:59\xa0p.m. (zone not stated)"
 
 
 def test_the_mail_names_three_sources_or_two_and_counts_the_others() -> None:
     links = tuple(EditionLink(name, f"https://{name}.example.org/") for name in "abcdef")
-    assert [len(named_sources(links[:n])) for n in range(7)] == [0, 1, 2, 3, 2, 2, 2]
+    assert [len(limit_listed_sources(links[:n])) for n in range(7)] == [0, 1, 2, 3, 2, 2, 2]
 
 
 def test_style_sheets_lose_comments_and_change_sides() -> None:

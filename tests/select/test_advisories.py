@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from digest.select.advisories import MAX_KEPT_APART, AdvisoryKind, find_advisory, find_advisory_numbers, link_advisories
+from digest.select.selection_types import CandidateArticle
 from digest.select.stories import group_into_stories
-from digest.select.story_links import StoryLink
-from digest.select.values import CandidateArticle
+from digest.select.story_links import StoryGroupingDecision
 from tests.moments import MONDAY_NOON as NOON
 
 ADDED = "Agency Adds One Known Exploited Vulnerability to Catalog"
@@ -61,7 +61,7 @@ def test_what_only_mentions_numbers_is_no_advisory(other: CandidateArticle) -> N
     assert find_advisory(other) is None
 
 
-def stories_of(articles: list[CandidateArticle], links: tuple[StoryLink, ...] = ()) -> set[frozenset[str]]:
+def stories_of(articles: list[CandidateArticle], links: tuple[StoryGroupingDecision, ...] = ()) -> set[frozenset[str]]:
     return {frozenset(a.url for a in s.members) for s in group_into_stories(articles, 0.24, links=links)}
 
 
@@ -109,9 +109,9 @@ def test_an_editors_word_holds_against_a_number() -> None:
     pair = [article("Pump", f"icsa-26-320-0{n}", host=f"host{n}.example") for n in (1, 2)]
     urls = frozenset(a.url for a in pair)
     assert stories_of(pair) == alone(pair)
-    assert stories_of(pair, (StoryLink(urls),)) == {urls}
+    assert stories_of(pair, (StoryGroupingDecision(urls),)) == {urls}
     same = [article("Pump", f"{n}/icsa-26-320-01", host=f"host{n}.example") for n in (1, 2)]
-    apart = StoryLink(frozenset({same[0].url}), frozenset({same[1].url}))
+    apart = StoryGroupingDecision(frozenset({same[0].url}), frozenset({same[1].url}))
     assert stories_of(same) == {frozenset(a.url for a in same)}
     assert stories_of(same, (apart,)) == alone(same)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.earlier_stories import find_continuations, is_news_since
 from digest.select.proposals import propose_edition
+from digest.select.selection_types import CandidateArticle, EarlierStory, PreviousEditions, Proposal, Story
 from digest.select.story_similarity import StorySimilarity
 from digest.select.text_similarity import TextVectorizer
-from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, Proposal, Story
 from digest.settings import DEFAULT_SECTIONS, SelectionSettings
 from tests.moments import DRAFTING as NOW
 

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from digest.select.selection_types import CandidateArticle
 from digest.select.stories import build_story, build_story_with_lead, order_leads
 from digest.select.text_similarity import WordVector
-from digest.select.values import CandidateArticle
 from tests.moments import DRAFTING as NOW
 
 SUMMARY = (

@@ -7,10 +7,10 @@ import pytest
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.places import compile_place_rules
 from digest.select.proposals import propose_edition
-from digest.select.story_links import StoryLink
+from digest.select.selection_types import CandidateArticle, PreviousEditions, ScoredStory, Story
+from digest.select.story_links import StoryGroupingDecision
 from digest.select.story_similarity import StorySimilarity
 from digest.select.text_similarity import TextVectorizer, cosine_similarity
-from digest.select.values import CandidateArticle, PreviousEditions, ScoredStory, Story
 from digest.settings import SectionSettings, SelectionSettings
 from tests.moments import DRAFTING as NOW
 
@@ -107,7 +107,7 @@ def test_a_story_strong_enough_for_a_place_of_its_own_never_goes_beneath_another
             )
         )
     ]
-    apart = StoryLink(frozenset(a.url for a in spill), frozenset(a.url for a in illness))
+    apart = StoryGroupingDecision(frozenset(a.url for a in spill), frozenset(a.url for a in illness))
     proposal = propose_edition(
         [*spill, *illness, *fillers],
         select=SelectionSettings(minimum=1),

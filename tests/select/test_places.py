@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.select.places import compile_place_rules
-from digest.select.values import CandidateArticle, Story
+from digest.select.selection_types import CandidateArticle, Story
 from digest.settings import SelectionSettings
 
 RULES = compile_place_rules("US", tuple(SelectionSettings().home_agencies))

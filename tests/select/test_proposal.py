@@ -12,7 +12,7 @@ from digest.cli.editions.group import explain_proposal
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
-from digest.select.values import CandidateArticle, PreviousEditions, PreviouslyUsedArticle, Proposal
+from digest.select.selection_types import CandidateArticle, PreviousEditions, PreviouslyUsedArticle, Proposal
 from digest.settings import DEFAULT_SECTIONS, RankingWeights, SectionSettings, SelectionSettings
 from tests.moments import DRAFTING as NOW
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from digest.scoring_terms import MOST_READ_NOTE, SCORING_TERMS
 from digest.select.places import compile_place_rules
 from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanking, WeekStatistics, count_independent_publishers
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story, TermScore
 from digest.select.topics import compile_topic_rules
-from digest.select.values import CandidateArticle, ScoredStory, Story, TermScore
 from digest.settings import SelectionSettings
 from tests.moments import DRAFTING as NOW
 

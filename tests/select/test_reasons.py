@@ -8,8 +8,8 @@ import pytest
 from digest.edition.kinds.story_entry import explain_lead, spell_number
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics
+from digest.select.selection_types import CandidateArticle, Story
 from digest.select.topics import compile_topic_rules
-from digest.select.values import CandidateArticle, Story
 from digest.settings import RankingWeights
 from subscribers.subscriber_language import ENGLISH
 

@@ -8,9 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.select.selection_types import CandidateArticle, Story
 from digest.select.stories import MAX_STORY_SPAN, build_text_vectorizer, group_into_stories, merge_by_url
-from digest.select.text_similarity import TextVectorizer, count_words, fold_plural, is_near_duplicate, significant_words
-from digest.select.values import CandidateArticle, Story
+from digest.select.text_similarity import (
+    TextVectorizer,
+    are_texts_near_duplicates,
+    count_weighted_words,
+    fold_plural,
+    significant_words,
+)
 from digest.select.word_rarity import DocumentFrequencies
 from tests.moments import MONDAY_NOON as MONDAY
 
@@ -256,13 +262,13 @@ def test_words_keep_numbers_and_fold_plurals() -> None:
     assert [fold_plural(w) for w in ("crisis", "class", "virus", "ports", "boxes", "gas")] == [
         "crisis", "class", "virus", "port", "box", "gas",
     ]  # fmt: skip
-    assert count_words(["dam", "fail"], ["dam"])["dam"] == 3
+    assert count_weighted_words(["dam", "fail"], ["dam"])["dam"] == 3
 
 
 def test_other_figures_make_other_news() -> None:
     text = "A quake of magnitude {} shook the coast near Harlow before dawn, and nobody was hurt"
-    assert is_near_duplicate(text.format(5), text.format(5) + "!")
-    assert not is_near_duplicate(text.format(5), text.format(6))
+    assert are_texts_near_duplicates(text.format(5), text.format(5) + "!")
+    assert not are_texts_near_duplicates(text.format(5), text.format(6))
 
 
 TOPICS = (

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.select.selection_types import CandidateArticle
 from digest.select.stories import group_into_stories
-from digest.select.story_links import StoryLink, resolve_links
-from digest.select.values import CandidateArticle
+from digest.select.story_links import StoryGroupingDecision, resolve_links
 from tests.select.test_stories import DAM, THRESHOLD, article, fillers, made, story_of
 
 
-def together(*articles: CandidateArticle) -> StoryLink:
-    return StoryLink(frozenset(a.url for a in articles))
+def together(*articles: CandidateArticle) -> StoryGroupingDecision:
+    return StoryGroupingDecision(frozenset(a.url for a in articles))
 
 
-def apart(article: CandidateArticle, *others: CandidateArticle) -> StoryLink:
-    return StoryLink(frozenset({article.url}), frozenset(a.url for a in others))
+def apart(article: CandidateArticle, *others: CandidateArticle) -> StoryGroupingDecision:
+    return StoryGroupingDecision(frozenset({article.url}), frozenset(a.url for a in others))
 
 
 def test_what_an_editor_put_together_is_one_story_whatever_else_holds() -> None:
@@ -66,7 +66,7 @@ sides = st.frozensets(st.integers(0, 7), max_size=4)
 @given(st.lists(st.tuples(sides, sides), max_size=12))
 def test_resolved_decisions_never_contradict_each_other(decisions: list[tuple[frozenset[int], frozenset[int]]]) -> None:
     urls = [f"https://a.example/{n}" for n in range(8)]
-    links = [StoryLink(frozenset(urls[n] for n in a), frozenset(urls[n] for n in b)) for a, b in decisions]
+    links = [StoryGroupingDecision(frozenset(urls[n] for n in a), frozenset(urls[n] for n in b)) for a, b in decisions]
     resolved = resolve_links(links, urls)
     places = [n for group in resolved.together for n in group]
     assert len(places) == len(set(places))

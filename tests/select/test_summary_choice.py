@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from digest.collect.documents.parsed_document import SummaryBasis
+from digest.select.selection_types import CandidateArticle, SummaryOrigin
 from digest.select.stories import build_story_with_lead
 from digest.select.summary_choice import StorySummary, choose_summary
-from digest.select.values import CandidateArticle, SummaryOrigin
 
 
 def article(

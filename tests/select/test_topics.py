@@ -8,8 +8,8 @@ from importlib import resources
 import pytest
 
 from digest.select.penalties import find_penalties, is_round_up_title
+from digest.select.selection_types import CandidateArticle, Story
 from digest.select.topics import compile_topic_rules, find_story_topic
-from digest.select.values import CandidateArticle, Story
 
 RULES = compile_topic_rules()
 

@@ -16,7 +16,7 @@ from digest.select.word_rarity import (
     DocumentFrequencies,
     WordRarity,
     count_document_frequencies,
-    estimate_number_frequency,
+    estimate_numeral_frequency,
     knows_language_of,
     load_shipped_rarity,
 )
@@ -34,7 +34,7 @@ def test_years_and_small_numbers_tell_little_and_the_name_of_a_flaw_tells_much()
     rarity = load_shipped_rarity()
     assert rarity.weight("2027") == rarity.weight("17") < rarity.weight("385") < rarity.weight("500,000")
     assert rarity.weight("cve-2027-12345") == rarity.weight("orlinda")
-    assert estimate_number_frequency("1.2") == estimate_number_frequency("12")
+    assert estimate_numeral_frequency("1.2") == estimate_numeral_frequency("12")
 
 
 def test_earlier_articles_make_their_words_common_and_others_rarer() -> None:

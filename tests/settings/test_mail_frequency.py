@@ -4,7 +4,7 @@ import pytest
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.catalogs import load_language
-from digest.settings import PublicationSettings, ScheduleSettings, Settings, SettingsFile
+from digest.settings import PublicationSettings, ScheduleSettings, Settings, SettingsFileContent
 from digest.settings.mail_frequency import MailFrequency
 from subscribers.subscriber_language import ENGLISH
 
@@ -35,7 +35,9 @@ def test_a_promise_counts_the_mails_by_the_days_of_release(days: tuple[int, ...]
     ],
 )
 def test_subscribers_agree_to_as_many_mails_as_the_timetable_brings(release: str, language: str, often: str) -> None:
-    file = SettingsFile(publication=PublicationSettings(language=language), schedule=ScheduleSettings(send=release))
+    file = SettingsFileContent(
+        publication=PublicationSettings(language=language), schedule=ScheduleSettings(send=release)
+    )
     wording = current_consent_text(Settings(file=file))
     assert often in wording.text
     assert "HLS.Today" in wording.text

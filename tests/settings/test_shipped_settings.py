@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 import digest
 from digest.app.doctor.attention import find_sections_without_source
-from digest.settings import DEFAULT_SECTIONS, SettingsFile, SourceSettings, SponsorSettings, load_settings
+from digest.settings import DEFAULT_SECTIONS, SettingsFileContent, SourceSettings, SponsorSettings, load_settings
 
 SHIPPED = Path(digest.__file__).parent / "shipped.toml"
 TEXT = SHIPPED.read_text("utf-8")
@@ -49,7 +49,7 @@ def test_every_official_source_is_primary_and_the_press_is_not() -> None:
 
 def test_every_table_and_key_stands_in_the_file_with_its_default() -> None:
     shipped = _uncommented()
-    for table, field in SettingsFile.model_fields.items():
+    for table, field in SettingsFileContent.model_fields.items():
         if table in {"sources", "sections", "sponsor"}:
             continue
         assert isinstance(default := field.default, BaseModel)
@@ -72,4 +72,4 @@ def test_with_all_comments_off_the_file_still_loads(tmp_path: Path) -> None:
     head = TEXT[: TEXT.index("# Sources ---")]
     file = tmp_path / "digest.toml"
     file.write_text(re.sub(r"^# (?=\[|[a-z_]+ = )", "", head, flags=re.MULTILINE), "utf-8")
-    assert load_settings(file, {}).file.publication == SettingsFile().publication
+    assert load_settings(file, {}).file.publication == SettingsFileContent().publication

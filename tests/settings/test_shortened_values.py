@@ -6,8 +6,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from digest.settings import AlertSettings, Settings, SettingsFile, SourceSettings
-from digest.settings.table_values import describe_change, shorten_logged_change, shorten_values
+from digest.settings import AlertSettings, Settings, SettingsFileContent, SourceSettings
+from digest.settings.table_values import describe_change, redact_logged_change, redact_setting_values
 
 HOOK = "https://hooks.example.org/services/T0/s3cret"
 
@@ -28,11 +28,11 @@ def is_table(annotation: Any) -> bool:
 
 @pytest.mark.parametrize("address", ["https://u:s3cret@a.test/feed", "https://a.test/feed?key=s3cret"])
 def test_no_setting_shows_the_secret_of_an_address(address: str) -> None:
-    texts = list(list_texts(SettingsFile))
+    texts = list(list_texts(SettingsFileContent))
     assert {(AlertSettings, "webhook"), (SourceSettings, "url")} <= set(texts)
     for table, name in texts:
         for value in (address, [address]):
-            shown = str(shorten_values(table, {name: value})[name])
+            shown = str(redact_setting_values(table, {name: value})[name])
             assert "a.test/" in shown
             assert "s3cret" not in shown
 
@@ -50,8 +50,8 @@ def test_of_a_webhook_the_host_is_shown_and_that_it_changed() -> None:
 
 def test_what_an_older_version_logged_whole_is_read_shortened() -> None:
     logged = {"before": {"webhook": ""}, "after": {"webhook": HOOK}, "why": "new"}
-    assert shorten_logged_change("alerts", logged) == logged | {"after": {"webhook": "https://hooks.example.org/…"}}
-    assert shorten_logged_change("2026-W47", logged) == logged
+    assert redact_logged_change("alerts", logged) == logged | {"after": {"webhook": "https://hooks.example.org/…"}}
+    assert redact_logged_change("2026-W47", logged) == logged
 
 
 def test_secrets_of_the_environment_are_no_texts() -> None:

@@ -39,7 +39,7 @@ from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
 from digest.garbage_collection import freeze_long_lived_objects
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError, load_settings
 from digest.store.engine import migrate_schema, open_database
 from digest.web.app import create_app
@@ -64,7 +64,7 @@ _KEYS = KeyRing.from_seed(b"random documents")
 class FuzzedParser:
     """One reader of documents: what random documents are made of, and with which errors it may refuse one.
 
-    `operation` is what a child does with it (`digest.collect.sandbox.operations`); empty for what this process reads.
+    `operation` is what a child does with it (`digest.collect.sandbox.child_operations`); empty for what this process reads.
     """
 
     name: str
@@ -204,7 +204,9 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
         return write_and_read
 
     def read_saved(body: bytes) -> object:
-        return client.parse_saved_file(body, file_url="file:///saved.txt", site="https://hls.example/", now=NOW)
+        return client.parse_saved_file_in_child(
+            body, file_url="file:///saved.txt", site="https://hls.example/", now=NOW
+        )
 
     return [
         *(

@@ -29,15 +29,15 @@ from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.jobs import SLOT_JOBS
-from digest.app.sending import uncertain_actions
-from digest.app.subscribers import people
+from digest.app.sending import uncertain_delivery_actions
+from digest.app.subscribers import subscriber_actions
 from digest.app.upkeep import backups
 from digest.backups import creation
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.editing.edits import EditionField
 from digest.installation import sending_pause as hold_actions
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, ScheduleSlot
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -300,14 +300,14 @@ class SimulatedYear:
         now = self.clock()
         agreed_at = now - HOUR
         evidence = ConsentEvidence("Yes.", "1", "en", "a fair", "signed list", ADMIN.name, agreed_at)
-        signup = people.add_person(self._installation, ADMIN, subscriber.address, evidence, now=now)
+        signup = subscriber_actions.add_person(self._installation, ADMIN, subscriber.address, evidence, now=now)
         subscriber.number, subscriber.joined_at = signup.number, now
         with self._installation.database.write() as session:
             change_preferences(session, subscriber.number, subscriber.preferences, now)
 
     def _leave(self, subscriber: YearSubscriber) -> None:
         now = self.clock()
-        people.unsubscribe_by_admin(self._installation, ADMIN, subscriber.number, "asked", now=now)
+        subscriber_actions.unsubscribe_by_admin(self._installation, ADMIN, subscriber.number, "asked", now=now)
         subscriber.left_at = now
         for owed in self.account.owed.values():
             owed.pop(subscriber.address, None)
@@ -349,14 +349,14 @@ class SimulatedYear:
                 if session.scalar(select(Edition.id).where(Edition.name == week.name)) is None:
                     continue
             answers: dict[UncertainResolution, list[str]] = {resolution: [] for resolution in UncertainResolution}
-            for doubt in uncertain_actions.list_uncertain(installation, week.name, now=now):
+            for doubt in uncertain_delivery_actions.list_uncertain(installation, week.name, now=now):
                 has_it = doubt.person is None or self.account.got[week.name, addresses[doubt.person]]
                 answers[UncertainResolution.ACCEPTED if has_it else UncertainResolution.SEND_AGAIN].append(
                     doubt.delivery_id
                 )
             for resolution, ids in answers.items():
                 if ids:
-                    uncertain_actions.resolve_uncertain(
+                    uncertain_delivery_actions.resolve_uncertain(
                         *(installation, week.name, ids, resolution),
                         reason="the mail server's log",
                         actor=ADMIN,
@@ -487,7 +487,7 @@ class SimulatedYear:
                     continue
                 planned_at = edition.planned_at
                 deliveries = select(Delivery.person, Delivery.due_at).where(
-                    Delivery.purpose == edition_purpose(week.name)
+                    Delivery.purpose == make_edition_delivery_purpose(week.name)
                 )
                 due = {row.person: row.due_at for row in session.execute(deliveries)}
             assert planned_at >= week.release_at, f"{week.name} was planned before its release"
@@ -559,7 +559,7 @@ class SimulatedYear:
         with self._installation.database.read() as session:
             edition = session.scalars(select(Edition).where(Edition.name == week.name)).one()
             assert edition.state is EditionState.SENT, f"{week.name} is {edition.state}"
-            counts = count_deliveries(session, edition_purpose(week.name))
+            counts = count_deliveries(session, make_edition_delivery_purpose(week.name))
             slots = session.execute(select(ScheduleSlot.job, ScheduleSlot.at)).all()
         assert counts.is_balanced
         assert counts[DeliveryState.UNCERTAIN] == 0

@@ -36,9 +36,9 @@ from benchmarks.sample_installation import (
 from digest import logs
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings, Settings
+from digest.deliver.send.run.edition_sending import run_edition
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings, UsageLimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from tests.benchmark_bars import check_printed_bars, run_quick_benchmarks
@@ -189,7 +189,7 @@ def check_signup_crowd(networks: int) -> CrowdResult:
             result = send_in_a_crowd(FloodedSite(installation, {"proxies": 1}), list_crowd_networks(networks))
     assert result.emailed_people == result.people, result
     assert result.longest_wait <= timedelta(minutes=1), result
-    assert result.most_emails_to_a_domain <= LimitSettings().signups_per_domain, result
+    assert result.most_emails_to_a_domain <= UsageLimitSettings().signups_per_domain, result
     return result
 
 

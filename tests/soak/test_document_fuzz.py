@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from digest.collect.sandbox.operations import OPERATIONS
+from digest.collect.sandbox.child_operations import OPERATIONS
 from tests.soak.document_fuzz import list_parsers
 
 

@@ -23,10 +23,10 @@ from sqlalchemy import select
 from benchmarks.sample_installation import EDITION_NAME, KEYS
 from digest import logs
 from digest.app.calendar.upcoming_steps import NIGHTLY_RULE
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, ScheduleSlot
-from digest.store.schedule_slots import ensure_schedule_start
+from digest.store.schedule_slots import find_or_record_schedule_start
 from tests.deliver.kill_harness import KillableSend, max_doubts_in_vain, open_killable_send, smtp_route, wait_until
 from tests.deliver.prepared_databases import prepare_postgresql
 from tests.deliver.worker_server import WorkerServer, run_worker_server
@@ -239,7 +239,7 @@ class WorkerKillRun:
 
 
 def _process_number(owner: str) -> int:
-    """Return the number of the process that an owner's name tells (`digest.store.process_owner`)."""
+    """Return the number of the process that an owner's name tells (`digest.store.process_identity`)."""
     return int(owner.split("/")[1])
 
 
@@ -256,12 +256,12 @@ def run_worker_kills(subscribers: int, rate_limit: float, kill_interval: float, 
         home, route = Path(folder), smtp_route(CONNECTIONS)
         url = prepare_postgresql(home, postgresql.url, subscribers, kilobytes=4).copy_into(home)
         with open_killable_send(route, home, url, subscribers, RECEIVER_DELAY) as opened:
-            limits = LimitSettings(send_per_second=rate_limit)
+            limits = UsageLimitSettings(send_per_second=rate_limit)
             at = replace(opened, options=replace(opened.options, limits=limits, canary_minutes=0))
             at.options.settings.key_file.touch(mode=0o600)
             at.options.settings.key_file.write_text(KEYS.to_json())
             night = NIGHTLY_RULE.latest_time(datetime.now(UTC), at.options.settings.file.publication.zone)
-            ensure_schedule_start(at.database, night - timedelta(seconds=1))  # it is owed
+            find_or_record_schedule_start(at.database, night - timedelta(seconds=1))  # it is owed
             with run_worker_server(at.options) as server:
                 run = WorkerKillRun(at, server, postgresql, result, kill_interval, random.Random(seed))
                 run.send_all()

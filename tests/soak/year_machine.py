@@ -14,9 +14,9 @@ from pathlib import Path
 import scheduler
 from digest.app import jobs
 from digest.app.jobs import JobContext
-from digest.installation.opened import Installation, create_key_file, open_installation
+from digest.installation.opened_installation import Installation, create_key_file, open_installation
 from digest.settings import Settings, load_settings
-from digest.store.process_owner import ProcessOwner
+from digest.store.process_identity import ProcessIdentity
 from tests.shared_statements import share_compiled_statements
 from tests.soak.year_clock import SimulatedClock, SimulatedStop
 from tests.soak.year_world import FEED_NAMES
@@ -115,7 +115,7 @@ class SchedulerProcess:
         installation = self._opened.enter_context(open_installation(place.read_settings(), clock=clock))
         share_compiled_statements(installation.database)
         self.stopping = SimulatedStop(clock)
-        self._context = JobContext(installation, clock, self.stopping, ProcessOwner(host=host))
+        self._context = JobContext(installation, clock, self.stopping, ProcessIdentity(host=host))
         jobs.start_scheduler(self._context)
         self._jobs = scheduler.build_tick_jobs(self._context)
 

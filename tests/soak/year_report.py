@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, inspect, select
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.send.claims.progress import read_progress
 from digest.store.delivery_models import Delivery, SendSpacingState
 from digest.store.models import Edition, ScheduleSlot
@@ -21,7 +21,7 @@ def describe_standstill(
     session: Session, edition: str, numbers: Collection[int], logged: Iterable[Mapping[str, Any]]
 ) -> str:
     """Describe the deliveries of an edition to these readers, what may hold them up, and the last lines of the log."""
-    purpose = edition_purpose(edition)
+    purpose = make_edition_delivery_purpose(edition)
     counts = {str(state): count for state, count in count_deliveries(session, purpose).by_state.items() if count}
     lines = chain(
         _describe_rows(session, Delivery, Delivery.purpose == purpose, Delivery.person.in_(numbers)),

@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import BigInteger, Integer, select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.operation_checks import check_damaged_values
+from digest.app.doctor.operation_checks import check_invalid_sqlite_values
 from digest.edition.edition_queries import next_edition_number
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from subscribers.store.column_types import TolerantInteger
+from subscribers.store.column_types import DamageTolerantInteger
 from subscribers.store.compiled_statements import CompiledStatement
+from subscribers.store.keyed_row_seals import list_keyed_seal_models
 from subscribers.store.models import DAMAGED_MOMENT, Base, table_of
-from subscribers.store.row_seals import sealed_models
 from tests.deliver.conftest import KEYS, DeliverySetup, delivery_settings, store_approved_edition
 from tests.deliver.send.test_changed_rows import addresses, queue_links, send_edition, send_notices
 from tests.moments import RELEASE, Clock
@@ -39,11 +39,11 @@ def damage(world: DeliverySetup, statement: str) -> None:
 
 
 def test_every_column_of_integers_is_read_this_way_or_sealed() -> None:
-    sealed = {table_of(model) for model in sealed_models()}
+    sealed = {table_of(model) for model in list_keyed_seal_models()}
     columns = [
         column for table in Base.metadata.sorted_tables for column in table.c if isinstance(column.type, Integer)
     ]
-    others = [column for column in columns if not isinstance(column.type, TolerantInteger)]
+    others = [column for column in columns if not isinstance(column.type, DamageTolerantInteger)]
     assert len(columns) > 100
     assert all(isinstance(column.type, BigInteger) and column.table in sealed for column in others)
 
@@ -110,10 +110,10 @@ def test_a_damaged_subscriber_stops_no_other_email(world: DeliverySetup, damaged
 def test_the_doctor_names_damaged_rows(world: DeliverySetup) -> None:
     examined = ExaminedInstallation(Installation(world.settings, world.database), RELEASE)
     world.add_subscribers("ada@example.org")
-    assert list(check_damaged_values(examined)) == []
+    assert list(check_invalid_sqlite_values(examined)) == []
     damage(world, f"UPDATE edition SET number = '{TEXT}', cut_off = '2026-13-01 00:00:00'")
     damage(world, "UPDATE person SET asked_at = 'x' WHERE number = 1")
-    assert [finding.sentence for finding in check_damaged_values(examined)] == [
+    assert [finding.sentence for finding in check_invalid_sqlite_values(examined)] == [
         "edition has damaged values, in rows 1.",
         "person has damaged values, in rows 1.",
     ]

@@ -7,7 +7,7 @@ import pytest
 from alembic.config import Config
 from sqlalchemy import text
 
-from digest.store.engine import Database, open_database, upgrade_schema
+from digest.store.engine import Database, open_database, run_migrations_to_revision
 from tests.replayed_migrations import migrate_by_alembic
 from tests.run_database import PARAMETER_KINDS, run_on_server, sibling_database_url
 
@@ -60,7 +60,7 @@ def test_an_empty_database_gets_by_noted_statements_what_alembic_gives_it(
                 config.attributes["connection"] = connection
                 migrate_by_alembic(config, "head")
             else:
-                upgrade_schema(connection, "head")
+                run_migrations_to_revision(connection, "head")
         schemas.append(describe_schema(database))
         database.close()
     assert len(schemas[0][0]) > 50, "the description sees what is there"

@@ -9,7 +9,7 @@ run again (the second seal); a week later a second edition, incomplete, and `dig
 throw-away keys, its departure log and its settings. Every address is invented.
 
 When a later migration renames a table, moves rows or adds some, say so here. Since 0005 a consent is bound to its address: the
-migration moves no row, and the first start with the keys (here `commit_existing_addresses`) appends one link to each chain whose address is there.
+migration moves no row, and the first start with the keys (here `add_missing_address_commitments`) appends one link to each chain whose address is there.
 0003 moves no row: deliveries that may be sent again keep the time of their handing over as their Date.
 0014 moves no row: no advisory of before is superseded until a draft looks at its page.
 0011 moves no row: no source of before has a default topic until its settings name one.
@@ -51,8 +51,8 @@ from sqlalchemy import bindparam, column, func, insert, inspect, select, table, 
 from sqlalchemy.types import TypeEngine
 
 from digest.backups.archive import ArchiveReader
-from digest.backups.loader import restore_rows, write_archived_rows
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.backups.loader import create_schema_and_insert_rows, restore_rows
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.edition.approval.approval_check import verify_approval, verify_version
 from digest.edition.approval.approved_versions import (
@@ -63,14 +63,14 @@ from digest.edition.approval.approved_versions import (
 )
 from digest.edition.edition_queries import find_edition
 from digest.settings import Settings, load_settings
-from digest.store.approval_models import Approval, ApprovalState, ApprovedEditionFragment
+from digest.store.approval_models import Approval, ApprovalState, ApprovedRenderedFragment
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.engine import Database, newest_schema_revision, open_database, upgrade_schema
+from digest.store.engine import Database, newest_schema_revision, open_database, run_migrations_to_revision
 from digest.store.models import EditionState
 from subscribers.address import read_address
-from subscribers.consent.address_binding import commit_existing_addresses
 from subscribers.consent.audience import count_people_by_state, load_audience_page
+from subscribers.consent.consent_chain_backfill import add_missing_address_commitments
 from subscribers.consent.consent_texts import list_consent_texts
 from subscribers.consent.disclosure_sealing import seal_disclosures
 from subscribers.consent.seals import verify_ledger
@@ -149,12 +149,12 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert addresses == session.scalar(
             select(func.count()).select_from(Person).where(Person.ciphertext.is_not(None))
         )
-        assert commit_existing_addresses(database, keys, now=UPGRADED_AT) == addresses == 21
+        assert add_missing_address_commitments(database, keys, now=UPGRADED_AT) == addresses == 21
         session.rollback()
         proof = verify_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
         assert proof.sound, proof
         assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 33 + addresses, 2, 3)
-        assert commit_existing_addresses(database, keys, now=UPGRADED_AT) == 0
+        assert add_missing_address_commitments(database, keys, now=UPGRADED_AT) == 0
         session.rollback()
         # What was there is sealed from here on.
         sealed = seal_deliveries(database, keys, now=UPGRADED_AT)
@@ -190,15 +190,15 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
         assert (version.made_at, version.stood_at) == (sent.approved_at, sent.approved_at)
         assert list_approvals(session, draft) == ()
         session.execute(
-            update(ApprovedEditionFragment).where(ApprovedEditionFragment.name == "foot").values(body="other")
+            update(ApprovedRenderedFragment).where(ApprovedRenderedFragment.name == "foot").values(body="other")
         )
         session.expire_all()
         with pytest.raises(ApprovalError, match="its text changed"):
             verify_approval(session, sent, settings=settings, keys=keys)
-        delivery_counts = count_deliveries(session, edition_purpose("2026-W47"))
+        delivery_counts = count_deliveries(session, make_edition_delivery_purpose("2026-W47"))
         assert (delivery_counts.planned, delivery_counts[DeliveryState.ACCEPTED]) == (19, 18)
 
-        form1 = rate_limits.mailbox_tag(keys, read_address(AUDIENCE[20]))
+        form1 = rate_limits.hash_mailbox(keys, read_address(AUDIENCE[20]))
         mailed = rate_limits.list_recent_mails(session, form1, now=sent.release_at)
         assert [kind for kind, _ in mailed] == ["confirm"], "the limits remember what a mailbox got"
 
@@ -219,10 +219,10 @@ def test_a_coming_edition_that_was_approved_with_old_placeholders_is_a_draft_aga
         closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
     ):
         with database.engine.execution_options(immediate=True).begin() as connection:
-            write_archived_rows(connection, reader)
-            upgrade_schema(connection, "0036")
+            create_schema_and_insert_rows(connection, reader)
+            run_migrations_to_revision(connection, "0036")
             connection.execute(text("UPDATE edition SET state = :state WHERE name = '2026-W47'"), {"state": state})
-            upgrade_schema(connection, newest_schema_revision())
+            run_migrations_to_revision(connection, newest_schema_revision())
         with database.read() as session:
             edition = find_edition(session, "2026-W47")
             (version,) = list_approvals(session, edition)
@@ -247,8 +247,8 @@ def test_an_email_of_a_correction_that_was_only_requested_needs_an_approval_afte
         closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
     ):
         with database.engine.execution_options(immediate=True).begin() as connection:
-            write_archived_rows(connection, reader)
-            upgrade_schema(connection, "0042")
+            create_schema_and_insert_rows(connection, reader)
+            run_migrations_to_revision(connection, "0042")
             for seq, planned in enumerate((at, None), 1):
                 names = ", ".join(("edition_id, seq, at, is_carried, mail_asked_at, mail_planned_at", *texts))
                 words = ", ".join(["'x'"] * len(texts))
@@ -258,7 +258,7 @@ def test_an_email_of_a_correction_that_was_only_requested_needs_an_approval_afte
                 moments = [bindparam(name, type_=UtcDateTime()) for name in ("at", "planned")]
                 values = {"seq": seq, "at": at, "planned": planned}
                 connection.execute(insertion.bindparams(*moments), values)
-            upgrade_schema(connection, newest_schema_revision())
+            run_migrations_to_revision(connection, newest_schema_revision())
         with database.read() as session:
             queued, requested = session.scalars(select(Correction).order_by(Correction.seq))
             assert (queued.mail_approved_at, requested.mail_approved_at) == (queued.mail_asked_at, None)
@@ -277,12 +277,12 @@ def test_what_may_be_sent_again_keeps_the_time_of_its_handing_over_as_its_date(e
     database = open_database(empty_database_url)
     try:
         with database.engine.execution_options(immediate=True).begin() as connection:
-            upgrade_schema(connection, "0002")
+            run_migrations_to_revision(connection, "0002")
             for state, handed_at in handed.items():
                 values = (state, "edition:2026-W47", state, at, at, 0, "", "smtp", "")
                 row = dict(zip(columns, values, strict=True)) | {"handed_at": handed_at}
                 connection.execute(insert(table("delivery", *(column(name, type_of(name)) for name in row))), row)
-            upgrade_schema(connection, newest_schema_revision())
+            run_migrations_to_revision(connection, newest_schema_revision())
             found = connection.execute(select(Delivery.state, Delivery.first_handed_at)).all()
         assert {str(state): moment for state, moment in found} == handed | {"accepted": None}
     finally:

@@ -11,13 +11,13 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select, text, update
 
 from digest.backups.archive import ArchiveReader
-from digest.backups.loader import advance_sequence, write_archived_rows
+from digest.backups.loader import advance_sequence, create_schema_and_insert_rows
 from digest.backups.table_rows import reflect_tables
 from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.audit_chain import verify_audit_log
-from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, upgrade_schema
-from digest.store.models import AuditEntry, Edition, EditionFragment, EditionState
+from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, run_migrations_to_revision
+from digest.store.models import AuditEntry, Edition, EditionState, RenderedEditionFragment
 from subscribers.consent.audience import load_audience_page
 from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
@@ -43,8 +43,8 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
         database.engine.execution_options(immediate=True).begin() as connection,
     ):
-        write_archived_rows(connection, reader)
-        upgrade_schema(connection, OLD)
+        create_schema_and_insert_rows(connection, reader)
+        run_migrations_to_revision(connection, OLD)
         for table in reflect_tables(connection):
             advance_sequence(connection, table)
     yield url
@@ -137,7 +137,7 @@ def colors_and_actions(home: Path) -> tuple[set[str], list[str]]:
         closing(lend_row_keys(open_database(load_settings().effective_database_url), home)) as database,
         database.read() as session,
     ):
-        text_of_all = "".join(session.scalars(select(EditionFragment.body)))
+        text_of_all = "".join(session.scalars(select(RenderedEditionFragment.body)))
         acts = session.scalars(select(AuditEntry.actor).where(AuditEntry.act == "draft updated")).all()
     return {color for color in ("#00606B", "#8A2C5E") if color in text_of_all}, [actor.split(":")[0] for actor in acts]
 

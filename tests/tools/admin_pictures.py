@@ -11,10 +11,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_ADMIN, SAMPLE_NOW
-from digest.app.subscribers import people
+from digest.app.subscribers import subscriber_actions
 from digest.app.upkeep import audit_log
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import open_installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
 from digest.store.audit import record_audit
 from digest.store.engine import migrate_schema, open_database
@@ -103,9 +103,9 @@ def _record_a_morning(world: Any) -> None:
             (6, "staff 1", "approve", "2026-W47", {}),
         ):
             record_audit(session, act, subject, detail, actor=actor, now=NOW - timedelta(hours=hours))
-    ann = Actor("staff 1", Role.ADMIN, ActorInterface.DESK, confirmed_at=NOW - timedelta(minutes=50))
-    people.find_person(world.install, ann, ADA_ADDRESS, now=NOW - timedelta(hours=1))
-    people.send_data_link(world.install, ann, world.ada, "asked by phone", now=NOW - timedelta(minutes=40))
+    ann = Actor("staff 1", Role.ADMIN, ActionEntryPoint.DESK, confirmed_at=NOW - timedelta(minutes=50))
+    subscriber_actions.find_person(world.install, ann, ADA_ADDRESS, now=NOW - timedelta(hours=1))
+    subscriber_actions.send_data_link(world.install, ann, world.ada, "asked by phone", now=NOW - timedelta(minutes=40))
     audit_log.check_audit_log(world.install, ann, now=NOW)
 
 

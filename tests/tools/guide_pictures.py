@@ -21,9 +21,9 @@ from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editing.edit_application import EditForm
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.acts import Actor, ActorInterface, Role
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.store import staff
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.web.app import create_app
@@ -70,7 +70,7 @@ class ImageDesk:
         with self.week.installation.database.read() as session:
             member = staff.require_staff_member(session, EDITORS[editor])
             return EditForm(
-                self.week.name, Actor(staff.staff_actor(member), Role.EDITOR, ActorInterface.DESK), self.clock()
+                self.week.name, Actor(staff.staff_actor(member), Role.EDITOR, ActionEntryPoint.DESK), self.clock()
             )
 
     def featured(self, position: int) -> str:

@@ -23,7 +23,7 @@ from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import build_mailable_draft
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import Settings
 from digest.store.engine import migrate_schema, open_database
 from digest.store.models import Edition, EditionState
@@ -108,7 +108,7 @@ def compose_message(
     content: EditionContent, settings: Settings, preferences: Preferences = NO_CHOICES
 ) -> tuple[bytes, str]:
     """Return the final bytes of one reader's mail of now, and its HTML."""
-    pieces = render_edition(content, build_publication_frame(settings), create_mail_environment(settings))
+    pieces = render_edition(content, build_publication_context(settings), create_mail_environment(settings))
     now = datetime.now(UTC)
     edition = Edition(name=content.name, subject=content.subject, release_at=now, state=EditionState.DRAFT)
     edition.number, edition.preheader = content.number, content.preheader

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from digest.settings import DEFAULT_SECTIONS, SettingsFile, SourceSettings
+from digest.settings import DEFAULT_SECTIONS, SettingsFileContent, SourceSettings
 from digest.settings.misspelled_names import find_model
 from tests.conftest import ROOT
 
@@ -47,7 +47,9 @@ also have pages under **Admin**, **Settings**.
 """
 
 
-def list_tables(model: type[BaseModel] = SettingsFile, above: str = "") -> Iterator[tuple[str, type[BaseModel], bool]]:
+def list_tables(
+    model: type[BaseModel] = SettingsFileContent, above: str = ""
+) -> Iterator[tuple[str, type[BaseModel], bool]]:
     """Name every table with its model, and whether the file may have several of it."""
     for name, field in model.model_fields.items():
         if table := find_model(field.annotation):

@@ -29,15 +29,15 @@ from digest.edition.content.edition_content import (
     SectionEntry,
 )
 from digest.edition.drafting.drafts import replace_fragments
-from digest.edition.edition_queries import PUBLIC_STATES, name_release_slot
+from digest.edition.edition_queries import PUBLIC_STATES, make_release_slot_key
 from digest.edition.rendering.fragments import (
-    PublicationFrame,
-    build_publication_frame,
+    PublicationContext,
+    build_publication_context,
     create_mail_environment,
     render_edition,
 )
-from digest.installation.opened import Installation
-from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFile
+from digest.installation.opened_installation import Installation
+from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store import staff, staff_sessions
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.delivery_models import StaffMember
@@ -133,7 +133,7 @@ class WebSetup:
 
 def web_settings(home: Path, language: str = "en", templates: Path | None = None) -> Settings:
     return Settings(
-        file=SettingsFile(
+        file=SettingsFileContent(
             publication=PublicationSettings(
                 intro="Two notices this week ask for the same plain thing: know what is plugged in.", language=language
             ),
@@ -206,7 +206,7 @@ def store_edition(
     pieces = render_once(content, install.settings)
     with install.database.write() as session:
         edition = Edition(
-            slot=name_release_slot(release_at),
+            slot=make_release_slot_key(release_at),
             name=name,
             number=number,
             state=state,
@@ -241,12 +241,12 @@ def sign_as_sent(session: Session, edition: Edition, install: Installation, at: 
     version.state, version.stood_at = ApprovalState.STANDING, at
 
 
-_rendered_pieces: list[tuple[EditionContent, PublicationFrame, tuple[RenderedFragment, ...]]] = []
+_rendered_pieces: list[tuple[EditionContent, PublicationContext, tuple[RenderedFragment, ...]]] = []
 
 
 def render_once(content: EditionContent, settings: Settings) -> tuple[RenderedFragment, ...]:
     """Render an edition; tests that store the same one by the shipped templates share what it gives."""
-    frame = build_publication_frame(settings)
+    frame = build_publication_context(settings)
     shared = _rendered_pieces if settings.templates is None else []
     pieces = next((known for rendered, by, known in shared if (rendered, by) == (content, frame)), None)
     if pieces is None:

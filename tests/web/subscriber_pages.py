@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers
 from digest.store.models import EditionState
 from digest.web.app import create_app
@@ -43,7 +43,7 @@ class SubscriberPages:
     def link(self, page: str, at: Any = NOW) -> str:
         """Answer forms, hand over mails, and give the path of the link in what is new."""
         process_signup_requests(self.world.install, clock=lambda: at)
-        send_due_notices(self.world.install, clock=lambda: at)
+        send_due_transactional_emails(self.world.install, clock=lambda: at)
         fresh = set(self.world.install.settings.outbox_folder.rglob("*.eml")) - self.mails
         self.mails |= fresh
         text = "".join(file.read_text("ascii").replace("=\n", "").replace("=3D", "=") for file in fresh)

@@ -5,7 +5,7 @@ from typing import Any
 
 from digest.app.sending import send_control as sending
 from digest.app.sending.automatic_pause_emails import email_automatic_pauses
-from digest.app.sending.background_tasks import send_due_notices
+from digest.app.sending.background_tasks import send_due_transactional_emails
 from digest.deliver.control import edition_control
 from digest.store.models import EditionState
 from tests.actors import EDITOR
@@ -21,7 +21,7 @@ def ring(world: Any, reason: str, minutes: int) -> None:
 
 
 def mails(world: Any) -> list[str]:
-    send_due_notices(world.install, clock=lambda: NOW + timedelta(hours=1))
+    send_due_transactional_emails(world.install, clock=lambda: NOW + timedelta(hours=1))
     return [file.read_text() for file in sorted((world.install.settings.outbox_folder / "notice").glob("*.eml"))]
 
 

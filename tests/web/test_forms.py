@@ -10,12 +10,12 @@ from werkzeug.datastructures import MultiDict
 
 from digest.templating import create_jinja_environment
 from digest.web.filters import refusal_sentence
-from digest.web.forms import Count, Day, PageFields, ReasonForm, read_form, read_query
+from digest.web.forms import Count, Day, FormOrQueryModel, ReasonForm, read_form, read_query
 from subscribers.pages.forms import FormError
 from subscribers.phrases import count_with_noun
 
 
-class VisitFields(PageFields):
+class VisitFields(FormOrQueryModel):
     day: Day = date(2026, 11, 27)
     most: Count = 50
     places: list[str] = Field(default=[])

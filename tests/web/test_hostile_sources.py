@@ -12,7 +12,7 @@ from digest.collect.fetch.result import FetchResult
 from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.collect.visits.collection_run import collect_sources
-from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Source, SourceHealth
 from digest.web.server import open_page_server
@@ -40,7 +40,7 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
     bodies = {"burn": b"burn", "die": b"die", "memory": b"take memory", "port": rss("/1", "/2"), "coast": rss("/3")}
     addresses = {name: f"https://{name}.example.org/feed" for name in bodies}
     sources = [SourceSettings(url=url, name=name.title(), publisher=name) for name, url in addresses.items()]
-    settings = Settings(file=SettingsFile(sources=sources, limits=LimitSettings(fetch_workers=5)))
+    settings = Settings(file=SettingsFileContent(sources=sources, limits=UsageLimitSettings(fetch_workers=5)))
     getter = Web({url: FetchResult(url=url, status=200, body=bodies[name]) for name, url in addresses.items()})
     sandbox = Sandbox("tests.collect.sandbox.trying_broker")
     monkeypatch.setattr(client, "SANDBOX", sandbox)

@@ -10,7 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 from digest.app.accounts.sign_in_log import SCOPE
 from digest.deliver.control import installation_hold
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState

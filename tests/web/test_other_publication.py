@@ -8,7 +8,7 @@ import pytest
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_default_texts
 from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS, compose_sample_email
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.templating import find_template_folder

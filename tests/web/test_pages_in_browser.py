@@ -15,7 +15,7 @@ from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import open_database
 from digest.store.models import Edition, EditionState, Source, SourceHealth
-from digest.web.desk.edition.previews import PREVIEW_VIEWS
+from digest.web.desk.edition.previews import PREVIEW_MODES
 from digest.web.server import open_page_server
 from subscribers.address import read_address
 from subscribers.consent.preferences import Preferences
@@ -89,7 +89,7 @@ SIGNED_OUT_PATHS = ["/desk/sign-in", "/desk/link/unknown", "/staff/unknown"]
 
 
 def paths(world: Any) -> list[str]:
-    desk = [f"/desk/?view={v.key}" for v in PREVIEW_VIEWS] + [
+    desk = [f"/desk/?view={v.key}" for v in PREVIEW_MODES] + [
         "/desk/?tab=stories",
         "/desk/?tab=preview",
         "/desk/?q=nothing",
@@ -200,7 +200,7 @@ def test_axe_finds_nothing_none_scrolls_sideways_asks_elsewhere_or_breaks_its_ow
     for path in paths(world)[quarter::4]:
         tab = without_images if "noimages" in path else page  # there the pictures are to be refused
         # Its rows stand in each view of the edition's page as they stand in the first.
-        fewer = "" if path == f"/desk/?view={PREVIEW_VIEWS[0].key}" else "li.row, li.tale"
+        fewer = "" if path == f"/desk/?view={PREVIEW_MODES[0].key}" else "li.row, li.tale"
         found |= faulty_pages(tab, address, [path], widths=(1440, 390), fewer=fewer)
         wide = [excess_width(tab) for _ in show_views(tab, (320, 761, 1181), ["light"])]
         found |= {f"{path}, in other widths": fault for fault in wide if fault}

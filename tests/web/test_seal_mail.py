@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from digest.app.sending import background_tasks
 from digest.app.upkeep import nightly_steps
 from digest.app.upkeep.nightly_steps import is_seal_email_due
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import AlertSettings
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
@@ -36,11 +36,11 @@ def _staff(world: Any, email: str, role: staff.StaffRole, *, proven: bool = True
 
 
 def _nights(world: Any, *nights: int) -> list[str]:
-    return [nightly_steps.seal_consent_ledger(world.install, NIGHT + night * DAY) for night in nights]
+    return [nightly_steps.seal_ledger_and_email_admins(world.install, NIGHT + night * DAY) for night in nights]
 
 
 def _mails(world: Any) -> list[EmailMessage]:
-    background_tasks.send_due_notices(world.install, clock=lambda: NIGHT + 30 * DAY)
+    background_tasks.send_due_transactional_emails(world.install, clock=lambda: NIGHT + 30 * DAY)
     files = (world.install.settings.outbox_folder / "notice").glob("*.eml")
     return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
 
@@ -106,9 +106,9 @@ def test_a_fault_is_mailed_on_the_night_that_finds_it_and_not_every_night_after(
 def test_the_settings_say_how_often(world: Any) -> None:
     _staff(world, "root@news.example.org", "admin")
     nightly, never = _with_alerts(world, seal_mail_days=1), _with_alerts(world, seal_mail_days=0)
-    assert "mailed" in nightly_steps.seal_consent_ledger(nightly, NIGHT)
-    assert "mailed" in nightly_steps.seal_consent_ledger(nightly, NIGHT + DAY)
-    assert "mailed" not in nightly_steps.seal_consent_ledger(never, NIGHT + 99 * DAY)
+    assert "mailed" in nightly_steps.seal_ledger_and_email_admins(nightly, NIGHT)
+    assert "mailed" in nightly_steps.seal_ledger_and_email_admins(nightly, NIGHT + DAY)
+    assert "mailed" not in nightly_steps.seal_ledger_and_email_admins(never, NIGHT + 99 * DAY)
 
 
 def test_without_a_proven_admin_the_first_who_proves_gets_the_next_seal(world: Any) -> None:

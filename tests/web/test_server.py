@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from digest.deliver.providers.registry import describe_address_holders
-from digest.installation.opened import Installation
+from digest.deliver.providers.registry import describe_address_recipients
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database, open_database
 from digest.store.models import EditionState
@@ -171,7 +171,7 @@ def test_pages_below_a_path_link_within_it_stripped_or_not(world: Any) -> None:
     ],
 )
 def test_the_privacy_page_follows_the_transport_and_tells_no_secret(url: str, words: str) -> None:
-    said = " ".join(describe_address_holders(Settings(mail_url=SecretStr(url))))
+    said = " ".join(describe_address_recipients(Settings(mail_url=SecretStr(url))))
     assert words in said
     assert "secret" not in said
 

@@ -31,10 +31,10 @@ from digest.app.sending import background_tasks
 from digest.app.sending import send_control as sending
 from digest.collect.fetch.fetcher import FolderFetcher
 from digest.collect.visits import collection_run
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import plan_deliveries
 from digest.edition.edition_queries import find_edition
-from digest.installation.opened import Installation, open_installation
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.web.app import create_app
@@ -71,7 +71,7 @@ class House:
     def mails(self) -> list[EmailMessage]:
         """Answer forms, hand over what is due, and open the mail files that are new."""
         background_tasks.process_signup_requests(self.install, clock=self.clock)
-        background_tasks.send_due_notices(self.install, clock=self.clock)
+        background_tasks.send_due_transactional_emails(self.install, clock=self.clock)
         fresh = sorted(set(self.install.settings.outbox_folder.rglob("*.eml")) - self.seen)
         self.seen |= set(fresh)
         return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in fresh]
@@ -251,8 +251,13 @@ def test_the_whole_life_of_a_subscriber(page: Page, home_databases: HomeDatabase
         books = plan_deliveries(home.install.database, second, home.install.keys, home.install.settings, now=home.now)
         assert books.planned == 0
         with home.install.database.read() as session:
-            assert session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(second))).all() == []
-            sent = session.scalars(select(Delivery).where(Delivery.purpose == edition_purpose(first))).one()
+            assert (
+                session.scalars(select(Delivery).where(Delivery.purpose == make_edition_delivery_purpose(second))).all()
+                == []
+            )
+            sent = session.scalars(
+                select(Delivery).where(Delivery.purpose == make_edition_delivery_purpose(first))
+            ).one()
             assert (sent.person, sent.state) == (None, DeliveryState.ACCEPTED)  # the count stays, without her
             chain = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]
         assert chain[-5:] == ["withdrawn", "undone", "withdrawn", "undone", "erased"]

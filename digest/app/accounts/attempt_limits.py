@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from digest.app.accounts import passwords
 from digest.app.accounts.sign_in_log import SignInMethod, build_sign_in_entry, record_refused_sign_in
 from digest.app.accounts.visitor import Visitor, read_device_token
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import staff_actor
 from subscribers.address import AddressError, read_address

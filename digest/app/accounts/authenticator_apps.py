@@ -17,7 +17,7 @@ from digest.store.account_models import AuthenticatorApp, RecoveryCode
 from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows
+from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows
 
 STEP_SECONDS = 30
 STEPS_BESIDE = 1  # a clock may be off by one step either way

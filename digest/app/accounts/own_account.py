@@ -17,11 +17,11 @@ from digest.app.accounts import authenticator_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
 from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
-from digest.installation.acts import Action, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store import staff_sessions
-from digest.store.account_models import AuthenticatorApp, Passkey, SignIn, StaffSession
+from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt, StaffSession
 from digest.store.audit import PASSWORD_SET
 from digest.store.delivery_models import StaffMember
 from digest.store.staff import display_name_of, list_staff_members
@@ -56,7 +56,7 @@ class OwnAccountError(RefusalError):
 class SignInEntry:
     """A line of a member's log: one sign-in, or failures in a row from one network."""
 
-    latest: SignIn
+    latest: SignInAttempt
     count: int
 
 
@@ -84,7 +84,7 @@ def view_own_account(installation: Installation, signed_in: SignedInStaff, *, no
     with installation.database.read() as session:
         member = session.get_one(StaffMember, member_id)
         sessions = staff_sessions.list_sessions(session, member_id, now=now)
-        entries = group_sign_ins(list_sign_ins(session, member_id, now=now, limit=SHOWN_SIGN_INS))
+        entries = fold_repeated_failed_sign_ins(list_sign_ins(session, member_id, now=now, limit=SHOWN_SIGN_INS))
         return AccountOverview(
             member=member,
             sessions=tuple(sorted(sessions, key=lambda row: row.id != signed_in.session_id)),
@@ -96,7 +96,7 @@ def view_own_account(installation: Installation, signed_in: SignedInStaff, *, no
         )
 
 
-def group_sign_ins(sign_ins: Iterable[SignIn]) -> tuple[SignInEntry, ...]:
+def fold_repeated_failed_sign_ins(sign_ins: Iterable[SignInAttempt]) -> tuple[SignInEntry, ...]:
     """Fold failures that follow one another from the same network and browser, the newest first, into one line each."""
     entries: list[SignInEntry] = []
     for row in sign_ins:
@@ -108,7 +108,7 @@ def group_sign_ins(sign_ins: Iterable[SignIn]) -> tuple[SignInEntry, ...]:
     return tuple(entries)
 
 
-def _are_alike(first: SignIn, second: SignIn) -> bool:
+def _are_alike(first: SignInAttempt, second: SignInAttempt) -> bool:
     return (first.succeeded, first.method, first.network, first.browser) == (
         second.succeeded,
         second.method,
@@ -144,13 +144,13 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     Raises:
         OwnAccountError: it isn't a person's name, or a colleague has it.
     """
-    name = clean_person_name(name)
+    name = require_plain_person_name(name)
     with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         refuse_taken_name(session, name, own_number=signed_in.member_id)
         session.get_one(StaffMember, signed_in.member_id).name = name
 
 
-def clean_person_name(name: str) -> str:
+def require_plain_person_name(name: str) -> str:
     """Return the name of a person, which emails and corrections show to others.
 
     Raises:

@@ -23,7 +23,7 @@ from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store.database import upsert
-from subscribers.store.row_seals import drop_if_forged, filter_genuine_rows
+from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows
 
 if TYPE_CHECKING:
     from webauthn.authentication.verify_authentication_response import VerifiedAuthentication

@@ -11,8 +11,8 @@ from digest.app.accounts.attempt_limits import SignInRefusedError
 from digest.app.accounts.sign_in_log import SignInMethod, build_sign_in_entry, record_refused_sign_in
 from digest.app.accounts.visitor import Visitor, make_device_token
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.acts import Action, Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store import staff, staff_sessions
 from digest.store.account_models import StaffSession
@@ -51,7 +51,7 @@ class SignedInStaff:
     @property
     def actor(self) -> Actor:
         """The member as the one who acts at the desk."""
-        return Actor(f"staff {self.member_id}", self.role, ActorInterface.DESK, self.fresh_at)
+        return Actor(f"staff {self.member_id}", self.role, ActionEntryPoint.DESK, self.fresh_at)
 
     @property
     def sign_in(self) -> str:
@@ -124,7 +124,7 @@ def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, n
         StaffError: nobody on the staff has the address, or the actor is at the desk.
     """
     with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
-        if actor.face is ActorInterface.DESK:
+        if actor.face is ActionEntryPoint.DESK:
             raise staff.StaffError("Sign-in links aren't shown here. Email the link instead.")
         member = staff.require_staff_member(session, email)
         draft.subject = staff.staff_actor(member)
@@ -189,12 +189,12 @@ def accept_invitation(
 ) -> tuple[staff.VerificationLink, NewStaffSession | None]:
     """Take the press of the button behind an invitation: the address is proven, and the member signed in, the first time."""
     with installation.database.write() as session:
-        first_press = staff.look_up_verification_link(session, token, now=now).stage is staff.VerificationStage.OPEN
+        first_press = staff.look_up_verification_link(session, token, now=now).stage is staff.VerificationLinkState.OPEN
         link = staff.verify_staff_address(session, token, now=now)
-        if first_press and link.stage is staff.VerificationStage.PROVEN and link.member is not None:
+        if first_press and link.stage is staff.VerificationLinkState.PROVEN and link.member is not None:
             method = SignInMethod.INVITATION
             return link, begin_session(session, installation, link.member, method, visitor, now=now)
-    if link.stage is not staff.VerificationStage.PROVEN:
+    if link.stage is not staff.VerificationLinkState.PROVEN:
         record_refused_sign_in(installation.database, "link that doesn't work", now=now)
     return link, None
 
@@ -426,7 +426,7 @@ def _renew_session(
     now: datetime,
     passkey: str = "",
 ) -> str:
-    token = staff_sessions.renew_session(session, signed_in.session_id, now=now)
+    token = staff_sessions.reauthenticate_session(session, signed_in.session_id, now=now)
     if token is None:
         raise SessionEndedError
     session.add(build_sign_in_entry(signed_in.member_id, method, visitor, passkey=passkey, succeeded=True, now=now))

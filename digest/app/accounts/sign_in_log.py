@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts.visitor import Visitor
-from digest.store.account_models import SignIn
+from digest.store.account_models import SignInAttempt
 from digest.store.engine import Database
 from subscribers.loggers import get_logger
 from subscribers.signup.rate_limits import DAY, TEN_MINUTES, find_window_start, increment_count, sum_counts
@@ -60,7 +60,7 @@ class RefusedSignInCounts:
 
 
 def record_refused_sign_in(
-    database: Database, reason: RefusalReason, *, member: str = "", entry: SignIn | None = None, now: datetime
+    database: Database, reason: RefusalReason, *, member: str = "", entry: SignInAttempt | None = None, now: datetime
 ) -> None:
     """Log and count a refused attempt. `member` is a name such as `staff 3`, or empty where it isn't known.
 
@@ -89,9 +89,9 @@ def count_recent_refusals(session: Session, *, now: datetime) -> RefusedSignInCo
 
 def build_sign_in_entry(
     member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
-) -> SignIn:
+) -> SignInAttempt:
     """Describe a try for a member's log."""
-    return SignIn(
+    return SignInAttempt(
         staff=member,
         at=now,
         method=str(method),
@@ -102,7 +102,7 @@ def build_sign_in_entry(
     )
 
 
-def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignIn]:
+def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignInAttempt]:
     """Return the newest of a member's sign-ins of the last 90 days."""
-    query = select(SignIn).where(SignIn.staff == member, SignIn.at > now - LOG_RETENTION)
-    return session.scalars(query.order_by(SignIn.at.desc(), SignIn.id.desc()).limit(limit)).all()
+    query = select(SignInAttempt).where(SignInAttempt.staff == member, SignInAttempt.at > now - LOG_RETENTION)
+    return session.scalars(query.order_by(SignInAttempt.at.desc(), SignInAttempt.id.desc()).limit(limit)).all()

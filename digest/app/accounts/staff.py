@@ -6,21 +6,21 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
-from digest.app.accounts.own_account import clean_person_name, delete_sign_in_methods, refuse_taken_name
+from digest.app.accounts.own_account import delete_sign_in_methods, refuse_taken_name, require_plain_person_name
 from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_refusals
 from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store import staff
-from digest.store.account_models import AuthenticatorApp, Passkey, SignIn
+from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt
 from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
 from subscribers.mail_requests import QueueMail
 from subscribers.phrases import count_with_noun
-from subscribers.store.row_seals import filter_genuine_rows
+from subscribers.store.keyed_row_seals import filter_genuine_rows
 
 ADD = Action(STAFF_ADDED, Role.ADMIN, AffectedArea.ACCOUNTS)
 REMOVE = Action(STAFF_REMOVED, Role.ADMIN, AffectedArea.ACCOUNTS)
@@ -52,7 +52,7 @@ def add_staff_member(
         StaffError: the address is on the staff already.
         OwnAccountError: the name isn't a person's, or a colleague has it.
     """
-    name = clean_person_name(name)
+    name = require_plain_person_name(name)
     with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         refuse_taken_name(session, name)
         queue = _notice_queue(installation, now)
@@ -77,7 +77,9 @@ def remove_staff_member(installation: Installation, actor: Actor, address: Addre
         return member
 
 
-def send_verification_link(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> None:
+def send_address_verification_link(
+    installation: Installation, actor: Actor, address: Address, *, now: datetime
+) -> None:
     """Mail a member the link that proves the address anew; earlier links end.
 
     Raises:
@@ -138,7 +140,9 @@ def reset_staff_sign_in(installation: Installation, actor: Actor, address: Addre
         return member
 
 
-def look_up_verification_link(installation: Installation, token: str, *, now: datetime) -> staff.VerificationLink:
+def look_up_address_verification_link(
+    installation: Installation, token: str, *, now: datetime
+) -> staff.VerificationLink:
     """Say how the link that proves an address stands; nothing is changed."""
     with installation.database.read() as session:
         return staff.look_up_verification_link(session, token, now=now)
@@ -184,7 +188,11 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
         passkeys = Counter(passkey.staff for passkey in filter_genuine_rows(session, session.scalars(select(Passkey))))
         confirmed = session.scalars(select(AuthenticatorApp).where(AuthenticatorApp.confirmed_at.is_not(None)))
         apps = {app.staff for app in filter_genuine_rows(session, confirmed)}
-        newest = select(SignIn.staff, func.max(SignIn.at)).where(SignIn.succeeded).group_by(SignIn.staff)
+        newest = (
+            select(SignInAttempt.staff, func.max(SignInAttempt.at))
+            .where(SignInAttempt.succeeded)
+            .group_by(SignInAttempt.staff)
+        )
         last_sign_ins = {row[0]: row[1] for row in session.execute(newest)}
         return [
             StaffOverview(

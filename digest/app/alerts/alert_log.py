@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from digest.app.alerts.alert_notifications import queue_alert_notifications
 from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
-from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
-from digest.installation.opened import Installation
+from digest.deliver.send.refusals.refused_deliveries import recount_refusals_of_sent_editions
+from digest.installation.opened_installation import Installation
 from digest.store.alert_models import OPEN_ALERT, Alert
 from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
@@ -65,7 +65,7 @@ def update_alerts(installation: Installation, *, now: datetime) -> str:
 
     Whatever the number of processes that look, each alert is told once.
     """
-    review_sent_editions(installation.database, now=now)
+    recount_refusals_of_sent_editions(installation.database, now=now)
     conditions = find_alert_conditions(installation, now=now)
     with installation.read() as session:
         if not decide_alert_changes(_read_known(session), conditions, now):

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.alert_models import Alert, AlertNotification

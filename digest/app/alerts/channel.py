@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.alert_models import Alert
 
@@ -25,7 +25,7 @@ def _accept_any(_settings: Settings, _value: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelTestDefinition:
+class ChannelTestAlert:
     """A test that admins send from the settings page. `hint` says what it does; `send` returns what went wrong, if anything."""
 
     hint: str
@@ -47,7 +47,7 @@ class AlertChannel:
     send: Callable[[Installation, AlertEvents, datetime], str]
     batch_size: int = 1
     tells: Callable[[Session, Settings, Alert, AlertEvent], bool] = _tells_all
-    test: ChannelTestDefinition | None = None
+    test: ChannelTestAlert | None = None
     explain_refusal: Callable[[Settings, str], str] = _accept_any
 
     def is_on(self, settings: Settings) -> bool:

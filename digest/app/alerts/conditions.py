@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from digest.app.doctor import installation_checks, operation_checks, settings_checks
 from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
 from digest.app.doctor.check_registry import DOCTOR_CHECKS, ExaminedInstallation, run_check
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.logs import redact_addresses
 
 # Importing them registers their checks.

@@ -17,9 +17,9 @@ from digest.app.alerts.alert_log import list_open_alerts
 from digest.app.alerts.conditions import ALERT_KINDS
 from digest.backups.last_backup import find_last_verified_backup
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.edition.calendar.calendar_store import load_calendar
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, ScheduleSlot, Source, SourceHealth
 from subscribers.consent import audience
@@ -93,7 +93,7 @@ class InstallationCollector:
         meaning = "Emails of the editions being sent and of the last one sent."
         family = make_gauge("deliveries", meaning, ("edition", "state"))
         for name in _list_counted_editions(session):
-            counts = count_deliveries(session, edition_purpose(name))
+            counts = count_deliveries(session, make_edition_delivery_purpose(name))
             for state in DeliveryState:
                 family.add_metric([name, str(state)], counts[state])
         yield family

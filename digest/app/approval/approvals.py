@@ -17,7 +17,7 @@ from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval import approval_check, sent_back_notes
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import list_edition_parts
+from digest.edition.approval.authors import list_parts_with_authors
 from digest.edition.archive.linked_hosts import LinkedHost, list_linked_hosts
 from digest.edition.content.content_changes import ContentComparison, compare_contents
 from digest.edition.content.edition_content import EditionContent
@@ -26,8 +26,8 @@ from digest.edition.editing.authorship import WrittenPart
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.edition_queries import COMING_STATES, find_edition
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.audit import SENT_BACK
@@ -207,11 +207,11 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
             compared=compared,
             compared_content=EditionContent.from_json(compared.content) if compared else None,
             names=staff.read_display_names(installation),
-            parts=list_edition_parts(session, edition),
+            parts=list_parts_with_authors(session, edition),
         )
 
 
-def read_approval_fingerprint(installation: Installation, name: str) -> str:
+def read_approval_code(installation: Installation, name: str) -> str:
     """Read the short mark by which an edition can be approved as it is now.
 
     Raises:
@@ -219,7 +219,7 @@ def read_approval_fingerprint(installation: Installation, name: str) -> str:
     """
     with installation.read() as session:
         edition = find_edition(session, name)
-        return approval.read_draft_fingerprint(session, edition, installation.settings, installation.keys)
+        return approval.read_draft_approval_code(session, edition, installation.settings, installation.keys)
 
 
 def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
@@ -280,10 +280,10 @@ def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> li
 
 def write_approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Say who has approved a draft as it is now, who still has to, and for what; nothing of any other edition. `viewer` is "you"."""
-    return write_rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
+    return write_approver_rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
-def write_rule_sentences(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
+def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
     """Say who has approved something, who still has to, and for what. `viewer` is "you"."""
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:

@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.approval.approvals import ApproverRuleOverview, write_rule_sentences
+from digest.app.approval.approvals import ApproverRuleOverview, write_approver_rule_sentences
 from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import resolve_edition_name
-from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
+from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_batches
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.notices import notice_queue
 from digest.edition.approval.approved_versions import build_signature_payload, compute_content_hash, sign_payload
@@ -24,8 +24,8 @@ from digest.edition.archive import corrections
 from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault, list_signers
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import SCHEDULER, Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import SCHEDULER, Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
@@ -34,7 +34,7 @@ from digest.store.staff import map_staff_display_names
 from subscribers.callback_types import Clock
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
-from subscribers.store.row_seals import is_genuine_row
+from subscribers.store.keyed_row_seals import is_genuine_row
 
 REQUEST = Action("correction email requested", Role.EDITOR, AffectedArea.NONE)
 APPROVE = Action("correction email approved", Role.EDITOR, AffectedArea.NONE)
@@ -74,7 +74,10 @@ class CorrectionEmail(ApproverRuleOverview):
         if self.is_approved:
             signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
             return [f"Approved by {name}." for name in signed]
-        return [*([f"It wasn't sent: {self.fault}"] if self.fault else []), *write_rule_sentences(self, viewer)]
+        return [
+            *([f"It wasn't sent: {self.fault}"] if self.fault else []),
+            *write_approver_rule_sentences(self, viewer),
+        ]
 
 
 def read_correction_email(installation: Installation, name: str, number: int) -> CorrectionEmail:
@@ -222,7 +225,7 @@ def count_correction_recipients(installation: Installation, name: str, number: i
     with installation.read() as session:
         edition = find_edition(session, name)
         correction = find_correction(session, edition, number)
-    pages = read_recipient_pages(installation.database, correction, edition, installation.settings)
+    pages = read_recipient_batches(installation.database, correction, edition, installation.settings)
     return sum((page.counts for page in pages), CorrectionAudience())
 
 
@@ -258,7 +261,7 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Queue
             edition = session.get_one(Edition, correction.edition_id)
             fault = find_approval_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction)
-            doubtful = restored_copy.build_uncertain_values(session, correction.at)
+            doubtful = restored_copy.build_uncertain_delivery_columns(session, correction.at)
         if fault:
             _take_approval_back(installation, correction, edition, fault, now=clock())
             refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")
@@ -304,7 +307,7 @@ def _plan_emails(
         "address": f"{settings.link_base}/editions/{edition.name}",
     }
     queued = 0
-    for page in read_recipient_pages(database, correction, edition, settings):
+    for page in read_recipient_batches(database, correction, edition, settings):
         for start in range(0, len(page.recipients), _WRITE_PAGE):
             people = page.recipients[start : start + _WRITE_PAGE]
             requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]

@@ -23,10 +23,10 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition, name_release_slot
-from digest.installation.acts import SCHEDULER
-from digest.installation.opened import Installation
-from digest.installation.staff_mail import deadline_occasion, queue_staff_mail
+from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition, make_release_slot_key
+from digest.installation.audited_actions import SCHEDULER
+from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_deadline_email_key, queue_staff_mail
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import hour_in_zone, weekday_month_day
 
@@ -83,7 +83,7 @@ def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
         if step is None or (step.edition is None and not _is_without_draft(session, installation, step)):
             return "no decision is due"
         decision, obstacle = _decide(session, installation, step, now)
-    name = step.edition.name if step.edition else name_release_slot(step.release.release_at)
+    name = step.edition.name if step.edition else make_release_slot_key(step.release.release_at)
     if decision is DeadlineDecision.NOTHING and step.edition:
         return f"{name} is {step.edition.state}"
     if decision is DeadlineDecision.SKIP:
@@ -131,7 +131,7 @@ def _find_step(session: Session, installation: Installation, job: str, now: date
     if latest_step is None:
         return None
     release, at = latest_step
-    edition = session.scalar(select(Edition).where(Edition.slot == name_release_slot(release.release_at)))
+    edition = session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(release.release_at)))
     return _DueStep(release, at, plan_steps(planned, release, rules).deadline, edition)
 
 
@@ -148,7 +148,7 @@ def _mail_editors(
     facts = _mail_facts(installation, step, email_kind, obstacle)
     # An edition waits from its deadline on, even if that was during an outage and its send time is what's due now.
     moment = step.deadline if email_kind == DeadlineDecision.WAIT else step.at
-    occasion = deadline_occasion(name_release_slot(step.release.release_at), email_kind, moment)
+    occasion = make_deadline_email_key(make_release_slot_key(step.release.release_at), email_kind, moment)
     return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
 
 

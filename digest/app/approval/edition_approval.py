@@ -13,8 +13,8 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import find_edition
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from subscribers.phrases import count_with_noun
@@ -111,6 +111,6 @@ def revoke_approval(installation: Installation, name: str, *, actor: Actor, now:
     name = resolve_edition_name(installation, name)
     with REVOKE_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name)
-        approval.revoke_open_approvals(session, edition, actor=actor.name, now=now)
+        approval.revoke_all_approvals(session, edition, actor=actor.name, now=now)
         audit.detail = {approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
     return name

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import article_checks, edition_control
-from digest.deliver.control.article_checks import ArticleCheck, ArticleFinding
+from digest.deliver.control import article_recheck_results, edition_control
+from digest.deliver.control.article_recheck_results import ArticleCheck, ArticleFinding
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import list_story_links
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import queue_staff_mail
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
@@ -42,7 +42,7 @@ def find_due_checks(installation: Installation, *, now: datetime) -> list[str]:
     """Find the editions whose articles are to be looked at now."""
     minutes = installation.settings.file.schedule.final_check_minutes
     with installation.read() as session:
-        return article_checks.find_due_article_checks(session, minutes=minutes, now=now)
+        return article_recheck_results.find_due_article_checks(session, minutes=minutes, now=now)
 
 
 def check_before_sending(installation: Installation, name: str, *, actor: Actor, clock: Clock) -> ArticleCheck | None:
@@ -54,7 +54,7 @@ def check_before_sending(installation: Installation, name: str, *, actor: Actor,
     with installation.read() as session:
         edition = find_edition(session, name)
         is_wanted = bool(installation.settings.file.schedule.final_check_minutes) and edition.paused_at is None
-        if not is_wanted or not article_checks.lacks_article_check(session, edition):
+        if not is_wanted or not article_recheck_results.lacks_current_article_check(session, edition):
             return None
     return recheck_articles(installation, name, actor=actor, clock=clock)
 
@@ -83,8 +83,8 @@ def recheck_articles(
             edition = find_edition(session, name, lock=True)
             if edition.state is not EditionState.APPROVED or edition.approved_at != approved_at:
                 return None
-            before = article_checks.read_article_check(session, edition.name)
-            article_check = article_checks.carry_over_article_check(
+            before = article_recheck_results.read_article_check(session, edition.name)
+            article_check = article_recheck_results.carry_over_reported_articles(
                 article_check, before, stops=settings.file.schedule.at_gone_article == "stop"
             )
             audit.changed = before is None or before.approved_at != approved_at or before.gone != missing_articles
@@ -134,7 +134,7 @@ def _follow_up(
     session: Session, edition: Edition, before: ArticleCheck | None, article_check: ArticleCheck, *, now: datetime
 ) -> None:
     """Pause an edition for what is gone; let one go on that rested for that alone and is whole again."""
-    rests_for_look = before is not None and article_checks.is_paused_by_check(edition, before)
+    rests_for_look = before is not None and article_recheck_results.is_paused_by_check(edition, before)
     is_new = before is None or before.approved_at != article_check.approved_at or before.gone != article_check.gone
     if article_check.pause_reason and rests_for_look:
         edition.paused_because = article_check.pause_reason
@@ -150,10 +150,10 @@ def _tell_editors(
     installation: Installation, session: Session, edition: Edition, article_check: ArticleCheck, *, now: datetime
 ) -> None:
     """Mail the staff what is gone, once an article, and store the look."""
-    untold = article_checks.find_unreported_articles(article_check)
+    untold = article_recheck_results.find_unreported_articles(article_check)
     reported_urls = (*article_check.told, *(finding.url for finding in untold))
     occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else article_check.occasion
-    article_checks.save_article_check(
+    article_recheck_results.save_article_check(
         session, edition.name, replace(article_check, told=reported_urls, occasion=occasion)
     )
     if not untold:

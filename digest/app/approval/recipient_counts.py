@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from digest.app.approval.correction_emails import CorrectionEmail, read_correction_email
-from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_pages
-from digest.deliver.plan.delivery_plan import edition_purpose, has_at_most_deliveries
-from digest.installation.opened import Installation
+from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_batches
+from digest.deliver.plan.delivery_plan import has_at_most_deliveries, make_edition_delivery_purpose
+from digest.installation.opened_installation import Installation
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 from subscribers.loggers import get_logger
@@ -38,7 +38,7 @@ class RecipientCount:
         """Count to the end, page by page."""
         counts = CorrectionAudience()
         try:
-            for page in read_recipient_pages(installation.database, correction, edition, installation.settings):
+            for page in read_recipient_batches(installation.database, correction, edition, installation.settings):
                 counts += page.counts
                 self.looked_at += page.counts.looked_at
                 pause()
@@ -49,7 +49,7 @@ class RecipientCount:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedCorrection:
+class CorrectionWithRecipientCount:
     """A correction's email as it stands now, and how many got the error, as far as they're counted."""
 
     email: CorrectionEmail
@@ -57,7 +57,7 @@ class CountedCorrection:
 
 
 @dataclass(slots=True)
-class RecipientCounts:
+class RecipientCountCache:
     """The counts of one process, by correction. It lives as long as the application.
 
     An edition of at most `max_at_once` messages is counted while the page waits.
@@ -68,7 +68,9 @@ class RecipientCounts:
     _counts: dict[int, RecipientCount] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def find_or_begin(self, installation: Installation, name: str, number: int, *, now: datetime) -> CountedCorrection:
+    def find_or_begin(
+        self, installation: Installation, name: str, number: int, *, now: datetime
+    ) -> CorrectionWithRecipientCount:
         """Return how many got an error: counted at once where the edition is small, else as far as a thread has counted.
 
         Raises:
@@ -78,11 +80,11 @@ class RecipientCounts:
         email = read_correction_email(installation, name, number)
         edition, correction = email.edition, email.correction
         with installation.read() as session:
-            is_small = has_at_most_deliveries(session, edition_purpose(edition.name), self.max_at_once)
+            is_small = has_at_most_deliveries(session, make_edition_delivery_purpose(edition.name), self.max_at_once)
         if is_small:
             count = RecipientCount(now, total=edition.planned or 0)
             count.run(installation, edition, correction, lambda: None)
-            return CountedCorrection(email, count)
+            return CorrectionWithRecipientCount(email, count)
         with self._lock:
             recipient_count = self._counts.get(correction.id)
             if recipient_count is None or (
@@ -91,7 +93,7 @@ class RecipientCounts:
                 recipient_count = self._begin(installation, edition, correction, now)
             elif recipient_count.has_failed:
                 del self._counts[correction.id]  # said once; the next look counts again
-        return CountedCorrection(email, recipient_count)
+        return CorrectionWithRecipientCount(email, recipient_count)
 
     def _begin(
         self, installation: Installation, edition: Edition, correction: Correction, now: datetime

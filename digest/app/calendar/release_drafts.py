@@ -13,8 +13,8 @@ from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.drafting.drafts import name_edition_of_release, replace_fragments
 from digest.edition.editing.edit_log import load_edits, load_proposal, read_proposal_hash
-from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, name_release_slot
-from digest.installation.opened import Installation
+from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, make_release_slot_key
+from digest.installation.opened_installation import Installation
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 
@@ -77,7 +77,7 @@ def is_draft_unchanged(
 def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) -> None:
     """Put a draft where it was rendered for; an approval of the other moment ends."""
     edition, identity = session.get_one(Edition, moved_draft.edition_id), moved_draft.identity
-    edition.slot, edition.name = name_release_slot(identity.release_at), identity.name
+    edition.slot, edition.name = make_release_slot_key(identity.release_at), identity.name
     edition.release_at = identity.release_at
     save_edition_content(edition, moved_draft.composed)
     replace_fragments(session, edition, moved_draft.composed.fragments)
@@ -91,7 +91,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
     Raises:
         CalendarError: it is approved or further.
     """
-    query = select(Edition).where(Edition.slot == name_release_slot(release.release_at))
+    query = select(Edition).where(Edition.slot == make_release_slot_key(release.release_at))
     edition = session.scalar(query.with_for_update() if lock else query)
     if edition is None or edition.state == EditionState.CANCELLED:
         return None
@@ -109,7 +109,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
 
 def refuse_release_before_draft(session: Session, at: datetime, moved_release: PlannedRelease | None) -> None:
     """Refuse a release before an edition that is drafted, and so covers its week already."""
-    own = name_release_slot(moved_release.release_at) if moved_release else ""
+    own = make_release_slot_key(moved_release.release_at) if moved_release else ""
     is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
     later = select(Edition).where(*is_later)
     if edition := session.scalar(later.order_by(Edition.release_at).limit(1)):
@@ -121,7 +121,7 @@ def refuse_release_before_draft(session: Session, at: datetime, moved_release: P
 
 def refuse_taken_slot(session: Session, at: datetime) -> None:
     """Refuse a moment that an edition has, also one that was called off: it keeps its slot and its history."""
-    if edition := session.scalar(select(Edition).where(Edition.slot == name_release_slot(at))):
+    if edition := session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(at))):
         raise CalendarError(
             f"{edition.name} is {edition.state.predicate} and has the same send time.", "Choose a different time."
         )

@@ -32,9 +32,9 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.edition_queries import COMING_STATES, OUTGOING_STATES, name_release_slot, next_edition_number
-from digest.installation.acts import Action, Actor, AuditDraft, Role
-from digest.installation.opened import Installation
+from digest.edition.edition_queries import COMING_STATES, OUTGOING_STATES, make_release_slot_key, next_edition_number
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
@@ -91,13 +91,13 @@ def _list_entries(
 ) -> Iterator[CalendarEntry]:
     file = installation.settings.file
     rules = calendar_store.build_step_rules(file.schedule)
-    slots = [name_release_slot(release.release_at) for release in releases]
+    slots = [make_release_slot_key(release.release_at) for release in releases]
     editions = session.scalars(select(Edition).where(Edition.slot.in_(slots)))
     drafted = {edition.slot: edition for edition in editions}
     names = set(session.scalars(select(Edition.name)))
     number = next_edition_number(session, file.publication.first_number)
     for release in releases:
-        edition = drafted.get(name_release_slot(release.release_at))
+        edition = drafted.get(make_release_slot_key(release.release_at))
         name = edition.name if edition else calendar_store.name_release(calendar, release, names)
         own_number: int | None = None
         if not release.is_skipped:
@@ -293,7 +293,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
 
 
 def _bring_back(
-    installation: Installation, release: PlannedRelease, audit: AuditDraft, *, actor: Actor, now: datetime
+    installation: Installation, release: PlannedRelease, audit: PendingAuditEntry, *, actor: Actor, now: datetime
 ) -> None:
     with installation.write() as session:
         calendar = calendar_store.load_calendar(session, installation.settings.file)
@@ -309,7 +309,13 @@ def _bring_back(
 
 
 def _relocate(
-    installation: Installation, release: PlannedRelease, at: datetime, audit: AuditDraft, *, actor: Actor, now: datetime
+    installation: Installation,
+    release: PlannedRelease,
+    at: datetime,
+    audit: PendingAuditEntry,
+    *,
+    actor: Actor,
+    now: datetime,
 ) -> PlannedRelease:
     file = installation.settings.file
     for _ in range(_MAX_ATTEMPTS):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.calendar import calendar_store, release_calendar
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
-from digest.settings import SettingsFile
+from digest.settings import SettingsFileContent
 from digest.store.models import Edition, ScheduleSlot
 from digest.store.schedule_slots import find_schedule_start
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
@@ -23,7 +23,7 @@ MAX_LATENESS = {"collect": timedelta(hours=3), "draft": timedelta(hours=1), "nig
 JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
 
 
-def list_schedule_rules(file: SettingsFile) -> dict[str, tuple[ScheduleRule, ...]]:
+def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRule, ...]]:
     """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
     schedule = file.schedule
     # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
@@ -45,13 +45,13 @@ class UpcomingStep:
     at: datetime
     what: str
 
-    def describe(self, file: SettingsFile) -> str:
+    def describe(self, file: SettingsFileContent) -> str:
         """Write it with its day and hour in the publication's zone."""
         local = self.at.astimezone(file.publication.zone)
         return f"{local:%a} {short_month_day(local)}, {clock_hour(local)}: {self.what}"
 
 
-def list_upcoming_steps(session: Session, file: SettingsFile, now: datetime) -> list[UpcomingStep]:
+def list_upcoming_steps(session: Session, file: SettingsFileContent, now: datetime) -> list[UpcomingStep]:
     """List what happens to editions in the coming fortnight, and when sources are visited and a backup is made next."""
     calendar = calendar_store.load_calendar(session, file)
     rules = calendar_store.build_step_rules(file.schedule)
@@ -86,7 +86,7 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
     yield UpcomingStep(release.release_at, f"{name} is sent if it's approved")
 
 
-def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Iterator[DueJob]:
+def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[DueJob]:
     """Find the jobs whose last time is over for longer than they may be late, and that were not done since."""
     since = find_schedule_start(session)
     if since is None:
@@ -105,7 +105,7 @@ def find_missed_runs(session: Session, file: SettingsFile, now: datetime) -> Ite
                 yield slot
 
 
-def explain_missed_run(slot: DueJob, file: SettingsFile) -> str:
+def explain_missed_run(slot: DueJob, file: SettingsFileContent) -> str:
     """Explain which job did not come, and what to look at."""
     local = slot.at.astimezone(file.publication.zone)
     return (

@@ -26,16 +26,16 @@ from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.edition.calendar.edition_windows import name_edition
-from digest.installation.acts import Actor
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Actor
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import EditionFigures
-from digest.store.models import Edition, Source, SourceDay
+from digest.store.models import DailySourceVisitCounts, Edition, Source
 from subscribers.address import read_address
-from subscribers.consent import consent_days, ledger
+from subscribers.consent import daily_consent_counts, ledger
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.unsubscribe import UNSUBSCRIBE_REASONS, unsubscribe_person
 from subscribers.signup import request_queue
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -101,7 +101,7 @@ def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> in
 
 def _write_days(session: Session, year: Sequence[ConsentDayCount], today: date, *, through: int) -> dict[date, int]:
     """Write what each day brought, and how many readers it ended with; the last day ends with those who are there."""
-    counts: Counter[consent_days.DayKey] = Counter()
+    counts: Counter[daily_consent_counts.DayKey] = Counter()
     joined: Counter[date] = Counter()
     went: Counter[date] = Counter()
     for day, kind, way, times in year:
@@ -110,19 +110,19 @@ def _write_days(session: Session, year: Sequence[ConsentDayCount], today: date, 
             joined[day] += times
         elif kind is not ConsentKind.REQUESTED:
             went[day] += times
-    consent_days.add_day_counts(session, counts)
-    subscribers = consent_days.record_subscriber_count(session, today, after=through)
+    daily_consent_counts.add_day_counts(session, counts)
+    subscribers = daily_consent_counts.record_subscriber_count(session, today, after=through)
     by_day: dict[date, int] = {today: subscribers}
     for day in (today - timedelta(days=number) for number in range(1, DAYS + 1)):
         by_day[day] = subscribers
         subscribers = max(0, subscribers - joined[day] + went[day])
     for night_kind, by_night in (
-        (consent_days.SUBSCRIBERS_KIND, by_day),
-        (consent_days.JOINED_KIND, joined),
-        (consent_days.WENT_KIND, went),
+        (daily_consent_counts.SUBSCRIBERS_KIND, by_day),
+        (daily_consent_counts.JOINED_KIND, joined),
+        (daily_consent_counts.WENT_KIND, went),
     ):
         counted = {(day, night_kind, ""): by_night[day] for day in by_day if day != today}
-        consent_days.add_day_counts(session, counted)
+        daily_consent_counts.add_day_counts(session, counted)
     return by_day
 
 
@@ -178,7 +178,7 @@ def _write_source_days(session: Session, rng: random.Random, today: date) -> Non
             article_count = 0 if bad == 2 else rng.randrange(3)
             day = today - timedelta(days=number)
             visits = {"good": 2 - bad, "bad": bad, "found": article_count}
-            session.add(SourceDay(source_id=source.id, day=day, **visits))
+            session.add(DailySourceVisitCounts(source_id=source.id, day=day, **visits))
 
 
 def add_demo_people(
@@ -292,7 +292,7 @@ class _Newcomers:
         elif kind in (ConsentKind.WITHDRAWN, ConsentKind.BOUNCED) and subscriber_numbers:
             number = subscriber_numbers.pop(self._rng.randrange(len(subscriber_numbers)))
             if kind is ConsentKind.BOUNCED:
-                report = FeedbackReport(number, FeedbackKind.BOUNCED, at, "smtp", {"said": "bounced"})
+                report = DeliveryFeedbackReport(number, DeliveryFeedbackKind.BOUNCED, at, "smtp", {"said": "bounced"})
                 _, departure = apply_feedback_to_person(session, self._installation.keys, report, now=at)
                 if departure is not None:
                     self._installation.unsubscribe_log.append(departure, at=at)

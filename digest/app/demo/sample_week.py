@@ -27,8 +27,8 @@ from digest.app.sending import send_control as sending
 from digest.collect.fetch.fetcher import FolderFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.edition.preflight.rule_registry import FindingLevel
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation, create_home_folder, open_installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation, create_home_folder, open_installation
 from digest.settings import Settings, load_settings
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import MediaFile
@@ -48,7 +48,7 @@ _SAMPLE_STAFF: tuple[tuple[str, str, StaffRole], ...] = (
     (SAMPLE_EDITOR, "Dana Reyes", "editor"),
     (SAMPLE_ADMIN, "Ruth Adeyemi", "admin"),
 )
-DEMO_ACTOR = Actor("demo", Role.ADMIN, ActorInterface.TERMINAL)
+DEMO_ACTOR = Actor("demo", Role.ADMIN, ActionEntryPoint.TERMINAL)
 
 
 class DemoError(ApplicationError):

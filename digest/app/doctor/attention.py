@@ -14,18 +14,18 @@ from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
-from digest.deliver.control import article_checks, edition_control, installation_hold, set_aside_domains
+from digest.deliver.control import article_recheck_results, edition_control, installation_hold, set_aside_domains
 from digest.deliver.control.set_aside_domains import SetAsideDomain
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
-from digest.deliver.send.notices.notice_queue import count_held_warnings
+from digest.deliver.send.notices.notice_queue import count_retried_admin_warnings
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
 from digest.edition.content.edition_content import map_article_headlines, parse_sections
 from digest.edition.edition_queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
-from digest.settings import SettingsFile
+from digest.settings import SettingsFileContent
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from digest.store.staff import map_staff_display_names
@@ -181,7 +181,7 @@ class AttentionFinding:
 def find_attention(
     session: Session,
     now: datetime,
-    file: SettingsFile | None = None,
+    file: SettingsFileContent | None = None,
     *,
     pause_told: str = "",
     deadline_told: str = "",
@@ -210,7 +210,12 @@ def find_attention(
 
 
 def write_attention_sentences(
-    session: Session, now: datetime, file: SettingsFile | None = None, *, pause_told: str = "", deadline_told: str = ""
+    session: Session,
+    now: datetime,
+    file: SettingsFileContent | None = None,
+    *,
+    pause_told: str = "",
+    deadline_told: str = "",
 ) -> list[str]:
     """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
 
@@ -222,7 +227,7 @@ def write_attention_sentences(
 
 
 def write_attention_for_pages(
-    session: Session, now: datetime, file: SettingsFile, *, pause_told: str = "", deadline_told: str = ""
+    session: Session, now: datetime, file: SettingsFileContent, *, pause_told: str = "", deadline_told: str = ""
 ) -> list[str]:
     """Give the sentences as the desk's pages say them, with places to click, the publication's time and colleagues' names."""
     findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
@@ -235,7 +240,7 @@ def _select_open_editions() -> Select[Edition]:
 
 
 def _find_passed_deadlines(
-    session: Session, editions: Sequence[Edition], file: SettingsFile, now: datetime
+    session: Session, editions: Sequence[Edition], file: SettingsFileContent, now: datetime
 ) -> Iterator[AttentionFinding]:
     """Find the coming editions whose deadline is over and that nobody has approved."""
     for edition in editions:
@@ -251,7 +256,7 @@ def _find_passed_deadlines(
             yield AttentionFinding("missed-deadline", deadline_sentence, edition.name)
 
 
-def find_sections_without_source(file: SettingsFile) -> Iterator[AttentionFinding]:
+def find_sections_without_source(file: SettingsFileContent) -> Iterator[AttentionFinding]:
     """Find each section that takes articles of sources of its own, and has none; nothing without any source."""
     fed = {source.section for source in file.sources}
     for section in file.sections if fed else ():
@@ -344,7 +349,7 @@ def _find_stuck_sends(
         if moved_at is None:
             continue
         due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
-        purpose = Delivery.purpose == edition_purpose(edition.name)
+        purpose = Delivery.purpose == make_edition_delivery_purpose(edition.name)
         if count := session.scalar(select(func.count()).where(purpose, *due)):
             reason = progress.wait_reason if progress else ""
             why = f" Reason: {reason}." if reason else ""
@@ -377,7 +382,7 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         )
         yield AttentionFinding("signup-surge", rate_limits.describe_signup_surge(surge), page_sentence=on_page)
     yield from _find_refused_sign_ins(session, now)
-    if stuck_count := count_held_warnings(session):
+    if stuck_count := count_retried_admin_warnings(session):
         sentence = (
             f"{count_with_noun(stuck_count, 'email')} about security changes can't be delivered. Check the "
             "audit log for the changes, then check whether the mail server accepts email from the sender's "
@@ -432,18 +437,20 @@ def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterat
     """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
     for edition in editions:
         if missing_articles := _list_gone_articles(session, edition):
-            sentence = f"No. {edition.number}: {article_checks.describe_missing_articles(missing_articles)}"
+            sentence = f"No. {edition.number}: {article_recheck_results.describe_missing_articles(missing_articles)}"
             yield AttentionFinding("gone-articles", sentence, edition.name)
 
 
-def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_checks.ArticleFinding, ...]:
+def _list_gone_articles(session: Session, edition: Edition) -> tuple[article_recheck_results.ArticleFinding, ...]:
     if edition.state == EditionState.APPROVED and edition.paused_at is None:
         linked = map_article_headlines(parse_sections(edition.content))
         withdrawn = find_withdrawn_links(session, linked)
         missing_articles = [(url, linked[url], reason) for url, reason in withdrawn.items()]
-        return tuple(article_checks.ArticleFinding(*article) for article in missing_articles)
+        return tuple(article_recheck_results.ArticleFinding(*article) for article in missing_articles)
     article_check = (
-        article_checks.read_article_check(session, edition.name) if edition.state in UNAPPROVED_STATES else None
+        article_recheck_results.read_article_check(session, edition.name)
+        if edition.state in UNAPPROVED_STATES
+        else None
     )
     if article_check is None or not article_check.gone:
         return ()

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
@@ -98,10 +98,10 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
         findings = [report_error(exc.message, exc.remedy or check.remedy)]
     except OSError as exc:
         findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.", check.remedy)]
-    return [complete_finding(check, finding) for finding in findings or [report_ok("no problems found")]]
+    return [fill_in_finding(check, finding) for finding in findings or [report_ok("no problems found")]]
 
 
-def complete_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
+def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
     """Name the check in a finding, end its message as a sentence, and give it the check's remedy where it has none of its own."""
     if finding.level == "ok":
         return replace(finding, check=check.name, remedy="")

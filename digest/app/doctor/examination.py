@@ -11,12 +11,12 @@ from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
     DoctorCheck,
     ExaminedInstallation,
-    complete_finding,
+    fill_in_finding,
     report_error,
     run_check,
 )
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import SettingsError
 from subscribers.callback_types import Progress
 from subscribers.errors import ApplicationError
@@ -89,9 +89,9 @@ def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
     return ""
 
 
-def explain_opening_failure(error: ApplicationError) -> list[DoctorFinding]:
+def explain_installation_open_failure(error: ApplicationError) -> list[DoctorFinding]:
     """Make a finding of what keeps an installation from being opened: its settings, or its folder and database."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)
     remedy = f"{advice} Then run doctor again. The other checks haven't run yet."
-    return [complete_finding(check, report_error(error.message, remedy))]
+    return [fill_in_finding(check, report_error(error.message, remedy))]

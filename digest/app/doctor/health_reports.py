@@ -9,8 +9,8 @@ from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
 from digest.app.doctor.examination import list_checks, merge_repeated_findings, run_local_checks, run_online_checks
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger

@@ -19,11 +19,11 @@ from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.opened import explain_missing_key_file
+from digest.installation.opened_installation import explain_missing_key_file
 from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
 from digest.store.models import AuditEntry
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
@@ -39,7 +39,7 @@ OTHERS = 0o077  # the mode bits of everybody but the owner
 
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
-def check_import_name_conflicts(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_python_module_conflicts(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
@@ -251,7 +251,7 @@ def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if not source:
         return
     with examined.read() as session:
-        state = read_installation_state(session, mail_log.state_key(this_process_owner().host))
+        state = read_installation_state(session, mail_log.state_key(identify_current_process().host))
     if state is None:
         yield report_warning(f"The mail server's log ({source}) hasn't been read yet.", "Start 'digest serve'.")
     elif state["trouble"]:

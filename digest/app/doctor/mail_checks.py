@@ -12,9 +12,9 @@ from digest.app.doctor import dmarc, spf
 from digest.app.doctor.check_registry import ExaminedInstallation, doctor_check, report_error, report_ok, report_warning
 from digest.app.doctor.network_access import DnsLookup
 from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_text
-from digest.deliver.inbound.imap import examine_mailbox
+from digest.deliver.inbound.imap import check_mailbox_access
 from digest.deliver.providers.certificates import judge_certificate
-from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerFacts
+from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerCheckResult
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
@@ -32,7 +32,7 @@ def _bounce_domain(settings: Settings) -> str:
     return settings.file.sender.bounce_domain.lower() or _sender_domain(settings)
 
 
-def _examine_server(examined: ExaminedInstallation, server: MailServer) -> MailServerFacts:
+def _examine_server(examined: ExaminedInstallation, server: MailServer) -> MailServerCheckResult:
     return server.examine(examined.settings, examined.outside.tls, examined.outside.timeout)
 
 
@@ -65,7 +65,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     inbound, password = settings.file.inbound, settings.inbound_password
     if not inbound.host or password is None:
         return
-    valid_until = examine_mailbox(inbound, password.get_secret_value(), examined.outside.tls)
+    valid_until = check_mailbox_access(inbound, password.get_secret_value(), examined.outside.tls)
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 

@@ -28,23 +28,23 @@ from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import write_provider_remedy
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
-from digest.deliver.send.claims.run_file import list_abandoned_run_files
+from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
-from digest.edition.archive.proven_editions import find_changed_editions, find_changed_stories
+from digest.edition.archive.verified_editions import find_altered_editions, find_editions_with_altered_stories
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import PUBLIC_STATES, UNAPPROVED_STATES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
-from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, InboundPayload, StaffMember
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
-from digest.store.staff_revocations import filter_current_members, list_members_without_rows
+from digest.store.staff_revocations import filter_current_members, list_members_missing_staff_rows
 from subscribers.consent.preferences import list_unreadable_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun, join_words
-from subscribers.store import row_seals
+from subscribers.store import keyed_row_seals
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import Base, Person, Seal, UtcDateTime
 
@@ -64,7 +64,7 @@ MAX_NAMED = 5  # of what is found in one check
         "that verifies the address."
     ),
 )
-def check_staff(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """An admin with a verified address can get alerts, integrity emails, and subscribers' replies."""
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
@@ -99,10 +99,10 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
-        forged = row_seals.find_forged_rows(session, keys)
-        members = row_seals.filter_genuine_rows(session, session.scalars(select(StaffMember)))
+        forged = keyed_row_seals.find_forged_rows(session, keys)
+        members = keyed_row_seals.filter_genuine_rows(session, session.scalars(select(StaffMember)))
         outdated = len(members) - len(filter_current_members(session, members))
-        missing = list_members_without_rows(session)
+        missing = list_members_missing_staff_rows(session)
     if forged:
         counts = join_words([f"{len(rows):,} of {model.__tablename__}" for model, rows in forged.items()])
         yield report_error(f"Some rows have no valid seal and are ignored ({counts}).")
@@ -118,13 +118,16 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "public-editions",
     "Find out how the database was changed outside this program, then restore a backup from before the change. Changed pages aren't shown.",
 )
-def check_public_editions(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Public pages and the search show what was approved."""
     if _find_keys(examined) is None:
         return
     with examined.read() as session:
         editions = session.scalars(select(Edition).where(Edition.state.in_(PUBLIC_STATES))).all()
-        changed, searched = find_changed_editions(session, editions), find_changed_stories(session, editions)
+        changed, searched = (
+            find_altered_editions(session, editions),
+            find_editions_with_altered_stories(session, editions),
+        )
     if changed:
         yield report_error(f"Some editions aren't what was approved ({join_words(changed[:MAX_NAMED])}).")
     if searched:
@@ -138,7 +141,7 @@ def check_public_editions(examined: ExaminedInstallation) -> Iterator[DoctorFind
     "changed-deliveries",
     "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or confirmation.",
 )
-def check_delivery_integrity(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_altered_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every delivery in the last 30 days matches the person and purpose it was planned for."""
     refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
     recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
@@ -164,7 +167,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
     "Choose 'Update the draft' on its review page, or run 'digest draft --update EDITION', and redo any missing edits. If neither the settings nor the program "
     "has changed since the draft was made, find out how the database was changed outside this program.",
 )
-def check_drafts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_drafts_match_composition(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
     coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > examined.now)
     settings = examined.installation.settings
@@ -205,7 +208,7 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("coming-steps", "Check the calendar, or run 'digest calendar list'.")
-def check_upcoming_editions(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_edition_scheduled_soon(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """An edition is scheduled in the next two weeks."""
     file = examined.settings.file
     with examined.read() as session:
@@ -255,7 +258,7 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
         "'digest subscribers verify'."
     ),
 )
-def check_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_ledger_sealed_recently(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The consent ledger was sealed recently."""
     with examined.read() as session:
         last, first_person = (
@@ -349,7 +352,7 @@ def check_overdue_emails(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 )
 def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Bounces and provider events are processed within an hour."""
-    waiting = (InboundPayload.applied_at.is_(None), InboundPayload.at < examined.now - MAX_WAIT)
+    waiting = (ReceivedEventPayload.applied_at.is_(None), ReceivedEventPayload.at < examined.now - MAX_WAIT)
     with examined.read() as session:
         count = session.scalar(select(func.count()).where(*waiting))
     if count:
@@ -407,7 +410,7 @@ def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorF
     "Find out how the database was changed outside this program. Damaged values are treated as 0 or January 1, 1970. "
     "Restore the value from a backup, or delete the row.",
 )
-def check_damaged_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_invalid_sqlite_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every number and time in the database is valid. SQLite stores anything in their columns."""
     with examined.read() as session:
         if is_postgresql(session):

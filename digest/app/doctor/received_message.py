@@ -15,14 +15,14 @@ from digest.app.doctor import dmarc
 from digest.app.doctor.check_registry import (
     CheckRegistry,
     DoctorCheck,
-    complete_finding,
+    fill_in_finding,
     report_error,
     report_ok,
     report_warning,
 )
 from digest.app.doctor.network_access import LookupFailedError, NetworkAccess
 from digest.deliver.compose.dkim import load_signer
-from digest.deliver.events.mailbox.mime import MimePart, parse_mime, read_mailbox
+from digest.deliver.events.mailbox.mime import MimePart, parse_header_address, parse_mime
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import write_provider_remedy
 from digest.settings import Settings
@@ -87,7 +87,7 @@ class ReceivedMessage:
     def read_domain(self, name: str) -> str:
         """Return the domain of a field's mailbox, the topmost's; empty without one."""
         topmost = next(iter(self.list_values(name)), "")
-        return read_mailbox(topmost).rpartition("@")[2].lower()
+        return parse_header_address(topmost).rpartition("@")[2].lower()
 
     @cached_property
     def author_domain(self) -> str:
@@ -165,7 +165,7 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
             "This isn't a complete email: it has no From header. Save it with all its headers (“Show original”, .eml)."
         )
     checks = MESSAGE_CHECKS.values()
-    return [complete_finding(check, finding) for check in checks for finding in _run(check, received)]
+    return [fill_in_finding(check, finding) for check in checks for finding in _run(check, received)]
 
 
 def restore_line_endings(raw: bytes) -> bytes:

@@ -21,7 +21,7 @@ from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
 from digest.settings import SettingsError, is_local_url, reload_settings
-from digest.settings.leftovers import list_leftover_texts, list_sample_addresses, list_sample_sources
+from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.templating import find_template_mistakes
 from subscribers.phrases import count_with_noun, join_words, sentence
@@ -194,7 +194,7 @@ def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_ok(f"email is sent with {kind.title}")
 
 
-def check_provider_findings(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def run_named_provider_check(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Yield the findings of one name that the provider in use has of itself."""
     settings = examined.settings
     yield from (f for f in provider_in_use(settings).doctor_findings(settings) if f.check == name)
@@ -213,7 +213,7 @@ for name, meaning, remedy in (
     ("bounces", "Bounces are returned to a mailbox that's read", "Set [inbound] and sender.bounce_domain."),
     ("provider-events", "The provider's events are received", write_provider_remedy("provider-events")),
 ):
-    DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(check_provider_findings, name)))
+    DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(run_named_provider_check, name)))
 
 
 @doctor_check("bounce-mailbox", "Check [inbound] and the mail server. To read the mailbox now, run 'digest inbound'.")

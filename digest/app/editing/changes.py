@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from digest.app.editing.edit_application import EditForm, EditResult, apply_computed_edit, apply_edit
+from digest.app.editing.edit_application import EditForm, EditResult, apply_edit, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, list_topic_names
 from digest.collect.texts.text_cleanup import normalize_text
 from digest.collect.texts.urls import canonical_url, usable_url
@@ -15,7 +15,7 @@ from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditDraft, EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 
 # What a paste from a page or a word processor leaves behind; a lone "<" is text.
 _PASTED_INLINE = re.compile(r"</?(?:[abisu]|em|font|span|strong)(?:\s[^<>]*)?>", re.IGNORECASE)
@@ -47,7 +47,7 @@ def place_story(
         _refuse_measured(installation, section)
         return EditDraft(EditKind.PLACE, url, _without_none(value))
 
-    return apply_computed_edit(installation, form, place)
+    return apply_edit_decided_from_state(installation, form, place)
 
 
 def move_story(installation: Installation, form: EditForm, url: str, *, steps: int) -> EditResult:
@@ -73,7 +73,7 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
         }
         return EditDraft(EditKind.PLACE, url, value)
 
-    return apply_computed_edit(installation, form, move)
+    return apply_edit_decided_from_state(installation, form, move)
 
 
 def _refuse_measured(installation: Installation, key: str) -> None:
@@ -164,7 +164,7 @@ def add_written_story(
         _refuse_measured(installation, section)
         return EditDraft(EditKind.ADD, url, written)
 
-    return apply_computed_edit(installation, form, add)
+    return apply_edit_decided_from_state(installation, form, add)
 
 
 # --- what is written -----------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def _apply_unless(
     installation: Installation, form: EditForm, draft: EditDraft, is_so: Callable[[Arrangement], bool]
 ) -> EditResult:
     """Do an act, except where all is so already."""
-    return apply_computed_edit(installation, form, lambda state: None if is_so(state.arrangement) else draft)
+    return apply_edit_decided_from_state(installation, form, lambda state: None if is_so(state.arrangement) else draft)
 
 
 def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
@@ -219,7 +219,7 @@ def set_story_topic(installation: Installation, form: EditForm, url: str, topic:
             )
         return EditDraft(EditKind.TOPIC, url, {"topic": chosen})
 
-    return apply_computed_edit(installation, form, decide)
+    return apply_edit_decided_from_state(installation, form, decide)
 
 
 def set_editor_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:

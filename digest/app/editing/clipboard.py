@@ -14,19 +14,19 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.editing.edits import EditionField, EditKind, StoryField
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Action, Actor, AuditDraft, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
-from digest.store.models import Clipping, Edition
+from digest.store.models import ClipboardItem, Edition
 
 CLIP = Action("clipboard", Role.EDITOR, AffectedArea.NONE)
-MAX_CLIPPINGS = 100  # of one editor
+MAX_CLIPBOARD_ITEMS = 100  # of one editor
 MAX_TARGET_CHARACTERS = 1000  # longer than any address that is in use, and an index can hold it
 _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
 
 
 @dataclass(frozen=True, slots=True)
-class SavedClipping:
+class SavedClipboardItem:
     """One thing on a clipboard. A story has no `field`, and its headline as `text`."""
 
     id: int
@@ -77,7 +77,9 @@ def copy_text_to_clipboard(installation: Installation, form: EditForm, target: s
     _keep(installation, form, target, field, written)
 
 
-def _begin_clip(installation: Installation, form: EditForm) -> AbstractContextManager[tuple[Session, AuditDraft]]:
+def _begin_clip(
+    installation: Installation, form: EditForm
+) -> AbstractContextManager[tuple[Session, PendingAuditEntry]]:
     return CLIP.transaction(installation, form.actor, form.edition, now=form.now)
 
 
@@ -87,15 +89,15 @@ def _keep(installation: Installation, form: EditForm, target: str, field: str, t
     with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
         audit.subject, audit.detail = edition.name, {"kept": field or "story"}
-        own = select(Clipping).where(Clipping.owner == form.actor.name)
+        own = select(ClipboardItem).where(ClipboardItem.owner == form.actor.name)
         clipping_key = {"edition_id": edition.id, "target": target, "field": field}
         same = session.scalars(own.filter_by(**clipping_key)).first()
         if same is not None:
             same.text, same.at = text, form.now
             return
-        if len(session.scalars(own).all()) >= MAX_CLIPPINGS:
-            raise EditRefusedError(f"Your clipboard is full ({MAX_CLIPPINGS} items).", "Remove an item first.")
-        clipping = Clipping(owner=form.actor.name, at=form.now, text=text, **clipping_key)
+        if len(session.scalars(own).all()) >= MAX_CLIPBOARD_ITEMS:
+            raise EditRefusedError(f"Your clipboard is full ({MAX_CLIPBOARD_ITEMS} items).", "Remove an item first.")
+        clipping = ClipboardItem(owner=form.actor.name, at=form.now, text=text, **clipping_key)
         session.add(clipping)
 
 
@@ -103,37 +105,37 @@ def remove_text_from_clipboard(installation: Installation, form: EditForm, targe
     """Take a text off the actor's own clipboard; False where it is not there."""
     with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
-        own = delete(Clipping).where(
-            Clipping.owner == form.actor.name,
-            Clipping.edition_id == edition.id,
-            Clipping.target == target,
-            Clipping.field == field,
+        own = delete(ClipboardItem).where(
+            ClipboardItem.owner == form.actor.name,
+            ClipboardItem.edition_id == edition.id,
+            ClipboardItem.target == target,
+            ClipboardItem.field == field,
         )
-        removed = session.execute(own.returning(Clipping.id)).scalar() is not None
+        removed = session.execute(own.returning(ClipboardItem.id)).scalar() is not None
         audit.subject, audit.detail, audit.changed = edition.name, {"taken off": field}, removed
     return removed
 
 
-def list_clippings(installation: Installation, actor: Actor) -> tuple[SavedClipping, ...]:
+def list_clipboard_items(installation: Installation, actor: Actor) -> tuple[SavedClipboardItem, ...]:
     """List what is on the actor's own clipboard, the latest first."""
     with installation.database.read() as session:
-        return _load_clippings(session, actor)
+        return _load_clipboard_items(session, actor)
 
 
-def _load_clippings(session: Session, actor: Actor) -> tuple[SavedClipping, ...]:
-    columns = (Clipping.at, Clipping.target, Clipping.field, Clipping.text)
-    query = select(Clipping.id, Edition.name, Edition.number, *columns)
-    joined = query.join(Edition, Edition.id == Clipping.edition_id)
-    own = joined.where(Clipping.owner == actor.name)
-    latest_first = own.order_by(Clipping.at.desc(), Clipping.id.desc())
+def _load_clipboard_items(session: Session, actor: Actor) -> tuple[SavedClipboardItem, ...]:
+    columns = (ClipboardItem.at, ClipboardItem.target, ClipboardItem.field, ClipboardItem.text)
+    query = select(ClipboardItem.id, Edition.name, Edition.number, *columns)
+    joined = query.join(Edition, Edition.id == ClipboardItem.edition_id)
+    own = joined.where(ClipboardItem.owner == actor.name)
+    latest_first = own.order_by(ClipboardItem.at.desc(), ClipboardItem.id.desc())
     rows = session.execute(latest_first)
-    return tuple(SavedClipping(*row) for row in rows)
+    return tuple(SavedClipboardItem(*row) for row in rows)
 
 
-def remove_clipping(installation: Installation, form: EditForm, clipping_id: int) -> bool:
+def remove_clipboard_item(installation: Installation, form: EditForm, clipping_id: int) -> bool:
     """Take something off the actor's own clipboard; False where it is not there, or is another's."""
     with _begin_clip(installation, form) as (session, audit):
-        own = delete(Clipping).where(Clipping.id == clipping_id, Clipping.owner == form.actor.name)
-        removed = session.execute(own.returning(Clipping.id)).scalar() is not None
+        own = delete(ClipboardItem).where(ClipboardItem.id == clipping_id, ClipboardItem.owner == form.actor.name)
+        removed = session.execute(own.returning(ClipboardItem.id)).scalar() is not None
         audit.detail, audit.changed = {"taken off": clipping_id}, removed
     return removed

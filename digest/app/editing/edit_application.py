@@ -30,8 +30,8 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edit_log import append_edit, load_edits, read_proposal_hash
 from digest.edition.editing.edits import Edit, EditConflict, EditDraft
 from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, find_edition
-from digest.installation.acts import Action, Actor, AuditDraft, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 
@@ -82,14 +82,14 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
         UnknownEditionError: there is no such edition.
         EditRefusedError: it went out or was cancelled, or the act would do nothing.
     """
-    return apply_computed_edit(installation, form, lambda _: draft)
+    return apply_edit_decided_from_state(installation, form, lambda _: draft)
 
 
 class _OvertakenError(Exception):
     """Somebody else's act was stored first: this one is folded again."""
 
 
-def apply_computed_edit(
+def apply_edit_decided_from_state(
     installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
 ) -> EditResult:
     """Do the act that `decide` chooses on the edition as it is, again if somebody is quicker; for the rest see `apply_edit`.
@@ -142,7 +142,7 @@ def is_draft_outdated(installation: Installation, name: str) -> bool:
         return not matches_composition(session, edition, compose_stored_draft(session, edition, installation.settings))
 
 
-def update_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
+def apply_current_settings_to_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
     """Compose an unapproved draft again from its proposal and edits with the current settings.
 
     Return its name, or "" if it was up to date. An approval that waits for another is superseded.
@@ -205,7 +205,7 @@ def _lock_edition(session: Session, state: EditingState) -> Edition:
 
 
 def _store_edit(
-    session: Session, state: EditingState, edit: Edit, composed: ComposedEdition, audit: AuditDraft
+    session: Session, state: EditingState, edit: Edit, composed: ComposedEdition, audit: PendingAuditEntry
 ) -> None:
     edition = _lock_edition(session, state)
     if edition.state not in COMING_STATES:

@@ -7,13 +7,13 @@ from datetime import datetime
 from sqlalchemy import select
 
 from digest.app.accounts import staff
-from digest.app.editing.edit_application import EditForm, EditResult, apply_computed_edit
+from digest.app.editing.edit_application import EditForm, EditResult, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state, render_edition_preview
 from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.drafting.composition import write_edited_content
+from digest.edition.drafting.composition import build_edited_content
 from digest.edition.editing.edits import (
     EDITION_TARGET,
     Edit,
@@ -24,7 +24,7 @@ from digest.edition.editing.edits import (
     list_active_edits,
 )
 from digest.edition.edition_queries import COMING_STATES, find_edition
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.approval_models import SentBackNote
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
@@ -84,7 +84,7 @@ class EditionHistory:
         past = tuple(e for e in state.edits if e.seq < seq and e.target != EDITION_TARGET)
         last = past[-1].seq if past else 0
         if last not in self.written_heads:
-            self.written_heads[last] = write_edited_content(state.proposal, past, state.identity, self.settings)
+            self.written_heads[last] = build_edited_content(state.proposal, past, state.identity, self.settings)
         return self.written_heads[last]
 
 
@@ -142,7 +142,7 @@ def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult
     Raises:
         EditRefusedError: they have done nothing that is in force.
     """
-    return apply_computed_edit(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
+    return apply_edit_decided_from_state(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
 
 
 def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult:
@@ -151,7 +151,9 @@ def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult
     Raises:
         EditRefusedError: there is none.
     """
-    return apply_computed_edit(installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name)))
+    return apply_edit_decided_from_state(
+        installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name))
+    )
 
 
 def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResult:
@@ -166,7 +168,7 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
             raise EditRefusedError("This change has already been undone.", "Reload the page.")
         return _undo(next((e for e in state.edits if e.seq == seq), None))
 
-    return apply_computed_edit(installation, form, undo)
+    return apply_edit_decided_from_state(installation, form, undo)
 
 
 def _undo(edit: Edit | None) -> EditDraft:
@@ -193,4 +195,4 @@ def restore_past_state(installation: Installation, form: EditForm, seq: int) -> 
             raise EditRefusedError("The edition hasn't changed since that version.", "Select another version.")
         return EditDraft(EditKind.REVERT, EDITION_TARGET, {}, max(0, seq))
 
-    return apply_computed_edit(installation, form, revert)
+    return apply_edit_decided_from_state(installation, form, revert)

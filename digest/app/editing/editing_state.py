@@ -9,9 +9,9 @@ from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.edit_log import load_edits, load_proposal, read_proposal_hash
 from digest.edition.editing.edits import Edit, RevertEffect
-from digest.edition.editing.stored_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.edition_queries import COMING_STATES, find_edition
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.select.topics import list_built_in_topics
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState
@@ -28,7 +28,7 @@ class EditingState:
 
     name: str
     identity: EditionIdentity
-    proposal: ProposalWithTray
+    proposal: ProposalWithLateStories
     proposal_hash: str
     edits: tuple[Edit, ...]
     arrangement: Arrangement
@@ -105,7 +105,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
 
 
 def apply_edits_to_proposal(
-    installation: Installation, proposal: ProposalWithTray, edits: Sequence[Edit], identity: EditionIdentity
+    installation: Installation, proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity
 ) -> Arrangement:
     """Fold edits into a proposal by the settings and the day of release."""
     file = installation.settings.file

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from digest.app.editing.changes import clean_typed_text
-from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_computed_edit
+from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
 from digest.collect.codec.encoded_image import ImageError
 from digest.collect.fetch.fetcher import open_fetcher
@@ -21,15 +21,15 @@ from digest.edition.editing.edits import EditDraft, EditKind
 from digest.edition.editing.stored_proposal import pack_proposal
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
 from digest.edition.kinds import SECTION_KINDS
-from digest.installation.acts import Action, Role
-from digest.installation.opened import Installation
-from digest.select.values import CandidateArticle
+from digest.installation.audited_actions import Action, Role
+from digest.installation.opened_installation import Installation
+from digest.select.selection_types import CandidateArticle
 from digest.settings.affected_areas import AffectedArea
 
 FETCH_PICTURES = Action("pictures fetched", Role.EDITOR, AffectedArea.NONE)
 
 
-def show_article_image(
+def use_article_image(
     installation: Installation, form: EditForm, url: str, *, article: str, fetcher: ContentFetcher | None = None
 ) -> EditResult:
     """Show the picture of another of a story's articles. `fetcher` replaces the network.
@@ -81,14 +81,16 @@ def upload_image(
 def hide_image(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show no picture with a story."""
     draft = EditDraft(EditKind.PICTURE, url, {"shown": False})
-    return apply_computed_edit(installation, form, lambda state: draft if _find_shown_image(state, url) else None)
+    return apply_edit_decided_from_state(
+        installation, form, lambda state: draft if _find_shown_image(state, url) else None
+    )
 
 
 def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Show a story's own picture again, with its own words."""
     draft = EditDraft(EditKind.PICTURE, url, {})
     untouched = (None, EditedImage())
-    return apply_computed_edit(
+    return apply_edit_decided_from_state(
         installation, form, lambda state: None if _find_edited_image(state, url) in untouched else draft
     )
 
@@ -112,13 +114,13 @@ def describe_image(installation: Installation, form: EditForm, url: str, *, alt:
             value["cuts"] = encode_image_crops(edited.cuts)
         return EditDraft(EditKind.PICTURE, url, value)
 
-    return apply_computed_edit(installation, form, describe)
+    return apply_edit_decided_from_state(installation, form, describe)
 
 
 def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCrops) -> EditResult:
     draft = EditDraft(EditKind.PICTURE, url, {"cuts": encode_image_crops(cuts)})
     edited_image = EditedImage(cuts=cuts)
-    return apply_computed_edit(
+    return apply_edit_decided_from_state(
         installation, form, lambda state: None if _find_edited_image(state, url) == edited_image else draft
     )
 

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Action, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
-from digest.store.account_models import Presence
+from digest.store.account_models import EditingPresence
 from digest.store.approval_models import Approval, ApprovalSignature, SentBackNote
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition, EditionEdit, EditionProposal
@@ -55,9 +55,11 @@ def record_presence(
     with installation.database.write() as session:
         edition_id, revision = _read_revision(session, name)
         if not known_revision:
-            session.execute(delete(Presence).where(Presence.seen_at < now - KEPT_PERIOD))
+            session.execute(delete(EditingPresence).where(EditingPresence.seen_at < now - KEPT_PERIOD))
         presence_values = {"place": place[:MAX_PLACE_LENGTH], "seen_at": now}
-        row = upsert(session, Presence).values(staff=signed_in.member_id, edition_id=edition_id, **presence_values)
+        row = upsert(session, EditingPresence).values(
+            staff=signed_in.member_id, edition_id=edition_id, **presence_values
+        )
         session.execute(row.on_conflict_do_update(index_elements=["staff", "edition_id"], set_=presence_values))
         return EditionPresence(_load_colleagues(session, signed_in, edition_id, now), revision)
 
@@ -74,11 +76,11 @@ def _load_colleagues(
     session: Session, signed_in: SignedInStaff, edition_id: int, now: datetime
 ) -> tuple[PresentColleague, ...]:
     query = session.execute(
-        select(StaffMember.name, StaffMember.email, Presence.place)
-        .join(Presence, Presence.staff == StaffMember.id)
+        select(StaffMember.name, StaffMember.email, EditingPresence.place)
+        .join(EditingPresence, EditingPresence.staff == StaffMember.id)
         .where(
-            Presence.edition_id == edition_id,
-            Presence.seen_at > now - PRESENT_PERIOD,
+            EditingPresence.edition_id == edition_id,
+            EditingPresence.seen_at > now - PRESENT_PERIOD,
             StaffMember.id != signed_in.member_id,
             StaffMember.removed_at.is_(None),
         )
@@ -118,8 +120,8 @@ def end_presence(installation: Installation, signed_in: SignedInStaff, name: str
     """
     with installation.database.write() as session:
         edition = find_edition(session, name)
-        own = Presence.staff == signed_in.member_id, Presence.edition_id == edition.id
-        session.execute(delete(Presence).where(*own))
+        own = EditingPresence.staff == signed_in.member_id, EditingPresence.edition_id == edition.id
+        session.execute(delete(EditingPresence).where(*own))
 
 
 def set_single_key_shortcuts(installation: Installation, signed_in: SignedInStaff, *, on: bool, now: datetime) -> None:

@@ -16,8 +16,8 @@ from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox import client as sandbox
 from digest.collect.texts.urls import canonical_url, site_name, usable_url
 from digest.collect.visits.page_check import explain_unrelated_redirect
-from digest.installation.acts import Actor
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Actor
+from digest.installation.opened_installation import Installation
 from digest.store.models import Source
 from subscribers.phrases import end_sentence
 

@@ -11,10 +11,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, has_at_most_deliveries
+from digest.deliver.plan.delivery_plan import (
+    DeliveryCounts,
+    count_deliveries,
+    has_at_most_deliveries,
+    make_edition_delivery_purpose,
+)
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.loggers import get_logger
 
@@ -75,7 +80,7 @@ class CountCache:
         """
         with installation.database.snapshot() as session:
             row = find_edition(session, edition)
-            if has_at_most_deliveries(session, edition_purpose(row.name), self.max_at_once):
+            if has_at_most_deliveries(session, make_edition_delivery_purpose(row.name), self.max_at_once):
                 return count(session, row)
             version = _read_version(session, row)
             is_over = row.state not in (EditionState.APPROVED, EditionState.SENDING)
@@ -162,4 +167,4 @@ def count_edition_deliveries(
 
 
 def _count_states(session: Session, edition: Edition) -> DeliveryCounts:
-    return count_deliveries(session, edition_purpose(edition.name))
+    return count_deliveries(session, make_edition_delivery_purpose(edition.name))

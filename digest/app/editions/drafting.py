@@ -19,9 +19,9 @@ from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.sources.readership import ReadershipImport, import_readership
+from digest.collect.sources.readership import ReadershipImportResult, import_readership
 from digest.collect.visits import collection_run
-from digest.deliver.compose.variant_limit import VariantKey, choose_variants, find_nearest_variant
+from digest.deliver.compose.variant_limit import VariantKey, choose_variants_within_limit, find_nearest_variant
 from digest.deliver.compose.variants import compose_sample_message, count_variant_subscribers, create_variants
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
@@ -30,10 +30,10 @@ from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
-from digest.installation.acts import Action, Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.select.selection_types import Story
 from digest.select.summary_choice import choose_summary
-from digest.select.values import Story
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 
@@ -63,7 +63,7 @@ def count_subscribers_by_email_variant(installation: Installation, name: str) ->
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         variants = create_variants(mailable, installation.settings)
         subscribers_by_variant = count_variant_subscribers(session, variants)
-    chosen_variants = choose_variants(subscribers_by_variant)
+    chosen_variants = choose_variants_within_limit(subscribers_by_variant)
     subscribers: Counter[VariantKey] = Counter()
     for key, count in subscribers_by_variant.items():
         subscribers[find_nearest_variant(key, chosen_variants)] += count
@@ -76,7 +76,7 @@ class CollectionResult:
     """What one collection brought, by source and by readership file."""
 
     sources: tuple[collection_run.SourceReport, ...]
-    readership: tuple[ReadershipImport, ...]
+    readership: tuple[ReadershipImportResult, ...]
 
 
 def collect_articles(
@@ -118,7 +118,7 @@ def collect_articles(
         )
         is_full_run = only is None and not files and not (stopping and stopping.is_set())
         imports = import_readership(database, active_fetcher, settings, now=now) if is_full_run else []
-        audit.changed = actor.face is not ActorInterface.TIMETABLE
+        audit.changed = actor.face is not ActionEntryPoint.TIMETABLE
         audit.detail = {"sources": len(reports), "new": sum(report.new for report in reports)}
     return CollectionResult(tuple(reports), tuple(imports))
 

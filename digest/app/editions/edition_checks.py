@@ -36,8 +36,8 @@ from digest.edition.preflight.rule_registry import (
     SentStory,
     run_preflight_rules,
 )
-from digest.installation.opened import Installation
-from digest.select.values import format_edition_name
+from digest.installation.opened_installation import Installation
+from digest.select.selection_types import format_edition_name
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
 from digest.templating import find_template_mistakes
 from subscribers.store.models import PersonState
@@ -180,7 +180,7 @@ def _is_page(link: str, sites: set[str], base: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class EditionMail:
+class CheckedEditionEmail:
     """An edition's message: what names its content, what preflight finds in it, and both parts as an invented reader gets them."""
 
     content_hash: str
@@ -189,7 +189,7 @@ class EditionMail:
     text: str
 
 
-def read_edition_mail(installation: Installation, name: str, *, now: datetime) -> EditionMail:
+def render_and_check_edition_email(installation: Installation, name: str, *, now: datetime) -> CheckedEditionEmail:
     """Compose an edition's message and check it.
 
     Raises:
@@ -199,7 +199,7 @@ def read_edition_mail(installation: Installation, name: str, *, now: datetime) -
     with installation.database.read() as session:
         edition = find_edition(session, name)
         mailable, content_hash = approval.read_edition_with_hash(session, edition, settings)
-        return EditionMail(
+        return CheckedEditionEmail(
             content_hash=content_hash,
             findings=_find_faults(installation, session, edition, mailable, now),
             html=fill_sample_placeholders(mailable.join("html"), settings),

@@ -14,7 +14,7 @@ from digest.edition.content.edition_content import EditionContent, EntryDate, Se
 from digest.edition.content.fragment_names import list_fragment_sections
 from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.template_filters import write_issue
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 
@@ -59,7 +59,7 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     return bytes(calendar.to_ical())
 
 
-def find_last_days_of_upcoming_dates(content: EditionContent) -> Mapping[str, date]:
+def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, date]:
     """Return, by a section's key, until which day its entries stand among the dates that the mail sorts before the sections.
 
     A section that has no entry among them is missing.

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.send.claims.progress import SendProgress, describe_progress, read_progress
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.approval import approved_versions as approval
-from digest.edition.edition_queries import find_current_edition, find_edition
-from digest.installation.opened import Installation
+from digest.edition.edition_queries import find_edition, find_upcoming_or_last_edition
+from digest.installation.opened_installation import Installation
 from digest.store.models import EditionState
 from subscribers.consent import audience
 from subscribers.phrases import count_with_noun, weekday_date
@@ -60,7 +60,7 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
         local = edition.release_at.astimezone(zone)
         release = f"{weekday_date(local)}, {local:%H:%M %Z}"
         when = f"on {release}" if edition.release_at > now else f"immediately (it was due {release})"
-        counts = count_deliveries(session, edition_purpose(edition.name))
+        counts = count_deliveries(session, make_edition_delivery_purpose(edition.name))
         progress = read_progress(session, edition.name)
         blocked = explain_blocked_send(
             edition.name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
@@ -87,7 +87,7 @@ def describe_delivery_counts(counts: DeliveryCounts) -> str:
     return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
 
 
-def find_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
+def read_edition_status_or_none(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
     """Say where an edition stands; None where `current` is asked for and there is no edition yet.
 
     Raises:
@@ -95,6 +95,6 @@ def find_edition_status(installation: Installation, name: str, *, now: datetime)
     """
     if name == "current":
         with installation.database.read() as session:
-            if find_current_edition(session) is None:
+            if find_upcoming_or_last_edition(session) is None:
                 return None
     return read_edition_status(installation, name, now=now)

@@ -22,15 +22,15 @@ from digest.collect.articles.images import load_image
 from digest.deliver.control.installation_hold import read_current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.providers import registry
-from digest.deliver.retention.stored_counts import load_stored_counts
+from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
 from digest.deliver.send.claims.progress import describe_progress, read_progress
-from digest.edition.archive import corrections, proven_editions
+from digest.edition.archive import corrections, verified_editions
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.edition_queries import PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import insert_corrections
-from digest.installation.opened import BRING_SCHEMA_UP, Installation
+from digest.installation.opened_installation import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
 from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
@@ -51,7 +51,7 @@ class SentEdition:
     progress_sentence: str
 
 
-class SendTrigger(StrEnum):
+class SendStartCondition(StrEnum):
     """What an approved edition that is due waits for."""
 
     TIMETABLE = "timetable"  # a process follows it, and sends within a minute
@@ -74,7 +74,7 @@ class EditionView:
     missed_sentence: str
     editor_counts: EditorChangeCounts | None
     goes_into_files: bool
-    release_start: SendTrigger
+    release_start: SendStartCondition
 
     @property
     def is_approved(self) -> bool:
@@ -95,7 +95,7 @@ def read_edition(installation: Installation, name: str) -> Edition:
 def view_edition(
     installation: Installation, name: str, *, recent: CountCache | None = None, now: datetime
 ) -> EditionView:
-    """Read an edition as the desk shows it. No message is composed for it: see `edition_checks.read_edition_mail`.
+    """Read an edition as the desk shows it. No message is composed for it: see `edition_checks.render_and_check_edition_email`.
 
     Raises:
         UnknownEditionError: there is none of that name.
@@ -120,15 +120,15 @@ def view_edition(
             missed_sentence=explain_missed_release(edition, now),
             editor_counts=find_editor_change_counts(session, edition),
             goes_into_files=registry.writes_files(settings),
-            release_start=find_send_trigger(session),
+            release_start=find_send_start_condition(session),
         )
 
 
-def find_send_trigger(session: Session) -> SendTrigger:
+def find_send_start_condition(session: Session) -> SendStartCondition:
     """Find what makes an edition that is due go out. Whether the timetable's process runs at this moment is not known."""
     if read_current_hold(session):
-        return SendTrigger.END_OF_HOLD
-    return SendTrigger.TIMETABLE if find_schedule_start(session) else SendTrigger.COMMAND
+        return SendStartCondition.END_OF_HOLD
+    return SendStartCondition.TIMETABLE if find_schedule_start(session) else SendStartCondition.COMMAND
 
 
 def _sent_edition(
@@ -162,7 +162,7 @@ def list_sent_editions(
         if before:
             query = query.where(Edition.release_at < find_edition(session, before).release_at)
         rows = session.scalars(query.limit(SENT_PAGE_SIZE + 1)).all()
-        stored_counts, page_rows = load_stored_counts(session), rows[:SENT_PAGE_SIZE]
+        stored_counts, page_rows = load_stored_delivery_counts(session), rows[:SENT_PAGE_SIZE]
         sent = []
         for row in page_rows:
             counts = stored_counts.get(row.name) or count_edition_deliveries(installation, row.name, recent, now=now)
@@ -220,8 +220,8 @@ def list_public_editions(installation: Installation, most: int) -> list[tuple[Ed
 
 
 def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[Edition, EditionContent]]:
-    versions = proven_editions.find_proven_versions(session, editions)
-    contents = proven_editions.read_proven_contents(session, versions)
+    versions = verified_editions.find_verified_versions(session, editions)
+    contents = verified_editions.read_verified_contents(session, versions)
     return [(edition, contents[edition.id]) for edition in editions if edition.id in contents]
 
 
@@ -250,8 +250,8 @@ def read_public_edition_html(installation: Installation, name: str) -> str | Non
         if edition is None:
             return None
         settings = installation.settings
-        versions = proven_editions.find_proven_versions(session, [edition])
-        pieces = proven_editions.read_proven_pieces(session, versions, "html", "web").get(edition.id)
+        versions = verified_editions.find_verified_versions(session, [edition])
+        pieces = verified_editions.read_verified_fragments(session, versions, "html", "web").get(edition.id)
         if pieces is None:
             return None
         html = join_fragments(pieces, "web").text

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approved_versions import read_current_content_hash
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.editor_changes import EditorChangeCounts, count_editor_changes
-from digest.edition.drafting.composition import write_proposed_content
+from digest.edition.drafting.composition import build_proposed_content
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing.edit_log import load_proposal
 from digest.settings import Settings
@@ -44,7 +44,7 @@ def read_proposed_content(session: Session, edition: Edition, settings: Settings
     proposal = load_proposal(session, edition)
     if proposal is None:
         return None
-    return write_proposed_content(proposal, EditionIdentity(edition.name, edition.number, edition.release_at), settings)
+    return build_proposed_content(proposal, EditionIdentity(edition.name, edition.number, edition.release_at), settings)
 
 
 def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> DraftChangeCounts | None:

@@ -19,7 +19,7 @@ from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SI
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import join_date_parts
 from digest.edition.rendering.fragments import (
-    build_publication_frame,
+    build_publication_context,
     create_mail_environment,
     render_edition,
     render_subject,
@@ -97,9 +97,9 @@ def compose_sample_subject(settings: Settings, key: str) -> str:
     """
     if key == EDITION_KEY:
         return render_subject(
-            make_sample_content(settings), build_publication_frame(settings), create_mail_environment(settings)
+            make_sample_content(settings), build_publication_context(settings), create_mail_environment(settings)
         )
-    return NoticeComposer.from_settings(settings).render_subject(key, make_sample_facts(settings)[key])
+    return NoticeComposer.from_settings(settings).render_subject(key, make_sample_notice_facts(settings)[key])
 
 
 def find_rendering_mistakes(settings: Settings) -> Iterator[str]:
@@ -125,12 +125,12 @@ def _find_misplaced_slots(message: MessageTemplate, key: str, settings: Settings
 def _compose_mail(settings: Settings, key: str) -> MessageTemplate:
     if key == EDITION_KEY:
         return _compose_edition(settings)
-    return NoticeComposer.from_settings(settings).compose_notice(key, make_sample_facts(settings)[key])
+    return NoticeComposer.from_settings(settings).compose_notice(key, make_sample_notice_facts(settings)[key])
 
 
 def _compose_edition(settings: Settings) -> MessageTemplate:
     frame, environment, sender = (
-        build_publication_frame(settings),
+        build_publication_context(settings),
         create_mail_environment(settings),
         settings.file.sender,
     )
@@ -146,7 +146,7 @@ def _compose_edition(settings: Settings) -> MessageTemplate:
     )
 
 
-def make_sample_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
+def make_sample_notice_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
     """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices.notice_sending` would write them."""
     values = list_sample_values(settings)
     facts: dict[str, dict[str, str]] = {

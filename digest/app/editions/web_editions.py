@@ -13,14 +13,14 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import PreparedImage, draw_social_card, find_image, load_image, store_image
 from digest.collect.codec.encoded_image import ImageError, SocialCardTexts
-from digest.edition.archive import corrections, proven_editions
+from digest.edition.archive import corrections, verified_editions
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
-from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_piece_corrections
+from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_fragment_corrections
 from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.template_filters import without_weekday
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
@@ -91,10 +91,10 @@ LIST_ITEM_COLUMNS = (Edition.id, Edition.name, Edition.number, Edition.release_a
 
 def read_edition_list_items(session: Session, rows: Sequence[Any]) -> list[EditionListItem]:
     """Read the lines of editions from rows of `LIST_ITEM_COLUMNS`; those that aren't proven are left out."""
-    return [make_edition_list_item(version) for version in proven_editions.find_proven_versions(session, rows)]
+    return [make_edition_list_item(version) for version in verified_editions.find_verified_versions(session, rows)]
 
 
-def make_edition_list_item(version: proven_editions.ProvenVersion) -> EditionListItem:
+def make_edition_list_item(version: verified_editions.VerifiedVersion) -> EditionListItem:
     """Make the line of an edition."""
     edition, stated = version.edition, version.stated
     return EditionListItem(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
@@ -119,9 +119,9 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
         if edition is None:
             return None
         edition_corrections = corrections.list_genuine_corrections(session, edition)
-        versions = proven_editions.find_proven_versions(session, [edition])
-        pieces = proven_editions.read_proven_pieces(session, versions, "page").get(edition.id)
-        approved = proven_editions.read_proven_contents(session, versions).get(edition.id)
+        versions = verified_editions.find_verified_versions(session, [edition])
+        pieces = verified_editions.read_verified_fragments(session, versions, "page").get(edition.id)
+        approved = verified_editions.read_verified_contents(session, versions).get(edition.id)
         if pieces is None or approved is None:
             return None
         stated, content = versions[0].stated, corrected_content.correct_content(approved, edition_corrections)
@@ -143,7 +143,7 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
 def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
     shown_corrections, language = list_shown_corrections(page.corrections, settings), settings.subscriber_language
     pieces = {
-        name: insert_piece_corrections(html, shown_corrections, language, with_notes=name == "body")
+        name: insert_fragment_corrections(html, shown_corrections, language, with_notes=name == "body")
         if name != "top"
         else html
         for name, html in page.pieces.items()

@@ -19,10 +19,10 @@ from digest.edition.drafting.candidates import load_candidates, load_previous_ed
 from digest.edition.drafting.document_frequencies import load_document_frequencies
 from digest.edition.edition_queries import find_edition, find_last_cut_off
 from digest.edition.kinds import SECTION_KINDS
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.select.proposals import propose_edition
+from digest.select.selection_types import CandidateArticle, PreviousEditions
 from digest.select.text_similarity import title_words
-from digest.select.values import CandidateArticle, PreviousEditions
 from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState

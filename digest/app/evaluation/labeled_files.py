@@ -11,7 +11,7 @@ from digest.collect.documents.parsed_document import ParsedItem
 from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.texts.urls import canonical_url
 from digest.collect.visits.source_visit import list_input_files, read_file_source
-from digest.select.values import CandidateArticle
+from digest.select.selection_types import CandidateArticle
 from digest.settings import Settings, SourceSettings
 from subscribers.errors import ApplicationError
 

@@ -14,13 +14,13 @@ from digest.app.evaluation.labeled_files import (
     read_feed_articles,
     read_labels,
 )
+from digest.select.selection_types import Story
 from digest.select.stories import (
     build_text_vectorizer,
-    count_words_of_earlier_articles,
+    count_earlier_articles_per_word,
     group_into_stories,
     merge_by_url,
 )
-from digest.select.values import Story
 from digest.settings import Settings
 
 LARGE_STORY = 10  # labelled articles from which a story's pieces are shown
@@ -106,7 +106,7 @@ def evaluate_stories(
     """
     labels = _read_label_sets(gold)
     articles = merge_by_url(read_feed_articles(feeds, settings, now=now))
-    words = count_words_of_earlier_articles(read_feed_articles(earlier, settings, now=now))
+    words = count_earlier_articles_per_word(read_feed_articles(earlier, settings, now=now))
     threshold = settings.file.select.same_story if same_story is None else same_story
     stories = group_into_stories(articles, threshold, reader=build_text_vectorizer(words, articles))
     return StoryEvaluation(

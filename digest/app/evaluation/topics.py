@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from digest.app.evaluation.labeled_files import EvaluationError, is_text_list, normalize_label_url, read_labels
+from digest.select.selection_types import CandidateArticle
 from digest.select.topics import TopicMatch, TopicRules, compile_topic_rules
-from digest.select.values import CandidateArticle
 from digest.settings import Settings, SourceSettings
 
 ALL_SETS = "all"  # the score over every labelled article
@@ -29,7 +29,7 @@ class TopicLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class LabeledMatch:
+class TopicLabelComparison:
     """What the rules made of one labelled article."""
 
     label: TopicLabel
@@ -89,7 +89,7 @@ class TopicEvaluation:
     """The scores of each set and of all, what differs from the labels, and names that the rules do not have."""
 
     sets: tuple[TopicSetScore, ...]
-    disagreements: tuple[LabeledMatch, ...]
+    disagreements: tuple[TopicLabelComparison, ...]
     unknown_topics: tuple[str, ...]
 
 
@@ -110,8 +110,8 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
 
 def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> TopicEvaluation:
     """Score the rules against labels: the sets in the order in which they come, then all together."""
-    matches = [LabeledMatch(label, rules.match_topic(label.article)) for label in labels]
-    by_set: dict[str, list[LabeledMatch]] = defaultdict(list)
+    matches = [TopicLabelComparison(label, rules.match_topic(label.article)) for label in labels]
+    by_set: dict[str, list[TopicLabelComparison]] = defaultdict(list)
     for match in matches:
         by_set[match.label.set_name].append(match)
     scores = [_score_topic_set(name, of_set) for name, of_set in by_set.items()]
@@ -123,7 +123,7 @@ def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> Topic
     )
 
 
-def _score_topic_set(name: str, matches: list[LabeledMatch]) -> TopicSetScore:
+def _score_topic_set(name: str, matches: list[TopicLabelComparison]) -> TopicSetScore:
     matched = [m for m in matches if m.match]
     labelled = [m for m in matches if m.label.right]
     return TopicSetScore(

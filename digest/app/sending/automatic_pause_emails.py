@@ -5,10 +5,10 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.control import article_checks, edition_control, installation_hold
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.installation.opened import Installation
-from digest.installation.staff_mail import make_pause_occasion, queue_staff_mail
+from digest.deliver.control import article_recheck_results, edition_control, installation_hold
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
+from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_pause_email_key, queue_staff_mail
 from digest.store.audit import record_audit
 from digest.store.models import Edition
 from digest.store.staff import list_verified_staff
@@ -29,9 +29,9 @@ def _is_new_pause(session: Session, edition: Edition) -> bool:
     """Return whether an edition was paused automatically without an email so far; the final check sends its own emails."""
     assert edition.paused_at is not None, "it rests"
     reported_pause = installation_hold.read_installation_state(session, _state_key(edition))
-    article_check = article_checks.read_article_check(session, edition.name)
+    article_check = article_recheck_results.read_article_check(session, edition.name)
     if (reported_pause is not None and reported_pause["paused_at"] == edition.paused_at.isoformat()) or (
-        article_check is not None and article_checks.is_paused_by_check(edition, article_check)
+        article_check is not None and article_recheck_results.is_paused_by_check(edition, article_check)
     ):
         return False
     return edition_control.is_paused_automatically(session, edition)
@@ -47,7 +47,7 @@ def _email_pause(installation: Installation, name: str, now: datetime) -> bool:
         edition = session.scalars(locked).one()
         if edition.paused_at is None or not _is_new_pause(session, edition):
             return False  # another process was quicker, or somebody let it go on
-        counts = count_deliveries(session, edition_purpose(name))
+        counts = count_deliveries(session, make_edition_delivery_purpose(name))
         facts = {
             "number": str(edition.number),
             "reason": edition.paused_because,
@@ -55,7 +55,7 @@ def _email_pause(installation: Installation, name: str, now: datetime) -> bool:
             "handed_over": f"{counts.handed_over:,}",
             "address": f"{installation.settings.link_base}/desk/editions/{name}/sending",
         }
-        queue_staff_mail(session, installation, "alarm", make_pause_occasion(name, edition.paused_at), facts, now=now)
+        queue_staff_mail(session, installation, "alarm", make_pause_email_key(name, edition.paused_at), facts, now=now)
         state = {"paused_at": edition.paused_at.isoformat()}
         installation_hold.write_installation_state(session, _state_key(edition), state, now=now)
         detail = {"staff": [member.id for member in list_verified_staff(session)]}

@@ -18,22 +18,22 @@ from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.imap import MailboxError
 from digest.deliver.inbound.mailbox_poll import PollResult
 from digest.deliver.inbound.payloads import apply_stored_payloads, store_payload
-from digest.deliver.providers.base import HandoverResult, Provider
+from digest.deliver.providers.base import HandoverStatus, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider, provider_in_use
 from digest.deliver.send.claims import dead_runs
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import stop_rules
-from digest.deliver.send.refusals.refused_deliveries import review_sent_editions
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.deliver.send.refusals.refused_deliveries import recount_refusals_of_sent_editions
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from subscribers.callback_types import Clock, StopCheck
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.loggers import get_logger
-from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
+from subscribers.signup.request_processor import RequestProcessor, SignupReplyKind
 
 log = get_logger("sending")
 
@@ -41,7 +41,7 @@ log = get_logger("sending")
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
 
 
-def process_signup_requests(installation: Installation, *, clock: Clock) -> dict[SignupAnswer, int]:
+def process_signup_requests(installation: Installation, *, clock: Clock) -> dict[SignupReplyKind, int]:
     """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
     processor = RequestProcessor(
         database=installation.database,
@@ -83,7 +83,7 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
     source = installation.settings.file.relay.log
     if not source:
         return False
-    host, database = this_process_owner().host, installation.database
+    host, database = identify_current_process().host, installation.database
     unsubscribe_log = installation.unsubscribe_log
     try:
         _require_return_paths(installation)
@@ -168,9 +168,9 @@ def _read_current_hold(installation: Installation) -> installation_hold.Installa
         return installation_hold.read_current_hold(session)
 
 
-def send_due_notices(
+def send_due_transactional_emails(
     installation: Installation, *, clock: Clock, stopping: StopCheck = lambda: False
-) -> Counter[HandoverResult]:
+) -> Counter[HandoverStatus]:
     """Hand over the mails that are no edition and are due; without one, nothing is opened.
 
     Raises:
@@ -192,7 +192,7 @@ def send_due_corrections(
     clock: Clock,
     sleep: Callable[[float], object] = time.sleep,
     stopping: StopCheck = lambda: False,
-) -> Counter[HandoverResult]:
+) -> Counter[HandoverStatus]:
     """Hand over the corrections that are due, at the rate of editions; without one, nothing is opened.
 
     Raises:
@@ -256,5 +256,5 @@ def process_inbound_mail(
     except MailboxError as exc:
         trouble = str(exc)
     applied = apply_inbound_events(installation, clock=clock)
-    review_sent_editions(installation.database, now=clock())
+    recount_refusals_of_sent_editions(installation.database, now=clock())
     return InboundMailResult(poll, applied, trouble or (poll.stuck if poll else ""))

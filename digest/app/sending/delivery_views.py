@@ -10,21 +10,30 @@ from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
 from digest.app.editions.edition_views import SENT_STATES
-from digest.app.sending.uncertain_actions import explain_resend_risk, list_uncertain
+from digest.app.sending.uncertain_delivery_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside_domains import describe_set_aside_domains, list_undecided_domains
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import (
+    TEST_PURPOSE_PREFIX,
+    DeliveryCounts,
+    count_deliveries,
+    make_edition_delivery_purpose,
+)
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
-from digest.deliver.retention.stored_counts import load_stored_counts
+from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, map_tags_to_domain_names
-from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, read_uncertain_deliveries
+from digest.deliver.send.uncertain.uncertain_deliveries import (
+    NOTICES,
+    UncertainDelivery,
+    read_oldest_uncertain_deliveries,
+)
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
-from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, DeliveryState, Event
+from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 
 SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, AffectedArea.NONE)
@@ -55,7 +64,7 @@ class RefusingDomain:
 
 
 @dataclass(frozen=True, slots=True)
-class EditionDeliveryDetails:
+class EditionDeliveryProblems:
     """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
 
     `other_domains` are how many more domains refused something, and `other_refusals` how much. `set_aside` says which emails wait for a decision.
@@ -74,7 +83,7 @@ class EditionDeliveryDetails:
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeCounts:
+class TransactionalEmailCounts:
     """The newest mails of one kind, by what came of them. `is_cut` says that there are more."""
 
     kind: str
@@ -88,7 +97,7 @@ class NoticeCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class StaffTestCounts:
+class EditionTestEmailCounts:
     """One test of an edition: when it went, and what came of its mails."""
 
     edition: str
@@ -105,10 +114,10 @@ class DeliveriesView:
 
     editions: tuple[EditionDeliveries, ...]
     older_than: int | None
-    chosen: EditionDeliveryDetails | None
-    notices: tuple[NoticeCounts, ...]
+    chosen: EditionDeliveryProblems | None
+    notices: tuple[TransactionalEmailCounts, ...]
     notice_doubts: tuple[UncertainDelivery, ...]
-    tests: tuple[StaffTestCounts, ...]
+    tests: tuple[EditionTestEmailCounts, ...]
     hold: InstallationHold | None
 
 
@@ -132,7 +141,7 @@ def view_deliveries(
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
     with installation.read() as session:
         rows = _list_sent(session, below)
-        stored_counts = load_stored_counts(session)
+        stored_counts = load_stored_delivery_counts(session)
         selected_edition = find_edition(session, name) if name else rows[0] if rows else None
         chosen = (
             None
@@ -153,7 +162,7 @@ def view_deliveries(
             older_than=rows[PAGE_SIZE - 1].number if len(rows) > PAGE_SIZE else None,
             chosen=chosen,
             notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
-            notice_doubts=tuple(read_uncertain_deliveries(session, NOTICES, limit=MAX_DOUBTS, now=now)),
+            notice_doubts=tuple(read_oldest_uncertain_deliveries(session, NOTICES, limit=MAX_DOUBTS, now=now)),
             tests=_list_tests(session),
             hold=installation_hold.read_current_hold(session),
         )
@@ -168,7 +177,9 @@ def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
     return session.scalars(sent.limit(PAGE_SIZE + 1)).all()
 
 
-def list_unreported_deliveries(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[str]:
+def list_uncertain_ids_without_report(
+    installation: Installation, actor: Actor, name: str, *, now: datetime
+) -> list[str]:
     """List the uncertain deliveries of an edition of which nothing was heard for a day, though others beside them were reported.
 
     Raises:
@@ -186,8 +197,8 @@ def _view_chosen(
     stored_counts: Mapping[str, DeliveryCounts],
     recent: CountCache | None,
     now: datetime,
-) -> EditionDeliveryDetails:
-    def read_chosen(session: Session, edition: Edition) -> EditionDeliveryDetails:
+) -> EditionDeliveryProblems:
+    def read_chosen(session: Session, edition: Edition) -> EditionDeliveryProblems:
         return _read_chosen(installation, session, edition, stored_counts.get(edition.name), now)
 
     if recent is not None:
@@ -198,19 +209,19 @@ def _view_chosen(
 
 def _read_chosen(
     installation: Installation, session: Session, edition: Edition, known_counts: DeliveryCounts | None, now: datetime
-) -> EditionDeliveryDetails:
+) -> EditionDeliveryProblems:
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     groups = group_refusals(session, edition.name)
     by_domain = _count_by_domain(groups, names)
-    return EditionDeliveryDetails(
+    return EditionDeliveryProblems(
         edition=edition,
-        counts=known_counts or count_deliveries(session, edition_purpose(edition.name)),
+        counts=known_counts or count_deliveries(session, make_edition_delivery_purpose(edition.name)),
         refusals_by_cause=_count_by_cause(groups),
         refusals_by_domain=tuple(by_domain[:MAX_DOMAINS]),
         other_domains=len(by_domain[MAX_DOMAINS:]),
         other_refusals=sum(row.count for row in by_domain[MAX_DOMAINS:]),
         complaints=_count_complaints(session, edition),
-        doubts=tuple(read_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
+        doubts=tuple(read_oldest_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
         set_aside=describe_set_aside_domains(list_undecided_domains(edition)),
     )
@@ -236,17 +247,19 @@ def _count_complaints(session: Session, edition: Edition) -> int:
     """Count the readers who complained within a month: an index holds such events by when they came."""
     since = edition.planned_at or edition.release_at
     # Not a join: SQLite would begin it at the million deliveries.
-    of_edition = (Delivery.id == Event.delivery) & (Delivery.purpose == edition_purpose(edition.name))
-    query = select(func.count(Event.delivery.distinct())).where(
+    of_edition = (Delivery.id == StoredDeliveryEvent.delivery) & (
+        Delivery.purpose == make_edition_delivery_purpose(edition.name)
+    )
+    query = select(func.count(StoredDeliveryEvent.delivery.distinct())).where(
         text(STOP_RULE_EVENTS),
-        Event.received_at.between(since, since + COMPLAINT_SPAN),
-        Event.kind == "complained",
+        StoredDeliveryEvent.received_at.between(since, since + COMPLAINT_SPAN),
+        StoredDeliveryEvent.kind == "complained",
         exists().where(of_edition),
     )
     return session.scalar(query) or 0
 
 
-def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
+def _count_notices(session: Session, kind: str) -> TransactionalEmailCounts | None:
     """Count the newest mails of a kind by their state; None where there is none."""
     prefix = f"{kind}:"
     of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the sign after the colon
@@ -256,10 +269,10 @@ def _count_notices(session: Session, kind: str) -> NoticeCounts | None:
     by_state = {DeliveryState(row[0]): row[1] for row in session.execute(counted)}
     if not by_state:
         return None
-    return NoticeCounts(kind, by_state, is_cut=sum(by_state.values()) == MAX_NOTICES)
+    return TransactionalEmailCounts(kind, by_state, is_cut=sum(by_state.values()) == MAX_NOTICES)
 
 
-def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
+def _list_tests(session: Session) -> tuple[EditionTestEmailCounts, ...]:
     of_tests = (Delivery.purpose >= TEST_PURPOSE_PREFIX, Delivery.purpose < "test;")
     moment = func.max(func.coalesce(Delivery.handed_at, Delivery.due_at))
     tests = select(Delivery.purpose, moment.label("at")).where(*of_tests)
@@ -273,4 +286,4 @@ def _list_tests(session: Session) -> tuple[StaffTestCounts, ...]:
     for purpose, state, count in session.execute(counted.group_by(Delivery.purpose, Delivery.state)):
         by_purpose.setdefault(purpose, {})[state] = count
     test_rows = [(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows]
-    return tuple(StaffTestCounts(*test) for test in test_rows)
+    return tuple(EditionTestEmailCounts(*test) for test in test_rows)

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from digest.app.doctor.network_access import DnsLookup, LookupFailedError
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.registry import provider_in_use
-from digest.installation.opened import Installation
-from digest.store.delivery_models import DomainGroup
+from digest.installation.opened_installation import Installation
+from digest.store.delivery_models import RecipientDomainGroup
 from subscribers.address import Address, read_address
 from subscribers.callback_types import Clock, StopCheck
 from subscribers.crypto.keys import DecryptionError
@@ -60,17 +60,17 @@ def look_up_mail_servers(
         while looked_up < len(domains) and not stopping():
             page = domains[looked_up : looked_up + PAGE_SIZE]
             tags, names = zip(*page, strict=True)
-            operators = executor.map(partial(find_operator, find_exchangers), names)
+            operators = executor.map(partial(find_mail_server_domain, find_exchangers), names)
             groups = [make_domain_tag(keys, Address("x", operator)) if operator else "" for operator in operators]
             with installation.write() as session:
                 _keep_groups(session, list(zip(tags, groups, strict=True)), clock())
             looked_up += len(page)
     with installation.write() as session:
-        session.execute(delete(DomainGroup).where(DomainGroup.fresh_until < clock() - KEPT_FOR))
+        session.execute(delete(RecipientDomainGroup).where(RecipientDomainGroup.fresh_until < clock() - KEPT_FOR))
     return looked_up
 
 
-def find_operator(find_exchangers: FindExchangers, domain: str) -> str:
+def find_mail_server_domain(find_exchangers: FindExchangers, domain: str) -> str:
     """Return the registrable domain of the server that takes a domain's email; without one, of the domain; empty: no answer."""
     try:
         exchangers = [host for host in find_exchangers(domain) if host != "."]
@@ -99,17 +99,19 @@ def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, 
     """Return the names, by tag, of domains without a fresh group: those with a limit, and subscribers', each from one address."""
     keys, limited = installation.keys, installation.settings.file.limits.domains_per_hour
     names = {make_domain_tag(keys, Address("x", domain)): domain for domain in limited}
-    is_stale = or_(DomainGroup.fresh_until.is_(None), DomainGroup.fresh_until < now)
+    is_stale = or_(RecipientDomainGroup.fresh_until.is_(None), RecipientDomainGroup.fresh_until < now)
     one_each = (
         select(func.min(Person.number))
-        .outerjoin(DomainGroup, DomainGroup.domain_tag == Person.domain_tag)
+        .outerjoin(RecipientDomainGroup, RecipientDomainGroup.domain_tag == Person.domain_tag)
         .where(Person.state == PersonState.SUBSCRIBED, is_stale)
         .group_by(Person.domain_tag)
         .limit(MAX_DOMAINS)
     )
     columns = (Person.number, Person.domain_tag, Person.ciphertext, Person.key_id)
     with installation.read() as session:
-        fresh = select(DomainGroup.domain_tag).where(DomainGroup.domain_tag.in_(names), DomainGroup.fresh_until >= now)
+        fresh = select(RecipientDomainGroup.domain_tag).where(
+            RecipientDomainGroup.domain_tag.in_(names), RecipientDomainGroup.fresh_until >= now
+        )
         stale = {tag: name for tag, name in names.items() if tag not in set(session.scalars(fresh))}
         people = session.execute(select(*columns).where(Person.number.in_(one_each))).all()
     for person in people:
@@ -123,7 +125,7 @@ def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, 
 
 def _keep_groups(session: Session, groups: list[tuple[str, str]], now: datetime) -> None:
     """Write groups down, given as tag and group. Without an answer, a group of before stays for another day."""
-    insert = upsert(session, DomainGroup)
+    insert = upsert(session, RecipientDomainGroup)
     for is_answered, fresh_until in ((True, now + FRESH_FOR), (False, now + RETRY_AFTER)):
         rows = [
             {"domain_tag": tag, "group_tag": group or tag, "fresh_until": fresh_until}

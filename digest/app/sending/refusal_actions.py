@@ -6,13 +6,13 @@ from datetime import datetime
 from itertools import islice
 
 from digest.app.editions.edition_status import resolve_edition_name
-from digest.deliver.retention import stored_counts
+from digest.deliver.retention import stored_delivery_counts
 from digest.deliver.send.refusals import refused_deliveries
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, map_tags_to_domain_names
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
-from digest.installation.reasons import read_optional_reason
+from digest.installation.action_reasons import read_optional_reason
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from subscribers.callback_types import Clock
@@ -126,6 +126,6 @@ def send_refused_again(
                 audit.detail = {"because": reason, "deliveries": again}
                 if again:
                     audit.record(session)
-                    stored_counts.recount_stored_edition(session, name, now=clock())
+                    stored_delivery_counts.recount_stored_edition(session, name, now=clock())
             sent += len(again)
     return sent

@@ -11,23 +11,23 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from digest.app.editions.edition_status import resolve_edition_name
-from digest.deliver.control import article_checks, edition_control, installation_hold
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.control import article_recheck_results, edition_control, installation_hold
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.retention.delivery_seals import seal_edition
 from digest.deliver.send import staff_test
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import list_silent_runs
-from digest.deliver.send.claims.run_file import list_abandoned_run_files
-from digest.deliver.send.run import edition_run
-from digest.deliver.send.run.edition_run import SendReport
+from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
+from digest.deliver.send.run import edition_sending
+from digest.deliver.send.run.edition_sending import SendReport
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.edition_queries import explain_missed_release, find_edition
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
-from digest.installation.reasons import read_optional_reason
+from digest.installation.action_reasons import read_optional_reason
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
@@ -83,7 +83,7 @@ def send_edition(
         SEND.steps(installation, actor, name, now=clock()) as audit,
         closing(open_sending_provider(installation)) as provider,
     ):
-        report = edition_run.run_edition(
+        report = edition_sending.run_edition(
             installation.database,
             name,
             provider,
@@ -125,7 +125,7 @@ def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
 
     It only looks. Once it says no, `send_edition` closes the edition, sends what waits again, or finds what became of the rest.
     """
-    purpose = edition_purpose(name)
+    purpose = make_edition_delivery_purpose(name)
     with installation.read() as session:
         if not count_deliveries(session, purpose).last_are_leaving:
             return False
@@ -202,7 +202,7 @@ def pause_edition(installation: Installation, name: str, *, reason: str, actor: 
         reason = read_optional_reason(reason)
         audit.changed = edition_control.pause_edition(session, name, reason, now=now)
         audit.detail = {"because": reason} if reason else {}
-        waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
+        waiting = count_deliveries(session, make_edition_delivery_purpose(name))[DeliveryState.WAITING]
     return PauseResult(name, audit.changed, waiting)
 
 
@@ -215,7 +215,7 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
     name = resolve_edition_name(installation, name)
     with RESUME.transaction(installation, actor, name, now=now) as (session, audit):
         audit.changed = edition_control.resume_edition(session, name, now=now)
-        waiting = count_deliveries(session, edition_purpose(name))[DeliveryState.WAITING]
+        waiting = count_deliveries(session, make_edition_delivery_purpose(name))[DeliveryState.WAITING]
     return PauseResult(name, audit.changed, waiting)
 
 
@@ -258,7 +258,9 @@ def find_pending_sends(installation: Installation, *, now: datetime) -> PendingS
         hold = installation_hold.read_current_hold(session)
         editions = session.scalars(due.order_by(Edition.release_at)).all()
         minutes = installation.settings.file.schedule.final_check_minutes
-        awaits_look = partial(article_checks.awaits_article_check, session, minutes=minutes, now=now)
+        awaits_look = partial(
+            article_recheck_results.needs_article_check_before_send, session, minutes=minutes, now=now
+        )
         unseen = {edition.name for edition in editions if awaits_look(edition)}
     missed = {e.name: sentence for e in editions if (sentence := explain_missed_release(e, now))}
     waiting = missed.keys() | unseen
@@ -269,5 +271,5 @@ def find_pending_sends(installation: Installation, *, now: datetime) -> PendingS
 def has_due_messages(installation: Installation, name: str, *, now: datetime) -> bool:
     """Return whether a message of an edition waits that is due by now; one look into an index."""
     with installation.read() as session:
-        due_at = claims.find_next_due_time(session, edition_purpose(name))
+        due_at = claims.find_next_due_time(session, make_edition_delivery_purpose(name))
     return due_at is not None and due_at <= now

@@ -10,15 +10,15 @@ from sqlalchemy.orm import Session
 from digest.app.approval import final_check
 from digest.app.approval.edition_approval import APPROVE, REVOKE_APPROVAL
 from digest.app.editions.count_cache import CountCache
-from digest.app.sending import automatic_pause_emails, refusal_actions, uncertain_actions
+from digest.app.sending import automatic_pause_emails, refusal_actions, uncertain_delivery_actions
 from digest.app.sending import send_control as sending
-from digest.app.sending.set_aside_domains import DECIDE, UndecidedDomain, read_undecided_domains
+from digest.app.sending.set_aside_domains import DECIDE, DomainAwaitingDecision, list_domains_awaiting_in_session
 from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside_domains import PARKED_FROM
 from digest.deliver.plan import canary
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
@@ -29,7 +29,7 @@ from digest.deliver.send.refusals.refused_deliveries import (
 from digest.deliver.send.refusals.stop_rules import SET_ASIDE, StopRuleLevel, count_failures, measure_stop_rule_levels
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
 from subscribers.store.models import PersonState
@@ -52,7 +52,14 @@ _SHOWN_ACTIONS = frozenset(
         automatic_pause_emails.PAUSE_EMAILED,
         SET_ASIDE,
         *(action.name for action in DECIDE.values()),
-        *(a.name for a in (*_EDITION_ACTIONS, uncertain_actions.RESOLVE_BY_LOG, *uncertain_actions.RESOLVE.values())),
+        *(
+            a.name
+            for a in (
+                *_EDITION_ACTIONS,
+                uncertain_delivery_actions.RESOLVE_BY_LOG,
+                *uncertain_delivery_actions.RESOLVE.values(),
+            )
+        ),
     }
 )
 _HOLD_ACTIONS = frozenset(act.name for act in (sending_pause.HOLD, sending_pause.RELEASE))
@@ -87,7 +94,7 @@ class SendingView:
     failures_count_from: datetime | None
     refusals: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
-    aside: tuple[UndecidedDomain, ...]
+    aside: tuple[DomainAwaitingDecision, ...]
     hold: InstallationHold | None
     acts: tuple[AuditEntry, ...]
 
@@ -113,7 +120,7 @@ def view_sending(
 def _read_view(installation: Installation, session: Session, edition: Edition, now: datetime) -> SendingView:
     file = installation.settings.file
     domain_names = map_tags_to_domain_names(installation.keys, file.limits.domains_per_hour)
-    purpose = edition_purpose(edition.name)
+    purpose = make_edition_delivery_purpose(edition.name)
     counts = count_deliveries(session, purpose)
     since = edition.resumed_at or edition.planned_at
     failures = count_failures(session, purpose, since) if since else None
@@ -135,7 +142,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         failures_count_from=since,
         refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
         domain_names=domain_names,
-        aside=read_undecided_domains(installation, session, edition),
+        aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
         acts=_find_actions(session, edition),
     )

@@ -13,11 +13,11 @@ from digest.deliver.compose.variant_limit import VariantKey
 from digest.deliver.control import set_aside_domains
 from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision, SetAsideDomain
 from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
-from digest.deliver.plan.domain_groups import group_tag_of
+from digest.deliver.plan.domain_groups import select_domain_group_tag
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery
 from digest.store.models import Edition
@@ -30,7 +30,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class UndecidedDomain:
+class DomainAwaitingDecision:
     """A domain or variant that waits for a decision. A domain's name is empty unless it's known without any subscriber's address."""
 
     tag: str
@@ -45,26 +45,26 @@ class UndecidedDomain:
         return self.name or self.tag[:8]
 
 
-def read_undecided_domains(
+def list_domains_awaiting_in_session(
     installation: Installation, session: Session, edition: Edition
-) -> tuple[UndecidedDomain, ...]:
+) -> tuple[DomainAwaitingDecision, ...]:
     """Read the domains and variants of an edition that wait for a decision, the first to be set aside first."""
     undecided = set_aside_domains.list_undecided_domains(edition)
     if not undecided:
         return ()
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     counts: Counter[str] = Counter()
-    columns = (group_tag_of(Delivery.domain_tag).label("group"), Delivery.domain_tag.label("own"))
+    columns = (select_domain_group_tag(Delivery.domain_tag).label("group"), Delivery.domain_tag.label("own"))
     waiting = select(*columns, func.count().label("many")).where(is_delivery_of_edition(edition.name), IS_WAITING)
     for row in session.execute(waiting.group_by("group", "own")):
         counts.update({row.group: row.many} | {row.own: row.many})  # its group may have been looked up since
 
-    def describe(one: SetAsideDomain) -> UndecidedDomain:
+    def describe(one: SetAsideDomain) -> DomainAwaitingDecision:
         if one.variant_text is None:
             name, waiting = names.get(one.tag, ""), counts[one.tag]
         else:
             name, waiting = VariantKey.from_text(one.variant_text).name, _count_waiting(session, edition.name, one)
-        return UndecidedDomain(one.tag, name, waiting, one.reason, one.at)
+        return DomainAwaitingDecision(one.tag, name, waiting, one.reason, one.at)
 
     return tuple(map(describe, undecided))
 
@@ -75,17 +75,19 @@ def _count_waiting(session: Session, name: str, variant: SetAsideDomain) -> int:
     return session.scalar(select(func.count()).where(is_delivery_of_edition(name), IS_WAITING, is_variant)) or 0
 
 
-def list_undecided_domains(installation: Installation, name: str) -> tuple[UndecidedDomain, ...]:
+def list_domains_awaiting_decision(installation: Installation, name: str) -> tuple[DomainAwaitingDecision, ...]:
     """List the domains and variants of an edition that wait for a decision.
 
     Raises:
         UnknownEditionError: there's no such edition.
     """
     with installation.database.snapshot() as session:
-        return read_undecided_domains(installation, session, find_edition(session, name))
+        return list_domains_awaiting_in_session(installation, session, find_edition(session, name))
 
 
-def find_undecided_domains(listed: Sequence[UndecidedDomain], labels: Collection[str]) -> list[UndecidedDomain]:
+def find_domains_awaiting_decision(
+    listed: Sequence[DomainAwaitingDecision], labels: Collection[str]
+) -> list[DomainAwaitingDecision]:
     """Find domains and variants by their labels, names or beginnings of tags; `all` is every one.
 
     Raises:
@@ -102,7 +104,7 @@ def find_undecided_domains(listed: Sequence[UndecidedDomain], labels: Collection
     return [by_label[label] for label in dict.fromkeys(labels)]
 
 
-def decide_domains(
+def decide_set_aside_domains(
     installation: Installation,
     name: str,
     tags: Collection[str],

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO
 
 from digest.app.accounts.sign_in import SignedInStaff
-from digest.app.sending import uncertain_actions
+from digest.app.sending import uncertain_delivery_actions
 from digest.deliver.events.postfix_log import MailLogError, UnreadableLogError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from subscribers.callback_types import Clock
 from subscribers.errors import RefusalError
 
@@ -64,7 +64,7 @@ class UploadedLogs:
             NotPermittedError: the member is no admin.
             LogUploadError: there is no file, or too many, one that is no log, or whose times are not those of our clock.
         """
-        uncertain_actions.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
+        uncertain_delivery_actions.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(
                 "You chose no log files, or too many.",
@@ -74,7 +74,7 @@ class UploadedLogs:
         with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:
             files = [_keep_log(Path(folder) / str(place), stream) for place, (_, stream) in enumerate(uploads)]
             try:
-                evidence = uncertain_actions.examine_mail_log(
+                evidence = uncertain_delivery_actions.examine_mail_log(
                     installation, edition, files, zone=zone, longest_silence=LOG_SILENCE, now=now
                 )
             except UnreadableLogError as exc:
@@ -107,7 +107,7 @@ class UploadedLogs:
         log = self.find(name, staff, now=clock())
         if log is None:
             raise LogUploadError("The uploaded log expired after 15 minutes.", "Upload the log again.")
-        resolved_count = uncertain_actions.resolve_by_log(
+        resolved_count = uncertain_delivery_actions.resolve_by_log(
             installation, log.edition, log.evidence, reason=reason, actor=staff.actor, clock=clock
         )
         with self._lock:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from digest.app.settings.logos import KEEP, LogoRefusedError, store_logo
 from digest.app.settings.setting_changes import change_settings
-from digest.installation.acts import Actor
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Actor
+from digest.installation.opened_installation import Installation
 
 
 def replace_logos(

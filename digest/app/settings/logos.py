@@ -6,8 +6,8 @@ from datetime import datetime
 from digest.collect.articles.images import make_logo_source_url, prepare_logo, store_image
 from digest.collect.codec.encoded_image import LOGO_HEIGHT, ImageError
 from digest.edition.logos import compute_logo_width
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.settings.branding import LOGO_NAME
 from digest.store.audit import LOGO_KEPT

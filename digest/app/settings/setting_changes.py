@@ -21,12 +21,12 @@ from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
-from digest.installation.acts import Action, Actor, AuditDraft, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.affected_areas import AffectedArea, find_affected_area
-from digest.settings.model import SettingsFile
+from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
     SettingsValueError,
     describe_change,
@@ -172,13 +172,13 @@ def change_settings(
         def permit(before: BaseModel, after: BaseModel) -> None:
             change = describe_change(before, after, values)
             draft.changed, draft.detail = bool(change["after"]), dict(change)
-            guard_settings_change(draft, table, before, after, values)
+            require_confirmation_for_settings(draft, table, before, after, values)
 
         file_edits.change_table(settings, table, values, fingerprint=fingerprint, permit=permit)
         return draft.changed
 
 
-def _refuse_silence(settings: Settings, new_file: SettingsFile) -> None:
+def _refuse_silence(settings: Settings, new_file: SettingsFileContent) -> None:
     """Refuse settings under which nothing could leave any more: they'd turn off the email about their own change."""
     with suppress(ProviderSettingsError):  # then nothing leaves as it is
         if not provider_in_use(settings).leaves_machine(settings):
@@ -189,8 +189,8 @@ def _refuse_silence(settings: Settings, new_file: SettingsFile) -> None:
             raise SettingsValueError({"": f"With these settings, email couldn't be sent: {'; '.join(problems)}"})
 
 
-def guard_settings_change(
-    draft: AuditDraft, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]
+def require_confirmation_for_settings(
+    draft: PendingAuditEntry, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]
 ) -> None:
     """Guard an action by what the settings that it changes declare.
 
@@ -337,7 +337,7 @@ def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetti
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseComparison:
+class SendTimeComparison:
     """A release as it stands in the calendar now, and as another timetable would have it; None where there is none."""
 
     now: PlannedRelease | None
@@ -355,7 +355,7 @@ def _outcome(release: PlannedRelease | None) -> tuple[datetime, bool] | None:
 
 def preview_schedule(
     installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
-) -> list[ReleaseComparison]:
+) -> list[SendTimeComparison]:
     """Return the next releases beside those that a changed schedule would bring; nothing is changed.
 
     Raises:
@@ -371,10 +371,12 @@ def preview_schedule(
         )
     with installation.database.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-    return compare_releases(calendar, schedule.send_rule, now)
+    return compare_send_times_of_schedules(calendar, schedule.send_rule, now)
 
 
-def compare_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime) -> list[ReleaseComparison]:
+def compare_send_times_of_schedules(
+    calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime
+) -> list[SendTimeComparison]:
     """Put the next releases of a calendar beside those by another rule, week by week of the publication's zone."""
     changed = replace(calendar, rule=rule)
     weeks: dict[tuple[int, int], tuple[list[PlannedRelease], list[PlannedRelease]]] = {}
@@ -383,6 +385,6 @@ def compare_releases(calendar: ReleaseCalendar, rule: ScheduleRule, now: datetim
             year, week, _ = release.release_at.astimezone(calendar.zone).isocalendar()
             weeks.setdefault((year, week), ([], []))[side].append(release)
     pairs = [
-        ReleaseComparison(before, after) for _, sides in sorted(weeks.items()) for before, after in zip_longest(*sides)
+        SendTimeComparison(before, after) for _, sides in sorted(weeks.items()) for before, after in zip_longest(*sides)
     ]
     return pairs[:PREVIEWED_RELEASES]

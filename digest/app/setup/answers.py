@@ -15,10 +15,10 @@ from pydantic.fields import FieldInfo
 
 from digest.deliver.providers.kind import ProviderKind
 from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
-from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretAnswer, check_quotable
+from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretAnswer, check_environment_file_text
 from digest.settings import Settings, values
 from digest.settings.loader import describe_value_error
-from digest.settings.model import SettingsFile
+from digest.settings.model import SettingsFileContent
 from digest.settings.operations import Heartbeat
 from digest.timetable import parse_schedule_rule
 from subscribers.address import read_address
@@ -65,7 +65,7 @@ def _check_database(text: str) -> str:
         raise ValueError("Enter sqlite, or a URL like postgresql+psycopg://user:password@host/name.")
     if problem := values.explain_insecure_database(text):
         raise ValueError(problem)
-    return check_quotable(text)
+    return check_environment_file_text(text)
 
 
 def _check_provider(name: str) -> str:
@@ -277,7 +277,7 @@ def _pick_answers(answers: Mapping[str, Any], form: type[BaseModel]) -> dict[str
 
 def read_present_answers(settings: Settings) -> dict[str, Any]:
     """Return the answers that stand in the settings: none for what is still an example."""
-    file, shipped = settings.file, SettingsFile()
+    file, shipped = settings.file, SettingsFileContent()
     present: dict[str, Any] = {
         "name": file.publication.name,
         "tagline": file.publication.tagline,

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from digest.app.setup.plan import SetupPlan, write_planned_files
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation, create_key_file, open_installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation, create_key_file, open_installation
 from digest.settings import Settings, load_settings
 from digest.settings.affected_areas import AffectedArea
 from subscribers.crypto.keys import KeyRing
@@ -45,7 +45,7 @@ def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor
     """
     write_planned_files(plan)
     settings = load_settings(plan.settings_file, {})
-    signer = load_plan_signer(settings)
+    signer = load_dkim_signer_if_usable(settings)
     changed = [file.path.name for file in plan.files if file.change != "same"]
     try:
         with open_installation(settings, may_create=True) as installation:
@@ -59,7 +59,7 @@ def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor
     return SetupResult(settings, new_keys, signer)
 
 
-def load_plan_signer(settings: Settings) -> DkimSigner | None:
+def load_dkim_signer_if_usable(settings: Settings) -> DkimSigner | None:
     """Return what signs the mail, for its DNS records; None where nothing does, or the key file cannot be used (the doctor says why)."""
     try:
         return load_signer(settings)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from digest.app.setup.answers import SetupAnswers, SetupError
 from digest.deliver.providers.registry import load_provider_kinds
-from digest.settings import Settings, SettingsFile, is_loopback
+from digest.settings import Settings, SettingsFileContent, is_loopback
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables, parse_variables
 from digest.settings.file_edits import edit_settings_text, replace_text_file
 from digest.templating import create_jinja_environment
@@ -188,7 +188,7 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
         "postal_address": answers.postal_address,
     }
     present = settings.file
-    if present.sender.list_id == SettingsFile().sender.list_id:
+    if present.sender.list_id == SettingsFileContent().sender.list_id:
         sender["list_id"] = f"weekly.{answers.sender_domain}"
     schedule = {"send": answers.release}
     if answers.release != present.schedule.send:

@@ -15,7 +15,7 @@ from digest.app.editions.web_editions import (
     make_edition_list_item,
     read_edition_list_items,
 )
-from digest.edition.archive import corrections, proven_editions
+from digest.edition.archive import corrections, verified_editions
 from digest.edition.archive.story_archive import (
     MAX_RANKED,
     ArchiveMatch,
@@ -30,9 +30,9 @@ from digest.edition.content.corrected_content import correct_content
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
 from digest.edition.rendering.anchors import story_anchor
-from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_piece_corrections
+from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_fragment_corrections
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 
@@ -112,8 +112,8 @@ def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
             newest_name = editions.editions[0].name
             newest = session.scalars(select(Edition).where(Edition.name == newest_name)).one()
             edition_corrections = corrected.get(newest_name, ())
-            versions = proven_editions.find_proven_versions(session, [newest])
-            approved = proven_editions.read_proven_contents(session, versions).get(newest.id)
+            versions = verified_editions.find_verified_versions(session, [newest])
+            approved = verified_editions.read_verified_contents(session, versions).get(newest.id)
             content = correct_content(approved, edition_corrections) if approved else None
         upcoming = find_upcoming_edition(session, installation.settings, now)
     oldest_first = sorted(edition_corrections, key=lambda correction: correction.at)
@@ -166,9 +166,9 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     with installation.read() as session:
         editions = list(session.scalars(query.limit(FEED_EDITIONS)))
         feed_editions = []
-        versions = proven_editions.find_proven_versions(session, editions)
-        pages = proven_editions.read_proven_pieces(session, versions, "page")
-        contents = proven_editions.read_proven_contents(session, versions)
+        versions = verified_editions.find_verified_versions(session, editions)
+        pages = verified_editions.read_verified_fragments(session, versions, "page")
+        contents = verified_editions.read_verified_contents(session, versions)
         for version in versions:
             edition = version.edition
             if edition.id not in pages or edition.id not in contents:
@@ -186,7 +186,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
                 FeedEdition(
                     correct_edition_list_item(make_edition_list_item(version), edition_corrections),
                     tuple(e.headline for section in content.sections for e in section.entries),
-                    insert_piece_corrections(body, shown_corrections, language, with_notes=True),
+                    insert_fragment_corrections(body, shown_corrections, language, with_notes=True),
                     edition_corrections,
                     edition.sent_at or edition.release_at,
                 )

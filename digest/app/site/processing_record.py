@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from digest.app.site.page_context import build_data_controller
-from digest.deliver.providers.registry import describe_address_holders
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.deliver.providers.registry import describe_address_recipients
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from subscribers.transfer.exports import DataController
@@ -56,7 +56,7 @@ def describe_processing(settings: Settings) -> ProcessingRecord:
     return ProcessingRecord(
         controller=controller,
         activities=_describe_activities(settings),
-        recipients=(*describe_address_holders(settings), *_describe_mailbox(settings)),
+        recipients=(*describe_address_recipients(settings), *_describe_mailbox(settings)),
         measures=_describe_measures(settings),
         gaps=tuple(_find_gaps(controller)),
     )

@@ -17,12 +17,12 @@ from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
 from digest.collect.texts.urls import absolute_url, site_name
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
-from digest.installation.acts import Action, Actor, AuditDraft, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
 from digest.settings.affected_areas import AffectedArea
 from digest.settings.loader import describe_value_error
-from digest.settings.table_values import describe_change, read_source_values, shorten_values
+from digest.settings.table_values import describe_change, read_source_values, redact_setting_values
 from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
@@ -265,7 +265,9 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
             settings = file_edits.remove_source_from_file(installation.settings, url)
         except SettingsError as exc:
             raise SourceRefusedError(str(exc)) from exc
-        draft.detail = {"before": shorten_values(SourceSettings, before.model_dump(mode="json", exclude_defaults=True))}
+        draft.detail = {
+            "before": redact_setting_values(SourceSettings, before.model_dump(mode="json", exclude_defaults=True))
+        }
         with installation.database.write() as session:
             sync_sources(session, settings)
             draft.record(session)
@@ -310,7 +312,7 @@ def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSet
         raise SourceRefusedError(f"{url}: {describe_value_error(dict(exc.errors()[0]))}") from exc
 
 
-def _append_sources(installation: Installation, added: list[SourceSettings], draft: AuditDraft) -> None:
+def _append_sources(installation: Installation, added: list[SourceSettings], draft: PendingAuditEntry) -> None:
     """Write sources to the settings file, and one audit row each."""
     try:
         settings = file_edits.append_sources(installation.settings, added)
@@ -321,7 +323,7 @@ def _append_sources(installation: Installation, added: list[SourceSettings], dra
         for source in added:
             draft.subject = source.url
             values = source.model_dump(mode="json", exclude_defaults=True, exclude={"url"})
-            draft.detail = shorten_values(SourceSettings, values) | {"section": source.section}
+            draft.detail = redact_setting_values(SourceSettings, values) | {"section": source.section}
             draft.record(session)
 
 

@@ -17,8 +17,8 @@ from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.texts.urls import usable_url
 from digest.edition.drafting import imported_editions
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.imported_edition_models import ImportedEdition
 from subscribers.callback_types import Progress
@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class PastEditionReport:
+class PastEditionImportResult:
     """What was recognised of one file or address; `refusal` says why nothing of it is imported, `replaced` that it was before."""
 
     place: str
@@ -47,7 +47,7 @@ def import_past_editions(
     released_on: datetime | None = None,
     fetcher: ContentFetcher | None = None,
     progress: Progress = lambda *_: None,
-) -> list[PastEditionReport]:
+) -> list[PastEditionImportResult]:
     """Read past editions from files and addresses, and store them; a dry run stores nothing.
 
     Args:
@@ -60,7 +60,7 @@ def import_past_editions(
         fetcher: replaces the network.
         progress: called with (done, total).
     """
-    reports: list[PastEditionReport] = []
+    reports: list[PastEditionImportResult] = []
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
         for place, parsed_page, fault in _read_places(installation, places, now, fetcher):
             released_at = _choose_date(parsed_page, released_on)
@@ -76,8 +76,8 @@ def import_past_editions(
     return reports
 
 
-def _judge_page(place: str, page: PastEditionPage | None, refusal: str) -> PastEditionReport:
-    return PastEditionReport(place, None if refusal else page, refusal)
+def _judge_page(place: str, page: PastEditionPage | None, refusal: str) -> PastEditionImportResult:
+    return PastEditionImportResult(place, None if refusal else page, refusal)
 
 
 def _store(

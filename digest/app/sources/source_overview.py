@@ -8,10 +8,10 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.sources.source_days import SourceWeek, read_source_weeks
+from digest.collect.sources.source_visit_counts import SourceWeek, read_source_weeks
 from digest.edition.edition_queries import COMING_STATES
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.select.topics import list_built_in_topics
 from digest.settings import SourceSettings
 from digest.settings.affected_areas import AffectedArea

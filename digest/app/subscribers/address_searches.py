@@ -17,7 +17,7 @@ from sqlalchemy import bindparam, select
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.child_work import Report, WorkStoppedError, run_in_child
 from digest.app.subscribers.subscriber_views import SEARCH, count_subscribers
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import open_database
 from subscribers.consent import subscriber_list
@@ -101,7 +101,7 @@ class AddressSearch:
                 self.total, self.stage = self.looked_at, SearchStage.DONE
 
 
-def run_address_search(settings: Settings, part: str, report: Report) -> bool:
+def search_addresses_in_child(settings: Settings, part: str, report: Report) -> bool:
     """Look through all addresses, in a child, step by step; say whether more were found than are shown."""
     match_count = 0
     with closing(open_database(settings.effective_database_url)) as database:
@@ -117,7 +117,7 @@ def run_address_search(settings: Settings, part: str, report: Report) -> bool:
 class AddressSearches:
     """The searches of one process, by the random name that their page has. It lives as long as the application."""
 
-    def __init__(self, *, work: SearchWork = run_address_search) -> None:
+    def __init__(self, *, work: SearchWork = search_addresses_in_child) -> None:
         self._work = work
         self._searches: dict[str, AddressSearch] = {}
         self._lock = threading.Lock()

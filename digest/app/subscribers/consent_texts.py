@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from subscribers.consent import consent_texts

@@ -10,13 +10,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.retention.edition_figures import load_edition_figures
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Article
-from subscribers.consent.consent_days import JOINED_KIND, NIGHT_KINDS, SUBSCRIBERS_KIND, WENT_KIND
-from subscribers.store.models import ConsentDay, ConsentKind
+from subscribers.consent.daily_consent_counts import JOINED_KIND, NIGHT_KINDS, SUBSCRIBERS_KIND, WENT_KIND
+from subscribers.store.models import ConsentKind, DailyConsentCount
 
 LOOK = Action("growth looked at", Role.ADMIN, AffectedArea.NONE)
 SHOWN_DAYS = 366
@@ -56,7 +56,7 @@ class EditionResults:
 
 
 @dataclass(frozen=True, slots=True)
-class ArticleReads:
+class ArticleReadCount:
     """An article of the own site with the reads of its page in the week before they were counted."""
 
     title: str
@@ -78,7 +78,7 @@ class GrowthView:
     ways: tuple[SignupSourceCount, ...]
     standings: tuple[EditionResults, ...]
     hours: tuple[tuple[datetime, int], ...]
-    most_read: tuple[ArticleReads, ...]
+    most_read: tuple[ArticleReadCount, ...]
     hard_bounces_pause_share: float
     complaints_pause_share: float
 
@@ -125,12 +125,14 @@ _BROUGHT = (ConsentKind.IMPORTED, ConsentKind.ATTESTED)
 
 def _load_subscriber_counts(session: Session) -> tuple[tuple[date, int], ...]:
     """Load the counts of a year by day. The year ends with the last count, however long ago that was."""
-    counted = select(ConsentDay.day, ConsentDay.count).where(ConsentDay.kind == SUBSCRIBERS_KIND)
-    statement = counted.order_by(ConsentDay.day.desc()).limit(1)
+    counted = select(DailyConsentCount.day, DailyConsentCount.count).where(DailyConsentCount.kind == SUBSCRIBERS_KIND)
+    statement = counted.order_by(DailyConsentCount.day.desc()).limit(1)
     last = session.execute(statement).first()
     if last is None:
         return ()
-    query = counted.where(ConsentDay.day >= last.day - timedelta(days=SHOWN_DAYS)).order_by(ConsentDay.day)
+    query = counted.where(DailyConsentCount.day >= last.day - timedelta(days=SHOWN_DAYS)).order_by(
+        DailyConsentCount.day
+    )
     return tuple((day, count) for day, count in session.execute(query))
 
 
@@ -148,8 +150,8 @@ def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tu
         return None, None
     earlier = _find_earlier_count(subscribers, 7)
     nights = {day for day, _ in subscribers if earlier is None or day > earlier[0]}
-    query = select(ConsentDay.day, ConsentDay.kind, ConsentDay.count).where(
-        ConsentDay.day.between(min(nights), max(nights)), ConsentDay.kind.in_((JOINED_KIND, WENT_KIND))
+    query = select(DailyConsentCount.day, DailyConsentCount.kind, DailyConsentCount.count).where(
+        DailyConsentCount.day.between(min(nights), max(nights)), DailyConsentCount.kind.in_((JOINED_KIND, WENT_KIND))
     )
     totals: Counter[str] = Counter()
     counted = set()
@@ -162,9 +164,9 @@ def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tu
 def _count_ways(session: Session, today: date) -> tuple[SignupSourceCount, ...]:
     """Count by way who came in the last days, the busiest first; what is beyond `SHOWN_WAYS` is one row."""
     query = (
-        select(ConsentDay.way, ConsentDay.kind, func.sum(ConsentDay.count))
-        .where(ConsentDay.day > today - timedelta(days=WAY_DAYS), ConsentDay.kind.not_in(NIGHT_KINDS))
-        .group_by(ConsentDay.way, ConsentDay.kind)
+        select(DailyConsentCount.way, DailyConsentCount.kind, func.sum(DailyConsentCount.count))
+        .where(DailyConsentCount.day > today - timedelta(days=WAY_DAYS), DailyConsentCount.kind.not_in(NIGHT_KINDS))
+        .group_by(DailyConsentCount.way, DailyConsentCount.kind)
     )
     by_way: dict[str, dict[str, int]] = {}
     for way, kind, count in session.execute(query):
@@ -196,10 +198,10 @@ def _judge_editions(
     if not figures:
         return []
     days = [figure.release_at.astimezone(zone).date() for figure in figures]
-    query = select(ConsentDay.day, func.sum(ConsentDay.count)).where(
-        ConsentDay.day.between(days[0], today), ConsentDay.kind == _LEFT
+    query = select(DailyConsentCount.day, func.sum(DailyConsentCount.count)).where(
+        DailyConsentCount.day.between(days[0], today), DailyConsentCount.kind == _LEFT
     )
-    statement = query.group_by(ConsentDay.day)
+    statement = query.group_by(DailyConsentCount.day)
     left_by_day = {day: int(count) for day, count in session.execute(statement)}
     ends = [*days[1:], days[-1] + timedelta(days=7)]
     return [
@@ -225,7 +227,7 @@ def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[dateti
     return tuple((moment.astimezone(zone), counts.get(moment, 0)) for moment in moments)
 
 
-def _list_most_read(session: Session, now: datetime) -> tuple[ArticleReads, ...]:
+def _list_most_read(session: Session, now: datetime) -> tuple[ArticleReadCount, ...]:
     query = (
         select(Article.title, Article.url, func.max(Article.views))
         .where(Article.dated_at > now - READ_WINDOW, Article.views > 0)
@@ -234,4 +236,4 @@ def _list_most_read(session: Session, now: datetime) -> tuple[ArticleReads, ...]
         .limit(SHOWN_ARTICLES)
     )
     rows = session.execute(query)
-    return tuple(ArticleReads(title, url, views or 0) for title, url, views in rows)
+    return tuple(ArticleReadCount(title, url, views or 0) for title, url, views in rows)

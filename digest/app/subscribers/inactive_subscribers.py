@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.send.notices import notice_queue
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import InactivityQuestion

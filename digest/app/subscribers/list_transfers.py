@@ -11,16 +11,16 @@ from typing import IO
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.running_imports import is_import_running, mark_import_running
-from digest.deliver.providers.kind import PullResult
+from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.notices import notice_queue
-from digest.installation.acts import Action, Actor, AuditDraft, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.errors import RefusalError
-from subscribers.signup import permission_pass
+from subscribers.signup import permission_requests
 from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.import_report import ImportReport, RejectCallback
@@ -288,7 +288,7 @@ def export_list(
         return _write_people(installation, draft, csv_file, recipient, now=now, progress=progress)
 
 
-def write_list_csv(
+def export_list_to_open_file(
     installation: Installation,
     actor: Actor,
     file: IO[str],
@@ -308,7 +308,7 @@ def write_list_csv(
 
 def _write_people(
     installation: Installation,
-    draft: AuditDraft,
+    draft: PendingAuditEntry,
     file: IO[str],
     recipient: exports.ExportRecipient,
     *,
@@ -352,7 +352,7 @@ def count_unverified_people(installation: Installation, actor: Actor, *, now: da
     """
     ASK.check_role(installation.database, actor, "unverified people", now=now)
     with installation.database.read() as session:
-        return permission_pass.count_permission_candidates(session)
+        return permission_requests.count_permission_candidates(session)
 
 
 def ask_unverified_people(installation: Installation, actor: Actor, *, limit: int, now: datetime) -> int:
@@ -363,7 +363,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
     """
     settings = installation.settings
     with ASK.steps(installation, actor, "unverified people", now=now) as draft:
-        asked_count = permission_pass.queue_permission_emails(
+        asked_count = permission_requests.queue_permission_emails(
             installation.database,
             installation.keys,
             notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
@@ -377,7 +377,9 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
         return asked_count
 
 
-def pull_suppressions(installation: Installation, actor: Actor, *, from_beginning: bool, now: datetime) -> PullResult:
+def pull_suppressions(
+    installation: Installation, actor: Actor, *, from_beginning: bool, now: datetime
+) -> SuppressionPullResult:
     """Apply whom the provider will not deliver to any more: what is new on its lists, or everything on them.
 
     Raises:
@@ -386,14 +388,16 @@ def pull_suppressions(installation: Installation, actor: Actor, *, from_beginnin
         OSError: the departure log could not be written.
     """
     with PULL.steps(installation, actor, "suppression lists", now=now) as draft:
-        result = pull_suppression_lists(installation, now, from_beginning=from_beginning)
+        result = pull_suppressions_without_actor(installation, now, from_beginning=from_beginning)
         draft.subject = result.provider_title
         people = dict(result.feedback_counts)
         draft.detail = {"entries": result.entries, "ours": result.matched_people, "people": people}
         return result
 
 
-def pull_suppression_lists(installation: Installation, now: datetime, *, from_beginning: bool = False) -> PullResult:
+def pull_suppressions_without_actor(
+    installation: Installation, now: datetime, *, from_beginning: bool = False
+) -> SuppressionPullResult:
     """Read what is new on the provider's suppression lists, or everything on them.
 
     Raises:

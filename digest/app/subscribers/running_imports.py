@@ -14,7 +14,7 @@ from digest.deliver.control.installation_hold import (
     write_installation_state,
 )
 from digest.store.engine import Database
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from subscribers.transfer.import_batches import UnfinishedImport, list_unfinished_imports
 
 RENEWAL_SECONDS = 60.0
@@ -30,7 +30,7 @@ def mark_import_running(database: Database, file_hash: str, *, now: datetime) ->
     def write() -> None:
         at = now + timedelta(seconds=time.monotonic() - begun)
         with database.write() as session:
-            state = {"owner": str(this_process_owner()), "at": at.isoformat()}
+            state = {"owner": str(identify_current_process()), "at": at.isoformat()}
             write_installation_state(session, _state_key(file_hash), state, now=at)
 
     def renew() -> None:
@@ -58,7 +58,7 @@ def list_idle_imports(session: Session, now: datetime) -> list[UnfinishedImport]
 def is_import_running(session: Session, unfinished: UnfinishedImport, now: datetime) -> bool:
     """Say whether a process works on an import."""
     state = read_installation_state(session, _state_key(unfinished.file_hash))
-    if state is None or this_process_owner().knows_dead(state["owner"]):
+    if state is None or identify_current_process().knows_dead(state["owner"]):
         return False
     return now - datetime.fromisoformat(state["at"]) < TRUSTED_FOR
 

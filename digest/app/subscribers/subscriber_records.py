@@ -10,19 +10,19 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in import SignedInStaff
-from digest.app.subscribers.people import STAFF_RECIPIENT, UnknownPersonError
+from digest.app.subscribers.subscriber_actions import STAFF_RECIPIENT, UnknownPersonError
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.installation.acts import CONFIRMATION_LIFETIME, Action, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME, Action, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
 from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
-from subscribers.consent.consent_texts import find_recorded_text
+from subscribers.consent.consent_texts import read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.crypto.keys import KeyRing
@@ -159,7 +159,7 @@ def _read_link(event: ConsentEvent) -> ConsentChainEntry:
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
-    words, is_consent = find_recorded_text(body), event.kind in ledger.GRANT_KINDS
+    words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
     return ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
 
 
@@ -177,7 +177,7 @@ def _find_fault(session: Session, keys: KeyRing, number: int) -> str:
     broken = chain_verification.find_broken_link(chunk)
     if broken is not None:
         return f"Event {broken.seq} failed verification ({broken.fault})."
-    faults = chain_verification.find_address_faults(keys, chunk)
+    faults = chain_verification.find_stored_address_faults(keys, chunk)
     if faults:
         return f"The address failed verification ({faults[0].fault})."
     changed = sealed_rows.find_changed_rows(session, keys, (*SEALED_TABLES, sealed_rows.TOTALS), number)
@@ -189,8 +189,10 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentEmail, .
     mine = select(Delivery).where(Delivery.person == number).order_by(newest_first, Delivery.id).limit(limit)
     rows = session.scalars(mine).all()
     events: dict[str | None, list[tuple[str, str]]] = {}
-    reported = select(Event.delivery, Event.kind, Event.cause).where(Event.delivery.in_([row.id for row in rows]))
-    for delivery, kind, cause in session.execute(reported.order_by(Event.at, Event.id)):
+    reported = select(StoredDeliveryEvent.delivery, StoredDeliveryEvent.kind, StoredDeliveryEvent.cause).where(
+        StoredDeliveryEvent.delivery.in_([row.id for row in rows])
+    )
+    for delivery, kind, cause in session.execute(reported.order_by(StoredDeliveryEvent.at, StoredDeliveryEvent.id)):
         events.setdefault(delivery, []).append((kind, cause))
     names = [row.purpose.partition(":")[2] for row in rows if row.purpose.startswith("edition:")]
     query = select(Edition.name, Edition.number).where(Edition.name.in_(names))

@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import select
 
-from digest.deliver.plan.delivery_plan import edition_purpose
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -79,7 +79,7 @@ def count_subscribers(
 
 
 @dataclass(frozen=True, slots=True)
-class LastEdition:
+class LastEditionDeliveryStates:
     """The edition that went out last, and what came of it for each of some readers."""
 
     number: int
@@ -96,7 +96,7 @@ class SubscriberListView:
     is_cut: bool
     origins: list[str]
     imports: list[ImportOrigin]
-    last_edition: LastEdition | None
+    last_edition: LastEditionDeliveryStates | None
     listed_departures: int
 
 
@@ -118,10 +118,10 @@ def view_subscriber_list(
         if edition is not None:
             numbers = [subscriber.number for subscriber in page.subscribers]
             sent = select(Delivery.person, Delivery.state).where(
-                Delivery.purpose == edition_purpose(edition.name), Delivery.person.in_(numbers)
+                Delivery.purpose == make_edition_delivery_purpose(edition.name), Delivery.person.in_(numbers)
             )
             states = {row[0]: row[1] for row in session.execute(sent)}
-            last_edition = LastEdition(edition.number, states)
+            last_edition = LastEditionDeliveryStates(edition.number, states)
         return SubscriberListView(
             counts=counts,
             subscribers=page.subscribers,

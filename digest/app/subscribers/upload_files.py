@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from subscribers.transfer.formats import MASKED_ADDRESS, STATUS_WORDS, ColumnMeaning, list_column_meanings
 from subscribers.transfer.list_file import FileSurvey, read_rows
 from subscribers.transfer.options import ImportOptions

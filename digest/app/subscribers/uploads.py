@@ -25,8 +25,8 @@ from digest.app.subscribers.upload_files import (
     save_upload,
     save_upload_state,
 )
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database

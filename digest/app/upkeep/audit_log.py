@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from digest.app.upkeep import audit_topics
 from digest.deliver.control import installation_hold
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
-from digest.settings.table_values import shorten_logged_change
-from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_verified_end, verify_audit_log
+from digest.settings.table_values import redact_logged_change
+from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_last_verified_log_end, verify_audit_log
 from digest.store.models import AuditEntry
 from digest.store.staff import map_staff_display_names, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
@@ -102,7 +102,7 @@ def view_audit_log(
 def parse_row_detail(row: AuditEntry) -> Mapping[str, Any] | None:
     """Return what else a row says; None where somebody tampered with it so that it cannot be read."""
     detail: object = row.detail
-    return shorten_logged_change(row.subject, detail) if isinstance(detail, Mapping) else None
+    return redact_logged_change(row.subject, detail) if isinstance(detail, Mapping) else None
 
 
 def _read_page(
@@ -156,7 +156,7 @@ def _place_of(row: AuditEntry) -> AuditPosition:
     return AuditPosition(row.at, row.seq or 0)
 
 
-def find_actor_name(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
+def find_audit_name_by_email(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
     """Return the name that the log has for a member of the staff, by address.
 
     Raises:
@@ -205,7 +205,7 @@ def save_check_result(session: Session, proof: AuditProof, *, now: datetime) -> 
     check_result = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
     if not proof.fault:
         check_result["end"] = {"rows": proof.rows, "head": proof.head, "at": now.isoformat()}
-    elif (checked := read_verified_end(session)) is not None:
+    elif (checked := read_last_verified_log_end(session)) is not None:
         check_result["end"] = asdict(checked)
     installation_hold.write_installation_state(session, CHECK_STATE_KEY, check_result, now=now)
 

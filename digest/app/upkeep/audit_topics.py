@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from digest.installation.action_words import actions_by_topic, find_action_words, split_audit_words_at_subject
+from digest.installation.action_words import actions_by_topic, find_action_words, split_audit_phrase_at_subject
 
 REFUSED = "refused"
 NO_SUBJECT = "."
@@ -28,7 +28,7 @@ def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
     return {
         topic: tuple(
             sorted(
-                ((act, "…".join(split_audit_words_at_subject(words))) for act, words in acts.items()),
+                ((act, "…".join(split_audit_phrase_at_subject(words))) for act, words in acts.items()),
                 key=lambda pair: pair[1],
             )
         )
@@ -62,7 +62,7 @@ def describe_action(act: str) -> tuple[str, str, str]:
     failed = "Refused" if act.startswith(_REFUSED_PREFIX) else "Failed" if act.startswith(_FAILED_PREFIX) else ""
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     words = f"tried “{base_action}”: {{}}" if failed else find_action_words(base_action) or f"{base_action}: {{}}"
-    before, *after = split_audit_words_at_subject(words)
+    before, *after = split_audit_phrase_at_subject(words)
     return failed, before, after[0] if after else NO_SUBJECT
 
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from digest.app.upkeep.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder, check_new_passphrase
 from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import ApplicationError, RefusalError
 from subscribers.loggers import get_logger

@@ -16,9 +16,9 @@ from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError
 from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import save_backup_outcome
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.guarded_action_notices import GuardedActionNotice, list_proven_admins
-from digest.installation.opened import Installation, create_home_folder
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.guarded_action_notices import GuardedActionNotice, list_verified_admins
+from digest.installation.opened_installation import Installation, create_home_folder
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.settings.operations import BackupSettings
@@ -258,7 +258,7 @@ def restore_backup(
         notice = GuardedActionNotice(
             actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.affected_area), now
         )
-        notice.queue(session, keys, settings, dict(list_proven_admins(session)))
+        notice.queue(session, keys, settings, dict(list_verified_admins(session)))
 
     return restore.restore_backup(
         settings, file, keys, replace=replace, actor=actor.name, now=now, progress=progress, tell_admins=tell_admins

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, make_url, select, table, text
 
-from digest.app.editing.edit_application import update_draft
+from digest.app.editing.edit_application import apply_current_settings_to_draft
 from digest.backups import creation
 from digest.backups.archive import BackupError
 from digest.backups.migration import MigrationResult, move_database, parse_target_url
 from digest.backups.restore import require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.edition_queries import UNAPPROVED_STATES
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import (
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import (
     Installation,
     InstallationError,
     ShowProgress,
@@ -77,7 +77,7 @@ def upgrade_installation(
 ) -> UpgradeResult:
     """Back the database up, bring its schema up to date, and prove the result. Where it is up to date it is only proved.
 
-    Upcoming drafts are updated (`update_draft`), so that they can be approved.
+    Upcoming drafts are updated (`apply_current_settings_to_draft`), so that they can be approved.
 
     Whoever can do this sits at the terminal: staff cannot be looked up before the schema is the one that this version knows.
 
@@ -123,7 +123,7 @@ def _update_drafts(installation: Installation, actor: Actor, now: datetime) -> I
     for name in names:
         # The audit log, the review page, and `digest doctor` name one that can't be updated.
         with suppress(ApplicationError):
-            if update_draft(installation, name, actor=actor, now=now):
+            if apply_current_settings_to_draft(installation, name, actor=actor, now=now):
                 yield name
 
 
@@ -193,7 +193,7 @@ class DatabaseMove:
     environment_file: Path | None
 
 
-def migrate_installation(
+def move_installation_to_database(
     settings: Settings,
     find_actor: Callable[[Installation], Actor],
     url: str,

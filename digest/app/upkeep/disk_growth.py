@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 
 STATE_KEY = "disk free by night"
 KEPT_FOR = timedelta(days=60)

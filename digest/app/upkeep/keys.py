@@ -10,10 +10,10 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.installation.acts import Action, Actor, Role
-from digest.installation.opened import Installation, InstallationError
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation, InstallationError
 from digest.settings.affected_areas import AffectedArea
-from digest.store.audit import vouch_for_unkeyed_rows
+from digest.store.audit import add_macs_to_rows_without_mac
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff import remove_forged_member
@@ -23,7 +23,7 @@ from subscribers.crypto.keys import KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.passphrase import is_encrypted_text
 from subscribers.store import key_rotation
 from subscribers.store.key_check import check_key_match
-from subscribers.store.row_seals import find_forged_rows, reseal_rows, set_session_keys
+from subscribers.store.keyed_row_seals import attach_keys_to_session, find_forged_rows, reseal_rows_with_current_key
 
 LIST = Action("keys listed", Role.ADMIN, AffectedArea.NONE)
 ROTATE = Action("key rotated", Role.ADMIN, AffectedArea.KEYS)
@@ -64,12 +64,12 @@ def rotate_key(
         keys, discarded = KeyRing.load(file, passphrase), 0
         if kind == "access":
             with installation.database.write() as session:
-                set_session_keys(session, keys)
-                result = replace(result, rows_moved=reseal_rows(session, keys))
+                attach_keys_to_session(session, keys)
+                result = replace(result, rows_moved=reseal_rows_with_current_key(session, keys))
                 discarded = _discard_forged_rows(session, keys, actor, now)
         elif kind == "audit":
             with installation.database.write() as session:
-                result = replace(result, rows_moved=vouch_for_unkeyed_rows(session, keys))
+                result = replace(result, rows_moved=add_macs_to_rows_without_mac(session, keys))
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}
         draft.detail |= {"discarded": discarded} if discarded else {}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.passkeys import delete_old_challenges
 from digest.app.accounts.sign_in_log import LOG_RETENTION
-from digest.app.subscribers.list_transfers import pull_suppression_lists
+from digest.app.subscribers.list_transfers import pull_suppressions_without_actor
 from digest.app.subscribers.upload_files import delete_stale_uploads
 from digest.app.upkeep.audit_log import save_check_result
 from digest.app.upkeep.disk_growth import record_free_space
@@ -25,27 +25,27 @@ from digest.deliver.retention import (
     edition_figures,
     provider_erasures,
     repeated_bounces,
-    stored_counts,
+    stored_delivery_counts,
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.guarded_action_notices import queue_address_access_summary
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store import staff_sessions
-from digest.store.account_models import SignIn
+from digest.store.account_models import SignInAttempt
 from digest.store.alert_models import Alert, AlertNotification
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import verify_audit_log
-from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot, SourceDay
+from digest.store.models import FIRST_LOOK_JOB, DailySourceVisitCounts, ScheduleSlot
 from digest.store.staff import forget_removed_addresses, list_verified_staff
-from subscribers.consent import consent_days, disclosure_sealing, disclosures, seals
+from subscribers.consent import daily_consent_counts, disclosure_sealing, disclosures, seals
 from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, inactive_subscribers
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
 from subscribers.phrases import count_with_noun
-from subscribers.store.models import ConsentDay, Seal
+from subscribers.store.models import DailyConsentCount, Seal
 from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.import_batches import drop_import_salts
 
@@ -85,7 +85,7 @@ def seal_disclosures(installation: Installation, now: datetime) -> str:
     return f"sealed {deliveries:,} deliveries and {sealed_count:,} other disclosures"
 
 
-def seal_consent_ledger(installation: Installation, now: datetime) -> str:
+def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> str:
     """Prove the ledger, seal it, and mail the seal when it is due; a fault goes into the audit log and the log, by its place."""
     sealed, proof = verify_and_seal_ledger(installation, now, actor="scheduler")
     mailed = email_seal_when_due(installation, sealed, proof, now=now)
@@ -97,7 +97,7 @@ def seal_consent_ledger(installation: Installation, now: datetime) -> str:
 
 def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
-    through = seals.find_last_settled_rows(installation.database)
+    through = seals.find_last_fully_committed_rows(installation.database)
     with installation.read() as session:
         proof = seals.verify_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
         log_proof = verify_audit_log(session)
@@ -176,35 +176,38 @@ def suppress_bouncing_addresses(installation: Installation, now: datetime) -> st
 def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
     """Make totals of deliveries that were kept long enough."""
     database, keys = installation.database, installation.keys
-    folded = delivery_disclosures.aggregate_deliveries(database, keys, installation.settings, now=now)
+    folded = delivery_disclosures.add_old_deliveries_to_totals(database, keys, installation.settings, now=now)
     return f"{folded:,} old deliveries replaced with totals"
 
 
-def keep_edition_counts(installation: Installation, now: datetime) -> str:
+def store_final_delivery_counts(installation: Installation, now: datetime) -> str:
     """Count the deliveries of editions that are over, for the pages that list them."""
-    return f"deliveries of {stored_counts.store_delivery_counts(installation.database, now=now):,} editions counted"
+    return f"deliveries of {stored_delivery_counts.store_delivery_counts(installation.database, now=now):,} editions counted"
 
 
 def count_growth(installation: Installation, now: datetime) -> str:
     """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
     database, zone = installation.database, installation.settings.file.publication.zone
     with database.read() as session:
-        begin, end = _read_counted_through(session), consent_days.find_last_settled_event(session, now)
+        begin, end = _read_counted_through(session), daily_consent_counts.find_last_fully_committed_event(session, now)
     counted, today = 0, now.astimezone(zone).date()
-    for after in range(begin, end, consent_days.EVENTS_A_STEP):
-        through = min(after + consent_days.EVENTS_A_STEP, end)
+    for after in range(begin, end, daily_consent_counts.EVENTS_A_STEP):
+        through = min(after + daily_consent_counts.EVENTS_A_STEP, end)
         with database.read() as session:
-            counts = consent_days.count_consent_events(session, zone, after=after, through=through)
-            joined, went = consent_days.count_list_changes(session, after=after, through=through)
+            counts = daily_consent_counts.count_consent_events(session, zone, after=after, through=through)
+            joined, went = daily_consent_counts.count_list_changes(session, after=after, through=through)
         with database.write() as session:
             if _read_counted_through(session) != after:
                 break  # somebody else counts at the same time
-            moves = {(today, consent_days.JOINED_KIND, ""): joined, (today, consent_days.WENT_KIND, ""): went}
-            consent_days.add_day_counts(session, {**counts, **moves})
+            moves = {
+                (today, daily_consent_counts.JOINED_KIND, ""): joined,
+                (today, daily_consent_counts.WENT_KIND, ""): went,
+            }
+            daily_consent_counts.add_day_counts(session, {**counts, **moves})
             write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
         counted += sum(counts.values())
     with database.write() as session:
-        consent_days.record_subscriber_count(session, today, after=_read_counted_through(session))
+        daily_consent_counts.record_subscriber_count(session, today, after=_read_counted_through(session))
     editions = edition_figures.store_edition_figures(database, now=now)
     return f"{counted:,} consent events and {editions} editions counted for growth"
 
@@ -213,7 +216,7 @@ def _read_counted_through(session: Session) -> int:
     return int((read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0))
 
 
-def delete_old_payloads(installation: Installation, now: datetime) -> str:
+def delete_old_event_payloads(installation: Installation, now: datetime) -> str:
     """Delete what providers posted more than 30 days ago."""
     return f"{payloads.delete_old_payloads(installation.database, now=now):,} old events deleted"
 
@@ -260,7 +263,7 @@ def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: dat
     if not is_provider_in_use(provider, installation.settings):
         return f"mail does not go over {provider.title}, so its lists were not read"
     try:
-        result = pull_suppression_lists(installation, now)
+        result = pull_suppressions_without_actor(installation, now)
     except ProviderSettingsError as exc:
         return f"{provider.title}'s lists were not read: {exc}"
     for trouble in result.troubles:
@@ -273,8 +276,8 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
 
     So are addresses of who was removed from the staff, which older versions kept.
     """
-    old = SignIn.at < now - LOG_RETENTION
-    deleted = installation.database.delete_in_batches(SignIn, old, size=DELETE_BATCH_SIZE)
+    old = SignInAttempt.at < now - LOG_RETENTION
+    deleted = installation.database.delete_in_batches(SignInAttempt, old, size=DELETE_BATCH_SIZE)
     with installation.write() as session:
         ended = staff_sessions.delete_old_sessions(session, now=now)
         delete_old_challenges(session, now=now)
@@ -293,8 +296,10 @@ def delete_old_daily_counts(installation: Installation, now: datetime) -> str:
     file, database = installation.settings.file, installation.database
     retention = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
     first = now.astimezone(file.publication.zone).date() - retention
-    deleted = database.delete_in_batches(SourceDay, SourceDay.day < first, size=DELETE_BATCH_SIZE)
-    deleted += database.delete_in_batches(ConsentDay, ConsentDay.day < first, size=DELETE_BATCH_SIZE)
+    deleted = database.delete_in_batches(
+        DailySourceVisitCounts, DailySourceVisitCounts.day < first, size=DELETE_BATCH_SIZE
+    )
+    deleted += database.delete_in_batches(DailyConsentCount, DailyConsentCount.day < first, size=DELETE_BATCH_SIZE)
     return f"{deleted:,} counts of old days deleted"
 
 
@@ -308,16 +313,16 @@ def delete_old_alerts(installation: Installation, now: datetime) -> str:
 
 NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     seal_disclosures,
-    seal_consent_ledger,
+    seal_ledger_and_email_admins,
     aggregate_old_disclosures,
     delete_unconfirmed_signups,
     resolve_inactivity_questions,
     delete_departed_addresses,
     suppress_bouncing_addresses,
     aggregate_old_deliveries,
-    keep_edition_counts,
+    store_final_delivery_counts,
     count_growth,
-    delete_old_payloads,
+    delete_old_event_payloads,
     delete_old_queue_ids,
     delete_old_rate_counts,
     delete_old_sign_ins,

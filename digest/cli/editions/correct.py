@@ -8,7 +8,7 @@ from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.cli.context import CommandContext, flag, pass_command_context, print_lines, yes_option
 from digest.cli.editions.group import EXIT_ANSWER_NO
-from digest.cli.lazy_group import CorrectableError
+from digest.cli.lazy_group import UnmetPrerequisiteError
 from digest.deliver.plan.correction_plan import CorrectionAudience
 from digest.edition.archive.corrections import CorrectedField
 from subscribers.phrases import count_with_noun
@@ -71,7 +71,7 @@ def correct(
 
 def _read_text(headline: str | None, summary: str | None) -> tuple[CorrectedField, str]:
     if (headline is None) == (summary is None):
-        raise CorrectableError("The corrected text is missing. Use --headline or --summary.")
+        raise UnmetPrerequisiteError("The corrected text is missing. Use --headline or --summary.")
     return ("headline", headline) if headline is not None else ("summary", summary or "")
 
 

@@ -28,8 +28,8 @@ from digest.cli.context import (
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.drafting.drafts import DraftResult
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
-from digest.installation.opened import Installation
-from digest.select.values import Proposal, ScoredStory
+from digest.installation.opened_installation import Installation
+from digest.select.selection_types import Proposal, ScoredStory
 from digest.store.models import EditionState
 from subscribers.phrases import count_with_noun
 
@@ -101,7 +101,9 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
     if outdated is not None:
         if now or explain or as_json:
             raise click.UsageError("--update can't be combined with other options. Leave them out.")
-        updated = edit_application.update_draft(context.installation, outdated, actor=context.actor, now=context.now())
+        updated = edit_application.apply_current_settings_to_draft(
+            context.installation, outdated, actor=context.actor, now=context.now()
+        )
         click.echo(f"{updated} was updated. Review it again." if updated else "The draft is already up to date.")
         return
     drafted = editions.draft_next_edition(context.installation, actor=context.actor, now=context.moment_or_now(now))
@@ -255,7 +257,7 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     Raises:
         ApprovalError: it's no draft.
     """
-    mark = approvals.read_approval_fingerprint(installation, edition)  # first: an edit since makes it void
+    mark = approvals.read_approval_code(installation, edition)  # first: an edit since makes it void
     overview = read_edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
         raise ApprovalError(f"{overview.name} is {overview.state.predicate}. Only drafts can be approved.")

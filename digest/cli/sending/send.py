@@ -9,7 +9,7 @@ from digest.app.editions.edition_status import describe_delivery_counts, read_ed
 from digest.app.sending import send_control as sending
 from digest.cli.context import CommandContext, flag, pass_command_context, yes_option
 from digest.cli.terminal import show_progress
-from digest.deliver.send.run.edition_run import SendReport
+from digest.deliver.send.run.edition_sending import SendReport
 from digest.stop_signals import stop_on_signal
 from digest.store.delivery_models import DeliveryState
 

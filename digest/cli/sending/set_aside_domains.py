@@ -6,7 +6,7 @@ import click
 
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.app.sending import set_aside_domains
-from digest.app.sending.set_aside_domains import UndecidedDomain
+from digest.app.sending.set_aside_domains import DomainAwaitingDecision
 from digest.cli.context import (
     CommandContext,
     edition_argument,
@@ -45,25 +45,27 @@ def manage_set_aside_domains(
     if send and drop:
         raise click.UsageError("Use only one of --send and --drop.")
     name = resolve_edition_name(context.installation, edition)
-    listed = set_aside_domains.list_undecided_domains(context.installation, name)
+    listed = set_aside_domains.list_domains_awaiting_decision(context.installation, name)
     if not (send or drop):
         rows = [pick_json_fields(domain, "waiting", "reason", name="label", since="at") for domain in listed]
         print_result(rows, _describe_aside(name, listed), as_json=as_json, indent=2)
         return
-    chosen = set_aside_domains.find_undecided_domains(listed, send or drop)
+    chosen = set_aside_domains.find_domains_awaiting_decision(listed, send or drop)
     decision, outcome = (SetAsideDecision.SEND, "be sent") if send else (SetAsideDecision.DROP, "not be sent")
     waiting = sum(domain.waiting for domain in chosen)
     if not yes:
         click.confirm(f"{_count_emails(waiting)} of {name} will {outcome}. Continue?", abort=True, err=True)
     tags = [domain.tag for domain in chosen]
-    set_aside_domains.decide_domains(context.installation, name, tags, decision, actor=context.actor, now=context.now())
+    set_aside_domains.decide_set_aside_domains(
+        context.installation, name, tags, decision, actor=context.actor, now=context.now()
+    )
     said = (
         f"{_count_emails(waiting)} of {name} will {outcome}. If 'digest serve' isn't running, run 'digest send {name}'."
     )
     print_result({"edition": name, "decision": decision, "emails": waiting}, [said], as_json=as_json)
 
 
-def _describe_aside(name: str, listed: Sequence[UndecidedDomain]) -> Iterator[str]:
+def _describe_aside(name: str, listed: Sequence[DomainAwaitingDecision]) -> Iterator[str]:
     if not listed:
         yield f"No emails of {name} are set aside."
         return

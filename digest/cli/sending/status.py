@@ -7,7 +7,7 @@ import click
 
 from digest.app.calendar.upcoming_steps import list_upcoming_steps
 from digest.app.doctor.attention import write_attention_sentences
-from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
+from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, read_edition_status_or_none
 from digest.cli.context import (
     CommandContext,
     edition_argument,
@@ -34,7 +34,7 @@ Exit codes: 0 shown (there may be no edition yet), 2 no such edition."""
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show the status of an EDITION, what needs attention, and what happens in the next two weeks."""
     now, installation = context.now(), context.installation_as_it_is
-    overview = find_edition_status(installation, edition, now=now)
+    overview = read_edition_status_or_none(installation, edition, now=now)
     with installation.read() as session:
         file = installation.settings.file
         attention = write_attention_sentences(session, now, file)

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Column, Table
 
 from digest.app.editions.edition_status import resolve_edition_name
-from digest.app.sending import uncertain_actions
+from digest.app.sending import uncertain_delivery_actions
 from digest.cli.context import (
     EXISTING_FILE,
     CommandContext,
@@ -111,7 +111,7 @@ def uncertain(
     ids_by_resolution = {resolution: ids for resolution, ids in words.items() if ids}
     _check_words(ids_by_resolution, of_notices=edition == NOTICES, log_files=log_files, because=because)
     name = edition if edition == NOTICES else resolve_edition_name(context.installation, edition)
-    candidates = uncertain_actions.list_uncertain(context.installation, name, now=context.now())
+    candidates = uncertain_delivery_actions.list_uncertain(context.installation, name, now=context.now())
     for resolution, ids in ids_by_resolution.items():
         sends_again = resolution is UncertainResolution.SEND_AGAIN
         kept = [d for d in candidates if d.is_kept or not sends_again]
@@ -122,7 +122,7 @@ def uncertain(
             )
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
     if log_files:
-        evidence = uncertain_actions.examine_mail_log(
+        evidence = uncertain_delivery_actions.examine_mail_log(
             context.installation,
             name,
             log_files,
@@ -182,10 +182,12 @@ def _resolve_deliveries(
     as_json: bool,
 ) -> None:
     if deliveries and not yes:
-        risk = _describe_risk(len(deliveries), resolution, uncertain_actions.explain_resend_risk(context.installation))
+        risk = _describe_risk(
+            len(deliveries), resolution, uncertain_delivery_actions.explain_resend_risk(context.installation)
+        )
         click.confirm(f"{risk} Continue?", abort=True, err=True)
     ids = [delivery.delivery_id for delivery in deliveries]
-    resolved = uncertain_actions.resolve_uncertain(
+    resolved = uncertain_delivery_actions.resolve_uncertain(
         context.installation, name, ids, resolution, reason=because, actor=context.actor, clock=context.now
     )
     resolved_meanwhile = len(deliveries) - resolved
@@ -220,7 +222,7 @@ def _resolve_by_log(
         )
     resolved_count = 0
     if resolvable and is_wanted:
-        resolved_count = uncertain_actions.resolve_by_log(
+        resolved_count = uncertain_delivery_actions.resolve_by_log(
             context.installation, name, evidence, reason=because, actor=context.actor, clock=context.now
         )
     counts = {verdict.name.lower(): evidence.verdicts[verdict] for verdict in LogVerdict}

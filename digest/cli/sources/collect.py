@@ -15,7 +15,7 @@ from digest.app.editions import drafting as editions
 from digest.cli.context import MOMENT, CommandContext, flag, json_option, pass_command_context, print_result
 from digest.cli.terminal import show_progress
 from digest.collect.documents.parsed_document import DocumentKind
-from digest.collect.sources.readership import ReadershipImport
+from digest.collect.sources.readership import ReadershipImportResult
 from digest.collect.visits.collection_run import SourceReport
 
 EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
@@ -124,7 +124,7 @@ def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
     yield from _describe_readership(collection.readership)
 
 
-def _describe_readership(outcomes: Sequence[ReadershipImport]) -> Iterator[str]:
+def _describe_readership(outcomes: Sequence[ReadershipImportResult]) -> Iterator[str]:
     for readership in outcomes:
         matched, unmatched, rejected = readership.matched, readership.unmatched, len(readership.rejected)
         outcome = f"{matched} pages counted, {unmatched} not our articles, {rejected} rows rejected"

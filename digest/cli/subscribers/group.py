@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 
-from digest.app.subscribers import consent_texts, people
+from digest.app.subscribers import consent_texts, subscriber_actions
 from digest.cli.context import (
     MOMENT,
     CommandContext,
@@ -87,7 +87,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
     )
     address = sys.stdin.readline().strip() if email == "-" else email
     with prefix_refusals("Not added"):
-        signup = context.act(people.add_person, address, evidence, now=context.now())
+        signup = context.act(subscriber_actions.add_person, address, evidence, now=context.now())
     click.echo(f"{'Subscribed already' if signup.already_subscribed else 'Added'}: person {signup.number}.")
 
 
@@ -96,9 +96,9 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
 )
 @json_option("Print the counts as JSON.")
 @pass_command_context
-def list_person_states(context: CommandContext, as_json: bool) -> None:
+def print_people_count_by_state(context: CommandContext, as_json: bool) -> None:
     """Count people by state. Addresses aren't shown."""
-    counts = context.act(people.count_people_by_state, now=context.now())
+    counts = context.act(subscriber_actions.count_people_by_state, now=context.now())
     if as_json:
         click.echo(json.dumps(counts))
         return
@@ -122,7 +122,7 @@ Exit codes:
 @pass_command_context
 def unsubscribe(context: CommandContext, address: Address, reason: str) -> None:
     """Unsubscribe a person, as if they had unsubscribed themselves."""
-    number, was_listed = context.act(people.unsubscribe_by_admin, address, reason, now=context.now())
+    number, was_listed = context.act(subscriber_actions.unsubscribe_by_admin, address, reason, now=context.now())
     click.echo(f"Unsubscribed person {number}." if was_listed else f"Person {number} was already unsubscribed.")
 
 
@@ -164,7 +164,9 @@ def verify_consent_ledger(context: CommandContext, kept: tuple[str, ...], as_jso
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r} is too short. Enter at least the first 12 digits of the seal.")
     with show_progress("Verifying", is_wanted=not as_json) as progress:
-        proof, log = context.act(people.verify_ledger, kept_hashes=kept, now=context.now(), progress=progress)
+        proof, log = context.act(
+            subscriber_actions.verify_ledger, kept_hashes=kept, now=context.now(), progress=progress
+        )
     if as_json:
         result = {key: value for key, value in asdict(proof).items() if key != "survey"}
         click.echo(json.dumps(result | {"audit_log": asdict(log)}))
@@ -254,9 +256,9 @@ def show(context: CommandContext, whom: Address | int, reason: str, form: str) -
     The person can see that you viewed their data, when, and why.
     """
     installation = context.installation
-    record = people.export_person_data(installation, context.actor, whom, reason, now=context.now())
+    record = subscriber_actions.export_person_data(installation, context.actor, whom, reason, now=context.now())
     if form == "html":
-        click.echo(people.render_record_page(installation, record))
+        click.echo(subscriber_actions.render_record_page(installation, record))
     else:
         click.echo(json.dumps(record, indent=2, ensure_ascii=False))
 
@@ -278,7 +280,7 @@ Exit codes:
 @pass_command_context
 def erase(context: CommandContext, whom: Address | int, reason: str) -> None:
     """Permanently erase a person and their address. A keyed hash is kept so that imports don't add them again."""
-    number, was_there = context.act(people.erase_subscriber, whom, reason, now=context.now())
+    number, was_there = context.act(subscriber_actions.erase_subscriber, whom, reason, now=context.now())
     click.echo(f"Erased person {number}." if was_there else f"Person {number} was already erased.")
 
 
@@ -298,7 +300,7 @@ Exit codes:
 @pass_command_context
 def suppress(context: CommandContext, address: Address, reason: str) -> None:
     """Add an address to the suppression list, so that forms and imports can't add it."""
-    changed = context.act(people.suppress_address, address, reason, now=context.now())
+    changed = context.act(subscriber_actions.suppress_address, address, reason, now=context.now())
     click.echo("Suppressed." if changed else "It was already suppressed.")
 
 
@@ -318,7 +320,7 @@ Exit codes:
 @pass_command_context
 def allow(context: CommandContext, address: Address, reason: str) -> None:
     """Remove an address from the suppression list. Its owner must sign up and confirm to be subscribed."""
-    context.act(people.allow_signup_again, address, reason, now=context.now())
+    context.act(subscriber_actions.allow_signup_again, address, reason, now=context.now())
     click.echo("The address is no longer suppressed. Its owner can sign up again.")
 
 
@@ -339,5 +341,5 @@ Exit codes:
 @pass_command_context
 def renew_links(context: CommandContext, address: Address, reason: str) -> None:
     """Renew a person's email links, such as after they forwarded an email. Links in earlier emails then work only for unsubscribing."""
-    number, _ = context.act(people.renew_person_links, address, reason, now=context.now())
+    number, _ = context.act(subscriber_actions.renew_person_links, address, reason, now=context.now())
     click.echo(f"Renewed the links of person {number}. The next email will contain the new ones.")

@@ -26,7 +26,7 @@ from digest.deliver.providers.kind import ProviderSettingsError
 from subscribers.phrases import count_with_noun
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.exports import ExportRecipient
-from subscribers.transfer.formats import DEPARTURE_STATUSES, RowStatus
+from subscribers.transfer.formats import DEPARTURE_STATUSES, ImportedSubscriberStatus
 from subscribers.transfer.import_batches import UnfinishedImport
 from subscribers.transfer.import_report import MAX_PROBLEMS, ROW_FLAGS, ImportReport
 from subscribers.transfer.list_file import ListFileError
@@ -106,7 +106,7 @@ Exit codes:
 @click.option(
     "--these-are",
     "whole",
-    type=click.Choice([str(claim) for claim in RowStatus if claim in DEPARTURE_STATUSES]),
+    type=click.Choice([str(claim) for claim in ImportedSubscriberStatus if claim in DEPARTURE_STATUSES]),
     help="Status for all rows, regardless of their columns.",
 )
 @flag("--need-network", help="Require an IP address for each confirmation.")
@@ -149,7 +149,9 @@ def import_list(
         assert abandon is not None
         abandon_import(context, abandon, confirmed=yes)
         return
-    options = ImportOptions(attest, RowStatus(whole) if whole else None, need_network, leave_out_slips=leave_out_slips)
+    options = ImportOptions(
+        attest, ImportedSubscriberStatus(whole) if whole else None, need_network, leave_out_slips=leave_out_slips
+    )
     report, rejected_file = _run_import(context, file, options, commit=commit, outcomes=outcomes)
     if as_json:
         click.echo(json.dumps(_import_as_json(report, rejected_file)))

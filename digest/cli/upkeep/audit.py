@@ -70,7 +70,7 @@ def audit(
         raise click.UsageError("--csv and --reason must be used together. Add the other one.")
     now = context.now()
     log_filter = audit_log.AuditFilter(
-        actor=context.act(audit_log.find_actor_name, who, now=now) if "@" in who else who,
+        actor=context.act(audit_log.find_audit_name_by_email, who, now=now) if "@" in who else who,
         topic=what if what in audit_topics.TOPICS else "",
         act="" if what in audit_topics.TOPICS else what,
         subject=audit_topics.parse_subject(about),

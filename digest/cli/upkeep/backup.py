@@ -24,8 +24,8 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.cli.terminal import show_progress
-from digest.installation.acts import Actor
-from digest.installation.opened import open_installation
+from digest.installation.audited_actions import Actor
+from digest.installation.opened_installation import open_installation
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError

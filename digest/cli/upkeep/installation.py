@@ -16,7 +16,7 @@ from digest import logs
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
-    explain_opening_failure,
+    explain_installation_open_failure,
     explain_zone_file_format,
     merge_repeated_findings,
     run_local_checks,
@@ -30,7 +30,7 @@ from digest.cli.terminal import show_progress
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.kind import DoctorFinding
 from digest.garbage_collection import freeze_long_lived_objects
-from digest.installation.opened import InstallationError, create_key_file, open_installation
+from digest.installation.opened_installation import InstallationError, create_key_file, open_installation
 from digest.settings import SETTINGS_FILE_NAME, SettingsError, is_loopback, load_settings
 from digest.stop_signals import stop_on_signal
 from digest.web.app import create_app
@@ -137,7 +137,7 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
     try:
         installation = context.installation_as_it_is
     except (SettingsError, InstallationError) as exc:
-        return explain_opening_failure(exc)
+        return explain_installation_open_failure(exc)
     findings = run_local_checks(installation)
     if world is not None:
         with show_progress("Running online checks") as progress:

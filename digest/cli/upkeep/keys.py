@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from digest.app.upkeep import keys as key_actions
 from digest.cli.context import CommandContext, flag, json_option, pass_command_context, print_result
 from digest.cli.terminal import show_progress
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from subscribers.crypto.keys import KeyKind
 from subscribers.store.key_rotation import REWRITTEN_KINDS, KeyUsage, RotationResult
 

@@ -58,7 +58,7 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
             err=True,
         )
     with prefix_refusals("Not moved"), show_progress("Moving", is_wanted=not as_json) as bar:
-        move = database_changes.migrate_installation(
+        move = database_changes.move_installation_to_database(
             context.settings, context.identify_actor, url, environ=os.environ, now=context.now(), progress=bar
         )
     result, file = move.result, move.environment_file

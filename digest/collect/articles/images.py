@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, undefer
 from digest.collect.codec.encoded_image import CropShape, EncodedImage, ImageError, SocialCardTexts
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sandbox.client import encode_image_in_child
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState, MediaFile
 from subscribers.loggers import get_logger
@@ -42,7 +42,7 @@ class PreparedImage(EncodedImage):
         return hashlib.sha256(self.body).hexdigest()
 
 
-def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> PreparedImage:
+def fetch_image(fetcher: ContentFetcher, url: str, limits: UsageLimitSettings) -> PreparedImage:
     """Fetch `url` and make it fit for the mail: at most 1200 pixels wide and 200 KB.
 
     Raises:
@@ -53,7 +53,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: LimitSettings) -> Pre
     return _encode("fit picture", answer.body, url, max_pixels=limits.image_pixels)
 
 
-def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
+def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedImage:
     """Make an uploaded picture fit for the mail, as `fetch_image` does; its `source_url` is `upload:` and its hash.
 
     Raises:
@@ -64,7 +64,7 @@ def prepare_uploaded_image(body: bytes, limits: LimitSettings) -> PreparedImage:
     return _encode("fit picture", body, source_url, max_pixels=limits.image_pixels)
 
 
-def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage:
+def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
     """Make a logo fit for the mail; its `source_url` is `logo:` and its name.
 
     Raises:
@@ -74,7 +74,7 @@ def prepare_logo(body: bytes, name: str, limits: LimitSettings) -> PreparedImage
     return _encode("fit logo", body, make_logo_source_url(name), max_pixels=limits.image_pixels)
 
 
-def _check_size(body: bytes, limits: LimitSettings) -> None:
+def _check_size(body: bytes, limits: UsageLimitSettings) -> None:
     if len(body) > limits.image_bytes:
         raise ImageError(f"{len(body):,} bytes is over the limit of {limits.image_bytes:,} (limits.image_bytes)")
 

@@ -26,7 +26,7 @@ from digest.collect.documents.item_identity import (
 )
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DateBasis, ParsedDocument, ParsedItem, RejectedEntry
 from digest.collect.texts.urls import site_name, usable_canonical_url
-from digest.store.models import Article, ArticleChange, Source
+from digest.store.models import Article, PublishedArticleChange, Source
 
 _DEADLINE_COLUMNS = ("closes_on", "closes_clock", "closes_zone", "closes_label")
 # Old values of these are history.
@@ -100,7 +100,7 @@ def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: da
     if work.new_rows:
         session.execute(insert(Article), work.new_rows)
     if work.history_rows:
-        session.execute(insert(ArticleChange), work.history_rows)
+        session.execute(insert(PublishedArticleChange), work.history_rows)
     if work.seen_ids:
         seen = update(Article).where(Article.id.in_(work.seen_ids))
         session.execute(seen.values(seen_at=now))
@@ -132,7 +132,7 @@ def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
 
 
-def withdraw_article(session: Session, article: Article, now: datetime, response: str) -> bool:
+def mark_withdrawn_and_delete_image(session: Session, article: Article, now: datetime, response: str) -> bool:
     """Withdraw an article that visitors may not read, with the pictures kept of it; see `mark_withdrawn`."""
     if article.image_url:
         delete_stored_image(session, article.image_url)
@@ -149,7 +149,7 @@ def withdraw_listed_articles(session: Session, source: Source, entries: Iterable
     listed = select(Article).where(Article.url.in_(reasons))
     for article in session.scalars(listed) if reasons else ():
         if article.source_id == source.id or site_name(article.url) == site:
-            withdraw_article(session, article, now, _said_by(source.id) + reasons[article.url])
+            mark_withdrawn_and_delete_image(session, article, now, _said_by(source.id) + reasons[article.url])
 
 
 def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, str]:
@@ -162,7 +162,7 @@ def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, st
     linked = columns.where(Article.url.in_(set(urls.values())))
     rows = session.execute(linked).all()
     listed = {row.url for row in rows if row.withdrawn_at is None}
-    reasons = find_withheld_urls(session, listed)
+    reasons = find_urls_withdrawn_by_own_site(session, listed)
     for row in rows:
         if row.url not in listed:
             words = _SPEAKER.sub("", _read_last_withdrawal(session, row.id))
@@ -170,7 +170,7 @@ def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, st
     return {link: reasons[url] for link, url in urls.items() if url in reasons}
 
 
-def find_withheld_urls(session: Session, urls: Collection[str]) -> dict[str, str]:
+def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> dict[str, str]:
     """Return which canonical URLs their own site says aren't public, each with the reason.
 
     That holds for every source's article, also for one that listed the page after the site said so.
@@ -183,12 +183,12 @@ def find_withheld_urls(session: Session, urls: Collection[str]) -> dict[str, str
         for article_id, url in session.execute(page).all():
             withdrawal = _read_last_withdrawal(session, article_id)
             speaker = _SPEAKER.match(withdrawal)
-            if speaker and _is_withheld_by_site(session, url, int(speaker[1])):
+            if speaker and _is_withdrawn_by_own_site(session, url, int(speaker[1])):
                 withheld[url] = _SPEAKER.sub("", withdrawal)
     return withheld
 
 
-def _is_withheld_by_site(session: Session, url: str, source_id: int) -> bool:
+def _is_withdrawn_by_own_site(session: Session, url: str, source_id: int) -> bool:
     """Return whether a source speaks for a page's site, and doesn't list the page itself again."""
     source = session.get(Source, source_id)
     if source is None or site_name(source.url) != site_name(url):
@@ -208,12 +208,12 @@ def _said_by(source_id: int) -> str:
 
 
 def _read_last_withdrawal(session: Session, article_id: int) -> str:
-    is_withdrawal = (ArticleChange.article_id == article_id) & (ArticleChange.field == "withdrawn")
-    latest = select(ArticleChange.after).where(is_withdrawal).order_by(ArticleChange.id.desc())
+    is_withdrawal = (PublishedArticleChange.article_id == article_id) & (PublishedArticleChange.field == "withdrawn")
+    latest = select(PublishedArticleChange.after).where(is_withdrawal).order_by(PublishedArticleChange.id.desc())
     return session.scalar(latest.limit(1)) or ""
 
 
-def is_withheld_by_source(session: Session, article: Article) -> bool:
+def is_withdrawal_stated_by_source(session: Session, article: Article) -> bool:
     """Return whether a source said that a withdrawn article isn't public: its page may be a copy that a cache still has."""
     return _SPEAKER.match(_read_last_withdrawal(session, article.id)) is not None
 
@@ -235,7 +235,7 @@ def record_supersession(session: Session, article: Article, now: datetime, sente
 
 
 def _note_change(session: Session, article: Article, now: datetime, **change: str) -> None:
-    session.add(ArticleChange(article_id=article.id, at=now, **change))
+    session.add(PublishedArticleChange(article_id=article.id, at=now, **change))
 
 
 def _set_withdrawn(

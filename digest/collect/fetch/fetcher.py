@@ -22,7 +22,7 @@ from digest.collect.fetch.http_response import usable_validator
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
 from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules, is_without_rules
-from digest.settings import LimitSettings, Settings
+from digest.settings import Settings, UsageLimitSettings
 from subscribers.loggers import get_logger
 
 log = get_logger("fetch")
@@ -72,7 +72,7 @@ class HttpFetcher:
 
     def __init__(
         self,
-        limits: LimitSettings,
+        limits: UsageLimitSettings,
         user_agent: str,
         *,
         resolver: HostResolver | None = None,

@@ -11,7 +11,7 @@ from digest.collect.parsers.markup.charset import decode_document_text
 from digest.collect.parsers.markup.kind_detection import detect_kind
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.wordpress import is_post
-from digest.collect.texts.text_cleanup import shorten_character_references
+from digest.collect.texts.text_cleanup import normalize_numeric_references
 
 MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
 
@@ -48,7 +48,7 @@ def parse_document(
         raise ParseError(
             f"The response is too large ({len(body):,} bytes; the limit is {MAX_DOCUMENT_BYTES:,}). Use a shorter feed."
         )
-    text = shorten_character_references(decode_document_text(body, charset))
+    text = normalize_numeric_references(decode_document_text(body, charset))
     kind = detect_kind(text)
     context = ParseContext(url, now)
     if kind is None:

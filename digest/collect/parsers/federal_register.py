@@ -8,7 +8,13 @@ from html import escape
 from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, SummaryBasis
-from digest.collect.parsers.json_values import read_deadline, read_entries, read_objects, read_text, read_texts
+from digest.collect.parsers.json_values import (
+    read_deadline,
+    read_entries,
+    read_objects,
+    read_text,
+    read_text_values_by_key,
+)
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
 
 DEADLINE_LABEL = "comments"
@@ -31,7 +37,7 @@ def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> P
 
 
 def _read_result(result: dict[str, Any]) -> RawItem:
-    texts = read_texts(result)
+    texts = read_text_values_by_key(result)
     abstract, dates = texts["abstract"], texts["dates"]
     agencies = read_objects(result.get("agencies"))
     return RawItem(

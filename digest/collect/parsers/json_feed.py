@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument
-from digest.collect.parsers.json_values import read_entries, read_objects, read_text, read_texts
+from digest.collect.parsers.json_values import read_entries, read_objects, read_text, read_text_values_by_key
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalize_language
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
@@ -35,7 +35,7 @@ def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> P
 
 
 def _read_item(entry: dict[str, Any], feed_authors: list[str]) -> RawItem:
-    texts = read_texts(entry)
+    texts = read_text_values_by_key(entry)
     files = read_objects(entry.get("attachments"))
     attached = (read_text(file.get("url")) for file in files if _is_image(file))
     pictures = (texts["image"], texts["banner_image"], *attached)

@@ -16,7 +16,7 @@ def read_text(value: object) -> str:
     return text.strip() if isinstance(text, str) else ""
 
 
-def read_texts(entry: dict[str, Any]) -> defaultdict[str, str]:
+def read_text_values_by_key(entry: dict[str, Any]) -> defaultdict[str, str]:
     """Return the texts of an object by their keys, as `read_text` does; empty for any other key."""
     return defaultdict(str, {key: read_text(value) for key, value in entry.items()})
 

@@ -25,8 +25,8 @@ from digest.collect.parsers import page_head
 from digest.collect.parsers.markup.charset import decode_document_text
 from digest.collect.parsers.markup.json_ld import LinkedData, parse_linked_data
 from digest.collect.parsers.markup.plain_text import extract_article, extract_lead
-from digest.collect.parsers.public_access import explain_page_barrier
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalize_language
+from digest.collect.parsers.visitor_access_checks import explain_page_barrier
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.advisory_numbers import extract_advisory_numbers
 from digest.collect.texts.urls import usable_canonical_url, usable_url
@@ -72,7 +72,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
     )
 
 
-def read_page_barrier(
+def find_reason_page_is_unreadable(
     body: bytes,
     *,
     charset: str | None = None,

@@ -17,7 +17,7 @@ from digest.collect.parsers.page import read_html_tree
 from digest.collect.parsers.saved_file import find_document_url
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.dates import parse_date
-from digest.collect.texts.urls import canonical_url, remove_email_parameters, site_name, usable_url
+from digest.collect.texts.urls import canonical_url, remove_email_address_parameters, site_name, usable_url
 
 MAX_STORIES = 200
 _MIN_HEADLINE_WORDS = 3
@@ -71,8 +71,8 @@ def read_past_edition(
     if _MAIL_HEADER.match(body):
         body, charset = _read_mail_html(body), "utf-8"
     saved = url.startswith("file:")
-    address = remove_email_parameters((find_document_url(body) or "") if saved else url)
-    root = read_html_tree(text_cleanup.shorten_character_references(decode_document_text(body, charset)))
+    address = remove_email_address_parameters((find_document_url(body) or "") if saved else url)
+    root = read_html_tree(text_cleanup.normalize_numeric_references(decode_document_text(body, charset)))
     meta = page_head.read_meta_elements(root)
     title = text_cleanup.remove_email_addresses(
         text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData()))
@@ -183,7 +183,7 @@ def _choose_stories(
     for link, headline, summary in links:
         if not _may_be_story(link, headline):
             continue
-        url = remove_email_parameters(canonical_url(link))
+        url = remove_email_address_parameters(canonical_url(link))
         if url not in seen_urls and len(seen_urls) <= MAX_STORIES:
             seen_urls.add(url)
             yield PastStoryLink(url, text_cleanup.clean_title(headline), summary)

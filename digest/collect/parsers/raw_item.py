@@ -17,9 +17,9 @@ from digest.collect.documents.parsed_document import (
     RejectedEntry,
     SummaryBasis,
 )
-from digest.collect.parsers.public_access import explain_withheld_item
+from digest.collect.parsers.visitor_access_checks import explain_withheld_item
 from digest.collect.texts import text_cleanup
-from digest.collect.texts.announcements import find_deadline
+from digest.collect.texts.announced_deadlines import find_deadline
 from digest.collect.texts.dates import parse_event_time, parse_item_dates
 from digest.collect.texts.event_texts import find_event
 from digest.collect.texts.urls import absolute_url, canonical_url, usable_canonical_url, usable_url

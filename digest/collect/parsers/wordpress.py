@@ -6,8 +6,8 @@ from typing import Any
 
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, RejectedEntry
 from digest.collect.parsers.json_values import read_objects, read_text
-from digest.collect.parsers.public_access import PROTECTED
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
+from digest.collect.parsers.visitor_access_checks import PROTECTED
 
 
 def accepts(value: object) -> bool:

@@ -26,7 +26,7 @@ from digest.collect.sandbox.child import (
     compute_document_limits,
     serve_as_child,
 )
-from digest.collect.sandbox.confinement import confine_broker
+from digest.collect.sandbox.confinement import confine_sandbox_broker
 from digest.collect.sandbox.wire import (
     FROM_BROKER,
     FROM_CHILD,
@@ -57,10 +57,10 @@ def serve_requests() -> None:
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     requests, replies = _take_over_pipes()
-    import digest.collect.sandbox.operations  # noqa: F401  the parsers, once for all children
+    import digest.collect.sandbox.child_operations  # noqa: F401  the parsers, once for all children
 
     occupied = _open_memory_count()
-    confine_broker(map(Path, sys.argv[1:]))
+    confine_sandbox_broker(map(Path, sys.argv[1:]))
     gc.freeze()  # children share what is there already
     _Broker(requests, replies, occupied).run()
 

@@ -100,7 +100,7 @@ def run_operation(message: bytes, occupied: int | None) -> bytes:
     What a parser refuses, and an error of ours, come back in the head. A document that needs too much memory ends
     the process, which may be left with little.
     """
-    from digest.collect.sandbox.operations import OPERATIONS  # the broker has loaded them
+    from digest.collect.sandbox.child_operations import OPERATIONS  # the broker has loaded them
 
     head, body = unpack_message(message)
     try:

@@ -255,7 +255,7 @@ def parse_document(
     return _ask("document", body, decode_document, now=now.isoformat(), url=url, charset=charset)
 
 
-def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
+def parse_saved_file_in_child(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
     """Read a saved document as `parsers.saved_file.parse_saved_file` does.
 
     Raises:
@@ -276,7 +276,7 @@ class ArticlePageFindings:
 
 
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
-    """Read what a page says of itself as `page.read_page_barrier` and `page.read_supersession` do."""
+    """Read what a page says of itself as `page.find_reason_page_is_unreadable` and `page.read_supersession` do."""
     try:
         return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing

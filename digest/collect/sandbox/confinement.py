@@ -198,7 +198,7 @@ def list_code_folders() -> Iterator[Path]:
             yield from map(Path, getattr(module, "__path__", ()))
 
 
-def exclude_paths(places: Iterable[Path], closed: Iterable[Path]) -> Iterator[Path]:
+def list_readable_paths(places: Iterable[Path], closed: Iterable[Path]) -> Iterator[Path]:
     """Give the places; of one that holds a closed place only what lies beside that, link by link.
 
     A place within a closed one is given: it is code that was installed there.
@@ -217,7 +217,7 @@ def _leave_out_of(place: Path, closed: tuple[Path, ...]) -> Iterator[Path]:
                 yield from _leave_out_of(entry, closed)
 
 
-def confine_broker(closed: Iterable[Path]) -> None:
+def confine_sandbox_broker(closed: Iterable[Path]) -> None:
     """Let this process, and those that it starts, read code alone, open no connection and start no program, for good.
 
     `closed` is never opened to it, whatever folder of code it lies in.
@@ -225,7 +225,7 @@ def confine_broker(closed: Iterable[Path]) -> None:
     Raises:
         OSError: the system offers Landlock or filters, and fails to apply them. One that has none is no error.
     """
-    places = tuple(exclude_paths(list_code_folders(), closed))
+    places = tuple(list_readable_paths(list_code_folders(), closed))
     if _give_up_privileges():
         _restrict_files(places)
         _restrict_calls(BROKER_CALLS)

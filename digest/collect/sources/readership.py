@@ -42,7 +42,7 @@ _Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True, slots=True)
-class ReadershipReport:
+class ParsedReadershipReport:
     """What a report of readership said: views by canonical URL, and the rows that say nothing usable.
 
     `error` says why it could not be read at all.
@@ -54,7 +54,7 @@ class ReadershipReport:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadershipImport:
+class ReadershipImportResult:
     """What became of one report: pages that are an article of ours, pages that are none, and bad rows.
 
     `error` says why it could not be read at all; then the counts of the import before stay.
@@ -73,7 +73,7 @@ class ReadershipError(ApplicationError):
 
 def import_readership(
     database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime
-) -> list[ReadershipImport]:
+) -> list[ReadershipImportResult]:
     """Bring in what the settings name under `[readership]`; all of it together is one week."""
     configured = settings.file.readership
     configured_sources = {name: origin for name in READERSHIP_SOURCES if (origin := getattr(configured, name))}
@@ -90,16 +90,16 @@ def import_readership(
     return imported
 
 
-def _load_report(name: str, origin: str, settings: Settings, fetcher: ContentFetcher) -> ReadershipReport:
+def _load_report(name: str, origin: str, settings: Settings, fetcher: ContentFetcher) -> ParsedReadershipReport:
     try:
         return READERSHIP_SOURCES[name](origin, settings, fetcher)
     except ReadershipError as exc:
-        return ReadershipReport(error=str(exc))
+        return ParsedReadershipReport(error=str(exc))
 
 
-def _import_result(origin: str, report: ReadershipReport, article_urls: frozenset[str]) -> ReadershipImport:
+def _import_result(origin: str, report: ParsedReadershipReport, article_urls: frozenset[str]) -> ReadershipImportResult:
     matched = len(article_urls & report.views.keys())
-    return ReadershipImport(origin, matched, len(report.views) - matched, report.rejected, report.error)
+    return ReadershipImportResult(origin, matched, len(report.views) - matched, report.rejected, report.error)
 
 
 def apply_views(
@@ -135,7 +135,7 @@ def _chunks(values: Iterable[_Row]) -> Iterator[list[_Row]]:
         yield chunk
 
 
-def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
+def parse_readership_csv(content: bytes, site: str) -> ParsedReadershipReport:
     """Read a CSV of pages and their views, with or without a header, as spreadsheets and analytics write it.
 
     A page's several addresses are added up. A path without host is meant on `site`.
@@ -149,7 +149,7 @@ def parse_readership_csv(content: bytes, site: str) -> ReadershipReport:
     return _count_views(rows[1:] if header else rows, parse)
 
 
-def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipReport:
+def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ParsedReadershipReport:
     """Ask a WordPress site with the plugin WordPress Popular Posts for the most viewed posts of seven days.
 
     Raises:
@@ -172,7 +172,7 @@ def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ReadershipRepor
 def _count_views(
     rows: Iterable[tuple[int, _Row]],
     parse: Callable[[_Row], tuple[str, int]],
-) -> ReadershipReport:
+) -> ParsedReadershipReport:
     """Add up the views of numbered rows by URL; a row that `parse` refuses is rejected with its number."""
     views: Counter[str] = Counter()
     rejected = []
@@ -183,10 +183,10 @@ def _count_views(
             rejected.append(RejectedEntry(number, str(exc)))
         else:
             views[url] += count
-    return ReadershipReport(views, tuple(rejected))
+    return ParsedReadershipReport(views, tuple(rejected))
 
 
-def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ReadershipReport:
+def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ParsedReadershipReport:
     """Read a file that the settings name: from the settings' own folder, as they were written there."""
     folder = settings.origin.parent if settings.origin else Path()
     file = folder / Path(name).expanduser()
@@ -198,7 +198,7 @@ def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ReadershipRep
 
 
 # The one declaration of each source: a setting of `[readership]`, and what reads what that names.
-READERSHIP_SOURCES: dict[str, Callable[[str, Settings, ContentFetcher], ReadershipReport]] = {
+READERSHIP_SOURCES: dict[str, Callable[[str, Settings, ContentFetcher], ParsedReadershipReport]] = {
     "csv": _load_csv,
     "wordpress": lambda site, _, fetcher: fetch_wordpress_views(fetcher, site),
 }

@@ -72,15 +72,15 @@ _LONG_REFERENCE = re.compile(r"&((?:amp;)*)#(?:([0-9]{8,})|[xX]([0-9a-fA-F]{8,})
 
 def unescape_html(text: str) -> str:
     """Decode character references as HTML does; one of thousands of digits too, which `html.unescape` fails on."""
-    return html.unescape(shorten_character_references(text))
+    return html.unescape(normalize_numeric_references(text))
 
 
-def shorten_character_references(text: str) -> str:
+def normalize_numeric_references(text: str) -> str:
     """Write numeric references of many digits, escaped twice or not, with few: Python reads 4,300 digits at most."""
-    return _LONG_REFERENCE.sub(_shorten_character_reference, text) if "#" in text else text
+    return _LONG_REFERENCE.sub(_normalize_numeric_reference, text) if "#" in text else text
 
 
-def _shorten_character_reference(match: re.Match[str]) -> str:
+def _normalize_numeric_reference(match: re.Match[str]) -> str:
     digits = (match[2] or match[3]).lstrip("0") or "0"
     return f"&{match[1]}#{'x' if match[3] else ''}{digits};" if len(digits) <= 7 else "\ufffd"
 

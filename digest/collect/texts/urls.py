@@ -112,7 +112,7 @@ def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> s
     return f"{address}{question_mark if query else ''}{query}{hash_}{fragment}"
 
 
-def remove_email_parameters(link: str) -> str:
+def remove_email_address_parameters(link: str) -> str:
     """Return a link without the parameters that hold a mail address: mail services write the recipient's into them."""
     return _without_parameters(link, lambda _, value: "@" in value)
 

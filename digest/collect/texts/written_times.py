@@ -152,7 +152,7 @@ def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
     return None
 
 
-def read_time(
+def read_day_with_hour(
     text: str,
     start: int,
     published: datetime | None,

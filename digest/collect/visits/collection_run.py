@@ -24,15 +24,15 @@ from digest.collect.articles.storage import (
     ItemCounts,
     clear_withdrawn,
     mark_withdrawn,
+    mark_withdrawn_and_delete_image,
     prepare_item_batches,
     store_item_batch,
-    withdraw_article,
     withdraw_listed_articles,
 )
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources import source_rows as sources
-from digest.collect.sources.source_days import count_source_visit
+from digest.collect.sources.source_visit_counts import count_source_visit
 from digest.collect.texts.urls import site_name
 from digest.collect.visits.source_visit import (
     VisitResult,
@@ -408,7 +408,7 @@ def _record_failure(run: _CollectionRun, target: VisitTarget, failure: sources.V
     with run.database.write() as session:
         source = session.get_one(Source, target.id)
         if source.kind == DocumentKind.PAGE and (failure.is_missing or failure.barrier):
-            withdraw = withdraw_article if failure.barrier else mark_withdrawn
+            withdraw = mark_withdrawn_and_delete_image if failure.barrier else mark_withdrawn
             for article in session.scalars(select(Article).where(Article.source_id == source.id)):
                 withdraw(session, article, run.now, failure.barrier or str(failure.status))
         sources.record_visit_failure(source, failure, run.now, run.jitter())

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from digest.collect.articles.storage import (
     clear_withdrawn,
     find_withdrawn_links,
-    is_withheld_by_source,
+    is_withdrawal_stated_by_source,
     mark_withdrawn,
+    mark_withdrawn_and_delete_image,
     record_supersession,
-    withdraw_article,
 )
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.documents.parsed_document import SIGN_IN, SIGN_IN_STATUS
@@ -136,7 +136,7 @@ def _list_known(
 def _withdraw(session: Session, missing_pages: Mapping[str, "PageCheckResult"], now: datetime) -> None:
     for article in session.scalars(select(Article).where(Article.url.in_(missing_pages))):
         result = missing_pages[article.url]
-        withdraw = withdraw_article if result.barrier else mark_withdrawn
+        withdraw = mark_withdrawn_and_delete_image if result.barrier else mark_withdrawn
         withdraw(session, article, now, result.words)
 
 
@@ -146,7 +146,7 @@ def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[s
     withdrawn = Article.withdrawn_at.is_not(None)
     query = select(Article).where(Article.url.in_(urls), withdrawn)
     for article in session.scalars(query).all():
-        if is_withheld_by_source(session, article):
+        if is_withdrawal_stated_by_source(session, article):
             withheld.add(article.url)
         else:
             clear_withdrawn(session, article, now)

@@ -262,7 +262,7 @@ def read_file_source(path: Path, *, max_bytes: int, site: str, now: datetime) ->
             chunks = iter(partial(stream.read, 65_536), b"")
             body = decode_body(chunks, "gzip" if path.suffix == ".gz" else "", max_bytes)
         file_url = path.resolve().as_uri()
-        reading = sandbox.parse_saved_file(body, file_url=file_url, site=site, now=now)
+        reading = sandbox.parse_saved_file_in_child(body, file_url=file_url, site=site, now=now)
     except OSError as error:
         return _failed(f"can't be read: {error.strerror}")
     except BodyTooLargeError:

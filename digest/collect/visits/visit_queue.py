@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from digest.collect.visits.source_visit import VisitTarget
 from digest.store.engine import Database
 from digest.store.models import Source, SourceHostClaim
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from subscribers.store.database import upsert
 
 CLAIM_LEASE = timedelta(minutes=5)
@@ -69,7 +69,7 @@ def release_host_claims(session: Session, hosts: Collection[str], run: str) -> N
 
 
 def _dead_owners(claims: Iterable[SourceHostClaim]) -> set[str]:
-    knows_dead = this_process_owner().knows_dead
+    knows_dead = identify_current_process().knows_dead
     return {owner for owner in {claim.owner for claim in claims} if knows_dead(owner)}
 
 
@@ -86,7 +86,7 @@ class VisitQueue:
 
     def __init__(self, database: Database, targets: Iterable[VisitTarget]) -> None:
         self._database = database
-        self._run = f"{this_process_owner()}/{secrets.token_hex(2)}"
+        self._run = f"{identify_current_process()}/{secrets.token_hex(2)}"
         self._waiting: defaultdict[str, list[VisitTarget]] = defaultdict(list)
         for target in targets:
             self._waiting[target.host].append(target)

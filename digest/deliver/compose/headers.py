@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from subscribers.address import fits_angle_brackets
+from subscribers.address import is_safe_in_angle_brackets
 from subscribers.errors import ApplicationError
 
 HEADER_LINE_LENGTH = 78  # characters a line should have at most (RFC 5322, section 2.1.1)
@@ -69,7 +69,7 @@ def mailbox_value(name: str, display_name: str, address: str) -> str:
 
 
 def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
-    if not fits_angle_brackets(address):
+    if not is_safe_in_angle_brackets(address):
         raise HeaderError(f"the address in {name} has invalid characters")
     phrase = _display_phrase(" ".join(display_name.split()), first_width=ENCODED_WORD_LENGTH - len(name) - 2)
     return _fold_words([*phrase, f"<{address}>"], HEADER_LINE_LENGTH - len(name) - 2)

@@ -16,7 +16,7 @@ from html import escape
 
 from digest.deliver.compose import dkim, headers
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
-from digest.edition.rendering.text_lines import text_columns, wrap_text
+from digest.edition.rendering.text_lines import measure_text_width, wrap_text
 
 MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
 SOFT_BREAK = b"=\r\n"
@@ -40,7 +40,7 @@ def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
         encoded += [*_encode_line(line), b"\r\n"]
     if ending := _encode_line(last):
         encoded += [*ending, SOFT_BREAK]
-    return join_literals(encoded)
+    return merge_adjacent_literals(encoded)
 
 
 def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
@@ -71,7 +71,7 @@ def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
     return parts
 
 
-def join_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
+def merge_adjacent_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
     """Join the bytes between slots."""
     joined, literals = list[bytes | Slot](), list[bytes]()
     for part in parts:
@@ -202,7 +202,7 @@ class MessageTemplate:
     @cached_property
     def parts_and_slots(self) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
         """The parts of the message, and (index, slot) of each part that is filled in."""
-        parts = join_literals([*self._head_parts(), *self._encoded_body()])
+        parts = merge_adjacent_literals([*self._head_parts(), *self._encoded_body()])
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, Slot))
         return tuple(b"" if isinstance(p, Slot) else p for p in parts), slots
 
@@ -226,7 +226,7 @@ class MessageTemplate:
     def signup_column(self) -> int:
         """The column of the text part at which the subscriber's sign-up text begins."""
         offset = next((offset for offset, slot in self.text.slots if slot == SIGNUP_SLOT), 0)
-        return text_columns(self.text.text[:offset].rpartition("\n")[2])
+        return measure_text_width(self.text.text[:offset].rpartition("\n")[2])
 
     @cached_property
     def canonical_form(self) -> dkim.CanonicalMessage:

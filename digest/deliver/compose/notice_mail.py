@@ -13,7 +13,11 @@ from markupsafe import escape
 from digest.deliver.compose.message import MessageTemplate
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, Slot, SlottedText
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.fragments import PublicationFrame, build_publication_frame, open_mail_environment
+from digest.edition.rendering.fragments import (
+    PublicationContext,
+    build_publication_context,
+    create_localized_mail_environment,
+)
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.settings import Settings
@@ -31,13 +35,13 @@ class NoticeComposer:
     """Composes notices. It lives as long as one run."""
 
     settings: Settings
-    frame: PublicationFrame
+    frame: PublicationContext
     _html_cache: dict[tuple[str, frozenset[str]], SlottedText] = field(default_factory=dict)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "NoticeComposer":
         """Make a composer with the templates and the publication's texts of the settings."""
-        return cls(settings, build_publication_frame(settings))
+        return cls(settings, build_publication_context(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
         """Compose the template of one notice; `facts` are its reader's own, an empty one is left out of the text.
@@ -79,7 +83,7 @@ class NoticeComposer:
         frame = self.frame
         if kind in TO_STAFF:
             frame = replace(frame, language=language.code, direction=language.direction, subscriber_language=language)
-        environment = open_mail_environment(self.settings.templates, language)
+        environment = create_localized_mail_environment(self.settings.templates, language)
         return environment.get_template(f"mail/{kind}/{part}").render(
             frame=frame,
             facts=facts,

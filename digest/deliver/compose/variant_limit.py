@@ -40,7 +40,7 @@ class VariantKey(NamedTuple):
 FULLEST_VARIANTS = tuple(VariantKey(frozenset(), text_only, is_short=False) for text_only in (False, True))
 
 
-def choose_variants(subscribers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
+def choose_variants_within_limit(subscribers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
     """Return the variants that an edition has: the full ones, and of those that readers chose the most frequent, 64 in all at most.
 
     Among equally frequent ones those come first that leave out less, then by the names of the sections.

@@ -15,7 +15,12 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
-from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey, choose_variants, find_nearest_variant
+from digest.deliver.compose.variant_limit import (
+    MAX_VARIANTS,
+    VariantKey,
+    choose_variants_within_limit,
+    find_nearest_variant,
+)
 from digest.edition.content.fragment_names import list_fragment_sections, list_omitted_fragments, list_section_keys
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
@@ -79,7 +84,7 @@ class EditionVariants:
 
     def limit_to(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
         """Return the variants of the same edition as so many readers want each, with no more of them than an edition may have."""
-        return replace(self, chosen_variants=set(choose_variants(subscribers)), _templates={})
+        return replace(self, chosen_variants=set(choose_variants_within_limit(subscribers)), _templates={})
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         edition, base = self.edition, self.edition.base_url
@@ -193,7 +198,7 @@ def _signup_words(asked_on: date, page_name: str, language: SubscriberLanguage) 
     return language.pgettext("when and where a reader signed up", "%(day)s, at %(place)s", day=day, place=place)
 
 
-def check_unsubscribe_length(base_url: str) -> None:
+def check_unsubscribe_url_length(base_url: str) -> None:
     """Check that a reader's List-Unsubscribe is short enough to arrive intact.
 
     Raises:

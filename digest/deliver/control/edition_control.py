@@ -91,7 +91,7 @@ def cancel_edition(session: Session, name: str) -> EditionState:
     return state_before
 
 
-def reopen_sent_edition(edition: Edition) -> None:
+def mark_sent_edition_as_sending(edition: Edition) -> None:
     """Let an edition that is marked as sent go on, since messages of it wait again. The caller has locked its row."""
     if edition.state is EditionState.SENT:
         edition.state, edition.sent_at = EditionState.SENDING, None

@@ -14,7 +14,7 @@ from sqlalchemy import Select, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from digest.store.audit import record_audit
-from digest.store.delivery_models import InstallationState
+from digest.store.delivery_models import StoredInstallationValue
 from subscribers.phrases import sentence
 from subscribers.store.database import upsert
 
@@ -30,19 +30,19 @@ def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | N
 
 @cache  # every page of the desk asks for several
 def _select_state() -> Select[dict[str, Any]]:
-    return select(InstallationState.value).where(InstallationState.name == bindparam("state_name"))
+    return select(StoredInstallationValue.value).where(StoredInstallationValue.name == bindparam("state_name"))
 
 
 def write_installation_state(session: Session, key: str, value: Mapping[str, Any], *, now: datetime) -> None:
     """Store the state of a name in place of the one before."""
     values = {"value": dict(value), "at": now}
-    statement = upsert(session, InstallationState).values(name=key, **values)
+    statement = upsert(session, StoredInstallationValue).values(name=key, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
 def delete_installation_state(session: Session, key: str) -> bool:
     """Delete the state of a name; False where there was none."""
-    deletion = delete(InstallationState).where(InstallationState.name == key)
+    deletion = delete(StoredInstallationValue).where(StoredInstallationValue.name == key)
     return session.connection().execute(deletion).rowcount == 1
 
 
@@ -60,7 +60,7 @@ def save_pull_troubles(session: Session, provider: str, troubles: Sequence[str],
 
 def read_pull_troubles(session: Session) -> str:
     """Return what the last pull couldn't read of providers' suppression lists, and why; empty if it read all."""
-    rows = select(InstallationState.value).where(InstallationState.name.like(_PULL_TROUBLES.format("%")))
+    rows = select(StoredInstallationValue.value).where(StoredInstallationValue.name.like(_PULL_TROUBLES.format("%")))
     return "; ".join(trouble for stored in session.scalars(rows) for trouble in stored["troubles"])
 
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from digest.deliver.compose.identifiers import DELIVERY_ID_LENGTH
 from digest.deliver.events.failure_causes import FailureCause
 from digest.store.delivery_models import DeliveryState
-from subscribers.lifecycle.feedback import FeedbackKind
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind
 
 ABOUT_MESSAGE = "message"  # `about` in the detail of a refusal that blames the message or its variant
 
@@ -38,14 +38,14 @@ class EventEffect:
     """What an event of one kind means. `feedback_by_cause` adds to `feedback` what only some causes mean for the person."""
 
     state: DeliveryState | None = None  # of the delivery, see `state_after_events`
-    feedback: FeedbackKind | None = None  # about the person
-    feedback_by_cause: Mapping[FailureCause, FeedbackKind] = field(default_factory=dict)
+    feedback: DeliveryFeedbackKind | None = None  # about the person
+    feedback_by_cause: Mapping[FailureCause, DeliveryFeedbackKind] = field(default_factory=dict)
 
 
 _FEEDBACK_BY_CAUSE = {
-    FailureCause.NO_MAILBOX: FeedbackKind.BOUNCED,
-    FailureCause.COMPLAINED: FeedbackKind.COMPLAINED,
-    FailureCause.LEFT: FeedbackKind.UNSUBSCRIBED,
+    FailureCause.NO_MAILBOX: DeliveryFeedbackKind.BOUNCED,
+    FailureCause.COMPLAINED: DeliveryFeedbackKind.COMPLAINED,
+    FailureCause.LEFT: DeliveryFeedbackKind.UNSUBSCRIBED,
 }
 EVENT_CONSEQUENCES = {
     EventKind.ACCEPTED: EventEffect(DeliveryState.ACCEPTED),
@@ -53,8 +53,8 @@ EVENT_CONSEQUENCES = {
     EventKind.DEFERRED: EventEffect(DeliveryState.ACCEPTED),
     EventKind.BOUNCED: EventEffect(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
     EventKind.DROPPED: EventEffect(DeliveryState.REFUSED, feedback_by_cause=_FEEDBACK_BY_CAUSE),
-    EventKind.COMPLAINED: EventEffect(DeliveryState.ACCEPTED, FeedbackKind.COMPLAINED),
-    EventKind.UNSUBSCRIBED: EventEffect(DeliveryState.ACCEPTED, FeedbackKind.UNSUBSCRIBED),
+    EventKind.COMPLAINED: EventEffect(DeliveryState.ACCEPTED, DeliveryFeedbackKind.COMPLAINED),
+    EventKind.UNSUBSCRIBED: EventEffect(DeliveryState.ACCEPTED, DeliveryFeedbackKind.UNSUBSCRIBED),
     EventKind.SUPERSEDED: EventEffect(),
     EventKind.UNKNOWN: EventEffect(),
 }
@@ -80,7 +80,7 @@ def is_refusal(kind: EventKind) -> bool:
     return EVENT_CONSEQUENCES[kind].state is DeliveryState.REFUSED
 
 
-def convert_event_to_feedback_kind(kind: EventKind, cause: FailureCause) -> FeedbackKind | None:
+def convert_event_to_feedback_kind(kind: EventKind, cause: FailureCause) -> DeliveryFeedbackKind | None:
     """Return what an event means for the person at once; None where it means nothing, or not by itself."""
     consequence = EVENT_CONSEQUENCES[kind]
     return consequence.feedback or consequence.feedback_by_cause.get(cause)

@@ -21,11 +21,11 @@ from digest.deliver.events.delivery_event import (
     state_after_events,
 )
 from digest.deliver.events.mailbox import incoming_mail
-from digest.deliver.events.replies import MAX_REPLY_LENGTH
-from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, Event
-from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from digest.deliver.events.server_replies import MAX_REPLY_LENGTH
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, StoredDeliveryEvent
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
@@ -75,7 +75,7 @@ def _insert_new_events(
     by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a post may repeat itself
     ordered = sorted(by_mark.values(), key=lambda event: event.fingerprint)
     by_fingerprint = {event.fingerprint: event for event in ordered}
-    insert = upsert(session, Event).on_conflict_do_nothing().returning(Event.fingerprint)
+    insert = upsert(session, StoredDeliveryEvent).on_conflict_do_nothing().returning(StoredDeliveryEvent.fingerprint)
     rows = [
         {
             "delivery": event.delivery_id if event.delivery_id in deliveries else None,
@@ -128,7 +128,9 @@ def _update_delivery_states(session: Session, reports: Mapping[str | None, _Deli
     pending = changing - locked.keys()
     pending |= {i for i, state in (states | locked).items() if state in CLAIMED_STATES}
     if pending:
-        session.execute(update(Event).where(Event.delivery.in_(pending)).values(unsettled_since=now))
+        session.execute(
+            update(StoredDeliveryEvent).where(StoredDeliveryEvent.delivery.in_(pending)).values(unsettled_since=now)
+        )
 
 
 def _change_state(session: Session, delivery: str, state: DeliveryState, report: _DeliveryReports) -> None:
@@ -141,9 +143,9 @@ def _change_state(session: Session, delivery: str, state: DeliveryState, report:
 def list_deliveries_with_events(session: Session) -> list[str]:
     """Return deliveries (at most 500) that were being handed over when their events came, and no longer are."""
     query = (
-        select(Event.delivery)
-        .join(Delivery, Delivery.id == Event.delivery)
-        .where(Event.unsettled_since.is_not(None), Delivery.state.not_in(CLAIMED_STATES))
+        select(StoredDeliveryEvent.delivery)
+        .join(Delivery, Delivery.id == StoredDeliveryEvent.delivery)
+        .where(StoredDeliveryEvent.unsettled_since.is_not(None), Delivery.state.not_in(CLAIMED_STATES))
         .distinct()
         .limit(MAX_EVENTS_PER_TRANSACTION)
     )
@@ -152,25 +154,27 @@ def list_deliveries_with_events(session: Session) -> list[str]:
 
 def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now: datetime) -> None:
     """Bring such deliveries to the states that all events about them name."""
-    concerned = Event.delivery.in_(delivery_ids)
-    rows = session.execute(select(Event.delivery, Event.kind, Event.detail).where(concerned))
+    concerned = StoredDeliveryEvent.delivery.in_(delivery_ids)
+    rows = session.execute(
+        select(StoredDeliveryEvent.delivery, StoredDeliveryEvent.kind, StoredDeliveryEvent.detail).where(concerned)
+    )
     reports = _group_by_delivery((row.delivery, EventKind(row.kind), row.detail) for row in rows)
-    session.execute(update(Event).where(concerned).values(unsettled_since=None))
+    session.execute(update(StoredDeliveryEvent).where(concerned).values(unsettled_since=None))
     _update_delivery_states(session, reports, now)
 
 
-def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any]) -> FeedbackReport | None:
+def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any]) -> DeliveryFeedbackReport | None:
     kind = convert_event_to_feedback_kind(event.kind, event.cause)
     delivery = deliveries.get(event.delivery_id)
     if kind is None or delivery is None or not _concerns_address(delivery):
         return None
-    if kind is FeedbackKind.COMPLAINED and event.reported_by == incoming_mail.REPORTED_BY:
-        kind = FeedbackKind.COMPLAINED_BY_MAIL
-    at = (delivery.handed_at or event.occurred_at) if kind is FeedbackKind.BOUNCED else event.occurred_at
+    if kind is DeliveryFeedbackKind.COMPLAINED and event.reported_by == incoming_mail.REPORTED_BY:
+        kind = DeliveryFeedbackKind.COMPLAINED_BY_MAIL
+    at = (delivery.handed_at or event.occurred_at) if kind is DeliveryFeedbackKind.BOUNCED else event.occurred_at
     detail = {"delivery": delivery.id, "said": str(event.kind)}
     if event.detail.get("status"):
         detail["status"] = event.detail["status"]
-    return FeedbackReport(delivery.person, kind, at, event.reported_by, detail)
+    return DeliveryFeedbackReport(delivery.person, kind, at, event.reported_by, detail)
 
 
 def _concerns_address(delivery: Any) -> bool:
@@ -180,7 +184,7 @@ def _concerns_address(delivery: Any) -> bool:
 
 def apply_feedback(
     session: Session,
-    reports: Iterable[FeedbackReport],
+    reports: Iterable[DeliveryFeedbackReport],
     *,
     keys: KeyRing,
     unsubscribe_log: UnsubscribeLog,
@@ -194,7 +198,7 @@ def apply_feedback(
         OSError: the departure log could not be written.
     """
     counts: Counter[str] = Counter()
-    departures: list[PendingDeparture] = []
+    departures: list[PendingUnsubscribeLogEntry] = []
     # By number, so that two processes never wait for each other in a circle.
     for report in sorted(reports, key=lambda r: r.person):
         changed, departure = apply_feedback_to_person(session, keys, report, now=now)

@@ -62,7 +62,7 @@ class UnreadableLogError(MailLogError):
         self.file, self.why = file, why
 
 
-class QueueStep(StrEnum):
+class PostfixQueueStage(StrEnum):
     """What a line says of a message in the queue."""
 
     ENTERED = "entered"
@@ -73,10 +73,10 @@ class QueueStep(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class QueueLine:
+class PostfixQueueLine:
     """A line about a message in the queue. ENTERED has its Message-ID, with the angle brackets; TAKEN its return path; REPORTED the other fields."""
 
-    step: QueueStep
+    step: PostfixQueueStage
     queue_id: bytes
     message_id: bytes = b""
     kind: EventKind = EventKind.ACCEPTED
@@ -85,7 +85,7 @@ class QueueLine:
     sender: bytes = b""
 
 
-def parse_queue_line(line: bytes) -> QueueLine | None:
+def parse_queue_line(line: bytes) -> PostfixQueueLine | None:
     """Parse a line of a log; None if it's about no message, or doesn't say where one is."""
     time = _TIME.match(line)
     match = _QUEUE_LINE.match(line, time.end()) if time else None
@@ -93,7 +93,7 @@ def parse_queue_line(line: bytes) -> QueueLine | None:
         return None
     daemon, queue_id, rest = match["daemon"], match["queue"], match["rest"].rstrip()
     if daemon == b"cleanup" and rest.startswith(b"message-id="):
-        return QueueLine(QueueStep.ENTERED, queue_id, rest.removeprefix(b"message-id="))
+        return PostfixQueueLine(PostfixQueueStage.ENTERED, queue_id, rest.removeprefix(b"message-id="))
     if daemon in {b"qmgr", b"nqmgr"}:
         return _parse_queue_manager(queue_id, rest)
     status = _STATUS.match(rest) if daemon in _DELIVERY_AGENTS else None
@@ -102,18 +102,18 @@ def parse_queue_line(line: bytes) -> QueueLine | None:
     queued_as = _QUEUED_AS.search(status["answer"])
     kind = _KIND_BY_STATUS.get(status["word"], EventKind.ACCEPTED)
     next_queue_id = queued_as[1] if queued_as else b""
-    return QueueLine(QueueStep.REPORTED, queue_id, b"", kind, status["dsn"].decode(), next_queue_id)
+    return PostfixQueueLine(PostfixQueueStage.REPORTED, queue_id, b"", kind, status["dsn"].decode(), next_queue_id)
 
 
-def _parse_queue_manager(queue_id: bytes, rest: bytes) -> QueueLine | None:
+def _parse_queue_manager(queue_id: bytes, rest: bytes) -> PostfixQueueLine | None:
     if rest == b"removed":
-        return QueueLine(QueueStep.REMOVED, queue_id)
+        return PostfixQueueLine(PostfixQueueStage.REMOVED, queue_id)
     match = _FROM_LINE.match(rest)
     if match is None:
         return None
     if match["expired"]:
-        return QueueLine(QueueStep.EXPIRED, queue_id, kind=EventKind.BOUNCED)
-    return QueueLine(QueueStep.TAKEN, queue_id, sender=match["sender"])
+        return PostfixQueueLine(PostfixQueueStage.EXPIRED, queue_id, kind=EventKind.BOUNCED)
+    return PostfixQueueLine(PostfixQueueStage.TAKEN, queue_id, sender=match["sender"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +218,8 @@ def read_postfix_log(
         MailLogError: a file cannot be read, or holds no line of a log.
     """
     coverage = LogCoverage(longest_silence)
-    reader = _LineReader({id_.encode("ascii") for id_ in message_ids}, coverage, LogClock(zone, now))
-    for file in sorted(files, key=lambda file: _first_time(file, LogClock(zone, now))):
+    reader = _LineReader({id_.encode("ascii") for id_ in message_ids}, coverage, LogTimestampParser(zone, now))
+    for file in sorted(files, key=lambda file: _first_time(file, LogTimestampParser(zone, now))):
         with _open_log(file) as lines:
             reader.read_lines(lines)
     messages = {id_.decode("ascii"): _judge_passages(mails) for id_, mails in reader.mails.items()}
@@ -241,7 +241,7 @@ def _open_log(file: Path) -> Iterator[BinaryIO]:
         raise UnreadableLogError(file, f"can't be read ({getattr(exc, 'strerror', None) or exc}).") from None
 
 
-def _first_time(file: Path, clock: "LogClock") -> datetime:
+def _first_time(file: Path, clock: "LogTimestampParser") -> datetime:
     with _open_log(file) as lines:
         for line in lines:
             if at := clock.read_time(line):
@@ -250,7 +250,7 @@ def _first_time(file: Path, clock: "LogClock") -> datetime:
 
 
 @dataclass(slots=True)
-class LogClock:
+class LogTimestampParser:
     """Reads the times of lines; neighbours mostly share theirs. `zone` is that of traditional lines; None is this machine's."""
 
     zone: tzinfo | None
@@ -291,7 +291,7 @@ class _LineReader:
 
     message_ids: Collection[bytes]
     coverage: LogCoverage
-    clock: LogClock
+    clock: LogTimestampParser
     mails: dict[bytes, dict[tuple[bytes, int], _QueuedMail]] = field(default_factory=dict)
     _in_queue: dict[bytes, _QueuedMail] = field(default_factory=dict)
 
@@ -307,18 +307,18 @@ class _LineReader:
             elif (time := _TIME.match(line)) and _LOST_LINES.match(line, time.end()):
                 self.coverage.losses.append(at)
 
-    def _read_queue_line(self, line: QueueLine, at: datetime) -> None:
-        if line.step is QueueStep.ENTERED:
+    def _read_queue_line(self, line: PostfixQueueLine, at: datetime) -> None:
+        if line.step is PostfixQueueStage.ENTERED:
             self._enter_queue(line.queue_id, line.message_id, at)
             return
         mail = self._in_queue.get(line.queue_id)
         if mail is None:
             return
-        if line.step is QueueStep.REMOVED:
+        if line.step is PostfixQueueStage.REMOVED:
             del self._in_queue[line.queue_id]  # Postfix uses short ids again
-        elif line.step is QueueStep.TAKEN:
+        elif line.step is PostfixQueueStage.TAKEN:
             mail.accepted = True
-        elif line.step is QueueStep.EXPIRED:
+        elif line.step is PostfixQueueStage.EXPIRED:
             mail.kind, mail.reported_at = line.kind, at
         else:
             mail.accepted, mail.reported_at, mail.status = True, at, line.status

@@ -36,7 +36,7 @@ class BlamedParty(StrEnum):
     REPUTATION = "your reputation"
 
 
-class ReplyHandling(StrEnum):
+class ReplyConsequence(StrEnum):
     """What follows from a reply."""
 
     REFUSE = "ends this delivery"
@@ -50,7 +50,7 @@ class ReplyHandling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BlameRow:
+class BlameRule:
     """A row of the table. It applies at any of its stages to any of its codes.
 
     Codes are a reply code, with or without an enhanced one, separated by commas; an x is any number, and `alone` means
@@ -60,7 +60,7 @@ class BlameRow:
     stages: tuple[SmtpStage, ...]
     codes: str
     culprit: BlamedParty
-    handling: ReplyHandling
+    handling: ReplyConsequence
     cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None: what the codes say
 
     def applies_to(self, stage: SmtpStage, codes: str) -> bool:
@@ -69,11 +69,11 @@ class BlameRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyVerdict:
+class ReplyAssessment:
     """What a reply means. `cause` is what a refusal says about the address."""
 
     culprit: BlamedParty
-    handling: ReplyHandling
+    handling: ReplyConsequence
     cause: FailureCause
 
 
@@ -83,41 +83,41 @@ _FROM_RCPT = (SmtpStage.RCPT, *_CONTENT)
 
 # The first row that applies counts.
 BLAME_TABLE = (
-    BlameRow((SmtpStage.GREETING,), "any", BlamedParty.RELAY, ReplyHandling.DROP_CONNECTION),
-    BlameRow((SmtpStage.STARTTLS,), "any", BlamedParty.RELAY, ReplyHandling.STOP),
-    BlameRow((SmtpStage.AUTH,), "4xx", BlamedParty.RELAY, ReplyHandling.DROP_CONNECTION),
-    BlameRow((SmtpStage.AUTH,), "any", BlamedParty.RELAY, ReplyHandling.STOP),
-    BlameRow((SmtpStage.BETWEEN,), "421", BlamedParty.RELAY, ReplyHandling.RECONNECT),
-    BlameRow(_ENVELOPE, "530, 535, 538", BlamedParty.RELAY, ReplyHandling.STOP),
-    BlameRow((SmtpStage.MAIL,), "4xx", BlamedParty.RELAY, ReplyHandling.PAUSE),
-    BlameRow((SmtpStage.MAIL,), "5xx", BlamedParty.RELAY, ReplyHandling.STOP),
-    BlameRow((SmtpStage.RCPT, SmtpStage.DOT), "4xx 4.2.x", BlamedParty.ADDRESS, ReplyHandling.RETRY),
-    BlameRow(
+    BlameRule((SmtpStage.GREETING,), "any", BlamedParty.RELAY, ReplyConsequence.DROP_CONNECTION),
+    BlameRule((SmtpStage.STARTTLS,), "any", BlamedParty.RELAY, ReplyConsequence.STOP),
+    BlameRule((SmtpStage.AUTH,), "4xx", BlamedParty.RELAY, ReplyConsequence.DROP_CONNECTION),
+    BlameRule((SmtpStage.AUTH,), "any", BlamedParty.RELAY, ReplyConsequence.STOP),
+    BlameRule((SmtpStage.BETWEEN,), "421", BlamedParty.RELAY, ReplyConsequence.RECONNECT),
+    BlameRule(_ENVELOPE, "530, 535, 538", BlamedParty.RELAY, ReplyConsequence.STOP),
+    BlameRule((SmtpStage.MAIL,), "4xx", BlamedParty.RELAY, ReplyConsequence.PAUSE),
+    BlameRule((SmtpStage.MAIL,), "5xx", BlamedParty.RELAY, ReplyConsequence.STOP),
+    BlameRule((SmtpStage.RCPT, SmtpStage.DOT), "4xx 4.2.x", BlamedParty.ADDRESS, ReplyConsequence.RETRY),
+    BlameRule(
         (SmtpStage.RCPT,),
         "421, 4xx 4.3.2, 4xx 4.4.x, 4xx 4.7.0, 4xx 4.7.28",
         BlamedParty.DOMAIN,
-        ReplyHandling.SLOW_DOWN,
+        ReplyConsequence.SLOW_DOWN,
     ),
-    BlameRow((SmtpStage.RCPT,), "4xx", BlamedParty.DOMAIN, ReplyHandling.RETRY),
-    BlameRow(_FROM_RCPT, "5xx 5.1.7, 5xx 5.1.8", BlamedParty.REPUTATION, ReplyHandling.SUSPECT),
-    BlameRow(_FROM_RCPT, "5xx 5.1.2, 5xx 5.1.10, 5xx 5.4.4", BlamedParty.DOMAIN, ReplyHandling.REFUSE),
-    BlameRow(_FROM_RCPT, "5xx 5.1.x, 5xx 5.2.x", BlamedParty.ADDRESS, ReplyHandling.REFUSE),
-    BlameRow(_FROM_RCPT, "5xx 5.7.x", BlamedParty.REPUTATION, ReplyHandling.REFUSE),
-    BlameRow((SmtpStage.RCPT,), "550 alone, 551 alone, 553 alone", BlamedParty.ADDRESS, ReplyHandling.REFUSE),
-    BlameRow((SmtpStage.RCPT,), "5xx", BlamedParty.DOMAIN, ReplyHandling.SUSPECT),
-    BlameRow(_CONTENT, "4xx", BlamedParty.RELAY, ReplyHandling.RETRY),
-    BlameRow(
+    BlameRule((SmtpStage.RCPT,), "4xx", BlamedParty.DOMAIN, ReplyConsequence.RETRY),
+    BlameRule(_FROM_RCPT, "5xx 5.1.7, 5xx 5.1.8", BlamedParty.REPUTATION, ReplyConsequence.SUSPECT),
+    BlameRule(_FROM_RCPT, "5xx 5.1.2, 5xx 5.1.10, 5xx 5.4.4", BlamedParty.DOMAIN, ReplyConsequence.REFUSE),
+    BlameRule(_FROM_RCPT, "5xx 5.1.x, 5xx 5.2.x", BlamedParty.ADDRESS, ReplyConsequence.REFUSE),
+    BlameRule(_FROM_RCPT, "5xx 5.7.x", BlamedParty.REPUTATION, ReplyConsequence.REFUSE),
+    BlameRule((SmtpStage.RCPT,), "550 alone, 551 alone, 553 alone", BlamedParty.ADDRESS, ReplyConsequence.REFUSE),
+    BlameRule((SmtpStage.RCPT,), "5xx", BlamedParty.DOMAIN, ReplyConsequence.SUSPECT),
+    BlameRule(_CONTENT, "4xx", BlamedParty.RELAY, ReplyConsequence.RETRY),
+    BlameRule(
         _CONTENT,
         "5xx 5.3.x, 5xx 5.5.x, 5xx 5.6.x",
         BlamedParty.MESSAGE,
-        ReplyHandling.SUSPECT,
+        ReplyConsequence.SUSPECT,
         cause=FailureCause.OUR_FAULT,
     ),
-    BlameRow(_CONTENT, "5xx", BlamedParty.MESSAGE, ReplyHandling.SUSPECT, cause=FailureCause.POLICY),
+    BlameRule(_CONTENT, "5xx", BlamedParty.MESSAGE, ReplyConsequence.SUSPECT, cause=FailureCause.POLICY),
 )
 
 
-def judge_reply(stage: SmtpStage, reply: str) -> ReplyVerdict:
+def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
     """Return whom a reply blames and what follows; `reply` begins with its code, and may be scrubbed of addresses.
 
     A reply that no row covers, such as one without a code, comes from a server that's about to hang up: try again later.
@@ -144,13 +144,13 @@ _CULPRITS = dict.fromkeys(FailureCause, BlamedParty.ADDRESS) | {
 
 
 @cache
-def _judge_codes(stage: SmtpStage, code: str, enhanced_codes: frozenset[str]) -> ReplyVerdict:
+def _judge_codes(stage: SmtpStage, code: str, enhanced_codes: frozenset[str]) -> ReplyAssessment:
     codes = format_reply_codes(code, enhanced_codes)
     cause = find_failure_cause(code, enhanced_codes) or FailureCause.NONE
     for row in BLAME_TABLE:
         if row.applies_to(stage, codes):
-            return ReplyVerdict(row.culprit, row.handling, cause if row.cause is None else row.cause)
-    return ReplyVerdict(BlamedParty.RELAY, ReplyHandling.RETRY, FailureCause.NONE)
+            return ReplyAssessment(row.culprit, row.handling, cause if row.cause is None else row.cause)
+    return ReplyAssessment(BlamedParty.RELAY, ReplyConsequence.RETRY, FailureCause.NONE)
 
 
 @cache

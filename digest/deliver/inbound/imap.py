@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.providers.certificates import read_certificate_end
 from digest.settings import BounceMailboxSettings
 from subscribers.errors import ApplicationError
@@ -146,7 +146,7 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
             imap.shutdown()
 
 
-def examine_mailbox(mailbox: BounceMailboxSettings, password: str, tls: ssl.SSLContext) -> datetime | None:
+def check_mailbox_access(mailbox: BounceMailboxSettings, password: str, tls: ssl.SSLContext) -> datetime | None:
     """Sign in and open the folder, changing nothing; return until when the certificate is valid, None without TLS.
 
     Raises:

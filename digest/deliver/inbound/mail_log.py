@@ -22,10 +22,10 @@ from digest.deliver.control.installation_hold import read_installation_state, wr
 from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.postfix_log import (
-    LogClock,
+    LogTimestampParser,
     MailLogError,
-    QueueLine,
-    QueueStep,
+    PostfixQueueLine,
+    PostfixQueueStage,
     UnreadableLogError,
     make_event,
     parse_queue_line,
@@ -144,17 +144,17 @@ class _QueueWalk:
     events: list[DeliveryEvent] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)  # queue IDs that came or went
 
-    def follow(self, line: QueueLine, at: datetime) -> None:
+    def follow(self, line: PostfixQueueLine, at: datetime) -> None:
         """Follow one line."""
         queue_id = line.queue_id.decode()
-        if line.step in {QueueStep.ENTERED, QueueStep.TAKEN}:
+        if line.step in {PostfixQueueStage.ENTERED, PostfixQueueStage.TAKEN}:
             self.in_queue.pop(queue_id, None)  # Postfix uses short IDs again
             if delivery := self.own_senders.get(line.sender):
                 self.in_queue[queue_id] = delivery
             self.touched.add(queue_id)
         elif queue_id not in self.in_queue:
             return
-        elif line.step is QueueStep.REMOVED:
+        elif line.step is PostfixQueueStage.REMOVED:
             del self.in_queue[queue_id]
             self.touched.add(queue_id)
         elif line.next_queue_id.decode() not in self.in_queue:
@@ -218,7 +218,7 @@ def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
 
 
 def _walk_lines(database: Database, keys: KeyRing, lines: Iterable[bytes], host: str, now: datetime) -> _QueueWalk:
-    clock = LogClock(None, now)
+    clock = LogTimestampParser(None, now)
     parsed = [(step, clock.read_time(line) or now) for line in lines if (step := parse_queue_line(line))]
     with database.read() as session:
         own = _find_deliveries(session, keys, {step.sender for step, _ in parsed})

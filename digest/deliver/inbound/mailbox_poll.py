@@ -18,7 +18,7 @@ from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.events.mailbox.unsubscribe_requests import UnsubscribeRequest
 from digest.deliver.inbound import imap, payloads
 from digest.settings import BounceMailboxSettings
-from digest.store.delivery_models import Delivery, InstallationState
+from digest.store.delivery_models import Delivery, StoredInstallationValue
 from digest.store.engine import Database
 from subscribers.consent import audience, ledger
 from subscribers.crypto.keys import KeyRing
@@ -141,7 +141,7 @@ class LastPoll:
 
 def read_last_mailbox_poll(session: Session) -> LastPoll | None:
     """Return the result of the last poll; None where there was none."""
-    state = session.get(InstallationState, LAST_POLL_STATE_KEY)
+    state = session.get(StoredInstallationValue, LAST_POLL_STATE_KEY)
     return LastPoll(state.at, **state.value) if state else None
 
 
@@ -159,8 +159,8 @@ def claim_poll_turn(database: Database, *, now: datetime) -> bool:
             installation_hold.write_installation_state(session, LAST_POLL_STATE_KEY, {}, now=now)
             return True
         claim = (
-            update(InstallationState)
-            .where(InstallationState.name == LAST_POLL_STATE_KEY, InstallationState.at == last.at)
+            update(StoredInstallationValue)
+            .where(StoredInstallationValue.name == LAST_POLL_STATE_KEY, StoredInstallationValue.at == last.at)
             .values(at=now)
         )
         return session.connection().execute(claim).rowcount == 1

@@ -16,7 +16,7 @@ from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.providers import registry
-from digest.store.delivery_models import Delivery, InboundPayload
+from digest.store.delivery_models import Delivery, ReceivedEventPayload
 from digest.store.engine import Database
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_bytes
@@ -50,7 +50,7 @@ def store_payload(database: Database, keys: KeyRing, body: bytes, *, origin: str
     ciphertext, key_id = encrypt_bytes(keys, zlib.compress(body, 1), bound_to=_payload_binding(body_hash))
     row = {"at": now, "origin": origin, "body_hash": body_hash, "ciphertext": ciphertext, "key_id": key_id}
     with database.write() as session:
-        insert = upsert(session, InboundPayload).on_conflict_do_nothing().returning(InboundPayload.id)
+        insert = upsert(session, ReceivedEventPayload).on_conflict_do_nothing().returning(ReceivedEventPayload.id)
         return session.connection().scalar(insert, row) is not None
 
 
@@ -66,16 +66,18 @@ def stream_unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[Sto
     """
     after = 0
     while True:
-        waiting = select(InboundPayload).where(InboundPayload.applied_at.is_(None), InboundPayload.id > after)
+        waiting = select(ReceivedEventPayload).where(
+            ReceivedEventPayload.applied_at.is_(None), ReceivedEventPayload.id > after
+        )
         with database.read() as session:
-            rows = session.scalars(waiting.order_by(InboundPayload.id).limit(READ_PAGE_SIZE)).all()
+            rows = session.scalars(waiting.order_by(ReceivedEventPayload.id).limit(READ_PAGE_SIZE)).all()
         yield from (_open_payload(keys, row) for row in rows)
         if len(rows) < READ_PAGE_SIZE:
             return
         after = rows[-1].id
 
 
-def _open_payload(keys: KeyRing, row: InboundPayload) -> StoredPayload:
+def _open_payload(keys: KeyRing, row: ReceivedEventPayload) -> StoredPayload:
     body = None
     try:
         encrypted = row.ciphertext, row.key_id
@@ -87,7 +89,9 @@ def _open_payload(keys: KeyRing, row: InboundPayload) -> StoredPayload:
 
 def delete_old_payloads(database: Database, *, now: datetime) -> int:
     """Delete the payloads that arrived more than 30 days ago, applied or not; return how many."""
-    return database.delete_in_batches(InboundPayload, InboundPayload.at < now - RETENTION, size=DELETE_PAGE_SIZE)
+    return database.delete_in_batches(
+        ReceivedEventPayload, ReceivedEventPayload.at < now - RETENTION, size=DELETE_PAGE_SIZE
+    )
 
 
 @dataclass(slots=True)
@@ -173,7 +177,7 @@ def _apply_batch(
                 session, batch.events[start:end], keys=keys, unsubscribe_log=unsubscribe_log, now=clock()
             )
             if end >= len(batch.events):
-                applied = update(InboundPayload).where(InboundPayload.id.in_(batch.payload_ids))
+                applied = update(ReceivedEventPayload).where(ReceivedEventPayload.id.in_(batch.payload_ids))
                 session.execute(applied.values(applied_at=clock()))
     return counts
 

@@ -14,7 +14,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.variant_limit import FULLEST_VARIANTS, MAX_VARIANTS, VariantKey, choose_variants
+from digest.deliver.compose.variant_limit import (
+    FULLEST_VARIANTS,
+    MAX_VARIANTS,
+    VariantKey,
+    choose_variants_within_limit,
+)
 from digest.deliver.compose.variants import EditionVariants, count_variant_subscribers, create_variants
 from digest.deliver.plan.delivery_plan import is_delivery_of_edition
 from digest.edition.approval.approved_versions import read_mailable_edition
@@ -48,7 +53,7 @@ _FRAGMENT_KINDS = {
 
 
 @dataclass(frozen=True)
-class ErrorLocations:
+class CorrectedTextLocations:
     """Where an edition says one text of a story.
 
     Args:
@@ -74,11 +79,11 @@ class ErrorLocations:
 
     @cached_property
     def _in_subject(self) -> bool:
-        return quotes_text(self.mailable.subject, self.sent, self.new_text)
+        return contains_uncorrected_text(self.mailable.subject, self.sent, self.new_text)
 
     @cached_property
     def _in_preheader(self) -> bool:
-        return quotes_text(self.mailable.preheader, self.sent, self.new_text)
+        return contains_uncorrected_text(self.mailable.preheader, self.sent, self.new_text)
 
     @cached_property
     def _fragments(self) -> frozenset[tuple[str, str]]:
@@ -90,7 +95,7 @@ class ErrorLocations:
         return frozenset((piece.kind, piece.name) for piece in saying or linking)
 
 
-def quotes_text(line: str, sent: str, new_text: str) -> bool:
+def contains_uncorrected_text(line: str, sent: str, new_text: str) -> bool:
     """Return whether a line says a text, whole, or cut by an ellipsis behind a word in which it differs from the corrected one."""
     line_text, error_text, right = _squeeze(line), _squeeze(sent), _squeeze(new_text)
     return error_text in line_text or correct_repeated_text(line_text, error_text, right) != line_text
@@ -108,7 +113,7 @@ def _squeeze(text: str) -> str:
 GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
-def correction_purpose(correction: Correction) -> str:
+def make_correction_delivery_purpose(correction: Correction) -> str:
     """Return the purpose of the mails of a correction: each person has one, and one alone."""
     return f"correction:{correction.id}"
 
@@ -143,16 +148,16 @@ class CorrectionAudience:
 
 
 @dataclass(frozen=True, slots=True)
-class RecipientPage:
+class RecipientBatch:
     """A page of readers, by number: those who get the correction, and the numbers of all who were looked at."""
 
     recipients: tuple[int, ...]
     counts: CorrectionAudience
 
 
-def read_recipient_pages(
+def read_recipient_batches(
     database: Database, correction: Correction, edition: Edition, settings: Settings
-) -> Iterator[RecipientPage]:
+) -> Iterator[RecipientBatch]:
     """Read who got the error, a page of at most 1,000 readers at a time, each in a transaction of its own."""
     with database.read() as session:
         spread = _read_error_spread(session, correction, edition, settings)
@@ -170,7 +175,7 @@ def read_recipient_pages(
 class _ErrorSpread:
     """Which variants of an edition hold the error, each decided once; and what tells the variant where none was noted."""
 
-    places: ErrorLocations
+    places: CorrectedTextLocations
     variants: EditionVariants
     # Those that the edition had, by what is chosen today; None: whatever was asked for.
     likely_kept: frozenset[VariantKey] | None
@@ -197,12 +202,14 @@ def _read_error_spread(session: Session, correction: Correction, edition: Editio
     subscribers_by_variant = count_variant_subscribers(session, variants)
     # Of an edition with fewer than it may have, every variant that can be asked for was there.
     chosen_variants = (
-        choose_variants(subscribers_by_variant)
+        choose_variants_within_limit(subscribers_by_variant)
         if len(subscribers_by_variant) > MAX_VARIANTS - len(FULLEST_VARIANTS)
         else None
     )
     return _ErrorSpread(
-        places=ErrorLocations(mailable, correction.url, find_sent_text(session, correction), correction.becomes),
+        places=CorrectedTextLocations(
+            mailable, correction.url, find_sent_text(session, correction), correction.becomes
+        ),
         variants=variants,
         likely_kept=chosen_variants,
     )
@@ -218,7 +225,7 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
     return session.execute(query).all()
 
 
-def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientPage:
+def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientBatch:
     # Those of before the variant was noted.
     unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
     choices = find_preferences_at(session, unnoted)
@@ -237,4 +244,4 @@ def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> R
         spared=len(rows) - len(received_rows),
         gone=len(received_rows) - len(mailable),
     )
-    return RecipientPage(tuple(row.person for row in received_rows if row.person in mailable), counts)
+    return RecipientBatch(tuple(row.person for row in received_rows if row.person in mailable), counts)

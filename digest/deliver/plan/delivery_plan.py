@@ -54,17 +54,17 @@ IS_HANDING_OVER = Delivery.state == DeliveryState.HANDING_OVER
 IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
 
 
-def is_bulk() -> ColumnElement[bool]:
+def is_bulk_delivery() -> ColumnElement[bool]:
     """Select the deliveries of what's sent to many at once."""
     return or_(*(Delivery.purpose.startswith(f"{kind}:") for kind in BULK_KINDS))
 
 
 def is_delivery_of_edition(name: str) -> ColumnElement[bool]:
     """Select the deliveries of an edition."""
-    return Delivery.purpose == edition_purpose(name)
+    return Delivery.purpose == make_edition_delivery_purpose(name)
 
 
-def edition_purpose(edition: str) -> str:
+def make_edition_delivery_purpose(edition: str) -> str:
     """Return the purpose of an edition's deliveries."""
     return f"edition:{edition}"
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from digest.store.delivery_models import DomainGroup
+from digest.store.delivery_models import RecipientDomainGroup
 
 # Those whose mail servers have names in other domains than their subscribers' addresses.
 MAIL_OPERATORS = """
@@ -18,13 +18,17 @@ emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com
 """
 
 
-def group_tag_of(domain_tag: Any) -> ColumnElement[str | None]:
+def select_domain_group_tag(domain_tag: Any) -> ColumnElement[str | None]:
     """Return the group of a column's domain tag, as an expression: one lookup by primary key a row."""
-    group = select(DomainGroup.group_tag).where(DomainGroup.domain_tag == domain_tag).scalar_subquery()
+    group = (
+        select(RecipientDomainGroup.group_tag).where(RecipientDomainGroup.domain_tag == domain_tag).scalar_subquery()
+    )
     return func.coalesce(group, domain_tag)
 
 
-def load_group_tags(session: Session, tags: Iterable[str]) -> Mapping[str, str]:
+def load_domain_group_tags(session: Session, tags: Iterable[str]) -> Mapping[str, str]:
     """Return the group of each of these domain tags."""
-    query = select(DomainGroup.domain_tag, DomainGroup.group_tag).where(DomainGroup.domain_tag.in_(list(tags)))
+    query = select(RecipientDomainGroup.domain_tag, RecipientDomainGroup.group_tag).where(
+        RecipientDomainGroup.domain_tag.in_(list(tags))
+    )
     return {tag: tag for tag in tags} | {row.domain_tag: row.group_tag for row in session.execute(query)}

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
 from digest.deliver.compose.variants import omits_every_section
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.content.fragment_names import list_section_keys
 from digest.edition.edition_queries import find_edition
@@ -139,9 +139,9 @@ def plan_deliveries(
     with database.read() as session:
         edition = find_edition(session, name)
         if edition.planned_at is not None:
-            return count_deliveries(session, edition_purpose(name))
+            return count_deliveries(session, make_edition_delivery_purpose(name))
         rows = _PlannedRows(
-            purpose=edition_purpose(name),
+            purpose=make_edition_delivery_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
             sections=list_section_keys(
@@ -225,7 +225,7 @@ def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -
     """Return the purposes of the other editions that are released in the same month, earlier or later."""
     begins, ends = find_month_bounds(edition.release_at, settings.file.publication.zone)
     conditions = (Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
-    return [edition_purpose(name) for name in session.scalars(select(Edition.name).where(*conditions))]
+    return [make_edition_delivery_purpose(name) for name in session.scalars(select(Edition.name).where(*conditions))]
 
 
 def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
@@ -241,7 +241,7 @@ def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         if edition.planned_at is None:
-            counts = count_deliveries(session, edition_purpose(name))
+            counts = count_deliveries(session, make_edition_delivery_purpose(name))
             edition.planned, edition.planned_at = counts.planned, now
         session.flush()
-        return count_deliveries(session, edition_purpose(name))
+        return count_deliveries(session, make_edition_delivery_purpose(name))

@@ -14,7 +14,7 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, s
 from digest.deliver.events.failure_causes import FailureCause
 
 
-class HandoverResult(StrEnum):
+class HandoverStatus(StrEnum):
     """The result of handing one message over."""
 
     ACCEPTED = "accepted"
@@ -33,7 +33,7 @@ class MessageOutcome:
     tell. With `slows_domain`, the domain asks for fewer messages.
     """
 
-    result: HandoverResult
+    result: HandoverStatus
     reply: str = ""
     may_blame_message: bool = False
     cause: FailureCause | None = None

@@ -65,7 +65,7 @@ class ProviderWebhook:
 
 
 @dataclass(slots=True)
-class PullResult:
+class SuppressionPullResult:
     """The result of reading a provider's suppression lists.
 
     `feedback_counts` counts people whose state changed; `troubles` name the lists that could not be read whole.
@@ -84,12 +84,12 @@ class PullResult:
         return "; ".join([f"{self.provider_title}'s lists: {changes or 'nobody new'} ({counts})", *self.troubles])
 
 
-class PullSuppressions(Protocol):
+class SuppressionPuller(Protocol):
     """Apply what is new on a provider's suppression lists to our people. Repeating it changes nothing."""
 
     def __call__(
         self, database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, settings: Settings, *, now: datetime
-    ) -> PullResult:
+    ) -> SuppressionPullResult:
         """Read the lists.
 
         Raises:
@@ -107,7 +107,7 @@ class SuppressionLists:
     beginning.
     """
 
-    pull: PullSuppressions
+    pull: SuppressionPuller
     reset_positions: Callable[[Session], None]
 
 
@@ -138,7 +138,7 @@ class ProviderErasures:
 
 
 @dataclass(frozen=True, slots=True)
-class MailServerFacts:
+class MailServerCheckResult:
     """What a mail server said of itself: its name in answer to EHLO, and until when its certificate is valid."""
 
     name: str
@@ -154,7 +154,7 @@ class MailServer:
     """
 
     host: Callable[[Settings], str]
-    examine: Callable[[Settings, ssl.SSLContext, float], MailServerFacts]
+    examine: Callable[[Settings, ssl.SSLContext, float], MailServerCheckResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class ProviderKind:
     describe_recipient: Callable[
         [Settings, SubscriberLanguage], str
     ]  # who got one message, for the list of disclosures
-    describe_address_holders: Callable[
+    describe_address_recipients: Callable[
         [Settings, SubscriberLanguage], tuple[str, ...]
     ]  # who gets addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]

@@ -109,13 +109,13 @@ def translate_recipient_description(described: str, settings: Settings, language
     return language.translate_text(described)
 
 
-def describe_address_holders(settings: Settings, language: SubscriberLanguage = ENGLISH) -> tuple[str, ...]:
+def describe_address_recipients(settings: Settings, language: SubscriberLanguage = ENGLISH) -> tuple[str, ...]:
     """Say who gets to know readers' addresses, a sentence each, by the provider in use."""
     try:
         kind = provider_in_use(settings)
     except ProviderSettingsError:  # nothing can be sent, so nobody gets any
         kind = load_provider_kinds()[0]
-    return kind.describe_address_holders(settings, language)
+    return kind.describe_address_recipients(settings, language)
 
 
 def find_suppression_lists(settings: Settings) -> SuppressionLists:

@@ -27,7 +27,7 @@ class SecretAnswer:
     """Marks the type of an answer that is a secret."""
 
 
-def check_quotable(text: str) -> str:
+def check_environment_file_text(text: str) -> str:
     """Check a text that has to fit between the quotes of `digest.env`.
 
     Raises:
@@ -38,8 +38,8 @@ def check_quotable(text: str) -> str:
     return text
 
 
-QuotableText = Annotated[str, AfterValidator(check_quotable)]
-SecretText = Annotated[QuotableText, SecretAnswer()]
+EnvironmentFileText = Annotated[str, AfterValidator(check_environment_file_text)]
+SecretText = Annotated[EnvironmentFileText, SecretAnswer()]
 
 
 class ProviderSetupAnswers(SettingsTable):

@@ -14,12 +14,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
+from digest.deliver.plan.delivery_plan import IS_WAITING, make_edition_delivery_purpose
 from digest.deliver.providers.registry import describe_data_recipient
 from digest.deliver.retention import provider_erasures
 from digest.deliver.retention.delivery_seals import DELIVERIES
 from digest.settings import Settings
-from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, DeliveryTotal, Event, Notice
+from digest.store.delivery_models import (
+    OPEN_STATES,
+    Delivery,
+    DeliveryState,
+    DeliveryTotal,
+    QueuedNoticeEmail,
+    StoredDeliveryEvent,
+)
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import Address
@@ -114,8 +121,10 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     mine = Delivery.person == number
     ids = select(Delivery.id).where(mine)
     waiting = ids.where(IS_WAITING)
-    emptied_events = update(Event).where(Event.delivery.in_(ids)).values(detail={})
-    session.execute(delete(Notice).where(Notice.delivery.in_(waiting)), execution_options=_UNSYNCHRONIZED)
+    emptied_events = update(StoredDeliveryEvent).where(StoredDeliveryEvent.delivery.in_(ids)).values(detail={})
+    session.execute(
+        delete(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery.in_(waiting)), execution_options=_UNSYNCHRONIZED
+    )
     session.execute(emptied_events, execution_options=_UNSYNCHRONIZED)
     withdrawn = case((IS_WAITING, DeliveryState.WITHDRAWN.value), else_=Delivery.state)
     emptied = {"person": None, "state": withdrawn, "domain_tag": None, "reply": "", "message_id": ""}
@@ -130,7 +139,7 @@ ROWS_PER_TRANSACTION = 500  # some 30 ms on SQLite
 _ONGOING_STATES = (EditionState.APPROVED, EditionState.SENDING)
 
 
-def aggregate_deliveries(database: Database, keys: KeyRing, settings: Settings, *, now: datetime) -> int:
+def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Settings, *, now: datetime) -> int:
     """Add every finished delivery that is older than the settings say to the totals, and delete it; return how many.
 
     Nothing is counted twice: a page is counted and deleted in one transaction, which says so in the disclosure log. Cut short, the
@@ -152,15 +161,15 @@ def aggregate_deliveries(database: Database, keys: KeyRing, settings: Settings, 
         aggregated += count
         if len(rows) < ROWS_PER_SCAN or not count:
             # Events about no delivery of ours, once they are as old.
-            unmatched = Event.delivery.is_(None) & (Event.received_at < before)
-            database.delete_in_batches(Event, unmatched, size=ROWS_PER_TRANSACTION)
+            unmatched = StoredDeliveryEvent.delivery.is_(None) & (StoredDeliveryEvent.received_at < before)
+            database.delete_in_batches(StoredDeliveryEvent, unmatched, size=ROWS_PER_TRANSACTION)
             return aggregated
 
 
 def _is_old_and_finished(session: Session, before: datetime) -> ColumnElement[bool]:
     """Select the deliveries that may go: none of an edition that is not over, however old."""
     ongoing = session.scalars(select(Edition.name).where(Edition.state.in_(_ONGOING_STATES)))
-    purposes = [edition_purpose(name) for name in ongoing]
+    purposes = [make_edition_delivery_purpose(name) for name in ongoing]
     long_ago = func.coalesce(Delivery.handed_at, Delivery.due_at) < before
     return long_ago & Delivery.state.not_in(OPEN_STATES) & Delivery.purpose.not_in(purposes)
 
@@ -183,25 +192,25 @@ def _aggregate_page(
     query = select(*columns, Delivery.handed_at).where(condition, on_page)
     locked = {row.id: row for row in session.execute(query.with_for_update(skip_locked=True))}
     sealed = sealed_rows.read_rows_by_id(session, DELIVERIES, list(locked))
-    plan = sealed_rows.plan_row_aggregation(session, keys, DELIVERIES, sealed)
+    plan = sealed_rows.plan_adding_rows_to_totals(session, keys, DELIVERIES, sealed)
     ids = sorted(plan.ids)
     rows = [locked[delivery] for delivery in ids]
     _add_purpose_totals(session, rows)
     added = disclosures.add_to_totals(session, keys, _collect_disclosures(rows, settings))
     sealed_rows.record_row_aggregation(session, keys, plan, added=added, now=now)
-    for column in (Notice.delivery, Event.delivery, Delivery.id):
+    for column in (QueuedNoticeEmail.delivery, StoredDeliveryEvent.delivery, Delivery.id):
         session.execute(delete(column.class_).where(column.in_(ids)), execution_options=_UNSYNCHRONIZED)
     return len(ids)
 
 
-def find_aggregate_purpose(purpose: str) -> str:
+def find_delivery_total_purpose(purpose: str) -> str:
     """Return the purpose of the total that a delivery counts in: an edition's own, or that of all mails of a kind."""
     kind = purpose.partition(":")[0]
-    return purpose if purpose == edition_purpose(purpose.partition(":")[2]) else kind
+    return purpose if purpose == make_edition_delivery_purpose(purpose.partition(":")[2]) else kind
 
 
 def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
-    counts = Counter((find_aggregate_purpose(row.purpose), row.state) for row in rows)
+    counts = Counter((find_delivery_total_purpose(row.purpose), row.state) for row in rows)
     insert = upsert(session, DeliveryTotal)
     key = [DeliveryTotal.purpose, DeliveryTotal.state]
     total = DeliveryTotal.count + insert.excluded.count

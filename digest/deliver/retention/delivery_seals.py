@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, text
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.edition.edition_queries import FINISHED_STATES, find_edition
 from digest.store.delivery_models import OPEN_STATES, UNSEALED_NOTICE, Delivery, DeliveryState
 from digest.store.engine import Database
@@ -39,9 +39,9 @@ def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
     """Seal the deliveries of every finished edition, and those of notices; return how many."""
     disclosure_sealing.record_initial_totals(database, keys, DELIVERIES, now)
     with database.read() as session:
-        closed = disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name)
+        closed = disclosure_log.list_fully_sealed_row_groups(session, DELIVERIES.name)
         finished = select(Edition.name).where(Edition.state.in_(FINISHED_STATES)).order_by(Edition.release_at)
-        names = [name for name in session.scalars(finished) if edition_purpose(name) not in closed]
+        names = [name for name in session.scalars(finished) if make_edition_delivery_purpose(name) not in closed]
     sealed = sum(seal_edition(database, keys, name, now=now) for name in names)
     notices = and_(text(UNSEALED_NOTICE), _is_over())
     return sealed + disclosure_sealing.seal_matching_rows(database, keys, DELIVERIES, notices, now=now)
@@ -54,7 +54,7 @@ def seal_edition(
 
     Once `stopping` is true it goes no further; the next run does.
     """
-    purpose = edition_purpose(name)
+    purpose = make_edition_delivery_purpose(name)
     own = and_(Delivery.purpose == purpose, Delivery.sealed_in.is_(None))
     sealed, after = 0, 0
     # By people, as the index of a purpose has them: a page never looks at those before it again.
@@ -76,7 +76,7 @@ def reopen_sealed(session: Session, keys: KeyRing, ids: Sequence[str], *, now: d
 
     Once the edition is sent, `seal_edition` seals them anew.
     """
-    return sealed_rows.reopen_rows(session, keys, DELIVERIES, ids, now=now)
+    return sealed_rows.take_rows_out_of_sealed_batches(session, keys, DELIVERIES, ids, now=now)
 
 
 def _is_over() -> ColumnElement[bool]:
@@ -91,7 +91,7 @@ def _find_unsealed(database: Database, condition: ColumnElement[bool]) -> Sequen
 
 def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: ColumnElement[bool], now: datetime) -> None:
     """Say in the log that an edition has no other deliveries than the sealed ones, where that is so."""
-    purpose = edition_purpose(name)
+    purpose = make_edition_delivery_purpose(name)
     with database.read() as session:
         if session.scalar(select(Delivery.id).where(unsealed).limit(1)) is not None:
             return
@@ -100,6 +100,6 @@ def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: Colum
         edition = find_edition(session, name, lock=True)
         disclosure_log.lock_disclosure_log(session)
         is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # nobody plans it any longer
-        if is_over and purpose not in disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name):
+        if is_over and purpose not in disclosure_log.list_fully_sealed_row_groups(session, DELIVERIES.name):
             closed = LogEntryDraft(LogEntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
             disclosure_log.append_log_entries(session, keys, [closed], now)

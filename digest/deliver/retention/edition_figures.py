@@ -11,12 +11,12 @@ from itertools import islice
 from sqlalchemy import ColumnElement, String, cast, delete, func, select
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
+from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.store.database import is_postgresql
-from subscribers.store.row_seals import filter_genuine_rows, is_genuine_row
+from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row
 
 COUNTED_FOR = timedelta(days=30)  # after the release
 _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
@@ -48,12 +48,16 @@ def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigure
 
 
 def _count_edition(session: Session, edition: Edition) -> dict[str, object]:
-    purpose = edition_purpose(edition.name)
+    purpose = make_edition_delivery_purpose(edition.name)
     counts = count_deliveries(session, purpose)
     complaints = (
-        select(func.count(func.distinct(Event.delivery)))
-        .join(Delivery, Delivery.id == Event.delivery)
-        .where(Event.kind == "complained", Event.received_at >= edition.release_at, Delivery.purpose == purpose)
+        select(func.count(func.distinct(StoredDeliveryEvent.delivery)))
+        .join(Delivery, Delivery.id == StoredDeliveryEvent.delivery)
+        .where(
+            StoredDeliveryEvent.kind == "complained",
+            StoredDeliveryEvent.received_at >= edition.release_at,
+            Delivery.purpose == purpose,
+        )
     )
     hour = _hour_text(session)
     was_handed_over = Delivery.first_handed_at.is_not(None)

@@ -16,11 +16,11 @@ from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has
 from digest.deliver.events.event_processor import NEW_ADDRESS_PURPOSE, apply_feedback
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.providers import registry
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.engine import Database
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, find_feedback_cutoff
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, find_start_of_counted_feedback
 from subscribers.store.models import Person, PersonState
 
 PEOPLE_PER_TRANSACTION = 200
@@ -47,7 +47,7 @@ def suppress_repeated_bounces(
         if reports:
             with database.write() as session:
                 counts = apply_feedback(session, reports, keys=keys, unsubscribe_log=unsubscribe_log, now=now)
-                suppressed += counts[f"person {FeedbackKind.BOUNCED}"]
+                suppressed += counts[f"person {DeliveryFeedbackKind.BOUNCED}"]
         if len(people) < PEOPLE_PER_TRANSACTION:
             return suppressed
         after = people[-1]
@@ -57,9 +57,9 @@ def _people_with_bounces(session: Session, after: int, since: datetime) -> Seque
     """Return the next people on the list with bounces of two messages or more."""
     query = (
         select(Delivery.person)
-        .join(Event, Event.delivery == Delivery.id)
+        .join(StoredDeliveryEvent, StoredDeliveryEvent.delivery == Delivery.id)
         .join(Person, Person.number == Delivery.person)
-        .where(text("event.cause IN ('hard', 'soft')"), Event.at >= since)
+        .where(text("event.cause IN ('hard', 'soft')"), StoredDeliveryEvent.at >= since)
         .where(Person.state == PersonState.SUBSCRIBED, Delivery.person > after)
         .where(~Delivery.purpose.startswith(NEW_ADDRESS_PURPOSE))
         .group_by(Delivery.person)
@@ -72,22 +72,22 @@ def _people_with_bounces(session: Session, after: int, since: datetime) -> Seque
 
 def _feedback_reports(
     session: Session, people: Sequence[int], since: datetime, until: datetime
-) -> Iterator[FeedbackReport]:
+) -> Iterator[DeliveryFeedbackReport]:
     columns = (Delivery.person, Delivery.id, Delivery.state, Delivery.transport, Delivery.handed_at)
     query = (
-        select(*columns, Event.kind, Event.cause, Event.at)
-        .outerjoin(Event, Event.delivery == Delivery.id)
+        select(*columns, StoredDeliveryEvent.kind, StoredDeliveryEvent.cause, StoredDeliveryEvent.at)
+        .outerjoin(StoredDeliveryEvent, StoredDeliveryEvent.delivery == Delivery.id)
         .where(Delivery.person.in_(people), ~Delivery.purpose.startswith(NEW_ADDRESS_PURPOSE))
         .order_by(Delivery.person, Delivery.id)
     )
     for person, rows in groupby(session.execute(query), key=lambda row: row.person):
-        cutoff = find_feedback_cutoff(session, person, FeedbackKind.BOUNCED)
+        cutoff = find_start_of_counted_feedback(session, person, DeliveryFeedbackKind.BOUNCED)
         start = since if cutoff is None else max(since, cutoff)
         attempts = [a for a in _delivery_attempts(rows) if start <= a.handed_at <= until]
         if has_failed_too_often(attempts):
             last = max(attempts)
             detail = {"delivery": last.delivery_id, "said": "kept failing", "cause": str(last.cause)}
-            yield FeedbackReport(person, FeedbackKind.BOUNCED, last.handed_at, "events", detail)
+            yield DeliveryFeedbackReport(person, DeliveryFeedbackKind.BOUNCED, last.handed_at, "events", detail)
 
 
 def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:

@@ -3,7 +3,7 @@
 1. The caller reserves rows (`claims`).
 2. It asks again who may still get the message, and makes a `SendTask` of each delivery that may go.
 3. `HandoverRun.mark_handing_over` marks them as being handed over, in a commit that is durable before anything leaves.
-4. `hand_over_tasks` composes the messages and gives them to the provider. It may run in another thread.
+4. `compose_and_hand_over_batch` composes the messages and gives them to the provider. It may run in another thread.
 5. `HandoverRun.note_result` decides what becomes of each delivery; a refusal is an event too.
 6. `HandoverRun.write_results` writes that down, in the transaction of the next claim.
 
@@ -24,7 +24,7 @@ from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.providers.base import (
     LEASE_EXPIRED,
     BatchOutcome,
-    HandoverResult,
+    HandoverStatus,
     MessageOutcome,
     OutgoingMessage,
     Provider,
@@ -33,8 +33,8 @@ from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import retry_policy
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery, LeaseTerms
 from digest.deliver.send.claims.retry_policy import StateChange, decide_state_change, end_without_retry
-from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
 from digest.deliver.send.claims.run_lease import LeaseKeeper
+from digest.deliver.send.claims.run_progress_file import RunFile, RunFileSlots
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
@@ -42,7 +42,7 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.loggers import get_logger
 
-_NOT_ACCEPTED = frozenset({HandoverResult.REFUSED, HandoverResult.TRY_LATER})
+_NOT_ACCEPTED = frozenset({HandoverStatus.REFUSED, HandoverStatus.TRY_LATER})
 
 LEASE_LOST = "it was silent for too long, so other processes took over its messages. Send again to finish."
 
@@ -61,7 +61,7 @@ class SendTask:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchResult:
+class FinishedTaskBatch:
     """What came of a batch of tasks.
 
     `compose_errors` are the outcomes, by delivery, of messages that could not be composed; `outcome` speaks of the others, in their
@@ -87,7 +87,9 @@ class BatchResult:
         return [] if self.may_have_left else [task.delivery.delivery_id for task in self.tasks]
 
 
-def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchResult:
+def compose_and_hand_over_batch(
+    provider: Provider, tasks: Sequence[SendTask], slots: RunFileSlots
+) -> FinishedTaskBatch:
     """Compose the messages of a batch and hand them over; a fault is part of the result. No database is touched.
 
     The batch has begun in `slots`.
@@ -98,17 +100,19 @@ def hand_over_tasks(provider: Provider, tasks: Sequence[SendTask], slots: Handov
         may_have_left = bool(messages)
         outcome = provider.send_batch(messages, slots) if messages else untried.outcome
     except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
-        return BatchResult(tasks, error=exc, may_have_left=may_have_left)
-    return BatchResult(tasks, outcome, untried.compose_errors)
+        return FinishedTaskBatch(tasks, error=exc, may_have_left=may_have_left)
+    return FinishedTaskBatch(tasks, outcome, untried.compose_errors)
 
 
-def compose_tasks(tasks: Sequence[SendTask], slots: HandoverSlots) -> tuple[BatchResult, list[OutgoingMessage]]:
+def compose_tasks(tasks: Sequence[SendTask], slots: RunFileSlots) -> tuple[FinishedTaskBatch, list[OutgoingMessage]]:
     """Compose messages right before they leave; return what came of the tasks that do not, and the messages of the others."""
     if not slots.may_leave():
-        untried = MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
-        return BatchResult(tasks, BatchOutcome((untried,) * len(tasks))), []
+        untried = MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
+        return FinishedTaskBatch(tasks, BatchOutcome((untried,) * len(tasks))), []
     messages, errors = _compose_messages(tasks)
-    return BatchResult([task for task in tasks if task.delivery.delivery_id in errors], compose_errors=errors), messages
+    return FinishedTaskBatch(
+        [task for task in tasks if task.delivery.delivery_id in errors], compose_errors=errors
+    ), messages
 
 
 def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
@@ -121,7 +125,7 @@ def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage],
             delivery = task.delivery
             log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
             # A key that's missing may be put back; what doesn't open under its own key never will.
-            result = HandoverResult.TRY_LATER if isinstance(exc, KeyFileError) else HandoverResult.REFUSED
+            result = HandoverStatus.TRY_LATER if isinstance(exc, KeyFileError) else HandoverStatus.REFUSED
             errors[delivery.delivery_id] = MessageOutcome(result, str(exc))
     return messages, errors
 
@@ -146,7 +150,7 @@ class HandoverRun:
     stop_reason: str = ""  # why nothing more is handed over
     lease: LeaseTerms = field(init=False)
     unsubscribe_log: UnsubscribeLog = field(init=False)
-    results: Counter[HandoverResult] = field(default_factory=Counter)
+    results: Counter[HandoverStatus] = field(default_factory=Counter)
     refusal_count: int = 0
     state_changes: list[tuple[str, StateChange]] = field(default_factory=list)
     refusal_events: list[DeliveryEvent] = field(default_factory=list)
@@ -187,7 +191,7 @@ class HandoverRun:
         self.unsent = []
         self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
-    def note_result(self, result: BatchResult) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
+    def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
         """Note what came of a batch; return the deliveries that were not accepted and gave no event."""
         if result.error is not None:
             deliveries = [task.delivery.delivery_id for task in result.tasks]
@@ -224,7 +228,7 @@ class HandoverRun:
         )
         if not self.retries:
             return end_without_retry(change)
-        if self.untried_pause and outcome.result is HandoverResult.NOT_TRIED:
+        if self.untried_pause and outcome.result is HandoverStatus.NOT_TRIED:
             return replace(change, next_try_at=now + max(self.untried_pause, timedelta(seconds=wait_seconds)))
         return change
 
@@ -325,9 +329,9 @@ def _hand_over_tasks(run: HandoverRun, tasks: Sequence[SendTask]) -> bool:
         return run.mark_handing_over(session, [task.delivery for task in tasks])
 
 
-def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchOutcome:
+def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: RunFileSlots) -> BatchOutcome:
     slots.begin_batch([task.delivery.delivery_id for task in tasks])
-    result = hand_over_tasks(run.provider, tasks, slots)
+    result = compose_and_hand_over_batch(run.provider, tasks, slots)
     run.note_result(result)
     slots.end_batch(result.ended)
     if result.error is not None:

@@ -22,16 +22,16 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.compose.variants import check_unsubscribe_length, create_variants, write_signup_text
+from digest.deliver.compose.variants import check_unsubscribe_url_length, create_variants, write_signup_text
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
-from digest.deliver.send.claims.run_file import RunFile
 from digest.deliver.send.claims.run_lease import keep_lease
+from digest.deliver.send.claims.run_progress_file import RunFile
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
-from digest.deliver.send.run.edition_run import SendError
+from digest.deliver.send.run.edition_sending import SendError
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
 from digest.edition.edition_queries import find_edition
@@ -121,7 +121,7 @@ def compose_staff_test(
         ApprovalError: it is approved, and not what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
-    check_unsubscribe_length(settings.link_base)
+    check_unsubscribe_url_length(settings.link_base)
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{secrets.token_hex(4)}"
     template = _compose_template(session, name, keys, settings)
     mails = [_compose_mail(member, template, purpose, keys, settings, now) for member in _choose_members(session, to)]

@@ -14,17 +14,17 @@ from digest.edition.approval.approved_versions import (
     check_article_window_continuity,
     compute_content_hash,
     count_missing_signatures,
-    find_sendable_approval,
+    find_last_unrevoked_approval,
     find_valid_approval,
     hash_text,
+    list_edition_identity_changes,
     list_fragment_hashes,
-    list_identity_changes,
     read_approved_version,
     sign_payload,
     supersede_approval,
 )
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.unseen_settings import parse_audit_detail
+from digest.edition.approval.unpublished_setting_changes import parse_audit_detail
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
 from digest.settings import Settings
@@ -86,7 +86,7 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
     if approval is None:
         return None
     stated = approval.statement
-    is_stated = stated.get("content") == compute_content_hash(approval.content) and not list_identity_changes(
+    is_stated = stated.get("content") == compute_content_hash(approval.content) and not list_edition_identity_changes(
         stated, edition
     )
     if not is_stated or not is_signed(approval, keys):
@@ -123,7 +123,7 @@ def _find_fault(
             "Restore DIGEST_BASE_URL, or revoke the approval, draft the edition again, and approve that.",
         )
     changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
-    changes += list_identity_changes(stated, edition)
+    changes += list_edition_identity_changes(stated, edition)
     if list_fragment_hashes(mailable.pieces) != stated["fragments"]:
         changes.append("its text")
     elif "web" in stated and hash_text(mailable.join("web").text) != stated["web"]:
@@ -175,7 +175,7 @@ def find_reinstatable_approval(
     Raises:
         ApprovalError: there is one, and it is not what was approved, cannot be sent as things are now, or leaves a gap.
     """
-    approval = find_sendable_approval(session, edition)
+    approval = find_last_unrevoked_approval(session, edition)
     if approval is not None:
         check_article_window_continuity(session, edition)
         verify_version(session, edition, approval, settings=settings, keys=keys)

@@ -32,7 +32,7 @@ from digest.store.approval_models import (
     Approval,
     ApprovalSignature,
     ApprovalState,
-    ApprovedEditionFragment,
+    ApprovedRenderedFragment,
     SentBackNote,
 )
 from digest.store.models import Edition, EditionEdit, EditionState
@@ -108,7 +108,7 @@ def find_waiting_approval(session: Session, edition: Edition) -> Approval | None
     return _find_last(session, edition, ApprovalState.WAITING)
 
 
-def find_sendable_approval(session: Session, edition: Edition) -> Approval | None:
+def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval | None:
     """Find the last version that enough people approved and that nobody took back; an edit since does not matter.
 
     This is what a deadline may send in place of an unapproved draft. A version that was approved for another release, or under
@@ -120,7 +120,7 @@ def find_sendable_approval(session: Session, edition: Edition) -> Approval | Non
         Approval.stood_at.is_not(None),
     )
     last = session.scalar(approved.order_by(Approval.version.desc()).limit(1))
-    return last if last is not None and not list_identity_changes(last.statement, edition) else None
+    return last if last is not None and not list_edition_identity_changes(last.statement, edition) else None
 
 
 def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
@@ -136,8 +136,8 @@ def _find_last(session: Session, edition: Edition, state: ApprovalState) -> Appr
 
 def read_approved_version(session: Session, approval: Approval) -> MailableEdition:
     """Return what an approved version holds, unproven: to look at."""
-    query = select(ApprovedEditionFragment).where(ApprovedEditionFragment.approval_id == approval.id)
-    rows = session.scalars(query.order_by(ApprovedEditionFragment.position, ApprovedEditionFragment.id))
+    query = select(ApprovedRenderedFragment).where(ApprovedRenderedFragment.approval_id == approval.id)
+    rows = session.scalars(query.order_by(ApprovedRenderedFragment.position, ApprovedRenderedFragment.id))
     stated = approval.statement
     return MailableEdition(
         name=stated["edition"],
@@ -183,7 +183,7 @@ def read_current_content_hash(session: Session, edition: Edition, settings: Sett
     return read_edition_with_hash(session, edition, settings)[1]
 
 
-def read_draft_fingerprint(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
+def read_draft_approval_code(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
     """Return a short name, in hex, of the draft and of its last edit, to type in a terminal.
 
     It's keyed, so that nobody can search for two drafts with the same mark, as they could with the first digits of a content hash.
@@ -231,7 +231,7 @@ def sign_approval(
         raise ApprovalError(
             f"{edition.name} was drafted by an older version.", "Draft the edition again, then approve it."
         )
-    if mark.lower() not in {current_hash, read_draft_fingerprint(session, edition, settings, keys)}:
+    if mark.lower() not in {current_hash, read_draft_approval_code(session, edition, settings, keys)}:
         raise ApprovalError(
             f"{edition.name} has changed, or the content hash is incomplete.", "Review it again before you approve it."
         )
@@ -328,7 +328,7 @@ def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any
         for position, piece in enumerate(load_rendered_fragments(session, edition))
     ]
     if rows:
-        session.execute(insert(ApprovedEditionFragment), rows)
+        session.execute(insert(ApprovedRenderedFragment), rows)
     return approval
 
 
@@ -346,7 +346,7 @@ def supersede_approval(
 ) -> bool:
     """End the version that stands or waits, because the draft has moved on; the caller makes the edition a draft.
 
-    A version that stood may still be sent where a deadline's rule says so: see `find_sendable_approval`. Return whether there was one.
+    A version that stood may still be sent where a deadline's rule says so: see `find_last_unrevoked_approval`. Return whether there was one.
     """
     ended = [approval for approval in list_approvals(session, edition) if approval.state in OPEN_STATES]
     for approval in ended:
@@ -363,11 +363,11 @@ def supersede_outdated_approval(session: Session, edition: Edition, *, now: date
     if waiting is None:
         return
     same = read_approved_version(session, waiting).pieces == load_rendered_fragments(session, edition)
-    if not same or list_identity_changes(waiting.statement, edition):
+    if not same or list_edition_identity_changes(waiting.statement, edition):
         supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
 
 
-def revoke_open_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
+def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
     """Take back every approval that an edition has, superseded ones too: none of them is ever sent. It is a draft again.
 
     Raises:
@@ -402,7 +402,7 @@ def revoke_valid_or_waiting_approvals(
     A version that was superseded before, while nothing stands, is left: this is about the draft, not about that.
     """
     if find_valid_approval(session, edition):
-        revoke_open_approvals(session, edition, actor=actor, now=now, because=because)
+        revoke_all_approvals(session, edition, actor=actor, now=now, because=because)
     elif waiting := find_waiting_approval(session, edition):
         _end_approval(waiting, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
 
@@ -416,7 +416,7 @@ def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None
 _MOVED_WORDS = {"edition": "its name", "number": "its number", "release": "its release"}
 
 
-def list_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
+def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
     """Name what an edition is called, or when it is released, where a version of it says otherwise. 0.1 stated no release."""
     now = {"edition": edition.name, "number": edition.number, "release": format_utc_time(edition.release_at)}
     return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]

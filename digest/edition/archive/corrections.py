@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.content.corrected_content import correct_entry
-from digest.edition.content.edition_content import AuthoredBlock, EditionContent, LabeledBlock, SectionEntry
+from digest.edition.content.edition_content import BlockWithAuthors, EditionContent, LabeledBlock, SectionEntry
 from digest.edition.edition_queries import OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
-from subscribers.store.row_seals import filter_genuine_rows, is_genuine_row
+from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row
 from subscribers.subscriber_language import SubscriberLanguage
 
 CorrectedField = Literal["headline", "summary"]
@@ -115,7 +115,7 @@ def write_correction_byline(correction: Correction, zone: ZoneInfo, language: Su
 
 def load_correction_blocks(
     session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: SubscriberLanguage
-) -> tuple[AuthoredBlock, ...]:
+) -> tuple[BlockWithAuthors, ...]:
     """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
     before = select(func.max(Edition.release_at)).where(
         Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
@@ -131,7 +131,7 @@ def load_correction_blocks(
         query = query.where(Correction.at >= last)
     day = release_at.astimezone(zone).date()
     return tuple(
-        AuthoredBlock(
+        BlockWithAuthors(
             make_correction_block(session, row.Correction, row.Edition, base_url, day, language),
             (row.Correction.actor,),
         )

@@ -15,11 +15,11 @@ from digest.edition.calendar.release_calendar import (
     StepRules,
     plan_steps,
 )
-from digest.settings import ScheduleSettings, SettingsFile
+from digest.settings import ScheduleSettings, SettingsFileContent
 from digest.store.models import Edition, EditionState, ReleaseScheduleChange
 
 
-def load_calendar(session: Session, file: SettingsFile) -> ReleaseCalendar:
+def load_calendar(session: Session, file: SettingsFileContent) -> ReleaseCalendar:
     """Read the calendar: the timetable of the settings with what editors changed."""
     rows = session.scalars(select(ReleaseScheduleChange).order_by(ReleaseScheduleChange.id))
     names = [field.name for field in fields(CalendarChange)]
@@ -32,7 +32,7 @@ def build_step_rules(schedule: ScheduleSettings) -> StepRules:
     return StepRules(schedule.draft_rule, schedule.deadline_hours, tuple(schedule.reminder_hours))
 
 
-def find_deadline(session: Session, file: SettingsFile, edition: Edition) -> datetime | None:
+def find_deadline(session: Session, file: SettingsFileContent, edition: Edition) -> datetime | None:
     """Return until when a coming edition is to be approved; None where its release stands in the calendar no more."""
     planned = load_calendar(session, file)
     release = None if planned.rule.period else planned.find_release(edition.release_at)

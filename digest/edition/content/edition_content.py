@@ -9,7 +9,7 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 from digest.edition.content.placeholders import SlotPositions, SlottedText
-from digest.select.values import SummaryOrigin
+from digest.select.selection_types import SummaryOrigin
 from digest.type_adapters import type_adapter
 
 BlockKind = Literal["sponsor", "opportunity", "correction"]
@@ -151,7 +151,7 @@ class LabeledBlock:
         return self.last_day is not None and self.last_day < day
 
 
-class AuthoredBlock(NamedTuple):
+class BlockWithAuthors(NamedTuple):
     """A block that an edition starts with, and who wrote it, as the audit log names them; no one is known for the settings' block."""
 
     block: LabeledBlock

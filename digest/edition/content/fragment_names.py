@@ -21,7 +21,7 @@ def list_fragment_sections(name: str) -> frozenset[str]:
     return frozenset(name.removeprefix(_PREFIX).partition(".")[0].split("+"))
 
 
-def continues_block(name: str) -> bool:
+def is_continuation_fragment(name: str) -> bool:
     """Return whether a fragment goes on with the block before it, as one row of a list does."""
     part = name.partition(".")[2]
     return part in {"next", "dates-end", "lines"} or part.startswith("date-")

@@ -9,7 +9,7 @@ from operator import attrgetter
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.storage import find_withheld_urls
+from digest.collect.articles.storage import find_urls_withdrawn_by_own_site
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.documents.parsed_document import DateBasis, SummaryBasis
 from digest.collect.texts.event_texts import is_event_title
@@ -19,9 +19,9 @@ from digest.edition.drafting.imported_editions import convert_imported_story, lo
 from digest.edition.edition_queries import select_editions_before
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.exclusion_reasons import WITHDRAWN_REASONS
+from digest.select.selection_types import CandidateArticle, EarlierStory, PreviousEditions, PreviouslyUsedArticle
 from digest.select.stories import merge_by_url
 from digest.select.text_similarity import title_words
-from digest.select.values import CandidateArticle, EarlierStory, PreviousEditions, PreviouslyUsedArticle
 from digest.settings import NEWS_SECTION
 from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
@@ -55,7 +55,7 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
     """Make the candidates of articles' rows; what its own site withholds is withdrawn, whoever else lists it."""
     candidates = [build_candidate(*row) for row in rows]
-    withheld = find_withheld_urls(session, {c.url for c in candidates if not c.withdrawn})
+    withheld = find_urls_withdrawn_by_own_site(session, {c.url for c in candidates if not c.withdrawn})
     return [replace(c, withdrawn=True) if c.url in withheld else c for c in candidates]
 
 

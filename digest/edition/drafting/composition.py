@@ -14,16 +14,16 @@ from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_log import load_edits, load_proposal
 from digest.edition.editing.edits import Edit
-from digest.edition.editing.stored_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.edition_queries import load_rendered_fragments
 from digest.edition.rendering.fragments import (
-    build_publication_frame,
+    build_publication_context,
     create_mail_environment,
     render_edition,
     render_subject,
 )
 from digest.edition.rendering.sanitizer import sanitize_content
-from digest.select.values import ScoredStory
+from digest.select.selection_types import ScoredStory
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
 
@@ -41,7 +41,7 @@ class ComposedEdition:
 
 
 def compose_edition(
-    proposal: ProposalWithTray, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+    proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> ComposedEdition:
     """Fold an edition's edits into its proposal, and render what comes of it."""
     file = settings.file
@@ -51,26 +51,28 @@ def compose_edition(
 
 def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
     """Render what stands where."""
-    frame, templates = build_publication_frame(settings), create_mail_environment(settings)
-    content = _write_content(arrangement, identity, settings)
+    frame, templates = build_publication_context(settings), create_mail_environment(settings)
+    content = _build_sanitized_content(arrangement, identity, settings)
     content = replace(content, subject=render_subject(content, frame, templates))
     return ComposedEdition(arrangement, content, render_edition(content, frame, templates))
 
 
-def write_proposed_content(proposal: ProposalWithTray, identity: EditionIdentity, settings: Settings) -> EditionContent:
+def build_proposed_content(
+    proposal: ProposalWithLateStories, identity: EditionIdentity, settings: Settings
+) -> EditionContent:
     """Write what an edition would say without its editors; its subject is not rendered."""
-    return write_edited_content(proposal, (), identity, settings)
+    return build_edited_content(proposal, (), identity, settings)
 
 
-def write_edited_content(
-    proposal: ProposalWithTray, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
+def build_edited_content(
+    proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> EditionContent:
     """Write what an edition says by some of its edits; its subject is not rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
-    return _write_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
+    return _build_sanitized_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
 
 
-def _write_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
+def _build_sanitized_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
     # Sanitised before it is stored, so that what is stored is what is read.
     return sanitize_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
 

@@ -13,9 +13,9 @@ from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
 from digest.edition.rendering.mail_layout import find_next_deadline
+from digest.select.selection_types import SummaryOrigin
 from digest.select.story_similarity import MAX_RELATED
-from digest.select.values import SummaryOrigin
-from digest.settings import SectionSettings, SettingsFile
+from digest.settings import SectionSettings, SettingsFileContent
 from subscribers.subscriber_language import SubscriberLanguage
 
 # Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
@@ -34,7 +34,7 @@ class EditionIdentity:
 
 
 def build_content(
-    arrangement: Arrangement, identity: EditionIdentity, file: SettingsFile, language: SubscriberLanguage
+    arrangement: Arrangement, identity: EditionIdentity, file: SettingsFileContent, language: SubscriberLanguage
 ) -> content.EditionContent:
     """Write the edition: entries in the order of the arrangement, empty sections left out; what editors wrote stands as it is.
 

@@ -23,7 +23,7 @@ from digest.edition.archive.corrections import CORRECTION_BLOCK_PREFIX, load_cor
 from digest.edition.calendar.calendar_store import load_calendar, name_release
 from digest.edition.calendar.edition_windows import EditionWindow, find_next_window
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
-from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, AuthoredBlock, RenderedFragment
+from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, BlockWithAuthors, RenderedFragment
 from digest.edition.content.placeholders import pack_slots
 from digest.edition.drafting import candidates as gathering
 from digest.edition.drafting.composition import (
@@ -39,19 +39,24 @@ from digest.edition.editing.arrangement import arrange_edition
 from digest.edition.editing.authorship import find_block_authors
 from digest.edition.editing.edit_log import load_edits, load_proposal, store_proposal
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditKind, find_topic_overrides, find_undone_edits
-from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithTray, add_to_tray, pack_proposal
+from digest.edition.editing.stored_proposal import (
+    PackedProposal,
+    ProposalWithLateStories,
+    add_late_stories,
+    pack_proposal,
+)
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.advisories import find_advisory
 from digest.select.proposals import propose_edition
-from digest.select.values import CandidateArticle, PreviousEditions, Proposal
+from digest.select.selection_types import CandidateArticle, PreviousEditions, Proposal
 from digest.select.word_rarity import DocumentFrequencies
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionEdit, EditionFragment, EditionState
+from digest.store.models import Edition, EditionEdit, EditionState, RenderedEditionFragment
 from subscribers.errors import ApplicationError
-from subscribers.store.row_seals import is_genuine_row
+from subscribers.store.keyed_row_seals import is_genuine_row
 
 MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
 
@@ -84,7 +89,7 @@ class _EditedDraft:
     """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that; None if it doesn't count."""
 
     edits: tuple[Edit, ...]
-    proposal: ProposalWithTray | None
+    proposal: ProposalWithLateStories | None
     cut_off: datetime | None
 
 
@@ -97,7 +102,7 @@ class _DraftPlan:
     window: EditionWindow
     candidates: tuple[CandidateArticle, ...]
     previous: PreviousEditions
-    blocks: tuple[AuthoredBlock, ...] = ()  # of earlier editions, that run in this one
+    blocks: tuple[BlockWithAuthors, ...] = ()  # of earlier editions, that run in this one
     edited: _EditedDraft | None = None
     words: DocumentFrequencies = field(default_factory=DocumentFrequencies)
 
@@ -112,7 +117,7 @@ class PreparedDraft:
     """A draft that is rendered and not stored yet; `fresh` is what selection proposes now."""
 
     plan: _DraftPlan
-    fresh: ProposalWithTray
+    fresh: ProposalWithLateStories
     packed: PackedProposal
     composed: ComposedEdition
     warnings: tuple[str, ...]
@@ -131,7 +136,7 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
     pictures, warnings = prepare_images(database, fetcher, settings, pictured, now=now)
     blocks = tuple(block.block for block in plan.blocks)
     authors = {block.block.id: block.authors for block in plan.blocks}
-    stored_proposal = ProposalWithTray(proposal, pictures=pictures, blocks=blocks, block_authors=authors)
+    stored_proposal = ProposalWithLateStories(proposal, pictures=pictures, blocks=blocks, block_authors=authors)
     return _compose_draft(plan, stored_proposal, settings, warnings, now)
 
 
@@ -144,10 +149,10 @@ def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *,
 
 
 def _compose_draft(
-    plan: _DraftPlan, fresh: ProposalWithTray, settings: Settings, warnings: tuple[str, ...], now: datetime
+    plan: _DraftPlan, fresh: ProposalWithLateStories, settings: Settings, warnings: tuple[str, ...], now: datetime
 ) -> PreparedDraft:
     edited = plan.edited
-    proposal = add_to_tray(edited.proposal, fresh.proposal, now) if edited and edited.proposal else fresh
+    proposal = add_late_stories(edited.proposal, fresh.proposal, now) if edited and edited.proposal else fresh
     composed = compose_edition(proposal, edited.edits if edited else (), plan.identity, settings)
     return PreparedDraft(plan, fresh, pack_proposal(proposal), composed, warnings)
 
@@ -268,7 +273,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
             *load_correction_blocks(
                 session, release_at, settings.link_base, publication.zone, settings.subscriber_language
             ),
-            *load_running_blocks(session, release_at, release_at.astimezone(publication.zone).date()),
+            *load_blocks_of_earlier_editions(session, release_at, release_at.astimezone(publication.zone).date()),
         ),
         edited=edited,
         words=load_document_frequencies(session, window),
@@ -306,7 +311,7 @@ def name_edition_of_release(
 
 
 def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edition:
-    plan, slot = draft.plan, edition_queries.name_release_slot(draft.plan.identity.release_at)
+    plan, slot = draft.plan, edition_queries.make_release_slot_key(draft.plan.identity.release_at)
     edition = session.scalar(_select_replaced(plan).with_for_update())
     if edition is None:
         edition = Edition()
@@ -335,7 +340,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
 
 def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
     """Ask for the edition whose place a draft takes: that of its slot, else the one that was found when it was planned."""
-    slot = edition_queries.name_release_slot(plan.identity.release_at)
+    slot = edition_queries.make_release_slot_key(plan.identity.release_at)
     is_of_slot, is_replaced = Edition.slot == slot, Edition.id == plan.replaced_id
     query = select(Edition).where(is_of_slot | is_replaced)
     return query.order_by(~is_of_slot).limit(1)
@@ -343,10 +348,10 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
     """Store an edition's rendered fragments, in order, in place of those it had."""
-    session.execute(delete(EditionFragment).where(EditionFragment.edition_id == edition.id))
+    session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id))
     for position, fragment in enumerate(fragments):
         session.add(
-            EditionFragment(
+            RenderedEditionFragment(
                 edition_id=edition.id,
                 kind=fragment.kind,
                 name=fragment.name,
@@ -366,7 +371,7 @@ MAX_EARLIER_EDITIONS = 60  # with edits of blocks, the latest: more than a year 
 _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
-def load_running_blocks(session: Session, release_at: datetime, day: date) -> tuple[AuthoredBlock, ...]:
+def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day: date) -> tuple[BlockWithAuthors, ...]:
     """Return the blocks of earlier editions that run in the one of a release, or later; `day` is its day in the publication's zone."""
     with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
     query = (
@@ -375,7 +380,7 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
         .order_by(Edition.release_at.desc())
         .limit(MAX_EARLIER_EDITIONS)
     )
-    board = StoryBoard(ProposalWithTray(Proposal()), (), ())
+    board = StoryBoard(ProposalWithLateStories(Proposal()), (), ())
     written: dict[str, list[tuple[Edit, bool]]] = defaultdict(list)
     for edition in reversed(session.scalars(query).all()):
         edits = load_edits(session, edition)
@@ -392,7 +397,7 @@ def load_running_blocks(session: Session, release_at: datetime, day: date) -> tu
         if is_sound and not block.is_over(day):
             authors = find_block_authors(written[f"{BLOCK_PREFIX}{block.id}"])
             corrector = correctors.get(block.id, ())
-            running.append(AuthoredBlock(block, (*corrector, *authors)))
+            running.append(BlockWithAuthors(block, (*corrector, *authors)))
     return tuple(running)
 
 

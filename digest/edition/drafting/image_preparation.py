@@ -18,7 +18,7 @@ from digest.collect.codec.encoded_image import CropShape, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.edition.content.edition_content import EditionImage, ImageCrops
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.values import CandidateArticle, Proposal
+from digest.select.selection_types import CandidateArticle, Proposal
 from digest.settings import Settings
 from digest.store.engine import Database
 

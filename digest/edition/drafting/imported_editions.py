@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, selectinload
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.texts.urls import site_name
 from digest.edition.calendar.edition_windows import name_edition
-from digest.select.values import CandidateArticle
+from digest.select.selection_types import CandidateArticle
 from digest.store.imported_edition_models import ImportedEdition, ImportedStory
 
 

@@ -11,21 +11,21 @@ from itertools import chain
 
 from digest.edition.content.edition_content import (
     SPONSOR_BLOCK_ID,
-    AuthoredBlock,
+    BlockWithAuthors,
     EditionImage,
     ImageCrops,
     LabeledBlock,
 )
 from digest.edition.editing.board_story import BoardStory, EditedImage, StoryState
 from digest.edition.editing.edits import Edit, find_undone_edits
-from digest.edition.editing.stored_proposal import ProposalWithTray, TrayStory
+from digest.edition.editing.stored_proposal import LateStory, ProposalWithLateStories
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import explain_shortage
-from digest.select.story_links import StoryLink
+from digest.select.selection_types import LeftOutStory, PlacedStory, ScoredStory
+from digest.select.story_links import StoryGroupingDecision
 from digest.select.summary_choice import StorySummary, choose_summary
-from digest.select.values import LeftOutStory, PlacedStory, ScoredStory
-from digest.settings import NEWS_SECTION, SettingsFile
+from digest.settings import NEWS_SECTION, SettingsFileContent
 
 _CHOSEN_IMAGE = "chosen:"  # begins the name of a picture that an editor chose, in place of its address
 
@@ -107,17 +107,17 @@ class Arrangement:
 
     sections: Mapping[str, tuple[ArrangedStory, ...]]
     left_out: tuple[LeftOutStory, ...]
-    tray: tuple[TrayStory, ...]
+    tray: tuple[LateStory, ...]
     removed: tuple[RemovedStory, ...]  # the latest first
     texts: Mapping[str, str]  # of the edition, by `EditionField`
     blocks: tuple[LabeledBlock, ...]
     resting_blocks: tuple[LabeledBlock, ...]
     pictures: Mapping[str, ImageCrops]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
-    links: tuple[StoryLink, ...]  # what editors put together or apart, for what is grouped anew
+    links: tuple[StoryGroupingDecision, ...]  # what editors put together or apart, for what is grouped anew
     story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
     next_up: Mapping[str, str]  # the lead's URL of the story that comes up for a dropped one, by section
-    given_blocks: tuple[AuthoredBlock, ...]  # that were there before the first edit
+    given_blocks: tuple[BlockWithAuthors, ...]  # that were there before the first edit
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
@@ -147,7 +147,7 @@ class Arrangement:
 
 
 def arrange_edition(
-    proposal: ProposalWithTray, edits: Sequence[Edit], file: SettingsFile, release_day: date
+    proposal: ProposalWithLateStories, edits: Sequence[Edit], file: SettingsFileContent, release_day: date
 ) -> Arrangement:
     """Fold an edition's edits into its proposal.
 
@@ -174,7 +174,7 @@ def arrange_edition(
     return _read_arrangement(board, proposal, tuple(outcomes), file, release_day)
 
 
-def _list_given_blocks(proposal: ProposalWithTray, file: SettingsFile) -> list[LabeledBlock]:
+def _list_given_blocks(proposal: ProposalWithLateStories, file: SettingsFileContent) -> list[LabeledBlock]:
     """List the blocks that are there before the first edit: the sponsor's of the settings, and those that earlier editions wrote."""
     blocks = list(proposal.blocks)
     if paid := file.sponsor:
@@ -185,9 +185,9 @@ def _list_given_blocks(proposal: ProposalWithTray, file: SettingsFile) -> list[L
 
 def _read_arrangement(
     board: StoryBoard,
-    proposal: ProposalWithTray,
+    proposal: ProposalWithLateStories,
     outcomes: tuple[EditOutcome, ...],
-    file: SettingsFile,
+    file: SettingsFileContent,
     release_day: date,
 ) -> Arrangement:
     pictures: dict[str, ImageCrops] = dict(proposal.pictures)
@@ -201,7 +201,7 @@ def _read_arrangement(
     return Arrangement(
         sections=sections,
         left_out=tuple(LeftOutStory(story.scored, story.reason) for story in left_out),
-        tray=tuple(_list_tray(board)),
+        tray=tuple(_list_late_stories(board)),
         removed=tuple(_list_removed(board)),
         texts=board.texts,
         blocks=tuple(block for block in blocks if block.runs_on(release_day)),
@@ -228,15 +228,15 @@ def _count_news(board: StoryBoard) -> int:
     return sum(len(board.sections[key]) for key in news)
 
 
-def _list_tray(board: StoryBoard) -> Iterator[TrayStory]:
+def _list_late_stories(board: StoryBoard) -> Iterator[LateStory]:
     for story in board.list_in_state(StoryState.WAITING):
         if story.arrived_at:
-            yield TrayStory(story.scored, story.arrived_at, story.joins)
+            yield LateStory(story.scored, story.arrived_at, story.joins)
 
 
-def _name_given_authors(proposal: ProposalWithTray, file: SettingsFile) -> Iterator[AuthoredBlock]:
+def _name_given_authors(proposal: ProposalWithLateStories, file: SettingsFileContent) -> Iterator[BlockWithAuthors]:
     for block in _list_given_blocks(proposal, file):
-        yield AuthoredBlock(block, proposal.block_authors.get(block.id, ()))
+        yield BlockWithAuthors(block, proposal.block_authors.get(block.id, ()))
 
 
 def _list_removed(board: StoryBoard) -> list[RemovedStory]:

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from digest.edition.content.edition_content import ImageCrops, LabeledBlock
 from digest.edition.editing.edit_values import decode_image_crops, is_web_address
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditionField, EditKind, StoryField
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
-from digest.select.values import CandidateArticle, ScoredStory, Story
 
 
 class StoryState(StrEnum):

@@ -8,10 +8,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.edition.editing.edits import Edit
-from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithTray, unpack_proposal
+from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithLateStories, unpack_proposal
 from digest.garbage_collection import freeze_long_lived_objects
 from digest.store.models import Edition, EditionEdit, EditionProposal
-from subscribers.store.row_seals import drop_if_forged, is_genuine_row, seal_row_as_is
+from subscribers.store.keyed_row_seals import drop_if_forged, is_genuine_row, seal_row_as_is
 
 MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 30 MB
 LARGE_PROPOSAL = 1_000  # stories left out
@@ -50,10 +50,10 @@ class ProposalCache:
     def __init__(self, size: int = MAX_CACHED_PROPOSALS) -> None:
         """Begin with none."""
         self._size = size
-        self._proposals: OrderedDict[str, ProposalWithTray] = OrderedDict()
+        self._proposals: OrderedDict[str, ProposalWithLateStories] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, proposal_hash: str) -> ProposalWithTray | None:
+    def find(self, proposal_hash: str) -> ProposalWithLateStories | None:
         """Return a proposal if it is here."""
         with self._lock:
             proposal = self._proposals.get(proposal_hash)
@@ -61,7 +61,7 @@ class ProposalCache:
                 self._proposals.move_to_end(proposal_hash)
             return proposal
 
-    def keep(self, proposal_hash: str, proposal: ProposalWithTray) -> None:
+    def keep(self, proposal_hash: str, proposal: ProposalWithLateStories) -> None:
         """Keep a proposal, in place of the one that was asked for longest ago."""
         with self._lock:
             self._proposals[proposal_hash] = proposal
@@ -81,7 +81,7 @@ def read_proposal_hash(session: Session, edition: Edition) -> str | None:
     return row.hash if row else None
 
 
-def load_proposal(session: Session, edition: Edition) -> ProposalWithTray | None:
+def load_proposal(session: Session, edition: Edition) -> ProposalWithLateStories | None:
     """Return an edition's stored proposal; None where it isn't genuine, and for an edition of before there were any."""
     row = drop_if_forged(session, session.get(EditionProposal, edition.id))
     if row is None:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from digest.edition.content.edition_content import ImageCrops
 from digest.edition.editing.edits import OWN_STORY_PREFIX, Edit
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_url
-from digest.select.values import CandidateArticle
+from digest.select.selection_types import CandidateArticle
 
 _ARTICLE = TypeAdapter(CandidateArticle)
 _CUTS = TypeAdapter(ImageCrops)

@@ -223,7 +223,7 @@ _PLACE_KINDS = frozenset(
 _MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 
-def find_changed_aspect(kind: str, value: Mapping[str, Any]) -> str:
+def find_edited_target_part(kind: str, value: Mapping[str, Any]) -> str:
     """Name what of its target an edit changes: two edits of one aspect of one story can be in each other's way."""
     if kind in _PLACE_KINDS:
         return "place"
@@ -258,7 +258,7 @@ def find_edit_conflict(
     Returns:
         None where all that came since changed something else, or changed the very same to the very same.
     """
-    aspect = find_changed_aspect(draft.kind, draft.value)
+    aspect = find_edited_target_part(draft.kind, draft.value)
     targets = set(map(resolve, (draft.target, *_read_texts(draft.value, "others"))))
     act = (draft.kind, dict(draft.value))
     for edit in reversed(edits):
@@ -266,7 +266,7 @@ def find_edit_conflict(
             break
         for changed in _changed_edits(edit, edits):
             is_same_act = changed is edit and (edit.kind, dict(edit.value)) == act
-            if is_same_act or find_changed_aspect(changed.kind, changed.value) != aspect:
+            if is_same_act or find_edited_target_part(changed.kind, changed.value) != aspect:
                 continue
             if not targets.isdisjoint(map(resolve, changed.targets)):
                 return EditConflict(edit, draft)

@@ -15,12 +15,12 @@ from pydantic import TypeAdapter
 
 from digest.edition.content.edition_content import ImageCrops, LabeledBlock
 from digest.select.ranking import make_ranking_key
+from digest.select.selection_types import Proposal, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
-from digest.select.values import Proposal, ScoredStory, Story
 
 
 @dataclass(frozen=True, slots=True)
-class TrayStory:
+class LateStory:
     """A story that came after the first edit. `joins` is the URL of an article of an older story that it belongs to."""
 
     scored: ScoredStory
@@ -29,11 +29,11 @@ class TrayStory:
 
 
 @dataclass(frozen=True, slots=True)
-class ProposalWithTray:
+class ProposalWithLateStories:
     """A proposal, and what has come since the first edit. `pictures` are by a candidate's `image`."""
 
     proposal: Proposal
-    tray: tuple[TrayStory, ...] = ()
+    tray: tuple[LateStory, ...] = ()
     pictures: dict[str, ImageCrops] = field(default_factory=dict)
     refused_pictures: tuple[str, ...] = ()  # by `image`, those that were asked for after the draft and could not be had
     blocks: tuple[LabeledBlock, ...] = ()  # that run on the day of the release, from earlier editions
@@ -46,7 +46,7 @@ class ProposalWithTray:
         yield from (new.scored for new in self.tray)
 
 
-def add_to_tray(stored: ProposalWithTray, fresh: Proposal, arrived_at: datetime) -> ProposalWithTray:
+def add_late_stories(stored: ProposalWithLateStories, fresh: Proposal, arrived_at: datetime) -> ProposalWithLateStories:
     """Add to the tray what a later proposal has and this one has not; all that is there stays as it is.
 
     An article that joins a story which is there waits in the tray as well, and names the story.
@@ -66,19 +66,19 @@ def _placed_stories(proposal: Proposal) -> Iterator[ScoredStory]:
             yield from story.supporting
 
 
-def _new_part(scored: ScoredStory, known_urls: set[str], arrived_at: datetime) -> TrayStory | None:
+def _new_part(scored: ScoredStory, known_urls: set[str], arrived_at: datetime) -> LateStory | None:
     """Return what is new of a story, None where nothing is."""
     fresh = [a for a in scored.story.members if a.url not in known_urls]
     if not fresh:
         return None
     if len(fresh) == len(scored.story.members):
-        return TrayStory(scored, arrived_at)
+        return LateStory(scored, arrived_at)
     joined = next(a.url for a in scored.story.members if a.url in known_urls)
     part: Story = build_story_with_lead(fresh[0], fresh[1:])
-    return TrayStory(replace(scored, story=part), arrived_at, joined)
+    return LateStory(replace(scored, story=part), arrived_at, joined)
 
 
-_GROWN_PROPOSAL = TypeAdapter(ProposalWithTray)
+_GROWN_PROPOSAL = TypeAdapter(ProposalWithLateStories)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,13 @@ class PackedProposal:
     body: bytes
 
 
-def pack_proposal(proposal: ProposalWithTray) -> PackedProposal:
+def pack_proposal(proposal: ProposalWithLateStories) -> PackedProposal:
     """Return the stored form; equal proposals give equal bytes on one machine."""
     plain = _GROWN_PROPOSAL.dump_json(proposal)
     return PackedProposal(hashlib.sha256(plain).hexdigest(), zlib.compress(plain))
 
 
-def unpack_proposal(packed: PackedProposal) -> ProposalWithTray | None:
+def unpack_proposal(packed: PackedProposal) -> ProposalWithLateStories | None:
     """Read the stored form back; None if the hash isn't its own."""
     try:
         plain = zlib.decompress(packed.body)

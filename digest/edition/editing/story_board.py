@@ -20,11 +20,11 @@ from digest.edition.editing.board_story import (
 )
 from digest.edition.editing.edit_values import read_added_article
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
-from digest.edition.editing.stored_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.kinds import SECTION_KINDS
+from digest.select.selection_types import ScoredStory, Story
 from digest.select.stories import build_story_with_lead
-from digest.select.story_links import StoryLink
-from digest.select.values import ScoredStory, Story
+from digest.select.story_links import StoryGroupingDecision
 from digest.settings import SectionSettings
 
 _NO_STORY = "the article isn't in any of this edition's stories"
@@ -34,7 +34,7 @@ class StoryBoard:
     """All stories by where they are, and by their articles' addresses."""
 
     def __init__(
-        self, proposal: ProposalWithTray, sections: Sequence[SectionSettings], blocks: Sequence[LabeledBlock]
+        self, proposal: ProposalWithLateStories, sections: Sequence[SectionSettings], blocks: Sequence[LabeledBlock]
     ) -> None:
         """Put the stories where the proposal has them; those of a section that is gone are left out."""
         self.settings = {s.key: s for s in sections}
@@ -44,7 +44,7 @@ class StoryBoard:
         self.stories: list[BoardStory] = []
         self.texts: dict[str, str] = {}
         self.blocks = {block.id: block for block in blocks}
-        self.links: list[StoryLink] = []  # what merges and splits decided, in their order
+        self.links: list[StoryGroupingDecision] = []  # what merges and splits decided, in their order
         self.came_up: dict[int, list[str]] = {}  # in place of dropped stories, by the edit's number
         self.unfilled: dict[int, str] = {}  # why none came up, by the edit's number
         self._reserves = proposal.proposal.reserves
@@ -52,7 +52,7 @@ class StoryBoard:
         self._canonical_urls: dict[str, str] = {}  # by link as published
         self._place_proposal(proposal)
 
-    def _place_proposal(self, proposal: ProposalWithTray) -> None:
+    def _place_proposal(self, proposal: ProposalWithLateStories) -> None:
         for key, placed in proposal.proposal.sections.items():
             for story in placed:
                 board_story = BoardStory(story.scored, StoryState.LEFT_OUT, related=story.related)
@@ -291,7 +291,7 @@ class StoryBoard:
             return "there's no other story to merge with"
         for other in others:
             self._absorb(story, other)
-        self.links.append(StoryLink(frozenset(a.url for a in story.story.members)))
+        self.links.append(StoryGroupingDecision(frozenset(a.url for a in story.story.members)))
         return ""
 
     def _absorb(self, story: BoardStory, other: BoardStory) -> None:
@@ -322,7 +322,7 @@ class StoryBoard:
         if not split_articles or not remaining:
             return "each story needs at least one article"
         gone_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
-        self.links.append(StoryLink(gone_urls, kept_urls))
+        self.links.append(StoryGroupingDecision(gone_urls, kept_urls))
         self._put_on_board(
             BoardStory(
                 replace(story.scored, story=build_story_with_lead(split_articles[0], split_articles[1:])),

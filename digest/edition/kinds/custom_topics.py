@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, write_image_row
 from digest.select.section_filler import SectionFiller
-from digest.select.values import PlacedStory, ScoredStory
+from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
-@section_kind
+@register_section_kind
 class CustomTopicsSection(SectionKind):
     """The best stories of the topics that the operator gave the section; of all where none is given."""
 

@@ -10,9 +10,9 @@ from digest.collect.documents.deadlines import load_deadline_zone
 from digest.collect.texts.text_cleanup import shorten_text
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, section_kind
-from digest.edition.kinds.story_entry import EntryContext, join_date_parts, make_plain_entry
-from digest.select.values import CandidateArticle, PlacedStory, ScoredStory
+from digest.edition.kinds.section_kind import SectionKind, register_section_kind
+from digest.edition.kinds.story_entry import EntryContext, join_date_parts, make_minimal_entry
+from digest.select.selection_types import CandidateArticle, PlacedStory, ScoredStory
 from digest.store.models import Article
 from subscribers.phrases import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
@@ -21,7 +21,7 @@ LOOKAHEAD = timedelta(days=90)
 SUMMARY_WORDS = 16
 
 
-@section_kind
+@register_section_kind
 class EventSection(SectionKind):
     """Events from the release on, as far as can be planned."""
 
@@ -61,7 +61,7 @@ class EventSection(SectionKind):
         event = placed.scored.lead
         about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)
-        return replace(make_plain_entry(event), when=when, details=tuple(filter(None, about)))
+        return replace(make_minimal_entry(event), when=when, details=tuple(filter(None, about)))
 
 
 def _write_event_date(event: CandidateArticle, zone: tzinfo, language: SubscriberLanguage) -> EntryDate:

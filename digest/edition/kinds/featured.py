@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from digest.edition.content.edition_content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, write_image_row, write_lead
 from digest.select.section_filler import SectionFiller
-from digest.select.values import PlacedStory, ScoredStory
+from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.subscriber_language import mark_message
 
 
-@section_kind
+@register_section_kind
 class FeaturedSection(SectionKind):
     """The pins, then one after the other what adds most: score less similarity (maximal marginal relevance)."""
 

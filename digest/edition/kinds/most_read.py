@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.select.section_filler import SectionFiller
-from digest.select.values import ScoredStory
+from digest.select.selection_types import ScoredStory
 from digest.settings import SectionSettings
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
-@section_kind
+@register_section_kind
 class MostReadSection(SectionKind):
     """Stories of the own site by reads a day alone: no cap for a publisher, no pins, and nothing that an editor puts there.
 

@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement
 from digest.collect.documents.deadlines import Deadline, load_deadline_zone
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, join_date_parts, write_summary, write_summary_credit
-from digest.select.values import PlacedStory, ScoredStory
+from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import NEWS_SECTION
 from digest.store.models import Article
 from subscribers.phrases import month_day
@@ -40,7 +40,7 @@ _LABELS_BY_WORD = {label.split()[0].lower(): label for label in _DEADLINE_LABELS
 CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # what readers may hand in
 
 
-@section_kind
+@register_section_kind
 class OpportunitySection(SectionKind):
     """What was announced of late and is not closed; without a deadline it comes last."""
 

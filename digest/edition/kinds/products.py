@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 from digest.edition.content.edition_content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, write_summary, write_summary_credit
-from digest.select.values import PlacedStory
+from digest.select.selection_types import PlacedStory
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 SUMMARY_WORDS = 28
 
 
-@section_kind
+@register_section_kind
 class ProductSection(SectionKind):
     """Products with their maker and a short summary."""
 

@@ -10,7 +10,7 @@ from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.story_entry import EntryContext, write_headline, write_source_lines
 from digest.select.section_filler import SectionSelectionRules
-from digest.select.values import PlacedStory
+from digest.select.selection_types import PlacedStory
 from digest.settings import SectionSettings
 from digest.store.models import Article
 from subscribers.subscriber_language import SubscriberLanguage
@@ -60,7 +60,7 @@ class SectionKind(SectionSelectionRules):
 REGISTERED_KINDS: list[SectionKind] = []
 
 
-def section_kind(kind: type[SectionKind]) -> type[SectionKind]:
+def register_section_kind(kind: type[SectionKind]) -> type[SectionKind]:
     """Register a class as a kind of section. Its name is one of `SectionKindName` in the settings."""
     REGISTERED_KINDS.append(kind())
     return kind

@@ -9,9 +9,9 @@ from digest.collect.texts.text_cleanup import shorten_text
 from digest.collect.texts.urls import strip_tracking
 from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCrops, SectionEntry
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
+from digest.select.selection_types import CandidateArticle, EarlierStory, PlacedStory, ScoredStory
 from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import jaccard_overlap, title_words
-from digest.select.values import CandidateArticle, EarlierStory, PlacedStory, ScoredStory
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LEAD_WORDS, ROW_WORDS = 40, 30  # of the summary
@@ -46,7 +46,7 @@ class EntryContext:
         return self.pictures.get(article.image or "")
 
 
-def make_plain_entry(article: CandidateArticle) -> SectionEntry:
+def make_minimal_entry(article: CandidateArticle) -> SectionEntry:
     """Return an entry with what every kind shows: headline, link and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
 
@@ -56,14 +56,14 @@ def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
     story = placed.scored.story
     chosen = choose_summary(story)
     summary = shorten_text(chosen.text, max_words)
-    return replace(make_plain_entry(story.lead), summary=summary, summary_origin=chosen.origin)
+    return replace(make_minimal_entry(story.lead), summary=summary, summary_origin=chosen.origin)
 
 
 def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
     """Write a story's headline with its topic, source and date."""
     lead = placed.scored.lead
     return replace(
-        make_plain_entry(lead),
+        make_minimal_entry(lead),
         kicker=displayed_topic(placed.scored.topic, page.language),
         credit=displayed_credit(lead),
         date=page.write_day(lead),

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
-from digest.edition.kinds.section_kind import SectionKind, section_kind
+from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import write_source_lines
 from digest.select.section_filler import SectionFiller
-from digest.select.values import ScoredStory
+from digest.select.selection_types import ScoredStory
 from digest.settings import SectionSettings
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
-@section_kind
+@register_section_kind
 class TopicSection(SectionKind):
     """The next best, few a topic, ordered by topic, the best topic first."""
 

@@ -105,7 +105,7 @@ def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFindin
 
 
 @preflight_rule("bare-headlines")
-def check_bare_headlines(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_unlinked_headlines(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """A story without a link shows more than a headline in its section."""
     page_text = " ".join(examined.text.split())
     for section in examined.content.sections:
@@ -271,7 +271,7 @@ _MAX_LINKS_NAMED = 3
 
 
 @preflight_rule("own-links")
-def check_own_links(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_links_to_own_site(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Visitors can read every linked page of your site. Checked on approval or on request."""
     headlines = examined.content.linked_articles
     unread: dict[str, str] = {}

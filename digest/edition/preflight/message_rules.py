@@ -17,7 +17,7 @@ from digest.edition.preflight.rule_registry import (
 )
 from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.edition.rendering.template_filters import join_address_lines
-from digest.settings.leftovers import list_leftover_texts, list_sample_addresses, list_sample_sources
+from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from subscribers.phrases import join_words
 
 # Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all.
@@ -74,7 +74,7 @@ def check_default_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 @preflight_rule("templates", is_for_admins=True)
-def check_own_templates(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_custom_templates(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """All custom templates can be rendered."""
     for mistake in examined.template_mistakes:
         yield error_finding(mistake, "Correct the template.")

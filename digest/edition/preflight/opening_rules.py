@@ -21,7 +21,7 @@ _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 
 
 @preflight_rule("first-sentence")
-def check_first_sentence(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The first sentence below the masthead is this edition's news, not "View in browser", the subject, or last week's intro."""
     line = find_first_visible_line(examined.tree, examined.content, examined.file.publication.name)
     if not _words(line):

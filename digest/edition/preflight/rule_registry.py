@@ -17,7 +17,7 @@ from digest.collect.visits.page_check import PageCheckResult
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import SlottedText
-from digest.settings import SettingsFile, is_local_url
+from digest.settings import SettingsFileContent, is_local_url
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -92,7 +92,7 @@ class PreflightInput:
     message: bytes
     parts: Mapping[FragmentKind, SlottedText]
     content: EditionContent
-    file: SettingsFile
+    file: SettingsFileContent
     base: str
     pictures: Mapping[str, ImageFacts] = field(default_factory=dict)
     sent_stories: tuple[SentStory, ...] = ()

@@ -46,7 +46,7 @@ def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], la
     return str(lxml.html.tostring(page, encoding="unicode", doctype="<!DOCTYPE html>"))
 
 
-def insert_piece_corrections(
+def insert_fragment_corrections(
     html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage, *, with_notes: bool
 ) -> str:
     """Return a piece of a web edition with corrections in it; the list at the top of its page is the page's own.

@@ -17,16 +17,16 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment, SectionEntry
-from digest.edition.content.fragment_names import continues_block
+from digest.edition.content.fragment_names import is_continuation_fragment
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.kinds import list_lead_sections
 from digest.edition.rendering.css_inlining import inline_css
-from digest.edition.rendering.mail_layout import MailLayout, SectionPart, arrange_email
+from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
-from digest.settings import BrandingSettings, LogoPair, Settings
+from digest.settings import BrandingSettings, LightAndDarkLogo, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
@@ -48,7 +48,7 @@ _HTML_TARGET_MARK, _TEXT_TARGET_MARK = "<!--{}-->", "\x1d{}\x1d"
 
 
 @dataclass(frozen=True, slots=True)
-class PublicationFrame:
+class PublicationContext:
     """What every edition of a publication says, its name, places and duties; and how it looks."""
 
     name: str
@@ -61,7 +61,7 @@ class PublicationFrame:
     postal_address: str
     reply_to: str
     look: BrandingSettings
-    logo: LogoPair | None = None
+    logo: LightAndDarkLogo | None = None
     subscriber_language: SubscriberLanguage = ENGLISH
     frequency: MailFrequency = field(default_factory=MailFrequency)
 
@@ -87,10 +87,10 @@ class PublicationFrame:
         return f"mailto:{quote(self.reply_to, safe='@')}"
 
 
-def build_publication_frame(settings: Settings) -> PublicationFrame:
+def build_publication_context(settings: Settings) -> PublicationContext:
     """Take from the settings what every edition says."""
     publication, sender = settings.file.publication, settings.file.sender
-    return PublicationFrame(
+    return PublicationContext(
         name=publication.name,
         tagline=publication.tagline,
         site=publication.site,
@@ -112,11 +112,11 @@ def create_mail_environment(settings: Settings) -> Environment:
 
     It is kept for the next one who asks, with its compiled templates; a template that changes is compiled again.
     """
-    return open_mail_environment(settings.templates, settings.subscriber_language)
+    return create_localized_mail_environment(settings.templates, settings.subscriber_language)
 
 
 @lru_cache(maxsize=4)
-def open_mail_environment(operator_folder: Path | None, language: SubscriberLanguage) -> Environment:
+def create_localized_mail_environment(operator_folder: Path | None, language: SubscriberLanguage) -> Environment:
     """Give the environment of `create_mail_environment` in a language: that of readers, or English for the staff."""
     pages = create_jinja_environment(operator_folder, language)
     pages.filters.update(template_filters(language))
@@ -124,7 +124,7 @@ def open_mail_environment(operator_folder: Path | None, language: SubscriberLang
 
 
 def render_edition(
-    content: EditionContent, frame: PublicationFrame, environment: Environment
+    content: EditionContent, frame: PublicationContext, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
     """Render an edition into its fragments, in reading order: all of kind html, then web, text, short-text, page and short.
 
@@ -165,14 +165,14 @@ def _separate_slots(fragment: RenderedFragment, marks: SlotMarks) -> RenderedFra
     return replace(fragment, body=slotted.text, slots=slotted.slots)
 
 
-def render_subject(content: EditionContent, frame: PublicationFrame, environment: Environment) -> str:
+def render_subject(content: EditionContent, frame: PublicationContext, environment: Environment) -> str:
     """Return the subject of an edition's mail, on one line."""
     template = environment.get_template("mail/edition/subject.txt")
     return sanitize_text(template.render(content=content, frame=frame))
 
 
 def _template_context(
-    content: EditionContent, frame: PublicationFrame, kind: FragmentKind, marks: SlotMarks
+    content: EditionContent, frame: PublicationContext, kind: FragmentKind, marks: SlotMarks
 ) -> dict[str, Any]:
     web_copy = f"{frame.base}/editions/{quote(content.name)}"
     preferences = f"{frame.base}/preferences/{marks.mark(PREFERENCES_SLOT)}"
@@ -240,7 +240,7 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
     lines = "\n".join(map(str.rstrip, fragment.body.strip().splitlines()))
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
     if body and fragment.name != "head":
-        body = f"\n{body}" if continues_block(fragment.name) else f"\n\n{body}"
+        body = f"\n{body}" if is_continuation_fragment(fragment.name) else f"\n\n{body}"
     return replace(fragment, body=body)
 
 
@@ -256,7 +256,7 @@ class TableOfContents:
 
     headlines: tuple[SectionEntry, ...]
     dates_after: int  # of the headlines
-    sections: tuple[SectionPart, ...]
+    sections: tuple[RemainingSection, ...]
 
 
 def build_table_of_contents(layout: MailLayout) -> TableOfContents:

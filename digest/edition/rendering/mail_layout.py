@@ -68,7 +68,7 @@ class UpcomingDates:
 
 
 @dataclass(frozen=True, slots=True)
-class ContentsList:
+class FirstScreenHeadlines:
     """The headlines of the first screen, which lead to the stories themselves."""
 
     fragment: str
@@ -84,7 +84,7 @@ class LeadStory:
 
 
 @dataclass(frozen=True, slots=True)
-class SectionPart:
+class RemainingSection:
     """A section without what stands earlier in the mail, which may be all of the one that leads.
 
     `after` is the day after which its dates lie, where earlier ones stand among the early dates.
@@ -105,22 +105,22 @@ class ShortEditionStoryList:
     """What the short edition has besides the lead and the dates: a line for each of the next stories, by their sections."""
 
     fragment: str  # of its head
-    parts: tuple[SectionPart, ...]
+    parts: tuple[RemainingSection, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MailLayout:
     """One edition as the mail sets it."""
 
-    contents: ContentsList | None
+    contents: FirstScreenHeadlines | None
     next_deadline: DatedEntry | None
     lead: LeadStory | None
     dates: UpcomingDates | None
-    sections: tuple[SectionPart, ...]
+    sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
 
     @property
-    def lists(self) -> tuple[SectionPart, ...]:
+    def lists(self) -> tuple[RemainingSection, ...]:
         """The sections that list their entries, rather than tell them as rows."""
         return tuple(part for part in self.sections if part.look not in {"lead", "rows"})
 
@@ -141,16 +141,16 @@ def arrange_email(content: EditionContent) -> MailLayout:
     )
 
 
-def _choose_short_rest(sections: Iterable[SectionPart]) -> ShortEditionStoryList | None:
+def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStoryList | None:
     """Take the next stories in their order, at most ten lines; what is no news and what lies further ahead stay in the full edition."""
-    parts: list[SectionPart] = []
+    parts: list[RemainingSection] = []
     room = MAX_SHORT_LINES
     for part in sections:
         if SECTION_KINDS[part.section.kind].source_section != NEWS_SECTION:
             continue
         if entries := part.section.entries[:room]:
             name = section_fragment_name([part.section.key], "lines")
-            parts.append(SectionPart(name, replace(part.section, entries=entries)))
+            parts.append(RemainingSection(name, replace(part.section, entries=entries)))
             room -= len(entries)
     if not parts:
         return None
@@ -220,21 +220,21 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
     return UpcomingDates(head, foot, last_day, tuple(soon))
 
 
-def _list_contents(leading: EditionSection | None) -> ContentsList | None:
+def _list_contents(leading: EditionSection | None) -> FirstScreenHeadlines | None:
     """List the first headlines of the section that leads; a single one would only repeat the lead."""
     if leading is None or len(leading.entries) < 2:
         return None
-    return ContentsList(section_fragment_name([leading.key], "contents"), leading.entries[:CONTENTS_HEADLINES])
+    return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), leading.entries[:CONTENTS_HEADLINES])
 
 
 def _list_sections(
     content: EditionContent, leading: EditionSection | None, dates: UpcomingDates | None
-) -> Iterator[SectionPart]:
+) -> Iterator[RemainingSection]:
     """List what is left of each section, in order; the one that leads keeps its place with its other stories."""
     early = dates.fragments if dates else frozenset()
     for section in content.sections:
         if section is leading:
-            yield SectionPart(
+            yield RemainingSection(
                 section_fragment_name([section.key], "rows"), replace(section, entries=section.entries[1:])
             )
             continue
@@ -245,4 +245,4 @@ def _list_sections(
         )
         after = dates.last_day if dates and len(entries) < len(section.entries) else None
         if entries:
-            yield SectionPart(section_fragment_name([section.key]), replace(section, entries=entries), after)
+            yield RemainingSection(section_fragment_name([section.key]), replace(section, entries=entries), after)

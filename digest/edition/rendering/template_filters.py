@@ -25,7 +25,7 @@ _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def bind_last_words(text: str, max_letters: int = 20) -> str:
+def keep_last_words_together(text: str, max_letters: int = 20) -> str:
     """Keep a lone short word off the last line: bind the last two words of a text of five or more.
 
     Words of more than `max_letters` letters together stay free: bound, they could be wider than a phone's column.
@@ -70,7 +70,7 @@ def without_alt_text(picture: EditionImage) -> EditionImage:
     return replace(picture, alt="")
 
 
-def secondary_lines(entry: SectionEntry, section_kind: str, language: SubscriberLanguage) -> tuple[str, ...]:
+def list_lines_below_headline(entry: SectionEntry, section_kind: str, language: SubscriberLanguage) -> tuple[str, ...]:
     """Return the quiet lines under a list's headline, as the section's kind has them."""
     return SECTION_KINDS[section_kind].secondary_lines(entry, language)
 
@@ -90,12 +90,12 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
 NAMED_SOURCES = 2  # of those who also reported a story; one left over is named as well
 
 
-def named_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
+def limit_listed_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
     """Return those that the mail names; a single one more is named instead of counted."""
     return also if len(also) <= NAMED_SOURCES + 1 else also[:NAMED_SOURCES]
 
 
-def bind_hour(text: str) -> str:
+def keep_hour_on_one_line(text: str) -> str:
     """Keep the number, a.m. or p.m. and the zone of an hour on one line: "5 p.m. ET"."""
     return _HOUR.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
@@ -130,7 +130,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
     return {
         "anchor": sources_anchor,
         "bound": keep_on_one_line,
-        "bound_hour": bind_hour,
+        "bound_hour": keep_hour_on_one_line,
         "by_topic": partial(group_by_topic, language=language),
         "credited": attrgetter("has_other_credit"),
         "dates_title": partial(write_dates_title, language=language),
@@ -143,11 +143,11 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "lean": minify_css,
         "look": lambda kind: SECTION_KINDS[kind].look,
         "month_day": language.month_day,
-        "named_sources": named_sources,
-        "nb": bind_last_words,
+        "named_sources": limit_listed_sources,
+        "nb": keep_last_words_together,
         "paragraphs": split_paragraphs,
         "plain_markup": strip_inline_markup,
-        "quiet": partial(secondary_lines, language=language),
+        "quiet": partial(list_lines_below_headline, language=language),
         "story_anchor": story_anchor,
         "short_month": language.short_month,
         "summary_note": partial(write_summary_credit, language=language),

@@ -18,17 +18,17 @@ def wrap_text(text: str, column: int = 0) -> str:
     for separator, piece in _TEXT_PIECES.findall(text.strip(_BLANKS)):
         for position, part in enumerate(_split_ideographs(piece)):
             glue = " " if separator and not position else ""
-            width = text_columns(glue + part)
+            width = measure_text_width(glue + part)
             if lines[-1] and column + width > TEXT_WIDTH:
                 lines.append(part)
-                column = text_columns(part)
+                column = measure_text_width(part)
             else:
                 lines[-1] += glue + part
                 column += width
     return "\n".join(lines)
 
 
-def text_columns(text: str) -> int:
+def measure_text_width(text: str) -> int:
     """Count the columns of a text in a terminal's face: two for wide letters, none for marks (UAX #11)."""
     if text.isascii():
         return len(text)

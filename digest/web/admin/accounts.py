@@ -11,9 +11,9 @@ from digest.app.accounts import staff as staff_actions
 from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.staff import StaffOverview
 from digest.store.staff import StaffError
-from digest.web.admin.blueprint import admin_pages, build_admin_action_context, require_typed_number
+from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, require_number_typed_to_confirm
 from digest.web.auth.access import current_staff
-from digest.web.forms import Count, PageFields, read_form, read_query
+from digest.web.forms import Count, FormOrQueryModel, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 
@@ -21,7 +21,7 @@ OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what member
 GRAVE_ACTIONS = frozenset({"reset", "removal"})  # they can't be taken back, so they have a page of their own
 
 
-class RoleForm(PageFields):
+class RoleForm(FormOrQueryModel):
     """The role of a member."""
 
     role: Literal["editor", "admin"]
@@ -34,7 +34,7 @@ class InvitationForm(RoleForm):
     name: str = ""
 
 
-class StaffQuery(PageFields):
+class StaffQuery(FormOrQueryModel):
     """The numbers of who was just invited or removed; 0 for nobody."""
 
     invited: Count = 0
@@ -50,7 +50,7 @@ def list_staff() -> ResponseReturnValue:
 @admin_pages.post("/staff")
 def invite_member() -> ResponseReturnValue:
     """Add somebody to the staff, and email them an invitation."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(InvitationForm)
         address, role = staff_actions.parse_member_address(form.email), staff_actions.STAFF_ROLES[form.role]
@@ -61,7 +61,7 @@ def invite_member() -> ResponseReturnValue:
 
 
 def _staff_page(*, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     rows, query = staff_actions.view_staff(installation, actor, now=now), read_query(StaffQuery)
     members = {row.member.id: row.member for row in rows}
     return render_template(
@@ -112,10 +112,10 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
 
 def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     """Do an act on a member; return what was done in the end, and how many sessions it ended."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     address = staff_actions.parse_member_address(row.member.email)
     if act in GRAVE_ACTIONS:
-        require_typed_number(row.member.id)
+        require_number_typed_to_confirm(row.member.id)
     if act == "role":
         role = staff_actions.STAFF_ROLES[read_form(RoleForm).role]
         staff_actions.change_staff_role(installation, actor, address, role, now=now)
@@ -123,7 +123,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     if act not in _WAYS_IN:
         return act, result if isinstance(result, int) else 0
     if row.member.proven_at is None:
-        staff_actions.send_verification_link(installation, actor, address, now=now)
+        staff_actions.send_address_verification_link(installation, actor, address, now=now)
         return "invitation", 0
     sign_in.email_sign_in_link(installation, actor, row.member.email, now=now)
     return "link", 0
@@ -131,7 +131,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
 
 _WAYS_IN = frozenset({"link", "reset"})  # they email a sign-in link, or the invitation if the address isn't proven
 _MEMBER_ACTIONS: Mapping[str, Callable[..., object]] = {
-    "invitation": staff_actions.send_verification_link,
+    "invitation": staff_actions.send_address_verification_link,
     "sessions": staff_actions.end_staff_sessions,
     "reset": staff_actions.reset_staff_sign_in,
     "removal": staff_actions.remove_staff_member,
@@ -139,7 +139,7 @@ _MEMBER_ACTIONS: Mapping[str, Callable[..., object]] = {
 
 
 def _find_row(number: int) -> StaffOverview:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     rows = {row.member.id: row for row in staff_actions.view_staff(installation, actor, now=now)}
     return rows.get(number) or abort(404, "No team member has this number.")
 

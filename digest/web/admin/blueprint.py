@@ -5,8 +5,8 @@ from datetime import datetime
 
 from flask import Blueprint, Response, request
 
-from digest.installation.acts import Actor
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import Actor
+from digest.installation.opened_installation import Installation
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from subscribers.pages.forms import FormError
@@ -14,13 +14,13 @@ from subscribers.pages.forms import FormError
 admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
-def build_admin_action_context() -> tuple[Installation, Actor, datetime]:
+def get_installation_actor_and_time() -> tuple[Installation, Actor, datetime]:
     """Return what every action takes: the installation, who acts, and the time."""
     context = web_context()
     return context.installation, current_actor(), context.clock()
 
 
-def require_typed_number(number: int) -> None:
+def require_number_typed_to_confirm(number: int) -> None:
     """Check that a form has the typed number of what it changes for good.
 
     Raises:

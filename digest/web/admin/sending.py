@@ -8,17 +8,17 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.sending import delivery_views, uncertain_actions
+from digest.app.sending import delivery_views, uncertain_delivery_actions
 from digest.app.sending.uploaded_logs import LogUploadError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.log_evidence import LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution
 from digest.edition.edition_queries import UnknownEditionError
 from digest.installation import sending_pause
-from digest.web.admin.blueprint import admin_pages, build_admin_action_context
+from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, PageFields, ReasonForm, read_form, read_query
+from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form, read_query
 from subscribers.errors import ApplicationError
 from subscribers.pages.forms import FormError
 
@@ -28,7 +28,7 @@ _FIELD_PREFIX = "word-"
 MAX_FILE_NAME = 100  # characters of an upload's name that an answer shows
 
 
-class DeliveriesQuery(PageFields):
+class DeliveriesQuery(FormOrQueryModel):
     """Which edition is shown, below which one the list goes on, and how many deliveries were just settled."""
 
     edition: str = ""
@@ -43,11 +43,15 @@ def list_deliveries() -> ResponseReturnValue:
 
 
 @admin_pages.post("/deliveries/<name>/doubts")
-def resolve_edition_deliveries(name: str) -> ResponseReturnValue:
+def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
     """Settle uncertain deliveries of an edition by the member's word; the rest stays uncertain."""
     context = web_context()
     resolve = partial(
-        uncertain_actions.resolve_uncertain, context.installation, name, actor=current_actor(), clock=context.clock
+        uncertain_delivery_actions.resolve_uncertain,
+        context.installation,
+        name,
+        actor=current_actor(),
+        clock=context.clock,
     )
     try:
         reason = read_form(ReasonForm).reason
@@ -58,11 +62,15 @@ def resolve_edition_deliveries(name: str) -> ResponseReturnValue:
 
 
 @admin_pages.post("/deliveries/notices/doubts")
-def resolve_notice_deliveries() -> ResponseReturnValue:
+def resolve_uncertain_notices() -> ResponseReturnValue:
     """Settle uncertain notices by the member's word; the rest stays uncertain."""
     context = web_context()
     resolve = partial(
-        uncertain_actions.resolve_uncertain, context.installation, NOTICES, actor=current_actor(), clock=context.clock
+        uncertain_delivery_actions.resolve_uncertain,
+        context.installation,
+        NOTICES,
+        actor=current_actor(),
+        clock=context.clock,
     )
     try:
         reason = read_form(ReasonForm).reason
@@ -75,12 +83,12 @@ def resolve_notice_deliveries() -> ResponseReturnValue:
 @admin_pages.post("/deliveries/<name>/silence")
 def resend_unreported(name: str) -> ResponseReturnValue:
     """Send again all of which nothing was heard for a day, though others that were sent beside them were reported."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
-        silent = delivery_views.list_unreported_deliveries(installation, actor, name, now=now)
+        silent = delivery_views.list_uncertain_ids_without_report(installation, actor, name, now=now)
         send_again, clock = UncertainResolution.SEND_AGAIN, web_context().clock
-        resolved_count = uncertain_actions.resolve_uncertain(
+        resolved_count = uncertain_delivery_actions.resolve_uncertain(
             installation, name, silent, send_again, reason=reason, actor=actor, clock=clock
         )
     except (FormError, EditionControlError) as exc:
@@ -96,7 +104,7 @@ def _refuse(name: str, refusal: ApplicationError) -> tuple[str, int]:
 def upload_mail_log(name: str) -> ResponseReturnValue:
     """Take a mail server's log, and lead to what it says; nothing is settled yet."""
     context = web_context()
-    installation, _, now = build_admin_action_context()
+    installation, _, now = get_installation_actor_and_time()
     zones = {"utc": UTC, "publication": context.zone}
     zone = zones.get(request.form.get("zone", ""))
     uploads = [file for file in request.files.getlist("file") if file.filename]
@@ -117,7 +125,7 @@ def show_log_evidence(name: str) -> ResponseReturnValue:
 
 
 @admin_pages.post("/deliveries/logs/<name>")
-def resolve_by_log(name: str) -> ResponseReturnValue:
+def resolve_deliveries_by_mail_log(name: str) -> ResponseReturnValue:
     """Settle an edition's doubts by what a log says."""
     context = web_context()
     try:
@@ -159,7 +167,7 @@ def _read_words(words: Mapping[str, UncertainResolution]) -> Iterator[tuple[list
 @admin_pages.post("/deliveries/<any(hold, release):act>")
 def pause_or_resume_all(act: str) -> ResponseReturnValue:
     """Pause all sending from the installation, or resume it."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     if act == "release":
         sending_pause.resume_all_sending(installation, actor=actor, now=now)
     else:
@@ -173,7 +181,7 @@ def pause_or_resume_all(act: str) -> ResponseReturnValue:
 
 def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> str:
     context, query = web_context(), read_query(DeliveriesQuery)
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     view = delivery_views.view_deliveries(
         installation, actor, name, below=query.below, recent=context.recent_counts, now=now
     )

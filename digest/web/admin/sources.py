@@ -15,9 +15,9 @@ from digest.app.sources.source_overview import SourceView, UnknownSourceNumberEr
 from digest.settings import SOURCE_SECTIONS, SettingsError, SourceSettings
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
-from digest.web.admin.blueprint import admin_pages, build_admin_action_context, make_download_response
+from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
 from digest.web.context import web_context
-from digest.web.forms import PageFields, read_form, read_query
+from digest.web.forms import FormOrQueryModel, read_form, read_query
 from digest.web.status_rows import build_source_rows
 from subscribers.errors import ApplicationError
 
@@ -27,7 +27,7 @@ _NEW_SOURCE = {name: field.default for name, field in SourceSettings.model_field
 ShortText = Annotated[str, AfterValidator(lambda text: text[:_MAX_TEXT_LENGTH])]
 
 
-class SourceForm(PageFields):
+class SourceForm(FormOrQueryModel):
     """What the settings will say of a source, as its form has it; `fingerprint` is of what it showed."""
 
     url: str = ""
@@ -49,7 +49,7 @@ class SourceForm(PageFields):
         return values_given | marks | {"name": name, "publisher": self.publisher or name}
 
 
-class SourceAddressForm(PageFields):
+class SourceAddressForm(FormOrQueryModel):
     """The address of a site or feed, and the fingerprint of what its page showed."""
 
     address: str = ""
@@ -65,7 +65,7 @@ def show_source(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>")
 def submit_source_changes(number: int) -> ResponseReturnValue:
     """Save what the settings say of a source."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     view, form = _view(number), read_query(SourceForm, request.form)
     url, fingerprint = view.row.url, form.fingerprint
     try:
@@ -84,7 +84,7 @@ def submit_source_changes(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>/address")
 def follow_moved_source(number: int) -> ResponseReturnValue:
     """Take over the address that a source has moved to."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     view, form = _view(number), read_form(SourceAddressForm)
     try:
         _require_file()
@@ -98,7 +98,7 @@ def follow_moved_source(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>/test")
 def probe_source(number: int) -> ResponseReturnValue:
     """Visit a source now, and show what would come in; nothing is stored."""
-    installation, _, now = build_admin_action_context()
+    installation, _, now = get_installation_actor_and_time()
     view = _view(number)
     try:
         probed_source = sources.probe_source(installation.settings, view.row.moved_to or view.row.url, now=now)
@@ -119,7 +119,7 @@ def confirm_source_removal(number: int) -> ResponseReturnValue:
 @admin_pages.post("/sources/<int:number>/remove")
 def submit_source_removal(number: int) -> ResponseReturnValue:
     """Take a source out of the settings."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     view = _view(number)
     try:
         _require_file()
@@ -138,7 +138,7 @@ def show_add_source_form() -> ResponseReturnValue:
 @admin_pages.post("/sources/look")
 def preview_new_source() -> ResponseReturnValue:
     """Look what is at an address, and show it before anything is added."""
-    installation, _, now = build_admin_action_context()
+    installation, _, now = get_installation_actor_and_time()
     typed = read_form(SourceAddressForm).address
     try:
         address = sources.parse_web_address(typed)
@@ -156,7 +156,7 @@ def preview_new_source() -> ResponseReturnValue:
 @admin_pages.post("/sources")
 def submit_new_source() -> ResponseReturnValue:
     """Add what was found."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     form = read_query(SourceForm, request.form)
     values = form.values() | {"url": form.url}
     try:
@@ -172,7 +172,7 @@ def submit_new_source() -> ResponseReturnValue:
 @admin_pages.post("/sources/opml")
 def upload_opml() -> ResponseReturnValue:
     """Add the feeds of an OPML file."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         _require_file()
         body, section = _read_opml()
@@ -197,7 +197,7 @@ def download_opml() -> ResponseReturnValue:
 
 
 def _view(number: int) -> SourceView:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         return source_overview.view_source(installation, actor, number, now=now)
     except UnknownSourceNumberError as exc:

@@ -15,10 +15,15 @@ from digest.app.doctor.health_reports import ExaminationRunningError, Examinatio
 from digest.app.site.processing_record import view_processing_record
 from digest.app.upkeep import audit_log, audit_topics
 from digest.app.upkeep.audit_log import AuditFilter, AuditPosition
-from digest.installation.reasons import may_hold_address
-from digest.web.admin.blueprint import admin_pages, build_admin_action_context, make_download_response, refresh_page
+from digest.installation.action_reasons import might_contain_address
+from digest.web.admin.blueprint import (
+    admin_pages,
+    get_installation_actor_and_time,
+    make_download_response,
+    refresh_page,
+)
 from digest.web.context import web_context
-from digest.web.forms import Day, PageFields, ReasonForm, read_form, read_query
+from digest.web.forms import Day, FormOrQueryModel, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 
@@ -29,7 +34,7 @@ _KNOWN_ACTORS = (("scheduler", "The scheduler"), (audit_log.TERMINAL_ACTORS, "A 
 
 
 def _check_text(text: str) -> str:
-    if may_hold_address(text):
+    if might_contain_address(text):
         raise ValueError("email addresses aren't allowed in URLs")
     return " ".join(text.replace("\0", "").split())[:_MAX_FIELD_LENGTH]
 
@@ -43,7 +48,7 @@ def _check_what(text: str) -> str:
 QueryText = Annotated[str, AfterValidator(_check_text)]
 
 
-class AuditQuery(PageFields):
+class AuditQuery(FormOrQueryModel):
     """Which rows of the audit log are shown. What makes no sense counts as not asked for."""
 
     who: QueryText = ""
@@ -69,7 +74,7 @@ class AuditQuery(PageFields):
         )
 
 
-class AuditPositionQuery(PageFields):
+class AuditPositionQuery(FormOrQueryModel):
     """Where the page goes on: a row's moment and number, as its link has them."""
 
     at: AwareDatetime
@@ -79,7 +84,7 @@ class AuditPositionQuery(PageFields):
 @admin_pages.get("/audit")
 def show_audit_log() -> ResponseReturnValue:
     """Show a page of the audit log, newest first."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     query, place = read_query(AuditQuery), _read_place()
     view = audit_log.view_audit_log(installation, actor, query.as_filter(), below=place, now=now)
     days = groupby(view.rows, lambda row: row.at.astimezone(web_context().zone).date())
@@ -98,7 +103,7 @@ def show_audit_log() -> ResponseReturnValue:
 @admin_pages.post("/audit/check")
 def submit_audit_check() -> ResponseReturnValue:
     """Check the chain of the log from its first row."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     audit_log.check_audit_log(installation, actor, now=now)
     return redirect(url_for("admin.show_audit_log"), 303)
 
@@ -112,7 +117,7 @@ def show_audit_export_form() -> ResponseReturnValue:
 @admin_pages.post("/audit/export")
 def export_audit_log() -> ResponseReturnValue:
     """Give the rows that are wanted as a CSV file that no spreadsheet executes."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
     except FormError as exc:
@@ -141,9 +146,9 @@ def _read_place() -> AuditPosition | None:
 
 
 @admin_pages.get("/processing")
-def show_processing_record() -> ResponseReturnValue:
+def show_gdpr_processing_record() -> ResponseReturnValue:
     """Show the record of processing, made from the settings as they are now."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     record = view_processing_record(installation, actor, now=now)
     return render_template("web/admin/site/processing.html", record=record, now=now)
 
@@ -163,7 +168,7 @@ def show_health_report() -> ResponseReturnValue:
 @admin_pages.post("/health")
 def start_health_check() -> ResponseReturnValue:
     """Begin an examination, which asks outside where that was chosen; lead to the page that shows it."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     is_online = request.form.get("online") == "yes"
     with suppress(ExaminationRunningError):  # the page shows the one that runs
         web_context().health.begin(installation, actor, is_online=is_online, now=now)

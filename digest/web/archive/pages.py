@@ -175,7 +175,7 @@ def icon() -> AnyResponse:
 
 
 @archive_pages.get("/editions/<name>.ics")
-def edition_calendar(name: str) -> AnyResponse:
+def serve_edition_dates_calendar(name: str) -> AnyResponse:
     """Give the dates that stand early in an edition as a calendar file (RFC 5545, section 3.4)."""
     body = build_edition_calendar(web_context().installation, name)
     if body is None:
@@ -184,7 +184,7 @@ def edition_calendar(name: str) -> AnyResponse:
 
 
 @archive_pages.get("/calendar.ics")
-def calendar() -> AnyResponse:
+def serve_deadline_and_event_calendar() -> AnyResponse:
     """Give the deadlines and events of the newest editions as a calendar to follow."""
     body = build_calendar_feed(web_context().installation, MAX_CALENDAR_EDITIONS)
     return _cacheable_response(_calendar_response(body), seconds=900)
@@ -296,7 +296,7 @@ def localize_image_urls(html: str) -> str:
     return _IMAGE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
 
 
-def mark_html_with_local_images(html: str) -> Markup:
+def make_safe_html_with_local_images(html: str) -> Markup:
     """Mark a piece of an approved page as the HTML that it is, with its pictures from here."""
     return Markup(localize_image_urls(html))  # noqa: S704 - rendered by us, and signed
 

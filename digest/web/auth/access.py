@@ -13,7 +13,7 @@ from werkzeug.routing import RequestRedirect
 from digest.app.accounts import sign_in
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.accounts.visitor import Visitor
-from digest.installation.acts import Actor, ConfirmationRequiredError, Role
+from digest.installation.audited_actions import Actor, ConfirmationRequiredError, Role
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
@@ -53,14 +53,14 @@ def current_actor() -> Actor:
     return current_staff().actor
 
 
-class ActionContext(TypedDict):
+class ActorAndTime(TypedDict):
     """Who acts, and when: what every action takes."""
 
     actor: Actor
     now: datetime
 
 
-def build_action_context() -> ActionContext:
+def get_actor_and_time() -> ActorAndTime:
     """Return who acts on a page of the staff, and the time now."""
     return {"actor": current_actor(), "now": web_context().clock()}
 
@@ -70,7 +70,7 @@ def is_admin() -> bool:
     return current_actor().role is Role.ADMIN
 
 
-def current_visitor() -> Visitor:
+def read_request_visitor() -> Visitor:
     """Say where this request comes from."""
     proxies = web_context().settings.file.limits.proxies
     return Visitor(client_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())

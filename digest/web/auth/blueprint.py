@@ -1,6 +1,6 @@
 """The blueprint of signing in, with all its pages."""
 
-from digest.web.auth import own_sign_in, pages
+from digest.web.auth import own_account_pages, pages
 
 auth_pages = pages.auth_pages
-__all__ = ["auth_pages", "own_sign_in"]
+__all__ = ["auth_pages", "own_account_pages"]

@@ -7,8 +7,8 @@ from digest.app.accounts import own_account, sign_in, staff
 from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemptsError
 from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
 from digest.app.accounts.sign_in import SessionEndedError
-from digest.store.staff import VerificationLink, VerificationStage
-from digest.web.auth.access import current_staff, current_visitor, find_current_staff, next_url, sanitize_next_path
+from digest.store.staff import VerificationLink, VerificationLinkState
+from digest.web.auth.access import current_staff, find_current_staff, next_url, read_request_visitor, sanitize_next_path
 from digest.web.auth.cookies import delete_session_cookie, set_session_cookie, set_sign_in_cookies
 from digest.web.context import web_context
 
@@ -33,7 +33,7 @@ def submit_password() -> ResponseReturnValue:
             form.get("email", ""),
             form.get("password", ""),
             form.get("code", ""),
-            current_visitor(),
+            read_request_visitor(),
             now=context.clock(),
         )
     except (SignInRefusedError, TooManyAttemptsError) as exc:
@@ -47,7 +47,7 @@ def submit_passkey_sign_in() -> ResponseReturnValue:
     context, form = web_context(), request.form
     try:
         new_session = sign_in.sign_in_by_passkey(
-            context.installation, form.get("answer", ""), current_visitor(), now=context.clock()
+            context.installation, form.get("answer", ""), read_request_visitor(), now=context.clock()
         )
     except PasskeyError as exc:
         return _sign_in_page(form.get("next"), refusal=exc), 401
@@ -99,7 +99,7 @@ def show_sign_in_link(token: str) -> ResponseReturnValue:
 def submit_sign_in_link(token: str) -> ResponseReturnValue:
     """Sign in by a link, which is used up."""
     context = web_context()
-    new_session = sign_in.sign_in_by_link(context.installation, token, current_visitor(), now=context.clock())
+    new_session = sign_in.sign_in_by_link(context.installation, token, read_request_visitor(), now=context.clock())
     if new_session is None:
         return render_template("web/auth/sign_in_link.html", link=sign_in.SignInLink()), 410
     return finish_sign_in(new_session, _first_page(new_session))
@@ -109,14 +109,16 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
 def show_invitation(token: str) -> ResponseReturnValue:
     """Show whose address would be proven, and the button."""
     context = web_context()
-    return _invitation_page(staff.look_up_verification_link(context.installation, token, now=context.clock()))
+    return _invitation_page(staff.look_up_address_verification_link(context.installation, token, now=context.clock()))
 
 
 @auth_pages.post("/staff/<token>")
 def submit_invitation(token: str) -> ResponseReturnValue:
     """Prove the address and sign its member in; a second press only says that it is proven."""
     context = web_context()
-    link, new_session = sign_in.accept_invitation(context.installation, token, current_visitor(), now=context.clock())
+    link, new_session = sign_in.accept_invitation(
+        context.installation, token, read_request_visitor(), now=context.clock()
+    )
     return _invitation_page(link) if new_session is None else finish_sign_in(new_session, _first_page(new_session))
 
 
@@ -129,7 +131,7 @@ def _invitation_page(link: VerificationLink) -> ResponseReturnValue:
     if link.member is None:
         return render_template("web/auth/unknown_link.html"), 404
     page = render_template("web/auth/invitation.html", link=link, member=link.member, masked=link.masked_email)
-    return page, 410 if link.stage is VerificationStage.ENDED else 200
+    return page, 410 if link.stage is VerificationLinkState.ENDED else 200
 
 
 @auth_pages.get("/desk/confirm")
@@ -139,7 +141,7 @@ def show_identity_confirmation() -> ResponseReturnValue:
 
 
 @auth_pages.post("/desk/confirm")
-def confirm_password() -> ResponseReturnValue:
+def confirm_identity_by_password() -> ResponseReturnValue:
     """Take password and code again."""
     context, form = web_context(), request.form
     try:
@@ -148,7 +150,7 @@ def confirm_password() -> ResponseReturnValue:
             current_staff(),
             form.get("password", ""),
             form.get("code", ""),
-            current_visitor(),
+            read_request_visitor(),
             now=context.clock(),
         )
     except (SignInRefusedError, TooManyAttemptsError, SessionEndedError) as exc:
@@ -157,12 +159,12 @@ def confirm_password() -> ResponseReturnValue:
 
 
 @auth_pages.post("/desk/confirm/passkey")
-def confirm_passkey() -> ResponseReturnValue:
+def confirm_identity_by_passkey() -> ResponseReturnValue:
     """Take a passkey again."""
     context, form = web_context(), request.form
     try:
         token = sign_in.reauthenticate_by_passkey(
-            context.installation, current_staff(), form.get("answer", ""), current_visitor(), now=context.clock()
+            context.installation, current_staff(), form.get("answer", ""), read_request_visitor(), now=context.clock()
         )
     except (PasskeyError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), 401

@@ -19,7 +19,7 @@ from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_row_seals
 from digest.app.upkeep.keys import rotate_key
 from digest.edition.approval.authors import read_approver_rule_for_authors
-from digest.installation.acts import UnknownStaffError, identify_staff
+from digest.installation.audited_actions import UnknownStaffError, identify_staff
 from digest.store import staff as staff_store
 from digest.store import staff_sessions
 from digest.store.account_models import AuthenticatorApp, Passkey, RecoveryCode, StaffSession
@@ -30,7 +30,7 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from digest.store.staff_sessions import hash_session_token
 from subscribers.address import read_address
-from subscribers.store import one_time_tokens, row_seals
+from subscribers.store import keyed_row_seals, one_time_tokens
 from subscribers.store.models import Base, table_of
 from tests.actors import ADMIN
 from tests.app.accounts.test_sign_in import HOME, PASSWORD, SAM, Desk, open_desk, set_up_password
@@ -49,7 +49,7 @@ class Forger:
     def write(self, statement: str, **values: object) -> None:
         """Run a statement of SQL; times are bound as the dialect's own column would be."""
         table = statement.split()[1 if statement.startswith("UPDATE") else 2]
-        columns = next(m for m in row_seals.sealed_models() if m.__tablename__ == table)
+        columns = next(m for m in keyed_row_seals.list_keyed_seal_models() if m.__tablename__ == table)
         clause = text(statement)
         typed = [
             clause._bindparams[name]._with_binary_element_type(table_of(columns).c[name].type)
@@ -111,7 +111,7 @@ def test_a_session_under_the_number_of_another_is_not_renewed(forger: Forger) ->
     forger.write("UPDATE staff_session SET id = 9001")
     assert sign_in.find_signed_in_member(desk.install, begun.token, now=desk.now) is None
     with desk.install.database.write() as session:
-        assert staff_sessions.renew_session(session, 9001, now=desk.now) is None
+        assert staff_sessions.reauthenticate_session(session, 9001, now=desk.now) is None
 
 
 def test_a_forged_member_is_none(forger: Forger) -> None:
@@ -237,7 +237,7 @@ def test_a_forged_link_opens_nothing(forger: Forger, purpose: one_time_tokens.On
     assert sign_in.look_up_sign_in_link(desk.install, token, now=desk.now).until is None
     assert sign_in.sign_in_by_link(desk.install, token, HOME, now=desk.now) is None
     link, begun = sign_in.accept_invitation(desk.install, token, HOME, now=desk.now)
-    assert (link.stage, begun) == (staff_store.VerificationStage.UNKNOWN, None)
+    assert (link.stage, begun) == (staff_store.VerificationLinkState.UNKNOWN, None)
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_after_a_reset_or_another_password_no_older_row_signs_anybody_in(forger:
 
 
 def test_every_column_of_a_sealed_table_is_sealed_or_declared_to_grant_nothing() -> None:
-    assert {model.__tablename__ for model in row_seals.sealed_models()} == {
+    assert {model.__tablename__ for model in keyed_row_seals.list_keyed_seal_models()} == {
         *(model.__tablename__ for model in (StaffMember, StaffSession, Passkey, AuthenticatorApp, RecoveryCode)),
         "one_time",
         "edition_figures",
@@ -490,18 +490,18 @@ def test_every_column_of_a_sealed_table_is_sealed_or_declared_to_grant_nothing()
         "proposal",
         "correction",
     }
-    for model in row_seals.sealed_models():
+    for model in keyed_row_seals.list_keyed_seal_models():
         declared = [*model.__sealed__, *model.__sealed_later__, *model.__unsealed__, "seal"]
         assert sorted(declared) == sorted(table_of(model).c.keys()), model.__tablename__
 
 
-SEALED_NAMES = "|".join(model.__name__ for model in row_seals.sealed_models())
+SEALED_NAMES = "|".join(model.__name__ for model in keyed_row_seals.list_keyed_seal_models())
 # Reads that grant nothing: names and counts that are shown, a member's own changes, rows that are discarded, links that ran out;
 # corrections that are shown, or whose emails their signatures prove.
 UNJUDGED_SUBSCRIBERS = {
     "digest/app/accounts/own_account.py",
     "digest/app/editing/presence.py",
-    "digest/edition/approval/unseen_settings.py",  # a forged edit there only makes it stricter
+    "digest/edition/approval/unpublished_setting_changes.py",  # a forged edit there only makes it stricter
     "digest/deliver/send/notices/notice_sending.py",
     "digest/installation/guarded_action_notices.py",
     "digest/store/staff_revocations.py",

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from digest.app.accounts import passkeys, sign_in
 from digest.app.accounts.passkeys import PasskeyError, encode_base64url
 from digest.app.accounts.visitor import Visitor
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database

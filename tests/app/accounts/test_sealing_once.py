@@ -14,18 +14,18 @@ from digest.backups.creation import create_backup
 from digest.backups.migration import move_database, parse_target_url
 from digest.backups.restore import restore_backup
 from digest.deliver.retention.edition_figures import load_edition_figures
-from digest.installation.acts import terminal_actor
-from digest.installation.opened import open_installation
+from digest.installation.audited_actions import terminal_actor
+from digest.installation.opened_installation import open_installation
 from digest.installation.sending_pause import pause_all_sending, resume_all_sending
 from digest.settings import Settings
 from digest.store import staff, staff_sessions
 from digest.store.audit import hash_audit_entry, record_audit
 from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import StaffMember
-from digest.store.engine import Database, open_database, upgrade_schema
+from digest.store.engine import Database, open_database, run_migrations_to_revision
 from subscribers.crypto.key_file import create_file
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.row_seals import find_forged_rows
+from subscribers.store.keyed_row_seals import find_forged_rows
 from tests.moments import DRAFTING as NOW
 from tests.run_database import run_on_server, sibling_database_url
 
@@ -52,7 +52,7 @@ def make_home(home: Path, url: str) -> Settings:
         closing(open_database(url)) as database,
         database.engine.execution_options(immediate=True).begin() as connection,
     ):
-        upgrade_schema(connection, "0043")
+        run_migrations_to_revision(connection, "0043")
         connection.execute(text(MEMBER.format(SAM)))
     return Settings(home=home, database_url=url)
 

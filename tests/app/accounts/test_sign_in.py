@@ -24,10 +24,17 @@ from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.accounts.sign_in_log import RefusedSignInCounts
 from digest.app.accounts.visitor import Visitor, make_device_token, read_device_token
 from digest.app.upkeep.nightly_steps import delete_old_sign_ins
-from digest.installation.acts import ActorInterface, NotPermittedError
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, NotPermittedError
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.store.account_models import AuthenticatorApp, Passkey, RecoveryCode, SignIn, StaffSession, UsedChallenge
+from digest.store.account_models import (
+    AuthenticatorApp,
+    Passkey,
+    RecoveryCode,
+    SignInAttempt,
+    StaffSession,
+    UsedChallenge,
+)
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -88,7 +95,7 @@ class Desk:
 
     def log(self) -> list[tuple[str, bool]]:
         with self.install.database.read() as session:
-            rows = session.execute(select(SignIn.method, SignIn.succeeded).order_by(SignIn.id))
+            rows = session.execute(select(SignInAttempt.method, SignInAttempt.succeeded).order_by(SignInAttempt.id))
             return [(row.method, row.succeeded) for row in rows if row.method != "link"]
 
 
@@ -203,7 +210,7 @@ def test_nothing_that_signs_in_is_stored_in_clear(desk_on_both: Desk) -> None:
     with desk_on_both.install.database.engine.connect() as connection:
         rows = [
             row
-            for table in (StaffMember, StaffSession, AuthenticatorApp, RecoveryCode, SignIn, AuditEntry)
+            for table in (StaffMember, StaffSession, AuthenticatorApp, RecoveryCode, SignInAttempt, AuditEntry)
             for row in connection.execute(select(table.__table__))
         ]
     text = repr(rows)
@@ -523,7 +530,7 @@ def test_an_unknown_address_takes_as_many_transactions_as_a_members(desk_on_both
 
 
 def test_the_desk_is_given_no_link_to_show(desk: Desk) -> None:
-    at_desk = replace(ADMIN, name="staff 9", face=ActorInterface.DESK, confirmed_at=desk.now)
+    at_desk = replace(ADMIN, name="staff 9", face=ActionEntryPoint.DESK, confirmed_at=desk.now)
     with pytest.raises(StaffError, match="Email the link instead"):
         sign_in.make_sign_in_link(desk.install, at_desk, SAM, now=desk.now)
     with desk.install.database.write() as session:
@@ -551,7 +558,7 @@ def test_every_night_what_is_over_goes(desk_on_both: Desk) -> None:
     later = NOW + timedelta(days=91)
     assert delete_old_sign_ins(desk_on_both.install, later).startswith("1 expired sessions and ")
     with desk_on_both.install.database.read() as session:
-        for table in (StaffSession, SignIn, UsedChallenge):
+        for table in (StaffSession, SignInAttempt, UsedChallenge):
             assert session.scalar(select(func.count()).select_from(table)) == 0
         assert session.scalar(select(func.count()).select_from(AuthenticatorApp)) == 1
 

@@ -28,10 +28,10 @@ from digest.app.sending import automatic_pause_emails, background_tasks
 from digest.app.upkeep.nightly_steps import delete_old_alerts
 from digest.deliver.control import edition_control, installation_hold
 from digest.edition.content.edition_content import EditionContent
-from digest.settings import AlertSettings, Settings, SettingsFile
+from digest.settings import AlertSettings, Settings, SettingsFileContent
 from digest.store.alert_models import Alert, AlertNotification
 from digest.store.audit import record_audit
-from digest.store.delivery_models import Delivery, Notice, StaffMember
+from digest.store.delivery_models import Delivery, QueuedNoticeEmail, StaffMember
 from digest.store.engine import Database
 from digest.store.models import Edition
 from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
@@ -157,7 +157,7 @@ def test_every_alert_arrives_once_and_ends(
             for later in (12 * MINUTE, 12 * MINUTE + OVER_AFTER, 30 * MINUTE):
                 look(world, later)
             assert told(posts) == [("alert.opened", kind), ("alert.over", kind)]
-        background_tasks.send_due_notices(world.open(), clock=lambda: NOW + 60 * MINUTE)
+        background_tasks.send_due_transactional_emails(world.open(), clock=lambda: NOW + 60 * MINUTE)
     mails = [message_from_bytes(body, policy=policy.default) for _, _, body in handler.messages]
     subjects = Counter(mail["Subject"] for mail in mails)
     # Without the keys no email can be queued: it's tried again, and by then it tells of the end as well.
@@ -346,7 +346,7 @@ def test_an_alert_is_emailed_unless_the_row_of_its_own_email_exists(
         own_emails = select(Delivery.id).where(Delivery.purpose.like("deadline:%") | Delivery.purpose.like("alarm:%"))
         (own_email,) = session.scalars(own_emails)
         if not has_own_email:  # as after an outage, or where the job that queues it failed
-            session.execute(delete(Notice).where(Notice.delivery == own_email))
+            session.execute(delete(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery == own_email))
             session.execute(delete(Delivery).where(Delivery.id == own_email))
     for later in (0 * MINUTE, OWN_EMAIL_TIME):
         look(world, later)
@@ -374,7 +374,7 @@ def test_old_alerts_go(world: FaultyInstallation, posts: list[Request]) -> None:
 def test_a_webhook_wants_https_and_a_secret() -> None:
     with pytest.raises(ValidationError, match="isn't an https URL"):
         AlertSettings(webhook="http://hooks.example.org/x")
-    file = SettingsFile(alerts=AlertSettings(webhook="https://hooks.example.org/x"))
+    file = SettingsFileContent(alerts=AlertSettings(webhook="https://hooks.example.org/x"))
     with pytest.raises(ValidationError, match="DIGEST_ALERT_SECRET is required"):
         Settings(file=file)
 

@@ -8,7 +8,7 @@ from pytest_httpserver import HTTPServer
 
 from digest.app.alerts.channel import OFF_VALUES
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
-from digest.settings import AlertSettings, Settings, SettingsFile
+from digest.settings import AlertSettings, Settings, SettingsFileContent
 from digest.store.alert_models import Alert
 from digest.store.engine import Database
 from digest.web.admin.settings.setting_fields import list_fields
@@ -61,7 +61,7 @@ def test_a_channel_is_off_until_its_setting_says_where_to() -> None:
     off = {
         channel.setting: next(v for v in reversed(OFF_VALUES) if _is_valid(channel.setting, v)) for channel in channels
     }
-    assert list_enabled_channels(Settings(file=SettingsFile(alerts=AlertSettings(**off)))) == []  # type: ignore[arg-type]
+    assert list_enabled_channels(Settings(file=SettingsFileContent(alerts=AlertSettings(**off)))) == []  # type: ignore[arg-type]
 
 
 def _is_valid(setting: str, value: str) -> bool:

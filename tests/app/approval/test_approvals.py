@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, update
 
 from digest.app.approval import approvals, edition_approval
 from digest.app.editing import changes as editing
-from digest.app.editing.edit_application import is_draft_outdated, update_draft
+from digest.app.editing.edit_application import apply_current_settings_to_draft, is_draft_outdated
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval import approval_check
@@ -16,8 +16,8 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.editing.edits import EditionField
-from digest.installation.acts import SCHEDULER, Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.store.approval_models import ApprovalState, SentBackNote
 from digest.store.delivery_models import StaffMember
@@ -29,7 +29,7 @@ from tests.edition.drafting.test_drafts import add, bodies, drafted
 from tests.moments import DRAFTING as NOW
 
 LATER = NOW + timedelta(hours=1)
-DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, ActorInterface.DESK) for number in (1, 2, 3))
+DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, ActionEntryPoint.DESK) for number in (1, 2, 3))
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_draft_of_earlier_settings_is_updated_reviewed_again_and_approved(inst
     assert is_draft_outdated(changed, "current")
     with pytest.raises(ApprovalError, match=r"Choose 'Update the draft'.*'digest draft --update 2026-W47'"):
         approve(changed, PRIYA)
-    assert update_draft(changed, "current", actor=PRIYA, now=LATER) == "2026-W47"
+    assert apply_current_settings_to_draft(changed, "current", actor=PRIYA, now=LATER) == "2026-W47"
     assert "Good morning." in str(edition_of(changed).content)
     assert "#00606B" in str(bodies(changed.database))
     with pytest.raises(ApprovalError, match="changed"):
@@ -231,7 +231,7 @@ def test_an_update_stores_the_rows_of_its_stories_again(install_on_both: Install
     with install_on_both.database.write() as session:
         session.execute(delete(EditionStory).where(EditionStory.position > 1))
         session.execute(update(EditionStory).values(reason="a forged one"))
-    update_draft(changed, "current", actor=DANA, now=LATER)
+    apply_current_settings_to_draft(changed, "current", actor=DANA, now=LATER)
     assert story_rows(changed) == before
 
 
@@ -239,19 +239,19 @@ def test_an_update_of_what_is_up_to_date_changes_nothing(install: Installation) 
     with install.database.read() as session:
         before = session.scalars(select(AuditEntry.id)).all()
     assert not is_draft_outdated(install, "current")
-    assert update_draft(install, "current", actor=DANA, now=LATER) == ""
+    assert apply_current_settings_to_draft(install, "current", actor=DANA, now=LATER) == ""
     with install.database.read() as session:
         assert session.scalars(select(AuditEntry.id)).all() == before
 
 
 def test_an_update_supersedes_an_approval_that_waits_for_another(install_on_both: Installation) -> None:
     both = wants_two(install_on_both)
-    update_draft(both, "current", actor=DANA, now=LATER)
+    apply_current_settings_to_draft(both, "current", actor=DANA, now=LATER)
     approve(both, DANA)
-    update_draft(both, "current", actor=DANA, now=LATER)
+    apply_current_settings_to_draft(both, "current", actor=DANA, now=LATER)
     assert version_states(both) == [ApprovalState.WAITING]
     changed = recolored(both)
-    update_draft(changed, "current", actor=DANA, now=LATER)
+    apply_current_settings_to_draft(changed, "current", actor=DANA, now=LATER)
     assert version_states(changed) == [ApprovalState.SUPERSEDED]
 
 
@@ -262,5 +262,5 @@ def test_an_update_refuses_what_is_approved_or_further(install: Installation, st
     before, changed = bodies(install.database), recolored(install)
     assert not is_draft_outdated(changed, "2026-W47")
     with pytest.raises(EditRefusedError, match="can't be updated"):
-        update_draft(changed, "2026-W47", actor=DANA, now=LATER)
+        apply_current_settings_to_draft(changed, "2026-W47", actor=DANA, now=LATER)
     assert (edition_of(changed).state, bodies(install.database)) == (state, before)

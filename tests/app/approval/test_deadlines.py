@@ -31,16 +31,16 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResul
 from digest.edition.approval.approved_versions import read_current_content_hash
 from digest.edition.calendar.release_calendar import DeadlineDecision, decide_at_deadline
 from digest.edition.editing.edits import EditionField
-from digest.edition.edition_queries import name_release_slot
-from digest.installation.acts import SCHEDULER
-from digest.installation.opened import Installation
+from digest.edition.edition_queries import make_release_slot_key
+from digest.installation.audited_actions import SCHEDULER
+from digest.installation.opened_installation import Installation
 from digest.settings import (
     PublicationSettings,
     ScheduleSettings,
     SelectionSettings,
     SenderSettings,
     Settings,
-    SettingsFile,
+    SettingsFileContent,
 )
 from digest.settings.publication import DeadlineRule
 from digest.store import schedule_slots
@@ -116,7 +116,7 @@ class SimulatedWeek:
                     self.install, name, actor=SCHEDULER, clock=self.clock, fetcher=self.fetcher
                 )
             scheduler.send_due_editions(context, backoff)
-        jobs.send_notices(context)
+        jobs.send_due_transactional_emails(context)
 
     def draft(self, slot: DueJob) -> None:
         """Draft as the timetable does, without the network."""
@@ -196,7 +196,7 @@ def start_week_on_both(database: Database, tmp_path: Path) -> Callable[..., Simu
 def make_start(database: Database, home: Path) -> Callable[..., SimulatedWeek]:
     def start(rule: DeadlineRule = "wait") -> SimulatedWeek:
         settings = Settings(
-            file=SettingsFile(
+            file=SettingsFileContent(
                 publication=PublicationSettings(first_number=147),
                 sender=SenderSettings(postal_address="1 Test Street"),
                 select=SelectionSettings(minimum=1),
@@ -216,7 +216,7 @@ def make_start(database: Database, home: Path) -> Callable[..., SimulatedWeek]:
             member = StaffMember(email=EDITOR_ADDRESS, name="Dana", role="editor", added_by="test")
             member.added_at = member.proven_at = SATURDAY
             session.add(member)
-        schedule_slots.ensure_schedule_start(database, SATURDAY)
+        schedule_slots.find_or_record_schedule_start(database, SATURDAY)
         fetcher = FetcherWithoutPage(ROOT / "digest" / "sample")
         week = SimulatedWeek(install, fetcher)
         week.publish(EARLY)
@@ -232,7 +232,7 @@ def sent_edition() -> Edition:
     """Make the edition of the week before: without one the first looks back a week and no further."""
     moment = RELEASE - WEEK
     return Edition(
-        slot=name_release_slot(moment),
+        slot=make_release_slot_key(moment),
         name="2027-W10",
         number=146,
         state=EditionState.SENT,
@@ -433,7 +433,7 @@ def test_a_reminder_that_runs_twice_mails_once_and_says_what_is_in_the_edition(s
     editing.set_edition_text(week.install, EditForm("2027-W11", EDITOR, week.now), EditionField.INTRO, intro)
     week.now = RELEASE - timedelta(hours=11)
     assert [deadlines.remind_editors(week.install, now=week.now) for _ in range(2)] == ["1 reminded", "0 reminded"]
-    jobs.send_notices(JobContext(week.install, week.clock))
+    jobs.send_due_transactional_emails(JobContext(week.install, week.clock))
     (file,) = (week.install.settings.home / "outbox").rglob("*.eml")
     message = email.message_from_bytes(file.read_bytes(), policy=policy.default)
     text = message.get_body(("plain",))

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text, update
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.operation_checks import check_drafts, check_row_seals
+from digest.app.doctor.operation_checks import check_drafts_match_composition, check_row_seals
 from digest.app.editing import changes as editing
-from digest.app.editing.edit_application import is_draft_outdated, update_draft
+from digest.app.editing.edit_application import apply_current_settings_to_draft, is_draft_outdated
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import RenderedFragment
@@ -21,11 +21,11 @@ from digest.edition.editing import edit_log
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_log import ProposalCache, append_edit
 from digest.edition.editing.edits import Edit, EditionField, EditKind
-from digest.edition.editing.stored_proposal import ProposalWithTray, pack_proposal
-from digest.installation.acts import Actor
-from digest.installation.opened import Installation
+from digest.edition.editing.stored_proposal import ProposalWithLateStories, pack_proposal
+from digest.installation.audited_actions import Actor
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import StaffMember
-from digest.store.models import Edition, EditionEdit, EditionFragment, EditionProposal, EditionState
+from digest.store.models import Edition, EditionEdit, EditionProposal, EditionState, RenderedEditionFragment
 from subscribers.store.models import table_of
 from tests.app.approval.test_approvals import (
     DANA,
@@ -45,7 +45,7 @@ from tests.row_keys import change_rows
 
 __all__ = ["install", "install_on_both"]
 
-EDITION, EDIT, PROPOSAL, FRAGMENT = map(table_of, (Edition, EditionEdit, EditionProposal, EditionFragment))
+EDITION, EDIT, PROPOSAL, FRAGMENT = map(table_of, (Edition, EditionEdit, EditionProposal, RenderedEditionFragment))
 WORDS, EVIL = "Good morning.", "Buy my coin."
 
 
@@ -60,7 +60,7 @@ class Forger:
             for statement in statements:
                 connection.execute(statement)
 
-    def compose(self, grown: ProposalWithTray, edits: tuple[Edit, ...]) -> ComposedEdition:
+    def compose(self, grown: ProposalWithLateStories, edits: tuple[Edit, ...]) -> ComposedEdition:
         state = read_editing_state(self.install, "current")
         return compose_edition(grown, edits, state.identity, self.install.settings)
 
@@ -243,7 +243,7 @@ def test_an_update_restores_a_draft_that_was_changed_in_the_database(
     assert not is_draft_outdated(forger.install, "current")
     forge(forger)
     assert is_draft_outdated(forger.install, "current")
-    assert update_draft(forger.install, "current", actor=SAM, now=NOW) == "2026-W47"
+    assert apply_current_settings_to_draft(forger.install, "current", actor=SAM, now=NOW) == "2026-W47"
     assert not is_draft_outdated(forger.install, "current")
     assert EVIL not in str(edition_of(forger.install).content)
     row = last_audit_row(forger.install)
@@ -261,7 +261,7 @@ def test_an_update_refuses_a_proposal_that_is_not_genuine(
     monkeypatch.setattr(edit_log, "_CACHE", ProposalCache())
     assert is_draft_outdated(forger.install, "current")
     with pytest.raises(EditRefusedError, match="'digest draft'"):
-        update_draft(forger.install, "current", actor=SAM, now=NOW)
+        apply_current_settings_to_draft(forger.install, "current", actor=SAM, now=NOW)
 
 
 def test_edits_after_a_forged_one_are_made_again_in_their_place(forger: Forger) -> None:
@@ -324,9 +324,11 @@ def test_a_block_whose_edit_was_dated_later_still_leaves_nobody_alone(install_on
 
 def test_doctor_names_forged_edits_and_a_draft_that_is_not_what_they_make(forger: Forger) -> None:
     examined = ExaminedInstallation(forger.install, NOW)
-    assert [found.level for check in (check_row_seals, check_drafts) for found in check(examined)] == ["ok"] * 2
+    assert [
+        found.level for check in (check_row_seals, check_drafts_match_composition) for found in check(examined)
+    ] == ["ok"] * 2
     forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
-    (rows,), (draft,) = check_row_seals(examined), check_drafts(examined)
+    (rows,), (draft,) = check_row_seals(examined), check_drafts_match_composition(examined)
     assert "1 of edit" in rows.message
     assert "2026-W47 doesn't match its stories, edits, and settings" in draft.message
 

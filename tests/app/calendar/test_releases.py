@@ -14,8 +14,8 @@ from digest.collect.documents.parsed_document import DateBasis, DocumentKind, Pa
 from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField
-from digest.installation.opened import Installation
-from digest.settings import PublicationSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
+from digest.installation.opened_installation import Installation
+from digest.settings import PublicationSettings, SelectionSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, ReleaseScheduleChange, Source
 from tests.actors import EDITOR
@@ -28,7 +28,7 @@ THURSDAY = datetime(2026, 11, 19, 23, tzinfo=UTC)
 WEEK = timedelta(days=7)
 SETTINGS = Settings(
     base_url="https://news.example.org",
-    file=SettingsFile(
+    file=SettingsFileContent(
         publication=PublicationSettings(first_number=147),
         sender=SenderSettings(postal_address="1 Test Street"),
         select=SelectionSettings(minimum=1),

@@ -8,22 +8,22 @@ from click.testing import CliRunner
 
 from digest.app.calendar.upcoming_steps import explain_missed_run, find_missed_runs, list_upcoming_steps
 from digest.cli import digest
-from digest.installation.opened import open_installation
-from digest.settings import BackupSettings, ScheduleSettings, SettingsFile, load_settings
+from digest.installation.opened_installation import open_installation
+from digest.settings import BackupSettings, ScheduleSettings, SettingsFileContent, load_settings
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, ReleaseScheduleChange, ScheduleSlot
 from tests.moments import THURSDAY_NOON as NOW
 from tests.web.conftest import store_edition
 
-FILE = SettingsFile(backup=BackupSettings(folder="/backups"))
+FILE = SettingsFileContent(backup=BackupSettings(folder="/backups"))
 
 
-def steps(database: Database, now: datetime = NOW, file: SettingsFile = FILE) -> list[str]:
+def steps(database: Database, now: datetime = NOW, file: SettingsFileContent = FILE) -> list[str]:
     with database.read() as session:
         return [step.describe(file) for step in list_upcoming_steps(session, file, now)]
 
 
-def missed(database: Database, now: datetime, file: SettingsFile = FILE) -> list[str]:
+def missed(database: Database, now: datetime, file: SettingsFileContent = FILE) -> list[str]:
     with database.read() as session:
         return [slot.job for slot in find_missed_runs(session, file, now)]
 
@@ -51,7 +51,7 @@ def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(one_database: Dat
 
 
 def test_several_releases_a_day_are_no_list(one_database: Database) -> None:
-    often = SettingsFile(schedule=ScheduleSettings(draft="every 2h", send="every 2h"))
+    often = SettingsFileContent(schedule=ScheduleSettings(draft="every 2h", send="every 2h"))
     assert steps(one_database, file=often) == ["Thu Nov 19, 5 p.m.: sources are collected"]
 
 

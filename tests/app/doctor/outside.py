@@ -19,7 +19,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.compose.dkim import load_signer
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.web.app import create_app
 from tests.app.doctor.fake_name_server import FakeNameServer, Records

@@ -15,23 +15,23 @@ from sqlalchemy import text
 from digest.app.accounts.sign_in_log import SCOPE, SURGE
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
-from digest.deliver.control import article_checks, installation_hold
+from digest.deliver.control import article_recheck_results, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.mail_log import state_key
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import name_release_slot
-from digest.installation.opened import Installation
+from digest.edition.edition_queries import make_release_slot_key
+from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import (
     Delivery,
     DeliveryState,
-    InboundPayload,
-    InstallationState,
-    Notice,
     ProviderErasure,
+    QueuedNoticeEmail,
+    ReceivedEventPayload,
     StaffMember,
+    StoredInstallationValue,
 )
 from digest.store.engine import Database
 from digest.store.models import (
@@ -43,7 +43,7 @@ from digest.store.models import (
     Source,
     SourceHealth,
 )
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.models import ImportBatch, Person, PersonState, Seal
@@ -141,7 +141,7 @@ class FaultyInstallation:
         )
 
     def remember(self, name: str, value: Any) -> None:
-        self.add(InstallationState(name=name, value=value, at=NOW))
+        self.add(StoredInstallationValue(name=name, value=value, at=NOW))
 
 
 ASIDE = {"0" * 32: {"place": 0, "at": NOW.isoformat(), "reason": "refusals", "decision": "", "returning": False}}
@@ -290,9 +290,11 @@ def lose_article(world: FaultyInstallation) -> None:
     content = json.loads((ROOT / "tests" / "fixtures" / "edition.json").read_text("utf-8"))
     url = next(iter(EditionContent.from_json(content).linked_articles))
     world.add(edition(content=content))
-    look = article_checks.ArticleCheck(NOW, None, 1, (article_checks.ArticleFinding(url, "Cranes", "404"),))
+    look = article_recheck_results.ArticleCheck(
+        NOW, None, 1, (article_recheck_results.ArticleFinding(url, "Cranes", "404"),)
+    )
     with world.database.write() as session:
-        article_checks.save_article_check(session, "2026-W47", look)
+        article_recheck_results.save_article_check(session, "2026-W47", look)
 
 
 def leave_run_file(world: FaultyInstallation) -> None:
@@ -368,7 +370,9 @@ def lose_heartbeat(world: FaultyInstallation) -> None:
 
 def lose_mail_log(world: FaultyInstallation) -> None:
     world.replace_setting("[limits]", '[relay]\nlog = "journal"\n\n[limits]')
-    world.remember(state_key(this_process_owner().host), {"trouble": "The journal can't be read (no permission)."})
+    world.remember(
+        state_key(identify_current_process().host), {"trouble": "The journal can't be read (no permission)."}
+    )
 
 
 def block_backup_folder(world: FaultyInstallation) -> None:
@@ -485,7 +489,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "an old backup": (leave_old_backup, "backup", "digest backup"),
     "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
     "Bounces and events haven't been processed": (
-        add_rows(lambda: InboundPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
+        add_rows(lambda: ReceivedEventPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
         *("unapplied-events", "digest inbound"),
     ),
     "messages are in doubt": (
@@ -521,7 +525,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a warning is refused": (
         add_rows(
             lambda: delivery(purpose="guard:1-a", tries=2, due_at=NOW, next_try_at=NOW + HOUR),
-            lambda: Notice(delivery="d" * 26, kind="guard", ciphertext=b"c", key_id="k"),
+            lambda: QueuedNoticeEmail(delivery="d" * 26, kind="guard", ciphertext=b"c", key_id="k"),
         ),
         *("undelivered-warnings", "audit log"),
     ),
@@ -558,7 +562,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         *("stuck-erasures", "The API key needs Suppressions"),
     ),
     "a deadline is over": (
-        add_rows(lambda: edition(release_at=NOW - HOUR, slot=name_release_slot(NOW - HOUR))),
+        add_rows(lambda: edition(release_at=NOW - HOUR, slot=make_release_slot_key(NOW - HOUR))),
         *("missed-deadline", "digest approve"),
     ),
     "sources are not visited": (

@@ -12,11 +12,11 @@ from digest.app.doctor.attention import write_attention_sentences
 from digest.app.subscribers import list_transfers, running_imports
 from digest.app.subscribers.child_work import WorkStoppedError
 from digest.cli import digest
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation, open_installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
-from digest.store.delivery_models import InstallationState
-from digest.store.process_owner import ProcessOwner
+from digest.store.delivery_models import StoredInstallationValue
+from digest.store.process_identity import ProcessIdentity
 from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.models import ImportBatch
 from subscribers.store.signup_models import SignupSurge
@@ -65,7 +65,7 @@ def test_an_alarm_and_an_unfinished_import_are_named_with_what_to_do(home: Path)
 def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
     file = home / "list.csv"
     file.write_text("email\nada@example.org\n", "utf-8")
-    actor = Actor("terminal:eve", Role.ADMIN, ActorInterface.TERMINAL)
+    actor = Actor("terminal:eve", Role.ADMIN, ActionEntryPoint.TERMINAL)
     said: list[list[str]] = []
     with open_installation(load_settings()) as install:
 
@@ -88,9 +88,9 @@ def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
                 late = NOW + running_imports.TRUSTED_FOR + timedelta(minutes=1)
                 assert write_attention_sentences(session, late) == [left], "a machine that went silent works no more"
             with install.database.write() as session:  # the process is gone: its number is another's by now
-                dead = ProcessOwner(nonce="gone")
+                dead = ProcessIdentity(nonce="gone")
                 stored = session.scalars(
-                    select(InstallationState).where(InstallationState.name.startswith("import at work"))
+                    select(StoredInstallationValue).where(StoredInstallationValue.name.startswith("import at work"))
                 ).one()
                 stored.value = {"owner": str(dead), "at": NOW.isoformat()}
             assert look() == [left]

@@ -24,7 +24,7 @@ from digest.cli import digest
 from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.opened import Installation, InstallationError, open_installation
+from digest.installation.opened_installation import Installation, InstallationError, open_installation
 from digest.settings import Settings
 from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing

@@ -13,8 +13,8 @@ from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import SelectionSettings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState, EditionStory
@@ -25,7 +25,7 @@ from tests.moments import DRAFTING as NOW
 ROOMY = WEEKLY.model_copy(
     update={"file": WEEKLY.file.model_copy(update={"select": SelectionSettings(minimum=1, per_publisher=9)})}
 )
-COLLEAGUE = Actor("staff 3", Role.EDITOR, ActorInterface.DESK)
+COLLEAGUE = Actor("staff 3", Role.EDITOR, ActionEntryPoint.DESK)
 TITLES = (
     "Border Patrol finds tunnel under Nogales",
     "Hurricane Nadia turns toward Bermuda",

@@ -6,19 +6,19 @@ import pytest
 
 from digest.app.editing import changes as editing
 from digest.app.editing import clipboard
-from digest.app.editing.clipboard import SavedClipping
+from digest.app.editing.clipboard import SavedClipboardItem
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.edits import StoryField
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.store.engine import Database
-from digest.web.desk.outline.edit_outline import EditOutline, list_clipped_rows
+from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows
 from tests.actors import EDITOR
 from tests.edition.drafting.test_drafts import WEEKLY, add, drafted
 from tests.moments import DRAFTING as NOW
 
-COLLEAGUE = Actor("staff 3", Role.EDITOR, ActorInterface.DESK)
+COLLEAGUE = Actor("staff 3", Role.EDITOR, ActionEntryPoint.DESK)
 URL = "https://a.example.org/early-border-news"
 
 
@@ -41,19 +41,21 @@ def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation)
     clipboard.copy_text_to_clipboard(
         install, EditForm("current", EDITOR, NOW + timedelta(minutes=2)), URL, "summary", "Mine again"
     )
-    kept = clipboard.list_clippings(install, EDITOR)
+    kept = clipboard.list_clipboard_items(install, EDITOR)
     assert [(k.edition, k.target, k.field, k.text) for k in kept] == [
         ("2026-W47", URL, "summary", "Mine again"),
         ("2026-W47", URL, "", "Border news, early"),
     ]
-    assert clipboard.list_clippings(install, COLLEAGUE) == ()
-    assert not clipboard.remove_clipping(install, EditForm("current", COLLEAGUE, NOW), kept[0].id)
-    assert clipboard.remove_clipping(install, form, kept[0].id)
-    assert not clipboard.remove_clipping(install, form, kept[0].id)
-    assert clipboard.list_clippings(install, EDITOR) == (
-        SavedClipping(kept[1].id, "2026-W47", 1, NOW, URL, "", kept[1].text),
+    assert clipboard.list_clipboard_items(install, COLLEAGUE) == ()
+    assert not clipboard.remove_clipboard_item(install, EditForm("current", COLLEAGUE, NOW), kept[0].id)
+    assert clipboard.remove_clipboard_item(install, form, kept[0].id)
+    assert not clipboard.remove_clipboard_item(install, form, kept[0].id)
+    assert clipboard.list_clipboard_items(install, EDITOR) == (
+        SavedClipboardItem(kept[1].id, "2026-W47", 1, NOW, URL, "", kept[1].text),
     )
-    (row,) = list_clipped_rows(clipboard.list_clippings(install, EDITOR), EditOutline((), (), {}, ()), "2026-W48")
+    (row,) = list_clipboard_rows(
+        clipboard.list_clipboard_items(install, EDITOR), EditPageData((), (), {}, ()), "2026-W48"
+    )
     assert (row.clipping.number, row.anchor, row.place) == (1, "", "")
 
 

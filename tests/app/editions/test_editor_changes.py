@@ -18,7 +18,7 @@ from digest.edition.approval.approved_versions import ApprovalError, list_approv
 from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.editing.edits import StoryField
 from digest.edition.edition_queries import find_edition
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionProposal, EditionState
 from tests.app.approval.test_approvals import DANA, PRIYA, approve, edition_of, install, install_on_both

@@ -10,9 +10,9 @@ from sqlalchemy import select
 from digest.app.doctor.network_access import DnsLookup, LookupFailedError
 from digest.app.sending.mail_servers import look_up_mail_servers
 from digest.deliver.control import installation_hold
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings
-from digest.store.delivery_models import DomainGroup
+from digest.installation.opened_installation import Installation
+from digest.settings import UsageLimitSettings
+from digest.store.delivery_models import RecipientDomainGroup
 from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
@@ -38,7 +38,7 @@ DOMAINS = ("company.example", "agency.example", "alone.example", "bare.example",
 def install(database: Database, tmp_path: Path) -> Installation:
     """Give an installation that sends over SMTP, with two subscribers at each of the domains."""
     install = build_web_setup(database, tmp_path).install
-    file = install.settings.file.model_copy(update={"limits": LimitSettings(domains_per_hour={"gmail.com": 60})})
+    file = install.settings.file.model_copy(update={"limits": UsageLimitSettings(domains_per_hour={"gmail.com": 60})})
     update = {"mail_url": SecretStr("smtp://127.0.0.1:1?starttls=off"), "file": file}
     install = Installation(install.settings.model_copy(update=update), database)
     addresses = [f"r{number}@{domain}" for number in range(2) for domain in DOMAINS]
@@ -52,7 +52,7 @@ def _groups(install: Installation) -> dict[str, str]:
     names = ("google.com", "outlook.com", "gmail.com", *DOMAINS)
     by_tag = {make_domain_tag(install.keys, Address("x", name)): name for name in names}
     with install.read() as session:
-        rows = session.execute(select(DomainGroup.domain_tag, DomainGroup.group_tag)).all()
+        rows = session.execute(select(RecipientDomainGroup.domain_tag, RecipientDomainGroup.group_tag)).all()
     return {by_tag[row.domain_tag]: by_tag[row.group_tag] for row in rows if row.domain_tag in by_tag}
 
 

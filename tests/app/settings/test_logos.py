@@ -17,8 +17,8 @@ from digest.app.settings.logos import LogoRefusedError, store_logo
 from digest.cli import digest as digest_command
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
-from digest.installation.opened import Installation
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
+from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.settings.branding import LOGO_NAME
 from digest.store.engine import Database
@@ -83,7 +83,7 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
             assert isinstance(corner, tuple)
             assert corner[3] == 0, "what is transparent stays so"
     pieces = render_edition(
-        full_content, build_publication_frame(install.settings), create_mail_environment(install.settings)
+        full_content, build_publication_context(install.settings), create_mail_environment(install.settings)
     )
     html = join_fragments(pieces, "html").text
     assert f'src="https://news.example.org/media/{logo.light}" width="112" height="30" alt="Vigie"' in html

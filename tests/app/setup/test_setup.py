@@ -17,7 +17,7 @@ from digest.app.setup.remaining_steps import list_dns_records
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.smtp import kind as smtp_kind
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
 from digest.store.models import AuditEntry
 from digest.web.app import create_app

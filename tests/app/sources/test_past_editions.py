@@ -9,12 +9,12 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.sources import past_editions
-from digest.app.sources.past_editions import PastEditionReport
+from digest.app.sources.past_editions import PastEditionImportResult
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.drafting.candidates import load_previous_editions
 from digest.edition.edition_queries import next_edition_number
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings, Settings, SettingsFile
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings, SettingsFileContent, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import AuditEntry
@@ -40,7 +40,7 @@ CANONICAL = '<link rel="canonical" href="https://watch.example.org/newsletter/14
 @pytest.fixture
 def install(database: Database, tmp_path: Path) -> Installation:
     """Give an installation that may read pages of this machine."""
-    file = SettingsFile(limits=LimitSettings(allow_networks=["127.0.0.0/8"]))
+    file = SettingsFileContent(limits=UsageLimitSettings(allow_networks=["127.0.0.0/8"]))
     return Installation(Settings(file=file, home=tmp_path), database)
 
 
@@ -49,7 +49,7 @@ def saved(tmp_path: Path, text: str, name: str = "146.html") -> str:
     return str(tmp_path / name)
 
 
-def run_import(install: Installation, *places: str, dry_run: bool = False) -> list[PastEditionReport]:
+def run_import(install: Installation, *places: str, dry_run: bool = False) -> list[PastEditionImportResult]:
     return past_editions.import_past_editions(install, places, actor=EDITOR, now=NOW, dry_run=dry_run)
 
 

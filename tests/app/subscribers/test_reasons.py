@@ -2,7 +2,7 @@
 
 import pytest
 
-from digest.installation.reasons import ReasonError, read_reason
+from digest.installation.action_reasons import ReasonError, read_reason
 
 HIDDEN = [
     "a@example.org",

@@ -16,9 +16,9 @@ from digest.app.upkeep import nightly_steps
 from digest.app.upkeep.heartbeats import heartbeat_url, note_job_end, send_heartbeats
 from digest.deliver.control.installation_hold import pause_all_sending
 from digest.deliver.plan.delivery_plan import DeliveryCounts
-from digest.deliver.send.run.edition_run import SendReport
-from digest.installation.opened import Installation
-from digest.settings import HeartbeatSettings, LimitSettings
+from digest.deliver.send.run.edition_sending import SendReport
+from digest.installation.opened_installation import Installation
+from digest.settings import HeartbeatSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import EditionState
 from digest.timetable import DueJob
@@ -58,7 +58,7 @@ def watcher(httpserver: HTTPServer) -> Watcher:
 def install(database: Database, tmp_path: Path, watcher: Watcher) -> Installation:
     """Give an installation whose jobs all have the same heartbeat URL."""
     urls = HeartbeatSettings(**dict.fromkeys(HeartbeatSettings.model_fields, watcher.url))
-    tables = {"heartbeats": urls, "limits": LimitSettings(allow_networks=["127.0.0.1/32"])}
+    tables = {"heartbeats": urls, "limits": UsageLimitSettings(allow_networks=["127.0.0.1/32"])}
     return change_settings(build_web_setup(database, tmp_path).install, tables)
 
 
@@ -183,7 +183,7 @@ def test_a_copy_requests_nothing(install: Installation, watcher: Watcher) -> Non
 
 
 def test_a_private_network_that_is_not_allowed_is_not_reached(install: Installation, watcher: Watcher) -> None:
-    guarded = change_settings(install, {"limits": LimitSettings()})
+    guarded = change_settings(install, {"limits": UsageLimitSettings()})
     note_job_end(guarded, "nightly", failed=False, now=NOW)
     assert send_heartbeats(guarded, now=NOW) == "0 heartbeats, 1 failed"
     assert watcher.paths == []

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from digest.cli import digest
 from digest.deliver.control import set_aside_domains
-from digest.installation.opened import Installation, open_installation
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.delivery_models import Delivery, DeliveryState

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 
 from digest.cli import digest
-from digest.installation.opened import Installation, open_installation
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
@@ -46,7 +46,7 @@ def install(initialised_home: Path) -> Iterator[Installation]:
                 session.add(row)
                 session.flush()
                 said = {"kind": "bounced", "cause": cause, "at": RELEASE, "received_at": RELEASE, "detail": {}}
-                session.add(Event(delivery=row.id, fingerprint=row.id, **said))
+                session.add(StoredDeliveryEvent(delivery=row.id, fingerprint=row.id, **said))
         yield install
 
 

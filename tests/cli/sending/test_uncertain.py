@@ -11,9 +11,9 @@ from sqlalchemy import select, update
 from time_machine import TimeMachineFixture
 
 from digest.cli import digest
-from digest.installation.opened import Installation, open_installation
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
 from tests.moments import RELEASE
@@ -204,7 +204,7 @@ def test_what_sendgrid_never_reported_is_proposed_together(
         reported = session.get_one(Delivery, IDS[0])
         reported.state = DeliveryState.ACCEPTED
         values = {"at": RELEASE, "received_at": RELEASE, "fingerprint": "f", "detail": {}}
-        session.add(Event(delivery=IDS[0], kind="delivered", **values))
+        session.add(StoredDeliveryEvent(delivery=IDS[0], kind="delivered", **values))
     listed = run("uncertain", NAME)
     assert "2 were probably not accepted" in listed.output
     again = run("uncertain", NAME, "--again", "silent", "--because", "a day of silence", "--yes")

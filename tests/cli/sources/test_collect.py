@@ -12,7 +12,7 @@ from digest.cli import digest
 from digest.cli.context import find_system_user
 from digest.settings import load_settings
 from digest.store.engine import Database, open_database
-from digest.store.models import AuditEntry, Source, SourceDay
+from digest.store.models import AuditEntry, DailySourceVisitCounts, Source
 
 FEED = """<rss version="2.0"><channel><title>Port News</title>
 <item><title>Port reopens</title><link>https://port.example.org/reopens</link>
@@ -176,7 +176,7 @@ def test_a_source_is_removed_after_a_question_and_its_visits_stay_counted(run: R
     assert (again.exit_code, "isn't a source in the settings" in again.output) == (1, True)
     opened = database(tmp_path)
     with opened.read() as session:
-        day = session.scalars(select(SourceDay)).one()
+        day = session.scalars(select(DailySourceVisitCounts)).one()
         counted = (day.good, day.bad, day.found)
         assert session.scalars(select(Source.active)).one() is False
     opened.close()

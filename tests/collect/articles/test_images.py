@@ -17,7 +17,7 @@ from digest.collect.articles.images import PreparedImage, crop_stored_image, fet
 from digest.collect.codec.encoded_image import CropShape, ImageError
 from digest.collect.codec.image_codec import decode_image, encode_image
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
@@ -72,7 +72,7 @@ def graphic(width: int, height: int) -> Image.Image:
 
 
 def image_of(body: bytes, **limits: int) -> PreparedImage:
-    return fetch_image(Site(body), URL, LimitSettings.model_validate(limits))
+    return fetch_image(Site(body), URL, UsageLimitSettings.model_validate(limits))
 
 
 def opened(picture: PreparedImage) -> Image.Image:
@@ -286,10 +286,10 @@ def test_the_same_bytes_give_the_same_picture() -> None:
 
 def test_the_bounds_are_handed_to_the_fetch_and_its_errors_come_through() -> None:
     site = Site(written(photo(300, 200)))
-    fetch_image(site, URL, LimitSettings(image_bytes=123_456))
+    fetch_image(site, URL, UsageLimitSettings(image_bytes=123_456))
     assert site.asked == [(URL, 123_456)]
     with pytest.raises(FetchError):
-        fetch_image(Site(b""), URL, LimitSettings())
+        fetch_image(Site(b""), URL, UsageLimitSettings())
 
 
 @pytest.mark.parametrize("size", [(1200, 675), (1200, 2400), (2000, 400), (120, 60)])
@@ -338,7 +338,7 @@ def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> Non
 def test_the_same_bytes_are_kept_once(database: Database) -> None:
     body = written(photo(300, 200))
     first = image_of(body)
-    other = fetch_image(Site(body), "https://cdn.example.org/same.jpg", LimitSettings())
+    other = fetch_image(Site(body), "https://cdn.example.org/same.jpg", UsageLimitSettings())
     with database.write() as session:
         assert store_image(session, first, NOW) is store_image(session, other, NOW)
 

@@ -11,7 +11,7 @@ from digest.collect.documents.deadlines import Deadline
 from digest.collect.documents.item_identity import BATCH_SIZE, identify_items
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParsedItem, RejectedEntry
 from digest.store.engine import Database
-from digest.store.models import Article, ArticleChange, Source
+from digest.store.models import Article, PublishedArticleChange, Source
 from tests.collect.stored_documents import store_document
 from tests.moments import MONDAY_NOON as NOON
 
@@ -53,7 +53,8 @@ def articles(database: Database) -> list[Article]:
 def history(database: Database) -> list[tuple[str, str, str]]:
     with database.read() as session:
         return [
-            (c.field, c.before, c.after) for c in session.scalars(select(ArticleChange).order_by(ArticleChange.field))
+            (c.field, c.before, c.after)
+            for c in session.scalars(select(PublishedArticleChange).order_by(PublishedArticleChange.field))
         ]
 
 
@@ -332,7 +333,7 @@ def test_whatever_publishers_do_to_ids_the_counts_balance_and_nothing_new_comes_
 ) -> None:
     agency = source(one_database)
     with one_database.write() as session:
-        session.execute(delete(ArticleChange))
+        session.execute(delete(PublishedArticleChange))
         session.execute(delete(Article))
 
     def store(items: list[ParsedItem], now: datetime) -> tuple[ItemCounts, int]:

@@ -7,7 +7,7 @@ import pytest
 
 from digest.collect.fetch.fetcher import FolderFetcher, HttpFetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 
 FEED = "https://agency.example.org/feed.xml"
 
@@ -43,7 +43,7 @@ def test_an_unlisted_address_fails_like_a_dead_host(folder: Path) -> None:
     url = "https://nowhere.example.org/feed.xml"
     fetchers: list[ContentFetcher] = [
         FolderFetcher(folder),
-        HttpFetcher(LimitSettings(), "hls-digest/1", resolver=lambda *_: []),
+        HttpFetcher(UsageLimitSettings(), "hls-digest/1", resolver=lambda *_: []),
     ]
     errors = []
     for fetcher in fetchers:

@@ -9,11 +9,11 @@ from werkzeug import Request, Response
 
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.fetch.result import FetchError, FetchErrorReason
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from tests.conftest import WAIT_TIMEOUT, reserve_port
 from tests.moments import AFTER_RELEASE as NOW
 
-LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT, fetch_redirects=3)
+LIMITS = UsageLimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT, fetch_redirects=3)
 AGENT = "hls-digest/1 (+https://hls.example/)"
 
 
@@ -213,7 +213,7 @@ def test_the_wait_that_a_publisher_asks_for_is_read(
 
 
 def test_a_name_that_leads_to_loopback_is_refused(httpserver: HTTPServer) -> None:
-    with HttpFetcher(LimitSettings(), AGENT) as strict:
+    with HttpFetcher(UsageLimitSettings(), AGENT) as strict:
         error = failing(strict, f"http://localhost:{httpserver.port}/feed")
         assert error.reason is FetchErrorReason.REFUSED_ADDRESS
         assert "limits.allow_networks" in error.message
@@ -222,7 +222,7 @@ def test_a_name_that_leads_to_loopback_is_refused(httpserver: HTTPServer) -> Non
 
 def test_localhost_is_reached_where_its_networks_are_open(httpserver: HTTPServer) -> None:
     # It often leads to ::1 first, where nobody listens: then the next address is tried.
-    limits = LimitSettings(allow_networks=["127.0.0.0/8", "::1/128"])
+    limits = UsageLimitSettings(allow_networks=["127.0.0.0/8", "::1/128"])
     httpserver.expect_request("/feed").respond_with_data(b"x")
     with HttpFetcher(limits, AGENT) as open_fetcher:
         assert open_fetcher.get(f"http://localhost:{httpserver.port}/feed").body == b"x"

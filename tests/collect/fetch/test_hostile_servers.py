@@ -13,7 +13,7 @@ import pytest
 
 from digest.collect.fetch.fetcher import HttpFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from tests.conftest import WAIT_TIMEOUT
 
 Behaviour = Callable[[socket.socket], None]
@@ -52,14 +52,14 @@ def says(answer: bytes) -> Behaviour:
 
 
 def failure(behave: Behaviour, **limits: float) -> FetchError:
-    bounds = LimitSettings(allow_networks=["127.0.0.0/8"], **({"fetch_timeout": WAIT_TIMEOUT} | limits))  # type: ignore[arg-type]
+    bounds = UsageLimitSettings(allow_networks=["127.0.0.0/8"], **({"fetch_timeout": WAIT_TIMEOUT} | limits))  # type: ignore[arg-type]
     with serving(behave) as url, HttpFetcher(bounds, AGENT) as fetcher, pytest.raises(FetchError) as caught:
         fetcher.get(url)
     return caught.value
 
 
 def body_of(behave: Behaviour) -> bytes:
-    with serving(behave) as url, HttpFetcher(LimitSettings(allow_networks=["127.0.0.0/8"]), AGENT) as fetcher:
+    with serving(behave) as url, HttpFetcher(UsageLimitSettings(allow_networks=["127.0.0.0/8"]), AGENT) as fetcher:
         return fetcher.get(url).body
 
 
@@ -190,7 +190,7 @@ def test_a_flood_of_interim_answers_is_cut_when_the_time_is_up() -> None:
 
 def test_a_handshake_that_hangs_is_cut_when_the_time_is_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        bounds = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=0.2)
+        bounds = UsageLimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=0.2)
         with HttpFetcher(bounds, AGENT) as fetcher, pytest.raises(FetchError) as caught:
             fetcher.get(f"https://127.0.0.1:{listener.getsockname()[1]}/feed")
     assert caught.value.reason is FetchErrorReason.TIMEOUT

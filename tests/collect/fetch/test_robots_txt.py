@@ -10,10 +10,10 @@ from pytest_httpserver import HTTPServer
 
 from digest.collect.fetch.fetcher import HttpFetcher
 from digest.collect.fetch.robots_txt import CACHE_SECONDS, RobotsRules
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from tests.conftest import WAIT_TIMEOUT, reserve_port
 
-LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
+LIMITS = UsageLimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from cryptography.x509.oid import NameOID
 
 from digest.collect.fetch.fetcher import HttpFetcher
 from digest.collect.fetch.result import FetchError, FetchErrorReason
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from tests.conftest import WAIT_TIMEOUT
 
-LIMITS = LimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
+LIMITS = UsageLimitSettings(allow_networks=["127.0.0.0/8"], fetch_timeout=WAIT_TIMEOUT)
 AGENT = "hls-digest/1 (+https://hls.example/)"
 NAME = "feeds.example.org"
 

@@ -25,10 +25,10 @@ from digest.collect.sandbox.confinement import (
     CHILD_CALLS,
     AllowedCalls,
     build_filter,
-    exclude_paths,
     list_code_folders,
+    list_readable_paths,
 )
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
 from tests.conftest import ROOT
 from tests.moments import DRAFTING as NOW
@@ -127,7 +127,7 @@ def tree(tmp_path: Path) -> Path:
 def test_of_a_folder_around_the_home_only_what_lies_beside_it_is_opened(
     tree: Path, place: str, opened: list[str]
 ) -> None:
-    found = exclude_paths([tree / place], [tree / "lib/packages/data"])
+    found = list_readable_paths([tree / place], [tree / "lib/packages/data"])
     assert [path.relative_to(tree).as_posix() for path in found] == opened
 
 
@@ -141,9 +141,9 @@ def test_a_checkouts_own_folder_is_not_opened_only_its_packages() -> None:
 LOOK = """
 import sys
 from pathlib import Path
-from digest.collect.sandbox.confinement import confine_broker
+from digest.collect.sandbox.confinement import confine_sandbox_broker
 home, *beside = map(Path, sys.argv[1:])
-confine_broker([home])
+confine_sandbox_broker([home])
 for place in (home / "keys.json", *beside):
     try:
         print(place.read_text())

@@ -20,7 +20,7 @@ from typing import Any
 
 from digest.collect.sandbox import broker, child
 from digest.collect.sandbox.child import DocumentLimits
-from digest.collect.sandbox.operations import OPERATIONS, Reply
+from digest.collect.sandbox.child_operations import OPERATIONS, Reply
 from digest.collect.sandbox.wire import pack_frame
 
 LIMITS = DocumentLimits(cpu_seconds=1, wall_seconds=200.0, memory_bytes=200_000_000)  # the clock runs on a busy machine

@@ -11,13 +11,13 @@ from digest.collect.sources.readership import (
     POPULAR_POSTS_PATH,
     READERSHIP_SOURCES,
     ReadershipError,
-    ReadershipImport,
+    ReadershipImportResult,
     apply_views,
     fetch_wordpress_views,
     import_readership,
     parse_readership_csv,
 )
-from digest.settings import PublicationSettings, ReadershipSettings, Settings, SettingsFile
+from digest.settings import PublicationSettings, ReadershipSettings, Settings, SettingsFileContent
 from digest.store.engine import Database
 from digest.store.models import Article, Source
 from tests.moments import MONDAY_NOON as NOON
@@ -63,7 +63,7 @@ def views(database: Database) -> dict[str, int | None]:
 
 
 def settings(folder: Path, *, csv: str = "", wordpress: str = "") -> Settings:
-    file = SettingsFile(
+    file = SettingsFileContent(
         publication=PublicationSettings(site=SITE), readership=ReadershipSettings(csv=csv, wordpress=wordpress)
     )
     return Settings(file=file, origin=folder / "digest.toml")
@@ -162,4 +162,4 @@ def test_a_missing_file_is_reported_and_nothing_is_raised(one_database: Database
     (result,) = import_readership(one_database, NOWHERE, settings(tmp_path, csv="none.csv"), now=NOON)
     assert "none.csv: No such file" in (result.error or "")
     assert import_readership(one_database, NOWHERE, settings(tmp_path), now=NOON) == []
-    assert isinstance(result, ReadershipImport)
+    assert isinstance(result, ReadershipImportResult)

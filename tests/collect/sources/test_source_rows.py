@@ -23,7 +23,7 @@ from digest.collect.sources.source_rows import (
     record_visit_success,
     sync_sources,
 )
-from digest.settings import Settings, SettingsFile, SourceSettings
+from digest.settings import Settings, SettingsFileContent, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Source, SourceHealth
 from tests.moments import MONDAY_NOON as NOON
@@ -33,7 +33,7 @@ COAST = SourceSettings(url="https://coast.example.org/feed", name="Coast news", 
 
 
 def naming(*sources: SourceSettings) -> Settings:
-    return Settings(file=SettingsFile(sources=list(sources)))
+    return Settings(file=SettingsFileContent(sources=list(sources)))
 
 
 def row(database: Database, url: str = PORT.url) -> Source:

@@ -11,9 +11,9 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptio
 from digest.collect.visits.collection_run import SourceReport, UnknownSourceError, collect_sources
 from digest.collect.visits.page_check import PageState, check_article_pages
 from digest.collect.visits.source_visit import MAX_PAGES, rank_feeds
-from digest.settings import LimitSettings, Settings, SettingsFile, SourceSettings
+from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
-from digest.store.models import Article, ArticleChange, Source, SourceHealth
+from digest.store.models import Article, PublishedArticleChange, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
 from tests.moments import MONDAY_NOON as NOON
 
@@ -62,7 +62,7 @@ def gone(url: str, status: int, reason: FetchErrorReason) -> FetchError:
 
 def naming(*urls: str, **limits: int) -> Settings:
     sources = [SourceSettings(url=url, name=f"Source {n}", publisher=f"P{n}") for n, url in enumerate(urls)]
-    return Settings(file=SettingsFile(sources=sources, limits=LimitSettings.model_validate(limits)))
+    return Settings(file=SettingsFileContent(sources=sources, limits=UsageLimitSettings.model_validate(limits)))
 
 
 def visited(database: Database, web: Web, *urls: str, now: datetime = NOON, force: bool = False) -> list[SourceReport]:
@@ -222,7 +222,7 @@ def test_a_page_without_feeds_is_one_article_and_its_end_is_kept_as_history(data
     visited(database, web, STORY, now=NOON + timedelta(hours=1))
     with database.read() as session:
         assert session.scalars(select(Article.withdrawn_at)).all() == [NOON + timedelta(hours=1)]
-        assert session.scalars(select(ArticleChange.field)).all() == ["withdrawn"]
+        assert session.scalars(select(PublishedArticleChange.field)).all() == ["withdrawn"]
 
 
 def test_a_page_that_is_back_is_withdrawn_no_more(database: Database) -> None:
@@ -235,7 +235,8 @@ def test_a_page_that_is_back_is_withdrawn_no_more(database: Database) -> None:
     with database.read() as session:
         assert session.scalars(select(Article.withdrawn_at)).all() == [None]
         history = [
-            (c.field, c.before, c.after) for c in session.scalars(select(ArticleChange).order_by(ArticleChange.id))
+            (c.field, c.before, c.after)
+            for c in session.scalars(select(PublishedArticleChange).order_by(PublishedArticleChange.id))
         ]
     assert history == [("withdrawn", "", "404"), ("withdrawn", "withdrawn", "")]
 
@@ -293,7 +294,11 @@ def test_the_pages_of_advisories_say_whether_another_took_their_place(database: 
     assert check_article_pages(database, web, {a: a}, advisories=[a], workers=2, now=NOON) == {a: PageState(True)}
     assert superseded(database) == {a: "", b: ""}
     with database.read() as session:
-        query = select(ArticleChange).where(ArticleChange.field == "superseded").order_by(ArticleChange.id)
+        query = (
+            select(PublishedArticleChange)
+            .where(PublishedArticleChange.field == "superseded")
+            .order_by(PublishedArticleChange.id)
+        )
         changes = session.scalars(query).all()
     assert [(change.before, change.after) for change in changes] == [("", said), (said, "")]
 

@@ -16,7 +16,7 @@ from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate, Placehol
 from digest.deliver.compose.variants import write_signup_text
 from digest.edition.content.placeholders import SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitizer import sanitize_text
-from digest.edition.rendering.text_lines import text_columns
+from digest.edition.rendering.text_lines import measure_text_width
 from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.message_lint import message_faults
@@ -72,7 +72,7 @@ def test_it_is_whole_in_any_script_and_folded_between_words_alone(place: str) ->
     lines = part(message, "plain").splitlines()
     sentence = lines[1:-1]
     assert len(sentence) >= 2
-    assert all(text_columns(line) <= 73 for line in sentence), "72, and the full stop"
+    assert all(measure_text_width(line) <= 73 for line in sentence), "72, and the full stop"
     whole = f"{BEGINNING}September 24, 2026, at {place}."
     assert "".join(sentence).replace(" ", "") == whole.replace(" ", "")
     for line in sentence[1:]:

@@ -3,7 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey, choose_variants, find_nearest_variant
+from digest.deliver.compose.variant_limit import (
+    MAX_VARIANTS,
+    VariantKey,
+    choose_variants_within_limit,
+    find_nearest_variant,
+)
 
 SECTIONS = tuple("abcdefg")
 keys = st.builds(VariantKey, st.frozensets(st.sampled_from(SECTIONS), max_size=6), st.booleans(), st.booleans())
@@ -13,9 +18,9 @@ keys = st.builds(VariantKey, st.frozensets(st.sampled_from(SECTIONS), max_size=6
 def test_nobody_misses_what_they_chose_and_the_most_chosen_are_kept(
     subscribers: dict[VariantKey, int], late: VariantKey
 ) -> None:
-    kept = choose_variants(subscribers)
+    kept = choose_variants_within_limit(subscribers)
     assert len(kept) <= MAX_VARIANTS
-    assert kept == choose_variants(dict(reversed(subscribers.items()))), "in any order of the rows"
+    assert kept == choose_variants_within_limit(dict(reversed(subscribers.items()))), "in any order of the rows"
     for wanted in (*subscribers, late):
         given_one = find_nearest_variant(wanted, kept)
         assert given_one in kept

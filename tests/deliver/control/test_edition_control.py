@@ -18,14 +18,14 @@ from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.inbound import payloads
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import progress
-from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendError, SendReport, run_edition
 from digest.edition.edition_queries import UnknownEditionError
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup, Event, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StaffMember, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import Address
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -36,7 +36,7 @@ from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_a
 from tests.deliver.silent_runs import silence_runs
 from tests.moments import RELEASE
 
-ACCEPT = same_outcome_for_all(HandoverResult.ACCEPTED)
+ACCEPT = same_outcome_for_all(HandoverStatus.ACCEPTED)
 WAITING, ACCEPTED, CANCELLED = DeliveryState.WAITING, DeliveryState.ACCEPTED, DeliveryState.CANCELLED
 
 
@@ -153,13 +153,13 @@ def test_cancelling_in_mid_send_leaves_nobody_waiting_not_even_who_was_put_off(w
         calls[0] += 1
         if calls[0] == 2:
             _cancel(world)
-            return same_outcome_for_all(HandoverResult.TRY_LATER, reply="451 4.7.1 later")(messages)
+            return same_outcome_for_all(HandoverStatus.TRY_LATER, reply="451 4.7.1 later")(messages)
         return ACCEPT(messages)
 
     report = _send(world, ScriptedProvider(answer, batch_size=5))
     assert report.state is EditionState.CANCELLED
     with world.database.read() as session:
-        found = count_deliveries(session, edition_purpose(EDITION_NAME))
+        found = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
     assert (found[ACCEPTED], found[CANCELLED], found.open, found.is_balanced) == (5, 15, 0, True)
     with pytest.raises(SendError, match=rf"^{EDITION_NAME} can't be sent: it is canceled\.$"):
         _send(world, ScriptedProvider(ACCEPT))
@@ -346,7 +346,7 @@ def test_two_complaints_are_no_alarm(world: DeliverySetup) -> None:
 def test_refusals_for_what_we_are_pause_the_send_and_suppress_nobody(world: DeliverySetup) -> None:
     _many(world, 40)
     refused = same_outcome_for_all(
-        HandoverResult.REFUSED, reply="550 5.7.515 Access denied, sending domain does not meet the level"
+        HandoverStatus.REFUSED, reply="550 5.7.515 Access denied, sending domain does not meet the level"
     )
 
     def refuse_after_a_second(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -360,16 +360,16 @@ def test_refusals_for_what_we_are_pause_the_send_and_suppress_nobody(world: Deli
     with world.database.read() as session:
         assert set(session.scalars(select(Person.state))) == {PersonState.SUBSCRIBED}
         assert session.scalar(select(func.count()).select_from(Suppression)) == 0
-        assert set(session.scalars(select(Event.cause))) == {FailureCause.POLICY}
+        assert set(session.scalars(select(StoredDeliveryEvent.cause))) == {FailureCause.POLICY}
 
 
 def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: DeliverySetup) -> None:
     ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
-        no = MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 <address>: no such user")
+        no = MessageOutcome(HandoverStatus.REFUSED, "550 5.1.1 <address>: no such user")
         return BatchOutcome(
-            tuple(no if m.address.startswith("ada") else MessageOutcome(HandoverResult.ACCEPTED) for m in messages)
+            tuple(no if m.address.startswith("ada") else MessageOutcome(HandoverStatus.ACCEPTED) for m in messages)
         )
 
     report = _send(world, ScriptedProvider(answer, name="smtp"))
@@ -378,14 +378,14 @@ def test_a_mailbox_that_the_server_does_not_know_is_never_mailed_again(world: De
         states = {p.number: p.state for p in session.scalars(select(Person))}
         assert (states[ada], states[bo]) == (PersonState.SUPPRESSED, PersonState.SUBSCRIBED)
         assert session.scalars(select(Suppression.reason)).one() == "bounced"
-        (told,) = session.scalars(select(Event))
+        (told,) = session.scalars(select(StoredDeliveryEvent))
         assert (told.cause, told.detail["status"]) == (FailureCause.NO_MAILBOX, "550 5.1.1")
 
 
 def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(one_world: DeliverySetup) -> None:
     world = one_world
     world.add_subscribers("ada@example.org")
-    full = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER, reply="452 4.2.2 mailbox full"), name="smtp")
+    full = ScriptedProvider(same_outcome_for_all(HandoverStatus.TRY_LATER, reply="452 4.2.2 mailbox full"), name="smtp")
     for _ in range(100):
         report = _send(world, full)
         if not report.delivery_counts.open:
@@ -394,7 +394,7 @@ def test_a_mailbox_that_stays_full_until_the_message_expires_is_one_strike(one_w
         world.clock.now = report.next_due_at
     assert report.delivery_counts[DeliveryState.EXPIRED] == 1
     with world.database.read() as session:
-        (told,) = session.scalars(select(Event))
+        (told,) = session.scalars(select(StoredDeliveryEvent))
         assert (told.cause, session.scalars(select(Person.state)).one()) == (FailureCause.SOFT, PersonState.SUBSCRIBED)
 
 
@@ -453,7 +453,7 @@ def test_a_new_sender_warms_up_day_by_day(world: DeliverySetup) -> None:
     provider = ScriptedProvider(ACCEPT, batch_size=4)
     while True:
         report = _send(warming, provider)
-        by_day[(world.clock() - RELEASE).days] += report.results[HandoverResult.ACCEPTED]
+        by_day[(world.clock() - RELEASE).days] += report.results[HandoverStatus.ACCEPTED]
         if report.next_due_at is None:
             break
         assert "warm-up" in report.wait_reason
@@ -472,7 +472,7 @@ def test_what_a_warm_up_keeps_for_days_is_still_tried_again_when_its_server_says
         tries.update(message.address for message in messages)
         late = one_world.clock() > RELEASE + timedelta(days=4)
         results = (
-            HandoverResult.TRY_LATER if late and tries[message.address] == 1 else HandoverResult.ACCEPTED
+            HandoverStatus.TRY_LATER if late and tries[message.address] == 1 else HandoverStatus.ACCEPTED
             for message in messages
         )
         return BatchOutcome(tuple(MessageOutcome(result) for result in results))
@@ -557,7 +557,7 @@ def test_domains_that_share_mail_servers_share_the_sum_of_their_caps(world: Deli
     with world.database.write() as session:
         tags = [make_domain_tag(world.keys, Address("x", domain)) for domain in domains]
         until = RELEASE + timedelta(days=7)
-        session.add_all(DomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
+        session.add_all(RecipientDomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
     for domain in domains:
         _many(capped, 2, domain)
     moments: list[datetime] = []
@@ -577,10 +577,10 @@ def test_a_domain_that_asks_for_less_slows_those_that_share_its_mail_servers(one
     with one_world.database.write() as session:
         tags = [make_domain_tag(one_world.keys, Address("x", domain)) for domain in domains]
         until = RELEASE + timedelta(days=7)
-        session.add_all(DomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
+        session.add_all(RecipientDomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
     for domain in domains:
         _many(one_world, 5, domain)
-    slow = MessageOutcome(HandoverResult.TRY_LATER, "421 4.7.0 slow down", slows_domain=True)
+    slow = MessageOutcome(HandoverStatus.TRY_LATER, "421 4.7.0 slow down", slows_domain=True)
     moments: list[datetime] = []
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -598,7 +598,7 @@ def test_a_cap_of_less_than_one_a_minute_ends_the_run_and_says_from_when_it_goes
     provider = ScriptedProvider(ACCEPT)
     while True:
         report = _send(capped, provider)
-        moments += [world.clock()] * report.results[HandoverResult.ACCEPTED]
+        moments += [world.clock()] * report.results[HandoverStatus.ACCEPTED]
         if report.next_due_at is None:
             break
         world.clock.now = report.next_due_at

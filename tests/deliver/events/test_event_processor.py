@@ -17,12 +17,12 @@ from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, parse_reply_codes
 from digest.deliver.inbound import payloads
 from digest.deliver.inbound.payloads import apply_stored_payloads
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.sendgrid import events as sendgrid
 from digest.deliver.retention import repeated_bounces
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
-from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
+from digest.store.delivery_models import Delivery, DeliveryState, ReceivedEventPayload, StoredDeliveryEvent
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
@@ -221,7 +221,7 @@ def test_a_doubt_is_settled_by_what_the_provider_says(post: Post, name: str, set
     post.stands(DeliveryState.UNCERTAIN)
     post.arrives(post.event(name))
     with post.world.database.read() as session:
-        counts = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counts = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
     assert post.delivered == settled
     assert counts.is_balanced
     assert counts.planned == 1
@@ -263,7 +263,7 @@ def test_46_posts_of_the_same_events_count_once_whatever_their_ids(post: Post) -
             elif n:
                 e["reason"] = f"changed {n}"  # and where the words change, its id stays
         post.arrives(*again, *again)
-    assert _count(post.world.database, Event) == 3
+    assert _count(post.world.database, StoredDeliveryEvent) == 3
 
 
 def test_the_same_body_is_kept_once(post: Post) -> None:
@@ -273,7 +273,7 @@ def test_the_same_body_is_kept_once(post: Post) -> None:
         for _ in range(46)
     ]
     assert stored == [True] + [False] * 45
-    assert _count(post.world.database, InboundPayload) == 1
+    assert _count(post.world.database, ReceivedEventPayload) == 1
 
 
 def test_opens_and_clicks_are_not_stored_and_unknown_words_are(quick: Post) -> None:
@@ -348,7 +348,7 @@ def test_a_payload_that_is_no_json_or_does_not_open_holds_up_nobody(quick: Post)
     payloads.store_payload(database, keys, b"[{", origin="sendgrid", now=LATER)
     payloads.store_payload(database, keys, b"[1]", origin="sendgrid", now=LATER)
     with database.write() as session:
-        session.execute(update(InboundPayload).where(InboundPayload.id == 2).values(ciphertext=b"x" * 40))
+        session.execute(update(ReceivedEventPayload).where(ReceivedEventPayload.id == 2).values(ciphertext=b"x" * 40))
     assert quick.arrives(quick.event("delivered")) == {"delivered": 1}
     assert list(payloads.stream_unapplied_payloads(database, keys)) == []
 
@@ -358,7 +358,10 @@ def test_payloads_are_dropped_after_30_days(post: Post) -> None:
     drop = payloads.delete_old_payloads
     assert drop(post.world.database, now=LATER + timedelta(days=30)) == 0
     assert drop(post.world.database, now=LATER + timedelta(days=30, seconds=1)) == 1
-    assert (_count(post.world.database, InboundPayload), _count(post.world.database, Event)) == (0, 1)
+    assert (_count(post.world.database, ReceivedEventPayload), _count(post.world.database, StoredDeliveryEvent)) == (
+        0,
+        1,
+    )
 
 
 def test_more_events_than_fit_a_transaction_are_all_applied(quick: Post) -> None:
@@ -516,7 +519,7 @@ def _everything(post: Post) -> list[dict[str, Any]]:
 def fresh(tmp_path: Path, one_world: DeliverySetup) -> Iterator[Callable[[], Post]]:
     """Give a function that makes Ada's message anew, in doubt, with nothing said of it."""
     first = _post(one_world, DeliveryState.UNCERTAIN)
-    tables = [Event, InboundPayload, Suppression]
+    tables = [StoredDeliveryEvent, ReceivedEventPayload, Suppression]
 
     def again() -> Post:
         with one_world.database.write() as session:
@@ -541,7 +544,7 @@ def test_everything_that_may_be_said_ends_the_same_in_any_order_and_split(fresh:
         cut = chance.randrange(len(sample_here))
         for part in (sample_here[:cut], sample_here[cut:]):
             post.arrives(*part)
-        ends.add((post.state, post.suppressed, post.delivered, _count(post.world.database, Event)))
+        ends.add((post.state, post.suppressed, post.delivered, _count(post.world.database, StoredDeliveryEvent)))
     assert ends == {("suppressed", "complained", "refused", 7)}
 
 

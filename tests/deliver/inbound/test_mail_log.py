@@ -19,9 +19,9 @@ from digest.deliver.events.postfix_log import MailLogError
 from digest.deliver.inbound import mail_log
 from digest.deliver.inbound.mail_log import JOURNAL, delete_old_queue_ids, follow_mail_log
 from digest.deliver.plan.planning import plan_deliveries
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import RelaySettings
-from digest.store.delivery_models import Delivery, DeliveryState, Event, QueuedMail
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedMail, StoredDeliveryEvent
 from digest.store.models import Edition, EditionState
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.store.models import Base, Person, PersonState
@@ -97,7 +97,7 @@ def test_what_the_receiving_server_said_arrives_as_events(log: FollowedLog) -> N
     accepted = DeliveryState.ACCEPTED
     assert log.states == [accepted, DeliveryState.REFUSED, accepted, accepted]
     with log.world.database.read() as session:
-        causes = dict(session.execute(select(Event.kind, Event.cause)).all())
+        causes = dict(session.execute(select(StoredDeliveryEvent.kind, StoredDeliveryEvent.cause)).all())
         people = session.scalars(select(Person.state).order_by(Person.number)).all()
     assert causes == {"delivered": "", "bounced": FailureCause.NO_MAILBOX, "deferred": ""}
     assert people.count(PersonState.SUPPRESSED) == 1
@@ -179,7 +179,7 @@ def test_a_part_that_was_cut_short_is_read_again_and_counts_once(
             log.follow()
     assert log.follow() == {"known": 1, "deferred": 1}
     with log.world.database.read() as session:
-        assert session.scalar(select(func.count()).select_from(Event)) == 2
+        assert session.scalar(select(func.count()).select_from(StoredDeliveryEvent)) == 2
 
 
 def test_no_address_and_no_line_is_stored(log: FollowedLog) -> None:
@@ -322,6 +322,6 @@ def test_the_journal_is_followed_by_its_cursor(
     assert follow() == {"bounced": 1}
     assert follow() == NOTHING
     with log.world.database.read() as session:
-        assert session.execute(select(Event.kind, Event.cause, Event.at)).all() == [
-            (EventKind.BOUNCED, FailureCause.POLICY, LATER)
-        ]
+        assert session.execute(
+            select(StoredDeliveryEvent.kind, StoredDeliveryEvent.cause, StoredDeliveryEvent.at)
+        ).all() == [(EventKind.BOUNCED, FailureCause.POLICY, LATER)]

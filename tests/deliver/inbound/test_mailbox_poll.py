@@ -22,20 +22,26 @@ from digest.deliver.inbound.imap import MAX_MESSAGE_BYTES, MailboxError
 from digest.deliver.inbound.mailbox_poll import MailboxPoller, PollResult
 from digest.deliver.inbound.payloads import apply_stored_payloads
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.providers.base import HandoverResult
+from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.retention import repeated_bounces
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.settings import BounceMailboxSettings
-from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload, Notice
+from digest.store.delivery_models import (
+    Delivery,
+    DeliveryState,
+    QueuedNoticeEmail,
+    ReceivedEventPayload,
+    StoredDeliveryEvent,
+)
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import link_tokens
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.undo import find_undo_deadline
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import Base, Person, PersonState
@@ -171,7 +177,7 @@ def test_a_signed_complaint_outweighs_one_by_mail_and_not_the_other_way_round(ma
     mailbox.poll()
     mailbox.apply()
     for kind, reason in (("COMPLAINED", "complained"), ("COMPLAINED_BY_MAIL", "complained")):
-        report = FeedbackReport(mailbox.person, FeedbackKind[kind], LATER, "sendgrid", {})
+        report = DeliveryFeedbackReport(mailbox.person, DeliveryFeedbackKind[kind], LATER, "sendgrid", {})
         with mailbox.world.database.write() as session:
             changed, departure = apply_feedback_to_person(session, mailbox.world.keys, report, now=LATER)
         assert (changed, departure is not None) == (kind == "COMPLAINED", kind == "COMPLAINED")
@@ -213,7 +219,7 @@ def test_who_replies_that_they_want_to_leave_is_mailed_their_link_once_a_week(ma
     assert mailbox.state == PersonState.SUBSCRIBED, "the sender may be forged"
     assert len(mailbox.server.inbox.messages) == 2, "they stay for whoever reads that mailbox"
     assert not any(mailbox.server.inbox.flags.values())
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     notices.send_due_notices(world.database, provider, world.keys, world.settings, clock=lambda: LATER)
     (answer,) = provider.received_messages
     assert answer.placeholders.to == SUBSCRIBER_ADDRESS
@@ -222,7 +228,7 @@ def test_who_replies_that_they_want_to_leave_is_mailed_their_link_once_a_week(ma
     mail = answer.to_bytes()
     assert f"/u/{token}".encode() in mail
     assert b"auto-generated" in mail
-    assert mailbox.count(InboundPayload) == 0, "what was written is not kept"
+    assert mailbox.count(ReceivedEventPayload) == 0, "what was written is not kept"
     for days, answered in ((6, 0), (8, 1)):
         now = LATER + timedelta(days=days)
         mailbox.server.inbox.add_message(reply(at=now))
@@ -247,7 +253,7 @@ def test_no_other_reply_is_answered(quick: MailboxCase, raw: bytes) -> None:
     quick.server.inbox.add_message(raw)
     assert quick.poll().answered == 0
     with quick.world.database.read() as session:
-        assert session.scalars(select(Notice.kind)).all() == []
+        assert session.scalars(select(QueuedNoticeEmail.kind)).all() == []
 
 
 def test_who_has_left_already_is_not_answered(quick: MailboxCase) -> None:
@@ -274,7 +280,7 @@ def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: MailboxCa
     quick.arrives("spam")
     assert quick.poll().ignored == {IgnoreReason.FOREIGN: 1}
     assert quick.server.fetched_uids == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert quick.count(InboundPayload) == 0, "nothing of others' mail is kept"
+    assert quick.count(ReceivedEventPayload) == 0, "nothing of others' mail is kept"
     assert quick.apply() == {}
     assert quick.state == PersonState.SUBSCRIBED
 
@@ -286,7 +292,11 @@ def test_46_mails_of_one_bounce_count_once(mailbox: MailboxCase) -> None:
     result = mailbox.poll()
     assert (result.stored, result.already_stored) == (46, 46)
     assert mailbox.apply() == {"bounced": 1, "known": 45}
-    assert (mailbox.count(Event), mailbox.count(InboundPayload), mailbox.state) == (1, 46, "subscribed")
+    assert (mailbox.count(StoredDeliveryEvent), mailbox.count(ReceivedEventPayload), mailbox.state) == (
+        1,
+        46,
+        "subscribed",
+    )
 
 
 @pytest.mark.parametrize("form", ["exchange", "qmail", "delayed", "exim"])
@@ -304,7 +314,7 @@ def test_a_policy_refusal_never_suppresses_and_is_counted_as_one(quick: MailboxC
     quick.poll()
     assert quick.apply() == {"bounced": 1}
     with quick.world.database.read() as session:
-        assert session.scalars(select(Event.cause)).one() == FailureCause.POLICY
+        assert session.scalars(select(StoredDeliveryEvent.cause)).one() == FailureCause.POLICY
     assert (quick.state, quick.delivered) == ("subscribed", "refused")
 
 
@@ -354,7 +364,7 @@ def test_a_connection_cut_at_any_step_loses_and_repeats_nothing(quick: MailboxCa
             quick.poll()
     quick.poll()
     assert quick.apply() == {"bounced": 1, "deferred": 1, "person bounced": 1}
-    assert quick.count(InboundPayload) == 2
+    assert quick.count(ReceivedEventPayload) == 2
     assert list(quick.server.inbox.messages) == [1]
 
 
@@ -363,7 +373,7 @@ def test_a_crash_after_storing_and_before_moving_changes_nothing(quick: MailboxC
     quick.server.hang_up_at.append("UID MOVE")
     with pytest.raises(MailboxError):
         quick.poll()
-    assert (quick.count(InboundPayload), len(quick.server.inbox.messages)) == (1, 1)
+    assert (quick.count(ReceivedEventPayload), len(quick.server.inbox.messages)) == (1, 1)
     assert quick.poll() == PollResult(already_stored=1)
     assert not quick.server.inbox.messages
     assert quick.apply() == {"bounced": 1, "person bounced": 1}
@@ -547,7 +557,7 @@ def test_whatever_a_server_says_is_read_or_is_an_error_in_words(quick: MailboxCa
             except MailboxError:
                 errors += 1
     assert 0 < errors < 7 * len(ODD_ANSWERS)
-    assert quick.count(InboundPayload) == 1
+    assert quick.count(ReceivedEventPayload) == 1
 
 
 def test_polls_rest_for_a_minute_and_after_trouble_ever_longer(world: DeliverySetup) -> None:

@@ -11,9 +11,14 @@ import pytest
 from sqlalchemy import update
 
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey
-from digest.deliver.plan.correction_plan import CorrectionAudience, ErrorLocations, quotes_text, read_recipient_pages
+from digest.deliver.plan.correction_plan import (
+    CorrectedTextLocations,
+    CorrectionAudience,
+    contains_uncorrected_text,
+    read_recipient_batches,
+)
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.edition.approval import approved_versions as approval
 from digest.edition.archive.corrections import CorrectableStory, list_correctable_stories
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
@@ -99,7 +104,7 @@ def correct(story: CorrectableStory, field: str) -> Correction:
 def count_and_list(
     database: Database, correction: Correction, edition: Edition, settings: Settings
 ) -> tuple[CorrectionAudience, set[int]]:
-    pages = list(read_recipient_pages(database, correction, edition, settings))
+    pages = list(read_recipient_batches(database, correction, edition, settings))
     counts = sum((page.counts for page in pages), CorrectionAudience())
     return counts, {number for page in pages for number in page.recipients}
 
@@ -146,7 +151,7 @@ def test_whoever_could_read_the_error_gets_the_correction_and_nobody_else(
 )
 def test_a_line_that_is_cut_says_the_error_where_the_wrong_word_is_in_it(line: str, says: bool) -> None:  # noqa: FBT001
     sent = "New flood maps move 41,000 homes into the high-risk zone"
-    assert quotes_text(line, sent, sent.replace("41,000", "4,100")) is says
+    assert contains_uncorrected_text(line, sent, sent.replace("41,000", "4,100")) is says
 
 
 def test_what_no_fragment_says_word_for_word_is_where_its_story_is_linked() -> None:
@@ -160,7 +165,7 @@ def test_what_no_fragment_says_word_for_word_is_where_its_story_is_linked() -> N
         RenderedFragment("text", "section:featured", "N*ew maps\nhttps://a.example/?a=1&b=2\n"),
     )
     mailable = MailableEdition("2026-W47", 1, "The week", "", "", "", "", "", "", "https://n.example", pieces)
-    places = ErrorLocations(mailable, "https://a.example/?a=1&b=2", "New maps with a long name", "Old maps")
+    places = CorrectedTextLocations(mailable, "https://a.example/?a=1&b=2", "New maps with a long name", "Old maps")
     assert places.stand_in(VariantKey(frozenset(), text_only=True, is_short=False))
     assert not places.stand_in(VariantKey(frozenset({"featured"}), text_only=False, is_short=False))
     unknown = replace(places, url="https://elsewhere.example/")

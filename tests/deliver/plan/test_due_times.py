@@ -22,7 +22,7 @@ from digest.deliver.plan.planning import (
     plan_deliveries,
 )
 from digest.deliver.providers.outbox.kind import OutboxProvider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Frequency, Preferences, PreferencesError

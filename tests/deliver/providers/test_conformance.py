@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from pydantic import SecretStr
 
 from digest.deliver.compose.message import PlaceholderValues
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, Provider
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage, Provider
 from digest.deliver.providers.kind import ProviderKind, ProviderSettingsError
 from digest.deliver.providers.registry import find_provider, load_provider_kinds, open_provider, provider_in_use
 from digest.settings import Settings
@@ -157,7 +157,7 @@ def _send(provider: Provider, addresses: Sequence[str]) -> BatchOutcome:
     return outcome
 
 
-def _results(outcome: BatchOutcome) -> list[HandoverResult]:
+def _results(outcome: BatchOutcome) -> list[HandoverStatus]:
     return [o.result for o in outcome.outcomes]
 
 
@@ -175,7 +175,7 @@ def test_each_message_has_one_recipient_and_its_outcome_at_its_place(name: str, 
     addresses = ["ada@example.org", "bo@example.org", "cy@example.org"]
     with HARNESSES[name].accepting(settings) as (ready, arrivals), _opened(ready) as provider:
         assert provider.name == name
-        assert _results(_send(provider, addresses)) == [HandoverResult.ACCEPTED] * 3
+        assert _results(_send(provider, addresses)) == [HandoverStatus.ACCEPTED] * 3
         assert arrivals() == [[address] for address in addresses]
 
 
@@ -186,7 +186,7 @@ def test_a_full_batch_and_an_empty_one_are_handed_over(name: str, settings: Sett
         assert provider.batch_timeout > 0
         assert _send(provider, []) == BatchOutcome(())
         addresses = [f"reader{n}@example.org" for n in range(provider.batch_size)]
-        assert _results(_send(provider, addresses)) == [HandoverResult.ACCEPTED] * len(addresses)
+        assert _results(_send(provider, addresses)) == [HandoverStatus.ACCEPTED] * len(addresses)
         assert arrivals() == [[address] for address in addresses]
 
 
@@ -211,7 +211,7 @@ def test_what_may_not_leave_does_not_and_was_not_tried(name: str, settings: Sett
         with _opened(ready) as provider:
             outcome = provider.send_batch(messages, marks)
         assert arrivals() == []
-    assert [each.result for each in outcome.outcomes] == [HandoverResult.NOT_TRIED] * 2
+    assert [each.result for each in outcome.outcomes] == [HandoverStatus.NOT_TRIED] * 2
     assert set(dict(marks.marks).values()) <= {"begun", "dot", "untouched"}
 
 
@@ -243,7 +243,7 @@ def test_a_refused_message_is_an_outcome_and_holds_up_nobody(name: str, settings
     assert open_side is not None
     with open_side(settings) as (ready, arrivals), _opened(ready) as provider:
         outcome = _send(provider, ["ada@example.org", "bad.reader@example.org", "cy@example.org"])
-        assert _results(outcome) == [HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.ACCEPTED]
+        assert _results(outcome) == [HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.ACCEPTED]
         assert outcome.outcomes[1].reply, "a refusal says why"
         assert outcome.stop_reason == ""
         assert arrivals() == [["ada@example.org"], ["cy@example.org"]]
@@ -254,14 +254,14 @@ def test_a_lost_answer_is_uncertain(name: str, settings: Settings) -> None:
     open_side = HARNESSES[name].losing
     assert open_side is not None
     with open_side(settings) as (ready, _), _opened(ready) as provider:
-        assert _results(_send(provider, ["ada@example.org"])) == [HandoverResult.UNCERTAIN]
+        assert _results(_send(provider, ["ada@example.org"])) == [HandoverStatus.UNCERTAIN]
 
 
 @pytest.mark.parametrize("name", HARNESSES)
 def test_what_never_left_is_not_uncertain_and_stops_the_run(name: str, settings: Settings) -> None:
     with _opened(HARNESSES[name].unreachable(settings)) as provider:
         outcome = _send(provider, ["ada@example.org", "bo@example.org"])
-    assert _results(outcome) == [HandoverResult.NOT_TRIED] * 2
+    assert _results(outcome) == [HandoverStatus.NOT_TRIED] * 2
     assert "again" in outcome.stop_reason, "it says what to do"
 
 
@@ -298,7 +298,7 @@ def test_a_provider_is_described_to_subscribers_and_operators(name: str, setting
     for example in kind.url_examples:
         ready = _at(settings, example.replace("password", "secret"))
         assert provider_in_use(ready) is kind
-        texts = [kind.describe_recipient(ready, ENGLISH), *kind.describe_address_holders(ready, ENGLISH)]
+        texts = [kind.describe_recipient(ready, ENGLISH), *kind.describe_address_recipients(ready, ENGLISH)]
         texts += [finding.sentence for finding in kind.doctor_findings(ready)]
         assert len(texts) >= 3
         assert all(texts)

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from digest.deliver.events.replies import MAX_REPLY_LENGTH, scrub_addresses
+from digest.deliver.events.server_replies import MAX_REPLY_LENGTH, scrub_addresses
 from digest.deliver.providers.base import ParallelProvider
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
 from digest.deliver.providers.smtp.provider import SmtpProvider
-from digest.settings import SenderSettings, Settings, SettingsFile
+from digest.settings import SenderSettings, Settings, SettingsFileContent
 
 
 def _settings(url: str, **more: object) -> Settings:
@@ -26,7 +26,7 @@ def _settings(url: str, **more: object) -> Settings:
 READY = {
     "base_url": "https://news.hls.test",
     "sendgrid_api_key": SecretStr("SG.key"),
-    "file": SettingsFile(
+    "file": SettingsFileContent(
         sender=SenderSettings(
             address="digest@news.hls.test",
             reply_to="editors@hls.test",
@@ -139,7 +139,7 @@ def test_a_long_word_in_a_reply_does_not_hold_the_process() -> None:
     """In a child, for the pattern is tried while nothing else runs: 10 s of processor time are a hundred times what it takes."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
-        "from digest.deliver.events.replies import scrub_addresses\n"
+        "from digest.deliver.events.server_replies import scrub_addresses\n"
         "for word in ('x', 'x.', '<x', 'é'):\n"
         "    assert len(scrub_addresses('550 ' + word * 500_000, 'ada@example.org')) == 200\n"
     )

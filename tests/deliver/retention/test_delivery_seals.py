@@ -15,12 +15,12 @@ from digest.app.upkeep import nightly_steps
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.retention.delivery_disclosures import aggregate_deliveries, make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import add_old_deliveries_to_totals, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import disclosure_log, disclosures, sealed_rows, seals
@@ -45,7 +45,7 @@ from tests.moments import RELEASE
 
 NIGHT = RELEASE + timedelta(hours=16)
 LATE = RELEASE + timedelta(days=401)
-PURPOSE = edition_purpose(EDITION_NAME)
+PURPOSE = make_edition_delivery_purpose(EDITION_NAME)
 
 
 def send(world: DeliverySetup, *states: DeliveryState) -> list[int]:
@@ -109,7 +109,7 @@ def erase(world: DeliverySetup, number: int) -> None:
 def fold(world: DeliverySetup, **later: float) -> None:
     """Make totals of what is old enough."""
     now = LATE + timedelta(**later)
-    aggregate_deliveries(world.database, world.keys, world.settings, now=now)
+    add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=now)
     with world.database.write() as session:
         disclosures.aggregate_disclosures(session, world.keys, now)
 
@@ -273,7 +273,7 @@ def test_whatever_is_tampered_with_after_sealing_is_reported(world: DeliverySetu
 
 def _seal_ledger(world: DeliverySetup) -> None:
     """Append a seal of everything, as the night does after it has sealed the deliveries."""
-    through = seals.find_last_settled_rows(world.database)
+    through = seals.find_last_fully_committed_rows(world.database)
     with world.database.read() as session:
         proof = seals.verify_ledger(session, world.keys, tables=SEALED_TABLES, through=through)
     assert proof.survey is not None
@@ -285,13 +285,13 @@ def test_an_edition_is_sealed_and_closed_once_nothing_of_it_is_under_way(world: 
     send(world, DeliveryState.ACCEPTED, DeliveryState.SKIPPED, DeliveryState.WAITING)
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 2
     with world.database.write() as session:
-        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == set()
+        assert disclosure_log.list_fully_sealed_row_groups(session, "delivery") == set()
         waiting = update(Delivery).where(Delivery.state == DeliveryState.WAITING)
         session.execute(waiting.values(state=DeliveryState.CANCELLED))
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 1
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 0
     with world.database.read() as session:
-        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == {PURPOSE}
+        assert disclosure_log.list_fully_sealed_row_groups(session, "delivery") == {PURPOSE}
         kinds = session.scalars(select(DisclosureLogEntry.kind).order_by(DisclosureLogEntry.id)).all()
     assert kinds == ["begun", "sealed", "sealed", "closed"]
     assert find_faults(world) == ()
@@ -533,7 +533,7 @@ def test_keys_that_were_rotated_still_open_what_older_ones_sealed(world: Deliver
 def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
     key_file.create_file(world.settings.home / "keys.json", world.keys.to_json())
     world.add_subscribers("ada@example.org", "bo@example.org")
-    actor = Actor("terminal:eve", Role.ADMIN, ActorInterface.TERMINAL)
+    actor = Actor("terminal:eve", Role.ADMIN, ActionEntryPoint.TERMINAL)
     sending.send_edition(
         Installation(world.settings, world.database),
         EDITION_NAME,
@@ -543,7 +543,7 @@ def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
     )
     with world.database.read() as session:
         assert session.scalar(select(func.count()).where(Delivery.sealed_in.is_not(None))) == 2
-        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == {PURPOSE}
+        assert disclosure_log.list_fully_sealed_row_groups(session, "delivery") == {PURPOSE}
     assert find_faults(world) == ()
 
 

@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select, text, update
 
 from digest.app.upkeep import nightly_steps
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.retention.delivery_disclosures import (
     ROWS_PER_TRANSACTION,
-    aggregate_deliveries,
-    find_aggregate_purpose,
+    add_old_deliveries_to_totals,
+    find_delivery_total_purpose,
     list_delivery_disclosures,
     make_erasure_callback,
 )
 from digest.deliver.retention.provider_erasures import queue_provider_erasures
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import RetentionSettings, Settings
-from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, Event, Notice
+from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, QueuedNoticeEmail, StoredDeliveryEvent
 from digest.store.engine import Database, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
@@ -63,7 +63,7 @@ def _sent(world: DeliverySetup, states: Sequence[DeliveryState], *, over: str = 
 
 def _counts(database: Database) -> DeliveryCounts:
     with database.read() as session:
-        return count_deliveries(session, edition_purpose(EDITION_NAME))
+        return count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
 
 
 def _count(database: Database, table: Any) -> int:
@@ -96,7 +96,7 @@ def test_the_counts_of_an_old_edition_balance_as_before(world: DeliverySetup) ->
     _sent(world, states)
     before = _counts(world.database)
     assert before.is_balanced
-    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == len(
+    assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE) == len(
         [s for s in states if s not in OPEN]
     )
     after = _counts(world.database)
@@ -104,7 +104,7 @@ def test_the_counts_of_an_old_edition_balance_as_before(world: DeliverySetup) ->
     assert after.planned == before.planned == len(states)
     assert after.is_balanced
     assert _count(world.database, Delivery) == len([s for s in states if s in OPEN])
-    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 0
+    assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE) == 0
     assert _counts(world.database) == after
 
 
@@ -116,7 +116,7 @@ def test_a_subscriber_sees_as_many_disclosures_as_before(world: DeliverySetup) -
         _notice(session, bo, 7, "welcome")
     before = [_disclosure_count(world, number) for number in (ada, bo)]
     assert before == [4, 1]
-    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 6
+    assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE) == 6
     assert [_disclosure_count(world, number) for number in (ada, bo)] == before
     with world.database.read() as session:
         assert list_delivery_disclosures(session, ada, world.settings) == ()
@@ -132,7 +132,7 @@ def test_totals_grow_from_night_to_night(world: DeliverySetup) -> None:
     for night in range(3):
         with world.database.write() as session:
             _notice(session, ada, night, handed_at=RELEASE + timedelta(days=night))
-        aggregate_deliveries(world.database, world.keys, world.settings, now=LATE + timedelta(days=night))
+        add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE + timedelta(days=night))
     with world.database.read() as session:
         total = session.scalars(select(DisclosureTotal)).one()
         kept = session.scalars(select(DeliveryTotal)).one()
@@ -148,11 +148,11 @@ def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: Del
         for place, of in enumerate([*old, young, None, None]):
             at = LATE if of == young or place == 4 else RELEASE
             values = {"kind": "delivered", "detail": {}, "fingerprint": f"{place}"}
-            session.add(Event(delivery=of, at=at, received_at=at, **values))
-    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 2
+            session.add(StoredDeliveryEvent(delivery=of, at=at, received_at=at, **values))
+    assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE) == 2
     with world.database.read() as session:
         assert set(session.scalars(select(Delivery.id))) == {young}
-        assert set(session.scalars(select(Event.fingerprint))) == {"2", "4"}
+        assert set(session.scalars(select(StoredDeliveryEvent.fingerprint))) == {"2", "4"}
 
 
 @pytest.mark.parametrize("state", [EditionState.APPROVED, EditionState.SENDING])
@@ -160,25 +160,25 @@ def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(world: Deliver
     _sent(world, [DeliveryState.ACCEPTED])
     with world.database.write() as session:
         session.execute(update(Edition).values(state=state))
-    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 0
+    assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE) == 0
     assert _count(world.database, Delivery) == 1
 
 
 def test_a_day_more_or_less_decides_and_the_settings_say_which(world: DeliverySetup) -> None:
     _sent(world, [DeliveryState.ACCEPTED])
-    assert aggregate_deliveries(world.database, world.keys, world.settings, now=RELEASE + KEPT) == 0
+    assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=RELEASE + KEPT) == 0
     short = world.settings.file.model_copy(update={"retention": RetentionSettings(delivery_days=90)})
     sooner = world.settings.model_copy(update={"file": short})
-    assert aggregate_deliveries(world.database, world.keys, sooner, now=RELEASE + timedelta(days=89)) == 0
-    assert aggregate_deliveries(world.database, world.keys, sooner, now=RELEASE + timedelta(days=91)) == 1
+    assert add_old_deliveries_to_totals(world.database, world.keys, sooner, now=RELEASE + timedelta(days=89)) == 0
+    assert add_old_deliveries_to_totals(world.database, world.keys, sooner, now=RELEASE + timedelta(days=91)) == 1
 
 
 def test_a_notice_that_was_left_behind_goes_too(world: DeliverySetup) -> None:
     with world.database.write() as session:
         named = _notice(session, None, 1, "contact", state=DeliveryState.WITHDRAWN)
-        session.add(Notice(delivery=named, kind="contact", ciphertext=b"x", key_id="1"))
-    assert aggregate_deliveries(world.database, world.keys, world.settings, now=LATE) == 1
-    assert _count(world.database, Notice) == 0
+        session.add(QueuedNoticeEmail(delivery=named, kind="contact", ciphertext=b"x", key_id="1"))
+    assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE) == 1
+    assert _count(world.database, QueuedNoticeEmail) == 0
 
 
 def test_erasure_keeps_the_counts_before_and_after_they_are_totals(world: DeliverySetup) -> None:
@@ -187,7 +187,7 @@ def test_erasure_keeps_the_counts_before_and_after_they_are_totals(world: Delive
     forget = make_erasure_callback(world.keys, lambda: LATE)
     with world.database.write() as session:
         erase_person(session, world.keys, unsubscribe_log, ada, method="page", forget_elsewhere=forget, now=LATE)
-    aggregate_deliveries(world.database, world.keys, world.settings, now=LATE)
+    add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE)
     assert _counts(world.database)[DeliveryState.ACCEPTED] == 2
     with world.database.write() as session:
         assert queue_provider_erasures(session, world.keys, bo, read_address("r1@example.org"), now=LATE)
@@ -201,11 +201,11 @@ def test_a_row_that_somebody_holds_is_left_to_the_next_night(postgresql: Databas
         held, free = (_notice(session, None, n, "contact") for n in range(2))
     with postgresql.write() as session:
         session.execute(select(Delivery.id).where(Delivery.id == held).with_for_update())
-        assert aggregate_deliveries(postgresql, KEYS, delivery_settings(tmp_path), now=LATE) == 1
+        assert add_old_deliveries_to_totals(postgresql, KEYS, delivery_settings(tmp_path), now=LATE) == 1
     with postgresql.read() as session:
         assert list(session.scalars(select(Delivery.id))) == [held]
         assert free != held
-    assert aggregate_deliveries(postgresql, KEYS, delivery_settings(tmp_path), now=LATE) == 1
+    assert add_old_deliveries_to_totals(postgresql, KEYS, delivery_settings(tmp_path), now=LATE) == 1
 
 
 def _somebody_waits(database: Database) -> bool:
@@ -230,7 +230,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
             erase_person(
                 session, KEYS, unsubscribe_log, person.number, method="page", forget_elsewhere=forget, now=LATE
             )
-            folded = pool.submit(aggregate_deliveries, postgresql, KEYS, ours, now=LATE)
+            folded = pool.submit(add_old_deliveries_to_totals, postgresql, KEYS, ours, now=LATE)
             while not (folded.done() or _somebody_waits(postgresql)):
                 time.sleep(0.02)
         assert folded.result(60) == 1
@@ -250,7 +250,7 @@ def test_a_large_table_is_folded_in_pages_of_few_rows(database: Database, tmp_pa
         if statement.startswith("DELETE FROM delivery"):
             deleted.append(cursor.rowcount)
 
-    assert aggregate_deliveries(database, KEYS, delivery_settings(tmp_path), now=LATE) == many
+    assert add_old_deliveries_to_totals(database, KEYS, delivery_settings(tmp_path), now=LATE) == many
     event.remove(database.engine, "after_cursor_execute", _watch)
     assert deleted == [ROWS_PER_TRANSACTION, ROWS_PER_TRANSACTION, 3]
     assert ROWS_PER_TRANSACTION <= 1000
@@ -282,7 +282,7 @@ def _law(folder: Path, rows: list[Any], nights: list[int]) -> None:
     _write(database, rows)
     before = _counted(database, ours)
     for night in sorted(nights):
-        aggregate_deliveries(database, KEYS, ours, now=RELEASE + timedelta(days=night))
+        add_old_deliveries_to_totals(database, KEYS, ours, now=RELEASE + timedelta(days=night))
         assert _counted(database, ours) == before
     old = [r for r in rows if r[3] < max(nights) and r[1] not in OPEN and r[0] != "edition:2026-W03"]
     assert _count(database, Delivery) == len(rows) - len(old)
@@ -328,7 +328,7 @@ def _counted(database: Database, ours: Settings) -> tuple[Any, ...]:
         assert all(one.is_balanced for one in kept)
         kinds: Counter[tuple[str, DeliveryState]] = Counter()
         for purpose, state in session.execute(select(Delivery.purpose, Delivery.state)):
-            kinds[find_aggregate_purpose(purpose), state] += 1
+            kinds[find_delivery_total_purpose(purpose), state] += 1
         for total in session.scalars(select(DeliveryTotal)):
             kinds[total.purpose, total.state] += total.count
         seen: Counter[tuple[int, str, str]] = Counter()
@@ -345,7 +345,7 @@ def _bounce(world: DeliverySetup, number: int, serial: int, at: datetime) -> Non
     with world.database.write() as session:
         named = _notice(session, number, serial, "welcome", handed_at=at)
         values = {"kind": "bounced", "cause": "hard", "detail": {}, "fingerprint": f"{serial}"}
-        session.add(Event(delivery=named, at=at, received_at=at, **values))
+        session.add(StoredDeliveryEvent(delivery=named, at=at, received_at=at, **values))
 
 
 @pytest.mark.parametrize("totals_first", [True, False])

@@ -26,7 +26,7 @@ from digest.deliver.retention.provider_erasures import (
     choose_erasure_retry_delay,
     forward_erasures,
 )
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure
 from digest.store.engine import open_database

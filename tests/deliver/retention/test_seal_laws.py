@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_id
-from digest.deliver.plan.delivery_plan import edition_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, build_resolution_values
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -52,7 +52,7 @@ class Years:
             )
             session.add(edition)
             for number in self.people:
-                self._add_delivery(session, edition_purpose(name), number)
+                self._add_delivery(session, make_edition_delivery_purpose(name), number)
 
     def _add_delivery(self, session: Session, purpose: str, number: int) -> None:
         state, at = self.chance.choice(STATES), RELEASE + timedelta(days=self.chance.randrange(200))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from digest.app.upkeep import backups
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.deliver.providers.base import BatchOutcome, HandoverResult
-from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus
+from digest.deliver.send.run.edition_sending import SendError, SendReport, run_edition
 from digest.installation import sending_pause
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import BackupSettings, Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database, open_database
@@ -29,7 +29,7 @@ def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
     values = dict(world.settings) | {"file": file, "backup_passphrase": "what nobody guesses"}
     install = Installation(Settings.model_validate(values), world.database)
     made: list[backups.FolderBackup] = []
-    answer = same_outcome_for_all(HandoverResult.ACCEPTED)
+    answer = same_outcome_for_all(HandoverStatus.ACCEPTED)
 
     def back_up_while_a_batch_is_out(messages: object) -> BatchOutcome:
         if len(provider.received_messages) == 20:
@@ -52,7 +52,7 @@ def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
     copy = open_database(settings.effective_database_url)
     try:
         with copy.read() as session:
-            counts = count_deliveries(session, edition_purpose(EDITION_NAME))
+            counts = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
             assert seals.verify_ledger(session, KEYS).sound
         assert counts.is_balanced
         assert counts.planned == 40

@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 
 from digest.deliver.compose.identifiers import make_delivery_id
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.providers.base import HandoverResult, OutgoingMessage
+from digest.deliver.providers.base import HandoverStatus, OutgoingMessage
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.notices import notice_queue, notice_sending
-from digest.deliver.send.run.edition_run import run_edition
-from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.deliver.send.run.edition_sending import run_edition
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail
 from subscribers.crypto import link_tokens
 from subscribers.mail_requests import MailRequest
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
@@ -48,13 +48,13 @@ def queue_links(world: DeliverySetup, *people: int) -> list[str]:
 
 
 def send_notices(world: DeliverySetup) -> Sequence[OutgoingMessage]:
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     notice_sending.send_due_notices(world.database, provider, world.keys, world.settings, clock=world.clock)
     return provider.received_messages
 
 
 def send_edition(world: DeliverySetup) -> Sequence[OutgoingMessage]:
-    provider, clock = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)), world.clock
+    provider, clock = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED)), world.clock
     run_edition(world.database, EDITION_NAME, provider, world.keys, world.settings, clock=clock, sleep=clock.sleep)
     return provider.received_messages
 
@@ -101,7 +101,7 @@ def test_a_changed_notice_is_refused_and_the_others_are_sent(world: DeliverySetu
     with world.database.read() as session:
         delivery = session.get_one(Delivery, row)
         assert (delivery.state, delivery.reply, delivery.handed_at) == (DeliveryState.REFUSED, CHANGED_ROW, None)
-        assert session.scalars(select(Notice)).all() == []
+        assert session.scalars(select(QueuedNoticeEmail)).all() == []
     assert send_notices(world) == []
 
 
@@ -137,7 +137,7 @@ def test_a_notice_queued_by_any_earlier_version_is_still_sent(world: DeliverySet
         delivery.next_try_at, delivery.message_id = RELEASE, f"<data.{row[:20]}@weekly.news.example.org>"
         session.add(delivery)
         session.flush()
-        session.add(Notice(delivery=row, kind="data", ciphertext=ciphertext, key_id=vault.id))
+        session.add(QueuedNoticeEmail(delivery=row, kind="data", ciphertext=ciphertext, key_id=vault.id))
     assert addresses(send_notices(world)) == [ADA]
 
 

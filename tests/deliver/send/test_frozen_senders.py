@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
+from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.engine import open_database
 from digest.store.models import Edition
@@ -103,7 +103,7 @@ def _finish_and_wake(at: KillableSend, process: BaseProcess) -> None:
     at.finish_send(send_lease=LEASE)
     uncertain = {number for number, state in at.delivery_states().items() if state is DeliveryState.UNCERTAIN}
     assert uncertain <= {number for number, state in frozen.items() if state is DeliveryState.HANDING_OVER}
-    assert len(uncertain) <= at.route.max_in_doubt * 4 + MAX_RESERVE
+    assert len(uncertain) <= at.route.max_in_doubt * 4 + MAX_CLAIM_BUFFER
     received = at.receiver.count_accepted()
     _wake(process)
     process.join(WAIT_TIMEOUT)

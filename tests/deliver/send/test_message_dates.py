@@ -6,24 +6,24 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from digest.app.sending import uncertain_actions
-from digest.deliver.providers.base import HandoverResult
+from digest.app.sending import uncertain_delivery_actions
+from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from subscribers.mail_requests import MailRequest
 from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.moments import RELEASE
 
-ACCEPTED, LATER = HandoverResult.ACCEPTED, HandoverResult.TRY_LATER
+ACCEPTED, LATER = HandoverStatus.ACCEPTED, HandoverStatus.TRY_LATER
 HOUR = timedelta(hours=1)
 
 
-def send_edition(world: DeliverySetup, result: HandoverResult = ACCEPTED, *, stop: str = "") -> list[bytes]:
+def send_edition(world: DeliverySetup, result: HandoverStatus = ACCEPTED, *, stop: str = "") -> list[bytes]:
     """Send what is due; every message comes to `result`. Return what the provider got."""
     provider = ScriptedProvider(same_outcome_for_all(result, stop=stop))
     run_edition(
@@ -50,10 +50,10 @@ def test_a_retry_and_a_doubt_that_is_resolved_repeat_the_bytes(world: DeliverySe
     world.add_subscribers("ada@example.org")
     first = send_edition(world, LATER)
     world.clock.now += HOUR
-    second = send_edition(world, HandoverResult.UNCERTAIN)
+    second = send_edition(world, HandoverStatus.UNCERTAIN)
     ids = [d.delivery_id for d in list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())]
     again, installation = UncertainResolution.SEND_AGAIN, Installation(world.settings, world.database)
-    uncertain_actions.resolve_uncertain(
+    uncertain_delivery_actions.resolve_uncertain(
         installation, EDITION_NAME, ids, again, reason="the log", actor=ADMIN, clock=world.clock
     )
     world.clock.now += HOUR
@@ -65,7 +65,7 @@ def test_a_retry_and_a_doubt_that_is_resolved_repeat_the_bytes(world: DeliverySe
 
 def test_what_was_claimed_and_never_left_is_dated_when_it_leaves(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
-    send_edition(world, HandoverResult.NOT_TRIED, stop="the server is away")
+    send_edition(world, HandoverStatus.NOT_TRIED, stop="the server is away")
     world.clock.now += HOUR
     (message,) = send_edition(world)
     assert date_of(message) == RELEASE + HOUR
@@ -75,7 +75,7 @@ def test_what_was_put_off_and_then_not_even_tried_keeps_its_date(world: Delivery
     world.add_subscribers("ada@example.org")
     (first,) = send_edition(world, LATER)
     world.clock.now += HOUR
-    send_edition(world, HandoverResult.NOT_TRIED, stop="the server is away")
+    send_edition(world, HandoverStatus.NOT_TRIED, stop="the server is away")
     world.clock.now += HOUR
     assert send_edition(world) == [first]
 

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import event, select, text, update
 
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.delivery_claims import RETURN_INTERVAL, LeaseTerms
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import EditionState
@@ -38,7 +38,7 @@ def test_a_claim_reads_no_more_at_the_end_of_a_send_than_at_its_beginning(postgr
     world.add_subscribers(*(f"reader{n}@county{n % 7}.example" for n in range(400)))
     store_earlier_edition(world.database)
     read_by_claim = []
-    accept = same_outcome_for_all(HandoverResult.ACCEPTED)
+    accept = same_outcome_for_all(HandoverStatus.ACCEPTED)
 
     def note_claim(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         read_by_claim.append(read[-1])
@@ -66,7 +66,7 @@ def test_what_another_run_returned_is_claimed_within_half_a_minute_or_before_the
 ) -> None:
     world.add_subscribers(*(f"reader{n}@county.example" for n in range(200)))
     returned = let_another_run_reserve(world, 5)
-    accept = same_outcome_for_all(HandoverResult.ACCEPTED)
+    accept = same_outcome_for_all(HandoverStatus.ACCEPTED)
 
     def return_after_the_second_batch(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         if len(provider.received_messages) == 2 * BATCH_SIZE:
@@ -89,7 +89,7 @@ def test_what_another_run_returned_is_claimed_within_half_a_minute_or_before_the
 
 def test_claims_keep_the_order_of_planning(world: DeliverySetup) -> None:
     numbers = world.add_subscribers(*(f"reader{n}@county.example" for n in range(50)))
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED), BATCH_SIZE)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED), BATCH_SIZE)
     send(world, provider)
     with world.database.read() as session:
         people = {row.id: row.person for row in session.execute(select(Delivery.id, Delivery.person))}
@@ -98,7 +98,7 @@ def test_claims_keep_the_order_of_planning(world: DeliverySetup) -> None:
 
 def test_deliveries_without_a_person_end_wherever_the_cursor_is(world: DeliverySetup) -> None:
     numbers = world.add_subscribers(*(f"reader{n}@county.example" for n in range(40)))
-    accept = same_outcome_for_all(HandoverResult.ACCEPTED)
+    accept = same_outcome_for_all(HandoverStatus.ACCEPTED)
 
     def remove_two(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         if len(provider.received_messages) == BATCH_SIZE:
@@ -118,7 +118,7 @@ def test_claims_of_two_runs_at_once_share_an_edition(world: DeliverySetup) -> No
     other = replace(
         world, database=Database(world.database.engine, row_keys=world.database.row_keys)
     )  # as in another process
-    accept = same_outcome_for_all(HandoverResult.ACCEPTED)
+    accept = same_outcome_for_all(HandoverStatus.ACCEPTED)
     others = ScriptedProvider(accept, BATCH_SIZE)
 
     def run_beside(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -141,7 +141,7 @@ def test_a_claim_on_sqlite_reads_what_waits_in_the_order_of_an_index(one_world: 
     event.listen(
         one_world.database.engine, "connect", lambda connection, _: connection.set_trace_callback(statements.append)
     )
-    send(one_world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+    send(one_world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED)))
     (claim, *_) = [each for each in statements if "FROM delivery LEFT OUTER JOIN person" in each]
     with one_world.database.read() as session:
         plan = [row.detail for row in session.execute(text(f"EXPLAIN QUERY PLAN {claim}"))]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from benchmarks.sample_installation import KEYS
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
@@ -33,7 +33,7 @@ def at(crowd: PreparedDatabase, tmp_path: Path) -> Iterator[KillableSend]:
         yield laid
 
 
-def _send_in_two_processes(at: KillableSend, limits: LimitSettings) -> list[datetime]:
+def _send_in_two_processes(at: KillableSend, limits: UsageLimitSettings) -> list[datetime]:
     """Send to everybody; return when each was claimed, in order."""
     processes = [at.start_process(limits=limits) for _ in range(2)]
     for process in processes:
@@ -45,7 +45,7 @@ def _send_in_two_processes(at: KillableSend, limits: LimitSettings) -> list[date
 
 
 def test_no_second_holds_more_than_the_installations_limit(at: KillableSend) -> None:
-    moments = _send_in_two_processes(at, LimitSettings(send_per_second=8.0))
+    moments = _send_in_two_processes(at, UsageLimitSettings(send_per_second=8.0))
     for first in moments:
         assert sum(first <= moment < first + timedelta(seconds=1) for moment in moments) <= 8
 
@@ -53,7 +53,7 @@ def test_no_second_holds_more_than_the_installations_limit(at: KillableSend) -> 
 def test_a_domain_gets_its_share_from_both_together(at: KillableSend) -> None:
     with at.database.write() as session:  # all of them at one domain
         session.execute(update(Person).values(domain_tag=make_domain_tag(KEYS, Address("x", "big.example"))))
-    moments = _send_in_two_processes(at, LimitSettings(domains_per_hour={"big.example": 18_000}))
+    moments = _send_in_two_processes(at, UsageLimitSettings(domains_per_hour={"big.example": 18_000}))
     # 300 a minute: 15 at once, and 286 are spaced over the minute.
     for first in moments:
         assert sum(first <= moment < first + timedelta(seconds=2) for moment in moments) <= 15 + 2 * 286 / 60

@@ -9,8 +9,8 @@ from digest.app.doctor.examination import run_checks
 from digest.deliver.compose.dkim import DkimSigner, load_signer
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import SendReport, run_edition
-from digest.installation.opened import Installation
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
+from digest.installation.opened_installation import Installation
 from digest.settings import RelaySettings, Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup

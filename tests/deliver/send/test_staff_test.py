@@ -16,21 +16,21 @@ from digest.deliver.compose import return_path
 from digest.deliver.compose.identifiers import make_message_id
 from digest.deliver.compose.variants import write_signup_text
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send import staff_test
-from digest.deliver.send.run import edition_run
-from digest.deliver.send.run.edition_run import SendError
+from digest.deliver.send.run import edition_sending
+from digest.deliver.send.run.edition_sending import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.settings import Settings
 from digest.store import staff
-from digest.store.approval_models import ApprovedEditionFragment
+from digest.store.approval_models import ApprovedRenderedFragment
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease, StaffMember
-from digest.store.models import Edition, EditionFragment, EditionState
-from digest.store.process_owner import this_process_owner
+from digest.store.models import Edition, EditionState, RenderedEditionFragment
+from digest.store.process_identity import identify_current_process
 from subscribers.crypto import link_tokens
 from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
@@ -82,7 +82,7 @@ def sent(
 
 
 def real(world: DeliverySetup, provider: Any, settings: Settings) -> None:
-    edition_run.run_edition(world.database, EDITION_NAME, provider, KEYS, settings, clock=world.clock)
+    edition_sending.run_edition(world.database, EDITION_NAME, provider, KEYS, settings, clock=world.clock)
 
 
 def staff_rows(world: DeliverySetup) -> list[Delivery]:
@@ -169,10 +169,10 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
     hire(world, SAM)
     with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
-        approval.revoke_open_approvals(session, edition, actor="eve", now=RELEASE)
+        approval.revoke_all_approvals(session, edition, actor="eve", now=RELEASE)
         session.execute(
-            update(EditionFragment)
-            .where(EditionFragment.name == "section:events", EditionFragment.kind == "text")
+            update(RenderedEditionFragment)
+            .where(RenderedEditionFragment.name == "section:events", RenderedEditionFragment.kind == "text")
             .values(body="Anew.\n")
         )
     report = sent(world, open_provider(world.settings))
@@ -181,7 +181,7 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
     assert b"Anew." in file.read_bytes()
     with world.database.read() as session:
         edition = session.scalars(select(Edition)).one()
-        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counted = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
     assert (edition.state, edition.planned, edition.planned_at) == (EditionState.DRAFT, None, None)
     assert (counted.planned, sum(counted.by_state.values())) == (0, 0)
 
@@ -191,12 +191,14 @@ def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition
     hire(world, SAM, EVE)
     provider = open_provider(world.settings)
     sent(world, provider)
-    edition_run.run_edition(world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, limit=1)
+    edition_sending.run_edition(
+        world.database, EDITION_NAME, provider, KEYS, world.settings, clock=world.clock, limit=1
+    )
     sent(world, provider)
     real(world, provider, world.settings)
     sent(world, provider)
     with world.database.read() as session:
-        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counted = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
         assert session.scalars(select(Edition.state)).one() is EditionState.SENT
     assert (counted.planned, counted[DeliveryState.ACCEPTED], counted.is_balanced) == (2, 2, True)
     assert [row.person for row in staff_rows(world)] == [None] * 6
@@ -206,7 +208,7 @@ def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition
 def test_what_is_approved_and_was_changed_is_not_sent_as_a_test_either(world: DeliverySetup) -> None:
     hire(world, SAM)
     with world.database.write() as session:
-        session.execute(update(ApprovedEditionFragment).values(body="tampered with"))
+        session.execute(update(ApprovedRenderedFragment).values(body="tampered with"))
     with pytest.raises(ApprovalError, match="differs from the approved version"):
         sent(world, scripted())
     assert staff_rows(world) == []
@@ -226,7 +228,7 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
         with pytest.raises(SendError, match=why) as caught:
             sent(world, scripted(), to=to)
         assert "@" not in str(caught.value)
-    provider = scripted(*[BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))] * 3)
+    provider = scripted(*[BatchOutcome((MessageOutcome(HandoverStatus.ACCEPTED),))] * 3)
     assert [result.email for result in sent(world, provider, to=[SAM.upper(), SAM]).tested] == [SAM]
     assert [result.email for result in sent(world, provider).tested] == [SAM, "kim@newsroom.example"]
     assert [message.address for message in provider.received_messages] == [SAM, SAM, "kim@newsroom.example"]
@@ -238,7 +240,7 @@ def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> Non
     def remove_eve(_: Sequence[OutgoingMessage]) -> BatchOutcome:
         with world.database.write() as session:
             staff.remove_staff_member(session, session.get_one(StaffMember, eve), actor="test", now=RELEASE)
-        return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))
+        return BatchOutcome((MessageOutcome(HandoverStatus.ACCEPTED),))
 
     report = sent(world, ScriptedProvider(remove_eve, batch_size=1))
     assert [(result.email, result.state) for result in report.tested] == [
@@ -249,22 +251,22 @@ def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> Non
 
 
 STATES = {
-    HandoverResult.ACCEPTED: DeliveryState.ACCEPTED,
-    HandoverResult.REFUSED: DeliveryState.REFUSED,
-    HandoverResult.UNCERTAIN: DeliveryState.UNCERTAIN,
-    HandoverResult.TRY_LATER: DeliveryState.EXPIRED,
-    HandoverResult.NOT_TRIED: DeliveryState.CANCELLED,
+    HandoverStatus.ACCEPTED: DeliveryState.ACCEPTED,
+    HandoverStatus.REFUSED: DeliveryState.REFUSED,
+    HandoverStatus.UNCERTAIN: DeliveryState.UNCERTAIN,
+    HandoverStatus.TRY_LATER: DeliveryState.EXPIRED,
+    HandoverStatus.NOT_TRIED: DeliveryState.CANCELLED,
 }
 
 
-@pytest.mark.parametrize("result", list(HandoverResult))
+@pytest.mark.parametrize("result", list(HandoverStatus))
 def test_what_came_of_it_is_said_and_written_down_and_nothing_is_tried_again(
-    world: DeliverySetup, result: HandoverResult
+    world: DeliverySetup, result: HandoverStatus
 ) -> None:
     hire(world, SAM)
     report = sent(world, scripted(BatchOutcome((MessageOutcome(result, "421 4.7.0 said"),))))
     assert report.tested == (staff_test.StaffTestResult(SAM, STATES[result], "421 4.7.0 said"),)
-    assert report.arrived is (result is HandoverResult.ACCEPTED)
+    assert report.arrived is (result is HandoverStatus.ACCEPTED)
     (row,) = staff_rows(world)
     assert (row.state, row.reply, row.owner) == (STATES[result], "421 4.7.0 said", None)
 
@@ -272,7 +274,7 @@ def test_what_came_of_it_is_said_and_written_down_and_nothing_is_tried_again(
 def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world: DeliverySetup) -> None:
     hire(world, SAM, EVE)
     stop = BatchOutcome(
-        (MessageOutcome(HandoverResult.NOT_TRIED, "no"),), stop_reason="AUTH refused. Look at DIGEST_MAIL_URL."
+        (MessageOutcome(HandoverStatus.NOT_TRIED, "no"),), stop_reason="AUTH refused. Look at DIGEST_MAIL_URL."
     )
     report = sent(world, scripted(stop))
     assert report.stopped == "AUTH refused. Look at DIGEST_MAIL_URL."
@@ -295,9 +297,9 @@ def test_what_a_crash_leaves_claimed_is_uncertain_at_the_next_test(world: Delive
         sent(world, scripted(KeyboardInterrupt()))
     (row,) = staff_rows(world)
     assert row.state is DeliveryState.HANDING_OVER
-    dead = replace(this_process_owner(), nonce="another")
+    dead = replace(identify_current_process(), nonce="another")
     with world.database.write() as session:
         session.execute(update(Delivery).values(owner=str(dead)))
         session.execute(update(RunLease).values(owner=str(dead)))
-    sent(world, scripted(BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),))))
+    sent(world, scripted(BatchOutcome((MessageOutcome(HandoverStatus.ACCEPTED),))))
     assert sorted(str(row.state) for row in staff_rows(world)) == ["accepted", "uncertain"]

@@ -17,9 +17,9 @@ from digest.app.sending import send_control as sending
 from digest.deliver.control import edition_control
 from digest.deliver.inbound import payloads
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import SendError, SendReport, run_edition
-from digest.installation.acts import terminal_actor
-from digest.installation.opened import Installation
+from digest.deliver.send.run.edition_sending import SendError, SendReport, run_edition
+from digest.installation.audited_actions import terminal_actor
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import AuditEntry, EditionState
 from subscribers.store.models import Person, PersonState

@@ -17,7 +17,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from benchmarks.sample_installation import KEYS, RELEASE, create_ready_database
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database

@@ -10,16 +10,16 @@ from sqlalchemy.orm import Session
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
-from digest.settings import ApprovalSettings, Settings, SettingsFile
-from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedEditionFragment
+from digest.settings import ApprovalSettings, Settings, SettingsFileContent
+from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState, ApprovedRenderedFragment
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionFragment, EditionState
+from digest.store.models import Edition, EditionState, RenderedEditionFragment
 from subscribers.crypto.keys import KeyRing
 
 NOW = datetime(2026, 11, 19, 22, tzinfo=UTC)
 KEYS = KeyRing.from_seed(b"approval tests")
 ONE = Settings()
-TWO = Settings(file=SettingsFile(approval=ApprovalSettings(approvers=2)))
+TWO = Settings(file=SettingsFileContent(approval=ApprovalSettings(approvers=2)))
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def drafted(database: Database) -> Database:
         for position, name in enumerate(("head", "foot")):
             body = f"<p>{name}</p>"
             columns = {"kind": "html", "name": name, "position": position, "body": body, "slots": []}
-            session.add(EditionFragment(edition_id=edition.id, hash=approval.hash_fragment(body), **columns))
+            session.add(RenderedEditionFragment(edition_id=edition.id, hash=approval.hash_fragment(body), **columns))
     return database
 
 
@@ -57,12 +57,12 @@ def edit(database: Database, body: str, seq: int = 1) -> None:
         edition = only_edition(session)
         approval.supersede_approval(session, edition, actor="staff 3", now=NOW, by_edit=seq)
         edition.state = EditionState.DRAFT
-        session.scalars(select(EditionFragment).where(EditionFragment.name == "head")).one().body = body
+        session.scalars(select(RenderedEditionFragment).where(RenderedEditionFragment.name == "head")).one().body = body
 
 
 def take_back(database: Database) -> None:
     with database.write() as session:
-        approval.revoke_open_approvals(
+        approval.revoke_all_approvals(
             session, only_edition(session), actor="staff 3", now=NOW, because="the wrong week"
         )
 
@@ -77,7 +77,7 @@ def sendable_head(database: Database) -> str | None:
     """Give the first piece of what a deadline may send, proven; None where there is nothing."""
     with database.read() as session:
         edition = only_edition(session)
-        found = approval.find_sendable_approval(session, edition)
+        found = approval.find_last_unrevoked_approval(session, edition)
         if found is None:
             return None
         return approval_check.verify_version(session, edition, found, settings=ONE, keys=KEYS).pieces[0].body
@@ -173,7 +173,9 @@ def test_a_new_draft_ends_what_waits_for_another_approver_unless_nothing_changed
         approval.supersede_outdated_approval(session, only_edition(session), now=NOW)
     assert states(drafted) == [(1, ApprovalState.WAITING)]
     with drafted.write() as session:
-        session.scalars(select(EditionFragment).where(EditionFragment.name == "head")).one().body = "<p>another</p>"
+        session.scalars(
+            select(RenderedEditionFragment).where(RenderedEditionFragment.name == "head")
+        ).one().body = "<p>another</p>"
         session.flush()
         approval.supersede_outdated_approval(session, only_edition(session), now=NOW)
     assert states(drafted) == [(1, ApprovalState.SUPERSEDED)]
@@ -191,7 +193,9 @@ def test_a_version_has_its_own_copy_of_every_piece(drafted: Database) -> None:
     sign(drafted, "staff 1")
     edit(drafted, "<p>another</p>")
     with drafted.read() as session:
-        bodies = list(session.scalars(select(ApprovedEditionFragment.body).order_by(ApprovedEditionFragment.position)))
+        bodies = list(
+            session.scalars(select(ApprovedRenderedFragment.body).order_by(ApprovedRenderedFragment.position))
+        )
         (version,) = approval.list_approvals(session, only_edition(session))
         assert version.content == {"subject": "Ports reopen"}
     assert bodies == ["<p>head</p>", "<p>foot</p>"]

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.edition_content import EditionContent, EditionImage, SectionEntry
 from digest.edition.content.editor_changes import EditorChangeCounts, count_editor_changes
-from digest.edition.drafting.composition import write_proposed_content
+from digest.edition.drafting.composition import build_proposed_content
 from digest.edition.drafting.content_builder import build_content
 from digest.edition.editing.edits import Edit, EditDraft, EditKind
 from digest.edition.rendering.sanitizer import sanitize_content
-from digest.select.values import SummaryOrigin
+from digest.select.selection_types import SummaryOrigin
 from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH
 from tests.edition.content.test_content_changes import edition
@@ -83,7 +83,7 @@ def as_edited(week: GrowingWeek, edits: tuple[Edit, ...]) -> EditionContent:
 
 
 def as_proposed(week: GrowingWeek) -> EditionContent:
-    return write_proposed_content(week.last, IDENTITY, Settings(file=FILE))
+    return build_proposed_content(week.last, IDENTITY, Settings(file=FILE))
 
 
 def test_what_makes_room_for_a_story_that_was_moved_to_the_top_is_kept() -> None:

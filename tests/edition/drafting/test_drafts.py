@@ -16,21 +16,21 @@ from digest.collect.sources.readership import import_readership
 from digest.collect.texts.urls import site_name
 from digest.collect.visits import collection_run
 from digest.deliver.providers.outbox.kind import OutboxProvider
-from digest.deliver.send.run import edition_run
+from digest.deliver.send.run import edition_sending
 from digest.edition.approval.approval_check import verify_approval
 from digest.edition.approval.approved_versions import (
     ApprovalError,
-    find_sendable_approval,
+    find_last_unrevoked_approval,
     read_current_content_hash,
-    read_draft_fingerprint,
+    read_draft_approval_code,
     read_draft_version,
     read_mailable_edition,
-    revoke_open_approvals,
+    revoke_all_approvals,
     sign_approval,
 )
 from digest.edition.content.edition_content import EarlierAppearance, EditionContent
 from digest.edition.drafting.drafts import DraftError
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.settings import (
     PublicationSettings,
@@ -38,19 +38,19 @@ from digest.settings import (
     SelectionSettings,
     SenderSettings,
     Settings,
-    SettingsFile,
+    SettingsFileContent,
     load_settings,
 )
-from digest.store.approval_models import Approval, ApprovedEditionFragment
+from digest.store.approval_models import Approval, ApprovedRenderedFragment
 from digest.store.engine import Database
 from digest.store.models import (
     Article,
     Edition,
     EditionEdit,
-    EditionFragment,
     EditionState,
     EditionStory,
     MediaFile,
+    RenderedEditionFragment,
     Source,
 )
 from subscribers.crypto.keys import KeyRing
@@ -85,8 +85,8 @@ def drafted(install: Installation, now: datetime = NOW) -> Edition:
 
 def bodies(database: Database) -> list[tuple[str, str, str]]:
     with database.read() as session:
-        query = select(EditionFragment).order_by(
-            EditionFragment.edition_id, EditionFragment.position, EditionFragment.id
+        query = select(RenderedEditionFragment).order_by(
+            RenderedEditionFragment.edition_id, RenderedEditionFragment.position, RenderedEditionFragment.id
         )
         return [(f.kind, f.name, f.body) for f in session.scalars(query)]
 
@@ -172,7 +172,7 @@ def test_the_operators_own_subject_is_the_subject(one_database: Database, tmp_pa
 
 WEEKLY = Settings(
     base_url="https://news.example.org",
-    file=SettingsFile(
+    file=SettingsFileContent(
         schedule=ScheduleSettings(draft="thu 17:30", send="fri 06:00"),
         sender=SenderSettings(postal_address="1 Test Street"),
         select=SelectionSettings(minimum=1),
@@ -274,7 +274,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     add(database, "fresh border news", dated=NOW + timedelta(days=3), found=later)
     second = drafted(install, later)
     with database.write() as session:
-        revoke_open_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
+        revoke_all_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
     with pytest.raises(ApprovalError, match="Draft the edition again"):
         approve_now(install, second, later)
     redrafted = drafted(install, later)
@@ -310,7 +310,7 @@ def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody
         assert second.number == number
         with database.write() as session:
             session.execute(delete(EditionStory).where(EditionStory.edition_id == second.id))
-            session.execute(delete(EditionFragment).where(EditionFragment.edition_id == second.id))
+            session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == second.id))
             session.execute(delete(Edition).where(Edition.id == second.id))
 
 
@@ -583,10 +583,10 @@ def test_what_was_approved_is_proved(approved: tuple[Installation, int]) -> None
 def test_any_change_of_what_was_approved_is_refused(approved: tuple[Installation, int]) -> None:
     install, number = approved
 
-    def refused(change: Callable[[Approval, list[ApprovedEditionFragment]], None]) -> None:
+    def refused(change: Callable[[Approval, list[ApprovedRenderedFragment]], None]) -> None:
         with install.database.read() as session:
             row = session.get_one(Edition, number)
-            fragments = list(session.scalars(select(ApprovedEditionFragment).order_by(ApprovedEditionFragment.id)))
+            fragments = list(session.scalars(select(ApprovedRenderedFragment).order_by(ApprovedRenderedFragment.id)))
             change(session.scalars(select(Approval)).one(), fragments)
             with pytest.raises(ApprovalError, match="differs from the approved version"):
                 verify_approval(session, row, settings=install.settings, keys=KEYS)
@@ -608,7 +608,7 @@ def test_what_is_sent_is_the_version_whatever_becomes_of_the_draft(approved: tup
         before = verify_approval(session, row, settings=install.settings, keys=KEYS)
         assert before == read_draft_version(session, row, install.settings)
         row.subject, row.preheader = "Another subject", "Another line"
-        session.execute(update(EditionFragment).values(body="other"))
+        session.execute(update(RenderedEditionFragment).values(body="other"))
         assert verify_approval(session, row, settings=install.settings, keys=KEYS) == before
         assert read_mailable_edition(session, row, install.settings) == before
 
@@ -622,7 +622,7 @@ def test_a_version_of_another_release_or_number_is_not_sent(approved: tuple[Inst
         setattr(row, part, changed[part])
         with pytest.raises(ApprovalError, match=rf"its {part.removesuffix('_at')} changed"):
             verify_approval(session, row, settings=install.settings, keys=KEYS)
-        assert find_sendable_approval(session, row) is None
+        assert find_last_unrevoked_approval(session, row) is None
 
 
 def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Installation, int]) -> None:
@@ -685,8 +685,8 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
     edition = drafted(install)
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        seen = read_draft_fingerprint(session, row, WEEKLY, KEYS)
-        strange = read_draft_fingerprint(session, row, WEEKLY, KeyRing.from_seed(b"others"))
+        seen = read_draft_approval_code(session, row, WEEKLY, KEYS)
+        strange = read_draft_approval_code(session, row, WEEKLY, KeyRing.from_seed(b"others"))
         assert len(seen) == len(strange) == 16
         assert len({seen, strange, read_current_content_hash(session, row, WEEKLY)[:16]}) == 3
         note = {"kind": "undo", "target": "1", "value": {}, "actor": "staff 1", "at": NOW}
@@ -697,7 +697,7 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
         )
     with database.write() as session:
         row = session.get_one(Edition, edition.id)
-        mark = read_draft_fingerprint(session, row, WEEKLY, KEYS)
+        mark = read_draft_approval_code(session, row, WEEKLY, KEYS)
         sign_approval(session, row, mark.upper(), settings=WEEKLY, keys=KEYS, actor="eve", now=NOW)
         assert row.state == EditionState.APPROVED
 
@@ -705,13 +705,13 @@ def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_las
 def test_an_approval_can_be_taken_back_until_sending_begins(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.write() as session:
-        revoke_open_approvals(session, session.get_one(Edition, number), actor="eve", now=NOW)
+        revoke_all_approvals(session, session.get_one(Edition, number), actor="eve", now=NOW)
     with install.database.write() as session:
         row = session.get_one(Edition, number)
         assert (row.state, row.approved_at) == (EditionState.DRAFT, None)
         row.state = EditionState.SENDING
         with pytest.raises(ApprovalError, match="no approval to revoke"):
-            revoke_open_approvals(session, row, actor="eve", now=NOW)
+            revoke_all_approvals(session, row, actor="eve", now=NOW)
 
 
 def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, tmp_path: Path) -> None:
@@ -724,16 +724,16 @@ def test_an_approval_is_taken_back_or_sent_but_never_both(postgresql: Database, 
 
     def send() -> None:
         try:
-            edition_run.run_edition(
+            edition_sending.run_edition(
                 postgresql, edition.name, OutboxProvider(tmp_path / "out"), KEYS, settings, clock=lambda: NOW
             )
             outcomes.append("sent")
-        except edition_run.SendError as exc:
+        except edition_sending.SendError as exc:
             outcomes.append(str(exc))
 
     sender = threading.Thread(target=send)
     with postgresql.write() as session:
-        revoke_open_approvals(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
+        revoke_all_approvals(session, session.get_one(Edition, edition.id), actor="eve", now=NOW)
         sender.start()
         sender.join(timeout=0.5)
         assert outcomes == [], "it waits for what is being decided"

@@ -9,7 +9,7 @@ from digest.edition.content.edition_content import EditionImage, ImageCrops, Lab
 from digest.edition.editing.authorship import list_written_parts
 from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
-from digest.edition.editing.stored_proposal import ProposalWithTray
+from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from tests.edition.edited_weeks import NOW, arrange, grown_weeks
 
 WEEK = grown_weeks()[3].last
@@ -45,7 +45,7 @@ INTRO = text("A", "Good morning.", "intro", EDITION_TARGET)
 ADD = act("A", EditKind.ADD, ADDED, article={"title": "Cranes"}, section="featured")
 
 
-def authors(*steps: Step, grown: ProposalWithTray = WEEK) -> set[str]:
+def authors(*steps: Step, grown: ProposalWithLateStories = WEEK) -> set[str]:
     """Name the authors of what an edition shows after some edits."""
     edits = tuple(
         Edit(seq, NOW, actor, kind, target, value, value.get("undoes"))

@@ -4,15 +4,15 @@ import gc
 from typing import cast
 
 from digest.edition.editing.edit_log import LARGE_PROPOSAL, ProposalCache
-from digest.edition.editing.stored_proposal import ProposalWithTray
-from digest.select.values import LeftOutStory, Proposal
+from digest.edition.editing.stored_proposal import ProposalWithLateStories
+from digest.select.selection_types import LeftOutStory, Proposal
 
 
 def test_a_large_proposal_stands_aside_from_garbage_collection_and_a_small_one_leaves_it_alone() -> None:
     cache, before = ProposalCache(size=1), gc.get_freeze_count()
-    large = ProposalWithTray(Proposal(left_out=(cast("LeftOutStory", None),) * LARGE_PROPOSAL))
+    large = ProposalWithLateStories(Proposal(left_out=(cast("LeftOutStory", None),) * LARGE_PROPOSAL))
     try:
-        cache.keep("small", ProposalWithTray(Proposal()))
+        cache.keep("small", ProposalWithLateStories(Proposal()))
         assert gc.get_freeze_count() <= before, "of what stands aside, something may go meanwhile"
         cache.keep("large", large)
         assert gc.get_freeze_count() > before

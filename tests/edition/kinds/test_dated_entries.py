@@ -9,7 +9,7 @@ from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
-from digest.select.values import CandidateArticle, PlacedStory, ScoredStory, Story
+from digest.select.selection_types import CandidateArticle, PlacedStory, ScoredStory, Story
 from subscribers.subscriber_language import ENGLISH
 
 NEW_YORK = ZoneInfo("America/New_York")

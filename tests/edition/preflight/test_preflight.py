@@ -25,9 +25,9 @@ from digest.edition.preflight.rule_registry import (
     SentStory,
     run_preflight_rules,
 )
-from digest.edition.rendering.fragments import build_publication_frame, create_mail_environment, render_edition
+from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.sanitizer import sanitize_content
-from digest.settings import BrandingSettings, SelectionSettings, SenderSettings, Settings, SettingsFile
+from digest.settings import BrandingSettings, SelectionSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
 from tests.conftest import ROOT
@@ -35,7 +35,9 @@ from tests.moments import RELEASE
 
 SETTINGS = Settings(
     base_url="https://news.example.org",
-    file=SettingsFile(sender=SenderSettings(postal_address="1200 Example Avenue, Suite 300, Washington, DC 20005")),
+    file=SettingsFileContent(
+        sender=SenderSettings(postal_address="1200 Example Avenue, Suite 300, Washington, DC 20005")
+    ),
 )
 TOKEN = "AbCdEfGhIjKlMnOpQrStUv"
 
@@ -49,7 +51,7 @@ def sound() -> EditionContent:
 def pieces_of(content: EditionContent, postal_address: str) -> tuple[RenderedFragment, ...]:
     """Render once what many faults start from."""
     settings = _settings(SenderSettings(postal_address=postal_address))
-    return render_edition(content, build_publication_frame(settings), create_mail_environment(settings))
+    return render_edition(content, build_publication_context(settings), create_mail_environment(settings))
 
 
 def message_of(

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text, update
 
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from subscribers.address import read_address
-from subscribers.consent import address_binding, ledger, seals
+from subscribers.consent import consent_chain_backfill, ledger, seals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import stored_addresses
 from subscribers.crypto.keys import KeyRing
@@ -111,7 +111,7 @@ def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: 
         mallory = read_address("mallory@example.org")
         people.set_person_address(KEYS, person, mallory)
         person.lookup = stored_addresses.make_lookup_hash(KEYS, mallory)
-        commitment = people.commit_person_address(KEYS, person, mallory)
+        commitment = people.make_person_address_commitment(KEYS, person, mallory)
         ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {}, NOW, commitment=commitment)
     broken = _prove(database).broken
     assert broken is not None
@@ -181,19 +181,19 @@ def _forget_commitments(database: Database) -> None:
 def test_chains_of_before_are_bound_once_in_steps_that_can_be_cut_short(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(address_binding, "BATCH_SIZE", 20)
-    numbers = [_add(database, f"reader{n}") for n in range(address_binding.BATCH_SIZE + 3)]
+    monkeypatch.setattr(consent_chain_backfill, "BATCH_SIZE", 20)
+    numbers = [_add(database, f"reader{n}") for n in range(consent_chain_backfill.BATCH_SIZE + 3)]
     _forget_commitments(database)
     assert _prove(database).address_fault_count == len(numbers)
 
     def cut(bound: int, total: int) -> None:
-        assert (bound, total) == (address_binding.BATCH_SIZE, len(numbers))
+        assert (bound, total) == (consent_chain_backfill.BATCH_SIZE, len(numbers))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        address_binding.commit_existing_addresses(database, KEYS, now=NOW, progress=cut)
+        consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW, progress=cut)
     assert _prove(database).address_fault_count == 3
-    assert address_binding.commit_existing_addresses(database, KEYS, now=NOW) == 3
+    assert consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW) == 3
     assert _prove(database).sound
     with database.read() as session:
         kinds = session.scalars(select(ConsentEvent.kind).where(ConsentEvent.person == numbers[0])).all()
@@ -204,7 +204,7 @@ def test_a_salt_that_was_taken_away_is_not_given_anew_by_the_next_start(database
     ada = _add(database, "ada")
     with database.write() as session:
         session.execute(update(Person).values(_encrypted(ada, "mallory") | {"salt": None}))
-    assert address_binding.commit_existing_addresses(database, KEYS, now=NOW) == 0
+    assert consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW) == 0
     assert _faults(database) == {ada: "the address has no salt"}
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_row_does_not_keep_the_others_from_being_bound(database: Datab
     _forget_commitments(database)
     with database.write() as session:
         session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"?" * 40))
-    assert address_binding.commit_existing_addresses(database, KEYS, now=NOW) == 1
+    assert consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW) == 1
     assert _faults(database) == {ada: "the address can't be decrypted"}
 
 

@@ -24,12 +24,12 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import expiry, undo
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.mail_requests import MailRequest
-from subscribers.signup import manual_signup, permission_pass, request_queue
-from subscribers.signup.confirmation import ConfirmationStage, confirm_subscription
+from subscribers.signup import manual_signup, permission_requests, request_queue
+from subscribers.signup.confirmation import ConfirmationLinkState, confirm_subscription
 from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
 from subscribers.signup.rate_limits import SignupLimits
 from subscribers.signup.request_processor import RequestProcessor
@@ -163,7 +163,7 @@ class Life(RuleBasedStateMachine):
             link = confirm_subscription(
                 session, KEYS, token, origin=MACHINE, evidence_retention=YEAR, queue=self._queue, now=self.now
             )
-        if link.stage is ConfirmationStage.CONFIRMED and link.new:
+        if link.stage is ConfirmationLinkState.CONFIRMED and link.new:
             self.stories[name].own_word()
             if self.copy:
                 self.copy.gone_since.discard(name)  # of a restored copy that lost this word nothing is promised
@@ -285,7 +285,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def those_without_evidence_are_asked(self) -> None:
         links = len(self.links)
-        permission_pass.queue_permission_emails(
+        permission_requests.queue_permission_emails(
             self.database,
             KEYS,
             self._queue,
@@ -328,16 +328,16 @@ class Life(RuleBasedStateMachine):
         lines = [d.kind for d in self.unsubscribe_log.read()]
         assert "complained" in lines
 
-    @rule(name=WHO, word=st.sampled_from(list(FeedbackKind)))
-    def a_provider_speaks_of_somebody(self, name: str, word: FeedbackKind) -> None:
+    @rule(name=WHO, word=st.sampled_from(list(DeliveryFeedbackKind)))
+    def a_provider_speaks_of_somebody(self, name: str, word: DeliveryFeedbackKind) -> None:
         with self.database.write() as session:
             number = self._number(session, name)
-            report = FeedbackReport(number or 0, word, self.now, "hook", {})
+            report = DeliveryFeedbackReport(number or 0, word, self.now, "hook", {})
             changed, departed = apply_feedback_to_person(session, KEYS, report, now=self.now)
             self.unsubscribe_log.append_all([departed] if departed else [], at=self.now)
         if changed:
             assert departed is not None, "a departure that the journal does not know"
-            self._gone(name, gravely=word is FeedbackKind.COMPLAINED)
+            self._gone(name, gravely=word is DeliveryFeedbackKind.COMPLAINED)
 
     @invariant()
     def no_address_is_kept_for_longer_than_it_serves(self) -> None:
@@ -456,7 +456,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def the_night_seals(self) -> None:
-        through = seals.find_last_settled_rows(self.database)
+        through = seals.find_last_fully_committed_rows(self.database)
         with self.database.read() as session:
             proof = seals.verify_ledger(session, KEYS, through=through)
         assert proof.sound, proof

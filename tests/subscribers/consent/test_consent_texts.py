@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.settings import PublicationSettings, Settings, SettingsFile
+from digest.settings import PublicationSettings, Settings, SettingsFileContent
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import ledger
@@ -20,9 +20,9 @@ from subscribers.consent.consent_texts import (
     list_consent_texts,
     register_consent_text,
 )
-from subscribers.consent.seals import append_seal, find_last_settled_rows, verify_ledger
+from subscribers.consent.seals import append_seal, find_last_fully_committed_rows, verify_ledger
 from subscribers.crypto.keys import KeyRing
-from subscribers.signup import permission_pass
+from subscribers.signup import permission_requests
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, PublishedConsentText
 from tests.moments import DRAFTING as NOW
@@ -53,7 +53,7 @@ def test_a_new_standard_text_is_a_new_version_and_the_earlier_one_stays(database
 def test_the_standard_text_changes_only_on_purpose() -> None:
     assert FIRST.hash == "38d6a18951c746b9732602a92d575d9cb26bd6ea4e16c795d522f1b7774274d9"
     french = current_consent_text(
-        Settings(file=SettingsFile(publication=PublicationSettings(name="Vigie", language="fr")))
+        Settings(file=SettingsFileContent(publication=PublicationSettings(name="Vigie", language="fr")))
     )
     assert (french.language, french.hash) == ("fr", "63eada576c229505f53f791d9e9b68304a849df48d1c8d80895fa66cea76fbaa")
 
@@ -133,9 +133,9 @@ def test_two_processes_that_meet_new_words_at_once_give_them_two_versions(databa
 def test_the_ledger_is_held_against_the_register(database: Database) -> None:
     with database.write() as session:
         person = people.create_person(session, KEYS, ADDRESS, asked_at=NOW, asked_where="a list")
-        commitment = people.commit_person_address(KEYS, person, ADDRESS)
+        commitment = people.make_person_address_commitment(KEYS, person, ADDRESS)
         ledger.append_event(session, person, ConsentKind.LISTED, {}, NOW, commitment=commitment)
-    asked = permission_pass.queue_permission_emails(
+    asked = permission_requests.queue_permission_emails(
         database, KEYS, lambda *_: None, wording=SECOND, page="/confirm", actor="Ann", limit=9, now=NOW
     )
     assert asked == 1
@@ -167,7 +167,7 @@ def test_a_sealed_register_tells_when_a_row_was_changed(database: Database, stat
         register_consent_text(session, FIRST, NOW)
         register_consent_text(session, SECOND, NOW)
     with database.read() as session:
-        survey = verify_ledger(session, KEYS, through=find_last_settled_rows(database)).survey
+        survey = verify_ledger(session, KEYS, through=find_last_fully_committed_rows(database)).survey
     assert survey is not None
     with database.write() as session:
         append_seal(session, survey, NOW)

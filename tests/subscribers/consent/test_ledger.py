@@ -20,7 +20,7 @@ def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:
     with database.write() as session:
         address = read_address(f"{name}@example.org")
         person = people.create_person(session, KEYS, address, asked_at=NOON, asked_where="hls.today")
-        commitment: str | None = people.commit_person_address(KEYS, person, address)
+        commitment: str | None = people.make_person_address_commitment(KEYS, person, address)
         for place, kind in enumerate(kinds):
             at = NOON + timedelta(hours=place)
             ledger.append_event(session, person, kind, {"n": place, "text": "\u00e9 yes"}, at, commitment=commitment)

@@ -30,7 +30,7 @@ def _ask(database: Database, name: str, *kinds: ConsentKind, **more: Any) -> int
     with database.write() as session:
         address = read_address(f"{name}@example.org")
         person = people.create_person(session, KEYS, address, asked_at=ASKED, asked_where="hls.today")
-        commitment = people.commit_person_address(KEYS, person, address)
+        commitment = people.make_person_address_commitment(KEYS, person, address)
         for kind in kinds:
             ledger.append_event(session, person, kind, FORM | more, NOW, commitment=commitment)
         return person.number

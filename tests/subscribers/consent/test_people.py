@@ -14,7 +14,7 @@ from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, seals, suppression
 from subscribers.consent.preferences import Preferences, PreferencesError, change_preferences
-from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog, UnsubscribeLogError
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog, UnsubscribeLogError
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
@@ -198,7 +198,7 @@ def test_a_departure_that_cannot_be_logged_is_no_departure(one_database: Databas
 def test_unsubscribe_log_lines_from_many_threads_make_one_chain(unsubscribe_log: UnsubscribeLog) -> None:
     def many(name: int) -> None:
         for n in range(20):
-            unsubscribe_log.append(PendingDeparture(f"{name}-{n}", "1-key", "left"), at=NOW)
+            unsubscribe_log.append(PendingUnsubscribeLogEntry(f"{name}-{n}", "1-key", "left"), at=NOW)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(many, range(4)))
@@ -211,7 +211,7 @@ def test_a_changed_or_missing_unsubscribe_log_line_is_found_and_a_torn_one_is_pa
     unsubscribe_log: UnsubscribeLog,
 ) -> None:
     for name in "abc":
-        unsubscribe_log.append(PendingDeparture(name, "1-key", "left"), at=NOW)
+        unsubscribe_log.append(PendingUnsubscribeLogEntry(name, "1-key", "left"), at=NOW)
     lines = unsubscribe_log.path.read_bytes().splitlines(keepends=True)
     for damaged in (lines[0].replace(b"left", b"kept"), b"", b"{}\n", b"nonsense\n"):
         unsubscribe_log.path.write_bytes(damaged + lines[1] + lines[2])
@@ -219,7 +219,7 @@ def test_a_changed_or_missing_unsubscribe_log_line_is_found_and_a_torn_one_is_pa
             list(unsubscribe_log.read())
     unsubscribe_log.path.write_bytes(b"".join(lines) + lines[0][:50])
     assert len(list(unsubscribe_log.read())) == 3
-    unsubscribe_log.append(PendingDeparture("d", "1-key", "left"), at=NOW)
+    unsubscribe_log.append(PendingUnsubscribeLogEntry("d", "1-key", "left"), at=NOW)
     assert len(list(unsubscribe_log.read())) == 4
     assert list(unsubscribe_log.path.parent.iterdir()) == [unsubscribe_log.path]
 

@@ -18,12 +18,12 @@ import scheduler
 from digest.app import jobs
 from digest.app.jobs import JobContext
 from digest.app.upkeep import nightly_steps
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store import schedule_slots
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
-from digest.store.process_owner import ProcessOwner
+from digest.store.process_identity import ProcessIdentity
 from digest.timetable import DueJob
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger, seals, suppression
@@ -54,7 +54,7 @@ def _person(database: Database, name: str, *kinds: ConsentKind) -> int:
     with database.write() as session:
         address = read_address(f"{name}@example.org")
         person = people.create_person(session, KEYS, address, asked_at=NOON, asked_where="hls.today")
-        commitment = people.commit_person_address(KEYS, person, address)
+        commitment = people.make_person_address_commitment(KEYS, person, address)
         for kind in kinds:
             body = {"wording": "\u00e9 yes", "page": "hls.today"}
             ledger.append_event(session, person, kind, body, NOON, commitment=commitment)
@@ -358,13 +358,15 @@ def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Databas
     _person(database, "ada", ConsentKind.CONFIRMED)
     install = _installation(database)
     slot = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)  # 03:30 in New York
-    schedule_slots.ensure_schedule_start(database, slot - NIGHT / 2)
+    schedule_slots.find_or_record_schedule_start(database, slot - NIGHT / 2)
     assert jobs.find_due_slots(
         JobContext(install, lambda: slot), "nightly", scheduler.read_schedule_rules(install)["nightly"]
     ) == (DueJob("nightly", slot),)
-    (outcome,) = scheduler.run_due_slots(JobContext(install, lambda: slot, owner=ProcessOwner()), "nightly")
+    (outcome,) = scheduler.run_due_slots(JobContext(install, lambda: slot, owner=ProcessIdentity()), "nightly")
     assert outcome.startswith("sealed 0 deliveries and 0 other disclosures; sealed 1 links of 1 people as ")
-    assert scheduler.run_due_slots(JobContext(install, lambda: slot + NIGHT / 2, owner=ProcessOwner()), "nightly") == []
+    assert (
+        scheduler.run_due_slots(JobContext(install, lambda: slot + NIGHT / 2, owner=ProcessIdentity()), "nightly") == []
+    )
     with database.read() as session:
         (sealed,) = session.scalars(select(Seal))
         (line,) = session.scalars(select(AuditEntry))
@@ -375,7 +377,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
     ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
     with one_database.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
-    assert "the ledger is broken" in nightly_steps.seal_consent_ledger(_installation(one_database), NOON)
+    assert "the ledger is broken" in nightly_steps.seal_ledger_and_email_admins(_installation(one_database), NOON)
     with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"person": ada, "link": 1, "fault": "its content doesn't match its hash"}
@@ -385,7 +387,7 @@ def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database:
     with one_database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE seal")
     results = nightly_steps.run_nightly_steps(_installation(one_database), NOON)
-    assert re.search(r"seal_consent_ledger failed: (Operational|Programming)Error", results)
+    assert re.search(r"seal_ledger_and_email_admins failed: (Operational|Programming)Error", results)
     assert "0 old disclosures replaced with totals" in results
 
 

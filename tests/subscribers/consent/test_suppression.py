@@ -54,7 +54,7 @@ def test_what_changes_nothing_writes_no_row(one_database: Database) -> None:
 def test_who_may_ask_again_is_suppressed_until_then_and_by_what_comes_after(one_database: Database) -> None:
     _suppress(one_database, "complained")
     with one_database.write() as session:
-        assert suppression.allow_signup(session, KEYS, ADA, now=NOW)
+        assert suppression.allow_suppressed_signup(session, KEYS, ADA, now=NOW)
     assert _counting_reason(one_database) == suppression.ALLOWED_AGAIN
     assert _suppress(one_database, "bounced")
     assert _counting_reason(one_database) == "bounced"

@@ -18,7 +18,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import expiry, undo
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.expiry import ADDRESS_RETENTION, delete_expired_addresses
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -255,7 +255,7 @@ def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
     ada = _gone(database, keys, unsubscribe_log, "ada")
     delete_expired_addresses(database, now=LATER)
     with database.write() as session:
-        report = FeedbackReport(ada, FeedbackKind.COMPLAINED, LATER, "mailbox", {})
+        report = DeliveryFeedbackReport(ada, DeliveryFeedbackKind.COMPLAINED, LATER, "mailbox", {})
         changed, departed = apply_feedback_to_person(session, keys, report, now=LATER)
         unsubscribe_log.append_all([departed] if departed else [], at=LATER)
     assert changed

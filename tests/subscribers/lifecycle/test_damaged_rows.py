@@ -13,12 +13,12 @@ from subscribers.consent import seals, suppression
 from subscribers.consent.audience import load_audience_page
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.readable_record import build_record_page
-from subscribers.consent.unsubscribe_log import PendingDeparture, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_lookup_hash
 from subscribers.lifecycle import feedback, unsubscribe_log_merge
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -138,7 +138,7 @@ def test_it_is_erased_and_no_list_brings_it_back(
 def test_it_is_suppressed_by_what_is_left_of_it(
     database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    report = FeedbackReport(ada, FeedbackKind.BOUNCED, NOW, "sendgrid", {})
+    report = DeliveryFeedbackReport(ada, DeliveryFeedbackKind.BOUNCED, NOW, "sendgrid", {})
     with database.write() as session:
         changed, departure = feedback.apply_feedback_to_person(session, KEYS, report, now=NOW)
         _log(tmp_path_factory).append_all([departure] if departure else [], at=NOW)
@@ -162,10 +162,12 @@ def test_a_restored_copy_learns_who_left_all_the_same(
     database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     keys, log = KEYS.with_new_key("lookup"), _log(tmp_path_factory)
-    log.append(PendingDeparture(make_lookup_hash(keys, "zoe@example.org"), keys.current("lookup").id, "left"), at=NOW)
+    log.append(
+        PendingUnsubscribeLogEntry(make_lookup_hash(keys, "zoe@example.org"), keys.current("lookup").id, "left"), at=NOW
+    )
     with database.read() as session:
         bo = session.scalars(select(Person).where(Person.number != ada)).one()
-    log.append(PendingDeparture.of_person(bo, "left"), at=NOW)
+    log.append(PendingUnsubscribeLogEntry.of_person(bo, "left"), at=NOW)
     with database.write() as session:
         merged = unsubscribe_log_merge.merge_unsubscribe_log(
             session, log, keys, forget_elsewhere=forget_nowhere_else, now=NOW

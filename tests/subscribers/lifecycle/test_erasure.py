@@ -14,7 +14,7 @@ from digest.app.sending import background_tasks
 from digest.cli import digest
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.send.notices import notice_queue
-from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import EditionState
 from subscribers.address import read_address
@@ -63,7 +63,9 @@ def _live(world: Any) -> dict[str, Any]:
         session.flush()
         detail = {"reason": "550 the user of desk seven is unknown"}
         session.add(
-            Event(delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=detail)
+            StoredDeliveryEvent(
+                delivery="d2026-W47", kind="bounced", at=NOW, received_at=NOW, fingerprint="f", detail=detail
+            )
         )
         disclosures.record_disclosures(session, [world.ada], to_whom="our staff", why="a look", reference="", now=NOW)
         old = {"to_whom": "our staff", "why": "a look", "times": 3, "first_at": NOW, "last_at": NOW}
@@ -133,7 +135,7 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
                     assert session.execute(select(table).where(column == both.ada)).all() == [], table.name
         open_ = select(OneTimeToken).where(OneTimeToken.person == both.ada, OneTimeToken.ended_at.is_(None))
         assert session.scalars(open_).all() == []
-        for model in (Notice, PendingAddressChange, RequestEvidence, SignupRequest):
+        for model in (QueuedNoticeEmail, PendingAddressChange, RequestEvidence, SignupRequest):
             assert session.scalars(select(model)).all() == [], model.__tablename__
         states = {row.id: row.state for row in session.scalars(select(Delivery))}
         person = session.get_one(Person, both.ada)
@@ -148,7 +150,7 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
         assert [name for name, rows in remains.items() if sought in rows] == [], what
     assert [d.kind for d in _journal(both).read()] == ["erased"]
     background_tasks.process_signup_requests(both.install, clock=lambda: NOW)
-    background_tasks.send_due_notices(both.install, clock=lambda: NOW)
+    background_tasks.send_due_transactional_emails(both.install, clock=lambda: NOW)
     assert list((both.install.settings.outbox_folder / "notice").glob("*.eml")) == []
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from digest.app.sending import background_tasks
 from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers, count_inactive_subscribers
 from digest.app.upkeep.nightly_steps import resolve_inactivity_questions
-from digest.installation.acts import terminal_actor
+from digest.installation.audited_actions import terminal_actor
 from digest.web.app import create_app
 from subscribers.consent import seals
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -56,7 +56,7 @@ def count(world: WebSetup, years: int = 2, *, now: datetime = NOW) -> int:
 
 def mails(world: WebSetup, now: datetime = NOW) -> dict[str, Any]:
     """Hand over what is due; give the mails by their receivers."""
-    background_tasks.send_due_notices(world.install, clock=lambda: now)
+    background_tasks.send_due_transactional_emails(world.install, clock=lambda: now)
     return {str(message["To"]): message for message in read_folder(world.install.settings.outbox_folder / "notice")}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings
+from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
+from digest.installation.opened_installation import Installation
+from digest.settings import UsageLimitSettings
 from digest.web.app import create_app
 from tests.moments import Clock
 
@@ -26,7 +26,7 @@ class FloodedSite:
 
     def __post_init__(self) -> None:
         settings = self.world.install.settings
-        file = settings.file.model_copy(update={"limits": LimitSettings.model_validate(self.limits)})
+        file = settings.file.model_copy(update={"limits": UsageLimitSettings.model_validate(self.limits)})
         self.install = Installation(settings.model_copy(update={"file": file}), self.world.database)
         self.client: FlaskClient = create_app(self.install, clock=self.clock).test_client()
         self.folder = settings.outbox_folder / "notice"
@@ -49,7 +49,7 @@ class FloodedSite:
     def tick(self) -> None:
         """Answer forms and hand mails over, as the scheduler does every second."""
         process_signup_requests(self.install, clock=self.clock)
-        send_due_notices(self.install, clock=self.clock)
+        send_due_transactional_emails(self.install, clock=self.clock)
         for path in sorted(self.folder.glob("*.eml")) if self.folder.exists() else []:
             if path.name not in self.seen:
                 self.seen.add(path.name)

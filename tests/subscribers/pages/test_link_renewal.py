@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from digest.app.subscribers import people
+from digest.app.subscribers import subscriber_actions
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger
-from subscribers.consent.address_binding import record_missing_link_renewals
+from subscribers.consent.consent_chain_backfill import add_missing_link_renewal_events
 from subscribers.crypto.link_tokens import is_emailed_to, make_link_token, read_link_token
-from subscribers.lifecycle.my_data import list_consent_history, renew_links
+from subscribers.lifecycle.my_data import list_consent_history, start_new_link_generation
 from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 from tests.actors import ADMIN
@@ -22,7 +22,7 @@ from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of
 
 def renew(world: Any) -> None:
     with world.database.write() as session:
-        renew_links(session, world.ada, now=NOW)
+        start_new_link_generation(session, world.ada, now=NOW)
 
 
 @pytest.mark.parametrize("generation", [0, 1, 3])
@@ -41,7 +41,7 @@ def test_links_renewed_before_the_chain_told_of_it_are_a_fault_until_the_upgrade
     assert "other links than the last renewal" in find_fault(both)
     for recorded in (1, 0):
         with both.database.write() as session:
-            assert record_missing_link_renewals(session, now=NOW) == recorded
+            assert add_missing_link_renewal_events(session, now=NOW) == recorded
         assert find_fault(both) == ""
     set_generation(both, 0)
     assert "other links than the last renewal" in find_fault(both)
@@ -142,8 +142,10 @@ def test_owners_who_put_their_choices_back_renew_their_links_with_them(
 
 
 def test_an_admin_renews_the_links_of_one_person(world: Any) -> None:
-    renewed = people.renew_person_links(world.install, ADMIN, read_address(ADA), "asked by mail", now=NOW)
+    renewed = subscriber_actions.renew_person_links(world.install, ADMIN, read_address(ADA), "asked by mail", now=NOW)
     assert renewed == (world.ada, True)
     assert world.client.get(f"/preferences/{world.token('preferences')}").status_code == 410
-    with pytest.raises(people.UnknownPersonError):
-        people.renew_person_links(world.install, ADMIN, read_address("bo@okapi.example.org"), "asked", now=NOW)
+    with pytest.raises(subscriber_actions.UnknownPersonError):
+        subscriber_actions.renew_person_links(
+            world.install, ADMIN, read_address("bo@okapi.example.org"), "asked", now=NOW
+        )

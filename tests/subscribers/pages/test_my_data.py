@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.app.sending import background_tasks
-from digest.store.delivery_models import Delivery, DeliveryState, Notice, ProviderErasure
+from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure, QueuedNoticeEmail
 from digest.store.models import EditionState
 from digest.web.app import create_app
 from subscribers.address import Address, read_address
@@ -42,7 +42,7 @@ class Inbox:
 
     def new(self, at: datetime = NOW) -> list[EmailMessage]:
         """Send what is due, and give what arrived since the last look."""
-        background_tasks.send_due_notices(self.world.install, clock=lambda: at)
+        background_tasks.send_due_transactional_emails(self.world.install, clock=lambda: at)
         files = sorted((self.world.install.settings.outbox_folder / "notice").glob("*.eml"))
         fresh = [file for file in files if file.name not in self.seen]
         self.seen |= {file.name for file in fresh}
@@ -107,7 +107,7 @@ def test_the_button_mails_one_link_a_day_to_the_owner_and_says_the_same_always(b
     assert inbox.new(NOW + timedelta(hours=25)) == []
     with both.database.read() as session:
         assert all(secret_of(mail) != row.hash for row in session.scalars(select(OneTimeToken)))
-        assert session.scalars(select(Notice)).all() == []
+        assert session.scalars(select(QueuedNoticeEmail)).all() == []
 
 
 def test_the_button_mails_three_links_in_any_seven_days(world: Any) -> None:
@@ -492,7 +492,7 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
     assert answer.status_code == 200
     assert "If we reply, we’ll write to the address you entered" in answer.text
     with both.database.read() as session:
-        (sealed,) = session.scalars(select(Notice.ciphertext))
+        (sealed,) = session.scalars(select(QueuedNoticeEmail.ciphertext))
         assert b"cranes" not in sealed
     (mail,) = Inbox(both).new()
     assert mail["To"] == both.install.settings.file.sender.reply_to
@@ -504,7 +504,7 @@ def test_a_line_to_the_editors_arrives_and_an_answer_goes_to_its_writer(both: An
     assert html is not None
     assert "&lt;b&gt;Bold" in html.get_content()
     with both.database.read() as session:
-        assert session.scalars(select(Notice)).all() == []
+        assert session.scalars(select(QueuedNoticeEmail)).all() == []
         (row,) = session.scalars(select(Delivery))
         assert (row.person, row.state) == (None, DeliveryState.ACCEPTED)
 

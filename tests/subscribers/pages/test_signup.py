@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select
 
-from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.app.site.page_context import describe_release_days
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.edition.approval import approved_versions
 from digest.edition.archive.story_archive import archive_edition_stories
 from digest.edition.edition_queries import find_edition
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings, Settings
-from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings, UsageLimitSettings
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail
 from digest.store.models import EditionState
 from digest.timetable import parse_schedule_rule
 from digest.web.app import create_app
@@ -27,7 +27,7 @@ from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.signup.request_processor import SignupAnswer
+from subscribers.signup.request_processor import SignupReplyKind
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import RateLimitCount, SignupRequest
@@ -56,7 +56,7 @@ def person(world: Any, address: str = BO) -> Person | None:
         return session.get(Person, number) if number else None
 
 
-def answered(world: Any, now: datetime = NOW) -> dict[SignupAnswer, int]:
+def answered(world: Any, now: datetime = NOW) -> dict[SignupReplyKind, int]:
     answers = process_signup_requests(world.install, clock=lambda: now)
     return {answer: n for answer, n in answers.items() if n}
 
@@ -77,7 +77,7 @@ def mailed(world: Any, now: datetime = NOW) -> list[str]:
     """Hand over what is queued; give the new messages as text, soft line breaks undone."""
     folder = world.install.settings.outbox_folder / "notice"
     before = set(folder.glob("*.eml")) if folder.exists() else set()
-    send_due_notices(world.install, clock=lambda: now)
+    send_due_transactional_emails(world.install, clock=lambda: now)
     new = sorted(set(folder.glob("*.eml")) - before) if folder.exists() else []
     return [f.read_text("ascii").replace("=\n", "").replace("=3D", "=") for f in new]
 
@@ -120,7 +120,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert "email you a link that works for 7 days" in answer.text
     assert BO not in answer.text
     assert person(world) is None
-    assert answered(world) == {SignupAnswer.CONFIRM: 1}
+    assert answered(world) == {SignupReplyKind.CONFIRM: 1}
     (mail,) = mailed(world)
     link = link_in(mail)
     page = world.client.get(link)
@@ -139,7 +139,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert "/editions/2026-W46" in welcome
     assert "https://fema.example/2026-W46" in welcome, "the best of the newest edition"
     assert "Key date: Friday, December 4" in welcome
-    assert count(world, Notice) == 0
+    assert count(world, QueuedNoticeEmail) == 0
     again = world.client.post(link)
     assert again.status_code == 200
     assert "Already confirmed." in again.text
@@ -212,7 +212,7 @@ def test_a_network_that_sends_too_many_is_turned_away_with_words(world: Any) -> 
 
 
 def with_limits(world: Any, **limits: Any) -> Any:
-    file = world.install.settings.file.model_copy(update={"limits": LimitSettings(**limits)})
+    file = world.install.settings.file.model_copy(update={"limits": UsageLimitSettings(**limits)})
     settings = world.install.settings.model_copy(update={"file": file})
     install = Installation(settings, world.database)
     return create_app(install, clock=lambda: NOW).test_client()
@@ -264,7 +264,7 @@ def everybody(world: Any) -> dict[str, str]:
     client = world.client
     for standing in ("pending", "withdrawn", "bounced", "complained"):
         client.post("/subscribe", data=form_for(addresses[standing]))
-    assert answered(world) == {SignupAnswer.CONFIRM: 4}
+    assert answered(world) == {SignupReplyKind.CONFIRM: 4}
     for mail in mailed(world):
         if BO not in mail:
             client.post(link_in(mail))
@@ -415,7 +415,7 @@ def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
     for address in (ADA, BO):
         answer = world.client.post("/preferences", data={"email": address})
         assert "If your address is subscribed" in answer.text
-    assert answered(world) == {SignupAnswer.LINK: 1, SignupAnswer.NOTHING: 1}
+    assert answered(world) == {SignupReplyKind.LINK: 1, SignupReplyKind.NOTHING: 1}
     (mail,) = mailed(world)
     assert f"To: {ADA}" in mail
     assert f"/preferences/{world.token('preferences')}" in mail
@@ -423,12 +423,12 @@ def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
 
 def test_a_mail_that_waits_is_withdrawn_when_its_subscriber_leaves_first(world: Any) -> None:
     world.client.post("/subscribe", data=form_for(ADA))
-    assert answered(world) == {SignupAnswer.KNOWN: 1}
+    assert answered(world) == {SignupReplyKind.KNOWN: 1}
     world.client.post(f"/u/{world.token('leave')}")
     assert mailed(world) == []
     with world.database.read() as session:
         assert session.scalars(select(Delivery.state)).all() == [DeliveryState.WITHDRAWN]
-    assert count(world, Notice) == 0
+    assert count(world, QueuedNoticeEmail) == 0
 
 
 def test_a_log_of_a_sign_up_holds_no_address(world: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -461,4 +461,4 @@ def test_the_embedding_guide_shows_a_form_that_works(world: Any) -> None:
     (field,) = re.findall(r'type="email" name="(\w+)"', form)
     answer = world.client.post("/subscribe", data={**hidden, field: BO})
     assert answer.status_code == 200
-    assert answered(world) == {SignupAnswer.CONFIRM: 1}
+    assert answered(world) == {SignupReplyKind.CONFIRM: 1}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.store.engine import open_database
 from digest.store.models import EditionState
 from digest.web.app import create_app
@@ -41,7 +41,7 @@ class Town:
     def work(self, after: timedelta = timedelta(0)) -> EmailMessage:
         """Answer what waits, hand it over, and give the one new mail."""
         process_signup_requests(self.world.install, clock=lambda: NOW + after)
-        send_due_notices(self.world.install, clock=lambda: NOW + after)
+        send_due_transactional_emails(self.world.install, clock=lambda: NOW + after)
         files = set((self.world.install.settings.outbox_folder / "notice").glob("*.eml"))
         (new,) = files - self._seen
         self._seen |= files

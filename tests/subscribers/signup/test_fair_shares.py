@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subscribers.signup.rate_limits import NetworkQuota, NetworkTags
+from subscribers.signup.rate_limits import NetworkHashes, NetworkQuota
 from subscribers.signup.request_queue import (
-    AnswerAllowance,
+    NetworkWaitingForms,
+    SignupReplyAllowance,
     WaitingForm,
-    WaitingGroup,
     choose_form_to_drop,
     choose_next_forms,
 )
@@ -20,7 +20,7 @@ from subscribers.signup.request_queue import (
 PLENTY = NetworkQuota(per_network=1000, first=1000, further=1000)
 USUAL = NetworkQuota(per_network=30, first=500, further=200)
 PATHS = [
-    NetworkTags(f"{wide}/32", f"{wide}.{middle}/40", f"{wide}.{middle}.{network}/48")
+    NetworkHashes(f"{wide}/32", f"{wide}.{middle}/40", f"{wide}.{middle}.{network}/48")
     for wide in range(4)
     for middle in range(2)
     for network in range(3)
@@ -28,7 +28,7 @@ PATHS = [
 arrivals = st.lists(st.sampled_from(PATHS), min_size=1, max_size=60)
 
 
-def queue_up(paths: list[NetworkTags]) -> list[WaitingForm]:
+def queue_up(paths: list[NetworkHashes]) -> list[WaitingForm]:
     turns: Counter[str] = Counter()
     forms = []
     for number, path in enumerate(paths, start=1):
@@ -38,13 +38,13 @@ def queue_up(paths: list[NetworkTags]) -> list[WaitingForm]:
 
 
 def choose_all(forms: list[WaitingForm], limit: int = 1000) -> list[WaitingForm]:
-    chosen = choose_next_forms(forms, {}, AnswerAllowance.full(PLENTY), limit=limit)
+    chosen = choose_next_forms(forms, {}, SignupReplyAllowance.full(PLENTY), limit=limit)
     return [next(form for form in forms if form.id == number) for number in chosen]
 
 
 @given(arrivals, st.integers(0, 60))
 def test_no_network_gets_more_than_its_share_while_others_of_its_kind_wait(
-    paths: list[NetworkTags], limit: int
+    paths: list[NetworkHashes], limit: int
 ) -> None:
     forms = queue_up(paths)
     chosen = choose_all(forms, limit)
@@ -58,7 +58,7 @@ def test_no_network_gets_more_than_its_share_while_others_of_its_kind_wait(
 
 
 @given(arrivals)
-def test_wide_networks_take_turns(paths: list[NetworkTags]) -> None:
+def test_wide_networks_take_turns(paths: list[NetworkHashes]) -> None:
     forms = queue_up(paths)
     chosen = choose_all(forms)
     rounds: Counter[str] = Counter()
@@ -75,7 +75,7 @@ def test_wide_networks_take_turns(paths: list[NetworkTags]) -> None:
 def test_what_a_network_got_in_the_last_hour_counts() -> None:
     loud, quiet = PATHS[0], PATHS[-1]
     forms = queue_up([loud] * 10 + [quiet] * 2)
-    chosen = choose_next_forms(forms, dict.fromkeys(loud, 40), AnswerAllowance(5, 5), limit=2)
+    chosen = choose_next_forms(forms, dict.fromkeys(loud, 40), SignupReplyAllowance(5, 5), limit=2)
     assert chosen == [11, 12]
 
 
@@ -86,7 +86,7 @@ def test_among_first_forms_the_newest_goes_first() -> None:
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=20))
 @settings(max_examples=50)
 def test_a_network_that_is_alone_gets_the_whole_rate_and_leaves_the_room_of_first_forms(pauses: list[int]) -> None:
-    allowance, ids = AnswerAllowance.full(USUAL), count(1)
+    allowance, ids = SignupReplyAllowance.full(USUAL), count(1)
     alone, answered = PATHS[0], 0
     for seconds in pauses:
         more_than_may_be = int(allowance.further) + 10
@@ -106,32 +106,34 @@ def test_a_network_that_is_alone_gets_the_whole_rate_and_leaves_the_room_of_firs
 @pytest.mark.parametrize(
     ("left", "turn", "after"),
     [
-        (AnswerAllowance(500, 200), 1, AnswerAllowance(499, 200)),
-        (AnswerAllowance(500, 200), 2, AnswerAllowance(500, 199)),
-        (AnswerAllowance(500, 0.5), 2, None),
-        (AnswerAllowance(0.5, 3), 1, AnswerAllowance(0.5, 2)),
-        (AnswerAllowance(0.5, 0.5), 1, None),
+        (SignupReplyAllowance(500, 200), 1, SignupReplyAllowance(499, 200)),
+        (SignupReplyAllowance(500, 200), 2, SignupReplyAllowance(500, 199)),
+        (SignupReplyAllowance(500, 0.5), 2, None),
+        (SignupReplyAllowance(0.5, 3), 1, SignupReplyAllowance(0.5, 2)),
+        (SignupReplyAllowance(0.5, 0.5), 1, None),
     ],
 )
-def test_first_forms_have_room_of_their_own(left: AnswerAllowance, turn: int, after: AnswerAllowance | None) -> None:
+def test_first_forms_have_room_of_their_own(
+    left: SignupReplyAllowance, turn: int, after: SignupReplyAllowance | None
+) -> None:
     assert left.spend(turn) == after
 
 
 def test_what_first_forms_leave_over_goes_to_all_others() -> None:
-    assert AnswerAllowance(490, 0).refill(USUAL, timedelta(minutes=6)) == AnswerAllowance(500, 60)
-    assert AnswerAllowance(0, 0).refill(USUAL, timedelta(minutes=6)) == AnswerAllowance(50, 20)
-    assert AnswerAllowance(0, 0).refill(USUAL, timedelta(days=2)) == AnswerAllowance(500, 200)
+    assert SignupReplyAllowance(490, 0).refill(USUAL, timedelta(minutes=6)) == SignupReplyAllowance(500, 60)
+    assert SignupReplyAllowance(0, 0).refill(USUAL, timedelta(minutes=6)) == SignupReplyAllowance(50, 20)
+    assert SignupReplyAllowance(0, 0).refill(USUAL, timedelta(days=2)) == SignupReplyAllowance(500, 200)
 
 
-def group_up(forms: list[WaitingForm]) -> list[WaitingGroup]:
-    by_path: dict[NetworkTags, list[int]] = {}
+def group_up(forms: list[WaitingForm]) -> list[NetworkWaitingForms]:
+    by_path: dict[NetworkHashes, list[int]] = {}
     for form in forms:
         by_path.setdefault(form.networks, []).append(form.id)
-    return [WaitingGroup(path, len(ids), min(ids), max(ids)) for path, ids in by_path.items()]
+    return [NetworkWaitingForms(path, len(ids), min(ids), max(ids)) for path, ids in by_path.items()]
 
 
 @given(arrivals, st.sampled_from(PATHS))
-def test_a_full_queue_drops_a_form_of_the_largest_network(paths: list[NetworkTags], newcomer: NetworkTags) -> None:
+def test_a_full_queue_drops_a_form_of_the_largest_network(paths: list[NetworkHashes], newcomer: NetworkHashes) -> None:
     forms = queue_up(paths)
     dropped = choose_form_to_drop(group_up(forms), newcomer)
     path = newcomer if dropped is None else next(form.networks for form in forms if form.id == dropped)

@@ -16,10 +16,10 @@ from subscribers.signup.rate_limits import (
     SubmissionOutcome,
     decide_submission_outcome,
     find_window_start,
-    nested_prefixes,
+    list_networks_of_ip_address,
     network_prefix,
 )
-from subscribers.signup.request_processor import AddressStatus, SignupAnswer, decide_signup_answer
+from subscribers.signup.request_processor import AddressStatus, SignupReplyKind, decide_signup_answer
 from tests.moments import DRAFTING as NOW
 
 BOUNDS = SignupLimits()
@@ -36,46 +36,49 @@ MANY = tuple(ago("confirm", days=d) for d in (29, 22, 15, 8))
 @pytest.mark.parametrize(
     ("known", "answer"),
     [
-        (NOBODY, SignupAnswer.CONFIRM),
-        (replace(NOBODY, recent_mails=MANY[1:]), SignupAnswer.CONFIRM),
-        (replace(NOBODY, recent_mails=MANY), SignupAnswer.NOTHING),
-        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=2),)), SignupAnswer.REMIND),
-        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", minutes=3),)), SignupAnswer.NOTHING),
+        (NOBODY, SignupReplyKind.CONFIRM),
+        (replace(NOBODY, recent_mails=MANY[1:]), SignupReplyKind.CONFIRM),
+        (replace(NOBODY, recent_mails=MANY), SignupReplyKind.NOTHING),
+        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=2),)), SignupReplyKind.REMIND),
+        (replace(NOBODY, pending=True, recent_mails=(ago("confirm", minutes=3),)), SignupReplyKind.NOTHING),
         (
             replace(NOBODY, pending=True, recent_mails=(ago("confirm", hours=9), ago("remind", hours=2))),
-            SignupAnswer.NOTHING,
+            SignupReplyKind.NOTHING,
         ),
         (
             replace(NOBODY, pending=True, recent_mails=(ago("known", days=20), ago("confirm", days=2))),
-            SignupAnswer.REMIND,
+            SignupReplyKind.REMIND,
         ),
-        (replace(NOBODY, subscribed=True), SignupAnswer.KNOWN),
-        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=6),)), SignupAnswer.NOTHING),
-        (replace(NOBODY, subscribed=True, recent_mails=(ago("link", days=6),)), SignupAnswer.NOTHING),
-        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=8),)), SignupAnswer.KNOWN),
-        (replace(NOBODY, suppression_reason="complained"), SignupAnswer.NOTHING),
-        (replace(NOBODY, suppression_reason="by an admin"), SignupAnswer.NOTHING),
-        (replace(NOBODY, suppression_reason="bounced"), SignupAnswer.CONFIRM),
-        (replace(NOBODY, suppression_reason="erased"), SignupAnswer.CONFIRM),
-        (replace(NOBODY, suppression_reason="left elsewhere"), SignupAnswer.CONFIRM),
-        (replace(NOBODY, suppression_reason="bounced", recent_mails=(ago("confirm", days=29),)), SignupAnswer.NOTHING),
+        (replace(NOBODY, subscribed=True), SignupReplyKind.KNOWN),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=6),)), SignupReplyKind.NOTHING),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("link", days=6),)), SignupReplyKind.NOTHING),
+        (replace(NOBODY, subscribed=True, recent_mails=(ago("known", days=8),)), SignupReplyKind.KNOWN),
+        (replace(NOBODY, suppression_reason="complained"), SignupReplyKind.NOTHING),
+        (replace(NOBODY, suppression_reason="by an admin"), SignupReplyKind.NOTHING),
+        (replace(NOBODY, suppression_reason="bounced"), SignupReplyKind.CONFIRM),
+        (replace(NOBODY, suppression_reason="erased"), SignupReplyKind.CONFIRM),
+        (replace(NOBODY, suppression_reason="left elsewhere"), SignupReplyKind.CONFIRM),
+        (
+            replace(NOBODY, suppression_reason="bounced", recent_mails=(ago("confirm", days=29),)),
+            SignupReplyKind.NOTHING,
+        ),
         (
             replace(NOBODY, suppression_reason="bounced", pending=True, recent_mails=(ago("confirm", days=2),)),
-            SignupAnswer.NOTHING,
+            SignupReplyKind.NOTHING,
         ),
     ],
 )
-def test_a_form_to_subscribe_is_answered_by_what_is_known(known: AddressStatus, answer: SignupAnswer) -> None:
+def test_a_form_to_subscribe_is_answered_by_what_is_known(known: AddressStatus, answer: SignupReplyKind) -> None:
     assert decide_signup_answer("subscribe", known, BOUNDS, now=NOW) is answer
 
 
 def test_a_lost_link_goes_to_subscribers_alone_and_once_a_week() -> None:
     subscribed = replace(NOBODY, subscribed=True)
-    assert decide_signup_answer("lost link", subscribed, BOUNDS, now=NOW) is SignupAnswer.LINK
+    assert decide_signup_answer("lost link", subscribed, BOUNDS, now=NOW) is SignupReplyKind.LINK
     mailed_lately = replace(subscribed, recent_mails=(ago("known", days=2),))
-    assert decide_signup_answer("lost link", mailed_lately, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+    assert decide_signup_answer("lost link", mailed_lately, BOUNDS, now=NOW) is SignupReplyKind.NOTHING
     for other in (NOBODY, replace(NOBODY, pending=True), replace(NOBODY, suppression_reason="bounced")):
-        assert decide_signup_answer("lost link", other, BOUNDS, now=NOW) is SignupAnswer.NOTHING
+        assert decide_signup_answer("lost link", other, BOUNDS, now=NOW) is SignupReplyKind.NOTHING
 
 
 @given(
@@ -97,9 +100,9 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
         pending = opened is not None and now < opened + timedelta(days=7)
         status = AddressStatus(subscribed and not suppressed, pending, suppressed, lately)
         answer = decide_signup_answer("lost link" if kind == "lost link" else "subscribe", status, BOUNDS, now=now)
-        if answer is not SignupAnswer.NOTHING:
+        if answer is not SignupReplyKind.NOTHING:
             mails.append((str(answer), now))
-        if answer is SignupAnswer.CONFIRM:
+        if answer is SignupReplyKind.CONFIRM:
             opened = now
     for _, at in mails:
         month = [k for k, t in mails if at <= t < at + timedelta(days=30)]
@@ -166,7 +169,7 @@ def test_a_mailbox_has_one_spelling(typed: str, mailbox: str) -> None:
     ],
 )
 def test_networks_are_nested_and_only_public_ones_count(address: str, networks: tuple[str, ...]) -> None:
-    assert nested_prefixes(address) == networks
+    assert list_networks_of_ip_address(address) == networks
     assert network_prefix(address) == (networks[-1] if networks else None)
 
 

@@ -24,10 +24,10 @@ from subscribers.lifecycle import erasure, expiry
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import confirmation, manual_signup, rate_limits, request_queue
-from subscribers.signup.confirmation import ConfirmationLink, ConfirmationStage
+from subscribers.signup.confirmation import ConfirmationLink, ConfirmationLinkState
 from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
-from subscribers.signup.request_processor import RequestProcessor, SignupAnswer
+from subscribers.signup.request_processor import RequestProcessor, SignupReplyKind
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
@@ -70,13 +70,13 @@ class House:
         with self.database.write() as session:
             return request_queue.enqueue_request(session, form, self.bounds)
 
-    def work(self) -> dict[SignupAnswer, int]:
+    def work(self) -> dict[SignupReplyKind, int]:
         queue = self.queue or (lambda _session, note: self.notes.append(note))
         worker = RequestProcessor(self.database, KEYS, self.bounds, timedelta(days=90), queue)
         answers = worker.process_pending(lambda: self.now)
         return {answer: count for answer, count in answers.items() if count}
 
-    def asked(self, address: str = ADA, **by: float) -> dict[SignupAnswer, int]:
+    def asked(self, address: str = ADA, **by: float) -> dict[SignupReplyKind, int]:
         """Let time pass, send a form, and have it answered."""
         self.now += timedelta(**by)
         assert self.ask(address) is SubmissionOutcome.ACCEPTED
@@ -113,7 +113,7 @@ class House:
 
     def subscribe(self, address: str = ADA) -> int:
         self.asked(address)
-        assert self.confirm().stage is ConfirmationStage.CONFIRMED
+        assert self.confirm().stage is ConfirmationLinkState.CONFIRMED
         person = self.person(address)
         assert person is not None
         return person.number
@@ -186,7 +186,7 @@ def test_a_form_opens_only_in_its_own_row(house: House) -> None:
     with house.database.write() as session:
         first, second = session.scalars(select(SignupRequest).order_by(SignupRequest.id))
         first.ciphertext, second.ciphertext = second.ciphertext, first.ciphertext
-    assert house.work() == {SignupAnswer.NOTHING: 2}
+    assert house.work() == {SignupReplyKind.NOTHING: 2}
     assert house.count(SignupRequest) == house.count(Person) == 0
 
 
@@ -201,7 +201,7 @@ def test_consent_event_token_and_queued_mail_commit_together(house: House) -> No
     assert house.count(SignupRequest) == 1
     assert [house.count(t) for t in (Person, ConsentEvent, OneTimeToken, SignupMail, RequestEvidence)] == [0] * 5
     house.queue = None
-    assert house.work() == {SignupAnswer.CONFIRM: 1}
+    assert house.work() == {SignupReplyKind.CONFIRM: 1}
     assert house.count(SignupRequest) == 0
 
 
@@ -236,10 +236,10 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
 
 def test_confirming_puts_a_person_in_the_audience_with_a_receipt(house: House) -> None:
     house.asked()
-    assert house.look().stage is ConfirmationStage.OPEN
+    assert house.look().stage is ConfirmationLinkState.OPEN
     house.now += timedelta(days=2)
     link = house.confirm()
-    assert (link.stage, link.new, link.address) == (ConfirmationStage.CONFIRMED, True, ADA)
+    assert (link.stage, link.new, link.address) == (ConfirmationLinkState.CONFIRMED, True, ADA)
     person = house.person()
     assert person is not None
     assert house.may_mail(person.number)
@@ -257,7 +257,7 @@ def test_confirming_puts_a_person_in_the_audience_with_a_receipt(house: House) -
 def test_confirming_twice_is_once_on_any_device(house: House) -> None:
     house.subscribe()
     second = house.confirm()
-    assert (second.stage, second.new) == (ConfirmationStage.CONFIRMED, False)
+    assert (second.stage, second.new) == (ConfirmationLinkState.CONFIRMED, False)
     assert house.kinds == ["confirm", "welcome"]
     assert house.count(ConsentEvent) == 2
 
@@ -265,17 +265,17 @@ def test_confirming_twice_is_once_on_any_device(house: House) -> None:
 def test_of_two_links_each_confirms_and_both_are_spent(house: House) -> None:
     house.asked()
     first = house.token
-    assert house.asked(hours=2) == {SignupAnswer.REMIND: 1}
+    assert house.asked(hours=2) == {SignupReplyKind.REMIND: 1}
     assert house.confirm(first).new
     assert not house.confirm().new
-    assert house.look().stage is ConfirmationStage.CONFIRMED
+    assert house.look().stage is ConfirmationLinkState.CONFIRMED
     assert house.kinds == ["confirm", "remind", "welcome"]
 
 
 def test_a_spent_link_brings_nobody_back(house: House) -> None:
     number = house.subscribe()
     house.leave(number)
-    assert house.confirm().stage is ConfirmationStage.USED
+    assert house.confirm().stage is ConfirmationLinkState.USED
     assert not house.may_mail(number)
 
 
@@ -283,7 +283,7 @@ def test_a_link_that_ran_out_says_when_and_confirms_nothing(house: House) -> Non
     house.asked()
     house.now += timedelta(days=7)
     link = house.confirm()
-    assert (link.stage, link.day, link.address) == (ConfirmationStage.EXPIRED, NOW + timedelta(days=7), "")
+    assert (link.stage, link.day, link.address) == (ConfirmationLinkState.EXPIRED, NOW + timedelta(days=7), "")
     assert house.kinds == ["confirm"]
 
 
@@ -291,8 +291,8 @@ def test_an_unknown_link_is_unknown_and_one_for_another_purpose_too(house: House
     number = house.subscribe()
     with house.database.write() as session:
         erase = one_time_tokens.issue_token(session, "erase", number, now=NOW, expires_at=NOW + timedelta(days=1))
-    assert house.look("A" * 22).stage is ConfirmationStage.UNKNOWN
-    assert house.confirm(erase).stage is ConfirmationStage.UNKNOWN
+    assert house.look("A" * 22).stage is ConfirmationLinkState.UNKNOWN
+    assert house.confirm(erase).stage is ConfirmationLinkState.UNKNOWN
 
 
 def test_who_waits_gets_one_confirmation_and_one_reminder(house: House) -> None:
@@ -311,17 +311,17 @@ def test_who_is_subscribed_is_told_so_once_a_week(house: House) -> None:
 
 def test_a_lost_link_is_sent_to_subscribers_only(house: House) -> None:
     house.ask(kind="lost link")
-    assert house.work() == {SignupAnswer.NOTHING: 1}
+    assert house.work() == {SignupReplyKind.NOTHING: 1}
     assert house.person() is None
     house.subscribe()
     house.ask(kind="lost link")
-    assert house.work() == {SignupAnswer.LINK: 1}
+    assert house.work() == {SignupReplyKind.LINK: 1}
 
 
 def test_who_left_stays_away_until_their_own_word_whatever_anybody_types(house: House) -> None:
     number = house.subscribe()
     house.leave(number)
-    assert house.asked(days=1) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(days=1) == {SignupReplyKind.CONFIRM: 1}
     person = house.person()
     assert person is not None
     assert (person.number, person.state) == (number, PersonState.WITHDRAWN)
@@ -338,7 +338,7 @@ def test_whose_address_the_vault_let_go_is_encrypted_again_only_while_they_are_a
     house.leave(number)
     with house.database.write() as session:
         session.execute(update(Person).values(ciphertext=None, key_id=None, domain_tag=None))
-    assert house.asked(days=40) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(days=40) == {SignupReplyKind.CONFIRM: 1}
     assert (person := house.person()) is not None
     assert person.ciphertext is not None
     house.now += timedelta(days=8)
@@ -351,12 +351,12 @@ def test_whose_address_the_vault_let_go_is_encrypted_again_only_while_they_are_a
 def test_who_bounced_comes_back_by_their_own_word_and_is_asked_once_in_30_days(house: House) -> None:
     number = house.subscribe()
     house.suppress("bounced")
-    assert house.asked(days=31) == {SignupAnswer.CONFIRM: 1}
-    assert house.asked(hours=5) == {SignupAnswer.NOTHING: 1}
+    assert house.asked(days=31) == {SignupReplyKind.CONFIRM: 1}
+    assert house.asked(hours=5) == {SignupReplyKind.NOTHING: 1}
     house.now += timedelta(days=8)
     expiry.expire_unconfirmed(house.database, now=house.now)
-    assert house.asked() == {SignupAnswer.NOTHING: 1}
-    assert house.asked(days=25) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked() == {SignupReplyKind.NOTHING: 1}
+    assert house.asked(days=25) == {SignupReplyKind.CONFIRM: 1}
     assert not house.may_mail(number)
     assert house.confirm().new
     assert house.may_mail(number)
@@ -381,7 +381,7 @@ def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) ->
             forget_elsewhere=forget_nowhere_else,
             now=house.now,
         )
-    assert house.asked(days=31) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(days=31) == {SignupReplyKind.CONFIRM: 1}
     assert house.suppressions() == ["erased"]
     person = house.person()
     assert person is not None
@@ -399,11 +399,11 @@ def test_who_complained_gets_nothing_until_an_admin_allows_it(
 ) -> None:
     house.subscribe()
     house.suppress(reason)
-    assert house.asked(days=40) == {SignupAnswer.NOTHING: 1}
+    assert house.asked(days=40) == {SignupReplyKind.NOTHING: 1}
     with house.database.write() as session:
-        assert suppression.allow_signup(session, KEYS, read_address(ADA), now=house.now)
-        assert not suppression.allow_signup(session, KEYS, read_address("nobody@example.org"), now=house.now)
-    assert house.asked(days=1) == {SignupAnswer.CONFIRM: 1}
+        assert suppression.allow_suppressed_signup(session, KEYS, read_address(ADA), now=house.now)
+        assert not suppression.allow_suppressed_signup(session, KEYS, read_address("nobody@example.org"), now=house.now)
+    assert house.asked(days=1) == {SignupReplyKind.CONFIRM: 1}
     assert (person := house.person()) is not None
     assert not house.may_mail(person.number)
     assert house.confirm().new
@@ -414,11 +414,11 @@ def test_a_complaint_by_mail_ends_with_the_subscribers_own_new_sign_up_asked_onc
     """It can be forged by whoever was forwarded a mail: the reader needs no admin to come back."""
     house.subscribe()
     house.suppress("complaint by mail")
-    assert house.asked(days=40) == {SignupAnswer.CONFIRM: 1}
-    assert house.asked(days=29) == {SignupAnswer.NOTHING: 1}
+    assert house.asked(days=40) == {SignupReplyKind.CONFIRM: 1}
+    assert house.asked(days=29) == {SignupReplyKind.NOTHING: 1}
     assert (person := house.person()) is not None
     assert not house.may_mail(person.number)
-    assert house.asked(days=2) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(days=2) == {SignupReplyKind.CONFIRM: 1}
     assert house.confirm().new
     assert house.may_mail(person.number)
     assert house.sound()
@@ -427,8 +427,8 @@ def test_a_complaint_by_mail_ends_with_the_subscribers_own_new_sign_up_asked_onc
 def test_a_complaint_after_the_request_shuts_the_link(house: House) -> None:
     house.asked()
     house.suppress("complained")
-    assert house.look().stage is ConfirmationStage.EXPIRED
-    assert house.confirm().stage is ConfirmationStage.EXPIRED
+    assert house.look().stage is ConfirmationLinkState.EXPIRED
+    assert house.confirm().stage is ConfirmationLinkState.EXPIRED
 
 
 def test_what_nobody_confirms_is_gone_after_seven_days(house: House) -> None:
@@ -446,17 +446,17 @@ def test_what_nobody_confirms_is_gone_after_seven_days(house: House) -> None:
         assert (person.lookup, person.ciphertext, person.domain_tag) == (None, None, None)
     assert [kind for kind, _ in house.events(number)] == [ConsentKind.REQUESTED, ConsentKind.EXPIRED]
     assert house.count(RequestEvidence) == 0
-    assert house.look().stage is ConfirmationStage.EXPIRED
+    assert house.look().stage is ConfirmationLinkState.EXPIRED
     assert house.sound()
     assert expiry.expire_unconfirmed(house.database, now=house.now) == 0
-    assert house.asked() == {SignupAnswer.CONFIRM: 1}
+    assert house.asked() == {SignupReplyKind.CONFIRM: 1}
 
 
 def test_traces_counts_and_old_forms_go_after_their_time(house: House) -> None:
     house.subscribe()
     house.ask("late@example.org")
     house.now += timedelta(days=1, seconds=1)
-    assert house.work() == {SignupAnswer.NOTHING: 1}  # a day too late: nobody is puzzled by mail
+    assert house.work() == {SignupReplyKind.NOTHING: 1}  # a day too late: nobody is puzzled by mail
     house.now = NOW + timedelta(days=90)
     expiry.expire_unconfirmed(house.database, now=house.now)
     assert [house.count(t) for t in (RequestEvidence, RateLimitCount, SignupMail, SignupRequest)] == [0] * 4
@@ -478,8 +478,8 @@ def test_a_mailbox_that_confirms_nothing_gets_four_confirmations_in_30_days_howe
     for n in range(8):
         house.asked(f"Ada.Lovelace+{n}@analytical.example", minutes=1)
     assert house.kinds == ["confirm"] * 4
-    assert house.asked(days=29) == {SignupAnswer.NOTHING: 1}
-    assert house.asked(days=1) == {SignupAnswer.CONFIRM: 1}
+    assert house.asked(days=29) == {SignupReplyKind.NOTHING: 1}
+    assert house.asked(days=1) == {SignupReplyKind.CONFIRM: 1}
 
 
 def test_when_too_many_wait_the_door_is_shut(house: House) -> None:
@@ -495,7 +495,7 @@ def test_a_surge_raises_the_alarm_answers_what_is_taken_and_is_over_by_itself(ho
     house.bounds = SignupLimits(NetworkQuota(per_network=5, first=100, further=100), surge_per_hour=3)
     for n in range(7):
         house.ask(f"r{n}@example.org")
-    assert house.work() == {SignupAnswer.CONFIRM: 5}
+    assert house.work() == {SignupReplyKind.CONFIRM: 5}
     with house.database.read() as session:
         alarm = rate_limits.find_open_signup_surge(session)
         assert alarm is not None
@@ -528,7 +528,7 @@ def test_a_form_over_the_quota_waits_and_is_answered_as_it_was_sent(house: House
     house.ask(machine=RequestOrigin("93.184.216.34", "Browser/1"))
     assert house.work() == {}
     house.now += timedelta(minutes=2)
-    assert house.work() == {SignupAnswer.CONFIRM: 2}
+    assert house.work() == {SignupReplyKind.CONFIRM: 2}
     person = house.person()
     assert person is not None
     (_, body), *_ = house.events(person.number)
@@ -546,9 +546,9 @@ def test_a_form_that_waited_while_its_owner_left_brings_no_email(house: House) -
     house.ask()
     house.now += timedelta(hours=1)
     house.leave(number)
-    assert house.work() == {SignupAnswer.NOTHING: 1}
+    assert house.work() == {SignupReplyKind.NOTHING: 1}
     assert house.notes == []
-    assert house.asked(minutes=1) == {SignupAnswer.CONFIRM: 1}, "a form sent after leaving is their own new word"
+    assert house.asked(minutes=1) == {SignupReplyKind.CONFIRM: 1}, "a form sent after leaving is their own new word"
 
 
 def test_a_full_queue_drops_a_form_of_the_network_with_the_most(house: House) -> None:
@@ -558,7 +558,7 @@ def test_a_full_queue_drops_a_form_of_the_network_with_the_most(house: House) ->
     assert outcomes == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.HOUSE_LIMIT_REACHED] * 2
     assert house.ask(machine=RequestOrigin("8.8.8.8", "")) is SubmissionOutcome.ACCEPTED
     assert house.count(SignupRequest) == 3
-    assert house.work() == {SignupAnswer.CONFIRM: 3}
+    assert house.work() == {SignupReplyKind.CONFIRM: 3}
     assert house.person() is not None
     assert house.person("victim@v2.example") is None, "the newest of the flood was dropped"
 
@@ -632,6 +632,6 @@ def test_a_person_of_an_unfinished_import_is_asked_for_their_own_word(house: Hou
         session.execute(update(Person).values(batch=batch.id))
     assert not house.may_mail(number)
     house.now += timedelta(days=1)
-    assert house.asked() == {SignupAnswer.CONFIRM: 1}
+    assert house.asked() == {SignupReplyKind.CONFIRM: 1}
     assert house.confirm().new
     assert house.may_mail(number)

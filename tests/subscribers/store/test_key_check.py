@@ -47,7 +47,7 @@ def test_keys_that_no_row_names_are_refused(database: Database) -> None:
 def test_a_suppression_alone_tells_whose_keys_they_are(database: Database) -> None:
     with database.write() as session:
         address = read_address("cy@example.org")
-        suppression.suppress_without_log(session, KEYS, address, reason="by an admin", actor="eve", now=NOW)
+        suppression.suppress_without_unsubscribe_log(session, KEYS, address, reason="by an admin", actor="eve", now=NOW)
     with database.read() as session, pytest.raises(KeyMismatchError, match="suppression"):
         check_key_match(session, OTHERS)
 

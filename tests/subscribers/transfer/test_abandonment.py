@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
 from digest.cli import digest
-from digest.installation.opened import open_installation
+from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -105,7 +105,7 @@ def test_whoever_was_there_before_or_acted_since_stands_as_they_did(context: Imp
     with context.database.write() as session:
         address = read_address("cy@example.org")
         cy = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
-        commitment = people.commit_person_address(KEYS, cy, address)
+        commitment = people.make_person_address_commitment(KEYS, cy, address)
         ledger.append_event(session, cy, ConsentKind.REQUESTED, {}, NOW, commitment=commitment)
         one_time_tokens.issue_token(
             session, "confirm", cy.number, now=NOW, expires_at=NOW + timedelta(days=7), serial="1"

@@ -14,7 +14,7 @@ from subscribers.transfer.formats import (
     ColumnMappingError,
     ColumnMeaning,
     ExportFormat,
-    RowStatus,
+    ImportedSubscriberStatus,
     assign_column_meanings,
     list_column_meanings,
     normalize_heading,
@@ -103,60 +103,68 @@ def test_evidence_of_mailchimp_is_read() -> None:
         CONFIRM_IP="2001:db8::1",
     )
     assert row.address.mailbox == "Ada@example.org"
-    assert (row.status, row.requested_ip, row.confirmed_ip) == (RowStatus.SUBSCRIBED, "192.0.2.1", "2001:db8::1")
+    assert (row.status, row.requested_ip, row.confirmed_ip) == (
+        ImportedSubscriberStatus.SUBSCRIBED,
+        "192.0.2.1",
+        "2001:db8::1",
+    )
     assert row.confirmed_at == datetime(2019, 4, 5, 10, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     ("name", "claim"),
     [
-        ("subscribed_segment_export_1a.csv", RowStatus.SUBSCRIBED),
-        ("unsubscribed_segment_export_1a.csv", RowStatus.LEFT),
-        ("cleaned_segment_export_1a.csv", RowStatus.BOUNCED),
-        ("nonsubscribed_segment_export_1a.csv", RowStatus.UNCONFIRMED),
+        ("subscribed_segment_export_1a.csv", ImportedSubscriberStatus.SUBSCRIBED),
+        ("unsubscribed_segment_export_1a.csv", ImportedSubscriberStatus.LEFT),
+        ("cleaned_segment_export_1a.csv", ImportedSubscriberStatus.BOUNCED),
+        ("nonsubscribed_segment_export_1a.csv", ImportedSubscriberStatus.UNCONFIRMED),
     ],
 )
-def test_a_mailchimp_file_says_in_its_name_what_it_holds(name: str, claim: RowStatus) -> None:
+def test_a_mailchimp_file_says_in_its_name_what_it_holds(name: str, claim: ImportedSubscriberStatus) -> None:
     row = _read(MAILCHIMP, name=name, Email__Address="ada@example.org", CONFIRM_TIME="2019-04-05 10:01:00")
     assert row.status is claim
-    assert (row.confirmed_at is not None) == (claim is RowStatus.SUBSCRIBED)
+    assert (row.confirmed_at is not None) == (claim is ImportedSubscriberStatus.SUBSCRIBED)
 
 
 @pytest.mark.parametrize(
     ("headings", "fields", "claim"),
     [
-        ("Email Address,UNSUB_TIME", {"UNSUB_TIME": "2020-01-01 00:00:00"}, RowStatus.LEFT),
-        ("Email Address,CLEAN_TIME", {"CLEAN_TIME": "2020-01-01 00:00:00"}, RowStatus.BOUNCED),
-        (MAILPOET, {"List__status": "subscribed", "Global__status": "subscribed"}, RowStatus.SUBSCRIBED),
-        (MAILPOET, {"List__status": "subscribed", "Global__status": "unsubscribed"}, RowStatus.LEFT),
-        (MAILPOET, {"List__status": "unsubscribed", "Global__status": "bounced"}, RowStatus.BOUNCED),
-        (MAILPOET, {"Global__status": "unconfirmed"}, RowStatus.UNCONFIRMED),
-        (LISTMONK, {"status": "enabled"}, RowStatus.SUBSCRIBED),
-        (LISTMONK, {"status": "disabled"}, RowStatus.LEFT),
-        (LISTMONK, {"status": "blocklisted"}, RowStatus.BLOCKED),
-        (GHOST, {"subscribed_to_emails": "true"}, RowStatus.SUBSCRIBED),
-        (GHOST, {"subscribed_to_emails": "FALSE"}, RowStatus.LEFT),
-        (GHOST, {"subscribed_to_emails": "true", "deleted_at": "2024-01-01T00:00:00.000Z"}, RowStatus.LEFT),
-        (SUBSTACK, {"active_subscription": "false", "email_disabled": "false"}, RowStatus.SUBSCRIBED),
-        (SUBSTACK, {"email_disabled": "true"}, RowStatus.LEFT),
-        (BEEHIIV, {"status": "active"}, RowStatus.SUBSCRIBED),
-        (BEEHIIV, {"status": "inactive"}, RowStatus.LEFT),
-        (BEEHIIV, {"status": "pending"}, RowStatus.UNCONFIRMED),
-        (BEEHIIV, {"status": "invalid"}, RowStatus.BOUNCED),
-        (KIT, {"state": "active"}, RowStatus.SUBSCRIBED),
-        (KIT, {"state": "inactive"}, RowStatus.UNCONFIRMED),
-        (KIT, {"state": "cancelled"}, RowStatus.LEFT),
-        (BUTTONDOWN, {"type": "regular"}, RowStatus.SUBSCRIBED),
-        (BUTTONDOWN, {"type": "unactivated"}, RowStatus.UNCONFIRMED),
-        (BUTTONDOWN, {"type": "complained"}, RowStatus.COMPLAINED),
-        (BUTTONDOWN, {"type": "past_due"}, RowStatus.SUBSCRIBED),
-        ("email,status", {"status": "spam complaint"}, RowStatus.COMPLAINED),
-        ("email,unsubscribed", {"unsubscribed": "2020-01-01"}, RowStatus.LEFT),
-        ("email,unsubscribed", {"unsubscribed": "no"}, RowStatus.SUBSCRIBED),
+        ("Email Address,UNSUB_TIME", {"UNSUB_TIME": "2020-01-01 00:00:00"}, ImportedSubscriberStatus.LEFT),
+        ("Email Address,CLEAN_TIME", {"CLEAN_TIME": "2020-01-01 00:00:00"}, ImportedSubscriberStatus.BOUNCED),
+        (MAILPOET, {"List__status": "subscribed", "Global__status": "subscribed"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (MAILPOET, {"List__status": "subscribed", "Global__status": "unsubscribed"}, ImportedSubscriberStatus.LEFT),
+        (MAILPOET, {"List__status": "unsubscribed", "Global__status": "bounced"}, ImportedSubscriberStatus.BOUNCED),
+        (MAILPOET, {"Global__status": "unconfirmed"}, ImportedSubscriberStatus.UNCONFIRMED),
+        (LISTMONK, {"status": "enabled"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (LISTMONK, {"status": "disabled"}, ImportedSubscriberStatus.LEFT),
+        (LISTMONK, {"status": "blocklisted"}, ImportedSubscriberStatus.BLOCKED),
+        (GHOST, {"subscribed_to_emails": "true"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (GHOST, {"subscribed_to_emails": "FALSE"}, ImportedSubscriberStatus.LEFT),
+        (
+            GHOST,
+            {"subscribed_to_emails": "true", "deleted_at": "2024-01-01T00:00:00.000Z"},
+            ImportedSubscriberStatus.LEFT,
+        ),
+        (SUBSTACK, {"active_subscription": "false", "email_disabled": "false"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (SUBSTACK, {"email_disabled": "true"}, ImportedSubscriberStatus.LEFT),
+        (BEEHIIV, {"status": "active"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (BEEHIIV, {"status": "inactive"}, ImportedSubscriberStatus.LEFT),
+        (BEEHIIV, {"status": "pending"}, ImportedSubscriberStatus.UNCONFIRMED),
+        (BEEHIIV, {"status": "invalid"}, ImportedSubscriberStatus.BOUNCED),
+        (KIT, {"state": "active"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (KIT, {"state": "inactive"}, ImportedSubscriberStatus.UNCONFIRMED),
+        (KIT, {"state": "cancelled"}, ImportedSubscriberStatus.LEFT),
+        (BUTTONDOWN, {"type": "regular"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (BUTTONDOWN, {"type": "unactivated"}, ImportedSubscriberStatus.UNCONFIRMED),
+        (BUTTONDOWN, {"type": "complained"}, ImportedSubscriberStatus.COMPLAINED),
+        (BUTTONDOWN, {"type": "past_due"}, ImportedSubscriberStatus.SUBSCRIBED),
+        ("email,status", {"status": "spam complaint"}, ImportedSubscriberStatus.COMPLAINED),
+        ("email,unsubscribed", {"unsubscribed": "2020-01-01"}, ImportedSubscriberStatus.LEFT),
+        ("email,unsubscribed", {"unsubscribed": "no"}, ImportedSubscriberStatus.SUBSCRIBED),
     ],
 )
 def test_who_left_by_their_own_service_is_no_person_to_bring_in(
-    headings: str, fields: dict[str, str], claim: RowStatus
+    headings: str, fields: dict[str, str], claim: ImportedSubscriberStatus
 ) -> None:
     email = next(n for n in headings.split(",") if n.lower().startswith("email"))
     assert _read(headings, **{email.replace(" ", "__"): "ada@example.org"}, **fields).status is claim

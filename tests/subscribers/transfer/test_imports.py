@@ -262,7 +262,7 @@ def test_those_who_confirmed_here_after_they_left_elsewhere_stay(context: Import
         for name in ("ada", "bo"):
             address = read_address(f"{name}@example.org")
             person = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
-            commitment = people.commit_person_address(KEYS, person, address)
+            commitment = people.make_person_address_commitment(KEYS, person, address)
             ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW, commitment=commitment)
     path = _list(
         tmp_path, "ada@example.org,2020-01-01", "bo@example.org,?", name="u.csv", heading="Email Address,UNSUB_TIME"
@@ -413,7 +413,7 @@ def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_a
         with context.database.write() as session:
             address = read_address("ada@example.org")
             person = people.create_person(session, KEYS, address, asked_at=NOW, asked_where="hls.today")
-            commitment = people.commit_person_address(KEYS, person, address)
+            commitment = people.make_person_address_commitment(KEYS, person, address)
             ledger.append_event(session, person, ConsentKind.CONFIRMED, {}, NOW, commitment=commitment)
             suppression.suppress_address(
                 session,

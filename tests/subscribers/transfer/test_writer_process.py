@@ -288,7 +288,7 @@ def test_looks_are_planned_anew_and_rows_are_written_by_plans_that_are_kept(
 
         monkeypatch.setattr(module, name, noted)
 
-    note_modes(ledger, "insert_first_links")
+    note_modes(ledger, "insert_people_with_first_links")
     note_modes(suppression, "find_suppressions")
     note_modes(suppression, "store_suppressions")
     context = ImportContext(database, KEYS, UnsubscribeLog(tmp_path / "left.log", KEYS), "terminal:eve")
@@ -296,6 +296,6 @@ def test_looks_are_planned_anew_and_rows_are_written_by_plans_that_are_kept(
     assert report.counts["subscribed"]
     assert report.counts[RowOutcome.DEPARTED]
     anew = {"force_custom_plan"}
-    expected = {"insert_first_links": {"auto"}, "find_suppressions": anew, "store_suppressions": anew}
+    expected = {"insert_people_with_first_links": {"auto"}, "find_suppressions": anew, "store_suppressions": anew}
     with database.read() as session:
         assert modes == (expected if is_postgresql(session) else {})

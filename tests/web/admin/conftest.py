@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.web.app import create_app
 from tests.moments import DRAFTING as NOW

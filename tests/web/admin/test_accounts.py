@@ -10,7 +10,7 @@ from sqlalchemy import select
 from digest.app.accounts.attempt_limits import SignInRefusedError
 from digest.app.accounts.sign_in import sign_in_by_password
 from digest.app.accounts.visitor import Visitor
-from digest.installation.acts import CONFIRMATION_LIFETIME
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 from digest.store import staff
 from digest.store.account_models import Passkey, StaffSession
 from digest.store.delivery_models import Delivery, StaffMember

@@ -16,25 +16,25 @@ from sqlalchemy import select
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.doctor.attention import find_attention
 from digest.app.sending import background_tasks
-from digest.app.subscribers import address_searches, list_transfers, people, subscriber_records
+from digest.app.subscribers import address_searches, list_transfers, subscriber_actions, subscriber_records
 from digest.app.upkeep import background_backups, keys, nightly_steps
 from digest.deliver.control import installation_hold
-from digest.installation import copy_guard, guarded_action_notices, sending_pause
-from digest.installation.acts import (
+from digest.installation import copied_installation_guard, guarded_action_notices, sending_pause
+from digest.installation.audited_actions import (
     CONFIRMATION_LIFETIME,
     SCHEDULER,
+    ActionEntryPoint,
     Actor,
-    ActorInterface,
     ConfirmationRequiredError,
     Role,
 )
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from digest.store.staff import StaffError, require_staff_member
 from subscribers.address import read_address
-from subscribers.store.row_seals import RowSealKeys
+from subscribers.store.keyed_row_seals import RowSealKeys
 from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
 from tests.app.test_affected_areas import list_actions
@@ -172,7 +172,7 @@ def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: An
     world.session_cookie("admin")
     add_admin(world)
     install, ann = world.install, world.name_member(MEMBERS["admin"])
-    actor = Actor(ann, Role.ADMIN, ActorInterface.DESK, NOW)
+    actor = Actor(ann, Role.ADMIN, ActionEntryPoint.DESK, NOW)
     sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)
     staff.remove_staff_member(install, actor, read_address(OTHER_ADMIN), now=NOW)
     assert {(email["To"], str(email["Subject"])) for email in sent_emails(world)} == {
@@ -192,7 +192,7 @@ def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(
     with world.database.write() as session:
         require_staff_member(session, MEMBERS["editor"]).proven_at = NOW
         require_staff_member(session, MEMBERS["admin"]).proven_at = NOW if has_proven_address else None
-    actor = Actor(ann, Role.ADMIN, ActorInterface.DESK, NOW)
+    actor = Actor(ann, Role.ADMIN, ActionEntryPoint.DESK, NOW)
     staff.add_staff_member(install, actor, read_address("ann.two@newsroom.example"), "editor", now=NOW)
     added = {str(email["To"]): text_of(email) for email in sent_emails(world)}
     own = [MEMBERS["admin"]] if has_proven_address else []
@@ -210,10 +210,10 @@ def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(
 def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
     add_admin(world)
     install = world.install
-    copy_guard.pause_if_copied(world.database, install.settings, now=NOW)
+    copied_installation_guard.pause_if_copied(world.database, install.settings, now=NOW)
     sending_pause.pause_all_sending(install, reason="a doubt", actor=ADMIN, now=NOW)
     moved = install.settings.model_copy(update={"installation": "another machine"})
-    copy_guard.pause_if_copied(world.database, moved, now=NOW)
+    copied_installation_guard.pause_if_copied(world.database, moved, now=NOW)
     with world.database.read() as session:
         found = installation_hold.read_current_hold(session)
     assert found is not None
@@ -282,7 +282,7 @@ def test_when_the_mail_server_is_down_the_email_waits_and_is_tried_again(world: 
     add_admin(world)
     sending_pause.pause_all_sending(world.install, reason="", actor=ADMIN, now=NOW)
     down = world.install.settings.model_copy(update={"mail_url": SecretStr("smtp://127.0.0.1:1?starttls=off")})
-    background_tasks.send_due_notices(Installation(down, world.database), clock=lambda: NOW)
+    background_tasks.send_due_transactional_emails(Installation(down, world.database), clock=lambda: NOW)
     with world.database.read() as session:
         row = session.scalars(select(Delivery).where(Delivery.purpose.like("guard:%"))).one()
         assert row.state == DeliveryState.WAITING
@@ -326,7 +326,9 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
             url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
             settings = filed.install.settings.model_copy(update={"mail_url": url})
             for _ in range(4):
-                background_tasks.send_due_notices(Installation(settings, filed.database), clock=lambda: now)
+                background_tasks.send_due_transactional_emails(
+                    Installation(settings, filed.database), clock=lambda: now
+                )
             return [str(email["Subject"]) for email in relay.taken]
 
         assert send(NOW) == ["staff 2 changed settings: sender.address, sender.reply_to"]
@@ -355,24 +357,24 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     add_admin(world)
     install, ada = world.install, world.ada
     world.session_cookie("admin")
-    actor = Actor(world.name_member(MEMBERS["admin"]), Role.ADMIN, ActorInterface.DESK, NOW)
+    actor = Actor(world.name_member(MEMBERS["admin"]), Role.ADMIN, ActionEntryPoint.DESK, NOW)
     with pytest.raises(ConfirmationRequiredError):
-        people.export_person_data(install, replace(actor, confirmed_at=STALE), ada, "a question", now=NOW)
+        subscriber_actions.export_person_data(install, replace(actor, confirmed_at=STALE), ada, "a question", now=NOW)
     for _ in range(3):
-        people.export_person_data(install, actor, ada, "a question", now=NOW)
-    people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
+        subscriber_actions.export_person_data(install, actor, ada, "a question", now=NOW)
+    subscriber_actions.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert queued(world) == []
     told = [
         guarded_action_notices.queue_address_access_summary(install, NOW + timedelta(hours=hours)) for hours in (1, 2)
     ]
     assert told == ["2 kinds of actions on addresses reported to 2 admins", "no actions on addresses to report"]
-    people.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
+    subscriber_actions.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert guarded_action_notices.queue_address_access_summary(install, NOW + timedelta(hours=3)).endswith(
         "reported today"
     )
     assert sorted(queued(world, "summary")) == ["summary:1-2026-11-19", "summary:2-2026-11-19"]
     assert guarded_action_notices.queue_address_access_summary in nightly_steps.NIGHTLY_STEPS
-    background_tasks.send_due_notices(install, clock=lambda: NOW + timedelta(hours=4))
+    background_tasks.send_due_transactional_emails(install, clock=lambda: NOW + timedelta(hours=4))
     files = list((install.settings.outbox_folder / "notice").glob("*.eml"))
     emails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
     assert {email["To"] for email in emails} == {OTHER_ADMIN, MEMBERS["admin"]}
@@ -392,7 +394,7 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) 
     with world.database.write() as session:
         require_staff_member(session, MEMBERS["admin"]).name = "Ann ann@newsroom.example"
     sending_pause.pause_all_sending(
-        world.install, reason="", actor=Actor(name, Role.ADMIN, ActorInterface.DESK, NOW), now=NOW
+        world.install, reason="", actor=Actor(name, Role.ADMIN, ActionEntryPoint.DESK, NOW), now=NOW
     )
     (email,) = sent_emails(world)
     assert str(email["Subject"]) == f"Ann <address> ({name}) paused all sending"
@@ -429,7 +431,7 @@ def test_no_setting_silences_the_email_about_its_own_change(
 
 def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(world: Any) -> None:
     add_admin(world)
-    old = Actor("staff 1", Role.ADMIN, ActorInterface.DESK, NOW - CONFIRMATION_LIFETIME)
+    old = Actor("staff 1", Role.ADMIN, ActionEntryPoint.DESK, NOW - CONFIRMATION_LIFETIME)
     guarded = [action for action in list_actions() if action.affected_area.needs_confirmation]
     for action in guarded:
         for frame in (action.transaction, action.steps):
@@ -453,8 +455,8 @@ def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(world: A
         lambda: subscriber_records.reveal_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
         lambda: address_searches.AddressSearches().begin(install, signed_in, "lovelace", "a reason", now=NOW),
         lambda: background_backups.BackgroundBackups().begin(install, actor, passphrase="a" * 12, now=NOW),
-        lambda: list_transfers.write_list_csv(install, actor, io.StringIO(), recipient, now=NOW),
-        lambda: people.allow_signup_again(install, actor, ADA_ADDRESS, "a reason", now=NOW),
+        lambda: list_transfers.export_list_to_open_file(install, actor, io.StringIO(), recipient, now=NOW),
+        lambda: subscriber_actions.allow_signup_again(install, actor, ADA_ADDRESS, "a reason", now=NOW),
     ):
         with pytest.raises(ConfirmationRequiredError):
             act()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app.sending.uncertain_actions import resolve_uncertain
-from digest.app.upkeep.nightly_steps import keep_edition_counts
+from digest.app.sending.uncertain_delivery_actions import resolve_uncertain
+from digest.app.upkeep.nightly_steps import store_final_delivery_counts
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
-from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import read_address
 from subscribers.crypto.stored_addresses import make_domain_tag
@@ -58,7 +58,9 @@ def fill(world: Any) -> list[int]:
         session.add(delivery(201, "welcome:2", DeliveryState.WAITING, people[1]))
         session.add(delivery(202, f"test:{NEW}:abcd", DeliveryState.ACCEPTED, None))
         session.add(
-            Event(delivery=f"d{0:025d}", kind="complained", at=NOW, received_at=NOW, fingerprint="a", detail={})
+            StoredDeliveryEvent(
+                delivery=f"d{0:025d}", kind="complained", at=NOW, received_at=NOW, fingerprint="a", detail={}
+            )
         )
         session.flush()
         for row in session.scalars(select(Edition)):
@@ -139,7 +141,7 @@ def test_old_counts_are_kept_every_night_and_anew_where_a_doubt_is_settled(both:
     fill(both)
     with both.database.write() as session:
         session.get_one(Delivery, f"d{103:025d}").state = DeliveryState.UNCERTAIN
-    assert keep_edition_counts(both.install, NOW) == "deliveries of 1 editions counted"
+    assert store_final_delivery_counts(both.install, NOW) == "deliveries of 1 editions counted"
     with both.database.write() as session:
         session.get_one(Delivery, f"d{104:025d}").state = DeliveryState.REFUSED
     admin = both.signed_in_client("admin")
@@ -208,7 +210,7 @@ def test_a_correction_whose_content_is_kept_can_be_sent_again(both: Any) -> None
             session.add(delivery(number, purpose, DeliveryState.UNCERTAIN, people[0], reply="no answer"))
             session.flush()
             kind = purpose.partition(":")[0]
-            session.add(Notice(delivery=f"d{number:025d}", kind=kind, ciphertext=b"", key_id="vault 1"))
+            session.add(QueuedNoticeEmail(delivery=f"d{number:025d}", kind=kind, ciphertext=b"", key_id="vault 1"))
     admin, path = both.signed_in_client("admin"), "/admin/deliveries/notices/doubts"
     page = admin.get("/admin/deliveries").text
     offered = [f'name="word-d{number:025d}" value="again"' in page for number in (210, 211)]

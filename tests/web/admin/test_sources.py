@@ -11,17 +11,17 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.sources import source_overview
-from digest.collect.sources.source_days import SourceWeek, count_source_visit, read_source_weeks
 from digest.collect.sources.source_rows import sync_sources
+from digest.collect.sources.source_visit_counts import SourceWeek, count_source_visit, read_source_weeks
 from digest.settings import load_settings
 from digest.store.models import (
     Article,
     AuditEntry,
+    DailySourceVisitCounts,
     Edition,
     EditionState,
     EditionStory,
     Source,
-    SourceDay,
     SourceHealth,
 )
 from tests.actors import ADMIN
@@ -314,6 +314,6 @@ def test_visits_are_counted_by_day_on_both_databases(both: Any) -> None:
         session.flush()
         for good in (True, True, False):
             count_source_visit(session, row, NOW.date(), is_good=good, item_count=2 if good else 0)
-        [day] = session.scalars(select(SourceDay))
+        [day] = session.scalars(select(DailySourceVisitCounts))
         assert (day.good, day.bad, day.found) == (2, 1, 4)
         assert read_source_weeks(session, NOW.date(), only=[row.id + 1]) == {}

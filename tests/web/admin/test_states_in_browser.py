@@ -17,21 +17,21 @@ from sqlalchemy import select
 
 from digest.app.doctor.health_reports import HealthReports
 from digest.app.doctor.network_access import NetworkAccess
-from digest.app.sending.background_tasks import send_due_notices
+from digest.app.sending.background_tasks import send_due_transactional_emails
 from digest.app.settings.setting_changes import EDITABLE_TABLES
 from digest.app.subscribers.upload_files import UploadStage, save_upload_state
 from digest.app.upkeep.nightly_steps import count_growth
-from digest.collect.sources.source_days import count_source_visit
 from digest.collect.sources.source_rows import sync_sources
-from digest.installation.acts import Role
-from digest.installation.opened import Installation
+from digest.collect.sources.source_visit_counts import count_source_visit
+from digest.installation.audited_actions import Role
+from digest.installation.opened_installation import Installation
 from digest.store.engine import open_database
 from digest.store.models import Article, EditionStory, Source, SourceHealth
 from digest.web.app import create_app
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.server import open_page_server
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.models import ConsentDay
+from subscribers.store.models import DailyConsentCount
 from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.browser import open_all_details, page_faults, show_in_place, show_views, sign_in
 from tests.conftest import WAIT_TIMEOUT
@@ -314,7 +314,7 @@ def staff_states(tour: Tour) -> Iterator[State]:
     for act, typed in (("link", {}), ("sessions", {}), ("role", {"role": "admin"}), ("reset", {"number": eve[-1]})):
         yield f"member-{act}", tour.post(f"{eve}/{act}", **typed)
     yield "staff-removed", tour.post(f"{eve}/removal", number=eve[-1])
-    send_due_notices(world.install, clock=lambda: NOW)
+    send_due_transactional_emails(world.install, clock=lambda: NOW)
     mails = [file.read_text("utf-8") for file in (world.install.settings.outbox_folder / "notice").glob("*.eml")]
     (invitation,) = {found for mail in mails for found in re.findall(r"/staff/[\w-]{22}", mail)[-1:]}
     yield "invitation", tour.get(invitation)
@@ -367,7 +367,7 @@ def add_history(world: Any) -> None:
         story.members = [article.url]
         for week, subscribers in enumerate((1, 4, 7)):
             day = NOW.date() - timedelta(days=14 - 7 * week)
-            session.add(ConsentDay(day=day, kind="readers", way="", count=subscribers))
+            session.add(DailyConsentCount(day=day, kind="readers", way="", count=subscribers))
     count_growth(world.install, NOW)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select, text, update
 import digest
 from digest import app
 from digest.app.upkeep import audit_log, audit_topics
-from digest.installation.acts import Action, Role
+from digest.installation.audited_actions import Action, Role
 from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.audit_chain import verify_audit_log

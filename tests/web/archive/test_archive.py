@@ -15,7 +15,7 @@ from sqlalchemy import event, insert, select
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.edition.archive.story_archive import MAX_RANKED, archive_edition_stories, make_topic_key, split_search_query
-from digest.installation.acts import Actor, ActorInterface, Role
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition, EditionState
 from digest.web.archive.pages import mark_words
@@ -88,7 +88,7 @@ def test_a_search_leaves_no_trace(world: Any, capsys: pytest.CaptureFixture[str]
 def test_a_corrected_headline_is_found_by_what_it_says_now(weeks: Any) -> None:
     url = f"https://fema.example/{NAME}"
     form = CorrectionForm(url, "headline", "New flood maps move 4,100 households", "It was a tenth.")
-    actor = Actor("terminal:eve", Role.EDITOR, ActorInterface.TERMINAL)
+    actor = Actor("terminal:eve", Role.EDITOR, ActionEntryPoint.TERMINAL)
     corrections.correct_story(weeks.install, NAME, form, actor=actor, now=NOW)
     assert len(headlines(page_of(weeks, "/search?q=households"))) == 1
     assert len(headlines(page_of(weeks, "/search?q=41,000"))) == 1, "the other week's"

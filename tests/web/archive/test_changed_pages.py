@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.operation_checks import check_public_editions
-from digest.edition.archive import proven_editions
+from digest.app.doctor.operation_checks import check_public_editions_unaltered
+from digest.edition.archive import verified_editions
 from digest.store.models import EditionState
 from tests.moments import DRAFTING as NOW
 
@@ -20,8 +20,8 @@ WORDS = "Free anvils for everybody"
 
 @pytest.fixture(autouse=True)
 def _forget_what_was_proven() -> None:
-    proven_editions._statements.clear()
-    proven_editions._contents.clear()
+    verified_editions._statements.clear()
+    verified_editions._contents.clear()
 
 
 def change(world: Any, statement: str, **values: str) -> None:
@@ -31,7 +31,7 @@ def change(world: Any, statement: str, **values: str) -> None:
 
 def reports(world: Any) -> list[str]:
     examined = ExaminedInstallation(world.install, NOW)
-    return [finding.message for finding in check_public_editions(examined) if finding.level == "error"]
+    return [finding.message for finding in check_public_editions_unaltered(examined) if finding.level == "error"]
 
 
 def swap_words(world: Any, table: str, column: str) -> None:

@@ -18,9 +18,9 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
-from digest.store.models import Edition, EditionFragment, EditionState
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.store.models import Edition, EditionState, RenderedEditionFragment
 from digest.web.app import create_app
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
@@ -28,7 +28,7 @@ from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sign_as_sent
 
 NAME = "2026-W47"
 HEADLINE = "Ports get ten days to check the remote links on their cranes"
-ACTOR = Actor("terminal:eve", Role.EDITOR, ActorInterface.TERMINAL)
+ACTOR = Actor("terminal:eve", Role.EDITOR, ActionEntryPoint.TERMINAL)
 
 
 def page_of(world: Any, path: str = f"/editions/{NAME}") -> Any:
@@ -117,7 +117,7 @@ def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> Non
 def test_an_edition_that_was_approved_without_a_page_is_shown_as_it_was_mailed(world: Any) -> None:
     world.edition(state=EditionState.SENT)
     with world.database.write() as session:
-        session.execute(delete(EditionFragment).where(EditionFragment.kind == "page"))
+        session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.kind == "page"))
         sign_as_sent(session, find_edition(session, NAME), world.install)
     answer = world.client.get(f"/editions/{NAME}")
     assert answer.text == world.client.get(f"/editions/{NAME}/as-sent").text

@@ -13,7 +13,7 @@ from werkzeug.routing import Rule
 
 from digest.app.accounts import staff as staff_actions
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.installation.acts import CONFIRMATION_LIFETIME
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 from digest.store import staff_sessions
 from digest.store.account_models import StaffSession
 from digest.web.app import create_app

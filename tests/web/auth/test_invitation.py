@@ -17,7 +17,7 @@ from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
 from digest.store import staff
-from digest.store.delivery_models import Delivery, DeliveryState, Notice, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StaffMember
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.staff import StaffError
 from digest.web.app import create_app
@@ -155,7 +155,7 @@ def test_who_is_removed_before_the_mail_went_out_gets_none(both: Any) -> None:
     assert mails(both) == []
     with both.database.read() as session:
         assert session.scalars(select(Delivery.state)).all() == [DeliveryState.WITHDRAWN]
-        assert session.scalars(select(Notice)).all() == []
+        assert session.scalars(select(QueuedNoticeEmail)).all() == []
 
 
 def test_who_comes_back_gets_another_number_and_proves_the_address_anew(both: Any) -> None:

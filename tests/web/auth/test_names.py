@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from digest.app.accounts.own_account import OwnAccountError, clean_person_name, refuse_taken_name
+from digest.app.accounts.own_account import OwnAccountError, refuse_taken_name, require_plain_person_name
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from tests.moments import DRAFTING as NOW
@@ -35,12 +35,12 @@ URL_IN_NAME = "contains a URL, an address, a digit, or a colon"
 )
 def test_a_name_that_reads_like_a_message_is_refused(name: str, why: str) -> None:
     with pytest.raises(OwnAccountError, match=why):
-        clean_person_name(name)
+        require_plain_person_name(name)
 
 
 @pytest.mark.parametrize("name", ["Dr. J.R. O’Neill-Díaz, Jr.", "Ольга Петрова", "अनीता", ""])
 def test_names_of_people_are_taken(name: str) -> None:
-    assert clean_person_name(f" {name}\n") == name
+    assert require_plain_person_name(f" {name}\n") == name
 
 
 @pytest.fixture

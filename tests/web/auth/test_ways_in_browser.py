@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
 
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.installation.opened import Installation
-from digest.store.account_models import Passkey, SignIn, StaffSession
+from digest.installation.opened_installation import Installation
+from digest.store.account_models import Passkey, SignInAttempt, StaffSession
 from digest.store.models import AuditEntry
 from digest.web.app import create_app
 from digest.web.server import open_page_server
@@ -117,7 +117,7 @@ def test_a_passkey_is_made_signs_in_and_confirms(served: Served, context: Browse
     assert {c["name"]: c["value"] for c in context.cookies()}["desk"] != token
     (passkey,) = rows(served, select(Passkey))
     assert (passkey.name, passkey.used_at) == ("Laptop at the desk", served.clock.now)
-    methods = [row.method for row in rows(served, select(SignIn).order_by(SignIn.id))]
+    methods = [row.method for row in rows(served, select(SignInAttempt).order_by(SignInAttempt.id))]
     assert methods == ["link", "passkey", "passkey"]
     assert [text for text in said if "404" not in text] == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app
 from tests.moments import Clock

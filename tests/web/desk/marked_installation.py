@@ -33,7 +33,7 @@ from digest.deliver.inbound import payloads
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.store import staff
 from digest.store.account_models import Passkey
@@ -121,7 +121,7 @@ CHOICES = {"why": "other"}
 # Not sent: they would end what others need, their time comes later, or their pages show them only while something runs.
 HELD_BACK = frozenset(
     {
-        *("corrections.email_correction", "admin.stop_upload", "admin.resolve_by_log"),
+        *("corrections.email_correction", "admin.stop_upload", "admin.resolve_deliveries_by_mail_log"),
         *("desk.submit_approval", "auth.sign_out", "auth.end_session", "auth.end_other_sessions"),
         *("admin.remove_upload", "admin.stop_search", "admin.submit_source_removal", "auth.remove_passkey"),
     }
@@ -141,7 +141,7 @@ LEADS_ON = frozenset(
 # What their pages say afterwards is new, and so are their forms.
 GROWS = frozenset({"admin.upload_list", "admin.run_upload_step"})
 LAST = (
-    "admin.resolve_edition_deliveries",
+    "admin.resolve_uncertain_deliveries",
     "admin.change_subscriber",
     "admin.remove_suppression",
     "admin.export_list",
@@ -308,7 +308,7 @@ class MarkedRun(FormRun):
         """Write what a field takes of a marker."""
         field = name_field(form, name)
         key = self.marks.make_key(field)
-        if field in {"admin.preview_new_source: address", "stories.fetch_story: url"}:
+        if field in {"admin.preview_new_source: address", "stories.show_story_found_at_url: url"}:
             return f"{self.site}{'site' if form.endpoint.startswith('admin') else 'page'}?{key}"
         if kind == "file":
             return io.BytesIO(self.write_file(form.endpoint, name)), make_marker(key).replace("\r\n", "")
@@ -607,7 +607,7 @@ def release(run: MarkedRun, clock: Clock) -> None:
     editing.add_written_story(install, EditForm(name, ADMIN, clock()), own, section="featured")  # without a link
     wanted = read_edition_status(install, name, now=clock()).content_hash
     context = jobs.JobContext(install, clock)
-    jobs.remind(context)
+    jobs.remind_editors_to_approve(context)
     jobs.look_for_alerts(context)
     colleague = replace(EDITOR, name="staff 3")
     for approver in (EDITOR, colleague):  # a terminal without a name wrote some of it, so two have to
@@ -624,7 +624,7 @@ def release(run: MarkedRun, clock: Clock) -> None:
     mark = correction_emails.read_correction_email(install, name, made.seq).content_hash
     correction_emails.approve_correction_email(install, name, made.seq, mark, actor=colleague, now=clock())
     correction_emails.plan_correction_emails(install, clock=clock)
-    background_tasks.send_due_notices(install, clock=clock)
+    background_tasks.send_due_transactional_emails(install, clock=clock)
     background_tasks.send_due_corrections(install, clock=clock)
 
 

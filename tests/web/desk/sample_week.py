@@ -17,7 +17,7 @@ from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions import drafting as editions
 from digest.collect.fetch.fetcher import FolderFetcher
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.store import staff, staff_sessions
 from digest.store.delivery_models import StaffMember

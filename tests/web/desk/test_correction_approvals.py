@@ -21,8 +21,8 @@ from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
 from digest.edition.archive.corrections import load_correction_blocks
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Actor, ActorInterface, Role, terminal_actor
-from digest.installation.opened import Installation, open_installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role, terminal_actor
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import ApprovalSettings, load_settings
 from digest.store.approval_models import Approval
 from digest.store.audit import record_audit
@@ -49,7 +49,7 @@ from tests.web.desk.test_corrections import (
 from tests.web.forms import form_token
 
 __all__ = ["sent"]
-DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, ActorInterface.DESK) for number in (1, 2, 3))
+DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, ActionEntryPoint.DESK) for number in (1, 2, 3))
 EVIL = "See https://evil.example/ for the maps"
 
 
@@ -253,7 +253,7 @@ def welcome(sent: SentEdition, at: datetime) -> str:
     rows = notice_queue.prepare_notices(sent.install.keys, sent.install.settings, [request], at)
     with sent.world.database.write() as session:
         notice_queue.insert_notices(session, rows)
-    background_tasks.send_due_notices(sent.install, clock=lambda: at)
+    background_tasks.send_due_transactional_emails(sent.install, clock=lambda: at)
     (file,) = (sent.install.settings.outbox_folder / "notice").glob("*.eml")
     mail = message_from_bytes(file.read_bytes(), policy=policy.default)
     file.unlink()
@@ -299,7 +299,7 @@ def test_the_pages_say_who_still_has_to_approve_and_name_what_the_button_does(wo
     store_edition(world.install, state=EditionState.SENDING)
     hire(world.install, "dana", "priya")
     client = world.desk  # the third on the staff
-    made = correct(world.install, Actor("staff 3", Role.EDITOR, ActorInterface.DESK))
+    made = correct(world.install, Actor("staff 3", Role.EDITOR, ActionEntryPoint.DESK))
     path = f"/desk/editions/{NAME}/corrections"
     assert "still being sent" in client.get(f"{path}/{made.seq}").text
     with world.database.write() as session:
@@ -315,7 +315,7 @@ def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> 
     client = sent.world.desk
     with sent.world.database.read() as session:
         me = session.scalars(select(StaffMember).order_by(StaffMember.id.desc())).first()
-    made = correct(sent.install, Actor(f"staff {me.id}", Role.EDITOR, ActorInterface.DESK))
+    made = correct(sent.install, Actor(f"staff {me.id}", Role.EDITOR, ActionEntryPoint.DESK))
     path = f"/desk/editions/{NAME}/corrections/{made.seq}"
     page = client.get(path).text
     assert "Request the email to 5 subscribers" in page

@@ -18,23 +18,28 @@ from sqlalchemy import select, update
 
 from digest.app.approval import correction_emails
 from digest.app.approval.correction_emails import CorrectionEmail
-from digest.app.approval.recipient_counts import COUNT_LIFETIME, CountedCorrection, RecipientCount, RecipientCounts
+from digest.app.approval.recipient_counts import (
+    COUNT_LIFETIME,
+    CorrectionWithRecipientCount,
+    RecipientCount,
+    RecipientCountCache,
+)
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.app.jobs import JobContext, run_job
 from digest.app.sending import background_tasks
 from digest.cli import digest
-from digest.deliver.plan.correction_plan import read_recipient_pages
+from digest.deliver.plan.correction_plan import read_recipient_batches
 from digest.deliver.providers.registry import open_provider
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.edition.approval import approved_versions as approval
 from digest.edition.archive.corrections import load_correction_blocks
 from digest.edition.content.corrected_content import correct_content, correct_repeated_text
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
 from digest.edition.edition_queries import find_edition
 from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_corrections
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation, open_installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
@@ -132,7 +137,7 @@ def recipients(mails: Sequence[Any]) -> list[str]:
 
 def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_itself(sent: SentEdition) -> None:
     made, go_on, app = sent.correct(), threading.Event(), sent.world.app
-    counts = RecipientCounts(max_at_once=len(SUBSCRIBERS), pause=lambda: go_on.wait(WAIT_TIMEOUT))
+    counts = RecipientCountCache(max_at_once=len(SUBSCRIBERS), pause=lambda: go_on.wait(WAIT_TIMEOUT))
     app.extensions["digest"] = replace(app.extensions["digest"], recipient_counts=counts)
     client, path = sent.world.desk, f"/desk/editions/{NAME}/corrections/{made.seq}"
     counting = client.get(path)
@@ -158,10 +163,10 @@ def test_who_got_the_error_of_a_large_edition_is_counted_while_the_page_renews_i
 class EndingCount:
     """A count that ends between the first look at it and the next, and the counts that it stands for."""
 
-    def __init__(self, counted: CountedCorrection) -> None:
+    def __init__(self, counted: CorrectionWithRecipientCount) -> None:
         self.counted, self.looks = counted, 0
 
-    def find_or_begin(self, *_: object, **__: object) -> CountedCorrection:
+    def find_or_begin(self, *_: object, **__: object) -> CorrectionWithRecipientCount:
         return replace(self.counted, count=cast("RecipientCount", self))
 
     def __getattr__(self, name: str) -> Any:
@@ -176,7 +181,7 @@ class EndingCount:
 def test_a_count_that_ends_while_its_page_is_made_is_looked_at_once_more(world: Any) -> None:
     world.edition(state=EditionState.SENT)
     made = corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
-    count = EndingCount(RecipientCounts().find_or_begin(world.install, NAME, made.seq, now=NOW))
+    count = EndingCount(RecipientCountCache().find_or_begin(world.install, NAME, made.seq, now=NOW))
     world.app.extensions["digest"] = replace(world.app.extensions["digest"], recipient_counts=count)
     path = f"/desk/editions/{NAME}/corrections/{made.seq}"
     page = world.desk.get(path)
@@ -226,7 +231,7 @@ def test_a_subscriber_of_the_five_minute_edition_gets_what_stood_in_it_corrected
         with sent.install.database.read() as session:
             edition = find_edition(session, NAME)
             pages = list(
-                read_recipient_pages(
+                read_recipient_batches(
                     sent.install.database, session.get_one(Correction, made.id), edition, sent.install.settings
                 )
             )
@@ -339,7 +344,7 @@ def test_a_correction_is_signed_by_the_name_that_its_editor_gave_and_never_by_an
     world.session_cookie("editor")
     with world.database.read() as session:
         eve = session.scalars(select(StaffMember)).one()
-    actor = Actor(f"staff {eve.id}", Role.EDITOR, ActorInterface.DESK)
+    actor = Actor(f"staff {eve.id}", Role.EDITOR, ActionEntryPoint.DESK)
     unnamed = corrections.correct_story(world.install, NAME, FORM, actor=actor, now=LATER)
     assert unnamed.signed == "HLS.Today"
     with world.database.write() as session:

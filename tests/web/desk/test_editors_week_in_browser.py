@@ -29,7 +29,7 @@ from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.jobs import JobContext
 from digest.app.sending import background_tasks
 from digest.edition.editing.edits import EditKind
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import open_database
 from digest.web.app import create_app
@@ -115,7 +115,7 @@ class Newsroom:
 
     def invitations(self) -> dict[str, str]:
         """Hand over what waits, and give the path of each invitation that the mail server got."""
-        background_tasks.send_due_notices(self.week.installation, clock=self.clock)
+        background_tasks.send_due_transactional_emails(self.week.installation, clock=self.clock)
         return find_invitations(octets for _, _, octets in self.mail.messages)
 
     def look_at(self, page: Page, state: str) -> None:

@@ -19,11 +19,11 @@ from digest.app.sending import background_tasks
 from digest.app.sending import send_control as sending
 from digest.cli import digest
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
-from digest.deliver.control.article_checks import REPEAT_AFTER, awaits_article_check
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings
+from digest.deliver.control.article_recheck_results import REPEAT_AFTER, needs_article_check_before_send
+from digest.installation.opened_installation import Installation
+from digest.settings import UsageLimitSettings
 from digest.store.delivery_models import Delivery
-from digest.store.models import AuditEntry, Edition, EditionFragment, EditionState
+from digest.store.models import AuditEntry, Edition, EditionState, RenderedEditionFragment
 from tests.actors import EDITOR
 from tests.moments import RELEASE
 
@@ -33,7 +33,9 @@ GONE = "/cbp.example/2026-W47"
 
 
 def loopback() -> HttpFetcher:
-    return HttpFetcher(LimitSettings(allow_networks=["127.0.0.0/8"]), build_user_agent("https://news.example.org/"))
+    return HttpFetcher(
+        UsageLimitSettings(allow_networks=["127.0.0.0/8"]), build_user_agent("https://news.example.org/")
+    )
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def approved(world: Any, httpserver: HTTPServer) -> Any:
         edition = session.scalars(select(Edition)).one()
         edition.content = json.loads(move_articles(json.dumps(edition.content), httpserver.url_for("/")))
         edition.approved_at = RELEASE - timedelta(hours=10)
-        for fragment in session.scalars(select(EditionFragment)):
+        for fragment in session.scalars(select(RenderedEditionFragment)):
             fragment.body = move_articles(fragment.body, httpserver.url_for("/"))
     return world
 
@@ -113,7 +115,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
 
 
 def send_mails(world: Any) -> list[str]:
-    background_tasks.send_due_notices(world.install, clock=lambda: RELEASE)
+    background_tasks.send_due_transactional_emails(world.install, clock=lambda: RELEASE)
     folder = world.install.settings.outbox_folder / "notice"
     return [file.read_text() for file in sorted(folder.glob("*.eml"))]
 
@@ -187,7 +189,7 @@ def test_nothing_goes_before_it_was_looked_at_as_it_was_approved(approved: Any, 
         session.execute(update(Edition).values(approved_at=RELEASE))
     assert sending.find_pending_sends(approved.install, now=RELEASE).ready_to_send == ()
     with approved.database.read() as session:
-        assert not awaits_article_check(session, edition_of(approved), minutes=0, now=RELEASE)
+        assert not needs_article_check_before_send(session, edition_of(approved), minutes=0, now=RELEASE)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_a_page_that_visitors_cannot_read_anymore_stops_the_release(
 def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: HTTPServer) -> None:
     httpserver.clear()
     with approved.database.write() as session:
-        for fragment in session.scalars(select(EditionFragment)):
+        for fragment in session.scalars(select(RenderedEditionFragment)):
             fragment.body = re.sub(r"http://(localhost|127\.0\.0\.1)", "http://192.0.2.1", fragment.body)
     found = final_check.recheck_articles(approved.install, NAME, actor=EDITOR, clock=lambda: SOON)
     assert found is not None

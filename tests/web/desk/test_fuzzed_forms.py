@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
-from digest.installation.acts import Role
+from digest.installation.audited_actions import Role
 from digest.web.auth.route_rules import ROUTE_RULES
 from tests.web.admin.conftest import move_settings
 from tests.web.conftest import WebSetup
@@ -35,7 +35,7 @@ HOSTILE = (
     "null", "[]", '{"$gt": ""}', "' OR 1=1 --", "x" * 3000,
 )  # fmt: skip
 # Where a field names a host that is asked: what nobody can look up, so that no test waits for the network.
-ASKS_HOSTS = frozenset({"admin.preview_new_source", "admin.submit_new_source", "stories.fetch_story"})
+ASKS_HOSTS = frozenset({"admin.preview_new_source", "admin.submit_new_source", "stories.show_story_found_at_url"})
 NO_HOSTS = tuple(value for value in HOSTILE if value[:1] in {"", " ", "\0", "\r", "'", "{"} or ":" in value)
 QUERY_NAMES = (
     "open",

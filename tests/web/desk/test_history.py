@@ -11,8 +11,8 @@ from digest.app.editing import edit_history
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import edition_checks
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.store import staff
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
 from tests.moments import Clock
@@ -30,7 +30,7 @@ def as_editor(week: SampleWeek, editor: str = "dana") -> Actor:
     """Give an editor as one who acts."""
     with week.installation.database.read() as session:
         member = staff.require_staff_member(session, EDITORS[editor])
-        return Actor(staff.staff_actor(member), Role.EDITOR, ActorInterface.DESK)
+        return Actor(staff.staff_actor(member), Role.EDITOR, ActionEntryPoint.DESK)
 
 
 def press(week: SampleWeek, path: str, editor: str = "dana", **fields: object) -> str:
@@ -228,7 +228,7 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     editing.pin_story(installation, EditForm(week.name, as_editor(week), SAMPLE_NOW), first_url(week), pinned=True)
     page = week.client().get(f"{week.path}/history").text
     assert set(re.findall(r'name="unapproved" value="(.*?)"', page)) == {"1"}
-    mark = edition_checks.read_edition_mail(installation, week.name, now=SAMPLE_NOW).content_hash
+    mark = edition_checks.render_and_check_edition_email(installation, week.name, now=SAMPLE_NOW).content_hash
     edition_approval.approve_edition(installation, week.name, mark, actor=as_editor(week, "sam"), now=SAMPLE_NOW)
     assert any("Sam approved it." in told for told in acts(week))
     # Who opened the history before is asked first; who opens it now reads it there.

@@ -75,20 +75,20 @@ UNMET = frozenset(
         *(
             "admin.submit_source_removal",
             "admin.remove_upload",
-            "admin.resolve_by_log",
+            "admin.resolve_deliveries_by_mail_log",
             "admin.stop_search",
             "admin.stop_upload",
         ),
         *(
-            "auth.confirm_passkey",
+            "auth.confirm_identity_by_passkey",
             "auth.end_other_sessions",
             "auth.end_session",
             "auth.remove_passkey",
             "auth.sign_out",
         ),
         *(
-            "auth.submit_failures_seen",
-            "auth.submit_recovery_codes",
+            "auth.mark_failed_sign_ins_as_seen",
+            "auth.make_new_recovery_codes",
             "corrections.email_correction",
             "desk.pause_or_resume",
         ),
@@ -102,8 +102,8 @@ UNMET = frozenset(
             "sending.pause_or_resume_all",
             "signup.submit_confirmation",
         ),
-        "approvals.update_draft",
-        "auth.confirm_password",  # a password alone
+        "approvals.update_draft_to_current_settings",
+        "auth.confirm_identity_by_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
     }
 )

@@ -18,7 +18,7 @@ from sqlalchemy import update
 import scheduler
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.jobs import JobContext
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StaffMember

@@ -16,9 +16,9 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParsedItem
 from digest.collect.texts.urls import canonical_url
 from digest.edition.approval.approved_versions import ApprovalError
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings
-from digest.store.models import AuditEntry, Edition, EditionFragment, EditionState, Source, SourceHealth
+from digest.installation.opened_installation import Installation
+from digest.settings import UsageLimitSettings
+from digest.store.models import AuditEntry, Edition, EditionState, RenderedEditionFragment, Source, SourceHealth
 from digest.web.app import create_app
 from tests.actors import EDITOR
 from tests.collect.stored_documents import store_document
@@ -64,7 +64,7 @@ def linking(world: WebSetup, site: OwnSite) -> WebSetup:
     file = file.model_copy(
         update={
             "publication": file.publication.model_copy(update={"site": server}),
-            "limits": LimitSettings(allow_networks=["127.0.0.0/8"]),
+            "limits": UsageLimitSettings(allow_networks=["127.0.0.0/8"]),
         }
     )
     install = Installation(world.install.settings.model_copy(update={"file": file}), world.database)
@@ -72,7 +72,7 @@ def linking(world: WebSetup, site: OwnSite) -> WebSetup:
     with world.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         edition.content = json.loads(move_articles(json.dumps(edition.content), server))
-        for fragment in session.scalars(select(EditionFragment)):
+        for fragment in session.scalars(select(RenderedEditionFragment)):
             fragment.body = move_articles(fragment.body, server)
     app = create_app(install, clock=lambda: NOW)
     app.config["WTF_CSRF_ENABLED"] = False
@@ -132,7 +132,9 @@ def test_links_in_what_editors_wrote_are_opened_too(linking: WebSetup, site: Own
     link = site.server.url_for("/members/briefing")
     with linking.database.write() as session:
         for fragment in session.scalars(
-            select(EditionFragment).where(EditionFragment.kind == "html", EditionFragment.name == "head")
+            select(RenderedEditionFragment).where(
+                RenderedEditionFragment.kind == "html", RenderedEditionFragment.name == "head"
+            )
         ):
             fragment.body += f'<p><a href="{link}">our briefing</a></p>'
     site.answers["/members/briefing"] = WALL

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, 
 
 from digest.app.approval import approvals, edition_approval
 from digest.app.editions.edition_status import read_edition_status
-from digest.installation.acts import Actor, ActorInterface, Role
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.store import staff
 from digest.store.delivery_models import StaffMember
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
@@ -579,7 +579,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
         )
         session.add(priya)
         session.flush()
-        colleague = Actor(staff.staff_actor(priya), Role.EDITOR, ActorInterface.DESK)
+        colleague = Actor(staff.staff_actor(priya), Role.EDITOR, ActionEntryPoint.DESK)
     edition_approval.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
     desk.clock.fast_forward(16_000)
     expect(stands).to_contain_text("Approved by Priya Nair, Nov 19, 5:35 p.m. Any change revokes the approval.")

@@ -22,9 +22,9 @@ from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_NOW
 from digest.app.editions.drafting import draft_next_edition
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.jobs import JobContext
-from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
+from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.collect.fetch.fetcher import FolderFetcher
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.engine import open_database
 from digest.web.app import create_app
 from digest.web.server import open_page_server
@@ -85,7 +85,7 @@ class SubscribersTown:
         before = len(self.mail.messages)
         self.clock.now += timedelta(minutes=minutes)
         process_signup_requests(self.installation, clock=self.clock)
-        send_due_notices(self.installation, clock=self.clock)
+        send_due_transactional_emails(self.installation, clock=self.clock)
         scheduler.send_due_editions(JobContext(self.installation, self.clock), scheduler.EditionSendBackoff())
         ((_, recipients, _),) = self.mail.messages[before:]
         assert recipients == [SUBSCRIBER]

@@ -17,10 +17,10 @@ from werkzeug.test import TestResponse
 
 from digest.app.sending import background_tasks
 from digest.deliver.providers.sendgrid.events import MAX_AGE, MAX_CLOCK_SKEW, SIGNATURE_HEADER, TIMESTAMP_HEADER
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError, load_settings
 from digest.settings.values import parse_public_keys
-from digest.store.delivery_models import Delivery, DeliveryState, Event, InboundPayload
+from digest.store.delivery_models import Delivery, DeliveryState, ReceivedEventPayload, StoredDeliveryEvent
 from digest.web.app import create_app
 from digest.web.hooks.pages import MAX_POST_BYTES
 from digest.web.server import MAX_BODY_BYTES, open_page_server
@@ -63,7 +63,7 @@ class Hook:
     @property
     def kept(self) -> int:
         with self.install.database.read() as session:
-            return session.scalar(select(func.count()).select_from(InboundPayload)) or 0
+            return session.scalar(select(func.count()).select_from(ReceivedEventPayload)) or 0
 
 
 def hook_of(world: Any, keys: str) -> Hook:
@@ -82,7 +82,7 @@ def test_a_signed_post_is_kept_encrypted_before_it_is_answered(both: Any) -> Non
     answer = hook.post()
     assert (answer.status_code, answer.text) == (200, "taken\n")
     with both.database.read() as session:
-        row = session.scalars(select(InboundPayload)).one()
+        row = session.scalars(select(ReceivedEventPayload)).one()
     assert (row.at, row.applied_at) == (NOW, None)
     assert b"lovelace" not in row.ciphertext
 
@@ -199,7 +199,7 @@ def test_a_bounce_goes_all_the_way_to_the_subscriber_over_the_real_server(world:
         "person bounced": 1,
     }
     with world.database.read() as session:
-        assert session.scalar(select(func.count()).select_from(Event)) == 1
+        assert session.scalar(select(func.count()).select_from(StoredDeliveryEvent)) == 1
         assert session.scalars(select(Delivery.state)).one() is DeliveryState.REFUSED
 
 

@@ -8,16 +8,16 @@ from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents
 from digest.app.alerts.conditions import OWN_EMAIL_KINDS
-from digest.deliver.control import article_checks
+from digest.deliver.control import article_recheck_results
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import DeadlineDecision
 from digest.edition.edition_queries import UnknownEditionError, find_edition
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import (
     StaffMailKind,
-    deadline_occasion,
     is_staff_mailed,
-    make_pause_occasion,
+    make_deadline_email_key,
+    make_pause_email_key,
     queue_staff_mail,
 )
 from digest.settings import Settings
@@ -75,13 +75,13 @@ def _own_emails(
     """Yield the kind and occasion of each email that may have told of an alert about an edition."""
     deadline = find_deadline(session, settings.file, edition)
     if kind == "missed-deadline" and deadline is not None:
-        yield "deadline", deadline_occasion(edition.slot, DeadlineDecision.WAIT, deadline)
-    look = article_checks.read_article_check(session, edition.name)
-    is_by_look = look is not None and article_checks.is_paused_by_check(edition, look)
+        yield "deadline", make_deadline_email_key(edition.slot, DeadlineDecision.WAIT, deadline)
+    look = article_recheck_results.read_article_check(session, edition.name)
+    is_by_look = look is not None and article_recheck_results.is_paused_by_check(edition, look)
     if look is not None and (is_by_look if kind == "paused" else kind == "gone-articles" and look.gone):
         yield "gone", look.occasion
     if kind == "paused" and edition.paused_at is not None:
-        yield "alarm", make_pause_occasion(edition.name, edition.paused_at)
+        yield "alarm", make_pause_email_key(edition.name, edition.paused_at)
 
 
 def format_alert_heading(opened: int, over: int) -> str:

@@ -9,12 +9,12 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime
 
-from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTestDefinition
+from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTestAlert
 from digest.collect.fetch import policy
 from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
 from digest.collect.fetch.guarded_request import TIMEOUT, request_guarded
 from digest.collect.fetch.result import FetchError
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.alert_models import Alert
 
@@ -116,6 +116,6 @@ CHANNEL = AlertChannel(
     "webhook",
     "webhook",
     _send_post,
-    test=ChannelTestDefinition("Sends a signed “test” alert to the saved URL, without subscriber data.", _send_test),
+    test=ChannelTestAlert("Sends a signed “test” alert to the saved URL, without subscriber data.", _send_test),
     explain_refusal=explain_refused_url,
 )

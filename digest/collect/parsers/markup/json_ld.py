@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from digest.collect.parsers.json_values import read_text, read_texts
+from digest.collect.parsers.json_values import read_text, read_text_values_by_key
 
 _MAX_NODES = 2_000
 _ARTICLE_TYPES = ("Article", "BlogPosting", "Report", "Posting", "Advisory")
@@ -35,7 +35,7 @@ def parse_linked_data(scripts: list[str]) -> LinkedData:
     articles = [node for node in nodes if _has_type(node, *_ARTICLE_TYPES)]
     events = [node for node in nodes if _has_type(node, "Event")]
     node = next(iter(articles + events), {})
-    texts = read_texts(node)
+    texts = read_text_values_by_key(node)
     return LinkedData(
         is_article=bool(articles),
         is_event=bool(events) and not articles,

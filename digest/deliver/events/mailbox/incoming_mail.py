@@ -24,13 +24,13 @@ from digest.deliver.events.failure_causes import (
     parse_reply_codes,
 )
 from digest.deliver.events.mailbox import mime
-from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, read_mailbox
+from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, parse_header_address
 from digest.deliver.events.mailbox.unsubscribe_requests import (
     UnsubscribeRequest,
     is_automatic_message,
     read_unsubscribe_request,
 )
-from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.server_replies import scrub_addresses
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 
@@ -52,7 +52,7 @@ _QSBMF_COPY = re.compile(rb"^--- Below this line is a copy of the message\.", re
 
 
 @dataclass(frozen=True, slots=True)
-class ReportVerdict:
+class MailReportResult:
     """What a report says. `status` holds codes, `reason` text that is scrubbed of addresses."""
 
     kind: EventKind
@@ -69,7 +69,7 @@ class MailSystemReport:
     `is_feedback` marks one in the form of RFC 5965, section 2.
     """
 
-    verdict: ReportVerdict | None
+    verdict: MailReportResult | None
     returned_fields: HeaderFields
     original_sender: str = ""
     envelope_id: str = ""
@@ -101,11 +101,11 @@ def _parse_delivery_status(part: MimePart, returned: HeaderFields) -> MailSystem
 def _parse_feedback(part: MimePart, returned: HeaderFields) -> MailSystemReport:
     fields = HeaderFields(part.decoded_body())
     # Any other type is about our mail, not about a wish of the reader; an unknown one is ignored (RFC 5965, section 6).
-    verdict = ReportVerdict(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
+    verdict = MailReportResult(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
     return MailSystemReport(verdict, returned, original_sender=fields.first("original-mail-from"), is_feedback=True)
 
 
-def parse_legacy_bounce(mail: MimePart) -> ReportVerdict | None:
+def parse_legacy_bounce(mail: MimePart) -> MailReportResult | None:
     """Read a bounce that is no report: qmail's form, or Exim's old one with its field for machines.
 
     The reason is in free text, which is not read: it counts as a soft bounce.
@@ -116,7 +116,9 @@ def parse_legacy_bounce(mail: MimePart) -> ReportVerdict | None:
     text = mail.decoded_body() if mail.media_type == "text/plain" else b""
     qsbmf = _QSBMF.match(text.lstrip()) and _QSBMF_COPY.search(text)
     return (
-        ReportVerdict(EventKind.BOUNCED, FailureCause.SOFT) if qsbmf or "x-failed-recipients" in mail.fields else None
+        MailReportResult(EventKind.BOUNCED, FailureCause.SOFT)
+        if qsbmf or "x-failed-recipients" in mail.fields
+        else None
     )
 
 
@@ -131,17 +133,17 @@ def _returned_fields(part: MimePart) -> HeaderFields:
     return HeaderFields(text[: end.start()] if end else text)
 
 
-def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> ReportVerdict | None:
+def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> MailReportResult | None:
     """Return the mildest verdict on the recipients of a report."""
     verdicts = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
     return min(verdicts, key=_harshness, default=None)
 
 
-def _harshness(verdict: ReportVerdict) -> tuple[int, int]:
+def _harshness(verdict: MailReportResult) -> tuple[int, int]:
     return _BEST_FIRST.index(verdict.kind), MILDEST_FIRST.index(verdict.cause)
 
 
-def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> ReportVerdict | None:
+def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> MailReportResult | None:
     kind = _KIND_OF_ACTION.get(group.first("action").partition(" ")[0].lower())
     if kind is None:
         return None
@@ -150,11 +152,11 @@ def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> Re
     form, _, reason = group.first("diagnostic-code").partition(";")
     status = group.first("status").partition(" ")[0]  # some systems write a comment after it
     code, statuses = parse_reply_codes(status, reason if form.strip().lower() == "smtp" else "")
-    for address in (final, original, read_mailbox(returned_fields.first("to"))):
+    for address in (final, original, parse_header_address(returned_fields.first("to"))):
         reason = scrub_addresses(reason, address)
     cause = _failure_cause(code, statuses, forwarded=bool(original) and original != final)
     cause = cause if kind is EventKind.BOUNCED else FailureCause.NONE
-    return ReportVerdict(kind, cause, format_reply_codes(code, statuses), reason)
+    return MailReportResult(kind, cause, format_reply_codes(code, statuses), reason)
 
 
 def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> FailureCause:
@@ -194,7 +196,7 @@ class IgnoreReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class QuotedSubscriber:
+class ComplainingSubscriber:
     """A reader, proved by the token in the message that a complaint quotes, with that message's Message-ID."""
 
     person: int
@@ -206,7 +208,7 @@ class MailboxEvent:
     """The event that a message reports. Where it names no delivery, it is about one of `reader`'s."""
 
     event: DeliveryEvent
-    subscriber: QuotedSubscriber | None = None
+    subscriber: ComplainingSubscriber | None = None
 
 
 def read_incoming_mail(
@@ -231,7 +233,7 @@ def _judge_report(
     envelope = parse_delivery_id(report.envelope_id.lower())
     if delivery and envelope and envelope != delivery:
         return IgnoreReason.AMBIGUOUS
-    subscribers = _quoted_subscribers(keys, report) if report.is_feedback and not delivery else frozenset()
+    subscribers = _find_complaining_subscribers(keys, report) if report.is_feedback and not delivery else frozenset()
     if not delivery and len(subscribers) != 1:
         return IgnoreReason.AMBIGUOUS if subscribers else IgnoreReason.UNPROVEN
     if report.verdict is None:
@@ -257,13 +259,13 @@ def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozens
     return next(filter(None, deliveries), frozenset())
 
 
-def _quoted_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[QuotedSubscriber]:
+def _find_complaining_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[ComplainingSubscriber]:
     """Return the readers whose tokens are in the List-Unsubscribe field of the quoted message."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
     tokens = [match[1] for match in islice(_LEAVE_LINK.finditer(links), 5)]
     owners = filter(None, (link_tokens.read_link_token(keys, token, "leave") for token in tokens))
-    return frozenset(QuotedSubscriber(owner.number, message) for owner in owners)
+    return frozenset(ComplainingSubscriber(owner.number, message) for owner in owners)
 
 
 def _read_letter(
@@ -277,7 +279,10 @@ def _read_letter(
 
 
 def _mailbox_event(
-    verdict: ReportVerdict, delivery: str | None, subscriber: QuotedSubscriber | None, times: tuple[datetime, datetime]
+    verdict: MailReportResult,
+    delivery: str | None,
+    subscriber: ComplainingSubscriber | None,
+    times: tuple[datetime, datetime],
 ) -> MailboxEvent:
     subject = delivery or (f"{subscriber.person} {subscriber.message_id}" if subscriber else "")
     detail = {"by": REPORTED_BY, "status": verdict.status, "reason": verdict.reason}

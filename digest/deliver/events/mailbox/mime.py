@@ -95,7 +95,7 @@ class MimePart:
         return [HeaderFields(group) for group in _EMPTY_LINES.split(self.decoded_body(), maxsplit=MAX_PARTS)]
 
 
-def read_mailboxes(values: Iterable[str]) -> list[str]:
+def parse_header_addresses(values: Iterable[str]) -> list[str]:
     """Return the addresses that fields name; none where they cannot be read."""
     try:
         return [address for _, address in getaddresses([value[:_MAX_ADDRESS_LENGTH] for value in values])]
@@ -103,9 +103,9 @@ def read_mailboxes(values: Iterable[str]) -> list[str]:
         return []
 
 
-def read_mailbox(value: str) -> str:
+def parse_header_address(value: str) -> str:
     """Return the address of a field that names one mailbox; empty where it cannot be read."""
-    return next(iter(read_mailboxes([value])), "")
+    return next(iter(parse_header_addresses([value])), "")
 
 
 def parse_mime(raw: bytes) -> MimePart:

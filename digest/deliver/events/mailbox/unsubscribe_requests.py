@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
-from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, read_mailboxes
+from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, parse_header_addresses
 from subscribers.address import Address, AddressError, read_address
 
 # A line asks to leave if it holds one of the first words, and else nothing but the second ones: by language, without accents.
@@ -70,7 +70,7 @@ def read_unsubscribe_request(mail: MimePart) -> UnsubscribeRequest | None:
     """Return the request that a mail by a person is; None where it is none, or its sender cannot be told."""
     if not any(map(asks_to_unsubscribe, _telling_lines(mail))):
         return None
-    senders = read_mailboxes(mail.fields.all("from"))
+    senders = parse_header_addresses(mail.fields.all("from"))
     try:
         return UnsubscribeRequest(read_address(senders[0])) if len(senders) == 1 else None
     except AddressError:

@@ -9,7 +9,7 @@ from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.providers.base import (
     BatchOutcome,
     HandoverRecorder,
-    HandoverResult,
+    HandoverStatus,
     MessageOutcome,
     OutgoingMessage,
 )
@@ -19,7 +19,7 @@ from digest.deliver.providers.signing import find_signing_problems, load_provide
 from digest.settings import Settings
 from subscribers.crypto.key_file import sync_folder
 
-_WRITTEN = MessageOutcome(HandoverResult.ACCEPTED)
+_WRITTEN = MessageOutcome(HandoverStatus.ACCEPTED)
 
 
 class OutboxProvider:
@@ -51,7 +51,7 @@ class OutboxProvider:
                 f"Can't write to {self._folder}: {exc.strerror}. Free up space or change the folder's owner, then send "
                 "again."
             )
-        not_tried = (MessageOutcome(HandoverResult.NOT_TRIED),) * (len(messages) - written)
+        not_tried = (MessageOutcome(HandoverStatus.NOT_TRIED),) * (len(messages) - written)
         return BatchOutcome((_WRITTEN,) * written + not_tried, stop_reason)
 
     def _write_file(self, message: OutgoingMessage, marks: HandoverRecorder) -> bool:
@@ -103,7 +103,7 @@ KIND = ProviderKind(
     open=_open,
     leaves_machine=lambda _: False,
     describe_recipient=lambda _, language: language.gettext("A file on our own server"),
-    describe_address_holders=lambda _, language: (
+    describe_address_recipients=lambda _, language: (
         language.gettext("At present, this installation saves emails to files on our server and doesn’t send them."),
     ),
     doctor_findings=_doctor_findings,

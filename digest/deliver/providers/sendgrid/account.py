@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.providers.kind import DoctorFinding, ErasureOutcome
 from digest.deliver.providers.sendgrid.api import (
     SendGridApi,

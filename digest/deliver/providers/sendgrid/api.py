@@ -22,7 +22,7 @@ import python_http_client
 from python_http_client.client import Response
 from python_http_client.exceptions import HTTPError
 
-from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_variable_change

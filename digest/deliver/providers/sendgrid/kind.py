@@ -42,7 +42,7 @@ def _describe_recipient(settings: Settings, language: SubscriberLanguage) -> str
     return language.gettext("%(name)s (%(host)s), which delivers our emails", name=RECIPIENT_NAME, host=_host(settings))
 
 
-def _describe_address_holders(settings: Settings, language: SubscriberLanguage) -> tuple[str, ...]:
+def _describe_address_recipients(settings: Settings, language: SubscriberLanguage) -> tuple[str, ...]:
     return (
         language.gettext(
             "%(name)s (%(host)s), which delivers our emails as a processor. It receives your address with "
@@ -81,7 +81,7 @@ def _refusal_reason(settings: Settings, header: Callable[[str], str | None], bod
 
 def _pull_suppressions(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, settings: Settings, *, now: datetime
-) -> kind.PullResult:
+) -> kind.SuppressionPullResult:
     return suppression_pull.pull_suppressions(database, keys, unsubscribe_log, open_api(settings), now=now)
 
 
@@ -118,7 +118,7 @@ KIND = kind.ProviderKind(
     open=_open,
     leaves_machine=lambda settings: not is_loopback(_host(settings)),
     describe_recipient=_describe_recipient,
-    describe_address_holders=_describe_address_holders,
+    describe_address_recipients=_describe_address_recipients,
     doctor_findings=_doctor_findings,
     setup_form=SendGridSetupAnswers,
     remedies=REMEDIES,

@@ -10,12 +10,12 @@ from typing import Any
 
 from digest.deliver.compose.headers import mailbox_value
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate
-from digest.deliver.events.replies import scrub_addresses
+from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.providers.base import (
     LEASE_EXPIRED,
     BatchOutcome,
     HandoverRecorder,
-    HandoverResult,
+    HandoverStatus,
     MessageOutcome,
     OutgoingMessage,
 )
@@ -64,7 +64,7 @@ class SendGridProvider:
             if not (batch.stop_reason or batch.wait_seconds):
                 batch = self._send_request(group, marks)
                 outcomes |= {m.delivery_id: o for m, o in zip(group, batch.outcomes, strict=True)}
-        not_tried = MessageOutcome(HandoverResult.NOT_TRIED)
+        not_tried = MessageOutcome(HandoverStatus.NOT_TRIED)
         return replace(batch, outcomes=tuple(outcomes.get(m.delivery_id, not_tried) for m in messages))
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class SendGridProvider:
         if withheld:
             for message in batch:
                 marks.mark_begun(message)
-            return BatchOutcome(_same_outcome(HandoverResult.NOT_TRIED, len(batch), LEASE_EXPIRED))
+            return BatchOutcome(_same_outcome(HandoverStatus.NOT_TRIED, len(batch), LEASE_EXPIRED))
         one_subscriber = response.status == 400 and _may_concern_one_subscriber(response)
         if one_subscriber or (response.status == 413 and len(batch) > 1):
             for message in batch:
@@ -99,20 +99,20 @@ class SendGridProvider:
         """Find the bad entry by halves; what is good goes out on the way."""
         if len(batch) == 1:
             reply = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
-            return BatchOutcome((MessageOutcome(HandoverResult.REFUSED, reply, may_blame_message=True),))
+            return BatchOutcome((MessageOutcome(HandoverStatus.REFUSED, reply, may_blame_message=True),))
         middle = len(batch) // 2
         first = self._send_request(batch[:middle], marks)
         results = {outcome.result for outcome in first.outcomes}
         # Should every message be refused, each would cost two requests: whoever claims decides how to go on.
-        all_refused = middle >= MAX_REFUSALS_IN_A_ROW and results == {HandoverResult.REFUSED}
-        if first.stop_reason or all_refused or HandoverResult.NOT_TRIED in results:
-            untried = _same_outcome(HandoverResult.NOT_TRIED, len(batch) - middle)
+        all_refused = middle >= MAX_REFUSALS_IN_A_ROW and results == {HandoverStatus.REFUSED}
+        if first.stop_reason or all_refused or HandoverStatus.NOT_TRIED in results:
+            untried = _same_outcome(HandoverStatus.NOT_TRIED, len(batch) - middle)
             return replace(first, outcomes=first.outcomes + untried)
         second = self._send_request(batch[middle:], marks)
         return replace(second, outcomes=first.outcomes + second.outcomes)
 
 
-def _same_outcome(result: HandoverResult, count: int, reply: str = "") -> tuple[MessageOutcome, ...]:
+def _same_outcome(result: HandoverStatus, count: int, reply: str = "") -> tuple[MessageOutcome, ...]:
     return (MessageOutcome(result, reply),) * count
 
 
@@ -124,9 +124,9 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
     all uncertain: there is no idempotency key.
     """
     status, text = response.status, f"{response.status} {response.text}".strip()
-    result, reply, stop_reason = HandoverResult.NOT_TRIED, "", ""
+    result, reply, stop_reason = HandoverStatus.NOT_TRIED, "", ""
     if status == 202:
-        result, reply = HandoverResult.ACCEPTED, text
+        result, reply = HandoverStatus.ACCEPTED, text
     elif not response.request_sent:
         stop_reason = f"couldn't connect to SendGrid: {response.text}. Send again later."
     elif status in {401, 403}:
@@ -134,7 +134,7 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
     elif 400 <= status < 500 and status != 429:
         stop_reason = f"SendGrid rejected the message: {text}."
     elif status != 429:
-        result, reply = HandoverResult.UNCERTAIN, text
+        result, reply = HandoverStatus.UNCERTAIN, text
         if 0 < status < 500:
             stop_reason = f"SendGrid responded with {status} instead of 202. Check DIGEST_SENDGRID_HOST."
     wait_seconds = response.wait_seconds if status == 429 else 0.0

@@ -19,14 +19,14 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.delivery_event import EventKind, convert_event_to_feedback_kind
 from digest.deliver.events.event_processor import apply_feedback
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes
-from digest.deliver.providers.kind import PullResult
+from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
 from digest.deliver.providers.sendgrid.events import REPORTED_BY, parse_item_codes, parse_timestamp, read_text_value
 from digest.store.engine import Database
 from subscribers.address import Address, AddressError, read_address
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport
 from subscribers.store import people
 
 MAX_ADDRESS_LENGTH = 254  # characters of an address: RFC 5321, section 4.5.3.1.3
@@ -37,7 +37,7 @@ class SuppressionEntry:
     """One entry. `feedback` is None where it says nothing against the address; `detail` holds no address."""
 
     address: Address
-    feedback: FeedbackKind | None
+    feedback: DeliveryFeedbackKind | None
     at: datetime
     detail: Mapping[str, str]
 
@@ -73,15 +73,15 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
     return SuppressionEntry(address, FEEDBACK_OF_LIST[list_name](item), at, detail)
 
 
-def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, Any]) -> FeedbackKind | None:
+def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, Any]) -> DeliveryFeedbackKind | None:
     """Judge an entry by its codes; without one it counts as its list says."""
     return convert_event_to_feedback_kind(event, find_failure_cause(*parse_item_codes(item)) or otherwise)
 
 
 # Each list and what an entry means; the gravest is read first.
-FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], FeedbackKind | None]] = {
-    "spam_reports": lambda _: FeedbackKind.COMPLAINED,
-    "unsubscribes": lambda _: FeedbackKind.UNSUBSCRIBED,
+FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], DeliveryFeedbackKind | None]] = {
+    "spam_reports": lambda _: DeliveryFeedbackKind.COMPLAINED,
+    "unsubscribes": lambda _: DeliveryFeedbackKind.UNSUBSCRIBED,
     # By its codes alone: SendGrid puts much on this list that is no reader's fault.
     "bounces": partial(_judge_codes, EventKind.BOUNCED, FailureCause.NONE),
     "invalid_emails": partial(_judge_codes, EventKind.DROPPED, FailureCause.NO_MAILBOX),
@@ -141,7 +141,7 @@ class _PullRun:
     pages_left: int
     ends_at: float
     clock: Callable[[], float]
-    result: PullResult = field(default_factory=lambda: PullResult("SendGrid"))
+    result: SuppressionPullResult = field(default_factory=lambda: SuppressionPullResult("SendGrid"))
 
     def is_out_of_time(self) -> bool:
         """Whether the run has used up its pages or its time."""
@@ -157,7 +157,7 @@ def pull_suppressions(
     now: datetime,
     max_pages: int = MAX_PAGES,
     clock: Callable[[], float] = time.monotonic,
-) -> PullResult:
+) -> SuppressionPullResult:
     """Read what is new on every list, and apply it to our people. Repeating it changes nothing.
 
     Addresses that are not ours are counted and dropped. A list that cannot be read is named among the troubles, and the
@@ -210,7 +210,7 @@ def _apply_page(run: _PullRun, name: str, page: SuppressionPage, position: ListP
     """Apply a page, and save the position with the last of it."""
     matches = _match_people(run, page.entries)
     reports = [
-        FeedbackReport(number, entry.feedback, entry.at, REPORTED_BY, entry.detail)
+        DeliveryFeedbackReport(number, entry.feedback, entry.at, REPORTED_BY, entry.detail)
         for number, entry in matches
         if entry.feedback is not None
     ]

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import Provider
-from digest.deliver.providers.setup_form import ProviderSetupAnswers, QuotableText, SecretText, SetupStep
+from digest.deliver.providers.setup_form import EnvironmentFileText, ProviderSetupAnswers, SecretText, SetupStep
 from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider
@@ -64,7 +64,7 @@ def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
     return "off" if starttls == "off" else "starttls"
 
 
-def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> kind.MailServerFacts:
+def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> kind.MailServerCheckResult:
     server, _ = _read_server(settings)
     hasty = replace(server, timeouts=SmtpTimeouts(timeout, timeout, timeout))
     return SmtpConnector(hasty, None if server.ca_file else tls).examine()
@@ -77,7 +77,7 @@ def _describe_recipient(settings: Settings, language: SubscriberLanguage) -> str
     return language.gettext("Our mail server, on the way to your own")
 
 
-def _describe_address_holders(settings: Settings, language: SubscriberLanguage) -> tuple[str, ...]:
+def _describe_address_recipients(settings: Settings, language: SubscriberLanguage) -> tuple[str, ...]:
     relay = kind.split_mail_url(settings).hostname
     return (
         language.gettext(
@@ -129,7 +129,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
     smtp_port: int = Field(
         IMPLICIT_PORTS["smtp"], ge=1, le=65535, title="Port (587, or 465 for TLS from the start, or 25 on this machine)"
     )
-    smtp_user: Annotated[QuotableText, BeforeValidator(_read_optional)] = Field(
+    smtp_user: Annotated[EnvironmentFileText, BeforeValidator(_read_optional)] = Field(
         "", title=f"User name ({NO_USER} for none)"
     )
     smtp_password: SecretText = Field("", title="Password")
@@ -220,7 +220,7 @@ KIND = kind.ProviderKind(
     open=_open,
     leaves_machine=lambda settings: not is_loopback(kind.split_mail_url(settings).hostname or ""),
     describe_recipient=_describe_recipient,
-    describe_address_holders=_describe_address_holders,
+    describe_address_recipients=_describe_address_recipients,
     doctor_findings=_doctor_findings,
     setup_form=SmtpSetupAnswers,
     mail_server=kind.MailServer(lambda settings: kind.split_mail_url(settings).hostname or "", _examine_server),

@@ -18,7 +18,7 @@ from digest.deliver.providers.base import (
     BatchOutcome,
     FinishedMessages,
     HandoverRecorder,
-    HandoverResult,
+    HandoverStatus,
     MessageOutcome,
     OutgoingMessage,
 )
@@ -33,7 +33,7 @@ MAX_AHEAD_SECONDS = 0.25  # what waited longer isn't tried: consent was asked to
 REPORTED_TOGETHER = 25  # outcomes that are worth a look of the thread that records them
 MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # for which fewer wait for others; and while connections do
 FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection more than the server took is tried
-_ANSWERED = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.TRY_LATER})
+_ANSWERED = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.TRY_LATER})
 
 log = get_logger("sending")
 
@@ -144,7 +144,7 @@ class SmtpProvider:
         while len(outcomes) < len(messages):
             finished = self.await_outcomes()
             outcomes |= {id(m): o for m, o in zip(finished.messages, finished.batch.outcomes, strict=True)}
-            outcomes |= {id(m): MessageOutcome(HandoverResult.NOT_TRIED) for m in finished.returned}
+            outcomes |= {id(m): MessageOutcome(HandoverStatus.NOT_TRIED) for m in finished.returned}
             stop_reason, is_busy = stop_reason or finished.batch.stop_reason, is_busy or finished.batch.is_busy
         return BatchOutcome(tuple(outcomes[id(m)] for m in messages), stop_reason=stop_reason, is_busy=is_busy)
 
@@ -238,7 +238,7 @@ class SmtpProvider:
             if transfer.message is not None and refusal.this_connection_only:
                 self._returned.append(transfer.message)
             elif transfer.message is not None:
-                self._finish(transfer.message, MessageOutcome(HandoverResult.NOT_TRIED, str(refusal)))
+                self._finish(transfer.message, MessageOutcome(HandoverStatus.NOT_TRIED, str(refusal)))
             self._note_refusal(refusal)
         except BaseException:
             transfer.session.hang_up()
@@ -254,7 +254,7 @@ class SmtpProvider:
         if outcome.may_blame_message and self._is_streaming:
             self._return_queued()  # the same text: whether it goes on is decided first
         session = transfer.session
-        if outcome.result is HandoverResult.UNCERTAIN:
+        if outcome.result is HandoverStatus.UNCERTAIN:
             self._silent.append(session)
             return
         if session.is_open:

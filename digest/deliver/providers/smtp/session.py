@@ -10,17 +10,17 @@ from contextlib import suppress
 from functools import cached_property
 from math import inf
 
-from digest.deliver.events.replies import scrub_addresses
-from digest.deliver.events.smtp_blame import BlamedParty, ReplyHandling, SmtpStage, judge_reply
+from digest.deliver.events.server_replies import scrub_addresses
+from digest.deliver.events.smtp_blame import BlamedParty, ReplyConsequence, SmtpStage, judge_reply
 from digest.deliver.providers.base import (
     LEASE_EXPIRED,
     HandoverRecorder,
-    HandoverResult,
+    HandoverStatus,
     MessageOutcome,
     OutgoingMessage,
 )
 from digest.deliver.providers.certificates import read_certificate_end
-from digest.deliver.providers.kind import MailServerFacts
+from digest.deliver.providers.kind import MailServerCheckResult
 from digest.deliver.providers.smtp.connection import (
     NO_REPLY,
     SmtpConnection,
@@ -96,7 +96,7 @@ class SmtpConnector:
             raise SmtpSessionError(
                 f"{self._place} rejected the sign-in: {reply.rstrip('.')}.",
                 remedy=self.sign_in_remedy,
-                this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is ReplyHandling.DROP_CONNECTION,
+                this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is ReplyConsequence.DROP_CONNECTION,
             ) from None
         except ssl.SSLError as exc:
             cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
@@ -129,7 +129,7 @@ class SmtpConnector:
         finally:
             attempt.abandon()
 
-    def examine(self) -> MailServerFacts:
+    def examine(self) -> MailServerCheckResult:
         """Connect, secure, sign in and say QUIT; nothing is handed over.
 
         Raises:
@@ -138,7 +138,7 @@ class SmtpConnector:
         connection = self.connect()
         greeting = (connection.ehlo_resp or b"").split(maxsplit=1)
         secured = connection.sock if isinstance(connection.sock, ssl.SSLSocket) else None
-        facts = MailServerFacts(
+        facts = MailServerCheckResult(
             greeting[0].decode("ascii", "replace").lower() if greeting else "",
             read_certificate_end(secured.getpeercert()) if secured else None,
         )
@@ -212,7 +212,7 @@ class SmtpSession:
         """
         envelope = SmtpEnvelope(message.return_path, message.address, message.delivery_id)
         if not envelope.is_valid:
-            return MessageOutcome(HandoverResult.REFUSED, "the address can't be used in an SMTP command")
+            return MessageOutcome(HandoverStatus.REFUSED, "the address can't be used in an SMTP command")
         data = self._smtp_data(message)
         if self.message_count >= self._max_messages:
             yield from self.quit()
@@ -221,7 +221,7 @@ class SmtpSession:
         if outcome is None and was_open:
             outcome = yield from self._run_transaction(message, envelope, data, marks)
         outcome = outcome or MessageOutcome(
-            HandoverResult.TRY_LATER, "the server closed the connection before it took the message"
+            HandoverStatus.TRY_LATER, "the server closed the connection before it took the message"
         )
         marks.mark_outcome(message, outcome)
         return outcome
@@ -250,7 +250,7 @@ class SmtpSession:
             yield from connection.send_data(data)
             if not marks.mark_dot(message):
                 self.hang_up()  # in the middle of the data: the server drops what it has
-                return MessageOutcome(HandoverResult.NOT_TRIED, LEASE_EXPIRED)
+                return MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
             yield from connection.send_final_dot()
         except OSError:
             self.hang_up()
@@ -267,16 +267,16 @@ class SmtpSession:
         text = f"{reply.code} {scrub_addresses(reply.text, address)}"
         is_between = reply.code == 421 and self.message_count > 0
         handling = judge_reply(SmtpStage.BETWEEN if is_between else SmtpStage(reply.command), text).handling
-        if reply.command == "MAIL" or reply.code in {421, NO_REPLY} or handling is ReplyHandling.STOP:
+        if reply.command == "MAIL" or reply.code in {421, NO_REPLY} or handling is ReplyConsequence.STOP:
             self.hang_up()
         else:
             yield from self._reset_transaction()
-        if handling is ReplyHandling.RECONNECT:
+        if handling is ReplyConsequence.RECONNECT:
             self._max_messages = min(self._max_messages, self.message_count)
             return None
-        if handling is ReplyHandling.PAUSE:
+        if handling is ReplyConsequence.PAUSE:
             raise SmtpSessionError(f"the server isn't accepting email for now: {text}.", is_busy=True)
-        if handling is ReplyHandling.STOP:
+        if handling is ReplyConsequence.STOP:
             raise self._refuse_sender(reply.code, text)
         return _make_outcome(SmtpStage(reply.command), text)
 
@@ -297,11 +297,11 @@ class SmtpSession:
         self.message_count += 1
         if code == NO_REPLY:
             self.hang_up()
-            return MessageOutcome(HandoverResult.UNCERTAIN, "no response after the whole message was sent")
+            return MessageOutcome(HandoverStatus.UNCERTAIN, "no response after the whole message was sent")
         if code == 421:
             self.hang_up()
         if 200 <= code < 300:
-            return MessageOutcome(HandoverResult.ACCEPTED, text)
+            return MessageOutcome(HandoverStatus.ACCEPTED, text)
         return _make_outcome(SmtpStage.DOT, text)
 
     def _reset_transaction(self) -> SmtpSteps[None]:
@@ -330,13 +330,13 @@ class SmtpSession:
 def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
     """Return the outcome of a message that a reply refuses, for now or for good."""
     verdict = judge_reply(stage, reply)
-    if verdict.handling in {ReplyHandling.RETRY, ReplyHandling.SLOW_DOWN}:
-        slows_domain = verdict.handling is ReplyHandling.SLOW_DOWN
-        return MessageOutcome(HandoverResult.TRY_LATER, reply, slows_domain=slows_domain)
+    if verdict.handling in {ReplyConsequence.RETRY, ReplyConsequence.SLOW_DOWN}:
+        slows_domain = verdict.handling is ReplyConsequence.SLOW_DOWN
+        return MessageOutcome(HandoverStatus.TRY_LATER, reply, slows_domain=slows_domain)
     return MessageOutcome(
-        HandoverResult.REFUSED,
+        HandoverStatus.REFUSED,
         reply,
-        may_blame_message=verdict.handling is ReplyHandling.SUSPECT,
+        may_blame_message=verdict.handling is ReplyConsequence.SUSPECT,
         cause=verdict.cause,
         blames_domain=verdict.culprit is not BlamedParty.MESSAGE,
     )

@@ -28,7 +28,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
-from digest.deliver.plan.domain_groups import group_tag_of
+from digest.deliver.plan.domain_groups import select_domain_group_tag
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from subscribers.consent import audience
 from subscribers.store.compiled_statements import CompiledStatement
@@ -46,7 +46,7 @@ _SELECT_CLAIMS = (
         _columns.next_try_at,
         _columns.person,
         _columns.first_handed_at,
-        group_tag_of(inspect(Person).local_table.c.domain_tag).label("group_tag"),
+        select_domain_group_tag(inspect(Person).local_table.c.domain_tag).label("group_tag"),
         *audience.audience_columns(),
     )
     .select_from(outerjoin(_columns.id.table, Person, Person.number == _columns.person))
@@ -65,7 +65,7 @@ IS_AFTER_CURSOR = and_(_is_waiting, tuple_(*CLAIM_ORDER) > tuple_(*_cursor))
 SELECT_DUE = CompiledStatement(_SELECT_CLAIMS.where(IS_AFTER_CURSOR).order_by(*CLAIM_ORDER))
 # Ids are keyed hashes: the first of them are spread over the list.
 SELECT_SPREAD = _SELECT_CLAIMS.where(_is_waiting).order_by(
-    group_tag_of(_columns.domain_tag).in_(bindparam("avoided_domains", expanding=True)), _columns.id
+    select_domain_group_tag(_columns.domain_tag).in_(bindparam("avoided_domains", expanding=True)), _columns.id
 )
 
 

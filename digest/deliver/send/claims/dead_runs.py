@@ -23,25 +23,25 @@ from digest.deliver.plan.delivery_plan import (
     IS_UNCERTAIN,
     IS_WAITING,
     TEST_PURPOSE_PREFIX,
-    edition_purpose,
+    make_edition_delivery_purpose,
 )
-from digest.deliver.providers.base import HandoverResult, MessageOutcome
+from digest.deliver.providers.base import HandoverStatus, MessageOutcome
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import retry_policy
 from digest.deliver.send.claims.retry_policy import decide_state_change
-from digest.deliver.send.claims.run_file import DeadRun, read_database_number, take_dead_runs
-from digest.deliver.send.claims.run_lease import database_clock, identify_run_folder
+from digest.deliver.send.claims.run_lease import database_clock, make_run_folder_id
+from digest.deliver.send.claims.run_progress_file import DeadRun, read_database_instance_id, take_dead_runs
 from digest.settings import Settings
-from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, Notice, RunLease
+from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, QueuedNoticeEmail, RunLease
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 
 GRACE_LEASES = 4  # further leases in which another home's processes may read its file
-_NOT_BEGUN = MessageOutcome(HandoverResult.NOT_TRIED)
+_NOT_BEGUN = MessageOutcome(HandoverStatus.NOT_TRIED)
 _NO_WORD = "the process sending it ended unexpectedly"
 
 log = get_logger("sending")
@@ -76,7 +76,7 @@ def recover_dead_and_silent_runs(database: Database, settings: Settings, keys: K
 def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
     """Record what the files of dead runs tell: answers as such, and what had not left waits again. It may be repeated."""
     unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
-    for dead_run in take_dead_runs(settings.runs_folder, read_database_number(database)):
+    for dead_run in take_dead_runs(settings.runs_folder, read_database_instance_id(database)):
         with database.write() as session:
             rows = _lock_claimed(session, dead_run)
             results = _record_outcomes(session, dead_run, rows, keys, unsubscribe_log, now)
@@ -113,7 +113,7 @@ def _record_outcomes(
         is_reserved = row.state is DeliveryState.RESERVED
         outcome = _NOT_BEGUN if is_reserved else dead_run.outcomes.get(row.id, _NOT_BEGUN)
         results[outcome.result] += 1
-        if outcome.result is HandoverResult.NOT_TRIED:
+        if outcome.result is HandoverStatus.NOT_TRIED:
             unsent.append(row.id)
             continue
         change = decide_state_change(
@@ -143,10 +143,10 @@ def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
 def _reopen_editions(session: Session, purposes: Collection[str]) -> list[str]:
     """Let editions go on that were sent, as it seemed, and of which something waits; return the cancelled ones."""
     waiting = select(Delivery.purpose).where(IS_WAITING, Delivery.purpose.in_(purposes))
-    of_edition = literal(edition_purpose("")).concat(Edition.name).in_(waiting)
+    of_edition = literal(make_edition_delivery_purpose("")).concat(Edition.name).in_(waiting)
     editions = session.scalars(select(Edition).where(of_edition).with_for_update()).all()
     for edition in editions:
-        edition_control.reopen_sent_edition(edition)
+        edition_control.mark_sent_edition_as_sending(edition)
     return [edition.name for edition in editions if edition.state is EditionState.CANCELLED]
 
 
@@ -162,7 +162,7 @@ def list_silent_runs(session: Session, settings: Settings, kept: Collection[str]
 
     This process's own runs (`kept`) aren't silent: after an outage of the database they renew their leases.
     """
-    this_process, home = this_process_owner(), identify_run_folder(settings)
+    this_process, home = identify_current_process(), make_run_folder_id(settings)
     silence = (database_clock(session) - RunLease.beat_at).label("silence")
     leases = session.execute(select(RunLease.owner, RunLease.epoch, RunLease.beat_at, RunLease.home, silence)).all()
 
@@ -192,7 +192,11 @@ def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
             _change_claims(session, own & IS_HANDING_OVER, state=DeliveryState.UNCERTAIN, reply=_NO_WORD)
             # What they were written from goes with their try.
             uncertain = select(Delivery.id).where(own, IS_UNCERTAIN)
-            session.execute(delete(Notice).where(Notice.delivery.in_(uncertain), Notice.kind.not_in(BULK_KINDS)))
+            session.execute(
+                delete(QueuedNoticeEmail).where(
+                    QueuedNoticeEmail.delivery.in_(uncertain), QueuedNoticeEmail.kind.not_in(BULK_KINDS)
+                )
+            )
         if not session.scalar(select(select(Delivery.id).where(own, IS_CLAIMED).exists())):
             session.delete(row)
         cancelled = _reopen_editions(session, purposes)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants, omits_every_section
 from digest.deliver.control.set_aside_domains import SetAsideDomain, find_holding, make_variant_tag
-from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, edition_purpose
+from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, make_edition_delivery_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
     HAND_OVER_ARRAY,
@@ -37,7 +37,7 @@ from digest.deliver.send.claims.claim_statements import (
     UpdateById,
 )
 from digest.deliver.send.claims.retry_policy import StateChange
-from digest.deliver.send.limits.rate_limiter import DomainClaim
+from digest.deliver.send.limits.rate_limiter import DomainLimitClaim
 from digest.deliver.send.limits.rate_limits import DomainLimits
 from digest.store.delivery_models import Delivery, DeliveryState
 from subscribers.consent import audience
@@ -87,7 +87,7 @@ class ClaimedDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class SubscriberDelivery(ClaimedDelivery):
+class ClaimedEditionDelivery(ClaimedDelivery):
     """A claimed delivery of an edition, and its reader."""
 
     subscriber: AudienceMember
@@ -145,7 +145,7 @@ def claim_deliveries(
     is_idle: bool,
     avoided_domains: Collection[str | None] | None = None,
     aside: Mapping[str, SetAsideDomain],
-) -> tuple[tuple[SubscriberDelivery, ...], bool]:
+) -> tuple[tuple[ClaimedEditionDelivery, ...], bool]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
 
     Return them, and whether the transaction is as large as it may be, so that more may be due.
@@ -157,10 +157,10 @@ def claim_deliveries(
     out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on, and so does one of
     a domain or variant that was set `aside`, unless it's dropped. A row that isn't as it was planned is refused.
     """
-    claimed: list[SubscriberDelivery] = []
-    domain_claim = DomainClaim(session, domain_limits, now)
+    claimed: list[ClaimedEditionDelivery] = []
+    domain_claim = DomainLimitClaim(session, domain_limits, now)
     examined = 0
-    purpose = edition_purpose(variants.edition.name)
+    purpose = make_edition_delivery_purpose(variants.edition.name)
     from_start = avoided_domains is not None or cursor.return_if_due(now)
     while len(claimed) < limit and examined < MAX_TRANSACTION_ROWS:
         parameters: dict[str, Any] = {"purpose_name": purpose, "horizon": horizon, "max_rows": limit - len(claimed)}
@@ -190,13 +190,13 @@ def _sort_due_rows(
     lease: LeaseTerms,
     rows: list[Any],
     variants: EditionVariants,
-    domain_claim: DomainClaim,
+    domain_claim: DomainLimitClaim,
     aside: Mapping[str, SetAsideDomain],
     now: datetime,
-) -> list[SubscriberDelivery]:
+) -> list[ClaimedEditionDelivery]:
     """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
     today = now.astimezone(variants.zone).date()
-    going: list[SubscriberDelivery] = []
+    going: list[ClaimedEditionDelivery] = []
     postponed, ended = [], []
     for row in rows:
         subscriber = audience.read_audience_member(row)
@@ -220,7 +220,7 @@ def _sort_due_rows(
         until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
-                SubscriberDelivery(
+                ClaimedEditionDelivery(
                     delivery_id=row.id,
                     message_id=row.message_id,
                     tries=row.tries,
@@ -286,7 +286,7 @@ def mark_handing_over(session: Session, lease: LeaseTerms, epoch: int, deliverie
 def _take_reader_leases(
     session: Session,
     lease: LeaseTerms,
-    going: Sequence[SubscriberDelivery],
+    going: Sequence[ClaimedEditionDelivery],
     variants: EditionVariants,
     *,
     now: datetime,
@@ -305,7 +305,7 @@ def _take_reader_leases(
     _check_all_waited(changed, len(going))
 
 
-def _list_variant_texts(going: Sequence[SubscriberDelivery], variants: EditionVariants) -> list[str]:
+def _list_variant_texts(going: Sequence[ClaimedEditionDelivery], variants: EditionVariants) -> list[str]:
     preferences, variant_text, texts = None, "", []
     for delivery in going:
         # Readers who chose nothing share one object.

@@ -12,7 +12,13 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import IS_RESERVED, IS_UNCERTAIN, IS_WAITING, is_bulk, is_delivery_of_edition
+from digest.deliver.plan.delivery_plan import (
+    IS_RESERVED,
+    IS_UNCERTAIN,
+    IS_WAITING,
+    is_bulk_delivery,
+    is_delivery_of_edition,
+)
 from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -40,7 +46,7 @@ class RestoreGap:
         }
 
 
-def mark_open_uncertain(session: Session, gap: RestoreGap) -> dict[str, int]:
+def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[str, int]:
     """Record the gap, set the bulk email owed in it to `uncertain`, and count what's uncertain now by purpose.
 
     What's due after the restore can't have left and waits on. What was uncertain already may have been sent again.
@@ -52,15 +58,17 @@ def mark_open_uncertain(session: Session, gap: RestoreGap) -> dict[str, int]:
     session.execute(
         update(Delivery).where(IS_RESERVED).values(state=DeliveryState.WAITING, owner=None, lease_until=None)
     )
-    session.execute(update(Delivery).where(is_bulk(), was_due).values(gap.uncertain_values() | {"handed_at": earliest}))
+    session.execute(
+        update(Delivery).where(is_bulk_delivery(), was_due).values(gap.uncertain_values() | {"handed_at": earliest})
+    )
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
-    session.execute(update(Delivery).where(is_bulk(), handed_over).values(still_open))
-    uncertain = select(Delivery.purpose, func.count()).where(is_bulk(), IS_UNCERTAIN)
+    session.execute(update(Delivery).where(is_bulk_delivery(), handed_over).values(still_open))
+    uncertain = select(Delivery.purpose, func.count()).where(is_bulk_delivery(), IS_UNCERTAIN)
     return dict(session.execute(uncertain.group_by(Delivery.purpose)).all())
 
 
-def mark_planned_uncertain(database: Database, name: str) -> None:
+def mark_planned_deliveries_uncertain(database: Database, name: str) -> None:
     """Set what was just planned to `uncertain`, where the edition's release lies before a restore. It may be repeated.
 
     The installation may have planned and sent it before it was lost. Deliveries have the same ids whenever they are
@@ -82,7 +90,7 @@ def mark_planned_uncertain(database: Database, name: str) -> None:
             session.execute(update(Delivery), [{"id": id_, **gap.uncertain_values()} for id_ in ids])
 
 
-def build_uncertain_values(session: Session, made_at: datetime) -> dict[str, Any]:
+def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dict[str, Any]:
     """Return the columns of deliveries that are planned now for something made at a moment; none unless a restore came after it."""
     gap = read_restore_gap(session)
     return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}

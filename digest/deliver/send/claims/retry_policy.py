@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from digest.deliver.events.delivery_event import ABOUT_MESSAGE, DeliveryEvent, EventKind
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes, parse_reply_codes
-from digest.deliver.providers.base import HandoverResult, MessageOutcome
+from digest.deliver.providers.base import HandoverStatus, MessageOutcome
 from digest.store.delivery_models import DeliveryState
 
 FIRST_RETRY_DELAY = timedelta(minutes=15)
@@ -14,9 +14,9 @@ MAX_RETRY_DELAY = timedelta(hours=4)
 GIVE_UP_AFTER = timedelta(hours=72)  # from the first try; providers give deferrals as long
 
 _FINAL_STATES = {
-    HandoverResult.ACCEPTED: DeliveryState.ACCEPTED,
-    HandoverResult.REFUSED: DeliveryState.REFUSED,
-    HandoverResult.UNCERTAIN: DeliveryState.UNCERTAIN,
+    HandoverStatus.ACCEPTED: DeliveryState.ACCEPTED,
+    HandoverStatus.REFUSED: DeliveryState.REFUSED,
+    HandoverStatus.UNCERTAIN: DeliveryState.UNCERTAIN,
 }
 
 
@@ -44,9 +44,9 @@ def decide_state_change(
     It is given up so long after its first try, not after it was due: a rate limit may have kept it for days. What is sent again
     by somebody's word is due anew.
     """
-    if outcome.result is HandoverResult.NOT_TRIED:
+    if outcome.result is HandoverStatus.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
-    if outcome.result is not HandoverResult.TRY_LATER:
+    if outcome.result is not HandoverStatus.TRY_LATER:
         return _end_delivery(_FINAL_STATES[outcome.result], outcome)
     next_try_at = now + compute_retry_delay(delivery_id, tries)
     if next_try_at > max(due_at, first_tried_at) + GIVE_UP_AFTER:
@@ -67,17 +67,17 @@ def end_without_retry(change: StateChange) -> StateChange:
     return replace(change, state=state, next_try_at=None)
 
 
-def decide_warning_email_change(
+def decide_admin_warning_state_change(
     change: StateChange, outcome: MessageOutcome, *, delivery_id: str, tries: int, now: datetime
 ) -> StateChange:
     """Return what becomes of an admin's warning: only a missing mailbox ends one that's refused, as settings may be the cause.
 
     One that wasn't tried, because the server takes nothing from its sender, lets the others go first.
     """
-    if outcome.result is HandoverResult.NOT_TRIED:
+    if outcome.result is HandoverStatus.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=now + FIRST_RETRY_DELAY)
     missing = find_failure_cause(*parse_reply_codes("", outcome.reply)) is FailureCause.NO_MAILBOX
-    if outcome.result is not HandoverResult.REFUSED or missing:
+    if outcome.result is not HandoverStatus.REFUSED or missing:
         return change
     next_try_at = now + compute_retry_delay(delivery_id, tries)
     return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=next_try_at)

@@ -93,7 +93,7 @@ def keep_lease(
     database: Database, owner: str, settings: Settings, retry: Callable[[Callable[[], Any]], Any] = lambda step: step()
 ) -> Iterator[LeaseKeeper]:
     """Keep the lease of a run within the block. `retry` runs the steps that need the database."""
-    keeper = LeaseKeeper(database, owner, identify_run_folder(settings), settings.send_lease)
+    keeper = LeaseKeeper(database, owner, make_run_folder_id(settings), settings.send_lease)
     retry(keeper.begin)
     is_over = threading.Event()
     thread = threading.Thread(target=keeper.renew_until, args=(is_over,), name="lease", daemon=True)
@@ -108,7 +108,7 @@ def keep_lease(
         thread.join()
 
 
-def identify_run_folder(settings: Settings) -> str:
+def make_run_folder_id(settings: Settings) -> str:
     """Return what tells the folder of this installation's run files from those of other machines and folders."""
     return f"{socket.gethostname()}:{settings.runs_folder.absolute()}"
 

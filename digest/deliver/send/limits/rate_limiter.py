@@ -12,19 +12,19 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.domain_groups import load_group_tags
+from digest.deliver.plan.domain_groups import load_domain_group_tags
 from digest.deliver.send.limits.rate_limits import (
     DAY,
     MINUTE,
     DomainLimits,
-    MeteredRate,
     RateUsage,
+    RollingWindowRate,
     SendAllowance,
     compute_send_allowance,
     current_rate_limits,
 )
-from digest.settings import LimitSettings
-from digest.store.delivery_models import HandoverCount, SendSpacingState
+from digest.settings import UsageLimitSettings
+from digest.store.delivery_models import ProviderHandoverCount, SendSpacingState
 from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.keys import KeyRing
@@ -42,13 +42,13 @@ _TICK = timedelta(milliseconds=1)  # in which moments are stored, since _LONG_AG
 class RateLimiter:
     """Decides how many messages one run may hand over now; it serves one thread."""
 
-    limits: LimitSettings
+    limits: UsageLimitSettings
     domain_limits: DomainLimits
     first_handover_at: datetime | None = None
     _usage: RateUsage | None = None  # under the bound by the second, as this transaction found it
 
     @classmethod
-    def from_settings(cls, database: Database, limits: LimitSettings, keys: KeyRing) -> "RateLimiter":
+    def from_settings(cls, database: Database, limits: UsageLimitSettings, keys: KeyRing) -> "RateLimiter":
         """Make the rate limiter of a run from the settings. Domains that share mail servers share the sum of their limits."""
         caps = {
             make_domain_tag(keys, Address("x", domain.lower())): most
@@ -57,7 +57,7 @@ class RateLimiter:
         shared_caps: Counter[str] = Counter()
         if caps:
             with database.read() as session:
-                groups = load_group_tags(session, caps)
+                groups = load_domain_group_tags(session, caps)
             for tag, most in caps.items():
                 shared_caps[groups[tag]] += most
         return cls(limits, DomainLimits(shared_caps))
@@ -72,8 +72,8 @@ class RateLimiter:
         return bool(self.limits.send_per_hour or self.limits.warm_up)
 
     @property
-    def _rate(self) -> MeteredRate:
-        return MeteredRate.from_limit(self.limits.send_per_second)
+    def _rate(self) -> RollingWindowRate:
+        return RollingWindowRate.from_limit(self.limits.send_per_second)
 
     def current_allowance(self, session: Session, requested: int, clock: Callable[[], datetime]) -> SendAllowance:
         """Return how many of `requested` messages may leave now; other processes wait until this transaction ends.
@@ -98,8 +98,8 @@ class RateLimiter:
         if not rate_limits:
             return SendAllowance(requested)
         longest = max(limit.span for limit in rate_limits)
-        query = select(HandoverCount.minute, HandoverCount.messages).where(
-            HandoverCount.minute > now - longest - MINUTE
+        query = select(ProviderHandoverCount.minute, ProviderHandoverCount.messages).where(
+            ProviderHandoverCount.minute > now - longest - MINUTE
         )
         counts = [(row.minute, row.messages) for row in session.execute(query)]
         allowance = compute_send_allowance(rate_limits, counts, now)
@@ -141,7 +141,7 @@ def read_first_handover(session: Session, now: datetime) -> datetime | None:
 
 
 @dataclass(slots=True)
-class DomainClaim:
+class DomainLimitClaim:
     """What one claim takes from the domains' limits. It locks their rows, all at once, at the first message for one."""
 
     session: Session
@@ -207,8 +207,8 @@ def _save_ready_times(session: Session, ready_times: Mapping[str, datetime]) -> 
 
 def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
     row = {"minute": now.replace(second=0, microsecond=0), "messages": messages}
-    insert = upsert(session, HandoverCount).values(**row)
-    change = {"messages": HandoverCount.messages + messages}
+    insert = upsert(session, ProviderHandoverCount).values(**row)
+    change = {"messages": ProviderHandoverCount.messages + messages}
     session.execute(insert.on_conflict_do_update(index_elements=["minute"], set_=change))
 
 
@@ -217,4 +217,8 @@ def delete_old_counts(database: Database, *, now: datetime) -> int:
     long_ago = now - COUNTS_KEPT_FOR
     with database.write() as session:
         session.execute(delete(SendSpacingState).where(SendSpacingState.ready_at < long_ago))
-        return session.connection().execute(delete(HandoverCount).where(HandoverCount.minute < long_ago)).rowcount
+        return (
+            session.connection()
+            .execute(delete(ProviderHandoverCount).where(ProviderHandoverCount.minute < long_ago))
+            .rowcount
+        )

@@ -2,7 +2,7 @@
 
 Limits hold for the whole installation over sliding windows: an hour is any 60 minutes, a day any 24 hours. A minute's
 count stays in the window until all of that minute has left it, so a limit is never exceeded, and used up a minute late.
-A domain's share is spaced (`SpacedRate`), what is limited by the second is spread and counted (`MeteredRate`): of both a window
+A domain's share is spaced (`SpacedRate`), what is limited by the second is spread and counted (`RollingWindowRate`): of both a window
 holds no more anywhere.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 RECOVERY_INTERVAL = timedelta(minutes=5)  # without a refusal; then a domain gets twice as many
@@ -47,7 +47,7 @@ class SendAllowance:
 
 
 def current_rate_limits(
-    limits: LimitSettings, first_handover_at: datetime | None, now: datetime
+    limits: UsageLimitSettings, first_handover_at: datetime | None, now: datetime
 ) -> tuple[RateLimit, ...]:
     """Return the limits that hold now; `first_handover_at` is when this installation first handed something over.
 
@@ -63,7 +63,9 @@ def current_rate_limits(
     return tuple(rate_limits)
 
 
-def count_sending_days(limits: LimitSettings, messages: int, first_handover_at: datetime | None, now: datetime) -> int:
+def count_sending_days(
+    limits: UsageLimitSettings, messages: int, first_handover_at: datetime | None, now: datetime
+) -> int:
     """Return over how many days so many messages go out from now on, by the warm-up and the limit of an hour; 1: within a day.
 
     What else leaves meanwhile, and what left in the day before, is not counted.
@@ -136,7 +138,7 @@ class RateUsage:
 
 
 @dataclass(frozen=True, slots=True)
-class MeteredRate:
+class RollingWindowRate:
     """At most `max_messages` in any window of `span`, spread over it, and nearly as many on average.
 
     They are spaced with a tolerance (GCRA, ITU-T I.371), so that what a process comes late is made up for; alone that would let
@@ -148,7 +150,7 @@ class MeteredRate:
     span: timedelta
 
     @classmethod
-    def from_limit(cls, per_second: float) -> "MeteredRate":
+    def from_limit(cls, per_second: float) -> "RollingWindowRate":
         """Return the rate at which no second, wherever it begins, holds more than `per_second`, rounded up."""
         most = max(1, math.ceil(per_second))
         return cls(most, SECOND * (most / per_second))

@@ -11,7 +11,7 @@ from digest.edition.approval.approval_check import read_signed_content
 from digest.edition.archive.correction_check import is_correction_approved
 from digest.edition.archive.corrections import list_corrections
 from digest.edition.content.corrected_content import correct_for_email
-from digest.edition.edition_queries import find_latest_edition, find_upcoming_edition
+from digest.edition.edition_queries import find_latest_public_edition, find_upcoming_edition
 from digest.edition.rendering.mail_layout import BEST_FACTS, describe_top_stories
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
@@ -80,7 +80,7 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
     assert notice.person is not None, "choices are somebody's"
     first_change = notice.facts["first_change"]
     with database.read() as session:
-        emailed_change = preference_changes.find_emailed_change(
+        emailed_change = preference_changes.find_preferences_before_and_after(
             session, notice.person, first_change, until=notice.due_at
         )
     described = (
@@ -98,7 +98,7 @@ def _edition_facts(database: Database, settings: Settings, keys: KeyRing, notice
     """
     zone, language, now = settings.file.publication.zone, settings.subscriber_language, notice.due_at
     with database.read() as session:
-        newest, following = (find_latest_edition(session, now), find_upcoming_edition(session, settings, now))
+        newest, following = (find_latest_public_edition(session, now), find_upcoming_edition(session, settings, now))
         release = following.release_at.astimezone(zone)
         facts = {
             "next_number": str(following.number),

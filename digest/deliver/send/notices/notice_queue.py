@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.plan.delivery_plan import IS_WAITING
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail
 from subscribers.crypto.encrypted_values import encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -18,8 +18,8 @@ from subscribers.store.models import Person
 
 MANY_TRIES = 2  # of a warning to an admin: under the sender before its action, and today's
 # As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
-IS_URGENT = Notice.kind != literal_column("'correction'")
-IS_GUARD = Notice.kind == literal_column("'guard'")
+IS_URGENT = QueuedNoticeEmail.kind != literal_column("'correction'")
+IS_GUARD = QueuedNoticeEmail.kind == literal_column("'guard'")
 
 NoticeRows = tuple[dict[str, Any], dict[str, Any]]  # of the delivery, and of what its notice is written from
 
@@ -80,11 +80,13 @@ def insert_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any)
 def _insert_rows(session: Session, rows: Sequence[NoticeRows], domain_tags: Mapping[int | None, str | None]) -> None:
     deliveries = [delivery | {"domain_tag": domain_tags.get(delivery["person"])} for delivery, _ in rows]
     session.execute(insert(Delivery), deliveries)
-    session.execute(insert(Notice), [notice for _, notice in rows])
+    session.execute(insert(QueuedNoticeEmail), [notice for _, notice in rows])
 
 
-def count_held_warnings(session: Session) -> int:
+def count_retried_admin_warnings(session: Session) -> int:
     """Count the warnings to admins that were tried at least twice and still wait."""
     tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
-    query = select(func.count()).select_from(Notice).join(Delivery, Delivery.id == Notice.delivery)
+    query = (
+        select(func.count()).select_from(QueuedNoticeEmail).join(Delivery, Delivery.id == QueuedNoticeEmail.delivery)
+    )
     return session.scalar(query.where(IS_URGENT, IS_GUARD, tried)) or 0

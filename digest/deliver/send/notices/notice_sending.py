@@ -27,25 +27,25 @@ from digest.deliver.compose.message import PlaceholderValues
 from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
-from digest.deliver.events.replies import scrub_addresses
-from digest.deliver.plan.correction_plan import correction_purpose
+from digest.deliver.events.server_replies import scrub_addresses
+from digest.deliver.plan.correction_plan import make_correction_delivery_purpose
 from digest.deliver.plan.delivery_plan import BULK_KINDS
-from digest.deliver.plan.domain_groups import group_tag_of
-from digest.deliver.providers.base import HandoverResult, MessageOutcome, OutgoingMessage, Provider
+from digest.deliver.plan.domain_groups import select_domain_group_tag
+from digest.deliver.providers.base import HandoverStatus, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.claim_statements import CLAIM_ORDER, IS_AFTER_CURSOR, is_in_state
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.delivery_claims import ClaimCursor, ClaimedDelivery
-from digest.deliver.send.claims.retry_policy import StateChange, decide_warning_email_change
-from digest.deliver.send.claims.run_file import open_run_file, read_database_number
+from digest.deliver.send.claims.retry_policy import StateChange, decide_admin_warning_state_change
 from digest.deliver.send.claims.run_lease import keep_lease
+from digest.deliver.send.claims.run_progress_file import open_run_file, read_database_instance_id
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
-from digest.deliver.send.limits.rate_limiter import DomainClaim, RateLimiter
+from digest.deliver.send.limits.rate_limiter import DomainLimitClaim, RateLimiter
 from digest.deliver.send.notices.notice_facts import ClaimedNotice, build_template_facts
 from digest.deliver.send.notices.notice_queue import IS_GUARD, IS_URGENT
 from digest.settings import SenderSettings, Settings
 from digest.store.correction_models import Correction
-from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, Notice
+from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, QueuedNoticeEmail
 from digest.store.engine import Database
 from subscribers.crypto import link_tokens
 from subscribers.crypto.encrypted_values import decrypt_json
@@ -70,7 +70,7 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
     condition = _leaving_notices(session)
     if condition is None:
         return False
-    notices = Delivery.id.in_(select(Notice.delivery).where(condition))
+    notices = Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(condition))
     return bool(session.scalar(select(exists().where(notices, _is_due(now)))))
 
 
@@ -84,7 +84,7 @@ def has_due_corrections(session: Session, *, now: datetime) -> bool:
 def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetime) -> str | None:
     """Return the purpose of a correction with a delivery that's due: after the cursor, else from the start."""
     approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
-    purposes = [correction_purpose(correction) for correction in approved]
+    purposes = [make_correction_delivery_purpose(correction) for correction in approved]
     due = select(Delivery.purpose).where(Delivery.purpose.in_(purposes), _is_due(now), IS_AFTER_CURSOR).limit(1)
     from_start = cursor.return_if_due(now)
     purpose = session.scalar(due, cursor.parameters)
@@ -96,7 +96,7 @@ def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetim
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
     """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
-    due = select(Delivery.id).join(Notice, Notice.delivery == Delivery.id).where(_is_due(now))
+    due = select(Delivery.id).join(QueuedNoticeEmail, QueuedNoticeEmail.delivery == Delivery.id).where(_is_due(now))
     postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay)
     with database.write() as session:
         session.execute(postponed)
@@ -139,7 +139,7 @@ class _NoticeRun(HandoverRun):
         change = super()._decide_change(delivery, outcome, wait_seconds, now)
         if not isinstance(delivery, ClaimedNotice) or delivery.kind != "guard":
             return change
-        return decide_warning_email_change(
+        return decide_admin_warning_state_change(
             change, outcome, delivery_id=delivery.delivery_id, tries=delivery.tries, now=now
         )
 
@@ -152,7 +152,7 @@ def send_due_notices(
     *,
     clock: Callable[[], datetime],
     stopping: Callable[[], bool] = lambda: False,
-) -> Counter[HandoverResult]:
+) -> Counter[HandoverStatus]:
     """Hand over every notice that is due but corrections, until none is or the provider asks to stop; count what came of them.
 
     Once `stopping` is true nothing more is claimed: the rest waits for the process that is started next.
@@ -176,7 +176,7 @@ def send_due_corrections(
     clock: Callable[[], datetime],
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
-) -> Counter[HandoverResult]:
+) -> Counter[HandoverStatus]:
     """Hand over every correction that is due, at the rate of editions; count what came of them.
 
     It waits for the rate limits by `sleep`, which may come back early, and ends soon once `stopping` is true.
@@ -186,7 +186,7 @@ def send_due_corrections(
     """
     with _open_notice_run(database, provider, keys, settings, clock) as run:
         with database.write() as session:
-            _delete_finished_notices(session, Notice.kind == "correction")
+            _delete_finished_notices(session, QueuedNoticeEmail.kind == "correction")
         hand_over_batches(
             run,
             lambda session: _claim_corrections(run, session, stopping),
@@ -202,7 +202,7 @@ def _open_notice_run(
 ) -> Iterator[_NoticeRun]:
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
     with (
-        open_run_file(settings.runs_folder, read_database_number(database), BATCH_SIZE) as run_file,
+        open_run_file(settings.runs_folder, read_database_instance_id(database), BATCH_SIZE) as run_file,
         keep_lease(database, run_file.owner, settings) as run_lease,
     ):
         run = _NoticeRun(
@@ -263,7 +263,7 @@ def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[],
 
 def _without_postponed(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[Any]:
     """Return the rows that go now; let the others wait for the turn of their domain."""
-    domain_claim = DomainClaim(session, run.rate_limiter.domain_limits, now)
+    domain_claim = DomainLimitClaim(session, run.rate_limiter.domain_limits, now)
     turns = [(row, domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)) for row in rows]
     claims.postpone_deliveries(session, [(row.id, until) for row, until in turns if until is not None])
     domain_claim.save()
@@ -285,7 +285,7 @@ def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
     kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
     ended = [id_ for id_, change in run.state_changes if change.state not in kept]
     if ended := [*ended, *run.withdrawn]:
-        session.execute(delete(Notice).where(Notice.delivery.in_(ended)))
+        session.execute(delete(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery.in_(ended)))
 
 
 def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
@@ -315,21 +315,29 @@ def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
 def _select_due(now: datetime) -> Any:
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
-    tag = group_tag_of(Delivery.domain_tag).label("domain_tag")
+    tag = select_domain_group_tag(Delivery.domain_tag).label("domain_tag")
     return (
-        select(*identifiers, *times, Delivery.tries, tag, Notice.kind, Notice.ciphertext, Notice.key_id)
-        .join(Notice, Notice.delivery == Delivery.id)
+        select(
+            *identifiers,
+            *times,
+            Delivery.tries,
+            tag,
+            QueuedNoticeEmail.kind,
+            QueuedNoticeEmail.ciphertext,
+            QueuedNoticeEmail.key_id,
+        )
+        .join(QueuedNoticeEmail, QueuedNoticeEmail.delivery == Delivery.id)
         .where(_is_due(now))
         .with_for_update(skip_locked=True, of=Delivery)
     )
 
 
 def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
-    may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & Notice.kind.in_(BULK_KINDS)
+    may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & QueuedNoticeEmail.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
-        Delivery.id == Notice.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
+        Delivery.id == QueuedNoticeEmail.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
     )
-    finished = delete(Notice).where(condition, ~still_open.exists())
+    finished = delete(QueuedNoticeEmail).where(condition, ~still_open.exists())
     session.execute(finished, execution_options={"synchronize_session": False})
 
 

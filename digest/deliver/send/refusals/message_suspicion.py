@@ -14,9 +14,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from digest.deliver.providers.base import HandoverResult, MessageOutcome
-from digest.deliver.send.handover import BatchResult, SendTask
-from digest.deliver.send.refusals.attribution import attribute_failures
+from digest.deliver.providers.base import HandoverStatus, MessageOutcome
+from digest.deliver.send.handover import FinishedTaskBatch, SendTask
+from digest.deliver.send.refusals.failure_attribution import find_domains_at_fault
 
 PROBE_SIZE = 5  # subscribers of each of the two probes
 WINDOW_SIZE = 50  # latest messages of a variant, of a domain, or of the edition
@@ -68,10 +68,10 @@ class MessageSuspicion:
             "These subscribers will be tried again."
         )
 
-    def judge_batch(self, batch: BatchResult) -> BatchResult:
+    def judge_batch(self, batch: FinishedTaskBatch) -> FinishedTaskBatch:
         """Return a batch with the refusals of those who are judged later turned into deferrals."""
         outcomes = batch.outcome.outcomes
-        self.was_accepted |= any(outcome.result is HandoverResult.ACCEPTED for outcome in outcomes)
+        self.was_accepted |= any(outcome.result is HandoverStatus.ACCEPTED for outcome in outcomes)
         outcomes_by_message = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
         suspects = [(task, outcome) for task, outcome in outcomes_by_message if outcome.may_blame_message]
         self._fill_windows(outcomes_by_message)
@@ -88,7 +88,7 @@ class MessageSuspicion:
 
     def _fill_windows(self, judged: Iterable[_Judged]) -> None:
         for task, outcome in judged:
-            is_accepted, tag = outcome.result is HandoverResult.ACCEPTED, task.delivery.domain_tag
+            is_accepted, tag = outcome.result is HandoverStatus.ACCEPTED, task.delivery.domain_tag
             if not is_accepted and not (outcome.may_blame_message and outcome.cause is not None):
                 continue
             if (is_accepted or not outcome.blames_domain) and task.variant not in self.exempt_domains:
@@ -131,7 +131,7 @@ class MessageSuspicion:
         for tag, window in self._accepted_by_domain.items():
             if why := self._explain_refusals(window.count(False), len(window)):
                 self.domains_at_fault.setdefault(tag, why)
-        found = attribute_failures(
+        found = find_domains_at_fault(
             Counter(tag for tag, is_accepted in self._latest if not is_accepted),
             Counter(tag for tag, _ in self._latest),
             len(self._latest),
@@ -159,4 +159,4 @@ class MessageSuspicion:
         is_final = self.was_accepted and not is_waiting and tried_enough
         if not outcome.may_blame_message or is_final:
             return outcome
-        return replace(outcome, result=HandoverResult.TRY_LATER)
+        return replace(outcome, result=HandoverStatus.TRY_LATER)

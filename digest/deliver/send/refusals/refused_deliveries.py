@@ -12,22 +12,27 @@ from typing import Any
 from sqlalchemy import Subquery, and_, case, func, select, true, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
+from digest.deliver.control.edition_control import EditionControlError, mark_sent_edition_as_sending
 from digest.deliver.events.delivery_event import EventKind, is_refusal
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
 from digest.deliver.events.smtp_blame import blame_refusal
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose, is_delivery_of_edition
+from digest.deliver.plan.delivery_plan import (
+    DeliveryCounts,
+    count_deliveries,
+    is_delivery_of_edition,
+    make_edition_delivery_purpose,
+)
 from digest.deliver.plan.domain_groups import MAIL_OPERATORS
 from digest.deliver.retention.delivery_seals import reopen_sealed
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import read_restore_gap
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, build_resolution_values
 from digest.edition.edition_queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import Address
-from subscribers.consent.audience import may_mail_condition
+from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
@@ -130,11 +135,11 @@ def _select_refused(session: Session, edition: str) -> Subquery:
     """
     gap = read_restore_gap(session)
     is_known = true() if gap is None else Delivery.handed_at > gap.made_at
-    gives_cause = and_(Event.delivery == Delivery.id, Event.cause != FailureCause.NONE)
-    causes = select(Event.cause).where(gives_cause).order_by(Event.id.desc())
+    gives_cause = and_(StoredDeliveryEvent.delivery == Delivery.id, StoredDeliveryEvent.cause != FailureCause.NONE)
+    causes = select(StoredDeliveryEvent.cause).where(gives_cause).order_by(StoredDeliveryEvent.id.desc())
     columns = (Delivery.id, Delivery.domain_tag, Delivery.reply, Delivery.sealed_in)
     cause = func.coalesce(causes.limit(1).scalar_subquery(), "").label("cause")
-    may_mail = case((and_(may_mail_condition(), is_known), 1), else_=0).label("may_mail")
+    may_mail = case((and_(build_mailable_person_condition(), is_known), 1), else_=0).label("may_mail")
     refused = select(*columns, cause, may_mail).outerjoin(Person, Person.number == Delivery.person)
     return refused.where(is_delivery_of_edition(edition), _WAS_REFUSED).subquery()
 
@@ -155,7 +160,7 @@ def is_notable(refusals: int, tried: int) -> bool:
     return refusals >= MIN_REFUSALS and refusals >= MIN_REFUSED_SHARE * tried
 
 
-def review_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> None:
+def store_notable_refusal_count(session: Session, edition: Edition, counts: DeliveryCounts) -> None:
     """Note how many refusals of a sent edition someone has to acknowledge; the caller has locked its row."""
     edition.refusals = count_notable_refusals(session, edition, counts)
 
@@ -171,7 +176,7 @@ def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryC
     return refusals if is_notable(refusals - acknowledged, tried) else 0
 
 
-def review_sent_editions(database: Database, *, now: datetime) -> None:
+def recount_refusals_of_sent_editions(database: Database, *, now: datetime) -> None:
     """Review the editions sent lately: bounces come after their end."""
     lately = (Edition.state == EditionState.SENT, Edition.sent_at > now - REVIEWED_FOR)
     with database.read() as session:
@@ -183,11 +188,11 @@ def review_sent_editions(database: Database, *, now: datetime) -> None:
     for name in changed:
         with database.write() as session:
             edition = find_edition(session, name, lock=True)
-            review_refusals(session, edition, _count(session, edition))
+            store_notable_refusal_count(session, edition, _count(session, edition))
 
 
 def _count(session: Session, edition: Edition) -> DeliveryCounts:
-    return count_deliveries(session, edition_purpose(edition.name))
+    return count_deliveries(session, make_edition_delivery_purpose(edition.name))
 
 
 def list_resendable(session: Session, edition: str, chosen: Collection[str]) -> list[str]:
@@ -223,12 +228,14 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
     ids = reopen_sealed(session, keys, list(due_times), now=now)
     if ids:
         kinds = [*filter(is_refusal, EventKind)]
-        refusals = update(Event).where(Event.delivery.in_(ids), Event.kind.in_(kinds))
+        refusals = update(StoredDeliveryEvent).where(
+            StoredDeliveryEvent.delivery.in_(ids), StoredDeliveryEvent.kind.in_(kinds)
+        )
         session.execute(refusals.values(kind=EventKind.SUPERSEDED, cause=FailureCause.NONE))
         again = UncertainResolution.SEND_AGAIN
         changes = [{"id": id_} | build_resolution_values(again, due_times[id_], now) for id_ in ids]
         session.execute(update(Delivery), changes)
-        reopen_sent_edition(edition)
+        mark_sent_edition_as_sending(edition)
         edition.refusals = edition.acknowledged_refusals = 0
     return ids
 

@@ -21,13 +21,18 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import edition_control, installation_hold, set_aside_domains
 from digest.deliver.events.delivery_event import ABOUT_MESSAGE, EventKind
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import HANDED_OVER_STATES, IS_WAITING, count_deliveries, edition_purpose
-from digest.deliver.plan.domain_groups import group_tag_of, load_group_tags
+from digest.deliver.plan.delivery_plan import (
+    HANDED_OVER_STATES,
+    IS_WAITING,
+    count_deliveries,
+    make_edition_delivery_purpose,
+)
+from digest.deliver.plan.domain_groups import load_domain_group_tags, select_domain_group_tag
 from digest.deliver.send.claims.progress import read_progress
-from digest.deliver.send.refusals.attribution import Attribution, attribute_failures
+from digest.deliver.send.refusals.failure_attribution import FailureAttribution, find_domains_at_fault
 from digest.settings import AlertSettings
 from digest.store.audit import record_audit
-from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, Event
+from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.loggers import get_logger
@@ -89,12 +94,16 @@ def count_failures_by_domain(session: Session, purpose: str, since: datetime) ->
     Refusals that blame the message count against its variant (`message_suspicion`).
     """
     # Not a join: SQLite would begin it at all deliveries of the purpose, every few seconds of a send.
-    tag = select(group_tag_of(Delivery.domain_tag)).where(Delivery.id == Event.delivery).scalar_subquery()
-    own = select(Delivery.id).where(Delivery.id == Event.delivery, Delivery.purpose == purpose).exists()
-    is_of_domain = func.coalesce(Event.detail["about"].as_string(), "") != ABOUT_MESSAGE
-    events = select(Event.kind, Event.cause, Event.delivery, tag.label("tag")).where(
-        text(STOP_RULE_EVENTS), Event.received_at > since, own, is_of_domain
+    tag = (
+        select(select_domain_group_tag(Delivery.domain_tag))
+        .where(Delivery.id == StoredDeliveryEvent.delivery)
+        .scalar_subquery()
     )
+    own = select(Delivery.id).where(Delivery.id == StoredDeliveryEvent.delivery, Delivery.purpose == purpose).exists()
+    is_of_domain = func.coalesce(StoredDeliveryEvent.detail["about"].as_string(), "") != ABOUT_MESSAGE
+    events = select(
+        StoredDeliveryEvent.kind, StoredDeliveryEvent.cause, StoredDeliveryEvent.delivery, tag.label("tag")
+    ).where(text(STOP_RULE_EVENTS), StoredDeliveryEvent.received_at > since, own, is_of_domain)
     failed = events.subquery()
     columns = (failed.c.tag, failed.c.kind, failed.c.cause)
     counts: dict[str | None, FailureCounts] = {}
@@ -115,18 +124,20 @@ def _count_kind(row: Any) -> FailureCounts:
     )
 
 
-def find_stop(session: Session, edition: Edition, alerts: AlertSettings, handed_over: HandedOverCounts) -> Attribution:
+def find_stop(
+    session: Session, edition: Edition, alerts: AlertSettings, handed_over: HandedOverCounts
+) -> FailureAttribution:
     """Return which domains to set aside, and why to pause an edition, for what failed since it was last resumed.
 
     `handed_over` is what left so far, at least. It's counted exactly, and corrected, only if that can matter.
     """
     since = edition.resumed_at or edition.planned_at
     if since is None:
-        return Attribution()
-    purpose = edition_purpose(edition.name)
+        return FailureAttribution()
+    purpose = make_edition_delivery_purpose(edition.name)
     domains = set_aside_domains.read_set_aside_domains(edition.set_aside)
     if domains:  # their groups may have been looked up since
-        groups = load_group_tags(session, domains)
+        groups = load_domain_group_tags(session, domains)
         domains = {groups[tag]: domain for tag, domain in domains.items()}
     # What someone decided on, or saw when they resumed, counts no longer.
     at_fault = {tag: one.reason for tag, one in domains.items() if one.at > since and not one.decision}
@@ -137,23 +148,23 @@ def find_stop(session: Session, edition: Edition, alerts: AlertSettings, handed_
     }
     explain = partial(choose_pause_reason, alerts=alerts)
 
-    def decide() -> Attribution:
-        return attribute_failures(failures, handed_over.by_domain, handed_over.total, explain, at_fault)
+    def decide() -> FailureAttribution:
+        return find_domains_at_fault(failures, handed_over.by_domain, handed_over.total, explain, at_fault)
 
     # Of fewer messages, failures are a larger share.
-    if decide() == Attribution(at_fault):
-        return Attribution()
+    if decide() == FailureAttribution(at_fault):
+        return FailureAttribution()
     _count_exactly(session, purpose, failures, handed_over)
     found = decide()
     new = {tag: why for tag, why in found.domains.items() if tag not in domains}
     if new and not found.pause_reason and not _others_get_it(session, purpose, found.domains, handed_over):
-        return Attribution(pause_reason=next(iter(new.values())))
-    return Attribution(new, found.pause_reason)
+        return FailureAttribution(pause_reason=next(iter(new.values())))
+    return FailureAttribution(new, found.pause_reason)
 
 
 def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], handed_over: HandedOverCounts) -> None:
     """Raise the counts to what all processes handed over, of these domains and in all."""
-    tag = group_tag_of(Delivery.domain_tag)
+    tag = select_domain_group_tag(Delivery.domain_tag)
     left = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
     counted = select(tag.label("tag"), func.count().label("many")).group_by("tag")
     counted = counted.where(*left, tag.in_([tag for tag in tags if tag]))
@@ -165,7 +176,7 @@ def _others_get_it(session: Session, purpose: str, tags: Mapping[str, str], hand
     """Return whether the edition goes to other domains too: else there's nothing to go on with."""
     if handed_over.total > sum(handed_over.by_domain[tag] for tag in tags):
         return True
-    tag = func.coalesce(group_tag_of(Delivery.domain_tag), "")
+    tag = func.coalesce(select_domain_group_tag(Delivery.domain_tag), "")
     waiting = (Delivery.purpose == purpose, IS_WAITING, tag.not_in(tags))
     return session.scalar(select(Delivery.id).where(*waiting).limit(1)) is not None
 
@@ -177,7 +188,7 @@ def pause_and_log(database: Database, edition: str, reason: str, *, now: datetim
             log.error("sending paused", edition=edition, why=reason)
 
 
-def apply_stop(database: Database, edition: str, stop: Attribution, *, now: datetime) -> None:
+def apply_stop(database: Database, edition: str, stop: FailureAttribution, *, now: datetime) -> None:
     """Set domains aside, and pause the edition if several are at fault; the log and the audit log say so."""
     if stop.domains:
         with database.write() as session:

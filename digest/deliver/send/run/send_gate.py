@@ -13,14 +13,14 @@ from digest.deliver.control import installation_hold
 from digest.deliver.control.provider_wait import WAIT_STATE_KEY, parse_provider_wait
 from digest.deliver.control.set_aside_domains import SetAsideDomain, read_set_aside_domains
 from digest.deliver.plan import canary
-from digest.store.delivery_models import InstallationState
+from digest.store.delivery_models import StoredInstallationValue
 from digest.store.models import Edition, EditionState
 from subscribers.consent import audience
 from subscribers.phrases import end_sentence
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.models import Person
 
-_edition_columns, _state_columns = inspect(Edition).local_table.c, inspect(InstallationState).local_table.c
+_edition_columns, _state_columns = inspect(Edition).local_table.c, inspect(StoredInstallationValue).local_table.c
 _BLOCKING_COLUMNS = (
     _edition_columns.state,
     _edition_columns.paused_at,
@@ -30,7 +30,7 @@ _BLOCKING_COLUMNS = (
 _EDITION_AND_HOLD = outerjoin(
     _edition_columns.id.table, _state_columns.name.table, _state_columns.name == installation_hold.HOLD_STATE_KEY
 )
-_wait_columns = inspect(InstallationState).local_table.alias("wait").c
+_wait_columns = inspect(StoredInstallationValue).local_table.alias("wait").c
 _IS_EDITION = _edition_columns.name == bindparam("edition")
 _GATE_QUERY = CompiledStatement(
     select(
@@ -84,7 +84,7 @@ class HandoverPermission:
 def ask_handover_permission(connection: Connection, edition: str, numbers: Sequence[int]) -> HandoverPermission:
     """Ask, right before messages leave, whether a run may go on and which of these readers may be mailed; in one query."""
     query = _compile_permission_query(connection.dialect.name)
-    rows = query.fetch_rows(connection, {"edition": edition, **audience.bind_numbers(connection, numbers)})
+    rows = query.fetch_rows(connection, {"edition": edition, **audience.bind_person_numbers(connection, numbers)})
     stop_reason = explain_blocked_send(edition, rows[0], rows[0].value)
     return HandoverPermission(frozenset(row.number for row in rows if row.number is not None), stop_reason)
 
@@ -92,7 +92,7 @@ def ask_handover_permission(connection: Connection, edition: str, numbers: Seque
 @cache
 def _compile_permission_query(dialect_name: str) -> CompiledStatement:
     number = inspect(Person).local_table.c.number
-    subscribers = outerjoin(_EDITION_AND_HOLD, number.table, audience.build_mailable_condition(dialect_name))
+    subscribers = outerjoin(_EDITION_AND_HOLD, number.table, audience.build_mailable_numbers_condition(dialect_name))
     return CompiledStatement(select(*_BLOCKING_COLUMNS, number).select_from(subscribers).where(_IS_EDITION))
 
 

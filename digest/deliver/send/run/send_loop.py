@@ -2,8 +2,8 @@
 
 Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
 One durable commit carries the results of all workers that are done, and reserves their next tasks and some more
-(`claim_reserve`): many messages share it. It also marks what leaves until the next one as being handed over. A kill leaves in doubt at
-most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_file`).
+(`claim_buffer`): many messages share it. It also marks what leaves until the next one as being handed over. A kill leaves in doubt at
+most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_progress_file`).
 
 Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
 leave (`send_gate`). How much goes at once is decided by the rate limiter, and while the database is away the run waits for
@@ -24,17 +24,17 @@ from digest.deliver.control import set_aside_domains
 from digest.deliver.control.provider_wait import WAIT_REASON
 from digest.deliver.control.set_aside_domains import make_variant_tag
 from digest.deliver.plan import canary
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, list_thread_providers
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage, list_thread_providers
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.claim_reserve import MAX_RESERVE, MAX_RESERVE_SECONDS
-from digest.deliver.send.claims.delivery_claims import SubscriberDelivery
+from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER, MAX_CLAIM_BUFFER_SECONDS
+from digest.deliver.send.claims.delivery_claims import ClaimedEditionDelivery
 from digest.deliver.send.handover import SendTask
 from digest.deliver.send.limits.rate_limits import SendAllowance
 from digest.deliver.send.refusals import stop_rules
-from digest.deliver.send.refusals.attribution import Attribution
+from digest.deliver.send.refusals.failure_attribution import FailureAttribution
 from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE
 from digest.deliver.send.run.send_gate import HandoverPermission, ask_handover_permission, check_send_gate
-from digest.deliver.send.run.send_run import MAX_PAUSE_SECONDS, SendRun
+from digest.deliver.send.run.send_run_state import MAX_PAUSE_SECONDS, SendRun
 from digest.deliver.send.run.send_workers import SendWorker, WorkerPool, WorkerResult
 from digest.edition.edition_queries import find_edition
 from subscribers.loggers import get_logger
@@ -46,7 +46,7 @@ STOP_RULE_CHECK_INTERVAL = timedelta(seconds=5)
 REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the stop rules at once
 _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
 
-_LEFT = frozenset({HandoverResult.ACCEPTED, HandoverResult.REFUSED, HandoverResult.UNCERTAIN})
+_LEFT = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.UNCERTAIN})
 
 log = get_logger("sending")
 
@@ -76,7 +76,7 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
     if _is_refill_due(run, workers):
         run.database_retry(lambda: _record_and_claim(run, workers))
     if workers.tasks_in_flight:
-        patience = MAX_RESERVE_SECONDS if run.reserve else run.seconds_paused
+        patience = MAX_CLAIM_BUFFER_SECONDS if run.reserve else run.seconds_paused
         _process_results(run, workers, workers.wait_for_results(patience or None))
         return True
     if run.is_over:
@@ -121,7 +121,7 @@ def _check_stop_rules(run: SendRun) -> None:
     if checked_lately and committed_refusals < run.refusals_at_check + REFUSALS_BEFORE_CHECK:
         return
 
-    def find_stop() -> Attribution:
+    def find_stop() -> FailureAttribution:
         with run.database.read() as session:
             edition = find_edition(session, run.edition)
             return stop_rules.find_stop(session, edition, run.settings.file.alerts, run.handed_over)
@@ -131,9 +131,9 @@ def _check_stop_rules(run: SendRun) -> None:
     _apply_stop(run, stop)
 
 
-def _apply_stop(run: SendRun, stop: Attribution) -> None:
+def _apply_stop(run: SendRun, stop: FailureAttribution) -> None:
     """Set domains or variants aside, or pause the edition; another claim asks before anything that is reserved leaves."""
-    if stop != Attribution():
+    if stop != FailureAttribution():
         run.database_retry(lambda: stop_rules.apply_stop(run.database, run.edition, stop, now=run.clock()))
         run.reserve_is_outdated = bool(stop.domains)
 
@@ -168,7 +168,7 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
     if not run.is_over and run.database_retry.stopping():
         run.stop_reason = "it was stopped. Send again to finish."
-    may_reserve = run.may_reserve and workers.idle_capacity <= MAX_RESERVE
+    may_reserve = run.may_reserve and workers.idle_capacity <= MAX_CLAIM_BUFFER
     if run.is_over or run.seconds_paused or not (workers.idle_capacity or may_reserve):
         return 0
     reserved = run.reserve.size_for_rate(run.attempted, run.clock()) if may_reserve else 0
@@ -176,7 +176,7 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     if may_reserve:
         # What a power cut leaves in doubt: no more than the first batches of all workers and a full reserve.
         claimed_already = len(workers.tasks_in_flight) + len(run.reserve)
-        capacity = min(capacity, workers.first_capacity + MAX_RESERVE - claimed_already)
+        capacity = min(capacity, workers.first_capacity + MAX_CLAIM_BUFFER - claimed_already)
     if run.limit is not None:
         capacity = min(capacity, run.limit - run.attempted - len(workers.tasks_in_flight) - len(run.reserve))
     return min(capacity, 1) if run.unanswered_rounds else capacity
@@ -208,7 +208,7 @@ def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
 
 def _claim_allowed(
     run: SendRun, session: Session, workers: WorkerPool, capacity: int
-) -> tuple[SubscriberDelivery, ...]:
+) -> tuple[ClaimedEditionDelivery, ...]:
     """Claim what may go now; where nothing may, note why and until when."""
     now = run.clock()
     gate = check_send_gate(session, run.edition, run.provider.name, now)
@@ -284,7 +284,7 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
         _pause_for(run, max((due - run.clock()).total_seconds(), 0.01))
 
 
-def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Collection[int]) -> list[SendTask]:
+def _make_tasks(run: SendRun, going: Sequence[ClaimedEditionDelivery], mailable: Collection[int]) -> list[SendTask]:
     """Take deliveries out of the reserve; return the tasks for the subscribers who may still be emailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
@@ -302,7 +302,7 @@ def _make_tasks(run: SendRun, going: Sequence[SubscriberDelivery], mailable: Col
     return tasks
 
 
-def _compose_message(run: SendRun, delivery: SubscriberDelivery, template: MessageTemplate) -> OutgoingMessage:
+def _compose_message(run: SendRun, delivery: ClaimedEditionDelivery, template: MessageTemplate) -> OutgoingMessage:
     """Compose a reader's message; the worker calls it in its own thread."""
     settings = run.settings.file
     return OutgoingMessage(
@@ -362,18 +362,18 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
         run.stop_reason = run.stop_reason or run.suspicion.stop_reason
     else:
         new = {tag: why for tag, why in run.suspicion.domains_at_fault.items() if tag not in run.aside}
-        _apply_stop(run, Attribution(new, run.suspicion.pause_reason))
+        _apply_stop(run, FailureAttribution(new, run.suspicion.pause_reason))
     if is_busy:
         _pause_then_probe(run, workers, outcome.stop_reason)
     if outcome.wait_seconds:
         available_at = run.database_retry(lambda: run.share_provider_wait(outcome.wait_seconds))
         _pause_until_allowed(run, SendAllowance(0, available_at, WAIT_REASON))
     results = {message.result for message in outcome.outcomes}
-    if results == {HandoverResult.UNCERTAIN}:
+    if results == {HandoverStatus.UNCERTAIN}:
         worker.is_suspended = not worker.is_streaming
         if run.unanswered_rounds or not (workers.idle_capacity or workers.tasks_in_flight):
             _pause_then_probe(run, workers)
-    elif results - {HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED}:  # an answer
+    elif results - {HandoverStatus.UNCERTAIN, HandoverStatus.NOT_TRIED}:  # an answer
         workers.resume_workers()
         run.unanswered_rounds = 0
 

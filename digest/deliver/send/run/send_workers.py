@@ -11,9 +11,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from digest.deliver.providers.base import OutgoingMessage, Provider, StreamingProvider, list_thread_providers
-from digest.deliver.send.claims.claim_reserve import MAX_RESERVE
-from digest.deliver.send.claims.run_file import HandoverSlots, RunFile
-from digest.deliver.send.handover import BatchResult, SendTask, compose_tasks, hand_over_tasks
+from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER
+from digest.deliver.send.claims.run_progress_file import RunFile, RunFileSlots
+from digest.deliver.send.handover import FinishedTaskBatch, SendTask, compose_and_hand_over_batch, compose_tasks
 
 HANDOUT_SIZE = 25  # tasks that a worker is given at a time, where it takes more of them while it is at others
 
@@ -23,7 +23,7 @@ class WorkerResult:
     """What came of tasks of one worker."""
 
     worker: "SendWorker"
-    batch: BatchResult
+    batch: FinishedTaskBatch
 
 
 class SendWorker:
@@ -31,7 +31,7 @@ class SendWorker:
 
     is_streaming = False
 
-    def __init__(self, provider: Provider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
+    def __init__(self, provider: Provider, slots: RunFileSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._provider = provider
         self._slots = slots
         self._results = results
@@ -58,7 +58,7 @@ class SendWorker:
         self.task_count += len(tasks)
         self._queue_tasks(tasks)
 
-    def note_result(self, batch: BatchResult) -> None:
+    def note_result(self, batch: FinishedTaskBatch) -> None:
         """Note that it is done with tasks."""
         self.task_count -= len(batch.tasks)
         self.batch_size = self._provider.batch_size
@@ -71,12 +71,12 @@ class SendWorker:
 
     def _run_until_dismissed(self) -> None:
         while (tasks := self._task_queue.get()) is not None:
-            self._report(hand_over_tasks(self._provider, tasks, self._slots))
+            self._report(compose_and_hand_over_batch(self._provider, tasks, self._slots))
 
     def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
         self._task_queue.put(tasks)
 
-    def _report(self, batch: BatchResult) -> None:
+    def _report(self, batch: FinishedTaskBatch) -> None:
         self._results.put(WorkerResult(self, batch))
 
 
@@ -85,7 +85,7 @@ class StreamingWorker(SendWorker):
 
     is_streaming = True
 
-    def __init__(self, provider: StreamingProvider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
+    def __init__(self, provider: StreamingProvider, slots: RunFileSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._stream = provider
         self._wake_file = os.eventfd(0, os.EFD_SEMAPHORE)  # can be read as often as there are assignments
         self._tasks: dict[str, SendTask] = {}  # by delivery: what the provider has
@@ -112,9 +112,9 @@ class StreamingWorker(SendWorker):
         except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
             for is_leaving in (True, False):
                 tasks = [task for id_, task in self._tasks.items() if self._slots.is_leaving(id_) is is_leaving]
-                self._report(BatchResult(tasks, error=exc, may_have_left=is_leaving))
+                self._report(FinishedTaskBatch(tasks, error=exc, may_have_left=is_leaving))
             while (assigned := self._task_queue.get()) is not None:
-                self._report(BatchResult(assigned, error=exc))
+                self._report(FinishedTaskBatch(assigned, error=exc))
         finally:
             os.close(self._wake_file)
 
@@ -126,8 +126,8 @@ class StreamingWorker(SendWorker):
         finished = self._stream.await_outcomes(self._wake_file)
         if finished.messages or finished.returned:
             if finished.returned:
-                self._report(BatchResult(self._take_back(finished.returned), is_returned=True))
-            self._report(BatchResult(self._take_back(finished.messages), finished.batch))
+                self._report(FinishedTaskBatch(self._take_back(finished.returned), is_returned=True))
+            self._report(FinishedTaskBatch(self._take_back(finished.messages), finished.batch))
             return False
         os.eventfd_read(self._wake_file)
         assigned = self._task_queue.get()
@@ -143,9 +143,9 @@ class StreamingWorker(SendWorker):
         return False
 
 
-def count_slots(provider: Provider) -> int:
+def count_run_file_slots(provider: Provider) -> int:
     """Return how many slots a run over this provider needs: for what is claimed and not recorded at any moment."""
-    return sum(each.batch_size for each in list_thread_providers(provider)) + MAX_RESERVE
+    return sum(each.batch_size for each in list_thread_providers(provider)) + MAX_CLAIM_BUFFER
 
 
 class WorkerPool:

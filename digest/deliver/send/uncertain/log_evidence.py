@@ -45,7 +45,7 @@ _VERDICT_BY_KIND = {EventKind.DELIVERED: LogVerdict.DELIVERED, EventKind.BOUNCED
 
 
 @dataclass(frozen=True, slots=True)
-class DoubtfulDelivery:
+class UncertainHandover:
     """An uncertain delivery, and the time in which it may have been handed over."""
 
     delivery_id: str
@@ -93,7 +93,7 @@ def examine_mail_log(
 
 
 def weigh_log_evidence(
-    log: PostfixLog, doubtful: Sequence[DoubtfulDelivery], witnesses: dict[str, datetime], *, now: datetime
+    log: PostfixLog, doubtful: Sequence[UncertainHandover], witnesses: dict[str, datetime], *, now: datetime
 ) -> LogEvidence:
     """Decide what a log proves. `witnesses` are messages known as accepted: Message-ID and time. Pure."""
     reason = _incomplete_reason(log, witnesses)
@@ -115,7 +115,7 @@ def weigh_log_evidence(
     return LogEvidence(verdicts, tuple(events), tuple(not_accepted), _spans_of_doubts(log, doubtful), reason)
 
 
-def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[DoubtfulDelivery]) -> tuple[tuple[datetime, datetime], ...]:
+def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[UncertainHandover]) -> tuple[tuple[datetime, datetime], ...]:
     if not doubtful:
         return ()
     first, last = _enclose_doubts(doubtful)
@@ -123,12 +123,12 @@ def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[DoubtfulDelivery]) -> t
     return tuple((start, end) for start, end in spans if start <= last and end >= first)
 
 
-def _enclose_doubts(doubtful: Sequence[DoubtfulDelivery]) -> tuple[datetime, datetime]:
+def _enclose_doubts(doubtful: Sequence[UncertainHandover]) -> tuple[datetime, datetime]:
     """Return when the first doubt begins and the last one ends."""
     return min(delivery.start for delivery in doubtful), max(delivery.end for delivery in doubtful)
 
 
-def _covers_doubt(log: PostfixLog, delivery: DoubtfulDelivery) -> bool:
+def _covers_doubt(log: PostfixLog, delivery: UncertainHandover) -> bool:
     return log.coverage.covers_time(delivery.start - CLOCK_TOLERANCE, delivery.end + CLOCK_TOLERANCE)
 
 
@@ -156,11 +156,11 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
         )
 
 
-def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:
+def _load_doubtful(session: Session, edition: str) -> list[UncertainHandover]:
     columns = (Delivery.id, Delivery.message_id, Delivery.handed_at, Delivery.lease_until, Delivery.transport)
     uncertain = (is_delivery_of_edition(edition), IS_UNCERTAIN, Delivery.handed_at.is_not(None))
     return [
-        DoubtfulDelivery(
+        UncertainHandover(
             row.id,
             row.message_id,
             row.handed_at,
@@ -171,7 +171,7 @@ def _load_doubtful(session: Session, edition: str) -> list[DoubtfulDelivery]:
     ]
 
 
-def _load_witnesses(session: Session, edition: str, doubtful: Sequence[DoubtfulDelivery]) -> dict[str, datetime]:
+def _load_witnesses(session: Session, edition: str, doubtful: Sequence[UncertainHandover]) -> dict[str, datetime]:
     """Return deliveries that the server accepted in the time of the doubts: a sample, since ids are hashes."""
     if not doubtful:
         return {}

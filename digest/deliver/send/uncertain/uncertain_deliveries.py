@@ -14,12 +14,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
-from digest.deliver.control.edition_control import EditionControlError, reopen_sent_edition
-from digest.deliver.plan.delivery_plan import BULK_KINDS, IS_UNCERTAIN, edition_purpose, is_delivery_of_edition
+from digest.deliver.control.edition_control import EditionControlError, mark_sent_edition_as_sending
+from digest.deliver.plan.delivery_plan import (
+    BULK_KINDS,
+    IS_UNCERTAIN,
+    is_delivery_of_edition,
+    make_edition_delivery_purpose,
+)
 from digest.deliver.providers.registry import load_provider_kinds
 from digest.deliver.send.claims.restored_copy import read_restore_gap
 from digest.edition.edition_queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, Event, Notice
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
@@ -65,10 +70,10 @@ class UncertainDelivery:
 def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -> list[UncertainDelivery]:
     """List the uncertain deliveries of an edition, or of `NOTICES`, the earliest first."""
     with database.read() as session:
-        return read_uncertain_deliveries(session, name, now=now)
+        return read_oldest_uncertain_deliveries(session, name, now=now)
 
 
-def read_uncertain_deliveries(
+def read_oldest_uncertain_deliveries(
     session: Session, name: str, *, limit: int | None = None, now: datetime
 ) -> list[UncertainDelivery]:
     """Read the uncertain deliveries of an edition, or of `NOTICES`, the earliest first.
@@ -86,19 +91,21 @@ def read_uncertain_deliveries(
     if name == NOTICES:
         return [UncertainDelivery(*row[:5], kind=row[5].partition(":")[0], is_kept=row[6]) for row in rows]
     uncertain = [UncertainDelivery(*row[:5]) for row in rows]
-    silent = _find_silent_times(session, edition_purpose(name), uncertain, now)
+    silent = _find_silent_times(session, make_edition_delivery_purpose(name), uncertain, now)
     return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
 
 
 # What the notice is written from is still there.
-_IS_KEPT = Delivery.id.in_(select(Notice.delivery).where(Notice.kind.in_(BULK_KINDS)))
+_IS_KEPT = Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(QueuedNoticeEmail.kind.in_(BULK_KINDS)))
 
 
 def _belongs_to(name: str) -> ColumnElement[bool]:
     """Tell the deliveries of an edition, or those of none: the latter by ranges of the index of states and purposes."""
     if name != NOTICES:
         return is_delivery_of_edition(name)
-    return or_(Delivery.purpose < edition_purpose(""), Delivery.purpose >= "edition;")  # the sign after the colon
+    return or_(
+        Delivery.purpose < make_edition_delivery_purpose(""), Delivery.purpose >= "edition;"
+    )  # the sign after the colon
 
 
 def _find_silent_times(
@@ -130,7 +137,7 @@ def _has_reported_neighbours(session: Session, purpose: str, provider: str, hand
         Delivery.transport == provider,
         Delivery.handed_at.between(handed_at - NEIGHBOUR_REACH, handed_at + NEIGHBOUR_REACH),
     )
-    reported = select(Delivery.id).where(*neighbours, exists().where(Event.delivery == Delivery.id))
+    reported = select(Delivery.id).where(*neighbours, exists().where(StoredDeliveryEvent.delivery == Delivery.id))
     return session.scalar(select(reported.exists())) or False
 
 
@@ -174,9 +181,9 @@ def resolve_uncertain(
         changes = [{"id": id_, **build_resolution_values(resolution, due_at, now)} for id_, due_at in due_times.items()]
         session.execute(update(Delivery), changes)
         if edition and resolution is UncertainResolution.SEND_AGAIN:
-            reopen_sent_edition(edition)
+            mark_sent_edition_as_sending(edition)
         elif resolution is not UncertainResolution.SEND_AGAIN:
-            session.execute(delete(Notice).where(Notice.delivery.in_(due_times)))
+            session.execute(delete(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery.in_(due_times)))
     return list(due_times)
 
 

@@ -12,22 +12,22 @@ from pydantic.fields import FieldInfo
 from werkzeug.datastructures import MultiDict
 
 from digest.settings import SectionKindName, SectionSettings
-from digest.settings.values import SHOWN_BY_HOST, FieldShape, RuleText, redact_url
+from digest.settings.values import SHOWN_BY_HOST, FieldInputKind, RuleText, redact_url
 from digest.timetable import ScheduleRule, parse_schedule_rule
-from digest.web.forms import PageFields, read_query
+from digest.web.forms import FormOrQueryModel, read_query
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EVERY_DAY = "daily"
 MAX_SECTIONS = 30
 SECTION_KINDS: tuple[str, ...] = get_args(SectionKindName)
 Form = Mapping[str, str]  # what was typed, by the names of the fields
-_SHAPES: Mapping[Any, FieldShape] = {
-    Literal: FieldShape.CHOICE,
-    list[RuleText]: FieldShape.RULES,
-    list: FieldShape.NUMBERS,
-    dict: FieldShape.AMOUNTS,
-    int: FieldShape.NUMBER,
-    float: FieldShape.NUMBER,
+_SHAPES: Mapping[Any, FieldInputKind] = {
+    Literal: FieldInputKind.CHOICE,
+    list[RuleText]: FieldInputKind.RULES,
+    list: FieldInputKind.NUMBERS,
+    dict: FieldInputKind.AMOUNTS,
+    int: FieldInputKind.NUMBER,
+    float: FieldInputKind.NUMBER,
 }
 
 
@@ -37,7 +37,7 @@ class DisplayedField:
 
     name: str
     field: FieldInfo
-    shape: FieldShape
+    shape: FieldInputKind
     text: str
     day: str = ""
     clock: str = ""
@@ -49,12 +49,12 @@ def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
     return {name: field for name, field in type(table).model_fields.items() if field.title}
 
 
-def find_field_shape(field: FieldInfo) -> FieldShape:
+def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
     """Return how a form shows a setting: as the mark of its type says, or as its type does."""
     kind = field.annotation
-    marked = (mark for mark in field.metadata if isinstance(mark, FieldShape))
+    marked = (mark for mark in field.metadata if isinstance(mark, FieldInputKind))
     typed = (_SHAPES[known_type] for known_type in (kind, get_origin(kind)) if known_type in _SHAPES)
-    return next(chain(marked, typed), FieldShape.TEXT)
+    return next(chain(marked, typed), FieldInputKind.TEXT)
 
 
 def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
@@ -65,8 +65,8 @@ def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]
 
 def _show_field(table: BaseModel, name: str, form: Form) -> DisplayedField:
     field = type(table).model_fields[name]
-    text, shape = format_field_value(field, getattr(table, name)), find_field_shape(field)
-    day, clock = split_schedule_rule(text) if shape is FieldShape.RULE else ("", "")
+    text, shape = format_field_value(field, getattr(table, name)), find_field_input_kind(field)
+    day, clock = split_schedule_rule(text) if shape is FieldInputKind.RULE else ("", "")
     if not day:
         return DisplayedField(name, field, shape, form.get(name, text))
     day, clock = form.get(f"{name}-day", day), form.get(f"{name}-clock", clock)
@@ -102,16 +102,16 @@ def _write_number(number: Any) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
-_WRITERS: Mapping[FieldShape, Callable[[Any], str]] = {
-    FieldShape.RULES: "\n".join,
-    FieldShape.NUMBER: _write_number,
-    FieldShape.NUMBERS: lambda numbers: ", ".join(map(_write_number, numbers)),
-    FieldShape.AMOUNTS: _write_amounts,
+_WRITERS: Mapping[FieldInputKind, Callable[[Any], str]] = {
+    FieldInputKind.RULES: "\n".join,
+    FieldInputKind.NUMBER: _write_number,
+    FieldInputKind.NUMBERS: lambda numbers: ", ".join(map(_write_number, numbers)),
+    FieldInputKind.AMOUNTS: _write_amounts,
 }
-_READERS: Mapping[FieldShape, Callable[[str], Any]] = {
-    FieldShape.RULES: lambda text: _split_text(text, "\n"),
-    FieldShape.NUMBERS: lambda text: _split_text(text, ","),
-    FieldShape.AMOUNTS: _read_amounts,
+_READERS: Mapping[FieldInputKind, Callable[[str], Any]] = {
+    FieldInputKind.RULES: lambda text: _split_text(text, "\n"),
+    FieldInputKind.NUMBERS: lambda text: _split_text(text, ","),
+    FieldInputKind.AMOUNTS: _read_amounts,
 }
 
 
@@ -119,13 +119,13 @@ def format_field_value(field: FieldInfo, value: Any) -> str:
     """Return a value as its field shows it: of an address whose path is a secret, the host."""
     if SHOWN_BY_HOST in field.metadata:
         return redact_url(value, host_only=True)
-    return _WRITERS.get(find_field_shape(field), str)(value)
+    return _WRITERS.get(find_field_input_kind(field), str)(value)
 
 
 def parse_field_value(field: FieldInfo, text: str) -> Any:
     """Return what the text of a field says, unchecked."""
-    shape = find_field_shape(field)
-    if shape is FieldShape.CHOICE:
+    shape = find_field_input_kind(field)
+    if shape is FieldInputKind.CHOICE:
         return next((value for value in get_args(field.annotation) if str(value) == text), text)
     return _READERS.get(shape, str)(text)
 
@@ -153,7 +153,7 @@ def split_schedule_rule(text: str) -> tuple[str, str]:
     return day, f"{rule.at:%H:%M}"
 
 
-class SectionRow(PageFields):
+class SectionRow(FormOrQueryModel):
     """One section as its form has it. `topics` are separated by commas, and `out` leaves the section out."""
 
     key: str = ""
@@ -185,7 +185,7 @@ class SectionRow(PageFields):
 NEW_SECTION = SectionRow(kind="stories", most="5", refill="next")
 
 
-def write_section_row(section: SectionSettings, place: int) -> SectionRow:
+def make_section_form_row(section: SectionSettings, place: int) -> SectionRow:
     """Return a section as its form shows it, at its place, counted from 1."""
     written = {"most": str(section.most), "topics": ", ".join(section.topics)}
     return SectionRow(**section.model_dump() | written, place=str(place))

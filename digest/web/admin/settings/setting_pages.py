@@ -15,7 +15,7 @@ from digest.app.alerts.alert_notifications import AlertTestError
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
-from digest.app.settings.setting_changes import EDITABLE_TABLES, ReleaseComparison
+from digest.app.settings.setting_changes import EDITABLE_TABLES, SendTimeComparison
 from digest.app.subscribers import consent_texts
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
@@ -24,11 +24,11 @@ from digest.settings import ScheduleSettings, SectionSettings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
 from digest.settings.table_values import SettingsValueError
-from digest.web.admin.blueprint import admin_pages, build_admin_action_context, refresh_page
+from digest.web.actor_names import name_actor
+from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, refresh_page
 from digest.web.admin.settings import setting_fields
 from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow
 from digest.web.auth.access import current_staff
-from digest.web.colleagues import name_actor
 from digest.web.context import web_context
 from subscribers.errors import ApplicationError
 
@@ -73,20 +73,20 @@ def change_settings(table: str) -> ResponseReturnValue:
     return _lead_to_saved(table, changed=changed)
 
 
-def _preview_schedule(form: Mapping[str, str]) -> list[ReleaseComparison]:
-    installation, actor, now = build_admin_action_context()
+def _preview_schedule(form: Mapping[str, str]) -> list[SendTimeComparison]:
+    installation, actor, now = get_installation_actor_and_time()
     values = setting_fields.read_form_values(installation.settings.file.schedule, form)
     return setting_changes.preview_schedule(installation, actor, values, now=now)
 
 
 def _save_sections(form: Mapping[str, str]) -> bool:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     rows, fingerprint = setting_fields.read_section_rows(form), form.get("fingerprint", "")
     return setting_changes.change_sections(installation, actor, rows, fingerprint=fingerprint, now=now)
 
 
 def _save_table(table: str, form: Mapping[str, str]) -> bool:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     values = setting_fields.read_form_values(getattr(installation.settings.file, table), form)
     fingerprint = form.get("fingerprint", "")
     return setting_changes.change_settings(installation, actor, table, values, fingerprint=fingerprint, now=now)
@@ -107,7 +107,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 @admin_pages.post("/settings/branding/logos")
 def replace_logos() -> ResponseReturnValue:
     """Keep the logos that were uploaded, and name them in the settings."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark")}
     chosen = {name: file for name, file in files.items() if file and file.filename}
     uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
@@ -124,7 +124,7 @@ def replace_logos() -> ResponseReturnValue:
 @admin_pages.post("/settings/alerts/test")
 def send_alert_test() -> ResponseReturnValue:
     """Send a test over a channel that is saved, and say what came of it."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     channel = request.form.get("channel", "")
     try:
         alert_notifications.send_test_alert(installation, actor, channel, now=now)
@@ -136,7 +136,7 @@ def send_alert_test() -> ResponseReturnValue:
 @admin_pages.post("/settings/backup/now")
 def back_up_now() -> ResponseReturnValue:
     """Begin a backup; lead to the page that shows how far it is."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     passphrase = request.form.get("passphrase", "")
     try:
         with suppress(BackupRunningError):  # the page shows the one that runs
@@ -157,9 +157,9 @@ def _settings_page(
     form: Mapping[str, str] | None = None,
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
-    pairs: Sequence[ReleaseComparison] = (),
+    pairs: Sequence[SendTimeComparison] = (),
 ) -> Response:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     view = setting_changes.view_settings(installation, actor, table, now=now)
     names = staff.read_display_names(installation)
     values: Any = view.values
@@ -197,7 +197,7 @@ def _settings_page(
 _NO_PARTS: dict[str, Any] = dict.fromkeys(("backups", "logo", "pairs", "rows", "wordings"))
 
 
-def _current_pairs(schedule: ScheduleSettings) -> list[ReleaseComparison]:
+def _current_pairs(schedule: ScheduleSettings) -> list[SendTimeComparison]:
     """Return the next dates as they are; none where editions come by a period."""
     return [] if schedule.send_rule.period else _preview_schedule({})
 
@@ -209,7 +209,7 @@ def _show_section_rows(
 
     A problem names the place that a section would have, so it's found by that.
     """
-    section_rows = [setting_fields.write_section_row(section, place) for place, section in enumerate(sections, 1)]
+    section_rows = [setting_fields.make_section_form_row(section, place) for place, section in enumerate(sections, 1)]
     section_rows.append(NEW_SECTION.model_copy(update={"place": str(len(section_rows) + 1)}))
     read_row = partial(setting_fields.read_section_row, form or {})
     typed = [read_row(number, row) for number, row in enumerate(section_rows)]

@@ -9,20 +9,20 @@ from werkzeug.datastructures import MultiDict
 from digest.app.subscribers import list_transfers, uploads
 from digest.app.subscribers.upload_files import ListUpload, UploadStage
 from digest.app.subscribers.uploads import UnknownUploadError
-from digest.installation.reasons import read_optional_reason
+from digest.installation.action_reasons import read_optional_reason
 from digest.web.admin.blueprint import (
     admin_pages,
-    build_admin_action_context,
+    get_installation_actor_and_time,
     make_download_response,
     refresh_page,
-    require_typed_number,
+    require_number_typed_to_confirm,
 )
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, PageFields, make_field_validator, read_form, read_query
+from digest.web.forms import Count, FormOrQueryModel, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.transfer.decisions import RowReason
-from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, RowStatus
+from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.options import ImportOptions
 
 REFRESH_SECONDS = 2  # between two looks of the page at work that runs; it works without scripts
@@ -41,7 +41,7 @@ def upload_list() -> ResponseReturnValue:
     if file is None or not file.filename:
         return _imports_page(refusal=uploads.UploadError("Choose a file first.")), 400
     try:
-        installation, actor, now = build_admin_action_context()
+        installation, actor, now = get_installation_actor_and_time()
         upload = web_context().uploads.receive(installation, actor, file.filename, file.stream, now=now)
     except RefusalError as exc:
         return _imports_page(refusal=exc), 400
@@ -63,7 +63,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
         if commits and upload.stage not in (UploadStage.TRIED, UploadStage.STOPPED, UploadStage.FAILED):
             raise uploads.UploadError("This list hasn't been checked yet. Start a dry run first.")
         options = upload.options if commits else _read_options(upload)
-        installation, actor, now = build_admin_action_context()
+        installation, actor, now = get_installation_actor_and_time()
         web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 400
@@ -73,7 +73,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
 @admin_pages.post("/import/<name>/stop")
 def stop_upload(name: str) -> ResponseReturnValue:
     """Stop what is being done with a list: an import can go on later."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     web_context().uploads.stop(installation, actor, name, now=now)
     return redirect(url_for("admin.show_upload", name=name), 303)
@@ -82,7 +82,7 @@ def stop_upload(name: str) -> ResponseReturnValue:
 @admin_pages.post("/import/<name>/remove")
 def remove_upload(name: str) -> ResponseReturnValue:
     """Remove an uploaded file; who came in by it stays."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:
         web_context().uploads.remove(installation, actor, name, now=now)
@@ -94,7 +94,7 @@ def remove_upload(name: str) -> ResponseReturnValue:
 @admin_pages.post("/import/<name>/<any(outcomes, rejected):which>")
 def download_row_outcomes(name: str, which: str) -> ResponseReturnValue:
     """Give what every row comes to and why, or those alone that are left out, as a CSV file that no spreadsheet executes."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     left_out = which == "rejected"
     try:
@@ -117,9 +117,9 @@ def _read_outcome_words() -> dict[RowReason, str]:
 @admin_pages.post("/import/unfinished/<int(max=2147483647):batch>/abandon")
 def abandon_import(batch: int) -> ResponseReturnValue:
     """Take an import back that is not finished, with everybody whom it alone brought."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
-        require_typed_number(batch)
+        require_number_typed_to_confirm(batch)
         list_transfers.abandon_import(installation, actor, batch, now=now)
     except RefusalError as exc:
         return _imports_page(refusal=exc), 409
@@ -127,17 +127,17 @@ def abandon_import(batch: int) -> ResponseReturnValue:
 
 
 def _find_upload(name: str) -> ListUpload:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         return web_context().uploads.find(installation, actor, name, now=now)
     except UnknownUploadError as exc:
         abort(404, str(exc))
 
 
-class OptionsForm(PageFields):
+class OptionsForm(FormOrQueryModel):
     """The choices for a whole list; its columns and the meanings of its words are in fields that depend on the list."""
 
-    whole: RowStatus | None = None
+    whole: ImportedSubscriberStatus | None = None
     attest: Annotated[str, make_field_validator(read_optional_reason)] = ""
     need_network: bool = False
     leave_out_slips: bool = False
@@ -156,7 +156,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
     try:
         meanings = tuple(map(ColumnMeaning, columns))
         words = {
-            form.get(field.replace("means-", "word-"), ""): RowStatus(status)
+            form.get(field.replace("means-", "word-"), ""): ImportedSubscriberStatus(status)
             for field, status in form.items()
             if field.startswith("means-") and status
         }
@@ -172,14 +172,14 @@ def _read_options(upload: ListUpload) -> ImportOptions:
     return uploads.apply_column_meanings(upload, meanings, options)
 
 
-class ImportsQuery(PageFields):
+class ImportsQuery(FormOrQueryModel):
     """The number of the import that was just taken back; 0 for none."""
 
     taken_back: Count = 0
 
 
 def _imports_page(*, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     return render_template(
         "web/admin/subscribers/imports.html",
         uploads=web_context().uploads.list_all(installation, actor, now=now),
@@ -196,10 +196,10 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
         "web/admin/subscribers/upload.html",
         upload=upload,
         has_outcomes=uploads.has_row_outcomes(upload),
-        departures=[status for status in RowStatus if status in DEPARTURE_STATUSES],
+        departures=[status for status in ImportedSubscriberStatus if status in DEPARTURE_STATUSES],
         fresh=current_staff().is_fresh(web_context().clock()),
         refusal=refusal,
         meanings=list(ColumnMeaning),
-        statuses=list(RowStatus),
+        statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

@@ -9,14 +9,14 @@ from flask import redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
-from digest.app.subscribers import inactive_subscribers, list_transfers, people
+from digest.app.subscribers import inactive_subscribers, list_transfers, subscriber_actions
 from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_growth
 from digest.app.subscribers.inactive_subscribers import MOST_YEARS, USUAL_YEARS
-from digest.web.admin.blueprint import admin_pages, build_admin_action_context, make_download_response
+from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
 from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
 from digest.web.context import web_context
-from digest.web.forms import Count, PageFields, Reason, ReasonForm, read_form, read_query
+from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.phrases import short_month_day
@@ -51,13 +51,13 @@ class ExportForm(ReasonForm):
     to: Reason = OWN_PEOPLE
 
 
-class PermissionRequestForm(PageFields):
+class PermissionRequestForm(FormOrQueryModel):
     """How many people are asked at most."""
 
     most: Annotated[Count, AfterValidator(_check_most)]
 
 
-class InactivityCountForm(PageFields):
+class InactivityCountForm(FormOrQueryModel):
     """For how many years people have been silent."""
 
     years: Annotated[Count, AfterValidator(_check_years)]
@@ -75,7 +75,7 @@ class SuppressionRemovalForm(ReasonForm):
     address: str = ""
 
 
-class AskedPeopleCountQuery(PageFields):
+class PermissionRequestCountQuery(FormOrQueryModel):
     """How many people were just asked; None if nobody was meant to be."""
 
     asked: Count | None = None
@@ -90,7 +90,7 @@ def show_export_form() -> ResponseReturnValue:
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
     """Give everyone who may be mailed as a CSV file that no spreadsheet executes; each of them sees that it happened."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ExportForm)
     except FormError as exc:
@@ -98,7 +98,7 @@ def export_list() -> ResponseReturnValue:
     recipient = ExportRecipient(form.to, form.reason, current_staff().sign_in)
     # It has no name, and nothing of it stays once it is sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
-    list_transfers.write_list_csv(installation, actor, file, recipient, now=now)
+    list_transfers.export_list_to_open_file(installation, actor, file, recipient, now=now)
     day = now.astimezone(web_context().zone).date()
     return make_download_response(_read_pieces(file), "text/csv", f"readers-{day}.csv")
 
@@ -123,7 +123,7 @@ def show_permission_form() -> ResponseReturnValue:
 @admin_pages.post("/readers/ask")
 def ask_unverified_people() -> ResponseReturnValue:
     """Queue the one question whether they want the mail, for some of those whom a list named without evidence."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         most = read_form(PermissionRequestForm).most
     except FormError as exc:
@@ -133,12 +133,12 @@ def ask_unverified_people() -> ResponseReturnValue:
 
 
 def _asking_page(*, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     candidates = list_transfers.count_unverified_people(installation, actor, now=now)
     return render_template(
         "web/admin/subscribers/ask.html",
         candidates=candidates,
-        asked=read_query(AskedPeopleCountQuery).asked,
+        asked=read_query(PermissionRequestCountQuery).asked,
         first=min(FIRST_QUESTIONS, candidates),
         refusal=refusal,
     )
@@ -147,7 +147,7 @@ def _asking_page(*, refusal: RefusalError | None = None) -> str:
 @admin_pages.get("/readers/silent")
 def show_inactive_form() -> ResponseReturnValue:
     """Say what the question is, and since when nobody may have been heard of whom it goes to."""
-    return _silence_page(asked_count=read_query(AskedPeopleCountQuery).asked)
+    return _silence_page(asked_count=read_query(PermissionRequestCountQuery).asked)
 
 
 @admin_pages.post("/readers/silent/count")
@@ -162,7 +162,7 @@ def count_inactive_subscribers() -> ResponseReturnValue:
 @admin_pages.post("/readers/silent")
 def ask_inactive_subscribers() -> ResponseReturnValue:
     """Queue the question for some of those who were counted."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(InactivityQuestionForm)
     except FormError as exc:
@@ -176,7 +176,7 @@ def ask_inactive_subscribers() -> ResponseReturnValue:
 
 
 def _counted_page(years: int, *, refusal: RefusalError | None = None) -> str:
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     silent = inactive_subscribers.count_inactive_subscribers(installation, actor, years, now=now)
     return _silence_page(years=years, silent=silent, refusal=refusal)
 
@@ -210,10 +210,10 @@ def show_suppression_form() -> ResponseReturnValue:
 @admin_pages.post("/readers/allow")
 def remove_suppression() -> ResponseReturnValue:
     """Let the owner of a barred address sign up again; nobody is on the list by it."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(SuppressionRemovalForm)
-        people.allow_signup_again(installation, actor, form.address, form.reason, now=now)
+        subscriber_actions.allow_signup_again(installation, actor, form.address, form.reason, now=now)
     except RefusalError as exc:
         return _allowing_page(refusal=exc), 400
     return redirect(url_for("admin.show_suppression_form", done="yes"), 303)
@@ -226,7 +226,7 @@ def _allowing_page(*, refusal: RefusalError | None = None) -> str:
 @admin_pages.get("/growth")
 def show_growth() -> str:
     """Show who came and left, what receivers said, when the last edition went and what was read."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     view = view_list_growth(installation, actor, now=now)
     return render_template(
         "web/admin/subscribers/growth.html",

@@ -9,19 +9,19 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator
 
-from digest.app.subscribers import people, subscriber_records
-from digest.app.subscribers.people import UnknownPersonError
-from digest.installation.reasons import may_hold_address
+from digest.app.subscribers import subscriber_actions, subscriber_records
+from digest.app.subscribers.subscriber_actions import UnknownPersonError
+from digest.installation.action_reasons import might_contain_address
 from digest.web.admin.blueprint import (
     admin_pages,
-    build_admin_action_context,
+    get_installation_actor_and_time,
     make_download_response,
-    require_typed_number,
+    require_number_typed_to_confirm,
 )
 from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
-from digest.web.forms import PageFields, ReasonForm, read_form
+from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -37,7 +37,7 @@ _MAX_EVIDENCE_LENGTH = 2000  # characters
 
 def _check_evidence(text: str) -> str:
     evidence = " ".join(text.split())
-    if not evidence or may_hold_address(evidence) or len(evidence) > _MAX_EVIDENCE_LENGTH:
+    if not evidence or might_contain_address(evidence) or len(evidence) > _MAX_EVIDENCE_LENGTH:
         raise ValueError("Describe the evidence in words, without an email address.")
     return evidence
 
@@ -53,7 +53,7 @@ def _read_agreed_at(text: str) -> datetime:
 EvidenceText = Annotated[str, AfterValidator(_check_evidence)]
 
 
-class ConsentEvidenceForm(PageFields):
+class ConsentEvidenceForm(FormOrQueryModel):
     """In which words, when, where, and how somebody agreed. The address is checked by the action."""
 
     address: str = ""
@@ -98,7 +98,7 @@ def ask_address_access_reason(number: int) -> ResponseReturnValue:
 @admin_pages.post("/readers/<int(max=2147483647):number>/address")
 def show_address(number: int) -> ResponseReturnValue:
     """Let the member see an address for a quarter of an hour: its owner sees that they did, and why."""
-    installation, _, now = build_admin_action_context()
+    installation, _, now = get_installation_actor_and_time()
     try:
         reason = read_address_access_reason()
         subscriber_records.reveal_addresses(installation, current_staff(), [number], reason, now=now)
@@ -123,11 +123,11 @@ def confirm_subscriber_action(number: int, act: str) -> ResponseReturnValue:
 @admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")
 def change_subscriber(number: int, act: str) -> ResponseReturnValue:
     """Take a reader off the list, stop mail to them for good, renew their links, or erase them."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
         if act == _GRAVE_ACTION:
-            require_typed_number(number)
+            require_number_typed_to_confirm(number)
         changed = _RECORD_ACTIONS[act](installation, actor, number, reason, now=now)
     except FormError as exc:
         return _action_page(number, act, refusal=exc), 400
@@ -140,10 +140,10 @@ def change_subscriber(number: int, act: str) -> ResponseReturnValue:
 
 
 _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
-    "leave": people.unsubscribe_by_admin,
-    "stop": people.suppress_address,
-    "links": people.renew_person_links,
-    _GRAVE_ACTION: people.erase_subscriber,
+    "leave": subscriber_actions.unsubscribe_by_admin,
+    "stop": subscriber_actions.suppress_address,
+    "links": subscriber_actions.renew_person_links,
+    _GRAVE_ACTION: subscriber_actions.erase_subscriber,
 }
 
 
@@ -171,19 +171,19 @@ def show_data_request_options(number: int) -> ResponseReturnValue:
 @admin_pages.post("/readers/<int(max=2147483647):number>/request/<any(mail, html, json):form>")
 def answer_data_request(number: int, form: str) -> ResponseReturnValue:
     """Answer a reader's request for their data: by a link that is mailed to them, or with their record as a file."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     if form == "mail":
-        outcome = people.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
+        outcome = subscriber_actions.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
         return redirect(url_for("admin.show_subscriber", number=number, done=str(outcome)), 303)
     try:
-        record = people.export_person_data(
+        record = subscriber_actions.export_person_data(
             installation, actor, number, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
         )
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
     name = f"reader-{number}.{form}"
     if form == "html":
-        return make_download_response(people.render_record_page(installation, record), "text/html", name)
+        return make_download_response(subscriber_actions.render_record_page(installation, record), "text/html", name)
     return make_download_response(json.dumps(record, indent=2, ensure_ascii=False), "application/json", name)
 
 
@@ -196,10 +196,10 @@ def show_add_subscriber_form() -> ResponseReturnValue:
 @admin_pages.post("/readers/add")
 def add_subscriber() -> ResponseReturnValue:
     """Add a reader on the evidence of their consent. Nobody is mailed by this."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ConsentEvidenceForm)
-        signup = people.add_person(installation, actor, form.address, _read_evidence(form), now=now)
+        signup = subscriber_actions.add_person(installation, actor, form.address, _read_evidence(form), now=now)
     except RefusalError as exc:
         return _adding_page(refusal=exc), 400
     outcome = "known" if signup.already_subscribed else "added"

@@ -10,15 +10,15 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, Field
 
-from digest.app.subscribers import address_searches, people, subscriber_records, subscriber_views
+from digest.app.subscribers import address_searches, subscriber_actions, subscriber_records, subscriber_views
 from digest.app.subscribers.address_searches import AddressSearch, SearchStage
-from digest.app.subscribers.people import UnknownPersonError
-from digest.installation.reasons import may_hold_address
-from digest.web.admin.blueprint import admin_pages, build_admin_action_context, refresh_page
+from digest.app.subscribers.subscriber_actions import UnknownPersonError
+from digest.installation.action_reasons import might_contain_address
+from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, refresh_page
 from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, Day, PageFields, ReasonForm, read_form, read_query
+from digest.web.forms import Count, Day, FormOrQueryModel, ReasonForm, read_form, read_query
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -29,7 +29,7 @@ REFRESH_SECONDS = 1  # between two looks of the page at a search that runs; it w
 
 
 def _check_origin(text: str) -> str:
-    if may_hold_address(text):
+    if might_contain_address(text):
         raise ValueError("email addresses aren't allowed in URLs")
     return text.replace("\0", "")[:MAX_ORIGIN_LENGTH]
 
@@ -37,7 +37,7 @@ def _check_origin(text: str) -> str:
 DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash: the domain itself is a part of an address
 
 
-class SubscriberQuery(PageFields):
+class SubscriberQuery(FormOrQueryModel):
     """Which readers are listed. What makes no sense, or may hold a subscriber's address, counts as not asked for."""
 
     state: PersonState | None = None
@@ -60,7 +60,7 @@ class FilterForm(SubscriberQuery):
     tag: DomainTag | None = None
 
 
-class AddressSearchForm(PageFields):
+class AddressSearchForm(FormOrQueryModel):
     """A whole address, or a part of one, which the action checks."""
 
     address: str = ""
@@ -76,7 +76,7 @@ def list_subscribers() -> ResponseReturnValue:
 @admin_pages.post("/readers/filter")
 def filter_subscribers() -> ResponseReturnValue:
     """Lead to the list of those who match. A domain is part of an address: the URL holds a keyed hash of it."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     form = read_query(FilterForm, request.form)
     filter_values = form.as_url()
     tag = filter_values.pop("tag", None)
@@ -99,9 +99,9 @@ def filter_subscribers() -> ResponseReturnValue:
 @admin_pages.post("/readers/find")
 def find_subscriber() -> ResponseReturnValue:
     """Find one reader by their whole address, and lead to their record."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     try:
-        number = people.find_person(installation, actor, read_form(AddressSearchForm).address, now=now)
+        number = subscriber_actions.find_person(installation, actor, read_form(AddressSearchForm).address, now=now)
     except RefusalError as exc:
         return render_subscriber_list(refusal=FormError({"address": str(exc)})), 404
     return redirect(url_for("admin.show_subscriber", number=number), 303)
@@ -109,7 +109,7 @@ def find_subscriber() -> ResponseReturnValue:
 
 def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
     """Write the page of the list, with what was refused."""
-    installation, actor, now = build_admin_action_context()
+    installation, actor, now = get_installation_actor_and_time()
     query = read_query(SubscriberQuery)
     view = subscriber_views.view_subscriber_list(installation, actor, _read_filter(query), below=query.below, now=now)
     return render_template(
@@ -141,7 +141,7 @@ def _find_midnight(day: date) -> datetime:
 @admin_pages.post("/readers/search")
 def begin_search() -> ResponseReturnValue:
     """Begin a search for a part of an address, and lead to its page."""
-    installation, _, now = build_admin_action_context()
+    installation, _, now = get_installation_actor_and_time()
     part, searches = read_form(AddressSearchForm).part, web_context().searches
     try:
         reason = read_address_access_reason()

@@ -11,10 +11,10 @@ from digest.app.editing import edit_application, editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
-from digest.web.auth.access import build_action_context, current_actor
-from digest.web.colleagues import name_actor
+from digest.web.actor_names import name_actor
+from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_outline import ApprovalStatusView, describe_approval_status
+from digest.web.desk.approval.approval_page_data import ApprovalStatusView, describe_approval_status
 from digest.web.desk.edition.previews import preview_response
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
@@ -80,7 +80,7 @@ def send_back(name: str) -> ResponseReturnValue:
     """Send an edition back with a note."""
     context = web_context()
     text = request.form.get("note", "")
-    approvals.send_back_edition(context.installation, name, text, **build_action_context())
+    approvals.send_back_edition(context.installation, name, text, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -88,14 +88,14 @@ def send_back(name: str) -> ResponseReturnValue:
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     """Mark a note as done, from whatever page of the edition it stood on."""
     context = web_context()
-    approvals.mark_note_done(context.installation, name, note, **build_action_context())
+    approvals.mark_note_done(context.installation, name, note, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
 @approval_pages.post("/update")
-def update_draft(name: str) -> ResponseReturnValue:
+def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
     """Update the draft to the current settings and version, and show it for review."""
-    updated = edit_application.update_draft(web_context().installation, name, **build_action_context())
+    updated = edit_application.apply_current_settings_to_draft(web_context().installation, name, **get_actor_and_time())
     return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
 
 

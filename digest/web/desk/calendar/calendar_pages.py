@@ -13,7 +13,7 @@ from digest.app.calendar import releases as calendar
 from digest.app.calendar.release_drafts import CalendarError
 from digest.app.calendar.releases import MovePreview
 from digest.app.site.page_context import describe_release_days
-from digest.web.auth.access import build_action_context
+from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
 from subscribers.phrases import clock_time
 
@@ -86,14 +86,14 @@ def _do_action(act: str, query: CalendarQuery) -> datetime:
     installation = web_context().installation
     if act == "add":
         day, clock = _read_day_and_clock(query)
-        return calendar.add_release(installation, day, clock, **build_action_context()).release_at
+        return calendar.add_release(installation, day, clock, **get_actor_and_time()).release_at
     release_at = _read_release(query)
     if act == "skip":
-        return calendar.skip_release(installation, release_at, **build_action_context()).release_at
+        return calendar.skip_release(installation, release_at, **get_actor_and_time()).release_at
     if act == "restore":
-        return calendar.restore_release(installation, release_at, **build_action_context()).release_at
+        return calendar.restore_release(installation, release_at, **get_actor_and_time()).release_at
     day, clock = _read_day_and_clock(query)
-    return calendar.move_release(installation, release_at, day, clock, **build_action_context()).release_at
+    return calendar.move_release(installation, release_at, day, clock, **get_actor_and_time()).release_at
 
 
 def _preview_move(query: CalendarQuery) -> MovePreview:

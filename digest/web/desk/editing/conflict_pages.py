@@ -15,7 +15,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import Edit
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.edit_conflicts import RefusedEdit, VersionPair, outline_conflicts
+from digest.web.desk.editing.edit_conflicts import RefusedEdit, SavedAndRefusedVersions, build_conflict_page_data
 from digest.web.desk.editing.page_query import read_number, read_page_query
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
@@ -41,7 +41,7 @@ class ConflictChoice:
     `other_fields` go along with each: what is about the page, and the pairs that are still to be decided, if there are any.
     """
 
-    pair: VersionPair
+    pair: SavedAndRefusedVersions
     is_kept: bool
     is_last: bool
     own: list[tuple[str, str]]
@@ -69,7 +69,7 @@ def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditR
     """
     saved, refused = [], []
     for each in writes:
-        own = read_field_base_edit(request.form, each.names[0])
+        own = read_base_edit_number_of_field(request.form, each.names[0])
         base_edit = form.based_on if own is None else own
         result = each.write(replace(form, based_on=base_edit))
         form = replace(form, state=result.state)
@@ -82,7 +82,7 @@ def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditR
     return FieldEditResults(form, tuple(saved), tuple(refused))
 
 
-def read_field_base_edit(fields: MultiDict[str, str], name: str) -> int | None:
+def read_base_edit_number_of_field(fields: MultiDict[str, str], name: str) -> int | None:
     """Return the number of the last edit that a field was written on, None where that is its page's."""
     return read_number(fields.get(f"seq-{name}", ""))
 
@@ -91,7 +91,7 @@ def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: st
     """Show what stands and what was wanted side by side; neither is chosen beforehand, and what was wanted is kept."""
     context, state, actor = web_context(), refused[-1].result.state, current_actor().name
     writer = create_sentence_writer(state.arrangement, state.edits, context.settings.file.sections)
-    outline = outline_conflicts(
+    outline = build_conflict_page_data(
         refused,
         EditionContent.from_json(edition_views.read_edition(context.installation, name).content),
         writer,
@@ -136,7 +136,7 @@ def _pick_fields(names: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, request.form[name]) for name in names if name in request.form]
 
 
-def _list_own_fields(pair: VersionPair) -> list[tuple[str, str]]:
+def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
     """List the fields by which what was wanted is sent again, on the state that the page shows."""
     if not pair.write.names:
         names = dict.fromkeys(name for name in request.form if not name.startswith("seq-"))
@@ -147,7 +147,9 @@ def _list_own_fields(pair: VersionPair) -> list[tuple[str, str]]:
     return [*_pick_fields(pair.write.names), ("chosen", pair.write.names[0])]
 
 
-def _list_other_fields(pair: VersionPair, pairs: Sequence[VersionPair]) -> list[tuple[str, str]]:
+def _list_other_fields(
+    pair: SavedAndRefusedVersions, pairs: Sequence[SavedAndRefusedVersions]
+) -> list[tuple[str, str]]:
     """List the fields that go along with each choice: of the page, and what is still to be decided after it."""
     if not pair.write.names:
         return []
@@ -159,7 +161,7 @@ def _list_other_fields(pair: VersionPair, pairs: Sequence[VersionPair]) -> list[
     return fields
 
 
-def _keep_on_clipboard(name: str, pair: VersionPair) -> bool:
+def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
     """Put what an editor wrote on their clipboard; False where there is no text, or no room."""
     context, draft = web_context(), pair.write.conflict.draft
     field = clipboard.find_text_field_of_edit(draft.kind, draft.value)

@@ -7,7 +7,7 @@ from digest.app.approval import correction_emails
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.edition.archive.corrections import CorrectedField
-from digest.web.auth.access import build_action_context, current_actor
+from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.context import web_context
 from digest.web.desk.editing.editing_pages import read_edition_from_url
 
@@ -44,7 +44,7 @@ def submit_correction(name: str) -> ResponseReturnValue:
         is_carried=fields.get("carry") == "on",
     )
     try:
-        correction = corrections.correct_story(installation, name, form, **build_action_context())
+        correction = corrections.correct_story(installation, name, form, **get_actor_and_time())
     except CorrectionError as exc:
         return _corrections_page(name, refusal=str(exc)), 422
     return redirect(url_for("corrections.show_correction_recipients", name=name, number=correction.seq), 303)
@@ -79,9 +79,9 @@ def email_correction(name: str, number: int) -> ResponseReturnValue:
     installation, mark = web_context().installation, request.form.get("mark", "")
     try:
         if mark:
-            correction_emails.approve_correction_email(installation, name, number, mark, **build_action_context())
+            correction_emails.approve_correction_email(installation, name, number, mark, **get_actor_and_time())
         else:
-            correction_emails.request_correction_email(installation, name, number, **build_action_context())
+            correction_emails.request_correction_email(installation, name, number, **get_actor_and_time())
     except CorrectionError as exc:
         return _recipients_page(name, number, refusal=str(exc)), 409
     return redirect(url_for("corrections.show_correction_recipients", name=name, number=number), 303)

@@ -11,7 +11,7 @@ from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.outline.story_pool import (
     find_fitting_sections,
@@ -22,7 +22,7 @@ from digest.web.desk.outline.story_pool import (
 
 
 @dataclass(frozen=True, slots=True)
-class DeskAction:
+class EditActionRequest:
     """One button of the desk that was pressed: the edition as it stands, the story that it names, and the form."""
 
     installation: Installation
@@ -59,7 +59,7 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
     return url
 
 
-def _move_to(act: DeskAction) -> EditResult:
+def _move_to(act: EditActionRequest) -> EditResult:
     """Move a story to a section and a place of it, counted from 1; without one to its end."""
     section = act.fields.get("section", "")
     position = read_number(act.fields.get("position", ""), 3)
@@ -67,13 +67,13 @@ def _move_to(act: DeskAction) -> EditResult:
     return editing.place_story(*act.about, section=section, position=at)
 
 
-def _make_lead(act: DeskAction) -> EditResult:
+def _make_lead(act: EditActionRequest) -> EditResult:
     """Put a story first in the section that leads the edition."""
     section = find_lead_section(act.installation.settings.file.sections)
     return editing.place_story(*act.about, section=section, after="")
 
 
-def _add(act: DeskAction) -> EditResult:
+def _add(act: EditActionRequest) -> EditResult:
     """Put a story of the list into the first section that it fits: where its date belongs, else at the end."""
     sections = act.installation.settings.file.sections
     scored = find_listed_story(act.state.arrangement, act.url)
@@ -87,14 +87,14 @@ def _add(act: DeskAction) -> EditResult:
     return editing.place_story(*act.about, section=fits[0].key, after=after)
 
 
-def _split(act: DeskAction) -> EditResult:
+def _split(act: EditActionRequest) -> EditResult:
     articles = act.fields.getlist("article")
     if not articles:
         raise EditRefusedError("No articles were selected.", "Select the articles for the new story.")
     return editing.split_story(*act.about, *articles)
 
 
-def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
+def _leave_late_stories_out(installation: Installation, form: EditForm) -> EditResult:
     """Remove all that waits in the tray."""
     state = editing_state.read_editing_state(installation, form.edition)
     waiting = [new.scored.story.lead.url for new in state.arrangement.tray]
@@ -103,7 +103,7 @@ def _leave_tray_out(installation: Installation, form: EditForm) -> EditResult:
     return editing.drop_stories(installation, replace(form, state=state), *waiting)
 
 
-STORY_ACTIONS: Mapping[str, Callable[[DeskAction], EditResult]] = {
+STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "add": _add,
     "up": lambda act: editing.move_story(*act.about, steps=-1),
     "down": lambda act: editing.move_story(*act.about, steps=1),
@@ -122,6 +122,6 @@ STORY_ACTIONS: Mapping[str, Callable[[DeskAction], EditResult]] = {
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_history.undo_own_last_edit,
     "redo": edit_history.redo_own_last_undo,
-    "leave-out": _leave_tray_out,
+    "leave-out": _leave_late_stories_out,
     "original-intro": lambda installation, form: editing.set_edition_text(installation, form, EditionField.INTRO, None),
 }

@@ -44,7 +44,7 @@ class RefusedEdit:
 
 
 @dataclass(frozen=True, slots=True)
-class ConflictVersionLine:
+class LabeledVersionLine:
     """A line of a version: what it is, empty where the version has one line only, and its words, of which some are new."""
 
     title: str
@@ -57,14 +57,14 @@ class ConflictVersionLine:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionPair:
+class SavedAndRefusedVersions:
     """Two versions of one thing, as lines. Versions of what is no text, a place or the articles of a story, have none."""
 
     write: RefusedEdit
     place: str
-    current_lines: tuple[ConflictVersionLine, ...]
-    draft_lines: tuple[ConflictVersionLine, ...]
-    before: tuple[ConflictVersionLine, ...]
+    current_lines: tuple[LabeledVersionLine, ...]
+    draft_lines: tuple[LabeledVersionLine, ...]
+    before: tuple[LabeledVersionLine, ...]
 
     @property
     def takes_third(self) -> bool:
@@ -84,16 +84,16 @@ class VersionPair:
 
 
 @dataclass(frozen=True, slots=True)
-class ConflictOutline:
+class ConflictPageData:
     """All that a form wanted and others had changed, and what others changed of the same beside that."""
 
-    pairs: tuple[VersionPair, ...]
+    pairs: tuple[SavedAndRefusedVersions, ...]
     other_edits: tuple[Edit, ...]
 
 
-def outline_conflicts(
+def build_conflict_page_data(
     refused: Sequence[RefusedEdit], content: EditionContent, writer: EditSentenceWriter, *, actor: str, was: Texts
-) -> ConflictOutline:
+) -> ConflictPageData:
     """Describe what a form wanted beside what stands.
 
     Args:
@@ -106,7 +106,7 @@ def outline_conflicts(
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
     edits = refused[-1].result.state.arrangement.edits_in_force
     other_edits = (edit for edit in edits if edit.actor != actor)
-    return ConflictOutline(pairs, tuple(edit for edit in other_edits if _touches(edit, refused, writer.arrangement)))
+    return ConflictPageData(pairs, tuple(edit for edit in other_edits if _touches(edit, refused, writer.arrangement)))
 
 
 def _touches(edit: Edit, refused: Sequence[RefusedEdit], arrangement: Arrangement) -> bool:
@@ -118,12 +118,14 @@ def _touches(edit: Edit, refused: Sequence[RefusedEdit], arrangement: Arrangemen
     return is_later and edit.seq not in shown_edits and name_target(edit.target) in targets
 
 
-def _pair_versions(each: RefusedEdit, content: EditionContent, writer: EditSentenceWriter, was: Texts) -> VersionPair:
+def _pair_versions(
+    each: RefusedEdit, content: EditionContent, writer: EditSentenceWriter, was: Texts
+) -> SavedAndRefusedVersions:
     draft, state = each.conflict.draft, each.result.state
     stood = _read_version(draft, each.result.before or state.arrangement, None)
     if draft.kind == EditKind.TEXT and each.names and each.names[0] in was:
         stood = {"": was[each.names[0]]}
-    return VersionPair(
+    return SavedAndRefusedVersions(
         write=each,
         place=name_story_position(writer, draft.target),
         current_lines=_mark_lines(stood, _read_version(draft, state.arrangement, content)),
@@ -233,9 +235,9 @@ def _read_wanted_image(value: Mapping[str, object]) -> dict[str, str]:
     return {"Image": "another image" if value.get("cuts") else "original image"}
 
 
-def _mark_lines(before: Texts, after: Texts) -> tuple[ConflictVersionLine, ...]:
+def _mark_lines(before: Texts, after: Texts) -> tuple[LabeledVersionLine, ...]:
     lines = []
     for title, text in after.items():
         words = mark_new_words(before.get(title, ""), text)
-        lines.append(ConflictVersionLine(title, words))
+        lines.append(LabeledVersionLine(title, words))
     return tuple(lines)

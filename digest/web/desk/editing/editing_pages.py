@@ -21,17 +21,17 @@ from digest.app.editions.edition_views import EditionView
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
 from digest.store.models import EditionState
-from digest.web.auth.access import build_action_context, current_actor, current_staff, is_admin
-from digest.web.colleagues import name_arrangement_authors
+from digest.web.actor_names import replace_edit_authors_with_names
+from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_outline import make_approval_status_key
+from digest.web.desk.approval.approval_page_data import make_approval_status_fingerprint
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.conflict_pages import remove_from_clipboard, show_conflicts
-from digest.web.desk.editing.desk_actions import EDITION_ACTIONS, STORY_ACTIONS, DeskAction, find_anchored_story
+from digest.web.desk.editing.desk_actions import EDITION_ACTIONS, STORY_ACTIONS, EditActionRequest, find_anchored_story
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
-from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, find_preview_view
-from digest.web.desk.outline.edit_outline import build_edit_outline, list_clipped_rows, list_merge_choices
+from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize, find_preview_mode
+from digest.web.desk.outline.edit_outline import build_edit_page_data, list_clipboard_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_opening_text_lengths
 from digest.web.desk.outline.story_pool import (
@@ -132,7 +132,7 @@ def read_edit_form(name: str) -> EditForm:
 def read_form_without_approval_check(name: str) -> EditForm:
     """Return who acts on which edition, for what changes nothing of it."""
     base_edit = read_number(request.form.get("seq", ""))
-    return EditForm(name, **build_action_context(), based_on=base_edit)
+    return EditForm(name, **get_actor_and_time(), based_on=base_edit)
 
 
 def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
@@ -156,7 +156,7 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
     if word not in STORY_ACTIONS:
         raise NotFound(f"There's no action named {word[:20]}.")
     form, state, url = read_story_form(name, anchor)
-    result = STORY_ACTIONS[word](DeskAction(installation, form, state, url, request.form))
+    result = STORY_ACTIONS[word](EditActionRequest(installation, form, state, url, request.form))
     return answer_story_edit(name, result, anchor, url)
 
 
@@ -225,10 +225,10 @@ def render_edit_page(
     context, actor = web_context(), current_actor()
     installation, file = context.installation, context.settings.file
     name, now = view.edition.name, context.clock()
-    mail = edition_checks.read_edition_mail(installation, name, now=now)
+    mail = edition_checks.render_and_check_edition_email(installation, name, now=now)
     content = EditionContent.from_json(view.edition.content)
-    arrangement = name_arrangement_authors(state.arrangement, staff.read_display_names(installation))
-    outline = build_edit_outline(arrangement, content, file.sections, mail.findings, context.zone)
+    arrangement = replace_edit_authors_with_names(state.arrangement, staff.read_display_names(installation))
+    outline = build_edit_page_data(arrangement, content, file.sections, mail.findings, context.zone)
     pool = find_pool_page(arrangement, file.sections, query.pool, context.zone)
     return render_template(
         "web/desk/editing/edit.html",
@@ -247,7 +247,7 @@ def render_edit_page(
         writer=create_sentence_writer(state.arrangement, state.edits, file.sections),
         last_own=state.find_last_own(actor.name),
         last_undo=state.find_last_own_undo(actor.name),
-        clippings=list_clipped_rows(clipboard.list_clippings(installation, actor), outline, name),
+        clippings=list_clipboard_rows(clipboard.list_clipboard_items(installation, actor), outline, name),
         lead_section=find_lead_section(file.sections),
         image_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
         merge_choices=list_merge_choices(outline, pool),
@@ -261,8 +261,8 @@ def render_edit_page(
         filters=POOL_FILTERS,
         orders=POOL_ORDERS,
         beat_seconds=int(HEARTBEAT_PERIOD.total_seconds()),
-        views=PREVIEW_VIEWS,
-        preview=find_preview_view(query.view),
+        views=PREVIEW_MODES,
+        preview=find_preview_mode(query.view),
         size=MailSize(len(mail.html.encode())),
         standing=read_approval_status(name, state),
         refused_picture=refused_picture,
@@ -318,7 +318,7 @@ def _tell_news(name: str) -> dict[str, object]:
         "tray": len(tray),
         "waiting": _say("waiting", tray),
         "standing": {
-            "key": make_approval_status_key(overview),
+            "key": make_approval_status_fingerprint(overview),
             "badge": _say("badge", overview),
             "tone": _say("tone", overview),
             "words": _say("words", overview),

@@ -14,8 +14,8 @@ from digest.app.editing.edit_history import ApprovalHistoryEntry, EditionHistory
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, EditKind, RevertEffect
+from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor
-from digest.web.colleagues import name_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.editing_pages import (
     UnseenApprovalError,

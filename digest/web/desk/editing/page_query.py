@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from werkzeug.datastructures import MultiDict
 
-from digest.web.desk.edition.previews import find_preview_view
+from digest.web.desk.edition.previews import find_preview_mode
 from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, PoolQuery
 
 PAGE_TABS = ("stories", "edition", "preview")
@@ -66,7 +66,7 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
     """Read a query from an address or a form; anything unknown is the default."""
     return EditionPageQuery(
         tab=_known_or_default(values.get("tab"), PAGE_TABS, "edition"),
-        view=find_preview_view(values.get("view")).key,
+        view=find_preview_mode(values.get("view")).key,
         filter=_known_or_default(values.get("filter"), [key for key, _ in POOL_FILTERS], "unused"),
         order=_known_or_default(values.get("order"), [key for key, _ in POOL_ORDERS], "score"),
         topic_filter=" ".join(values.get("topic_filter", "").split())[:MAX_WORDS_LENGTH],

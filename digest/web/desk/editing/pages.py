@@ -17,20 +17,20 @@ from digest.app.sources import source_overview
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError
-from digest.deliver.send.run.edition_run import SendError
+from digest.deliver.send.run.edition_sending import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import COMING_STATES, UnknownEditionError
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.store.models import EditionState
-from digest.web.auth.access import build_action_context, current_actor, current_staff, is_admin
+from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.editing_pages import read_edition_from_url, render_edit_page
 from digest.web.desk.editing.page_query import read_page_query
-from digest.web.desk.edition.previews import PREVIEW_VIEWS, find_preview_view, preview_response
-from digest.web.desk.outline.edition_outline import build_edition_outline, summarize_checks
+from digest.web.desk.edition.previews import PREVIEW_MODES, find_preview_mode, preview_response
+from digest.web.desk.outline.edition_outline import build_edition_page_data, summarize_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
 from digest.web.status_rows import SentEditionRow, build_source_rows, describe_editor_changes
@@ -109,7 +109,7 @@ def _edition_page(view: edition_views.EditionView) -> str:
     if state:
         return render_edit_page(view, state, query)
     installation, edition, now = context.installation, view.edition, context.clock()
-    outline = build_edition_outline(edition, view.stories, context.settings.file.sections)
+    outline = build_edition_page_data(edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/edition/edition.html",
         edition=edition,
@@ -128,8 +128,8 @@ def _edition_page(view: edition_views.EditionView) -> str:
         ),
         asked=query,
         filters=STORY_FILTERS,
-        views=PREVIEW_VIEWS,
-        preview=find_preview_view(query.view),
+        views=PREVIEW_MODES,
+        preview=find_preview_mode(query.view),
         octets=len(editions.render_edition_bytes(installation, edition.name, "html")),
         changed=describe_editor_changes(view.editor_counts) if view.editor_counts else "",
     )
@@ -140,13 +140,15 @@ def _find_faults(view: edition_views.EditionView) -> Sequence[PreflightFinding]:
     if view.edition.state not in COMING_STATES:
         return ()
     context = web_context()
-    return edition_checks.read_edition_mail(context.installation, view.edition.name, now=context.clock()).findings
+    return edition_checks.render_and_check_edition_email(
+        context.installation, view.edition.name, now=context.clock()
+    ).findings
 
 
 @desk_pages.get("/preview/<name>/<view>")
-def show_edition_frame(name: str, view: str) -> ResponseReturnValue:
+def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
     """Return the bytes of an edition for one of the views, without the sections that the address names (`omit`)."""
-    if view not in {v.key for v in PREVIEW_VIEWS}:
+    if view not in {v.key for v in PREVIEW_MODES}:
         abort(404, f"There is no view called {view}.")
     context = web_context()
     row = edition_views.read_edition(context.installation, name)
@@ -189,8 +191,8 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
     context = web_context()
     installation, now = context.installation, context.clock()
     view = edition_views.view_edition(installation, name, recent=context.recent_counts, now=now)
-    mail = edition_checks.read_edition_mail(installation, view.edition.name, now=now)
-    outline = build_edition_outline(view.edition, view.stories, context.settings.file.sections)
+    mail = edition_checks.render_and_check_edition_email(installation, view.edition.name, now=now)
+    outline = build_edition_page_data(view.edition, view.stories, context.settings.file.sections)
     return render_template(
         "web/desk/approval/approve.html",
         edition=view.edition,
@@ -210,7 +212,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     mark = request.form.get("mark", "")
-    result = edition_approval.approve_edition(web_context().installation, name, mark, **build_action_context())
+    result = edition_approval.approve_edition(web_context().installation, name, mark, **get_actor_and_time())
     if result.unchecked:
         return redirect(url_for("desk.show_review_page", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)
@@ -220,7 +222,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 def revoke_approval(name: str) -> ResponseReturnValue:
     """Take an approval back, so that the edition is a draft again."""
     context = web_context()
-    edition_approval.revoke_approval(context.installation, name, **build_action_context())
+    edition_approval.revoke_approval(context.installation, name, **get_actor_and_time())
     return _edition_redirect(name)
 
 
@@ -229,9 +231,9 @@ def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
     context = web_context()
     if act == "pause":
-        sending.pause_edition(context.installation, name, reason="", **build_action_context())
+        sending.pause_edition(context.installation, name, reason="", **get_actor_and_time())
     else:
-        sending.resume_edition(context.installation, name, **build_action_context())
+        sending.resume_edition(context.installation, name, **get_actor_and_time())
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 

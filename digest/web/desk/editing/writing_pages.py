@@ -20,10 +20,15 @@ from digest.app.editions import edition_views
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.edition_content import BlockKind, LabeledBlock
 from digest.edition.editing.edits import EditionField, StoryField
-from digest.installation.opened import Installation
-from digest.web.auth.access import build_action_context
+from digest.installation.opened_installation import Installation
+from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
-from digest.web.desk.editing.conflict_pages import FieldEdit, apply_field_edits, read_field_base_edit, show_conflicts
+from digest.web.desk.editing.conflict_pages import (
+    FieldEdit,
+    apply_field_edits,
+    read_base_edit_number_of_field,
+    show_conflicts,
+)
 from digest.web.desk.editing.desk_actions import find_anchored_story
 from digest.web.desk.editing.editing_pages import (
     ImageForm,
@@ -131,7 +136,9 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     state = editing_state.read_editing_state(installation, name)
     current_block = state.arrangement.find_block(block_id) or LabeledBlock(block_id, "sponsor", "")
     block = _read_block(request.form, current_block)
-    base_edits = [seq for field in _BLOCK_FIELDS if (seq := read_field_base_edit(request.form, field)) is not None]
+    base_edits = [
+        seq for field in _BLOCK_FIELDS if (seq := read_base_edit_number_of_field(request.form, field)) is not None
+    ]
     # Fields that were begun before the form's own last saving name an older state, and know what stands all the same.
     based_on = (
         state.last_seq if _was_written_on(request.form, current_block) else min(base_edits, default=form.based_on)
@@ -223,7 +230,7 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
             raise EditRefusedError("No file was uploaded.", "Choose a file.")
         case "shown":
             return edition_images.describe_image(installation, form, url, **words)
-    return edition_images.show_article_image(installation, form, url, article=picture.choice)
+    return edition_images.use_article_image(installation, form, url, article=picture.choice)
 
 
 def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:
@@ -239,11 +246,11 @@ _ARTICLE_FIELDS = (
 
 
 @story_pages.post("/fetch")
-def fetch_story(name: str) -> ResponseReturnValue:
+def show_story_found_at_url(name: str) -> ResponseReturnValue:
     """Show what was found at an address, to be corrected before it is added; nothing is stored yet."""
     context, url = web_context(), request.form.get("url", "")
     try:
-        fetched_story = story_fetch.fetch_story(context.installation, name, url, **build_action_context())
+        fetched_story = story_fetch.fetch_story(context.installation, name, url, **get_actor_and_time())
     except EditRefusedError as error:
         back = build_edit_page_url(name, "own", open="own", tab="stories")
         return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -311,7 +318,7 @@ def update_clipboard(name: str) -> ResponseReturnValue:
     installation, form, fields = web_context().installation, read_form_without_approval_check(name), request.form
     if number := fields.get("remove", ""):
         if (clipping := read_number(number)) is not None:
-            clipboard.remove_clipping(installation, form, clipping)
+            clipboard.remove_clipboard_item(installation, form, clipping)
         return redirect(build_edit_page_url(name, "clipboard"), 303)
     anchor = fields.get("keep", "")
     clipboard.copy_story_to_clipboard(

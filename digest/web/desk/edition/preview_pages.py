@@ -15,11 +15,11 @@ from digest.app.editions import edition_views, sample_emails
 from digest.app.editions.sample_emails import SampleEmail
 from digest.edition.content.edition_content import EditionContent
 from digest.web.context import web_context
-from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize, PreviewView, find_preview_view, preview_response
+from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize, PreviewMode, find_preview_mode, preview_response
 
 preview_pages = Blueprint("previews", __name__, url_prefix="/desk/editions/<name>")
 
-READ_ALOUD_VIEW = PreviewView("aloud", "Read aloud", "In the order a screen reader reads it")
+READ_ALOUD_VIEW = PreviewMode("aloud", "Read aloud", "In the order a screen reader reads it")
 
 
 @preview_pages.get("/preview")
@@ -42,8 +42,8 @@ def show_preview(name: str) -> ResponseReturnValue:
         omitted=omitted,
         short="yes" if is_short else None,
         gets_nothing=bool(sections) and len(omitted) == len(sections),
-        views=(*PREVIEW_VIEWS, READ_ALOUD_VIEW),
-        view=READ_ALOUD_VIEW if is_spoken else find_preview_view(request.args.get("view")),
+        views=(*PREVIEW_MODES, READ_ALOUD_VIEW),
+        view=READ_ALOUD_VIEW if is_spoken else find_preview_mode(request.args.get("view")),
         passages=list_spoken_passages(html.decode()) if is_spoken else (),
         size=MailSize(len(html)),
         variants=editions.count_subscribers_by_email_variant(installation, edition.name) if counts_variants else None,
@@ -52,17 +52,17 @@ def show_preview(name: str) -> ResponseReturnValue:
 
 gallery_pages = Blueprint("gallery", __name__, url_prefix="/desk/mails")
 
-GALLERY_VIEWS = tuple(view for view in PREVIEW_VIEWS if view.key != "inbox")
+GALLERY_MODES = tuple(view for view in PREVIEW_MODES if view.key != "inbox")
 
 
 @gallery_pages.get("/")
-def show_first_email() -> ResponseReturnValue:
+def show_first_sample_email() -> ResponseReturnValue:
     """Show the first mail of the gallery beside the list of all."""
-    return show_email(sample_emails.SUBSCRIBER_MAILS[0].key)
+    return show_sample_email(sample_emails.SUBSCRIBER_MAILS[0].key)
 
 
 @gallery_pages.get("/<key>")
-def show_email(key: str) -> ResponseReturnValue:
+def show_sample_email(key: str) -> ResponseReturnValue:
     """Show one mail in one view beside the list of all."""
     mail = _find_mail(key)
     return render_template(
@@ -70,16 +70,16 @@ def show_email(key: str) -> ResponseReturnValue:
         mail=mail,
         subject=sample_emails.compose_sample_subject(web_context().settings, mail.key),
         groups=(("Readers", sample_emails.SUBSCRIBER_MAILS), ("Staff", sample_emails.STAFF_MAILS)),
-        views=GALLERY_VIEWS,
-        view=find_preview_view(request.args.get("view")),
+        views=GALLERY_MODES,
+        view=find_preview_mode(request.args.get("view")),
     )
 
 
 @gallery_pages.get("/<key>/frame")
-def show_email_frame(key: str) -> Response:
+def show_sample_email_frame(key: str) -> Response:
     """Give one mail in one view, to be framed."""
     rendered_email = sample_emails.compose_sample_email(web_context().settings, _find_mail(key).key)
-    view = find_preview_view(request.args.get("view"))
+    view = find_preview_mode(request.args.get("view"))
     return preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)
 
 

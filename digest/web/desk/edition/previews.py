@@ -23,7 +23,7 @@ _ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
 
 
 @dataclass(frozen=True, slots=True)
-class PreviewView:
+class PreviewMode:
     """One way to look at an edition; `says` explains it beside the picture, `has_places` whether it can be led to a story."""
 
     key: str
@@ -32,13 +32,13 @@ class PreviewView:
     has_places: bool = True
 
 
-PREVIEW_VIEWS = (
-    PreviewView("phone", "Phone", "On a phone"),
-    PreviewView("wide", "Wide", "On a desktop, scaled down"),
-    PreviewView("dark", "Dark", "On a phone in dark mode"),
-    PreviewView("noimages", "No images", "With images blocked, as in many email apps"),
-    PreviewView("text", "Text", "As plain text, for subscribers who prefer it", has_places=False),
-    PreviewView("inbox", "Inbox", "Subject and preheader in an inbox", has_places=False),
+PREVIEW_MODES = (
+    PreviewMode("phone", "Phone", "On a phone"),
+    PreviewMode("wide", "Wide", "On a desktop, scaled down"),
+    PreviewMode("dark", "Dark", "On a phone in dark mode"),
+    PreviewMode("noimages", "No images", "With images blocked, as in many email apps"),
+    PreviewMode("text", "Text", "As plain text, for subscribers who prefer it", has_places=False),
+    PreviewMode("inbox", "Inbox", "Subject and preheader in an inbox", has_places=False),
 )
 
 
@@ -76,9 +76,9 @@ class MailSize:
         return round(100 * self.warning / self.limit, 1)
 
 
-def find_preview_view(key: str | None) -> PreviewView:
+def find_preview_mode(key: str | None) -> PreviewMode:
     """Find a view by its key; anything unknown is the first."""
-    return next((v for v in PREVIEW_VIEWS if v.key == key), PREVIEW_VIEWS[0])
+    return next((v for v in PREVIEW_MODES if v.key == key), PREVIEW_MODES[0])
 
 
 def preview_response(body: str, view_key: str, content: EditionContent | None = None) -> Response:

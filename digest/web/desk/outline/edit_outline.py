@@ -6,8 +6,8 @@ from datetime import date
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from digest.app.editing.clipboard import SavedClipping
-from digest.app.editions.edition_dates import find_last_days_of_upcoming_dates
+from digest.app.editing.clipboard import SavedClipboardItem
+from digest.app.editions.edition_dates import find_last_listed_day_by_section
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import Edit, EditKind
@@ -20,8 +20,8 @@ from digest.web.desk.outline.story_pool import (
     MAX_POOL_STORIES,
     PoolPage,
     PoolRow,
-    complete_pool_row,
-    list_waiting_story_rows,
+    add_date_and_sections_to_pool_row,
+    list_late_story_rows,
     story_anchor,
 )
 
@@ -29,7 +29,7 @@ _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 
 @dataclass(frozen=True, slots=True)
-class ArrangedRow:
+class ArrangedStoryRow:
     """One story of a section. `number` counts from 1; `also_in` says where else one of its articles is.
 
     `text_edits` wrote its texts, by the text's field. `preview_place` is the ID of its place in the preview. `is_regrouped` tells that
@@ -71,7 +71,7 @@ class ArrangedSection:
 
     settings: SectionSettings
     note: str
-    rows: tuple[ArrangedRow, ...]
+    rows: tuple[ArrangedStoryRow, ...]
     early_until: date | None
     findings: tuple[PreflightFinding, ...]
 
@@ -82,7 +82,7 @@ class ArrangedSection:
 
 
 @dataclass(frozen=True, slots=True)
-class EditOutline:
+class EditPageData:
     """The edition's sections, the first page of its tray, and what preflight found; `head_findings` by `HEAD_PLACES`."""
 
     sections: tuple[ArrangedSection, ...]
@@ -128,20 +128,20 @@ class EditOutline:
             yield anchor, finding.where or "The edition", [finding]
 
 
-def build_edit_outline(
+def build_edit_page_data(
     arrangement: Arrangement,
     content: EditionContent,
     sections: Sequence[SectionSettings],
     findings: Iterable[PreflightFinding],
     zone: ZoneInfo,
-) -> EditOutline:
+) -> EditPageData:
     """Put the arrangement beside what the edition says, with every finding at the place it concerns."""
     open_findings = list(findings)
     heads = {place: _take_at(place, open_findings) for place in HEAD_PLACES}
     arranged = tuple(_arrange_section(settings, arrangement, content, sections, open_findings) for settings in sections)
-    waiting = islice(list_waiting_story_rows(arrangement), MAX_POOL_STORIES)
-    tray = tuple(complete_pool_row(row, sections, zone) for row in waiting)
-    return EditOutline(arranged, tray, heads, tuple(open_findings))
+    waiting = islice(list_late_story_rows(arrangement), MAX_POOL_STORIES)
+    tray = tuple(add_date_and_sections_to_pool_row(row, sections, zone) for row in waiting)
+    return EditPageData(arranged, tray, heads, tuple(open_findings))
 
 
 def _arrange_section(
@@ -156,7 +156,7 @@ def _arrange_section(
         settings=settings,
         note=written.note if written else settings.note,
         rows=_arrange_rows(settings, arrangement, content, sections, open_findings),
-        early_until=find_last_days_of_upcoming_dates(content).get(settings.key),
+        early_until=find_last_listed_day_by_section(content).get(settings.key),
         findings=_take_at(settings.title, open_findings),
     )
 
@@ -185,7 +185,7 @@ def _arrange_rows(
     content: EditionContent,
     sections: Sequence[SectionSettings],
     open_findings: list[PreflightFinding],
-) -> tuple[ArrangedRow, ...]:
+) -> tuple[ArrangedStoryRow, ...]:
     """Put the stories of a section beside their entries; none where the edition was written of another arrangement."""
     stories = arrangement.sections.get(settings.key, ())
     written = (section.entries for section in content.sections if section.key == settings.key)
@@ -198,7 +198,7 @@ def _arrange_rows(
     for number, (story, entry) in enumerate(zip(stories, entries, strict=True), 1):
         own_place = f"{settings.title} {number}"
         elsewhere = [place for place in places.get(entry.url, ()) if place != own_place]
-        row = ArrangedRow(
+        row = ArrangedStoryRow(
             story=story,
             entry=entry,
             number=number,
@@ -226,24 +226,26 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
 
 
 @dataclass(frozen=True, slots=True)
-class ClippedRow:
+class ClipboardRow:
     """One thing on an editor's clipboard: a story of this edition has an anchor, and a place if it is in a section."""
 
-    clipping: SavedClipping
+    clipping: SavedClipboardItem
     anchor: str = ""
     place: str = ""
 
 
-def list_clipped_rows(clippings: Iterable[SavedClipping], outline: EditOutline, edition: str) -> list[ClippedRow]:
+def list_clipboard_rows(
+    clippings: Iterable[SavedClipboardItem], outline: EditPageData, edition: str
+) -> list[ClipboardRow]:
     """Describe an editor's clipboard beside an edition; what came from another edition can be read, and taken off."""
     rows = []
     for clipping in clippings:
         anchor = story_anchor(clipping.target) if clipping.edition == edition else ""
-        rows.append(ClippedRow(clipping, anchor, outline.name_place(anchor)))
+        rows.append(ClipboardRow(clipping, anchor, outline.name_place(anchor)))
     return rows
 
 
-def list_merge_choices(outline: EditOutline, pool: PoolPage) -> tuple[tuple[str, str], ...]:
+def list_merge_choices(outline: EditPageData, pool: PoolPage) -> tuple[tuple[str, str], ...]:
     """List the stories that one may be merged with: those of the edition, then those of the list: anchor and headline."""
     listed = tuple((row.anchor, row.headline) for row in pool.rows if not row.place)
     return (*outline.placed_choices, *listed)

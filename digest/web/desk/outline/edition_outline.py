@@ -113,7 +113,7 @@ class ChecksSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class EditionOutline:
+class EditionPageData:
     """A whole edition."""
 
     content: EditionContent
@@ -126,14 +126,14 @@ class EditionOutline:
         return {block.section.key: block.section.title for block in self.blocks}
 
 
-def build_edition_outline(
+def build_edition_page_data(
     edition: Edition, stories: Iterable[EditionStory], sections: Iterable[SectionSettings]
-) -> EditionOutline:
+) -> EditionPageData:
     """Show an edition's arrangement; `stories` are its rows that have a section."""
     content = EditionContent.from_json(edition.content)
     placed = {(s.section, s.position): s for s in stories if s.section}
     most = {s.key: s.most for s in sections}
-    return EditionOutline(
+    return EditionPageData(
         content=content,
         lengths=count_opening_text_lengths(content),
         blocks=tuple(_build_outline_section(section, placed, most) for section in content.sections),
@@ -153,7 +153,7 @@ def _build_outline_section(
     return OutlineSection(section, limits.get(section.key, 0), tuple(rows))
 
 
-def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionOutline) -> ChecksSummary:
+def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionPageData) -> ChecksSummary:
     """Sort what preflight found, and say where on the page it stands."""
     fixes = [LocatedFinding(f, _finding_anchor(f, outline)) for f in findings]
     failed = {f.finding.rule for f in fixes}
@@ -165,7 +165,7 @@ def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionOutli
     )
 
 
-def _finding_anchor(finding: PreflightFinding, outline: EditionOutline) -> str:
+def _finding_anchor(finding: PreflightFinding, outline: EditionPageData) -> str:
     """Find the entry that a finding quotes, else its section; else the two lines at the top."""
     for block in outline.blocks:
         for row in block.rows:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
-from digest.select.values import PlacedStory, ScoredStory
+from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.phrases import join_words
 from subscribers.subscriber_language import ENGLISH
@@ -120,15 +120,15 @@ class PoolQuery:
     rows: int = MAX_POOL_STORIES
 
 
-def list_waiting_story_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
-    """List the stories that wait in the tray as far as it takes to choose among them; see `complete_pool_row`."""
+def list_late_story_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
+    """List the stories that wait in the tray as far as it takes to choose among them; see `add_date_and_sections_to_pool_row`."""
     for new in arrangement.tray:
         joined = arrangement.find_story(new.joins) if new.joins else None
         joins = joined.placed.scored.story.lead.title if joined else ""
         yield PoolRow(new.scored, joins=joins)
 
 
-def complete_pool_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
+def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
     """Name a story that stands nowhere by its anchor, with the sections that it fits; say of each when it takes place."""
     row = replace(row, when=describe_story_date(row.scored, sections, zone))
     if row.place:
@@ -196,7 +196,9 @@ def find_pool_page(
     publishers = set().union(*(row.scored.story.publishers for row in rows))
     topics = {row.scored.topic for row in rows if row.scored.topic}
     return PoolPage(
-        tuple(complete_pool_row(row, sections, zone) for row in fitting_rows[start : start + row_limit]),
+        tuple(
+            add_date_and_sections_to_pool_row(row, sections, zone) for row in fitting_rows[start : start + row_limit]
+        ),
         len(fitting_rows),
         start,
         {key: len(kind_rows) for key, kind_rows in kinds.items()},
@@ -206,7 +208,7 @@ def find_pool_page(
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
-    """List every story of the week as far as it takes to choose among them; see `complete_pool_row`."""
+    """List every story of the week as far as it takes to choose among them; see `add_date_and_sections_to_pool_row`."""
     for settings in sections:
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
             anchor, place = story_anchor(story.url), f"{settings.title} {number}"
@@ -223,7 +225,7 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
         yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
     for removed in arrangement.removed:
         yield PoolRow(removed.scored, reason=f"removed by {removed.edit.actor}")
-    yield from list_waiting_story_rows(arrangement)
+    yield from list_late_story_rows(arrangement)
 
 
 def _fits_query(row: PoolRow, query: PoolQuery) -> bool:

@@ -25,16 +25,16 @@ from digest.deliver.control.edition_control import AUTOMATIC_ACTOR, EditionContr
 from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision
 from digest.deliver.send.claims.progress import MinuteCount
 from digest.installation import sending_pause
-from digest.installation.acts import Role
-from digest.installation.reasons import ReasonError, read_optional_reason
-from digest.settings import LimitSettings
+from digest.installation.action_reasons import ReasonError, read_optional_reason
+from digest.installation.audited_actions import Role
+from digest.settings import UsageLimitSettings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
-from digest.web.auth.access import build_action_context, current_actor
+from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.charts import Chart, LimitLine, draw_bar_chart
 from digest.web.context import web_context
 from digest.web.filters import clock_of, thousands
-from digest.web.forms import Count, PageFields, ReasonForm, read_form
+from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form
 from subscribers.errors import ApplicationError
 from subscribers.pages.forms import FormError
 
@@ -147,12 +147,12 @@ def list_progress_bar_parts(view: SendingView) -> list[ProgressBarPart]:
     return parts
 
 
-def compute_messages_per_minute(limits: LimitSettings) -> float:
+def compute_messages_per_minute(limits: UsageLimitSettings) -> float:
     """Return how many messages a minute the settings allow, or 0 if they set no limit."""
     return limits.send_per_second * 60 or limits.send_per_hour / 60
 
 
-def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: LimitSettings) -> MinuteChart:
+def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: UsageLimitSettings) -> MinuteChart:
     """Draw the messages of each of the last minutes, and the limit of the settings across them."""
     last = minutes[-1].at
     counts = {minute.at: minute.messages for minute in minutes}
@@ -216,7 +216,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
     )
 
 
-class RefusalAcknowledgmentForm(PageFields):
+class RefusalAcknowledgmentForm(FormOrQueryModel):
     """How many refusals the page said that there are."""
 
     refusals: Count
@@ -228,7 +228,7 @@ def acknowledge_refusals(name: str) -> ResponseReturnValue:
     try:
         seen = read_form(RefusalAcknowledgmentForm).refusals
         refusal_actions.acknowledge_refusals(
-            web_context().installation, name, confirmed=seen, reason="", **build_action_context()
+            web_context().installation, name, confirmed=seen, reason="", **get_actor_and_time()
         )
     except (FormError, ChangedRefusalsError) as exc:
         return _sending_page(name, refusal=str(exc)), 409
@@ -283,7 +283,7 @@ def cancel_sending(name: str) -> ResponseReturnValue:
     if typed.strip() != str(edition.number):
         refusal = f"The number doesn't match. To cancel this edition, type {edition.number}."
         return _sending_page(name, refusal=refusal), 422
-    sending.cancel_edition(context.installation, edition.name, **build_action_context())
+    sending.cancel_edition(context.installation, edition.name, **get_actor_and_time())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)
 
 
@@ -302,7 +302,7 @@ def drop_set_aside_emails(name: str) -> ResponseReturnValue:
 def _decide_set_aside_emails(name: str, decision: SetAsideDecision) -> ResponseReturnValue:
     installation, tags = web_context().installation, request.form.getlist("domain")
     try:
-        set_aside_domains.decide_domains(installation, name, tags, decision, **build_action_context())
+        set_aside_domains.decide_set_aside_domains(installation, name, tags, decision, **get_actor_and_time())
     except DomainNotSetAsideError as exc:
         return _sending_page(name, refusal=str(exc)), 409
     return redirect(url_for("sending.show_sending", name=name), 303)

@@ -66,7 +66,7 @@ def test_a_complaint_without_a_return_path_is_proved_by_the_token_to_leave() -> 
     heard = read(ADA.returned_mail("comcast"))
     assert isinstance(heard, MailboxEvent)
     assert (heard.event.delivery_id, heard.event.kind) == (None, EventKind.COMPLAINED)
-    assert heard.subscriber == incoming_mail.QuotedSubscriber(7, ADA.message_id)
+    assert heard.subscriber == incoming_mail.ComplainingSubscriber(7, ADA.message_id)
 
 
 @pytest.mark.parametrize(

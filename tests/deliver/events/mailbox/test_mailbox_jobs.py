@@ -22,7 +22,7 @@ from digest.app.jobs import JobContext, run_job
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.planning import plan_deliveries
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import BounceMailboxSettings, SettingsError, load_settings
 from digest.store.delivery_models import Delivery, DeliveryState
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup

@@ -15,11 +15,11 @@ import pytest
 from pydantic import SecretStr
 
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider, build_request_body
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.content.placeholders import LEAVE_SLOT, SlottedText
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
@@ -55,7 +55,7 @@ def _hand(fake: FakeSendGrid, *names: str, key: str = API_KEY, clock: Callable[[
     return SendGridProvider(key, fake.host, clock=clock).send_batch([_message(n) for n in names], MarkRecorder())
 
 
-def _results(handed: BatchOutcome) -> list[HandoverResult]:
+def _results(handed: BatchOutcome) -> list[HandoverStatus]:
     return [o.result for o in handed.outcomes]
 
 
@@ -67,8 +67,8 @@ def filled(body: dict[str, Any], person: dict[str, Any], part: int = 0) -> str:
     return text
 
 
-ACCEPTED, REFUSED = HandoverResult.ACCEPTED, HandoverResult.REFUSED
-UNCERTAIN, UNTOUCHED = HandoverResult.UNCERTAIN, HandoverResult.NOT_TRIED
+ACCEPTED, REFUSED = HandoverStatus.ACCEPTED, HandoverStatus.REFUSED
+UNCERTAIN, UNTOUCHED = HandoverStatus.UNCERTAIN, HandoverStatus.NOT_TRIED
 NAMES = ("ada", "bo", "cy", "dee")
 
 
@@ -125,7 +125,7 @@ def test_a_mark_that_occurs_in_what_is_sent_is_never_used(place: str, monkeypatc
         (PlannedAnswer(400, b'{"errors":[{"message":"empty","field":"subject"}]}'), UNTOUCHED, "400 empty"),
     ],
 )
-def test_only_202_is_success_and_a_doubt_is_a_doubt(answer: PlannedAnswer, result: HandoverResult, stop: str) -> None:
+def test_only_202_is_success_and_a_doubt_is_a_doubt(answer: PlannedAnswer, result: HandoverStatus, stop: str) -> None:
     with FakeSendGrid(answer) as fake:
         handed = _hand(fake, *NAMES)
     assert _results(handed) == [result] * 4
@@ -251,7 +251,7 @@ def test_messages_are_marked_as_leaving_after_the_headers_and_before_the_body() 
     assert at_mark == [head + b"\r\n\r\n"]
     assert f"content-length: {len(body)}" in head.decode().lower()
     assert json.loads(body)["personalizations"]
-    assert _results(handed) == [HandoverResult.UNCERTAIN]
+    assert _results(handed) == [HandoverStatus.UNCERTAIN]
 
 
 def test_silence_ends_in_doubt() -> None:
@@ -360,7 +360,7 @@ def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_subscribers_wait
     world.add_subscribers(*(f"bad{n}@d{n % 30}.example.org" for n in range(60)))
     with FakeSendGrid() as fake:
         report = _send(world, fake, batch=20)
-        tried_domains = report.results[HandoverResult.TRY_LATER]
+        tried_domains = report.results[HandoverStatus.TRY_LATER]
         assert "refused every message" in report.stop_reason
         assert "@" not in report.stop_reason
         assert report.delivery_counts[DeliveryState.WAITING] == 60

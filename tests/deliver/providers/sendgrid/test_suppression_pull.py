@@ -13,17 +13,17 @@ from sqlalchemy import func, select
 from digest.app.doctor.attention import write_attention_sentences
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
-from digest.deliver.providers.kind import PullResult
+from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.sendgrid import suppression_pull
 from digest.deliver.providers.sendgrid.api import SendGridApi
 from digest.deliver.providers.sendgrid.suppression_pull import parse_suppression_page, pull_suppressions
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.store.delivery_models import InstallationState
+from digest.store.delivery_models import StoredInstallationValue
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle.feedback import FeedbackKind
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import DeliverySetup
@@ -53,7 +53,7 @@ def _pull(
     key: str = API_KEY,
     timeout: float = WAIT_TIMEOUT,
     pages: int = 100,
-) -> PullResult:
+) -> SuppressionPullResult:
     api = SendGridApi(key, fake.host, timeout=timeout)
     return pull_suppressions(world.database, world.keys, _unsubscribe_log(world), api, now=now, max_pages=pages)
 
@@ -155,7 +155,7 @@ def test_addresses_that_are_not_ours_leave_no_trace(
     assert (pulled.entries, pulled.matched_people) == (3, 0)
     with world.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 0
-        memo = json.dumps(session.get_one(InstallationState, suppression_pull.POSITIONS_STATE_KEY).value)
+        memo = json.dumps(session.get_one(StoredInstallationValue, suppression_pull.POSITIONS_STATE_KEY).value)
     text = f"{caplog.text}{capsys.readouterr()}{memo}{pulled}"
     assert "stranger" not in text
     assert "elsewhere" not in text
@@ -273,19 +273,19 @@ def test_one_list_in_trouble_does_not_keep_the_others_from_being_read(one_world:
 @pytest.mark.parametrize(
     ("name", "entry", "word"),
     [
-        ("bounces", GONE, FeedbackKind.BOUNCED),
+        ("bounces", GONE, DeliveryFeedbackKind.BOUNCED),
         ("bounces", {"status": "5.1.1", "reason": "550 5.7.1 blocked"}, None),
         ("bounces", {"status": "", "reason": "550 mailbox unavailable"}, None),  # a soft bounce at most
         ("bounces", {"status": 5.0, "reason": None}, None),
         ("bounces", {}, None),
-        ("invalid_emails", {"reason": "Known bad domain"}, FeedbackKind.BOUNCED),
+        ("invalid_emails", {"reason": "Known bad domain"}, DeliveryFeedbackKind.BOUNCED),
         ("invalid_emails", {"reason": "550 5.7.1 policy"}, None),
-        ("spam_reports", {}, FeedbackKind.COMPLAINED),
-        ("unsubscribes", {}, FeedbackKind.UNSUBSCRIBED),
+        ("spam_reports", {}, DeliveryFeedbackKind.COMPLAINED),
+        ("unsubscribes", {}, DeliveryFeedbackKind.UNSUBSCRIBED),
         ("blocks", GONE, None),
     ],
 )
-def test_an_entry_is_read_by_its_codes(name: str, entry: dict[str, object], word: FeedbackKind | None) -> None:
+def test_an_entry_is_read_by_its_codes(name: str, entry: dict[str, object], word: DeliveryFeedbackKind | None) -> None:
     body = json.dumps([{"created": THEN, "email": "ada@example.org", **entry}]).encode()
     page = parse_suppression_page(name, body, received_at=NOW)
     assert page is not None

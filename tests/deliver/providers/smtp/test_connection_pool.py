@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from digest.deliver.providers.base import BatchOutcome, FinishedMessages, HandoverResult
+from digest.deliver.providers.base import BatchOutcome, FinishedMessages, HandoverStatus
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.provider import (
     FIRST_REST,
@@ -59,7 +59,7 @@ def _hand(server: ScriptedSmtpServer, connections: int = 3, messages: int = 9) -
         provider.close()
 
 
-def _count(handed: BatchOutcome) -> Counter[HandoverResult]:
+def _count(handed: BatchOutcome) -> Counter[HandoverStatus]:
     return Counter(o.result for o in handed.outcomes)
 
 

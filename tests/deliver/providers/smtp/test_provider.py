@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from digest.deliver.compose.dkim import DkimSigner
-from digest.deliver.providers.base import HandoverResult
+from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.content.placeholders import SlottedText
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
@@ -66,7 +66,7 @@ from tests.deliver.smtp_servers import (
 )
 @pytest.mark.parametrize("offers", [b"", b"PIPELINING"])
 def test_every_reply_has_its_meaning(
-    script: dict[str, list[bytes | None]], result: HandoverResult, reply: str, offers: bytes
+    script: dict[str, list[bytes | None]], result: HandoverStatus, reply: str, offers: bytes
 ) -> None:
     with ScriptedSmtpServer({verb: list(replies) for verb, replies in script.items()}, offers) as server:
         handed = send_through(server)
@@ -97,7 +97,7 @@ def quick_timeouts(verb: str) -> SmtpTimeouts:
     ],
 )
 def test_an_answer_that_drips_is_given_up_when_its_time_is_over(
-    verb: str, reply: bytes, offers: bytes, result: HandoverResult
+    verb: str, reply: bytes, offers: bytes, result: HandoverStatus
 ) -> None:
     with ScriptedSmtpServer({verb: [DrippingReply(reply)]}, offers) as server:
         handed = send_through(server, timeouts=quick_timeouts(verb))

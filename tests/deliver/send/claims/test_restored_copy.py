@@ -8,17 +8,17 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.app.approval import correction_emails
-from digest.app.sending import background_tasks, uncertain_actions
+from digest.app.sending import background_tasks, uncertain_delivery_actions
 from digest.app.upkeep import backups
 from digest.backups import creation
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
-from digest.deliver.providers.base import HandoverResult
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.send.notices import notice_queue
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution, list_uncertain_deliveries
 from digest.installation import sending_pause
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import open_database
@@ -37,7 +37,7 @@ ACCEPTED, UNCERTAIN, WAITING = DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN, 
 
 def send_edition(world: DeliverySetup, *, limit: int | None = None) -> list[str]:
     """Send what may be sent; return the deliveries that left."""
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     run_edition(
         world.database,
         EDITION_NAME,
@@ -53,7 +53,7 @@ def send_edition(world: DeliverySetup, *, limit: int | None = None) -> list[str]
 
 def counts(world: DeliverySetup) -> DeliveryCounts:
     with world.database.read() as session:
-        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counted = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
     assert counted.is_balanced
     return counted
 
@@ -89,7 +89,7 @@ def restore(tmp_path: Path, request: pytest.FixtureRequest) -> Restore:
 def resolve(world: DeliverySetup, word: UncertainResolution, count: int) -> list[str]:
     ids = [d.delivery_id for d in list_uncertain_deliveries(world.database, EDITION_NAME, now=world.clock())][:count]
     installation = Installation(world.settings, world.database)
-    uncertain_actions.resolve_uncertain(
+    uncertain_delivery_actions.resolve_uncertain(
         installation, EDITION_NAME, ids, word, reason="the log", actor=ADMIN, clock=world.clock
     )
     return ids
@@ -184,7 +184,7 @@ def test_an_edition_that_is_released_after_the_restore_goes_out_as_ever(world: D
     assert len(send_edition(copy)) == 6
 
 
-DANA = Actor("staff 1", Role.EDITOR, ActorInterface.DESK)
+DANA = Actor("staff 1", Role.EDITOR, ActionEntryPoint.DESK)
 
 
 def correct_edition(world: DeliverySetup) -> None:
@@ -249,7 +249,7 @@ def uncertain_corrections(world: DeliverySetup) -> list[str]:
 
 def resolve_corrections(world: DeliverySetup, ids: list[str], word: UncertainResolution) -> int:
     installation, clock = installation_of(world), world.clock
-    return uncertain_actions.resolve_uncertain(
+    return uncertain_delivery_actions.resolve_uncertain(
         installation, NOTICES, ids, word, reason="the log", actor=ADMIN, clock=clock
     )
 

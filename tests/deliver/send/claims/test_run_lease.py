@@ -12,18 +12,18 @@ from sqlalchemy import select, update
 
 from digest.app.jobs import JobContext, check_schema
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import GRACE_LEASES, RunVerdict, judge_run, recover_dead_and_silent_runs
 from digest.deliver.send.claims.delivery_claims import LeaseTerms
 from digest.deliver.send.claims.run_lease import LeaseKeeper, keep_lease
 from digest.deliver.send.handover import LEASE_LOST
-from digest.deliver.send.run.edition_run import run_edition
-from digest.installation.opened import Installation
+from digest.deliver.send.run.edition_sending import run_edition
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.engine import Database, SchemaTooNewError, migrate_schema, open_database
 from digest.store.models import Edition, EditionState
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from scheduler import JobScheduler
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
@@ -68,7 +68,7 @@ def claimed(world: DeliverySetup) -> list[str]:
     with world.database.write() as session:
         session.scalars(select(Edition)).one().state = EditionState.SENDING
         ids = list(session.scalars(select(Delivery.id).order_by(Delivery.person)))
-        lease = LeaseTerms(f"{replace(this_process_owner(), host='elsewhere')}/1", "smtp", timedelta(hours=1))
+        lease = LeaseTerms(f"{replace(identify_current_process(), host='elsewhere')}/1", "smtp", timedelta(hours=1))
         claims.take_leases(session, lease, ids[:4], now=RELEASE)
         hand_over(session, lease, ids[2:4])
     return ids
@@ -104,7 +104,7 @@ def test_what_another_home_had_reserved_waits_after_its_lease_and_the_rest_is_un
 def test_a_run_whose_claims_were_taken_hands_nothing_over(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"reader{number}@example.org" for number in range(6)))
     other = replace(world, database=Database(world.database.engine))  # as in another process
-    others = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    others = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
 
     def send(setup: DeliverySetup, provider: ScriptedProvider, limit: int | None = None) -> str:
         database, keys, settings, clock = setup.database, setup.keys, setup.settings, setup.clock
@@ -116,7 +116,7 @@ def test_a_run_whose_claims_were_taken_hands_nothing_over(world: DeliverySetup) 
     def answer_late(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         silence_runs(world.database)
         assert send(other, others, limit=2) == ""
-        return BatchOutcome((MessageOutcome(HandoverResult.ACCEPTED),) * len(messages))
+        return BatchOutcome((MessageOutcome(HandoverStatus.ACCEPTED),) * len(messages))
 
     late = ScriptedProvider(answer_late, batch_size=2)
     assert send(world, late) == LEASE_LOST

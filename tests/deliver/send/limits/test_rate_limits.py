@@ -18,16 +18,16 @@ from digest.deliver.send.limits.rate_limits import (
     MINUTE,
     RECOVERY_INTERVAL,
     DomainLimits,
-    MeteredRate,
     RateLimit,
     RateUsage,
+    RollingWindowRate,
     SpacedRate,
     compute_send_allowance,
     count_sending_days,
     current_rate_limits,
 )
 from digest.deliver.send.refusals.stop_rules import FailureCounts, choose_pause_reason, describe_list_change
-from digest.settings import AlertSettings, LimitSettings
+from digest.settings import AlertSettings, UsageLimitSettings
 from tests.moments import AFTER_RELEASE as NOON
 
 
@@ -62,7 +62,7 @@ def test_of_several_bounds_the_tightest_counts_and_the_latest_says_when() -> Non
 
 
 def test_warming_up_counts_the_days_since_the_first_message() -> None:
-    limits = LimitSettings(warm_up=[50, 100])
+    limits = UsageLimitSettings(warm_up=[50, 100])
     days = [
         [b.max_messages for b in current_rate_limits(limits, NOON, NOON + DAY * n)]
         for n in (-1, 0, 0.99, 1, 1.99, 2, 900)
@@ -87,7 +87,7 @@ def test_warming_up_counts_the_days_since_the_first_message() -> None:
 def test_how_many_days_an_edition_takes_follows_from_its_limits(
     warm_up: list[int], per_hour: int, day: int, days: int
 ) -> None:
-    limits = LimitSettings(warm_up=warm_up, send_per_hour=per_hour)
+    limits = UsageLimitSettings(warm_up=warm_up, send_per_hour=per_hour)
     assert count_sending_days(limits, 3000, NOON - DAY * day if day else None, NOON) == days
 
 
@@ -138,7 +138,7 @@ def test_who_asks_all_the_time_gets_nearly_all_that_a_spaced_limit_allows(most: 
     assert 0.93 * most * 60 <= given <= most * 60
 
 
-def _meter(rate: MeteredRate, pauses: Iterable[tuple[int, int]], end: datetime = NOON + HOUR) -> list[datetime]:
+def _meter(rate: RollingWindowRate, pauses: Iterable[tuple[int, int]], end: datetime = NOON + HOUR) -> list[datetime]:
     """Ask for messages under a metered rate again and again; `pauses` are (milliseconds to come late, how many are asked for)."""
     now, usage = NOON, RateUsage()
     moments: list[datetime] = []
@@ -162,7 +162,7 @@ def _meter(rate: MeteredRate, pauses: Iterable[tuple[int, int]], end: datetime =
 def test_no_second_holds_more_than_a_metered_rate_however_it_is_asked(
     most: float, pauses: list[tuple[int, int]]
 ) -> None:
-    moments = _meter(MeteredRate.from_limit(most), pauses)
+    moments = _meter(RollingWindowRate.from_limit(most), pauses)
     assert _most_in_a_window(moments, timedelta(seconds=1)) <= math.ceil(most)
     assert _most_in_a_window(moments, MINUTE) <= math.ceil(most * 60)
 
@@ -172,7 +172,7 @@ def test_no_second_holds_more_than_a_metered_rate_however_it_is_asked(
     [(0.5, 40, 1), (1, 8, 4), (5, 0, 1), (5, 40, 16), (20, 300, 60), (300, 8, 4), (300, 40, 16), (1000, 40, 60)],
 )
 def test_a_metered_rate_loses_no_more_than_who_asks_comes_late(most: float, latest: int, at_once: int) -> None:
-    rate, chance = MeteredRate.from_limit(most), random.Random(most * latest)
+    rate, chance = RollingWindowRate.from_limit(most), random.Random(most * latest)
     moments = _meter(rate, ((chance.randint(0, latest), at_once) for _ in count_forever()), NOON + MINUTE * 2)
     least = 0.98 * most * 60 / (1 + latest / 2 / 1000)
     for start in range(0, 60, 7):
@@ -186,7 +186,7 @@ def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_limit_lasts(ba
     ready_at = NOON + rate.interval
     waits = (n for n in range(200) if rate.available_messages(ready_at, NOON - back + timedelta(seconds=n)))
     assert next(waits) <= 75
-    metered, full = MeteredRate.from_limit(5), RateUsage()
+    metered, full = RollingWindowRate.from_limit(5), RateUsage()
     for _ in range(5):
         full = metered.add_messages(full, 1, NOON)
     waits = (n for n in range(200) if metered.allowance(full, NOON - back + timedelta(seconds=n))[0])

@@ -4,14 +4,14 @@ from datetime import datetime
 
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.limits.rate_limits import DAY, MINUTE, DomainLimits
-from digest.settings import LimitSettings
+from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
 from tests.moments import AFTER_RELEASE as NOON
 
 
 def _hand_over(database: Database, now: datetime) -> int:
     """Hand over ten messages in a run of its own; return how many it might have."""
-    run = RateLimiter(LimitSettings(warm_up=[50, 100]), DomainLimits({}))
+    run = RateLimiter(UsageLimitSettings(warm_up=[50, 100]), DomainLimits({}))
     with database.write() as session:
         allowance = run.current_allowance(session, 1_000, lambda: now)
         run.count_messages(session, 10, now)

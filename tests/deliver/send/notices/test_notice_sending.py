@@ -14,20 +14,20 @@ from pydantic import SecretStr
 from sqlalchemy import select, text, update
 from structlog.testing import capture_logs
 
-from digest.app.sending.background_tasks import NOTICE_RETRY_DELAY, send_due_notices
+from digest.app.sending.background_tasks import NOTICE_RETRY_DELAY, send_due_transactional_emails
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.notices import notice_sending as notices
-from digest.installation.opened import Installation
-from digest.settings import LimitSettings, Settings
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings, UsageLimitSettings
 from digest.store.correction_models import Correction
-from digest.store.delivery_models import Delivery, DeliveryState, Notice
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail
 from digest.store.models import Edition
 from subscribers.address import read_address
 from subscribers.consent import suppression
@@ -81,7 +81,7 @@ def ask(world: DeliverySetup, *addresses: str) -> None:
     )
 
 
-def send(world: DeliverySetup, provider: object) -> dict[HandoverResult, int]:
+def send(world: DeliverySetup, provider: object) -> dict[HandoverStatus, int]:
     return notices.send_due_notices(
         world.database,
         provider,  # type: ignore[arg-type]  # it is a Provider
@@ -98,7 +98,7 @@ def deliveries(world: DeliverySetup) -> list[Delivery]:
 
 def waiting_notices(world: DeliverySetup) -> int:
     with world.database.read() as session:
-        return len(session.scalars(select(Notice.delivery)).all())
+        return len(session.scalars(select(QueuedNoticeEmail.delivery)).all())
 
 
 def checked(raw: bytes) -> EmailMessage:
@@ -140,8 +140,8 @@ def confirmed(world: DeliverySetup, provider: ScriptedProvider) -> None:
 
 def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: DeliverySetup) -> None:
     ask(world)
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
+    assert send(world, provider) == {HandoverStatus.ACCEPTED: 1}
     (outgoing,) = provider.received_messages
     message = checked(outgoing.to_bytes())
     assert (outgoing.outbox_folder, message["To"]) == ("notice", BO)
@@ -167,10 +167,10 @@ def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: Deli
 
 def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -> None:
     ask(world)
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     send(world, provider)
     confirmed(world, provider)
-    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    assert send(world, provider) == {HandoverStatus.ACCEPTED: 1}
     message = checked(provider.received_messages[-1].to_bytes())
     assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
@@ -187,7 +187,7 @@ def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -
 def test_what_a_mail_is_written_from_is_kept_encrypted(world: DeliverySetup) -> None:
     ask(world)
     with world.database.read() as session:
-        (row,) = session.scalars(select(Notice))
+        (row,) = session.scalars(select(QueuedNoticeEmail))
     assert b"hls.today" not in row.ciphertext
     assert b"token" not in row.ciphertext
 
@@ -195,7 +195,7 @@ def test_what_a_mail_is_written_from_is_kept_encrypted(world: DeliverySetup) -> 
 def test_every_try_has_the_same_bytes_and_the_last_one_drops_what_it_was_written_from(one_world: DeliverySetup) -> None:
     world = one_world
     ask(world)
-    later = ScriptedProvider(same_outcome_for_all(HandoverResult.TRY_LATER))
+    later = ScriptedProvider(same_outcome_for_all(HandoverStatus.TRY_LATER))
     tries = 0
     while waiting_notices(world):
         send(world, later)
@@ -210,24 +210,24 @@ def test_every_try_has_the_same_bytes_and_the_last_one_drops_what_it_was_written
 
 def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: DeliverySetup) -> None:
     ask(world)
-    send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN)))
+    send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.UNCERTAIN)))
     assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
     world.clock.now += timedelta(hours=1)
     ask(world)
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
+    assert send(world, provider) == {HandoverStatus.ACCEPTED: 1}
     assert provider.received_messages[0].to_bytes().count(b"Reminder to confirm") >= 1
 
 
 def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: DeliverySetup) -> None:
     ask(world, BO, "cy@county.example")
-    down = ScriptedProvider(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the server is down"))
+    down = ScriptedProvider(same_outcome_for_all(HandoverStatus.NOT_TRIED, stop="the server is down"))
     send(world, down)
     assert len(down.received_messages) == 2
     send(world, down)
     assert len(down.received_messages) == 2
     world.clock.now += timedelta(minutes=1)
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 2}
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))) == {HandoverStatus.ACCEPTED: 2}
 
 
 def test_what_a_dead_process_left_claimed_is_uncertain(world: DeliverySetup) -> None:
@@ -240,7 +240,7 @@ def test_what_a_dead_process_left_claimed_is_uncertain(world: DeliverySetup) -> 
         send(world, ScriptedProvider(crash))
     assert [d.state for d in deliveries(world)] == [DeliveryState.HANDING_OVER]
     silence_runs(world.database)
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))) == {}
     assert [d.state for d in deliveries(world)] == [DeliveryState.UNCERTAIN]
     assert waiting_notices(world) == 0
 
@@ -251,15 +251,15 @@ def test_a_link_that_ran_out_or_was_used_is_not_mailed_any_more(world: DeliveryS
         numbers = session.scalars(select(Delivery.person)).all()
         assert numbers[0] is not None
         one_time_tokens.revoke_tokens(session, numbers[0], "confirm", now=world.clock())
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
-    assert send(world, provider) == {HandoverResult.ACCEPTED: 1}
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
+    assert send(world, provider) == {HandoverStatus.ACCEPTED: 1}
     states = sorted(d.state for d in deliveries(world))
     assert states == [DeliveryState.ACCEPTED, DeliveryState.WITHDRAWN]
 
 
 def test_who_complains_between_claim_and_handing_over_gets_nothing(world: DeliverySetup) -> None:
     ask(world)
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     clock, has_complained = world.clock, False
 
     def complaining_clock() -> object:
@@ -289,8 +289,10 @@ def test_damaged_rows_hold_up_nobody(world: DeliverySetup) -> None:
     with world.database.write() as session:
         first, second, _ = session.scalars(select(Delivery).order_by(Delivery.person))
         session.execute(update(Person).where(Person.number == first.person).values(ciphertext=b"x" * 40))
-        session.execute(update(Notice).where(Notice.delivery == second.id).values(ciphertext=b"x" * 40))
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+        session.execute(
+            update(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery == second.id).values(ciphertext=b"x" * 40)
+        )
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))) == {HandoverStatus.ACCEPTED: 1}
     assert waiting_notices(world) == 0
 
 
@@ -301,9 +303,9 @@ def test_a_template_that_is_broken_loses_no_mail(world: DeliverySetup) -> None:
     (own / "mail" / "confirm" / "subject.txt").write_text("{{ nothing_of_the_kind }}")
     broken = replace(world, settings=world.settings.model_copy(update={"templates": own}))
     with pytest.raises(Exception, match="nothing_of_the_kind"):
-        send(broken, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+        send(broken, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED)))
     assert [d.state for d in deliveries(world)] == [DeliveryState.WAITING]
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))) == {HandoverStatus.ACCEPTED: 1}
 
 
 def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tried_every_second(
@@ -313,8 +315,8 @@ def test_while_the_settings_forbid_sending_mails_wait_and_the_way_out_is_not_tri
     key_file.create_file(world.settings.key_file, KEYS.to_json())
     shut = world.settings.model_copy(update={"mail_url": SecretStr("smtp://mail.example.net:587")})
     with pytest.raises(ProviderSettingsError, match="example"):
-        send_due_notices(Installation(shut, world.database), clock=world.clock)
-    assert send_due_notices(Installation(shut, world.database), clock=world.clock) == {}
+        send_due_transactional_emails(Installation(shut, world.database), clock=world.clock)
+    assert send_due_transactional_emails(Installation(shut, world.database), clock=world.clock) == {}
     (delivery,) = deliveries(world)
     assert (delivery.state, delivery.next_try_at) == (DeliveryState.WAITING, RELEASE + NOTICE_RETRY_DELAY)
 
@@ -335,7 +337,7 @@ def test_a_subscriber_gets_the_link_to_their_choices(one_world: DeliverySetup, k
     with world.database.write() as session:
         note = MailRequest("known" if kind == "known" else "link", number, "2026-11-20")
         notice_queue.make_notice_queue(KEYS, world.settings, world.clock)(session, note)
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     send(world, provider)
     message = checked(provider.received_messages[0].to_bytes())
     for part in ("plain", "html"):
@@ -361,7 +363,7 @@ def test_notices_go_over_smtp_one_recipient_each(one_world: DeliverySetup) -> No
     with run_smtp_server(inbox) as port:
         url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
         provider = open_provider(world.settings.model_copy(update={"mail_url": url}))
-        assert send(world, provider) == {HandoverResult.ACCEPTED: 2}
+        assert send(world, provider) == {HandoverStatus.ACCEPTED: 2}
         provider.close()
     assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]
     for _, raw in inbox.got:
@@ -370,13 +372,13 @@ def test_notices_go_over_smtp_one_recipient_each(one_world: DeliverySetup) -> No
 
 def _no_mailbox() -> ScriptedProvider:
     return ScriptedProvider(
-        same_outcome_for_all(HandoverResult.REFUSED, reply="550 5.1.1 <address>: no such user"), name="smtp"
+        same_outcome_for_all(HandoverStatus.REFUSED, reply="550 5.1.1 <address>: no such user"), name="smtp"
     )
 
 
 def test_an_address_whose_confirmation_the_server_refuses_is_not_mailed_again(world: DeliverySetup) -> None:
     ask(world)
-    assert send(world, _no_mailbox()) == {HandoverResult.REFUSED: 1}
+    assert send(world, _no_mailbox()) == {HandoverStatus.REFUSED: 1}
     with world.database.read() as session:
         assert session.scalars(select(Person.state)).one() is PersonState.SUPPRESSED
         assert session.scalars(select(Suppression.reason)).one() == "bounced"
@@ -395,8 +397,8 @@ def test_what_a_new_address_answers_is_not_held_against_the_old_one(world: Deliv
         new = [m.address == "new@example.net" for m in messages]
         refused.extend(m.address for m, no in zip(messages, new, strict=True) if no)
         yes, no = (
-            MessageOutcome(HandoverResult.ACCEPTED),
-            MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 no such user"),
+            MessageOutcome(HandoverStatus.ACCEPTED),
+            MessageOutcome(HandoverStatus.REFUSED, "550 5.1.1 no such user"),
         )
         return BatchOutcome(tuple(no if n else yes for n in new))
 
@@ -411,10 +413,10 @@ def test_while_the_installation_is_held_no_notice_leaves(world: DeliverySetup) -
     with world.database.write() as session:
         installation_hold.pause_all_sending(session, "a copy", actor="eve", now=world.clock())
         assert not notices.has_due_notices(session, now=world.clock())
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {}
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))) == {}
     with world.database.write() as session:
         installation_hold.resume_all_sending(session)
-    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {HandoverResult.ACCEPTED: 1}
+    assert send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))) == {HandoverStatus.ACCEPTED: 1}
 
 
 def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySetup) -> None:
@@ -422,7 +424,7 @@ def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySet
     with one_world.database.write() as session:
         installation_hold.pause_all_sending(session, f"{BO} asked", actor="eve", now=one_world.clock())
     with capture_logs() as lines:
-        send(one_world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED)))
+        send(one_world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED)))
     (line,) = [line for line in lines if line["event"] == "notices wait"]
     assert BO not in line["why"]
 
@@ -460,7 +462,7 @@ def correct(world: DeliverySetup, people: Sequence[int]) -> None:
 def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_limit_but_counts(
     world: DeliverySetup,
 ) -> None:
-    limits = LimitSettings(send_per_second=4, domains_per_hour={"slow.example": 60})
+    limits = UsageLimitSettings(send_per_second=4, domains_per_hour={"slow.example": 60})
     file = world.settings.file.model_copy(update={"limits": limits})
     world = replace(world, settings=world.settings.model_copy(update={"file": file}))
     places = ["county.example"] * 9 + ["slow.example"] * 3
@@ -470,7 +472,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
 
     def accept(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         left.extend((world.clock(), message.placeholders.to.partition("@")[2]) for message in messages)
-        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
+        return same_outcome_for_all(HandoverStatus.ACCEPTED)(messages)
 
     def send_corrections() -> None:
         provider, sleep = ScriptedProvider(accept), world.clock.sleep
@@ -490,7 +492,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
 
     left.clear()
     ask(world, *(f"new{number}@county.example" for number in range(5)))
-    assert send(world, ScriptedProvider(accept)) == {HandoverResult.ACCEPTED: 5}
+    assert send(world, ScriptedProvider(accept)) == {HandoverStatus.ACCEPTED: 5}
     assert len({moment for moment, _ in left}) == 1
     with world.database.write() as session:
         limiter = RateLimiter.from_settings(world.database, limits, KEYS)
@@ -502,17 +504,17 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
 
 def test_a_process_that_is_told_to_stop_claims_no_notice_and_the_next_one_does(one_world: DeliverySetup) -> None:
     ask(one_world)
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     notices.send_due_notices(
         one_world.database, provider, KEYS, one_world.settings, clock=one_world.clock, stopping=lambda: True
     )
     assert (len(provider.received_messages), waiting_notices(one_world)) == (0, 1)
-    assert send(one_world, provider) == {HandoverResult.ACCEPTED: 1}
+    assert send(one_world, provider) == {HandoverStatus.ACCEPTED: 1}
 
 
 def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: DeliverySetup) -> None:
     correct(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(30))))
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     notices.send_due_corrections(
         world.database,
         provider,
@@ -533,7 +535,7 @@ def test_a_claim_of_corrections_reads_no_more_at_the_end_beside_an_old_snapshot(
     world = postgresql_world
     store_earlier_edition(world.database)
     correct(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(400))))
-    accept = same_outcome_for_all(HandoverResult.ACCEPTED)
+    accept = same_outcome_for_all(HandoverStatus.ACCEPTED)
     read_by_claim = []
 
     def note_claim(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -559,8 +561,8 @@ def test_a_look_for_due_notices_reads_no_delivery_of_an_edition(postgresql_world
         read.clear()
         with world.database.write() as session:
             assert notices.has_due_notices(session, now=world.clock())
-        assert send(world, ScriptedProvider(same_outcome_for_all(HandoverResult.ACCEPTED))) == {
-            HandoverResult.ACCEPTED: 1
+        assert send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))) == {
+            HandoverStatus.ACCEPTED: 1
         }
         with world.database.write() as session:
             assert not notices.has_due_notices(session, now=world.clock())

@@ -11,9 +11,9 @@ from digest.deliver.control import edition_control, set_aside_domains
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.edition_queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
@@ -66,7 +66,7 @@ def test_a_few_refusals_among_accepted_messages_are_tried_again_and_then_end(wor
             report = _send(world, server, 1)
     assert (report.delivery_counts[REFUSED], report.delivery_counts[ACCEPTED]) == (4, 26)
     with world.database.read() as session:
-        assert set(session.scalars(select(Event.cause))) == {FailureCause.POLICY}
+        assert set(session.scalars(select(StoredDeliveryEvent.cause))) == {FailureCause.POLICY}
 
 
 def test_a_variant_that_the_server_begins_to_refuse_pauses_the_edition_and_loses_nobody(
@@ -101,7 +101,7 @@ def test_a_server_that_refuses_one_in_five_pauses_the_edition(world: DeliverySet
     assert report.delivery_counts[WAITING] > 250
     with world.database.read() as session:
         assert find_edition(session, EDITION_NAME).paused_at
-        assert not session.scalars(select(Event.id)).all()
+        assert not session.scalars(select(StoredDeliveryEvent.id)).all()
 
 
 def test_a_short_variant_that_is_accepted_does_not_clear_the_full_one(world: DeliverySetup) -> None:

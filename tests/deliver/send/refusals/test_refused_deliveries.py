@@ -13,22 +13,22 @@ from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.event_processor import apply_pending_events, process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries, seal_edition
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
-from digest.deliver.send.claims.restored_copy import RestoreGap, mark_open_uncertain
+from digest.deliver.send.claims.restored_copy import RestoreGap, mark_open_deliveries_uncertain
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalReason,
     find_refusal_reason,
     is_notable,
-    review_sent_editions,
+    recount_refusals_of_sent_editions,
 )
-from digest.deliver.send.run.edition_run import SendReport, run_edition
-from digest.installation.opened import Installation
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
+from digest.installation.opened_installation import Installation
 from digest.store.alert_models import Alert
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import disclosure_log, seals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -38,10 +38,10 @@ from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.moments import RELEASE
 
-TOO_BIG = MessageOutcome(HandoverResult.REFUSED, "552 5.3.4 message too big", cause=FailureCause.OUR_FAULT)
-NO_MAILBOX = MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 no such user")
-FULL = MessageOutcome(HandoverResult.REFUSED, "552 5.2.2 mailbox full")
-TAKEN = MessageOutcome(HandoverResult.ACCEPTED, "250 ok")
+TOO_BIG = MessageOutcome(HandoverStatus.REFUSED, "552 5.3.4 message too big", cause=FailureCause.OUR_FAULT)
+NO_MAILBOX = MessageOutcome(HandoverStatus.REFUSED, "550 5.1.1 no such user")
+FULL = MessageOutcome(HandoverStatus.REFUSED, "552 5.2.2 mailbox full")
+TAKEN = MessageOutcome(HandoverStatus.ACCEPTED, "250 ok")
 REFUSED, ACCEPTED, WAITING = DeliveryState.REFUSED, DeliveryState.ACCEPTED, DeliveryState.WAITING
 
 
@@ -69,7 +69,7 @@ def edition(world: DeliverySetup) -> Edition:
 
 def counts(world: DeliverySetup) -> DeliveryCounts:
     with world.database.read() as session:
-        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counted = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
     assert counted.is_balanced
     return counted
 
@@ -181,7 +181,7 @@ def test_few_refusals_and_addresses_that_do_not_exist_end_as_sent(
 
 
 def test_what_was_deferred_until_it_expired_was_refused_too(world: DeliverySetup) -> None:
-    later = MessageOutcome(HandoverResult.TRY_LATER, "421 4.7.0 try again later")
+    later = MessageOutcome(HandoverStatus.TRY_LATER, "421 4.7.0 try again later")
     sent_with(world, [later] * 5, of=50)
     world.clock.now += GIVE_UP_AFTER
     assert send(world, *[later] * 5)[0].refusals == 5
@@ -198,10 +198,10 @@ def test_an_acknowledgment_holds_until_many_more_come_back(world: DeliverySetup)
     assert send(world)[0].refusals == 0
     taken = ids_of(world, ACCEPTED)
     bounce(world, taken[:4])
-    review_sent_editions(world.database, now=world.clock())
+    recount_refusals_of_sent_editions(world.database, now=world.clock())
     assert not edition(world).has_refusals
     bounce(world, taken[4:5])
-    review_sent_editions(world.database, now=world.clock())
+    recount_refusals_of_sent_editions(world.database, now=world.clock())
     assert (edition(world).has_refusals, edition(world).refusals) == (True, 10)
     with world.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "refusals acknowledged")).all()
@@ -211,9 +211,9 @@ def test_an_acknowledgment_holds_until_many_more_come_back(world: DeliverySetup)
 def test_bounces_that_come_after_the_end_count_for_eight_days(world: DeliverySetup) -> None:
     sent_with(world, [], of=50)
     bounce(world, ids_of(world, ACCEPTED)[:5])
-    review_sent_editions(world.database, now=world.clock() + timedelta(days=9))
+    recount_refusals_of_sent_editions(world.database, now=world.clock() + timedelta(days=9))
     assert not edition(world).has_refusals
-    review_sent_editions(world.database, now=world.clock() + timedelta(days=7))
+    recount_refusals_of_sent_editions(world.database, now=world.clock() + timedelta(days=7))
     assert edition(world).refusals == 5
 
 
@@ -266,7 +266,7 @@ def test_what_was_refused_for_a_doubtful_reason_is_sent_again_once_with_the_same
 
 
 def test_only_the_chosen_reasons_and_domains_are_sent_again(world: DeliverySetup) -> None:
-    policy = MessageOutcome(HandoverResult.REFUSED, "550 5.7.1 blocked")
+    policy = MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked")
     world.add_subscribers(*(f"reader{number}@{name}.example" for name in ("one", "two") for number in range(4)))
     send(world, *[TOO_BIG, policy] * 4)
     overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
@@ -306,7 +306,7 @@ def test_a_restored_copy_sends_nothing_again_that_the_original_may_have_sent_aga
     made_at = world.clock()
     world.clock.now += timedelta(hours=3)
     with world.database.write() as session:
-        mark_open_uncertain(session, RestoreGap(made_at, world.clock()))
+        mark_open_deliveries_uncertain(session, RestoreGap(made_at, world.clock()))
     assert again(world, "all", confirmed=0) == 0
     world.clock.now += timedelta(minutes=1)
     with world.database.write() as session:
@@ -327,7 +327,7 @@ def test_a_row_that_was_changed_outside_the_application_is_not_offered_again(wor
     sent_with(world, [TOO_BIG] * 5, of=20)
     with world.database.write() as session:
         session.execute(update(Delivery).where(Delivery.id.in_(ids_of(world, REFUSED)[:2])).values(reply=CHANGED_ROW))
-        session.execute(update(Event).values(cause=""))
+        session.execute(update(StoredDeliveryEvent).values(cause=""))
     assert again(world, "all", confirmed=3) == 3
 
 
@@ -356,7 +356,7 @@ def test_the_first_refusal_counts_no_more_once_the_message_was_sent_again(world:
         )
     assert (counts(world)[ACCEPTED], counts(world)[REFUSED]) == (20, 0)
     with world.database.read() as session:
-        kinds = set(session.scalars(select(Event.kind).where(Event.cause == "")))
+        kinds = set(session.scalars(select(StoredDeliveryEvent.kind).where(StoredDeliveryEvent.cause == "")))
     assert kinds == {"superseded", "delivered"}
 
 
@@ -396,16 +396,16 @@ def test_sealed_deliveries_leave_their_seal_to_be_sent_again_and_are_sealed_anew
 
     def closed() -> set[str]:
         with world.database.read() as session:
-            return disclosure_log.list_fully_sealed_subjects(session, "delivery")
+            return disclosure_log.list_fully_sealed_row_groups(session, "delivery")
 
-    assert closed() == {edition_purpose(EDITION_NAME)}
+    assert closed() == {make_edition_delivery_purpose(EDITION_NAME)}
     world.clock.now += timedelta(hours=1)
     assert again(world, "all", confirmed=5) == 5
     assert (closed(), find_faults()) == (set(), ())
     send(world)
     assert find_faults() == ()
     assert seal_edition(world.database, KEYS, EDITION_NAME, now=world.clock()) == 5
-    assert (closed(), find_faults()) == ({edition_purpose(EDITION_NAME)}, ())
+    assert (closed(), find_faults()) == ({make_edition_delivery_purpose(EDITION_NAME)}, ())
     with world.database.write() as session:
         session.execute(update(Delivery).values(transport="another"))
     assert "20 changed" in find_faults()[0], "the second try is evidence like the first"

@@ -11,16 +11,16 @@ from sqlalchemy import event, select, update
 from digest.deliver.control import edition_control, set_aside_domains
 from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision, decide_domains
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import IS_WAITING, edition_purpose
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.plan.delivery_plan import IS_WAITING, make_edition_delivery_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
 from digest.deliver.send.refusals.stop_rules import count_failures
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.edition_queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, DomainGroup, Event
+from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StoredDeliveryEvent
 from digest.store.models import EditionState
 from subscribers.address import Address
 from subscribers.consent.preferences import Preferences
@@ -31,12 +31,12 @@ from tests.deliver.smtp_servers import ScriptedSmtpServer
 from tests.moments import RELEASE
 
 ACCEPTED, REFUSED, WAITING = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.WAITING
-POLICY = MessageOutcome(HandoverResult.REFUSED, "550 5.7.1 blocked by policy")
-MISSING = MessageOutcome(HandoverResult.REFUSED, "550 5.1.1 no such user")
+POLICY = MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked by policy")
+MISSING = MessageOutcome(HandoverStatus.REFUSED, "550 5.1.1 no such user")
 
 
 def _refuse_domains(*domains: str, outcome: MessageOutcome = POLICY) -> Callable[[str], MessageOutcome]:
-    accepted = MessageOutcome(HandoverResult.ACCEPTED, "250 taken")
+    accepted = MessageOutcome(HandoverStatus.ACCEPTED, "250 taken")
     return lambda address: outcome if address.rpartition("@")[2] in domains else accepted
 
 
@@ -154,7 +154,7 @@ def test_one_decision_sends_or_drops_a_domain(
     with world.database.write() as session:
         (domain,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
-        due_at = claims.find_next_due_time(session, edition_purpose(EDITION_NAME))
+        due_at = claims.find_next_due_time(session, make_edition_delivery_purpose(EDITION_NAME))
         assert due_at == world.clock.now, "so that a run begins at once"
     with world.database.write() as session, pytest.raises(DomainNotSetAsideError):
         decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
@@ -214,14 +214,14 @@ def test_several_domains_that_refuse_at_rcpt_pause_everything(one_world: Deliver
 def test_refusals_that_blame_the_message_count_against_no_domain(world: DeliverySetup, counted: int) -> None:
     """A message is tried among others of its variant; what's refused for good after that is no domain's fault."""
     _add_subscribers(world, 100, "strict.example", every=25)
-    blamed = MessageOutcome(HandoverResult.REFUSED, "554 spam", True, FailureCause.POLICY, blames_domain=bool(counted))
+    blamed = MessageOutcome(HandoverStatus.REFUSED, "554 spam", True, FailureCause.POLICY, blames_domain=bool(counted))
     provider = _provider(world, _refuse_domains("strict.example", outcome=blamed))
     for _ in range(MAX_TRIES):
         report = _send(world, provider)
         world.clock.now += timedelta(hours=5)
     assert (report.state, report.delivery_counts[REFUSED]) == (EditionState.SENT, 4)
     with world.database.read() as session:
-        assert count_failures(session, edition_purpose(EDITION_NAME), RELEASE).policy_refusals == counted
+        assert count_failures(session, make_edition_delivery_purpose(EDITION_NAME), RELEASE).policy_refusals == counted
 
 
 def _report_failures(world: DeliverySetup, domain: str, many: int, minute: int) -> None:
@@ -232,7 +232,7 @@ def _report_failures(world: DeliverySetup, domain: str, many: int, minute: int) 
         for id_ in session.scalars(select(Delivery.id).where(*accepted).order_by(Delivery.id).limit(many)).all():
             session.execute(update(Delivery).where(Delivery.id == id_).values(state=REFUSED))
             columns = {"kind": "bounced", "cause": "policy", "fingerprint": id_, "detail": {}}
-            session.add(Event(delivery=id_, at=at, received_at=at, **columns))
+            session.add(StoredDeliveryEvent(delivery=id_, at=at, received_at=at, **columns))
 
 
 def test_events_that_come_while_no_run_is_at_it_set_a_domain_aside(world: DeliverySetup) -> None:
@@ -306,7 +306,8 @@ def _share_mail_servers(world: DeliverySetup, *domains: str) -> None:
     with world.database.write() as session:
         group, until = _tag(world, "outlook.com"), RELEASE + timedelta(days=7)
         session.add_all(
-            DomainGroup(domain_tag=_tag(world, domain), group_tag=group, fresh_until=until) for domain in domains
+            RecipientDomainGroup(domain_tag=_tag(world, domain), group_tag=group, fresh_until=until)
+            for domain in domains
         )
 
 

@@ -12,9 +12,9 @@ from digest.deliver.control import set_aside_domains
 from digest.deliver.control.set_aside_domains import SetAsideDecision, SetAsideDomain, make_variant_tag
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.edition_queries import find_edition
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
@@ -84,7 +84,7 @@ def test_a_refused_variant_waits_for_a_decision_and_the_others_go_on(
     assert "552 5.3.4" in aside.reason
     world.settings.key_file.write_text(KEYS.to_json())
     world.settings.key_file.chmod(0o600)
-    (listed,) = undecided.list_undecided_domains(Installation(world.settings, world.database), EDITION_NAME)
+    (listed,) = undecided.list_domains_awaiting_decision(Installation(world.settings, world.database), EDITION_NAME)
     assert (listed.label, listed.waiting) == ("full variant", 60)
     world.clock.now += timedelta(hours=5)
     assert _send(world, relay, connections).awaits_decision

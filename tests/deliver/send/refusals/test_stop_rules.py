@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.send.refusals.stop_rules import FailureCounts, count_failures
-from digest.deliver.send.run.edition_run import run_edition
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.deliver.send.run.edition_sending import run_edition
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.engine import Database
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
@@ -25,7 +25,9 @@ def _failed_delivery(database: Database, number: int, purpose: str, *, at: datet
             Delivery(id=name, purpose=purpose, state=DeliveryState.REFUSED, due_at=RELEASE, next_try_at=RELEASE)
         )
         session.flush()
-        session.add(Event(delivery=name, at=at, received_at=at, fingerprint=f"{name}{at}", detail={}, **failure))
+        session.add(
+            StoredDeliveryEvent(delivery=name, at=at, received_at=at, fingerprint=f"{name}{at}", detail={}, **failure)
+        )
 
 
 @pytest.mark.parametrize(
@@ -56,11 +58,11 @@ def test_an_alarm_counts_what_all_workers_handed_over(one_world: DeliverySetup, 
     """Ours hands ten over, of which five are refused by policy; meanwhile other processes hand over so many."""
     world = one_world
     world.add_subscribers(*(f"reader{number}@example.org" for number in range(640)))
-    refused = MessageOutcome(HandoverResult.REFUSED, "550 5.7.1 rejected by policy")
+    refused = MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 rejected by policy")
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         world.clock.sleep(1)
-        accepted = same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
+        accepted = same_outcome_for_all(HandoverStatus.ACCEPTED)(messages)
         if len(provider.received_messages) > 10:
             return accepted
         waiting = select(Delivery.id).where(Delivery.state == DeliveryState.WAITING).limit(others)

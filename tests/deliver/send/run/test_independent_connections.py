@@ -11,7 +11,7 @@ from digest.deliver.providers.base import HandoverRecorder, MessageOutcome, Outg
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.smtp.connection import SmtpSteps
 from digest.deliver.providers.smtp.session import SmtpSession
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy import select
 
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, OutgoingMessage, ParallelProvider
-from digest.deliver.send.run.edition_run import SendReport, run_edition
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage, ParallelProvider
+from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -30,7 +30,7 @@ class Lane(ScriptedProvider):
         return [message.address for message in self.received_messages]
 
 
-TAKES = same_outcome_for_all(HandoverResult.ACCEPTED)
+TAKES = same_outcome_for_all(HandoverStatus.ACCEPTED)
 
 
 def _send(world: DeliverySetup, *lanes: Lane, limit: int | None = None) -> SendReport:
@@ -107,14 +107,14 @@ def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
     _subscribers(world, 20)
     lanes = [Lane(TAKES, batch=3) for _ in range(3)]
     report = _send(world, *lanes, limit=11)
-    assert sum(len(lane.given) for lane in lanes) == report.results[HandoverResult.ACCEPTED] == 11
+    assert sum(len(lane.given) for lane in lanes) == report.results[HandoverStatus.ACCEPTED] == 11
     assert report.delivery_counts[DeliveryState.WAITING] == 9
 
 
 def test_when_no_connection_is_taken_from_the_start_the_run_stops(world: DeliverySetup) -> None:
     _subscribers(world, 20)
     lanes = [
-        Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="no connection to mx", is_busy=True)) for _ in range(3)
+        Lane(same_outcome_for_all(HandoverStatus.NOT_TRIED, stop="no connection to mx", is_busy=True)) for _ in range(3)
     ]
     report = _send(world, *lanes)
     assert report.stop_reason == "no connection to mx"
@@ -124,7 +124,7 @@ def test_when_no_connection_is_taken_from_the_start_the_run_stops(world: Deliver
 
 def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
     _subscribers(world, 40)
-    refused = Lane(same_outcome_for_all(HandoverResult.NOT_TRIED, stop="the server refuses the sender"))
+    refused = Lane(same_outcome_for_all(HandoverStatus.NOT_TRIED, stop="the server refuses the sender"))
     works = Lane(TAKES)
     report = _send(world, refused, works)
     assert report.stop_reason == "the server refuses the sender"
@@ -135,7 +135,7 @@ def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
 def test_answers_that_all_connections_miss_end_the_run_after_a_minute_of_single_messages(world: DeliverySetup) -> None:
     _subscribers(world, 40)
     began = world.clock()
-    report = _send(world, *(Lane(same_outcome_for_all(HandoverResult.UNCERTAIN)) for _ in range(4)))
+    report = _send(world, *(Lane(same_outcome_for_all(HandoverStatus.UNCERTAIN)) for _ in range(4)))
     assert "7 times in a row" in report.stop_reason
     assert report.delivery_counts[DeliveryState.UNCERTAIN] == 4 + 6
     assert (world.clock() - began).total_seconds() == 63
@@ -145,7 +145,7 @@ def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: 
     _subscribers(world, 30)
     began = world.clock()
     works = Lane(TAKES)
-    answers = [same_outcome_for_all(HandoverResult.UNCERTAIN)]
+    answers = [same_outcome_for_all(HandoverStatus.UNCERTAIN)]
 
     def once(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         return answers.pop()(messages) if answers else TAKES(messages)

@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from digest.app.sending import uncertain_actions
+from digest.app.sending import uncertain_delivery_actions
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
-from digest.deliver.plan.delivery_plan import count_deliveries, edition_purpose
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome
-from digest.deliver.send.run.edition_run import run_edition
-from digest.deliver.send.uncertain.log_evidence import DoubtfulDelivery, LogEvidence, LogVerdict, weigh_log_evidence
+from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome
+from digest.deliver.send.run.edition_sending import run_edition
+from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict, UncertainHandover, weigh_log_evidence
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, list_uncertain_deliveries
-from digest.installation.acts import NotPermittedError
-from digest.installation.opened import Installation
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.installation.audited_actions import NotPermittedError
+from digest.installation.opened_installation import Installation
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.store.models import Person, PersonState
 from tests.actors import ADMIN, EDITOR
@@ -41,7 +41,7 @@ def doubtful(world: DeliverySetup) -> DeliverySetup:
     world.add_subscribers(*SUBSCRIBERS)
 
     def answer(messages: object) -> BatchOutcome:
-        accepted, uncertain = (MessageOutcome(r) for r in (HandoverResult.ACCEPTED, HandoverResult.UNCERTAIN))
+        accepted, uncertain = (MessageOutcome(r) for r in (HandoverStatus.ACCEPTED, HandoverStatus.UNCERTAIN))
         assert len(list(messages)) == len(SUBSCRIBERS)  # type: ignore[call-overload]  # the batch
         return BatchOutcome((accepted,) * 2 + (uncertain,) * 6)
 
@@ -60,7 +60,7 @@ def message_ids(world: DeliverySetup, state: DeliveryState) -> list[str]:
 
 def states(world: DeliverySetup) -> dict[DeliveryState, int]:
     with world.database.read() as session:
-        counted = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counted = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
     assert counted.is_balanced
     return {state: count for state, count in counted.by_state.items() if count}
 
@@ -87,7 +87,7 @@ def write_log(
 
 
 def examine(world: DeliverySetup, *files: Path, zone: tzinfo = UTC) -> LogEvidence:
-    return uncertain_actions.examine_mail_log(
+    return uncertain_delivery_actions.examine_mail_log(
         Installation(world.settings, world.database),
         EDITION_NAME,
         files,
@@ -99,7 +99,7 @@ def examine(world: DeliverySetup, *files: Path, zone: tzinfo = UTC) -> LogEviden
 
 def resolve(world: DeliverySetup, evidence: LogEvidence) -> int:
     installation = Installation(world.settings, world.database)
-    return uncertain_actions.resolve_by_log(
+    return uncertain_delivery_actions.resolve_by_log(
         installation, EDITION_NAME, evidence, reason="the log", actor=ADMIN, clock=world.clock
     )
 
@@ -121,7 +121,7 @@ def test_what_the_log_has_is_settled_by_it_and_what_it_lacks_is_sent_again(doubt
             PersonState.SUPPRESSED
         ], "5.1.1 says that there is no such mailbox"
         acts = Counter(session.scalars(select(AuditEntry.act).where(AuditEntry.act.startswith("uncertain"))))
-        kept = repr([event.detail for event in session.scalars(select(Event))])
+        kept = repr([event.detail for event in session.scalars(select(StoredDeliveryEvent))])
     assert acts == {"uncertain settled by a log": 1, "uncertain sent again": 1}
     assert "@" not in kept
     assert resolve(doubtful, evidence) == 0, "a second time changes nothing"
@@ -141,7 +141,7 @@ def test_wherever_a_log_is_cut_off_nobody_who_has_it_counts_as_without(tmp_path:
     statuses = data.draw(st.lists(st.sampled_from(("sent", "bounced", "deferred", "queued", "broken")), min_size=1))
     times = [RELEASE + n * data.draw(st.integers(0, 50)) * MINUTE for n in range(len(statuses))]
     doubtful = [
-        DoubtfulDelivery(str(n), f"<{n}@x>", at, at + 30 * MINUTE, over_smtp=True) for n, at in enumerate(times)
+        UncertainHandover(str(n), f"<{n}@x>", at, at + 30 * MINUTE, over_smtp=True) for n, at in enumerate(times)
     ]
     lines = [
         (at + timedelta(seconds=m), text)
@@ -186,7 +186,7 @@ def test_who_is_taken_as_accepted_by_a_word_bears_no_witness(doubtful: DeliveryS
     log = write_log(doubtful, statuses=("broken",) * 6)
     installation = Installation(doubtful.settings, doubtful.database)
     accepted = UncertainResolution.ACCEPTED
-    uncertain_actions.resolve_uncertain(
+    uncertain_delivery_actions.resolve_uncertain(
         installation, EDITION_NAME, [first.delivery_id], accepted, reason="a guess", actor=ADMIN, clock=doubtful.clock
     )
     assert examine(doubtful, log).verdicts == {LogVerdict.NOT_ACCEPTED: 5}
@@ -219,7 +219,7 @@ def test_an_editor_may_not_resolve(doubtful: DeliverySetup) -> None:
     evidence = examine(doubtful, write_log(doubtful))
     installation = Installation(doubtful.settings, doubtful.database)
     with pytest.raises(NotPermittedError):
-        uncertain_actions.resolve_by_log(
+        uncertain_delivery_actions.resolve_by_log(
             installation, EDITION_NAME, evidence, reason="the log", actor=EDITOR, clock=doubtful.clock
         )
     assert states(doubtful)[DeliveryState.UNCERTAIN] == 6

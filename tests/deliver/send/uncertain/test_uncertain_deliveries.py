@@ -14,29 +14,29 @@ from sqlalchemy.orm import Session
 
 from digest.app.jobs import JobContext
 from digest.app.sending import send_control as sending
-from digest.app.sending import uncertain_actions
+from digest.app.sending import uncertain_delivery_actions
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, edition_purpose
-from digest.deliver.providers.base import BatchOutcome, HandoverResult, MessageOutcome, OutgoingMessage
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.claims.restored_copy import RestoreGap
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER, decide_state_change
-from digest.deliver.send.claims.run_lease import identify_run_folder
-from digest.deliver.send.run.edition_run import run_edition
+from digest.deliver.send.claims.run_lease import make_run_folder_id
+from digest.deliver.send.run.edition_sending import run_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import (
     UncertainDelivery,
     UncertainResolution,
     build_resolution_values,
     list_uncertain_deliveries,
 )
-from digest.installation.opened import Installation
+from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.store.process_owner import this_process_owner
+from digest.store.process_identity import identify_current_process
 from scheduler import EditionSendBackoff, send_due_editions
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -51,7 +51,7 @@ WAITING, ACCEPTED = DeliveryState.WAITING, DeliveryState.ACCEPTED
 UNCERTAIN = DeliveryState.UNCERTAIN
 
 
-def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED) -> ScriptedProvider:
+def sent(world: DeliverySetup, result: HandoverStatus = HandoverStatus.ACCEPTED) -> ScriptedProvider:
     """Send the edition; every message comes to the same."""
     provider = ScriptedProvider(same_outcome_for_all(result, reply="no answer after the final dot"))
     run_edition(
@@ -63,7 +63,7 @@ def sent(world: DeliverySetup, result: HandoverResult = HandoverResult.ACCEPTED)
 def word(world: DeliverySetup, word: UncertainResolution, ids: Sequence[str] | None = None) -> int:
     chosen = [d.delivery_id for d in listed(world)] if ids is None else ids
     installation = Installation(world.settings, world.database)
-    return uncertain_actions.resolve_uncertain(
+    return uncertain_delivery_actions.resolve_uncertain(
         installation, EDITION_NAME, chosen, word, reason="by the log", actor=ADMIN, clock=world.clock
     )
 
@@ -74,7 +74,7 @@ def listed(world: DeliverySetup) -> list[UncertainDelivery]:
 
 def states(world: DeliverySetup) -> DeliveryCounts:
     with world.database.read() as session:
-        counts = count_deliveries(session, edition_purpose(EDITION_NAME))
+        counts = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
     assert counts.is_balanced
     return counts
 
@@ -97,7 +97,7 @@ def said(world: DeliverySetup, delivery: str, kind: EventKind) -> None:
 def doubtful(world: DeliverySetup) -> DeliverySetup:
     """Give a world whose edition is out, and nobody knows who of three has it."""
     world.add_subscribers(*SUBSCRIBERS)
-    sent(world, HandoverResult.UNCERTAIN)
+    sent(world, HandoverStatus.UNCERTAIN)
     assert (edition(world).state, states(world)[UNCERTAIN]) == (EditionState.SENT, 3)
     return world
 
@@ -114,7 +114,7 @@ def test_they_are_listed_with_what_is_known_and_with_nobodys_address(doubtful: D
 def test_what_a_dead_process_left_claimed_is_listed_too(world: DeliverySetup) -> None:
     world.add_subscribers(*SUBSCRIBERS)
     sent(world)
-    dead = str(replace(this_process_owner(), nonce="another"))
+    dead = str(replace(identify_current_process(), nonce="another"))
     with world.database.write() as session:
         delivery = session.scalars(select(Delivery)).first()
         assert delivery
@@ -123,7 +123,7 @@ def test_what_a_dead_process_left_claimed_is_listed_too(world: DeliverySetup) ->
             dead,
             RELEASE + timedelta(days=1),
         )
-        session.add(RunLease(owner=dead, epoch=1, beat_at=0.0, home=identify_run_folder(world.settings)))
+        session.add(RunLease(owner=dead, epoch=1, beat_at=0.0, home=make_run_folder_id(world.settings)))
         delivery_id = delivery.id
     recover_dead_and_silent_runs(world.database, world.settings, world.keys, now=world.clock())
     assert [d.delivery_id for d in listed(world)] == [delivery_id]
@@ -166,7 +166,7 @@ def test_sent_again_goes_at_once_though_all_others_of_the_edition_wait_for_their
     world.settings.key_file.write_text(KEYS.to_json())
     world.add_subscribers("ada@reader.example")
     world.add_subscribers("bo@reader.example", choices=Preferences(hour=RELEASE.hour + 5, zone="UTC"))
-    sent(world, HandoverResult.UNCERTAIN)
+    sent(world, HandoverStatus.UNCERTAIN)
     context, backoff = JobContext(Installation(world.settings, world.database), world.clock), EditionSendBackoff()
     send_due_editions(context, backoff)
     assert (states(world)[UNCERTAIN], states(world)[WAITING]) == (1, 1)
@@ -191,10 +191,10 @@ def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> Non
 def test_sent_again_after_days_it_does_not_expire_at_the_first_not_now(doubtful: DeliverySetup) -> None:
     doubtful.clock.now += GIVE_UP_AFTER + timedelta(hours=8)
     word(doubtful, UncertainResolution.SEND_AGAIN)
-    sent(doubtful, HandoverResult.TRY_LATER)
+    sent(doubtful, HandoverStatus.TRY_LATER)
     assert states(doubtful)[WAITING] == 3
     doubtful.clock.now += GIVE_UP_AFTER
-    sent(doubtful, HandoverResult.TRY_LATER)
+    sent(doubtful, HandoverStatus.TRY_LATER)
     assert states(doubtful)[DeliveryState.EXPIRED] == 3, "and not for ever either"
 
 
@@ -203,7 +203,7 @@ def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tr
     now = RELEASE + since
     values = build_resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, now)
     later = decide_state_change(
-        MessageOutcome(HandoverResult.TRY_LATER),
+        MessageOutcome(HandoverStatus.TRY_LATER),
         delivery_id="d",
         tries=tries,
         due_at=values["due_at"],
@@ -248,7 +248,7 @@ def test_resolving_the_same_delivery_twice_happens_once(doubtful: DeliverySetup)
 def test_a_row_that_somebody_else_has_in_hand_is_left_to_them(postgresql_world: DeliverySetup) -> None:
     world = postgresql_world
     world.add_subscribers(*SUBSCRIBERS)
-    sent(world, HandoverResult.UNCERTAIN)
+    sent(world, HandoverStatus.UNCERTAIN)
     ids = [d.delivery_id for d in listed(world)]
     with world.database.write() as session:
         session.execute(update(Delivery).where(Delivery.id == ids[0]).values(state=ACCEPTED))
@@ -271,7 +271,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
 
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         if len(provider.received_messages) == 1:
-            return same_outcome_for_all(HandoverResult.UNCERTAIN)(messages)
+            return same_outcome_for_all(HandoverStatus.UNCERTAIN)(messages)
         words.scalars(select(Edition).with_for_update()).one()
         words.execute(
             update(Delivery)
@@ -279,7 +279,7 @@ def test_a_run_that_ends_in_the_moment_of_the_word_does_not_close_the_edition_ov
             .values(build_resolution_values(UncertainResolution.SEND_AGAIN, RELEASE, world.clock()))
         )
         committing.start()
-        return same_outcome_for_all(HandoverResult.ACCEPTED)(messages)
+        return same_outcome_for_all(HandoverStatus.ACCEPTED)(messages)
 
     provider = ScriptedProvider(answer, batch_size=1)
     report = run_edition(
@@ -307,7 +307,7 @@ def _somebody_waits(world: DeliverySetup) -> None:
 
 def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: DeliverySetup) -> None:
     world.add_subscribers(*SUBSCRIBERS)
-    provider = ScriptedProvider(same_outcome_for_all(HandoverResult.UNCERTAIN), batch_size=1)
+    provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.UNCERTAIN), batch_size=1)
     run_edition(
         world.database,
         EDITION_NAME,
@@ -343,7 +343,7 @@ def unanswered(world: DeliverySetup) -> DeliverySetup:
     def answer(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
         first = world.clock() == RELEASE
         world.clock.now += timedelta(minutes=1)
-        result = HandoverResult.ACCEPTED if first else HandoverResult.UNCERTAIN
+        result = HandoverStatus.ACCEPTED if first else HandoverStatus.UNCERTAIN
         return BatchOutcome(tuple(MessageOutcome(result) for _ in messages))
 
     provider = ScriptedProvider(answer, batch_size=2, name="sendgrid")
@@ -385,6 +385,8 @@ def test_silence_tells_nothing_where_a_restore_may_have_lost_the_events(unanswer
     unanswered.clock.now += timedelta(hours=25)
     said(unanswered, accepted_id(unanswered), EventKind.DELIVERED)
     with unanswered.database.write() as session:
-        restored_copy.mark_open_uncertain(session, RestoreGap(RELEASE + timedelta(hours=3), unanswered.clock()))
+        restored_copy.mark_open_deliveries_uncertain(
+            session, RestoreGap(RELEASE + timedelta(hours=3), unanswered.clock())
+        )
     unanswered.clock.now += timedelta(days=2)
     assert silent(unanswered) == [False, False]

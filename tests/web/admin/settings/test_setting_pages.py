@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import select
 
-from digest.app.sending.background_tasks import process_signup_requests, send_due_notices
-from digest.app.settings.setting_changes import compare_releases
+from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
+from digest.app.settings.setting_changes import compare_send_times_of_schedules
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.edition.calendar.release_calendar import CalendarChange, ReleaseCalendar
 from digest.store.audit import SETTINGS_CHANGED, record_audit
@@ -112,7 +112,7 @@ def confirm_by_form(world: Any, address: str) -> int:
     folder = world.install.settings.outbox_folder / "notice"
     before = set(folder.glob("*.eml"))
     process_signup_requests(world.install, clock=lambda: NOW)
-    send_due_notices(world.install, clock=lambda: NOW)
+    send_due_transactional_emails(world.install, clock=lambda: NOW)
     mails = [file.read_text("ascii").replace("=\n", "") for file in set(folder.glob("*.eml")) - before]
     links = re.findall(r"/confirm/[\w-]{22}", "".join(mails))
     assert world.client.post(links[0]).status_code == 200
@@ -244,11 +244,11 @@ def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any
 def test_dates_are_put_side_by_side_week_by_week() -> None:
     skipped = CalendarChange(datetime(2026, 12, 25, tzinfo=UTC).date(), None, True, "staff 1", NOW)
     calendar = ReleaseCalendar(parse_schedule_rule("fri 06:00"), ZoneInfo("America/New_York"), (skipped,))
-    pairs = compare_releases(calendar, parse_schedule_rule("thu 06:00"), NOW)
+    pairs = compare_send_times_of_schedules(calendar, parse_schedule_rule("thu 06:00"), NOW)
     days = [[side and (side.release_at.day, side.is_skipped) for side in (pair.now, pair.then)] for pair in pairs]
     assert days[:2] == [[(20, False), None], [(27, False), (26, False)]]
     assert [(25, True), (24, False)] in days
-    assert not any(pair.is_changed for pair in compare_releases(calendar, calendar.rule, NOW))
+    assert not any(pair.is_changed for pair in compare_send_times_of_schedules(calendar, calendar.rule, NOW))
 
 
 def test_what_the_environment_decides_and_what_the_doctor_says_stand_beside_it(filed: Any) -> None:

@@ -8,17 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import event, select, text
 
-from digest.app.subscribers import people
+from digest.app.subscribers import subscriber_actions
 from digest.app.subscribers.growth import view_list_growth
 from digest.app.upkeep.nightly_steps import count_growth
-from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, Event
+from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, StoredDeliveryEvent
 from digest.store.models import Edition, EditionState
 from digest.web.admin.subscribers.list_pages import format_percent
 from digest.web.charts import LimitLine, draw_bar_chart, draw_line_chart, list_axis_ticks
-from subscribers.consent import consent_days, ledger
-from subscribers.lifecycle.feedback import FeedbackKind, FeedbackReport, apply_feedback_to_person
+from subscribers.consent import daily_consent_counts, ledger
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store.models import ConsentDay, ConsentKind
+from subscribers.store.models import ConsentKind, DailyConsentCount
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
@@ -30,7 +30,7 @@ LATER = NOW + timedelta(days=1)
 
 def kept_counts(world: Any) -> dict[tuple[date, str, str], int]:
     with world.database.read() as session:
-        return {(row.day, row.kind, row.way): row.count for row in session.scalars(select(ConsentDay))}
+        return {(row.day, row.kind, row.way): row.count for row in session.scalars(select(DailyConsentCount))}
 
 
 def add_subscribers(world: Any, count: int, now: datetime) -> None:
@@ -53,9 +53,9 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     assert kept_counts(both)[DAY, "attested", "hls.today"] == 3
     assert kept_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
     with both.database.read() as session:
-        end = consent_days.find_last_settled_event(session, LATER)
+        end = daily_consent_counts.find_last_fully_committed_event(session, LATER)
         parts = [
-            consent_days.count_consent_events(session, ZoneInfo("America/New_York"), after=n, through=n + 1)
+            daily_consent_counts.count_consent_events(session, ZoneInfo("America/New_York"), after=n, through=n + 1)
             for n in range(end)
         ]
     assert sum(counts.get((DAY, "attested", "hls.today"), 0) for counts in parts) == 3
@@ -68,18 +68,18 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
     left, bounced, complained, barred, erased, back = range(both.ada + 1, both.ada + 7)
     at = NOW + timedelta(hours=2)
 
-    def report(session: Any, number: int, kind: FeedbackKind) -> None:
-        said = FeedbackReport(number, kind, at, "test", {})
+    def report(session: Any, number: int, kind: DeliveryFeedbackKind) -> None:
+        said = DeliveryFeedbackReport(number, kind, at, "test", {})
         assert apply_feedback_to_person(session, both.install.keys, said, now=at)[0]
 
     with both.database.write() as session:
-        report(session, bounced, FeedbackKind.BOUNCED)
-        report(session, complained, FeedbackKind.COMPLAINED)
-    people.unsubscribe_by_admin(both.install, ADMIN, left, "asked", now=at)
-    people.erase_subscriber(both.install, ADMIN, left, "asked", now=at)
-    people.suppress_address(both.install, ADMIN, barred, "asked", now=at)
-    people.erase_subscriber(both.install, ADMIN, erased, "asked", now=at)
-    people.unsubscribe_by_admin(both.install, ADMIN, back, "asked", now=at)
+        report(session, bounced, DeliveryFeedbackKind.BOUNCED)
+        report(session, complained, DeliveryFeedbackKind.COMPLAINED)
+    subscriber_actions.unsubscribe_by_admin(both.install, ADMIN, left, "asked", now=at)
+    subscriber_actions.erase_subscriber(both.install, ADMIN, left, "asked", now=at)
+    subscriber_actions.suppress_address(both.install, ADMIN, barred, "asked", now=at)
+    subscriber_actions.erase_subscriber(both.install, ADMIN, erased, "asked", now=at)
+    subscriber_actions.unsubscribe_by_admin(both.install, ADMIN, back, "asked", now=at)
     with both.database.write() as session:
         undone = ledger.lock_person(session, back)
         assert undone is not None
@@ -114,7 +114,7 @@ def hand_over(world: Any, name: str) -> None:
         session.flush()
         for mark in ("first", "again"):
             fields = {"kind": "complained", "at": RELEASE, "received_at": RELEASE + timedelta(hours=3), "detail": {}}
-            session.add(Event(delivery="d1", fingerprint=mark, **fields))
+            session.add(StoredDeliveryEvent(delivery="d1", fingerprint=mark, **fields))
         edition = session.scalars(select(Edition)).one()
         edition.planned, edition.planned_at = 5, RELEASE
 
@@ -125,8 +125,8 @@ def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: 
     add_subscribers(both, 1, RELEASE)
     count_growth(both.install, after)
     with both.database.write() as session:
-        session.add(ConsentDay(day=RELEASE.date() + timedelta(days=1), kind="withdrawn", way="x", count=2))
-        session.add(ConsentDay(day=RELEASE.date() - timedelta(days=1), kind="withdrawn", way="x", count=9))
+        session.add(DailyConsentCount(day=RELEASE.date() + timedelta(days=1), kind="withdrawn", way="x", count=2))
+        session.add(DailyConsentCount(day=RELEASE.date() - timedelta(days=1), kind="withdrawn", way="x", count=9))
         session.query(Delivery).filter(Delivery.id.not_in(["d1"])).delete()
     view = view_list_growth(both.install, ADMIN, now=after)
     [standing] = view.standings
@@ -175,10 +175,10 @@ def fill_year(world: Any) -> None:
     with world.database.write() as session:
         for number in range(366):
             day = DAY - timedelta(days=number)
-            session.add(ConsentDay(day=day, kind="readers", way="", count=1000 - number))
+            session.add(DailyConsentCount(day=day, kind="readers", way="", count=1000 - number))
             if number < 30:
                 for place in range(12):
-                    session.add(ConsentDay(day=day, kind="requested", way=f"page {place:02}", count=12 - place))
+                    session.add(DailyConsentCount(day=day, kind="requested", way=f"page {place:02}", count=12 - place))
         for number in range(10):
             at = RELEASE - timedelta(days=7 * number)
             fields = {"handed_over": 1000, "refused": 10, "complained": 1, "hours": {"2026-11-20 11": 990}}

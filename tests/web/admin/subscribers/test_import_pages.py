@@ -22,7 +22,7 @@ from digest.app.subscribers.upload_files import (
     safe_file_name,
     save_upload_state,
 )
-from digest.installation.acts import CONFIRMATION_LIFETIME, terminal_actor
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME, terminal_actor
 from digest.store.models import AuditEntry
 from digest.web.server import open_page_server
 from subscribers.consent.audience import count_audience

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from digest.app.subscribers import people
-from digest.installation.acts import terminal_actor
+from digest.app.subscribers import subscriber_actions
+from digest.installation.audited_actions import terminal_actor
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
@@ -64,7 +64,7 @@ def test_those_without_evidence_are_asked_once_and_as_many_as_one_says(both: Any
 
 
 def test_a_barred_address_may_sign_up_again_by_an_admins_word(both: Any) -> None:
-    people.suppress_address(both.install, terminal_actor("eve"), both.ada, "complained by phone", now=NOW)
+    subscriber_actions.suppress_address(both.install, terminal_actor("eve"), both.ada, "complained by phone", now=NOW)
     client = both.signed_in_client("admin")
     refused = post(client, "/admin/readers/allow", address="new@county.example", reason="a slip")
     assert (refused.status_code, "t suppressed. Its owner can sign up" in refused.text) == (400, True)

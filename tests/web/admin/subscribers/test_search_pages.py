@@ -17,10 +17,10 @@ from digest.app.subscribers.address_searches import (
     SearchStage,
     SearchTextError,
     parse_search_text,
-    run_address_search,
+    search_addresses_in_child,
 )
 from digest.app.subscribers.child_work import Report
-from digest.installation.acts import Role
+from digest.installation.audited_actions import Role
 from digest.settings import Settings
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
@@ -147,7 +147,7 @@ def wait_for_go_on(settings: Settings, part: str, report: Report) -> bool:
     while not (settings.home / "go-on").exists():
         time.sleep(0.01)
         report(0, ())  # where it hears that it is to stop
-    return run_address_search(settings, part, lambda *_: None)
+    return search_addresses_in_child(settings, part, lambda *_: None)
 
 
 def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any) -> None:

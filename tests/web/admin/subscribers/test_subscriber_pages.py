@@ -13,8 +13,8 @@ from digest import templating
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.subscriber_records import ConsentChainEntry
 from digest.deliver.send.notices import notice_sending as notices
-from digest.installation.acts import CONFIRMATION_LIFETIME, Actor, ActorInterface, Role
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME, ActionEntryPoint, Actor, Role
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, EditionState
 from digest.store.staff import require_staff_member, staff_actor
 from digest.web.filters import refusal_sentence
@@ -219,7 +219,9 @@ def test_the_record_tells_consent_mails_and_passages_in_words(both: Any) -> None
     with both.database.write() as session:
         session.add(_delivery("d1", "edition:2026-W47", both.ada, DeliveryState.REFUSED, reply="550 5.1.1 unknown"))
         session.add(_delivery("d2", "welcome:1", both.ada, DeliveryState.ACCEPTED, tries=2))
-        session.add(Event(delivery="d2", kind="complained", at=NOW, received_at=NOW, fingerprint="f", detail={}))
+        session.add(
+            StoredDeliveryEvent(delivery="d2", kind="complained", at=NOW, received_at=NOW, fingerprint="f", detail={})
+        )
     page = both.signed_in_client("admin").get(f"/admin/readers/{both.ada}").text
     assert "Subscribed since May 3, 2026" in page
     assert "Record verified (1 event)" in page
@@ -254,7 +256,9 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
 
 def _admin(world: Any) -> Actor:
     with world.database.read() as session:
-        return Actor(staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, ActorInterface.DESK, NOW)
+        return Actor(
+            staff_actor(require_staff_member(session, MEMBERS["admin"])), Role.ADMIN, ActionEntryPoint.DESK, NOW
+        )
 
 
 def test_the_words_of_a_question_are_no_agreed_words(world: Any) -> None:

@@ -13,14 +13,14 @@ from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval.approved_versions import ApprovalError, sign_approval
 from digest.edition.edition_queries import find_edition
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.opened import Installation
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
-from digest.store.approval_models import Approval, ApprovalState, ApprovedEditionFragment
+from digest.store.approval_models import Approval, ApprovalState, ApprovedRenderedFragment
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionFragment, EditionState
+from digest.store.models import Edition, EditionState, RenderedEditionFragment
 from digest.web.app import create_app
 from tests.actors import ADMIN, EDITOR
 from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later, unmarked
@@ -180,7 +180,7 @@ def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_
     write_head(week, subject="Cranes first")
     approve(week, "sam")
     with week.installation.database.write() as session:  # what migration 0037 leaves
-        for table in (EditionFragment, ApprovedEditionFragment):
+        for table in (RenderedEditionFragment, ApprovedRenderedFragment):
             session.execute(update(table).values(slots=None))
         because = "the upgrade changed how placeholders work, so it must be drafted and approved again"
         ended = {"state": ApprovalState.TAKEN_BACK, "ended_at": later(), "ended_because": because}
@@ -295,7 +295,7 @@ def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
         priya = staff.staff_actor(staff.require_staff_member(session, PRIYA))
     with pytest.raises(ApprovalError, match="--as EMAIL"):
         edition_approval.approve_edition(week.installation, week.name, mark_of(week), actor=ADMIN, now=later())
-    actor = Actor(priya, Role.EDITOR, ActorInterface.TERMINAL)
+    actor = Actor(priya, Role.EDITOR, ActionEntryPoint.TERMINAL)
     assert (
         edition_approval.approve_edition(week.installation, week.name, mark_of(week), actor=actor, now=later()).missing
         == 0

@@ -20,7 +20,7 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.content.edition_content import LabeledBlock
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.values import ScoredStory
+from digest.select.selection_types import ScoredStory
 from digest.store import schedule_slots
 from digest.store.models import Article, Source
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
@@ -735,7 +735,7 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     clock.now = week.state.identity.release_at
     said = "(except paused ones), once an admin sends it, because automatic sending is off."
     assert said in unescape(page(week))
-    schedule_slots.ensure_schedule_start(week.installation.database, clock.now)
+    schedule_slots.find_or_record_schedule_start(week.installation.database, clock.now)
     assert "(except paused ones), within a minute." in page(week)
     clock.now += timedelta(minutes=5)
     assert "(except paused ones), late. Ask an admin" in page(week)

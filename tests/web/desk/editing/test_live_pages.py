@@ -10,7 +10,7 @@ from sqlalchemy import event, select
 from digest.app.approval import approvals, edition_approval
 from digest.app.editing.presence import KEPT_PERIOD, PRESENT_PERIOD
 from digest.app.editions.edition_status import read_edition_status
-from digest.store.account_models import Presence
+from digest.store.account_models import EditingPresence
 from digest.store.models import Edition, EditionState
 from digest.web.context import strip_comment_lines
 from tests.actors import EDITOR
@@ -66,7 +66,7 @@ def test_rows_of_presence_are_deleted_after_a_day(week: SampleWeek, clock: Clock
     clock.now += KEPT_PERIOD + timedelta(seconds=1)
     beat(week, "dana", place="")
     with week.installation.database.read() as session:
-        assert session.query(Presence).count() == 1
+        assert session.query(EditingPresence).count() == 1
 
 
 def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek, clock: Clock) -> None:

@@ -27,7 +27,7 @@ from digest.store import schedule_slots
 from digest.store.approval_models import Approval
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
-from digest.web.desk.edition.previews import PREVIEW_VIEWS, prepare_preview_html
+from digest.web.desk.edition.previews import PREVIEW_MODES, prepare_preview_html
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.status_rows import describe_editor_changes
 from subscribers.signup.rate_limits import SURGE_KIND
@@ -109,7 +109,7 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
 
     assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
     assert_says(f"once it\u2019s approved and you run 'digest send {name}'", world.signed_in_client("admin"))
-    schedule_slots.ensure_schedule_start(world.database, NOW)
+    schedule_slots.find_or_record_schedule_start(world.database, NOW)
     assert_says("as soon as it\u2019s approved")
     with world.database.write() as session:
         installation_hold.pause_all_sending(session, "a test", actor="priya", now=NOW)
@@ -207,7 +207,7 @@ def test_a_finding_leads_to_the_place_it_speaks_of(world: Any) -> None:
 
 def test_each_view_can_be_framed_by_the_desk_alone_and_runs_nothing(world: Any) -> None:
     name = world.edition()
-    for view in (v.key for v in PREVIEW_VIEWS):
+    for view in (v.key for v in PREVIEW_MODES):
         answer = world.desk.get(f"/desk/preview/{name}/{view}")
         assert answer.status_code == 200
         policy = answer.headers["Content-Security-Policy"]

@@ -3,7 +3,7 @@
 import re
 
 from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS
-from digest.web.desk.edition.preview_pages import GALLERY_VIEWS
+from digest.web.desk.edition.preview_pages import GALLERY_MODES
 from tests.web.desk.sample_week import SampleWeek
 
 
@@ -25,7 +25,7 @@ def test_every_mail_has_a_page_and_a_body_in_every_view(week: SampleWeek) -> Non
 
 def test_a_view_changes_the_scheme_the_pictures_or_the_part(week: SampleWeek) -> None:
     client = week.client()
-    bodies = {view.key: client.get(f"/desk/mails/welcome/frame?view={view.key}") for view in GALLERY_VIEWS}
+    bodies = {view.key: client.get(f"/desk/mails/welcome/frame?view={view.key}") for view in GALLERY_MODES}
     assert bodies["text"].mimetype == "text/plain"
     assert "(min-width:0)" in bodies["dark"].text
     assert "(min-width:0)" not in bodies["phone"].text

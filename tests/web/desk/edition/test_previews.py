@@ -17,7 +17,7 @@ from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SI
 from digest.edition.edition_queries import find_edition
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.preview_pages import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
-from digest.web.desk.edition.previews import PREVIEW_VIEWS, MailSize
+from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize
 from digest.web.desk.outline.preview_anchors import insert_preview_anchors, list_preview_anchors
 from subscribers.consent.preferences import Preferences
 from tests.web.desk.sample_week import SampleWeek, unmarked
@@ -44,7 +44,7 @@ def test_a_preview_without_sections_is_the_mail_of_a_subscriber_who_left_them_ou
 def test_the_preview_page_keeps_the_sections_in_every_view(week: SampleWeek) -> None:
     page = week.client().get(f"{week.path}/preview?view=dark&omit=events").text
     assert f'src="/desk/preview/{week.name}/dark?omit=events"' in page
-    for view in PREVIEW_VIEWS:
+    for view in PREVIEW_MODES:
         assert f"/preview?view={view.key}&amp;omit=events" in page
     assert re.search(r'value="events" checked', page)
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import select, update
 
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.server import open_page_server
 from subscribers.address import Address
@@ -50,7 +50,7 @@ def add_refusals(both: Any) -> Any:
             session.flush()
             if cause:
                 said = {"kind": "bounced", "cause": cause, "at": NOW, "received_at": NOW, "detail": {}}
-                session.add(Event(delivery=row.id, fingerprint=row.id, **said))
+                session.add(StoredDeliveryEvent(delivery=row.id, fingerprint=row.id, **said))
     return both
 
 

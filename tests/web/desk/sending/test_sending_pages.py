@@ -16,11 +16,11 @@ from digest.deliver.control import installation_hold, set_aside_domains
 from digest.deliver.plan.canary import CANARY_DUE_AT
 from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minute_counts
 from digest.installation import sending_pause
-from digest.installation.acts import Actor, ActorInterface, Role
-from digest.installation.reasons import ReasonError
-from digest.settings import LimitSettings
+from digest.installation.action_reasons import ReasonError
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
+from digest.settings import UsageLimitSettings
 from digest.store.audit import record_audit
-from digest.store.delivery_models import Delivery, DeliveryState, Event
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.desk.sending.sending_pages import draw_minute_chart
 from subscribers.address import Address
@@ -31,7 +31,7 @@ from tests.web.conftest import ADA_ADDRESS
 PATH = "/desk/editions/2026-W47/sending"
 ASIDE_PATH = "/desk/editions/2026-W47/set-aside"
 PURPOSE = "edition:2026-W47"
-ADMIN = Actor("staff:1", Role.ADMIN, ActorInterface.DESK)
+ADMIN = Actor("staff:1", Role.ADMIN, ActionEntryPoint.DESK)
 
 
 def deliver(world: Any, many: int, state: DeliveryState, **values: Any) -> list[str]:
@@ -126,7 +126,9 @@ def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_
     ids = deliver(going, 5, DeliveryState.REFUSED, domain_tag=known, reply="550 5.7.1 not on the list")
     with going.database.write() as session:
         session.add_all(
-            Event(delivery=id_, kind="bounced", cause="policy", at=NOW, received_at=NOW, fingerprint=id_, detail={})
+            StoredDeliveryEvent(
+                delivery=id_, kind="bounced", cause="policy", at=NOW, received_at=NOW, fingerprint=id_, detail={}
+            )
             for id_ in ids
         )
     rows = re.findall(r'<th scope="row">([^<]+)</th><td>([^<]*)<.*?data-label="Emails">(\d+)<', page_of(going))
@@ -143,7 +145,9 @@ def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -
         record_audit(session, "paused", "2026-W47", {"because": reason}, actor="digest", now=NOW)
         for id_ in (f"d{number:05}" for number in range(30)):
             session.add(
-                Event(delivery=id_, kind="bounced", cause="hard", at=NOW, received_at=NOW, fingerprint=id_, detail={})
+                StoredDeliveryEvent(
+                    delivery=id_, kind="bounced", cause="hard", at=NOW, received_at=NOW, fingerprint=id_, detail={}
+                )
             )
     page = page_of(going)
     assert "<h1>Sending paused automatically</h1>" in page
@@ -432,7 +436,7 @@ def test_the_progress_of_a_second_run_goes_on_from_the_first(both: Any) -> None:
 def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
     minutes = (MinuteCount(NOW, 60), MinuteCount(NOW + timedelta(minutes=2), 610))
     zone = world.install.settings.file.publication.zone
-    drawn = draw_minute_chart(minutes, zone, LimitSettings())
+    drawn = draw_minute_chart(minutes, zone, UsageLimitSettings())
     assert drawn.minutes == (("5:30 p.m.", 60), ("5:31 p.m.", 0), ("5:32 p.m.", 610))
     assert [bar.height for bar in drawn.chart.bars] == [8.8, 0, 90.0]
     assert [tick.words for tick in drawn.chart.ticks] == ["0", "200", "400", "600", "800"]
@@ -441,9 +445,9 @@ def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:
     )
     assert all(drawn.chart.left <= bar.x <= drawn.chart.right - bar.width for bar in drawn.chart.bars)
     assert drawn.chart.limit is None
-    limited = draw_minute_chart(minutes, zone, LimitSettings(send_per_second=15)).chart
+    limited = draw_minute_chart(minutes, zone, UsageLimitSettings(send_per_second=15)).chart
     assert limited.ticks[-1].words == "1,500"
     assert limited.limit is not None
     assert limited.limit.words == "your limit, 900"
     assert limited.ticks[2].y < limited.limit.y < limited.ticks[1].y, "between 500 and 1,000"
-    assert draw_minute_chart(minutes, zone, LimitSettings(send_per_second=100)) == drawn
+    assert draw_minute_chart(minutes, zone, UsageLimitSettings(send_per_second=100)) == drawn

@@ -1,0 +1,309 @@
+"""What an admin does to one person, and the consent ledger of them all."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
+from digest.deliver.send.notices import notice_queue
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.settings.affected_areas import AffectedArea
+from digest.store.audit_chain import AuditProof, verify_audit_log
+from digest.templating import create_jinja_environment
+from subscribers.address import Address, read_address
+from subscribers.callback_types import Progress
+from subscribers.consent import audience, disclosures, readable_record, seals, suppression
+from subscribers.crypto.keys import KeyRing
+from subscribers.errors import RefusalError
+from subscribers.lifecycle import my_data
+from subscribers.lifecycle.erasure import erase_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
+from subscribers.store import people
+from subscribers.store.models import Person, PersonState
+from subscribers.subscriber_language import mark_message
+from subscribers.transfer.exports import DataController, build_person_record, convert_disclosure_to_json
+
+ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
+FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
+WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
+ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
+SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
+ALLOW = Action("sign-up allowed", Role.ADMIN, AffectedArea.CONSENT)
+COUNT = Action("people counted", Role.ADMIN, AffectedArea.NONE)
+MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
+RENEW_LINKS = Action("links renewed", Role.ADMIN, AffectedArea.ADDRESSES)
+VERIFY = Action("ledger verified", Role.ADMIN, AffectedArea.NONE)
+
+STAFF_RECIPIENT = mark_message("our staff")  # as readers are told who saw their address
+# The subject of an audit row while, or because, no person's number is known.
+AN_ADDRESS = "an address"
+
+
+class UnknownPersonError(RefusalError):
+    """Nobody of the address is on the list."""
+
+
+class NotSuppressedError(RefusalError):
+    """The address is not suppressed, so nothing is there to be lifted."""
+
+
+def add_person(
+    installation: Installation, actor: Actor, address: str, evidence: ConsentEvidence, *, now: datetime
+) -> ManualSignup:
+    """Add a person on the evidence of their consent. Nobody is mailed by this.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        AddressError: the text is no address.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
+    """
+    with ADD.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        signup = add_subscriber(session, installation.keys, address, evidence=evidence, now=now)
+        draft.subject, draft.detail = f"person {signup.number}", {"why": evidence.method}
+        draft.changed = not signup.already_subscribed
+        return signup
+
+
+def find_person(installation: Installation, actor: Actor, address_text: str, *, now: datetime) -> int:
+    """Find one person by their whole address; give their number. The audit log says that it was done, without the address.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        AddressError: the text is no address.
+        UnknownPersonError: nobody of this address is on the list; the message says whether it is suppressed.
+    """
+    address = read_address(address_text)
+    with FIND.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = _find_person(session, installation.keys, address).number
+        draft.subject = f"person {number}"
+        return number
+
+
+def unsubscribe_by_admin(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+) -> tuple[int, bool]:
+    """Take one person off the list, as if they had left by themselves; give their number, and whether they were on it.
+
+    `whom` is their address or their number.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+        OSError: the departure log could not be written.
+    """
+    with WITHDRAW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = _find_person(session, installation.keys, whom).number
+        draft.changed = unsubscribe_person(
+            session, installation.unsubscribe_log, number, method=f"admin: {reason}", now=now
+        )
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        return number, draft.changed
+
+
+def export_person_data(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, reference: str = "", now: datetime
+) -> dict[str, Any]:
+    """Give all that is held of one person, as JSON values. The look is itself a disclosure, which the person can see.
+
+    `whom` is their address or their number, `reference` the sign-in in which a member of the staff looks.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+    """
+    settings = installation.settings
+    with SHOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = _find_person(session, installation.keys, whom).number
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        disclosures.record_disclosures(
+            session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=reference, now=now
+        )
+        publication, sender = settings.file.publication, settings.file.sender
+        record = build_person_record(
+            session,
+            installation.keys,
+            number,
+            controller=DataController(publication.name, sender.reply_to, sender.postal_address, publication.site),
+            now=now,
+            other_disclosures=map(convert_disclosure_to_json, list_delivery_disclosures(session, number, settings)),
+        )
+        assert record is not None, "the person was found in this transaction"
+        return record
+
+
+def render_record_page(installation: Installation, record: Mapping[str, Any]) -> str:
+    """Give a person's record as a page to print."""
+    settings = installation.settings
+    page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
+    return page.render(readable_record.build_record_page(record, settings.section_titles, settings.subscriber_language))
+
+
+def erase_subscriber(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+) -> tuple[int, bool]:
+    """Erase one person, by their address or number; give the number, and whether they were there to be erased.
+
+    A keyed hash of the address keeps later imports away.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+        OSError: the departure log could not be written.
+    """
+    with ERASE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        keys = installation.keys
+        number = _find_person(session, keys, whom).number
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        draft.changed = erase_person(
+            session,
+            keys,
+            installation.unsubscribe_log,
+            number,
+            method=f"admin: {reason}",
+            forget_elsewhere=make_erasure_callback(keys, lambda: now),
+            now=now,
+            address=whom if isinstance(whom, Address) else None,
+        )
+        return number, draft.changed
+
+
+def suppress_address(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+) -> bool:
+    """Suppress one address, whether or not it is on the list, or that of a person's number: nothing brings it back.
+
+    Return whether it was mailed, or could have come back, until now.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody has the number, or their address is not kept any more.
+        OSError: the departure log could not be written.
+    """
+    with SUPPRESS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        address = whom if isinstance(whom, Address) else _decrypt_address_of(session, installation.keys, whom)
+        number = people.find_person_number(session, installation.keys, address)
+        draft.changed = suppression.suppress_address(
+            session,
+            installation.keys,
+            address,
+            reason="by an admin",
+            actor=actor.name,
+            now=now,
+            unsubscribe_log=installation.unsubscribe_log,
+            method=f"admin: {reason}",
+        )
+        draft.subject = AN_ADDRESS if number is None else f"person {number}"
+        draft.detail = {"why": reason}
+        return draft.changed
+
+
+def allow_signup_again(
+    installation: Installation, actor: Actor, address: Address | str, reason: str, *, now: datetime
+) -> None:
+    """Let the owner of a suppressed address sign up again. Nobody is on the list before they confirm.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        NotSuppressedError: the address is not suppressed.
+        AddressError: the text is no address.
+    """
+    address = read_address(address) if isinstance(address, str) else address
+    with ALLOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        if not suppression.allow_suppressed_signup(session, installation.keys, address, now=now):
+            raise NotSuppressedError("This address isn't suppressed. Its owner can sign up.")
+        draft.detail = {"why": reason}
+
+
+def renew_person_links(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+) -> tuple[int, bool]:
+    """Renew one person's links, so that those of the mails so far leave and do no more; give their number, and whether it did.
+
+    `whom` is their address or their number. Who is erased has no links.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+    """
+    with RENEW_LINKS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        person = _find_person(session, installation.keys, whom)
+        draft.changed = person.state is not PersonState.ERASED
+        if draft.changed:
+            my_data.start_new_link_generation(session, person.number, now=now)
+        draft.subject, draft.detail = f"person {person.number}", {"why": reason}
+        return person.number, draft.changed
+
+
+def send_data_link(
+    installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
+) -> my_data.DataLinkOutcome:
+    """Have a link to their data mailed to a person, as if they had asked on the page; say what came of it.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    with MAIL_DATA_LINK.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
+        queue = notice_queue.make_notice_queue(installation.keys, installation.settings, lambda: now)
+        outcome = my_data.request_data_link(session, number, queue, now=now)
+        draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}
+        return outcome
+
+
+def count_people_by_state(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
+    """Count people by their state.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    COUNT.check_role(installation.database, actor, "the list", now=now)
+    with installation.database.read() as session:
+        return {str(state): count for state, count in audience.count_people_by_state(session).items()}
+
+
+def verify_ledger(
+    installation: Installation, actor: Actor, *, kept_hashes: tuple[str, ...], now: datetime, progress: Progress
+) -> tuple[seals.LedgerProof, AuditProof]:
+    """Prove every chain, address and seal of the consent ledger, and the audit log; each of `kept_hashes` must be a seal.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: there is no key file.
+    """
+    VERIFY.check_role(installation.database, actor, "ledger", now=now)
+    with installation.database.read() as session:
+        proof = seals.verify_ledger(
+            session, installation.keys, tables=SEALED_TABLES, kept_hashes=kept_hashes, progress=progress
+        )
+        return proof, verify_audit_log(session)
+
+
+def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address:
+    address = people.decrypt_person_address(keys, _find_person(session, keys, number))
+    if address is None:
+        raise UnknownPersonError("This subscriber's address is no longer stored, so the number can't be used here.")
+    return address
+
+
+def _find_person(session: Session, keys: KeyRing, whom: Address | int) -> Person:
+    """Find a person.
+
+    Raises:
+        UnknownPersonError: there is none; the message says whether the address is suppressed.
+    """
+    number = whom if isinstance(whom, int) else people.find_person_number(session, keys, whom)
+    person = session.get(Person, number) if number else None
+    if person is not None:
+        return person
+    if isinstance(whom, int):
+        raise UnknownPersonError("No subscriber has this number.")
+    suppressed = suppression.find_suppression(session, keys, whom)
+    status = (
+        "" if suppressed is None else f" The address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d})."
+    )
+    raise UnknownPersonError(f"No subscriber has this address.{status}")

@@ -1,0 +1,62 @@
+"""What a child can be asked to do: each operation takes a body and the rest of its head, and gives the reply's head and body."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from digest.collect.codec.card_image import draw_social_card
+from digest.collect.codec.encoded_image import CropShape, EncodedImage, SocialCardTexts
+from digest.collect.codec.image_codec import crop_image, fit_image, fit_logo
+from digest.collect.documents.parsed_document import ParsedDocument, encode_document
+from digest.collect.documents.past_edition import PastEditionPage
+from digest.collect.parsers import parse_document
+from digest.collect.parsers.page import find_reason_page_is_unreadable, read_supersession
+from digest.collect.parsers.past_edition import read_past_edition
+from digest.collect.parsers.saved_file import parse_saved_file
+from digest.collect.sandbox.confinement import list_sandbox_gaps
+
+Reply = tuple[dict[str, Any], bytes]
+
+
+def _parse(
+    parse: Callable[..., ParsedDocument],
+    body: bytes,
+    *,
+    now: str,
+    **source: Any,
+) -> Reply:
+    return encode_document(parse(body, now=datetime.fromisoformat(now), **source))
+
+
+def _encode(encode: Callable[..., EncodedImage], body: bytes, **options: Any) -> Reply:
+    values = asdict(encode(body, **options))
+    return values, values.pop("body")
+
+
+def _read_past_edition(body: bytes, *, now: str, **source: Any) -> Reply:
+    page = read_past_edition(body, now=datetime.fromisoformat(now), **source)
+    return TypeAdapter(PastEditionPage).dump_python(page, mode="json"), b""
+
+
+def _read_article_page(body: bytes, **headers: Any) -> Reply:
+    return {
+        "barrier": find_reason_page_is_unreadable(body, **headers),
+        "supersession": read_supersession(body, **headers),
+    }, b""
+
+
+OPERATIONS: dict[str, Callable[..., Reply]] = {
+    "document": partial(_parse, parse_document),
+    "saved file": partial(_parse, parse_saved_file),
+    "article page": _read_article_page,
+    "list open doors": lambda _body: ({"doors": list_sandbox_gaps()}, b""),
+    "past edition": _read_past_edition,
+    "fit picture": partial(_encode, fit_image),
+    "fit logo": partial(_encode, fit_logo),
+    "draw card": lambda body, **words: _encode(draw_social_card, body, words=SocialCardTexts(**words)),
+    "crop picture": lambda body, *, shape: _encode(crop_image, body, shape=CropShape(shape)),
+}

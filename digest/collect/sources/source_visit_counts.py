@@ -1,0 +1,69 @@
+"""How sources behaved, by day and by week: visits that worked or failed, and what was new."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.store.models import DailySourceVisitCounts, Source
+
+SHOWN_WEEKS = 8
+WeekState = Literal["good", "partly", "failing", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWeek:
+    """The seven days from `start`: how many visits worked, how many failed, and how many articles were new."""
+
+    start: date
+    good: int = 0
+    bad: int = 0
+    found: int = 0
+
+    @property
+    def state(self) -> WeekState:
+        """How the week was: partly good where visits failed and others worked."""
+        if not self.bad:
+            return "good" if self.good else "nothing"
+        return "partly" if self.good else "failing"
+
+
+def count_source_visit(
+    session: Session,
+    source: Source,
+    day: date,
+    *,
+    is_good: bool,
+    item_count: int = 0,
+) -> None:
+    """Count a visit to a source, in the caller's transaction."""
+    counted = session.get(DailySourceVisitCounts, (source.id, day))
+    if counted is None:
+        counts = {"good": 0, "bad": 0, "found": 0}
+        counted = DailySourceVisitCounts(source_id=source.id, day=day, **counts)
+        session.add(counted)
+    counted.good += is_good
+    counted.bad += not is_good
+    counted.found += item_count
+
+
+def read_source_weeks(
+    session: Session, today: date, *, only: Collection[int] | None = None
+) -> dict[int, tuple[SourceWeek, ...]]:
+    """Return the last weeks of every source, or of some, by the source's id: each of seven days, today's the last."""
+    begin = today - timedelta(days=7 * SHOWN_WEEKS - 1)
+    query = select(DailySourceVisitCounts).where(DailySourceVisitCounts.day.between(begin, today))
+    if only is not None:
+        query = query.where(DailySourceVisitCounts.source_id.in_(only))
+    empty = [SourceWeek(begin + timedelta(days=7 * number)) for number in range(SHOWN_WEEKS)]
+    by_source: dict[int, list[SourceWeek]] = {}
+    for row in session.scalars(query):
+        weeks = by_source.setdefault(row.source_id, list(empty))
+        place = (row.day - begin).days // 7
+        week = weeks[place]
+        good, bad = week.good + row.good, week.bad + row.bad
+        weeks[place] = SourceWeek(week.start, good, bad, week.found + row.found)
+    return {source_id: tuple(weeks) for source_id, weeks in by_source.items()}

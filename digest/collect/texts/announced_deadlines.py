@@ -1,0 +1,115 @@
+"""What a text announces: until when one may apply or answer, and when and where something takes place.
+
+Only words that announce such a thing count ("due", "deadline", "will be held on"); a day that merely stands in a text
+does not. The patterns are bounded, as those of `written_times` are.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.texts.written_times import WrittenClock, is_ahead, read_clock, read_day_with_hour
+
+_REACH = 140  # characters from the words that announce something to the end of its day and hour
+_MAX_STEPS = 28  # words and marks that may stand between
+_RESPONSE_WORDS = (
+    r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
+    r"rsvp|proposals?|nominat(?:e|ions?)|bids?|comments?|entries|abstracts?|papers?|quotes?|offers?)"
+)
+_WITHIN_SENTENCE = r"(?:[^.:;]|\.(?=\w)){0,60}?"
+_EXTENSION_CUE = re.compile(
+    rf"\b(?:deadlines?|(?:due|closing) dates?|(?:application|comment|nomination|registration|submission)s? periods?)\b"
+    rf"{_WITHIN_SENTENCE} extended\b{_WITHIN_SENTENCE} (?:to|until|till|through)\b",
+    re.IGNORECASE,
+)
+_DEADLINE_CUE = re.compile(
+    r"\b(?:(?P<whole>(?:close|due|response|deadline|submission) dates?|clos(?:es?|ing)"
+    rf"|deadlines?(?: (?:for|to) {_WITHIN_SENTENCE} (?:is|are)\b)?|due|open (?:until|till|through)"
+    r"|(?:application|comment|nomination|registration|submission)s? (?:period|window) (?:ends|runs (?:until|through)))"
+    rf"|{_RESPONSE_WORDS})\b",
+    re.IGNORECASE,
+)
+# Behind a word for what is handed in; "submitted through a portal by Dec 4" has two of them.
+_UNTIL = re.compile(
+    r"\b(?:by|before|until|till|through|no later than|not later than|on or before)\b|[:;]|\.(?!\w)", re.IGNORECASE
+)
+_UNTIL_REACH = 80  # characters
+_MAX_CUES = 300  # in one text
+_FILLER = re.compile(
+    r"(?:[ ,:()–—-]|(?:on|or|by|at|in|is|are|was|the|of|for|from|now|no later than|not later than|date|dates|day|before|"  # noqa: RUF001  dashes
+    r"midnight|close of business|cob|local time|time|received|receipt|"
+    rf"{_RESPONSE_WORDS}|electronic|full|final|all|and time)(?![a-z0-9]))",
+    re.IGNORECASE,
+)
+_CLOCK_GAP = re.compile(r"[ ,(–—-]{0,3}(?:(?:at|by|before|from|until|no later than|,) ){0,2}", re.IGNORECASE)  # noqa: RUF001  dashes
+_SENTENCE_START = 80  # characters before the announcing words in which what is due is sought
+_LABEL_TABLE = """
+appl applications
+regist registration
+rsvp registration
+propos proposals
+nomin nominations
+bid bids
+quote quotes
+offer offers
+comment comments
+entr entries
+abstract abstracts
+paper papers
+subm submissions
+respon responses
+"""
+_LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what is due, by the beginning of the word for it
+_RESPONSE_WORD = re.compile(rf"\b{_RESPONSE_WORDS}\b", re.IGNORECASE)
+
+
+def find_deadline(text: str, published: datetime | None) -> Deadline | None:
+    """Find until when a text says that one may apply, register, answer or bid.
+
+    "closes Dec 4", "deadline: December 12, 2026", "due by 5 p.m. ET on September 29, 2023". A deadline that was
+    extended is the later one. A day without a year is the first such day on or after the publication; without a
+    publication date it is left alone, and so is one that was over when the text appeared.
+    """
+    for cue, start in islice(_deadline_cues(text), _MAX_CUES):
+        head = text[start : start + _REACH]
+        written = read_day_with_hour(head, 0, published, filler=_FILLER, read_hour=read_clock, max_steps=_MAX_STEPS)
+        if written is None or not is_ahead(written[0].first, published):
+            continue
+        day, clock, at = written
+        label = _find_label(text, cue, head[:at])
+        if clock := clock or _read_clock_behind(head, day.end):
+            return Deadline(day.first, clock.clock, clock.zone, label)
+        return Deadline(day.first, label=label)
+    return None
+
+
+def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
+    """Find the words that announce a deadline, with the place behind them; those of an extension first."""
+    yield from ((cue, cue.end()) for cue in _EXTENSION_CUE.finditer(text))
+    for cue in _DEADLINE_CUE.finditer(text):
+        if cue["whole"]:
+            yield cue, cue.end()
+            continue
+        for until in _UNTIL.finditer(text, cue.end(), cue.end() + _UNTIL_REACH):
+            if until[0] in ".:;":
+                break
+            yield cue, until.end()
+
+
+def _read_clock_behind(head: str, start: int) -> WrittenClock | None:
+    """Read the hour behind a day: ", at 5 p.m. ET", " by noon", " 23:59 UTC"."""
+    match = _CLOCK_GAP.match(head, start)
+    return read_clock(head, match.end() if match else start)
+
+
+def _find_label(text: str, cue: re.Match[str], between: str) -> str:
+    """Name what is due, by the announcing words, those behind them, or else the last such word before."""
+    start = max(0, cue.start() - _SENTENCE_START)
+    before = text[start : cue.start()].rpartition(". ")[2]
+    for words in (cue[0], between, *reversed(_RESPONSE_WORD.findall(before))):
+        if match := _RESPONSE_WORD.search(words):
+            word = match[0].lower()
+            return next((label for stem, label in _LABELS if word.startswith(stem)), "")
+    return ""

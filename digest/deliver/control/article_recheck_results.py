@@ -1,0 +1,159 @@
+"""What the last look at an edition's articles found, right before its release; one stored result an edition.
+
+A look holds for one approval: whoever approves anew has the articles looked at anew.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.edition.edition_queries import explain_missed_release
+from digest.store.models import Edition, EditionState
+
+REPEAT_AFTER = timedelta(minutes=10)  # while a gone article keeps an edition from going: it may be back
+
+
+@dataclass(frozen=True, slots=True)
+class ArticleFinding:
+    """One article that is gone, or of which nothing could be learned: where it stands, and what came of asking."""
+
+    url: str
+    headline: str
+    what: str  # "404", why a visitor can't read it, or why nothing is known
+
+
+@dataclass(frozen=True, slots=True)
+class ArticleCheck:
+    """One look at all articles of an edition.
+
+    `pause_reason` is that of the pause that it caused, or empty; `told` are the addresses whose loss the editors were told,
+    and `occasion` is that of the last email about it.
+    """
+
+    at: datetime
+    approved_at: datetime | None
+    looked_at: int
+    gone: tuple[ArticleFinding, ...] = ()
+    unanswered: tuple[ArticleFinding, ...] = ()
+    pause_reason: str = ""
+    told: tuple[str, ...] = ()
+    occasion: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Say it in one sentence."""
+        parts = [f"{self.looked_at} articles checked again"]
+        parts += [f"{len(self.gone)} gone"] if self.gone else []
+        parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
+        return ", ".join(parts)
+
+
+def read_article_check(session: Session, edition: str) -> ArticleCheck | None:
+    """Return the last look at an edition, or None."""
+    stored = installation_hold.read_installation_state(session, _state_key(edition))
+    return None if stored is None else _parse_look(stored)
+
+
+def save_article_check(session: Session, edition: str, article_check: ArticleCheck) -> None:
+    """Store a look in place of the one before."""
+    stored = asdict(article_check) | {
+        "at": article_check.at.isoformat(),
+        "approved_at": article_check.approved_at.isoformat() if article_check.approved_at else "",
+    }
+    installation_hold.write_installation_state(session, _state_key(edition), stored, now=article_check.at)
+
+
+def _state_key(edition: str) -> str:
+    return f"last look {edition}"
+
+
+def _parse_look(stored: Mapping[str, Any]) -> ArticleCheck:
+    return ArticleCheck(
+        at=datetime.fromisoformat(stored["at"]),
+        approved_at=datetime.fromisoformat(stored["approved_at"]) if stored["approved_at"] else None,
+        looked_at=stored["looked_at"],
+        gone=tuple(ArticleFinding(**finding) for finding in stored["gone"]),
+        unanswered=tuple(ArticleFinding(**finding) for finding in stored["unanswered"]),
+        pause_reason=stored["pause_reason"],
+        told=tuple(stored["told"]),
+        occasion=stored.get("occasion", ""),  # of a look by an older version, not known
+    )
+
+
+def needs_article_check_before_send(session: Session, edition: Edition, *, minutes: int, now: datetime) -> bool:
+    """Whether an approved edition that is about to go has not been looked at as it was approved. 0 minutes: none has to be."""
+    if not minutes or edition.release_at - timedelta(minutes=minutes) > now or explain_missed_release(edition, now):
+        return False
+    return lacks_current_article_check(session, edition)
+
+
+def lacks_current_article_check(session: Session, edition: Edition) -> bool:
+    """Whether an edition is approved, and was not looked at as it was approved."""
+    article_check = read_article_check(session, edition.name)
+    return edition.state is EditionState.APPROVED and (
+        article_check is None or article_check.approved_at != edition.approved_at
+    )
+
+
+def find_due_article_checks(session: Session, *, minutes: int, now: datetime) -> list[str]:
+    """Find the editions to look at now: those that await it, and every ten minutes those that a gone article holds up."""
+    if not minutes:
+        return []
+    soon = (Edition.state == EditionState.APPROVED, Edition.release_at <= now + timedelta(minutes=minutes))
+    return [
+        edition.name
+        for edition in session.scalars(select(Edition).where(*soon).order_by(Edition.release_at))
+        if needs_article_check_before_send(session, edition, minutes=minutes, now=now)
+        or _is_to_be_repeated(session, edition, now)
+    ]
+
+
+def _is_to_be_repeated(session: Session, edition: Edition, now: datetime) -> bool:
+    article_check = read_article_check(session, edition.name)
+    return (
+        article_check is not None
+        and is_paused_by_check(edition, article_check)
+        and now - article_check.at >= REPEAT_AFTER
+    )
+
+
+def is_paused_by_check(edition: Edition, article_check: ArticleCheck) -> bool:
+    """Whether an edition rests because of what a look found, and for nothing else."""
+    return (
+        edition.paused_at is not None
+        and bool(article_check.pause_reason)
+        and edition.paused_because == article_check.pause_reason
+    )
+
+
+def find_unreported_articles(article_check: ArticleCheck) -> tuple[ArticleFinding, ...]:
+    """Return what is gone and was not told yet."""
+    return tuple(finding for finding in article_check.gone if finding.url not in article_check.told)
+
+
+def carry_over_reported_articles(
+    article_check: ArticleCheck, before: ArticleCheck | None, *, stops: bool
+) -> ArticleCheck:
+    """Return a new look with what it takes over from the one before: whom was told of what. `stops`: a gone article pauses."""
+    missing_urls = {finding.url for finding in article_check.gone}
+    reported_urls = tuple(filter(missing_urls.__contains__, before.told)) if before else ()
+    pause_reason = describe_missing_articles(article_check.gone) if stops and article_check.gone else ""
+    return replace(
+        article_check, told=reported_urls, pause_reason=pause_reason, occasion=before.occasion if before else ""
+    )
+
+
+def describe_missing_articles(findings: tuple[ArticleFinding, ...]) -> str:
+    """Say what is gone, and what to do."""
+    headlines = "; ".join(f"“{finding.headline}” ({finding.what})" for finding in findings[:3])
+    more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
+    subject, them = ("an article", "it") if len(findings) == 1 else (f"{len(findings)} articles", "them")
+    return (
+        f"visitors can't read {subject} anymore: {headlines}{more}. Remove {them} and approve the edition again, "
+        "or resume sending."
+    )

@@ -1,0 +1,59 @@
+"""The delivery counts of editions that went out long ago, kept: a list of editions need not count a million rows for each.
+
+They are counted anew every night, for a late bounce may still change them, and where an admin settles a doubt.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.store.delivery_models import DeliveryState
+from digest.store.engine import Database
+from digest.store.models import Edition, EditionState
+
+KEPT_COUNTS_KEY = "delivery counts"
+KEPT_AFTER = timedelta(days=8)  # after its release: what is newer is counted at each look
+_OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
+
+
+def store_delivery_counts(database: Database, *, now: datetime) -> int:
+    """Count the deliveries of every edition that went out some time ago, and keep the counts; return of how many."""
+    over = select(Edition.name).where(Edition.state.in_(_OVER_STATES))
+    counts = {}
+    with database.read() as session:
+        long_ago = Edition.release_at < now - KEPT_AFTER
+        names = session.scalars(over.where(long_ago).order_by(Edition.release_at)).all()
+    for name in names:
+        with database.read() as session:
+            counts[name] = _counts_as_json(count_deliveries(session, make_edition_delivery_purpose(name)))
+    with database.write() as session:
+        write_installation_state(session, KEPT_COUNTS_KEY, counts, now=now)
+    return len(counts)
+
+
+def recount_stored_edition(session: Session, edition: str, *, now: datetime) -> None:
+    """Count an edition anew where its counts are kept: what was settled shows at once."""
+    stored_counts = dict(read_installation_state(session, KEPT_COUNTS_KEY) or {})
+    if edition in stored_counts:
+        session.flush()
+        stored_counts[edition] = _counts_as_json(count_deliveries(session, make_edition_delivery_purpose(edition)))
+        write_installation_state(session, KEPT_COUNTS_KEY, stored_counts, now=now)
+
+
+def load_stored_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
+    """Return the kept counts by the names of their editions."""
+    stored_counts: Mapping[str, Any] = read_installation_state(session, KEPT_COUNTS_KEY) or {}
+    return {
+        name: DeliveryCounts(stored["planned"], {state: stored.get(str(state), 0) for state in DeliveryState})
+        for name, stored in stored_counts.items()
+    }
+
+
+def _counts_as_json(counts: DeliveryCounts) -> dict[str, int]:
+    some = {str(state): count for state, count in counts.by_state.items() if count}
+    return {"planned": counts.planned} | some

@@ -1,0 +1,320 @@
+"""Sending an edition, from approved to sent, resumable at every step; `loop` hands the messages over."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.compose.variants import (
+    EditionVariants,
+    check_unsubscribe_url_length,
+    count_variant_subscribers,
+    create_variants,
+)
+from digest.deliver.control import edition_control, installation_hold, set_aside_domains
+from digest.deliver.control.edition_control import AUTOMATIC_ACTOR
+from digest.deliver.plan import canary
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries
+from digest.deliver.plan.planning import plan_deliveries
+from digest.deliver.providers.base import HandoverStatus, Provider
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims import restored_copy
+from digest.deliver.send.claims.database_retry import DatabaseRetry
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
+from digest.deliver.send.claims.progress import ProgressWriter
+from digest.deliver.send.claims.run_lease import keep_lease
+from digest.deliver.send.claims.run_progress_file import open_run_file, read_database_instance_id
+from digest.deliver.send.limits.rate_limiter import RateLimiter
+from digest.deliver.send.refusals import stop_rules
+from digest.deliver.send.refusals.message_suspicion import MessageSuspicion
+from digest.deliver.send.refusals.refused_deliveries import store_notable_refusal_count
+from digest.deliver.send.refusals.stop_rules import HandedOverCounts
+from digest.deliver.send.run.send_gate import explain_blocked_send
+from digest.deliver.send.run.send_loop import run_send_loop
+from digest.deliver.send.run.send_run_state import SendRun
+from digest.deliver.send.run.send_workers import count_run_file_slots
+from digest.edition.approval import approval_check
+from digest.edition.archive.story_archive import archive_edition_stories
+from digest.edition.edition_queries import find_edition
+from digest.settings import Settings, is_local_url
+from digest.store.audit import record_audit
+from digest.store.delivery_models import DeliveryState
+from digest.store.engine import AutocommitConnection, Database
+from digest.store.models import Edition, EditionState
+from subscribers.callback_types import Progress
+from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
+
+log = get_logger("sending")
+
+
+class SendError(ApplicationError):
+    """The edition cannot be sent; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """What one run did. `refusals` are how many of a sent edition someone has to acknowledge.
+
+    `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where
+    nothing is wrong; `next_due_at` is when something is due next. `domains_aside` wait for someone's decision.
+    """
+
+    edition: str
+    state: EditionState
+    results: Counter[HandoverStatus]
+    delivery_counts: DeliveryCounts
+    refusals: int = 0
+    stop_reason: str = ""
+    wait_reason: str = ""
+    next_due_at: datetime | None = None
+    domains_aside: int = 0
+
+    @property
+    def handed_over(self) -> int:
+        """How many messages left in this run."""
+        return self.results[HandoverStatus.ACCEPTED] + self.results[HandoverStatus.UNCERTAIN]
+
+    @property
+    def ends_elsewhere(self) -> bool:
+        """Whether another process is handing over the last messages: this run is over, and has none of them."""
+        return self.delivery_counts.last_are_leaving
+
+    @property
+    def awaits_decision(self) -> bool:
+        """Whether all that waits are emails to domains that were set aside."""
+        return self.next_due_at is not None and self.next_due_at >= set_aside_domains.PARKED_FROM
+
+
+def run_edition(
+    database: Database,
+    name: str,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    report_progress: Progress = lambda *_: None,
+    limit: int | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> SendReport:
+    """Send an approved edition, or go on with one that is being sent.
+
+    1. Prove that the version that stands is what was approved, and mark the edition as being sent.
+    2. Plan one delivery for everybody in the audience (once), choose the canary, and check that the list is plausible.
+       In a copy that was restored after the release all that is planned is `uncertain`.
+    3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
+       crashed or silent run left is taken over (`dead_runs`).
+    4. Mark the edition as sent when nothing waits and nothing is being handed over, and note refusals that are too many.
+
+    Args:
+        database: holds the edition and its deliveries.
+        name: the edition's name.
+        provider: hands the messages over; it is not closed here.
+        keys: the installation's keys.
+        settings: the settings.
+        clock: returns the time in UTC.
+        report_progress: called with (messages dealt with, planned) after every batch.
+        limit: hand over at most so many messages in this run.
+        sleep: waits for so many seconds; it may come back early once `stopping` is true.
+        stopping: whether the process is about to end: then nothing more is handed over.
+
+    Raises:
+        UnknownEditionError: there is no such edition.
+        SendError: it is a draft, held, paused or cancelled, its links lead to this machine alone, or the installation is held.
+        ApprovalError: it is not what was approved.
+        ComposeError: the base URL is too long for List-Unsubscribe.
+    """
+    check_unsubscribe_url_length(settings.link_base)
+    now, feedback_expected = clock(), provider.name != "outbox"
+    queries = AutocommitConnection(database)
+    database_retry = DatabaseRetry(sleep, stopping, queries.discard)
+    variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
+    # Before anything is counted: what an earlier run left may have been accepted.
+    database_retry(lambda: recover_dead_and_silent_runs(database, settings, keys, now=now))
+    planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
+    database_retry(lambda: restored_copy.mark_planned_deliveries_uncertain(database, name))
+    database_retry(
+        lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
+    )
+    database_number = database_retry(lambda: read_database_instance_id(database))
+    with (
+        open_run_file(settings.runs_folder, database_number, count_run_file_slots(provider)) as run_file,
+        keep_lease(database, run_file.owner, settings, database_retry) as run_lease,
+    ):
+        run = SendRun(
+            database=database,
+            edition=name,
+            provider=provider,
+            keys=keys,
+            variants=variants,
+            settings=settings,
+            clock=clock,
+            run_file=run_file,
+            run_lease=run_lease,
+            database_retry=database_retry,
+            queries=queries,
+            report_progress=report_progress,
+            limit=limit,
+            rate_limiter=database_retry(lambda: RateLimiter.from_settings(database, settings.file.limits, keys)),
+            progress_writer=ProgressWriter(name, now),
+            suspicion=MessageSuspicion(was_accepted=planned[DeliveryState.ACCEPTED] > 0),
+            planned_total=planned.planned,
+            handed_over=HandedOverCounts(planned.handed_over),
+        )
+        try:
+            run_send_loop(run)
+        except BaseException:
+            if not run.database_retry.commit_in_doubt:  # else it was waited for long enough
+                run.database_retry(lambda: _reopen_if_open(run))
+            raise
+        return _finish_run(run)
+
+
+def _begin_sending(
+    database: Database, name: str, provider: Provider, keys: KeyRing, settings: Settings
+) -> EditionVariants:
+    with database.write() as session:
+        edition = find_edition(session, name, lock=True)
+        if reason := explain_blocked_send(
+            name,
+            edition,
+            installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
+            called="it",
+        ):
+            raise SendError(f"{name} can't be sent: {reason}")
+        if edition.state not in {EditionState.APPROVED, EditionState.SENDING, EditionState.SENT}:
+            raise SendError(
+                f"{name} is {edition.state.predicate}. Only approved editions can be sent.",
+                "Approve the edition first.",
+            )
+        mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
+        if provider.name != "outbox" and is_local_url(mailable.base_url):
+            raise SendError(
+                f"{name} was approved with links to {mailable.base_url}, which work only on this machine.",
+                "Set DIGEST_BASE_URL to an https URL, revoke the approval, draft the edition again, and approve the new draft.",
+            )
+        if edition.state is EditionState.APPROVED:
+            edition.state = EditionState.SENDING
+            archive_edition_stories(session, edition)
+        variants = create_variants(mailable, settings)
+    with database.read() as session:
+        return variants.limit_to(count_variant_subscribers(session, variants))
+
+
+def _prepare_first_send(
+    database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime, feedback_expected: bool
+) -> None:
+    """Before anything leaves, choose the canary, and check that the list is plausible.
+
+    `feedback_expected` tells whether this provider brings any.
+    """
+    alerts = settings.file.alerts
+    with database.write() as session:
+        edition = find_edition(session, name, lock=True)
+        if edition.canary is None:
+            canary.choose_canary(
+                session, keys, edition, now=now, enabled=feedback_expected and bool(alerts.canary_minutes)
+            )
+            warning = stop_rules.describe_list_change(
+                _previous_planned_count(session, edition), edition.planned or 0, alerts
+            )
+            if warning and feedback_expected:
+                edition_control.pause_automatically(session, name, warning, now=now)
+                log.error("sending paused", edition=name, why=warning)
+
+
+def _previous_planned_count(session: Session, edition: Edition) -> int | None:
+    query = (
+        select(Edition.planned)
+        .where(Edition.state == EditionState.SENT, Edition.release_at < edition.release_at)
+        .order_by(Edition.release_at.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
+def _finish_run(run: SendRun) -> SendReport:
+    run.database_retry(lambda: recover_dead_and_silent_runs(run.database, run.settings, run.keys, now=run.clock()))
+    report = run.database_retry(lambda: _close_run(run))
+    if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
+        edition_control.cancel_waiting_deliveries(run.database, run.edition)
+    log.info(
+        "send ended",
+        edition=run.edition,
+        state=str(report.state),
+        refusals=report.refusals,
+        stopped=run.stop_reason,
+        waits=run.wait_reason,
+        **{str(k): v for k, v in run.results.items()},
+    )
+    return report
+
+
+def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: datetime) -> str:
+    """Record and log that the counts do not balance, which no run can put right; return it as a sentence."""
+    total = sum(counts.by_state.values())
+    log.error("the delivery counts do not balance", edition=name, planned=counts.planned, deliveries=total)
+    detail = {"planned": counts.planned, "deliveries": total}
+    record_audit(session, "delivery counts do not balance", name, detail, actor=AUTOMATIC_ACTOR, now=now)
+    return (
+        f"{counts.planned:,} deliveries were planned, but there are {total:,}. This is a bug. Keep a backup, "
+        "compare the deliveries with those the mail server accepted, and report it."
+    )
+
+
+def _reopen_if_open(run: SendRun) -> None:
+    """Let the edition go on where it is marked as sent though messages of it wait.
+
+    A run that was stopped past its lease comes back to an edition that another has closed meanwhile; of what it had claimed some
+    may have to be tried again.
+    """
+    with run.database.write() as session:
+        edition = find_edition(session, run.edition, lock=True)
+        if count_deliveries(session, run.purpose).open:
+            edition_control.mark_sent_edition_as_sending(edition)
+
+
+def _close_run(run: SendRun) -> SendReport:
+    with run.database.write() as session:
+        # Locked, so that an act that makes deliveries wait again (`uncertain_deliveries`) comes before or after.
+        edition = find_edition(session, run.edition, lock=True)
+        counts = count_deliveries(session, run.purpose)
+        if not counts.is_balanced:
+            run.stop_reason = _report_imbalance(session, run.edition, counts, run.clock())
+        if counts.open:
+            edition_control.mark_sent_edition_as_sending(edition)
+        elif edition.state is EditionState.SENDING:
+            edition.state, edition.sent_at = EditionState.SENT, run.clock()
+        if edition.state is EditionState.SENT:
+            store_notable_refusal_count(session, edition, counts)
+        due = claims.find_next_due_time(session, run.purpose)
+        next_at = max(due, run.resumes_at) if due and run.resumes_at else due
+        domains_aside = set_aside_domains.list_undecided_domains(edition)
+        run.progress_writer.write_progress(
+            session,
+            run.attempted,
+            run.clock(),
+            running=False,
+            wait_reason=run.stop_reason
+            or run.wait_reason
+            or set_aside_domains.describe_set_aside_domains(domains_aside),
+            resumes_at=next_at if counts.open and next_at and next_at < set_aside_domains.PARKED_FROM else None,
+        )
+        return SendReport(
+            edition=run.edition,
+            state=edition.state,
+            results=run.results,
+            delivery_counts=counts,
+            refusals=edition.refusals,
+            stop_reason=run.stop_reason,
+            wait_reason=run.wait_reason,
+            next_due_at=next_at,
+            domains_aside=len(domains_aside),
+        )

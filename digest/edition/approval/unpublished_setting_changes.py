@@ -1,0 +1,184 @@
+"""Changed settings that subscribers see something of, up to the first edition that shows them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from digest.edition.approval.approvers import is_staff_name
+from digest.edition.editing.edits import EditKind
+from digest.edition.edition_queries import OUTGOING_STATES
+from digest.renamed_settings_and_commands import EARLIER_TABLES
+from digest.settings.values import redact_url
+from digest.store.approval_models import Approval, ApprovalState
+from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
+from digest.store.logged_actions import LoggedAction, read_actions_since
+from digest.store.models import AuditEntry, Edition, EditionEdit, Source
+
+# Of the settings, with texts, links, or images that subscribers see.
+_SHOWN_TABLES = ("publication", "branding", *EARLIER_TABLES["branding"], "sections", "sender")
+_SOURCE_TOPICS = {"topics", "default_topic"}
+_SHOWN_SOURCE_NAMES = {"name", "publisher", "primary", "images"} | _SOURCE_TOPICS
+_SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
+_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
+# When an edition's settings were read at the latest, of those that went out.
+_SHOWN_AT = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
+_STANDING = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING)
+
+
+class UnpublishedSettingChanges(NamedTuple):
+    """The changes that no edition has shown, and whether the audit log is intact as far back as they may be."""
+
+    changes: list[LoggedAction]
+    is_log_intact: bool
+
+
+def find_unpublished_setting_changes(session: Session, edition: Edition) -> UnpublishedSettingChanges:
+    """Find the changes by staff that no edition which went out has shown: none since went out, or none with words of theirs that this one has."""
+    any_shown = _find_last_showing(session, edition)
+    last_shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
+    hidden = list(_find_hidden_changes(session, edition))
+    moments = [any_shown, *last_shown.values(), *(change.at for change in hidden)]
+    since = None if None in moments else min(filter(None, moments))
+    changed, is_intact = read_actions_since(session, since, _SHOWN_ACTIONS)
+
+    def is_unseen(change: LoggedAction) -> bool:
+        written_over = read_changed_names(change) & last_shown.keys() if change.subject == "publication" else set()
+        shown_times = [any_shown, *(last_shown[name] for name in written_over)]
+        return any(moment is None or change.at > moment for moment in shown_times)
+
+    unseen = [change for change in changed if _is_by_staff(change) and is_unseen(change)]
+    return UnpublishedSettingChanges([*unseen, *(change for change in hidden if change not in unseen)], is_intact)
+
+
+def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
+    """Return up to when changed settings were in an edition that went out; with `written_over`, in one where nobody wrote over that text."""
+    query = (
+        select(func.max(_SHOWN_AT))
+        .select_from(Edition)
+        .outerjoin(Approval, _STANDING)
+        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+    )
+    if written_over:
+        wrote = select(EditionEdit.id).where(
+            EditionEdit.edition_id == Edition.id,
+            EditionEdit.kind == EditKind.TEXT,
+            EditionEdit.value["field"].as_string() == written_over,
+        )
+        query = query.where(~wrote.exists())
+    last_shown: datetime | None = session.scalar(query)
+    return last_shown
+
+
+def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedAction]:
+    """Yield the changes with words in this edition that no edition has shown since, however long ago they were made.
+
+    The log's rows are taken as they are: the caller proves them.
+    """
+    entries = session.scalars(select(AuditEntry).where(AuditEntry.act.in_(_SHOWN_ACTIONS)))
+    logged = (LoggedAction(e.at, e.actor, e.act, e.subject, parse_audit_detail(e.detail)) for e in entries)
+    publishers = dict(session.execute(select(Source.url, Source.publisher)).all())
+    shown_words = _read_shown_words(edition.content)
+    hidden = {
+        place: (change, words)
+        for place, change in enumerate(logged)
+        if _is_by_staff(change) and (words := _list_words(change, publishers) & shown_words)
+    }
+    for shown_at, content in _iterate_showings(session, edition):
+        if all(shown_at <= change.at for change, _ in hidden.values()):
+            break
+        seen_words = _read_shown_words(content)
+        rest = {p: (c, words - seen_words if shown_at > c.at else words) for p, (c, words) in hidden.items()}
+        hidden = {place: (change, words) for place, (change, words) in rest.items() if words}
+    return (change for change, _ in hidden.values())
+
+
+def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
+    """Yield what the other editions that went out say, each with the time of its settings, the newest first."""
+    query = (
+        select(Edition.id, _SHOWN_AT)
+        .outerjoin(Approval, _STANDING)
+        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+        .order_by(_SHOWN_AT.desc())
+    )
+    contents = select(func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))
+    contents = contents.select_from(Edition).outerjoin(Approval, _STANDING)
+    for number, shown_at in session.execute(query).all():
+        yield shown_at, session.scalars(contents.where(Edition.id == number)).one()
+
+
+def _read_shown_words(content: Any) -> set[str]:
+    """Return every text in an edition's content, as the audit log would have it."""
+    if isinstance(content, str):
+        return {redact_url(content)}
+    parts: Iterable[Any] = (
+        content.values() if isinstance(content, Mapping) else content if isinstance(content, Sequence) else ()
+    )
+    return {word for part in parts for word in _read_shown_words(part)}
+
+
+def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]:
+    """List the words of a change that only some editions show: of sections, sources, and topics."""
+    before, after = _read_side(change, "before"), _read_side(change, "after")
+    words: Iterable[Any] = ()
+    if change.act in {SOURCE_ADDED, SOURCE_CHANGED}:
+        words = _list_source_words(before, after, publishers.get(change.subject, ""))
+    elif change.subject == "sections":
+        words = _list_section_words(before, after)
+    elif change.subject == "select":
+        words = _read_table(after, "topics").keys() - _read_table(before, "topics").keys()
+    return {redact_url(word.removesuffix(" (another)")) for word in words if isinstance(word, str) and word}
+
+
+def _list_source_words(before: Mapping[str, Any], after: Mapping[str, Any], publisher: str) -> list[Any]:
+    """List the new topics, and the publisher if anything else changed: editions print it with its mark and its images."""
+    topics = set(_read_table(after, "topics").values()) - set(_read_table(before, "topics").values())
+    is_printed = bool(after.keys() & (_SHOWN_SOURCE_NAMES - _SOURCE_TOPICS))
+    return [*topics, after.get("default_topic"), *([after.get("publisher", publisher)] if is_printed else [])]
+
+
+def _list_section_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Any]:
+    for key in after:
+        were, are = _read_table(before, key), _read_table(after, key)
+        yield from (are.get(name) for name in ("title", "note") if are.get(name) != were.get(name))
+
+
+def _is_by_staff(change: LoggedAction) -> bool:
+    return is_staff_name(change.actor) and bool(name_changed_table(change))
+
+
+def name_changed_table(change: LoggedAction) -> str:
+    """Name the table that subscribers see something of, if a change is one of that; otherwise return an empty text."""
+    if change.act == LOGO_KEPT:
+        return "branding"
+    if change.act == SETTINGS_CHANGED:
+        is_shown = change.subject in _SHOWN_TABLES or (
+            change.subject == "select" and "topics" in read_changed_names(change)
+        )
+        return change.subject if is_shown else ""
+    return "sources" if change.act == SOURCE_ADDED or read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
+
+
+def read_changed_names(change: LoggedAction) -> set[str]:
+    """Return the names of the settings that a change changed."""
+    return set(_read_side(change, "after"))
+
+
+def _read_side(change: LoggedAction, side: str) -> Mapping[str, Any]:
+    """Return the values before or after a change; what was added is all after it."""
+    detail = parse_audit_detail(change.detail)
+    if change.act == SOURCE_ADDED:
+        return detail if side == "after" else {}
+    return _read_table(detail, side)
+
+
+def _read_table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = values.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def parse_audit_detail(detail: object) -> dict[str, Any]:
+    """Return the detail of a row of the audit log; of a damaged row an empty one."""
+    return detail if isinstance(detail, dict) else {}

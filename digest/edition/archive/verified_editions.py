@@ -1,0 +1,148 @@
+"""What public pages show of an edition that went out: only what was approved, by the signatures on it, as its emails do.
+
+A statement is proven once in a process, by its hash, and what an edition says is parsed once: pages get no slower. Versions from before schema 0063
+don't state what the edition says, so what's shown of that beside their pieces is as it's stored.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.edition.approval.approval_check import is_signed
+from digest.edition.approval.approved_versions import (
+    compute_content_hash,
+    list_edition_identity_changes,
+    list_fragment_hashes,
+)
+from digest.edition.archive.corrections import list_genuine_corrections
+from digest.edition.archive.story_archive import list_story_rows
+from digest.edition.content.edition_content import EditionContent, RenderedFragment
+from digest.edition.content.placeholders import unpack_slots
+from digest.store.approval_models import Approval, ApprovalState, ApprovedRenderedFragment
+from digest.store.archive_models import ArchivedStory
+from digest.store.models import Edition
+from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
+from subscribers.store.keyed_row_seals import find_keys_of_session
+
+_MAX_STATEMENTS, _MAX_CONTENTS = 500, 50
+# Words and links; how the rest is written may have been another version's matter.
+_READ_COLUMNS = (ArchivedStory.position, ArchivedStory.url, ArchivedStory.headline, ArchivedStory.summary)
+_statements: dict[tuple[KeyRing, str], dict[str, Any]] = {}
+_contents: dict[str, EditionContent] = {}
+
+log = get_logger("editions")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedVersion:
+    """The version of an edition that stands, and what its signatures vouch for."""
+
+    edition: Any  # an edition, or a row with its ID, name, number, and release
+    approval_id: int
+    stated: Mapping[str, Any]
+
+
+def find_verified_versions(session: Session, editions: Sequence[Any]) -> list[VerifiedVersion]:
+    """Return the signed versions of editions, in their order; an edition without one is logged and left out."""
+    columns = (Approval.edition_id, Approval.id, Approval.content_hash)
+    standing = Approval.edition_id.in_([edition.id for edition in editions]) & (
+        Approval.state == ApprovalState.STANDING
+    )
+    versions = {row.edition_id: (row.id, row.content_hash) for row in session.execute(select(*columns).where(standing))}
+    statements = _verify_statements(session, dict(versions.values()))
+    proven = []
+    for edition in editions:
+        approval_id, _ = versions.get(edition.id, (0, ""))
+        stated = statements.get(approval_id)
+        if stated is None or list_edition_identity_changes(stated, edition):
+            log.error("an edition isn't what was approved, so no page shows it", edition=edition.name)
+        else:
+            proven.append(VerifiedVersion(edition, approval_id, stated))
+    return proven
+
+
+def _verify_statements(session: Session, hashes: Mapping[int, str]) -> dict[int, dict[str, Any]]:
+    """Return the statements of approvals that are signed, by their IDs; `hashes` are those of the statements."""
+    keys = find_keys_of_session(session)
+    unknown = [approval_id for approval_id, content_hash in hashes.items() if (keys, content_hash) not in _statements]
+    if len(_statements) + len(unknown) > _MAX_STATEMENTS:
+        _statements.clear()
+        unknown = list(hashes)
+    for approval in session.scalars(select(Approval).where(Approval.id.in_(unknown))) if unknown else ():
+        if is_signed(approval, keys):
+            _statements[keys, approval.content_hash] = approval.statement
+    found = {approval_id: _statements.get((keys, content_hash)) for approval_id, content_hash in hashes.items()}
+    return {approval_id: stated for approval_id, stated in found.items() if stated is not None}
+
+
+def read_verified_fragments(
+    session: Session, versions: Sequence[VerifiedVersion], *kinds: str
+) -> dict[int, tuple[RenderedFragment, ...]]:
+    """Return the pieces of some kinds, by the ID of the edition; those that aren't what was approved are logged and left out."""
+    own = ApprovedRenderedFragment.approval_id.in_([version.approval_id for version in versions])
+    ordered = select(ApprovedRenderedFragment).order_by(ApprovedRenderedFragment.position, ApprovedRenderedFragment.id)
+    pieces: dict[int, list[RenderedFragment]] = {}
+    for row in session.scalars(ordered.where(own, ApprovedRenderedFragment.kind.in_(kinds))):
+        piece = RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots))
+        pieces.setdefault(row.approval_id, []).append(piece)
+    proven = {}
+    for version in versions:
+        found = tuple(pieces.get(version.approval_id, ()))
+        if list_fragment_hashes(found) == [each for each in version.stated["fragments"] if each[0] in kinds]:
+            proven[version.edition.id] = found
+        else:
+            log.error("the page of an edition isn't what was approved, so it isn't shown", edition=version.edition.name)
+    return proven
+
+
+def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]) -> dict[int, EditionContent]:
+    """Return what editions say, by their IDs; one that says something else than what was approved is logged and left out."""
+    stated = {version.approval_id: str(version.stated.get("content", "")) for version in versions}
+    unknown = [
+        approval_id for approval_id, content_hash in stated.items() if content_hash and content_hash not in _contents
+    ]
+    if len(_contents) + len(unknown) > _MAX_CONTENTS:
+        _contents.clear()
+        unknown = [approval_id for approval_id, content_hash in stated.items() if content_hash]
+    columns = (Approval.id, Approval.content)
+    for approval_id, content in session.execute(select(*columns).where(Approval.id.in_(unknown))) if unknown else ():
+        if compute_content_hash(content) == stated[approval_id]:
+            _contents[stated[approval_id]] = EditionContent.from_json(content)
+        else:
+            log.error("what an edition says isn't what was approved, so it isn't shown", approval=approval_id)
+    contents = {v.edition.id: _read_content(v, stated[v.approval_id]) for v in versions}
+    return {edition_id: content for edition_id, content in contents.items() if content is not None}
+
+
+def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list[str]:
+    """Name the editions of which something that pages show isn't what was approved. Nothing that was proven before counts."""
+    _statements.clear()
+    _contents.clear()
+    whole = []
+    for edition in editions:  # one by one: the pieces of all are too much at once
+        versions = find_verified_versions(session, [edition])
+        pieces = read_verified_fragments(session, versions, "page", "html", "web")
+        if pieces and read_verified_contents(session, versions):
+            whole.append(edition)
+    return [edition.name for edition in editions if edition not in whole]
+
+
+def find_editions_with_altered_stories(session: Session, editions: Sequence[Edition]) -> list[str]:
+    """Name the editions whose stories, as the search has them, aren't those that were approved, with their corrections."""
+    contents = read_verified_contents(session, find_verified_versions(session, editions))
+    changed = []
+    for edition in editions:
+        if edition.id in contents:
+            rows = list_story_rows(edition, contents[edition.id].sections, list_genuine_corrections(session, edition))
+            stored = session.execute(select(*_READ_COLUMNS).where(ArchivedStory.edition_id == edition.id))
+            if sorted(map(tuple, stored)) != [tuple(row[column.key] for column in _READ_COLUMNS) for row in rows]:
+                changed.append(edition.name)
+    return changed
+
+
+def _read_content(version: VerifiedVersion, content_hash: str) -> EditionContent | None:
+    return _contents.get(content_hash) if content_hash else EditionContent.from_json(version.edition.content)

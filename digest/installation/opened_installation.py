@@ -1,0 +1,381 @@
+"""An open installation: its settings (read again when their file has changed), database and keys."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy import make_url, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from digest.collect.sandbox.client import SANDBOX
+from digest.installation import copied_installation_guard
+from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
+from digest.store.audit import add_macs_to_all_rows, has_authenticated_rows, record_audit
+from digest.store.delivery_models import StaffMember
+from digest.store.engine import (
+    Database,
+    describe_driver_error,
+    has_schema,
+    migrate_schema,
+    newest_schema_revision,
+    open_database,
+    read_schema_revision,
+    refuse_newer_schema,
+)
+from digest.store.models import Edition
+from subscribers.callback_types import Clock, Progress
+from subscribers.consent.consent_chain_backfill import (
+    add_missing_address_commitments,
+    add_missing_link_renewal_events,
+    has_unsalted_addresses,
+)
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
+from subscribers.loggers import get_logger
+from subscribers.store.key_check import check_key_match, has_encrypted_data
+from subscribers.store.key_rotation import record_sealed_rows_in_key_file
+from subscribers.store.keyed_row_seals import has_genuine_rows, seal_all_rows
+
+# Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
+LIVE_TABLES = tuple(name for name in SettingsFileContent.model_fields if name != "inbound")
+
+log = get_logger("installation")
+
+_PUT_KEYS_BACK = "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE"
+
+BRING_SCHEMA_UP = (
+    "Stop everything that uses the database, then run 'digest upgrade', which makes a backup, updates the "
+    "schema, and verifies it."
+)
+
+FileStamp = tuple[int, int, int]
+
+
+def _read_file_stamp(file: Path | None) -> FileStamp | None:
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except OSError:
+        return None  # moved away for a moment, as editors do when they save
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+class InstallationError(ApplicationError):
+    """The installation cannot be opened; the message says what is missing and what to do."""
+
+
+class Installation:
+    """What every command and process works on. Keys are read only when something asks for them; any thread may ask."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Stand on settings that were just read and a database that is open."""
+        self.database = database
+        self._settings = settings
+        self._file_stamp = _read_file_stamp(settings.origin)
+        self._logo_names = ("", "")
+        database.row_keys.find = lambda: self.keys
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Lend a session that only reads the database."""
+        return self.database.read()
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Lend the session of one write transaction."""
+        return self.database.write()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, as their file says them now; the bounce mailbox as it was at the start.
+
+        A file that cannot be used leaves them as they were, and is logged once.
+        """
+        self._follow_file()
+        self._follow_logo()
+        return self._settings
+
+    def look_logo_up_again(self) -> None:
+        """Look the logo up when the settings are next asked for: one was kept."""
+        self._logo_names = ("", "")
+
+    def _follow_logo(self) -> None:
+        """Look up the pictures that the settings name as the logo, once for each pair of names."""
+        branding = self._settings.file.branding
+        names = (branding.logo, branding.logo_dark)
+        if names == self._logo_names:
+            return
+        self._logo_names = names
+        # Imported here: it needs what reads pictures, and an installation may have no logo.
+        from digest.edition.logos import find_light_and_dark_logo
+
+        with self.database.read() as session:
+            logo = find_light_and_dark_logo(session, branding)
+        self._settings = self._settings.model_copy(update={"logo": logo})
+
+    def _follow_file(self) -> None:
+        stamp = _read_file_stamp(self._settings.origin)
+        if stamp is None or stamp == self._file_stamp:
+            return
+        self._file_stamp = stamp
+        before = self._settings.file
+        try:
+            after = reload_settings(self._settings).file
+        except SettingsError as exc:
+            log.warning("the settings have changed and can't be used: going on as before", why=str(exc))
+            return
+        names = type(after).model_fields
+        changed = {name for name in names if getattr(after, name) != getattr(before, name)}
+        followed = {name: getattr(after, name) for name in LIVE_TABLES}
+        self._settings = self._settings.model_copy(update={"file": before.model_copy(update=followed)})
+        log.info("the settings have changed", followed=sorted(changed.intersection(LIVE_TABLES)))
+        if waiting := sorted(changed.difference(LIVE_TABLES)):
+            log.warning("some settings count when this process is started again", tables=waiting)
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The keys of the key file.
+
+        Raises:
+            InstallationError: there is no key file.
+            KeyMismatchError: it is not the one that the database was written with.
+        """
+        file = self.settings.key_file
+        if not file.exists():
+            raise explain_missing_key_file(file, self.database)
+        keys = KeyRing.load(file, self.settings.key_passphrase_text)
+        with self.database.read() as session:
+            check_key_match(session, keys)
+        return keys
+
+    def refuse_demo_keys(self) -> None:
+        """Refuse what reaches beyond this machine while the keys are the demo's.
+
+        Raises:
+            InstallationError: they are.
+        """
+        if self.keys.has_demo_keys:
+            raise InstallationError(
+                (
+                    f"{self.settings.key_file} contains the demo's keys, which are public, so this installation can't send "
+                    "email or serve pages to others."
+                ),
+                remedy=(
+                    "Set DIGEST_HOME to a new folder and run 'digest init' before anyone subscribes. New keys in this "
+                    "folder wouldn't help, because the old keys would still be accepted."
+                ),
+            )
+
+    @property
+    def unsubscribe_log(self) -> UnsubscribeLog:
+        """The log of departures outside the database."""
+        return UnsubscribeLog(self.settings.left_log, self.keys)
+
+
+ShowProgress = Callable[[str], AbstractContextManager[Progress]]
+"""Takes what is being done, and lends a function that is called with (done, total)."""
+
+
+@contextmanager
+def open_installation(
+    settings: Settings,
+    *,
+    may_create: bool = False,
+    may_migrate: bool = True,
+    clock: Clock = lambda: datetime.now(UTC),
+    show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
+) -> Iterator[Installation]:
+    """Open an installation with its database at the newest schema, and close it at the end of the block.
+
+    Where there is none it is refused and nothing is made, unless `may_create`: what makes installations says so. What only looks says that
+    it may not migrate: an older schema is refused then, and left as it is. A database that is opened somewhere else than last time is held
+    all the same, so that whoever looks at a copy is told: see `digest.installation.copied_installation_guard`. After an upgrade from before consents were bound to
+    addresses that is done first, with `show_progress`.
+
+    Raises:
+        InstallationError: there is none, its folder or its database is out of reach, or its schema is older and may not be migrated.
+        SchemaTooNewError: a newer version has worked with it.
+    """
+    if may_create:
+        create_home_folder(settings.home)
+    else:
+        refuse_missing_files(settings)
+    with ExitStack() as opened:
+        try:
+            database = open_database(settings.effective_database_url)
+            opened.callback(database.close)
+            if not may_create and not has_schema(database):
+                raise _missing_installation(settings, "its database is empty")
+            if may_migrate:
+                migrate_schema(database)
+            else:
+                _refuse_other_schema(settings, database)
+            installation = Installation(settings, database)
+            if may_migrate:
+                _seal_older_rows(installation, clock)  # before anything is written to the audit log
+            copied_installation_guard.pause_if_copied(database, settings, now=clock())
+        except OSError as exc:
+            raise InstallationError(
+                f"Can't open the database in {settings.home}: {exc.strerror}.",
+                remedy=f"Check DIGEST_HOME (in {settings.environment_place}).",
+            ) from exc
+        except SQLAlchemyError as exc:
+            # The URL may hold a password, so only what the driver said is shown.
+            reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
+            raise InstallationError(
+                f"Can't open the database: {reason}.",
+                remedy=(
+                    f"Check DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether the "
+                    "database server is running."
+                ),
+            ) from exc
+        SANDBOX.keep_closed(settings.private_places)
+        if may_migrate:
+            _bind_older_consents(installation, clock, show_progress)
+        yield installation
+
+
+def _refuse_other_schema(settings: Settings, database: Database) -> None:
+    revision = read_schema_revision(database)
+    refuse_newer_schema(revision)
+    if revision != newest_schema_revision():
+        raise InstallationError(
+            (
+                f"The database in {settings.home} has an older schema ({revision or 'none'}) than this version needs "
+                f"({newest_schema_revision()})."
+            ),
+            remedy=BRING_SCHEMA_UP,
+        )
+
+
+def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) -> None:
+    """Seal the rows that let somebody in, and those of the audit log, once in the life of a key file: from then on an unsealed row is a forged one.
+
+    Without the keys of the database it waits. Rows that another machine's file has sealed already are left as they are.
+    """
+    settings = installation.settings
+    if not settings.key_file.exists():
+        return
+    try:
+        keys = installation.keys
+        if not (unmarked := keys.unmarked_kinds):
+            return
+        with installation.database.write() as session:
+            sealed = 0
+            if "audit" in unmarked and not has_authenticated_rows(session, keys):
+                sealed += add_macs_to_all_rows(session, keys)
+            if "access" in unmarked and not has_genuine_rows(session, keys):
+                sealed += seal_all_rows(session, keys)
+                add_missing_link_renewal_events(session, now=clock())
+        record_sealed_rows_in_key_file(settings.key_file, settings.key_passphrase_text)
+    except ApplicationError as exc:
+        log.warning("rows that let somebody in, and the audit log, could not be sealed yet", why=str(exc))
+    else:
+        log.info("rows that let somebody in, and the audit log, are sealed", rows=sealed)
+
+
+def _bind_older_consents(installation: Installation, clock: Clock, show_progress: ShowProgress) -> None:
+    """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
+    with installation.database.read() as session:
+        if not has_unsalted_addresses(session):
+            return
+    try:
+        keys = installation.keys
+    except ApplicationError:
+        return  # whoever asks for the keys is told what is wrong with them
+    with show_progress("Binding consents to addresses") as progress:
+        bound = add_missing_address_commitments(installation.database, keys, now=clock(), progress=progress)
+    if bound:
+        with installation.database.write() as session:
+            detail = {"people": bound}
+            record_audit(session, "consents bound to addresses", "ledger", detail, actor="upgrade", now=clock())
+        log.info("consents bound to addresses", people=bound)
+
+
+def refuse_missing_files(settings: Settings) -> None:
+    """Refuse a folder in which there is no installation, before opening a database would make one.
+
+    Raises:
+        InstallationError: the folder, or the file of the database, is not there.
+    """
+    if not settings.home.is_dir():
+        raise _missing_installation(settings, "the folder doesn't exist")
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        raise _missing_installation(settings, f"{url.database} doesn't exist")
+
+
+def _missing_installation(settings: Settings, reason: str) -> InstallationError:
+    variables = "DIGEST_HOME and DIGEST_DATABASE_URL" if settings.database_url else "DIGEST_HOME"
+    return InstallationError(
+        f"There's no installation in {settings.home.absolute()} ({reason}).",
+        remedy=(
+            f"Check {variables} (in {settings.environment_place}, or in the environment, which takes precedence). "
+            "To create an installation, run 'digest init' or 'digest setup'. To restore one from a backup, run "
+            "'digest restore FILE'."
+        ),
+    )
+
+
+def create_home_folder(home: Path) -> None:
+    """Make the folder that holds everything, closed to other users.
+
+    Raises:
+        InstallationError: it cannot be made.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise InstallationError(
+            f"Can't create {home}: {exc.strerror}.", remedy="Set DIGEST_HOME to a folder you can write to."
+        ) from exc
+
+
+def explain_missing_key_file(file: Path, database: Database) -> InstallationError:
+    """Say what to do where there is no key file."""
+    return _refusal_of_new_keys(file, database) or InstallationError(
+        f"There's no key file {file}.", remedy="Run 'digest init' first."
+    )
+
+
+def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | None:
+    """Return why new keys are no remedy beside a database that was worked with; None where it was not."""
+    with database.read() as session:
+        if has_encrypted_data(session):
+            return InstallationError(
+                (
+                    f"The key file {file} is missing, but the database contains subscribers. With new keys, people who "
+                    "unsubscribed would be emailed again."
+                ),
+                remedy=_PUT_KEYS_BACK,
+            )
+        first_ids = [session.scalar(select(table.id).limit(1)) for table in (StaffMember, Edition)]
+        if any(first_id is not None for first_id in first_ids):
+            return InstallationError(
+                (
+                    f"The key file {file} is missing, but the database contains editions or team members. With new keys, "
+                    "approvals couldn't be verified and the team couldn't sign in."
+                ),
+                remedy=_PUT_KEYS_BACK,
+            )
+    return None
+
+
+def create_key_file(installation: Installation) -> KeyRing | None:
+    """Make the key file where there is none, and return its keys; None where the database's own is there already.
+
+    Raises:
+        InstallationError: there is none, and the database was written with other keys.
+        KeyMismatchError: the one that is there is not the database's.
+        KeyFileError: it cannot be made or read.
+    """
+    settings = installation.settings
+    if settings.key_file.exists():
+        _ = installation.keys  # raises where they are not the database's
+        return None
+    if refusal := _refusal_of_new_keys(settings.key_file, installation.database):
+        raise refusal
+    return KeyRing.create(settings.key_file, settings.key_passphrase_text)

@@ -1,0 +1,81 @@
+"""What a publication of another name would still say of the one that the defaults are made for, or of the bundled sample.
+
+What is looked at is all that reaches readers: the values of the shipped defaults and of the sample's settings file are compared with
+those in use, so that a key that the sample gains is looked at too.
+"""
+
+import re
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from digest.settings.model import SettingsFileContent
+
+SAMPLE_SETTINGS = Path(__file__).parents[1] / "sample" / "digest.toml"
+# Tables of texts that reach readers, each with its keys that are no texts, or are looked at as addresses.
+_ADDRESS_KEYS = ("address", "reply_to", "list_id")
+_TABLES = (
+    ("publication", frozenset({"name", "language", "timezone", "first_number"})),
+    ("sender", frozenset({*_ADDRESS_KEYS, "bounce_domain"})),
+    ("consent", frozenset[str]()),
+    ("sponsor", frozenset[str]()),
+)
+_SAMPLE_DOMAIN = "news.example.org"
+
+
+def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
+    """Name the settings that still say what HLS.Today or the sample says, though the publication has another name."""
+    if not _has_other_name(file):
+        return ()
+    texts = (
+        (table, key, value)
+        for table, omitted in _TABLES
+        for key, value in _texts_of(file, table).items()
+        if key not in omitted
+    )
+    return tuple(f"{table}.{key}" for table, key, value in texts if _is_foreign(table, key, value))
+
+
+def list_sample_addresses(file: SettingsFileContent) -> tuple[str, ...]:
+    """Name the sender's settings that still hold the sample's address, though the publication has another name."""
+    if not _has_other_name(file):
+        return ()
+    return tuple(f"sender.{key}" for key in _ADDRESS_KEYS if str(getattr(file.sender, key)).endswith(_SAMPLE_DOMAIN))
+
+
+def list_sample_sources(file: SettingsFileContent) -> tuple[str, ...]:
+    """Name the sources that are the sample's, whose publishers are invented, though the publication has another name."""
+    if not _has_other_name(file):
+        return ()
+    invented = {str(source["url"]) for source in _read_sample().get("sources", ())}
+    return tuple(source.name or source.url for source in file.sources if source.url in invented)
+
+
+def _is_foreign(table: str, key: str, value: str) -> bool:
+    """Return whether a text is that of the defaults or of the sample, whatever its lines and marks."""
+    default_name, value_words = _join_text_words(SettingsFileContent().publication.name), _join_text_words(value)
+    sample = _join_text_words(str(_read_sample().get(table, {}).get(key, "")))
+    originals = {_join_text_words(_texts_of(SettingsFileContent(), table).get(key, "")), sample}
+    # The sample's postal address stays that under any name before it.
+    holds_sample = key == "postal_address" and sample.removeprefix(f"{default_name} ") in value_words
+    return bool(value_words) and (value_words in originals or holds_sample)
+
+
+def _texts_of(file: SettingsFileContent, table: str) -> dict[str, str]:
+    settings = getattr(file, table)
+    return {key: value for key, value in settings if isinstance(value, str)} if settings is not None else {}
+
+
+def _join_text_words(text: str) -> str:
+    """Return the words of a text alone, so that neither lines nor marks tell two texts apart."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+@lru_cache(maxsize=1)
+def _read_sample() -> dict[str, Any]:
+    return tomllib.loads(SAMPLE_SETTINGS.read_text("utf-8"))
+
+
+def _has_other_name(file: SettingsFileContent) -> bool:
+    return file.publication.name != SettingsFileContent().publication.name

@@ -1,0 +1,17 @@
+"""The table of actions that touched subscriber addresses, until admins get their daily summary."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from subscribers.store.column_types import Str100, Str200
+from subscribers.store.models import Base, Moment
+
+
+class SubscriberAddressUseCount(Base):
+    """How often somebody did one kind of thing with addresses, and since when. It names no subscriber."""
+
+    __tablename__ = "address_use"
+
+    words: Mapped[Str100] = mapped_column(primary_key=True)
+    actor: Mapped[Str200] = mapped_column(primary_key=True)
+    uses: Mapped[int]
+    since: Mapped[Moment]

@@ -1,0 +1,28 @@
+"""Who did something, as colleagues see them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.edits import Edit
+
+
+def name_actor(actor: str, names: Mapping[str, str]) -> str:
+    """Name who acted: a member as colleagues see them, a terminal by its user, the timetable."""
+    if actor in names:
+        return names[actor]
+    if actor.startswith("terminal:"):
+        return f"{actor.removeprefix('terminal:')} (at a terminal)"
+    return "The scheduler" if actor == "scheduler" else actor
+
+
+def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
+    """Return an edit with its actor as colleagues see them."""
+    return replace(edit, actor=name_actor(edit.actor, names))
+
+
+def replace_edit_authors_with_names(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
+    """Return an arrangement whose edits, those of the shelf too, say who made them as colleagues see them."""
+    removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
+    outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
+    return replace(arrangement, removed=removed, outcomes=outcomes)

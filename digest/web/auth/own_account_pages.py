@@ -1,0 +1,203 @@
+"""Each member's own sign-in: where they are signed in, passkeys, password and code, and their log. What is changed asks for a fresh sign-in."""
+
+from flask import Response, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app.accounts import own_account
+from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemptsError
+from digest.app.accounts.authenticator_apps import draw_qr_code
+from digest.app.accounts.own_account import OwnAccountError
+from digest.app.accounts.passkeys import PasskeyError
+from digest.app.accounts.passwords import PasswordRefusedError
+from digest.web.auth.access import current_staff, read_request_visitor
+from digest.web.auth.pages import auth_pages
+from digest.web.context import web_context
+from subscribers.errors import RefusalError
+
+
+@auth_pages.get("/desk/security")
+def show_own_account() -> ResponseReturnValue:
+    """Show a member where they are signed in, how they can sign in, and their log."""
+    return _own_page()
+
+
+def _own_page(*, refusal: RefusalError | None = None) -> str:
+    context = web_context()
+    account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
+    return render_template("web/auth/security.html", account=account, refusal=refusal)
+
+
+def _back_to_own_page(anchor: str = "") -> ResponseReturnValue:
+    return redirect(url_for("auth.show_own_account", _anchor=anchor or None), 303)
+
+
+@auth_pages.post("/desk/security/name")
+def submit_name() -> ResponseReturnValue:
+    """Change the name by which colleagues see the member."""
+    context = web_context()
+    try:
+        own_account.change_own_display_name(
+            context.installation, current_staff(), request.form.get("name", ""), now=context.clock()
+        )
+    except OwnAccountError as exc:
+        return _own_page(refusal=exc), 400
+    return _back_to_own_page()
+
+
+@auth_pages.post("/desk/security/seen")
+def mark_failed_sign_ins_as_seen() -> ResponseReturnValue:
+    """Note that the member has looked at failed sign-ins."""
+    context = web_context()
+    own_account.acknowledge_failed_sign_ins(context.installation, current_staff(), now=context.clock())
+    return _back_to_own_page()
+
+
+@auth_pages.post("/desk/security/sessions/<int:number>/end")
+def end_session(number: int) -> ResponseReturnValue:
+    """End one of the member's sessions."""
+    context = web_context()
+    own_account.end_own_session(context.installation, current_staff(), number, now=context.clock())
+    return _back_to_own_page("sessions")
+
+
+@auth_pages.post("/desk/security/sessions/end-others")
+def end_other_sessions() -> ResponseReturnValue:
+    """End all of the member's sessions but this one."""
+    context = web_context()
+    own_account.end_other_sessions(context.installation, current_staff(), now=context.clock())
+    return _back_to_own_page("sessions")
+
+
+@auth_pages.post("/desk/security/app")
+def begin_authenticator_setup() -> ResponseReturnValue:
+    """Make a secret for an app, and lead to the page that shows it."""
+    context = web_context()
+    own_account.begin_authenticator_setup(context.installation, current_staff(), now=context.clock())
+    return redirect(url_for("auth.show_password_form"), 303)
+
+
+@auth_pages.get("/desk/security/password")
+def show_password_form() -> ResponseReturnValue:
+    """Show the form for a password, with the app's secret where one waits for its first code."""
+    page = _password_page()
+    return page if page is not None else _back_to_own_page("password")
+
+
+@auth_pages.post("/desk/security/password")
+def submit_new_password() -> ResponseReturnValue:
+    """Set the password, the app, or both."""
+    context, form = web_context(), request.form
+    try:
+        codes = own_account.set_password(
+            context.installation,
+            current_staff(),
+            form.get("password", ""),
+            form.get("code", ""),
+            read_request_visitor(),
+            current=form.get("current", ""),
+            now=context.clock(),
+        )
+    except (PasswordRefusedError, OwnAccountError, SignInRefusedError, TooManyAttemptsError) as exc:
+        page = _password_page(refusal=exc)
+        return (page, 400) if page is not None else _back_to_own_page("password")
+    return _recovery_codes_page(codes) if codes else _back_to_own_page("password")
+
+
+def _password_page(*, refusal: RefusalError | None = None) -> str | None:
+    """Render the form; None where there is no app yet, with which it begins."""
+    context = web_context()
+    account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
+    secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
+    if not secret and account.code_app is None:
+        return None
+    return render_template("web/auth/password.html", account=account, secret=secret, refusal=refusal)
+
+
+@auth_pages.get("/desk/security/app.svg")
+def draw_authenticator_qr_code() -> ResponseReturnValue:
+    """Draw the secret that waits for its first code, for the app's camera."""
+    context = web_context()
+    secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
+    if not secret:
+        abort(404)
+    uri = own_account.make_own_totp_uri(context.installation, current_staff(), secret)
+    return Response(draw_qr_code(uri), mimetype="image/svg+xml")
+
+
+@auth_pages.post("/desk/security/recovery-codes")
+def make_new_recovery_codes() -> ResponseReturnValue:
+    """Make new recovery codes and show them, this once."""
+    context = web_context()
+    try:
+        codes = own_account.replace_recovery_codes(context.installation, current_staff(), now=context.clock())
+    except OwnAccountError as exc:
+        return _own_page(refusal=exc), 409
+    return _recovery_codes_page(codes)
+
+
+def _recovery_codes_page(codes: list[str]) -> str:
+    return render_template("web/auth/recovery_codes.html", codes=codes)
+
+
+@auth_pages.get("/desk/security/passkeys/add")
+def show_passkey_form() -> ResponseReturnValue:
+    """Show the form that has the browser make a passkey."""
+    return _passkey_page()
+
+
+@auth_pages.post("/desk/security/passkeys/add")
+def submit_passkey() -> ResponseReturnValue:
+    """Add the passkey that the browser made."""
+    context, form = web_context(), request.form
+    try:
+        own_account.add_own_passkey(
+            context.installation, current_staff(), form.get("answer", ""), form.get("name", ""), now=context.clock()
+        )
+    except (PasskeyError, OwnAccountError) as exc:
+        return _passkey_page(refusal=exc), 400
+    return _back_to_own_page("passkeys")
+
+
+def _passkey_page(*, refusal: RefusalError | None = None) -> str:
+    context = web_context()
+    offer = own_account.begin_passkey_registration(context.installation, current_staff(), now=context.clock())
+    return render_template("web/auth/add_passkey.html", offer=offer, refusal=refusal)
+
+
+@auth_pages.get("/desk/security/passkeys/<int:number>")
+def show_passkey(number: int) -> ResponseReturnValue:
+    """Show one of the member's passkeys: rename it, or remove it."""
+    return _own_passkey_page(number)
+
+
+@auth_pages.post("/desk/security/passkeys/<int:number>/rename")
+def rename_passkey(number: int) -> ResponseReturnValue:
+    """Rename one of the member's passkeys."""
+    context = web_context()
+    try:
+        own_account.rename_own_passkey(
+            context.installation, current_staff(), number, request.form.get("name", ""), now=context.clock()
+        )
+    except OwnAccountError as exc:
+        return _own_page(refusal=exc), 409
+    return _back_to_own_page("passkeys")
+
+
+@auth_pages.post("/desk/security/passkeys/<int:number>/remove")
+def remove_passkey(number: int) -> ResponseReturnValue:
+    """Remove one of the member's passkeys."""
+    context = web_context()
+    try:
+        own_account.remove_own_passkey(context.installation, current_staff(), number, now=context.clock())
+    except OwnAccountError as exc:
+        return _own_page(refusal=exc), 409
+    return _back_to_own_page("passkeys")
+
+
+def _own_passkey_page(number: int) -> str:
+    context = web_context()
+    account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
+    passkey = next((passkey for passkey in account.passkeys if passkey.id == number), None)
+    if passkey is None:
+        abort(404, "This passkey no longer exists.")
+    return render_template("web/auth/passkey.html", passkey=passkey)

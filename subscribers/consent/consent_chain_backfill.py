@@ -1,0 +1,116 @@
+"""What chains of before didn't say, said once: a `bound` link for the address, and one for links that were renewed.
+
+A person whose chain carries a commitment already is never bound again: a salt that is missing there was taken away, and
+`chain_verification` says so. Cut short, the next run goes on with those who are left.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, exists, func, select, text
+from sqlalchemy.orm import Session
+
+from subscribers.callback_types import Progress
+from subscribers.consent import ledger
+from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
+from subscribers.crypto.stored_addresses import commit_address, decrypt_address, new_address_salt
+from subscribers.loggers import get_logger
+from subscribers.store.database import PeopleDatabase
+from subscribers.store.models import UNSALTED_ADDRESS, ConsentEvent, ConsentKind, Person
+
+BATCH_SIZE = 500  # people a transaction
+_BODY = ledger.canonical_json({"actor": "the product", "method": "upgrade: links carry commitments from here on"})
+
+log = get_logger("consent")
+
+
+def add_missing_link_renewal_events(session: Session, *, now: datetime) -> int:
+    """Say in each chain that doesn't which generation of links the row has, as it's found; return of how many."""
+    has_renewal = exists().where(ConsentEvent.person == Person.number, ConsentEvent.kind == ConsentKind.LINKS_RENEWED)
+    numbers = session.scalars(select(Person.number).where(Person.link_generation != 0, ~has_renewal)).all()
+    for number in numbers:
+        person = ledger.lock_person(session, number)
+        assert person is not None, "nobody is deleted"
+        ledger.append_event(session, person, ConsentKind.LINKS_RENEWED, {"generation": person.link_generation}, now)
+    return len(numbers)
+
+
+def has_unsalted_addresses(session: Session) -> bool:
+    """Say whether an address is there without a salt; an index answers, and after the upgrade it is empty."""
+    query = select(Person.number).where(text(UNSALTED_ADDRESS)).limit(1)
+    return session.scalar(query) is not None
+
+
+def add_missing_address_commitments(
+    database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Progress = lambda *_: None
+) -> int:
+    """Bind every chain that carries no commitment to its person's address; return how many were bound.
+
+    An address that does not open is left out and named in the log. `progress` is called with (people bound, people to bind).
+    """
+    with database.read() as session:
+        query = select(func.count()).select_from(Person).where(text(UNSALTED_ADDRESS))
+        total = session.scalar(query) or 0
+    bound = after = 0
+    while True:
+        with database.read() as session:
+            numbers = session.scalars(_query_unsalted(after)).all()
+            rows = session.execute(_query_unbound(numbers)).all()
+        if not numbers:
+            return bound
+        links = [link for row in rows if (link := _build_bound_link(keys, row, now)) is not None]
+        with database.write() as session:
+            bound += _write_bound_links(session, links)
+        after = numbers[-1]
+        progress(bound, total)
+
+
+def _query_unsalted(after: int) -> Select[int]:
+    unsalted = select(Person.number).where(text(UNSALTED_ADDRESS), Person.number > after)
+    return unsalted.order_by(Person.number).limit(BATCH_SIZE)
+
+
+def _query_unbound(numbers: Sequence[int]) -> Select[Any]:
+    """Ask for those of some people whose chain carries no commitment, each with the place of its last link."""
+    ends = (
+        select(ConsentEvent.person, func.max(ConsentEvent.seq).label("seq"))
+        .where(ConsentEvent.person.in_(numbers))
+        .group_by(ConsentEvent.person)
+        .having(func.max(ConsentEvent.commitment).is_(None))
+        .subquery()
+    )
+    columns = (Person.number, Person.ciphertext, Person.key_id, Person.state, Person.chain_head, ends.c.seq)
+    return select(*columns).join(ends, ends.c.person == Person.number)
+
+
+def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewChainLink | None:
+    try:
+        mailbox = decrypt_address(keys, (row.ciphertext, row.key_id), row.number)
+    except (DecryptionError, KeyFileError) as exc:
+        log.error("a consent is not bound to its address", person=row.number, error=str(exc))  # noqa: TRY400 - no trace needed
+        return None
+    salt = new_address_salt()
+    commitment = commit_address(keys.current("commitment"), mailbox, salt)
+    link = ledger.build_chain_link(
+        row.number,
+        row.state,
+        ConsentKind.BOUND,
+        _BODY,
+        now,
+        seq=row.seq + 1,
+        previous=row.chain_head,
+        commitment=commitment,
+    )
+    return ledger.NewChainLink(link.event, {"number": row.number, "salt": salt, **link.person})
+
+
+def _write_bound_links(session: Session, links: Sequence[ledger.NewChainLink]) -> int:
+    """Write the links of those to whom nothing has happened meanwhile; the others come by again at the next start."""
+    numbers = [link.event["person"] for link in links]
+    lock = select(Person.number, Person.chain_head).where(Person.number.in_(numbers), text(UNSALTED_ADDRESS))
+    query = lock.order_by(Person.number).with_for_update()
+    heads = {row.number: row.chain_head for row in session.execute(query)}
+    fresh = [link for link in links if heads.get(link.event["person"]) == link.event["previous"]]
+    ledger.insert_chain_links(session, [link.event for link in fresh], changed_people=[link.person for link in fresh])
+    return len(fresh)

@@ -1,0 +1,135 @@
+"""Deadlines in texts: found where the text announces one, with hour and zone, and nowhere else."""
+
+import re
+from datetime import UTC, date, datetime, time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.texts import announced_deadlines, event_texts, written_times
+from digest.collect.texts.announced_deadlines import find_deadline
+
+PUBLISHED = datetime(2026, 11, 16, tzinfo=UTC)
+EASTERN, UTC_NAME = "America/New_York", "UTC"
+
+
+@pytest.mark.parametrize(
+    ("said", "day"),
+    [
+        ("The call closes Dec 4.", date(2026, 12, 4)),
+        ("Deadline: December 12, 2026", date(2026, 12, 12)),
+        ("Please apply by 4 December.", date(2026, 12, 4)),
+        ("Quotes are due on 2026-12-04", date(2026, 12, 4)),
+        ("Applications are due by 5 p.m. ET on Friday, December 4.", date(2026, 12, 4)),
+        ("Register before Jan. 5 to get in", date(2027, 1, 5)),
+        ("Comments accepted through March 3rd, 2027", date(2027, 3, 3)),
+        ("submit proposals no later than 11:59 PM EST on December 1", date(2026, 12, 1)),
+        ("The deadline for applications is 12/31/2026", date(2026, 12, 31)),
+        ("open until the 4th of December 2026", date(2026, 12, 4)),
+        ("Closing date: Fri., 4 December", date(2026, 12, 4)),
+        ("Applications open December 1 and close December 15", date(2026, 12, 15)),
+        ("The comment period ends Jan. 3", date(2027, 1, 3)),
+        ("Response Date: 2026-12-04", date(2026, 12, 4)),
+        ("Current Closing Date for Applications: Dec 04, 2026 Electronically submitted", date(2026, 12, 4)),
+        ("The deadline has been extended from December 1 to December 15, 2026.", date(2026, 12, 15)),
+        ("Comments due December 1. The comment period is extended until Jan. 8, 2027.", date(2027, 1, 8)),
+        ("It closed Dec 4.", None),
+        ("It closes soon; Dec 4 was mentioned", None),
+        ("due diligence took until autumn", None),
+        ("Submit the form: the bridge opens before Dec 4", None),
+        ("closes February 30", None),
+        ("closes Nov 4", None),  # next November is a guess
+        ("Deadline: December 12, 2019", None),  # over before it was published
+        ("due 4", None),
+        ("due December 45", None),
+    ],
+)
+def test_deadlines_are_found_where_the_text_says_so(said: str, day: date | None) -> None:
+    deadline = find_deadline(said, PUBLISHED)
+    assert (deadline.day if deadline else None) == day
+
+
+@pytest.mark.parametrize(
+    ("said", "clock", "zone"),
+    [
+        ("applications due by 5 p.m. ET on September 29, 2027", time(17), EASTERN),
+        ("closes 30 June 2027 23:59 UTC", time(23, 59), UTC_NAME),
+        ("Applications due Dec. 4 at 11:59 p.m. Eastern Standard Time", time(23, 59), EASTERN),
+        ("must be received by 11:59:59 PM EST on December 4; submit by 11:59:59 PM EST on December 4", time(23, 59), EASTERN),
+        ("Deadline: December 4, 2026, noon Pacific", time(12), "America/Los_Angeles"),
+        ("Proposals are due 17:00 (Brussels time) on 3 February 2027.", time(17), "Europe/Brussels"),
+        ("Papers due December 4, 2026, 11:59 p.m. AoE", time(23, 59), "UTC-12:00"),
+        ("Bids are due December 4 by 14:00 UTC+2", time(14), "UTC+02:00"),
+        ("Quotes due 5:00 P.M. local time, December 4", time(17), ""),
+        ("Deadline for comments: Dec 9 by 5 p.m.", time(17), ""),
+        ("Registration closes at midnight on Dec 4", None, ""),  # of which end of the day?
+        ("Registration closes Dec 4 at 25:00 UTC", None, ""),
+        ("Applications due December 4. Call 5 p.m. ET", None, ""),
+    ],
+)  # fmt: skip
+def test_the_hour_and_its_zone_are_read_before_or_behind_the_day(said: str, clock: time | None, zone: str) -> None:
+    deadline = find_deadline(said, PUBLISHED)
+    assert deadline is not None
+    assert (deadline.clock, deadline.zone) == (clock, zone)
+
+
+def test_standard_time_named_in_summer_is_the_clock_on_the_wall() -> None:
+    deadline = find_deadline("Applications due 5 p.m. EST on July 1, 2027", PUBLISHED)
+    assert deadline is not None
+    assert deadline.moment == datetime(2027, 7, 1, 21, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("Applications for the grant are due Dec 4", "applications"),
+        ("Closing date for nominations: Dec 4", "nominations"),
+        ("Proposals are welcome. Register by Dec 4", "registration"),
+        ("Submit comments by Dec 4", "submissions"),
+        ("Deadline for abstracts: Dec 4", "abstracts"),
+        ("Proposals were read last year. The rent is due Dec 4", ""),
+        ("It closes Dec 4", ""),
+    ],
+)
+def test_what_is_due_is_named_where_the_sentence_does(said: str, label: str) -> None:
+    deadline = find_deadline(said, PUBLISHED)
+    assert deadline is not None
+    assert deadline.label == label
+
+
+def test_without_a_publication_date_the_year_must_be_written() -> None:
+    assert find_deadline("closes Dec 4", None) is None
+    assert find_deadline("closes Dec 4, 2026", None) == Deadline(date(2026, 12, 4))
+
+
+_PHRASES = st.sampled_from(
+    (
+        *("due", "deadline", "closes", "applications", "submit", "by", "through", "on", "extended", "to", "from"),
+        *("December 4, 2026", "Feb 30", "2026-12-04", "12/4/2026", "31", "Sept", "99999", ".", ",", ":", "-"),
+        *("5 p.m.", "25:00", "noon", "ET", "UTC+99", "(Brussels time)"),
+    )
+)
+
+
+@given(
+    st.lists(_PHRASES, max_size=40).map(" ".join) | st.text(max_size=300),
+    st.none() | st.datetimes(timezones=st.just(UTC)),
+)
+def test_any_text_gives_a_deadline_or_none(text: str, published: datetime | None) -> None:
+    deadline = find_deadline(text, published)
+    if deadline is not None and published is not None:
+        assert (published.date() - deadline.day).days <= 1
+        assert deadline.is_past(datetime(9999, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "module", [announced_deadlines, event_texts, written_times], ids=lambda module: module.__name__
+)
+def test_no_pattern_repeats_without_bound(module: object) -> None:
+    patterns = [p for p in vars(module).values() if isinstance(p, re.Pattern)]
+    assert patterns
+    for pattern in patterns:
+        without_classes = re.sub(r"\[(?:\\.|[^\]])*\]", "x", pattern.pattern)
+        assert not re.search(r"(?<!\\)[*+]|\{\d*,\}", without_classes), pattern.pattern
