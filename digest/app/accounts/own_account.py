@@ -144,8 +144,8 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     Raises:
         OwnAccountError: it isn't a person's name, or a colleague has it.
     """
-    name = require_plain_person_name(name)
     with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+        name = require_plain_person_name(name)
         refuse_taken_name(session, name, own_number=signed_in.member_id)
         session.get_one(StaffMember, signed_in.member_id).name = name
 
