@@ -147,12 +147,12 @@ def draft(context: JobContext) -> str:
     return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
 
 
-def remind_editors_to_approve(context: JobContext) -> str:
+def remind(context: JobContext) -> str:
     """Remind the editors of an edition that is not approved yet."""
     return deadlines.remind_editors(context.installation, now=context.clock())
 
 
-def apply_approval_deadline_rule(context: JobContext) -> str:
+def deadline(context: JobContext) -> str:
     """Do with an edition that is not approved at its deadline what the settings say."""
     return deadlines.apply_deadline_rule(context.installation, now=context.clock())
 
@@ -314,8 +314,8 @@ CALENDAR_JOBS = ("draft", "remind", "deadline")  # those whose slots follow from
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     "collect": collect,
     "draft": draft,
-    "remind": remind_editors_to_approve,
-    "deadline": apply_approval_deadline_rule,
+    "remind": remind,
+    "deadline": deadline,
     "nightly": nightly,
     "backup": backup,
 }

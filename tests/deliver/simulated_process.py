@@ -164,7 +164,8 @@ class SimulatedProcess:
         """End as the kernel ends a process: its connections and locks are gone."""
         self.is_dead = True
         for worker in self.workers:
-            worker.dismiss()
+            if worker._thread.is_alive():  # not dismissed before
+                worker.dismiss()
         for thread in threading.enumerate():
             if thread.name.startswith("worker "):
                 thread.join(WORKER_TIMEOUT)

@@ -69,6 +69,7 @@ TEXT_KINDS = frozenset({"text", "search", "url", "email", "textarea", "file", "p
 WHOLE, RUNS = ", a whole marker", ", an address that would run"
 # In the place of KEY stands the key of the field.
 SHORT = make_short_marker("KEY")
+PERSON = "Ruth'\"><img src=x onerror=alert()>"  # a person's name has no digit, so a marker's key isn't in it
 ADDRESS = f"https://KEY.example/'\"><script>alert(1)</script>{{{{{EXPRESSION}}}}}"
 MAILBOX = f"KEY'{{{{{EXPRESSION}}}}}$@news.example.org"
 NUMBERS = {
@@ -98,10 +99,10 @@ ACCEPTED: dict[str, str | None] = {
     "settings sender: bounce_domain": "KEY.example",
     "settings alerts: webhook": ADDRESS,
     "settings backup: folder": f"/KEY'\"><script>alert(1)</script>{{{{{EXPRESSION}}}}}",
-    "auth.submit_name: name": SHORT,
+    "auth.submit_name: name": PERSON,
     "auth.submit_passkey: name": SHORT,
     "auth.rename_passkey: name": SHORT,
-    "admin.invite_member: name": SHORT,
+    "admin.invite_member: name": f"Sam {PERSON}",
     "admin.find_subscriber: address": None,
     "admin.begin_search: part": None,
     "admin.filter_subscribers: domain": None,
@@ -607,7 +608,7 @@ def release(run: MarkedRun, clock: Clock) -> None:
     editing.add_written_story(install, EditForm(name, ADMIN, clock()), own, section="featured")  # without a link
     wanted = read_edition_status(install, name, now=clock()).content_hash
     context = jobs.JobContext(install, clock)
-    jobs.remind_editors_to_approve(context)
+    jobs.remind(context)
     jobs.look_for_alerts(context)
     colleague = replace(EDITOR, name="staff 3")
     for approver in (EDITOR, colleague):  # a terminal without a name wrote some of it, so two have to
