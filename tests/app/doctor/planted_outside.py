@@ -296,7 +296,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "a certificate for another name": (use_other_name, "site-certificate", "Renew the certificate"),
     "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
     "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
-    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Configure the proxy to pass on"),
+    "the desk is open": (
+        answer("GET /desk/", "200 OK", body="Desk"),
+        "site-sign-in",
+        "Configure the proxy to forward requests",
+    ),
     "links without https": (
         lambda w: w.change_settings(base_url=w.settings.base_url.replace("https", "http")),
         *("site-https", "Fix base-url first"),
