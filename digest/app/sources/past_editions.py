@@ -96,7 +96,7 @@ def _choose_date(page: PastEditionPage | None, released_on: datetime | None) -> 
 
 def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:
     if released_at is None:
-        return "It has no date. Set it with --sent."
+        return "The edition has no date. Set the date with --sent."
     return "The date is in the future. Correct the date with --sent." if released_at > now else ""
 
 
