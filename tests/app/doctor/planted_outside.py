@@ -261,7 +261,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         lambda w: w.change_inbound(user="nobody"),
         *("inbound-server", "DIGEST_INBOUND_PASSWORD"),
     ),
-    "the mailbox has no such folder": (close_imap, "inbound-server", "folder under [inbound]"),
+    "the mailbox has no such folder": (close_imap, "inbound-server", "folder setting under [inbound]"),
     "nobody vouches for the mailbox": (trust_nobody, "inbound-server", "authorities"),
     "SendGrid refuses the key": (with_account("scopes", 401, {}), "provider-account", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's API key doesn't allow sending": (
