@@ -52,8 +52,9 @@ def load_language(code: str, operator_folder: Path | None = None) -> SubscriberL
         return _load_catalogue(code, file, file.stat().st_mtime_ns)
     if base_language(code) != SOURCE_LANGUAGE:
         raise CatalogError(
-            f"there's no catalog for {code!r}: use one of {', '.join(list_shipped_languages())}, or translate the messages "
-            f"into locale/{code.replace('-', '_')}/LC_MESSAGES/digest.po in the DIGEST_TEMPLATES folder (see docs/translating.md)"
+            f"there's no catalog for {code!r}: use one of {', '.join(list_shipped_languages())}, or save a "
+            f"translation of the messages as locale/{code.replace('-', '_')}/LC_MESSAGES/digest.po in the "
+            "DIGEST_TEMPLATES folder (see docs/translating.md)"
         )
     if code == SOURCE_LANGUAGE:
         return ENGLISH

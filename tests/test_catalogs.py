@@ -90,7 +90,7 @@ def test_a_language_without_a_catalogue_is_refused_with_what_to_do(tmp_path: Pat
     file.write_text('[publication]\nlanguage = "de"\n')
     with pytest.raises(SettingsError) as refused:
         load_settings(file, {})
-    assert "publication.language: there's no catalog for 'de': use one of en, fr, or translate" in str(refused.value)
+    assert "publication.language: there's no catalog for 'de': use one of en, fr, or save a" in str(refused.value)
     assert "docs/translating.md" in str(refused.value)
 
 

@@ -118,7 +118,9 @@ def _find_fault(error: ErrorText) -> str:
     """Say what's wrong with an error's texts; empty if nothing is."""
     if not error.message.endswith((".", "{}")) or (error.remedy and not error.remedy.endswith((".", "{}"))):
         return "a part doesn't end with a period"
-    if error.remedy and error.remedy.split()[0] not in VERBS:
+    # The purpose may come first: "To undo a change, open the history."
+    instruction = re.sub(r"^To [^,]+, [a-z]", lambda start: start[0][-1].upper(), error.remedy)
+    if instruction and instruction.split()[0] not in VERBS:
         return "what to do doesn't begin with a verb"
     words, advice = _words(error.message), _words(error.remedy)
     said = {tuple(words[start : start + 4]) for start in range(len(words) - 3)}
@@ -145,6 +147,8 @@ def test_errors_of_converted_rooms_say_what_to_do() -> None:
     ("message", "remedy", "fault"),
     [
         ("The note is empty.", "Describe what should change.", ""),
+        ("The note is empty.", "To send the note, describe what should change.", ""),
+        ("The note is empty.", "To send the note, it needs a text.", "what to do doesn't begin with a verb"),
         ("The note is empty.", "It needs a text.", "what to do doesn't begin with a verb"),
         ("The note is empty.", "Describe what should change", "a part doesn't end with a period"),
         ("The note is empty", "Describe what should change.", "a part doesn't end with a period"),

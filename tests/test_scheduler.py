@@ -120,7 +120,7 @@ def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is
             for action in (*ticks.values(), *ticks.values()):
                 outage.guard(action)
         assert [line["event"] for line in logs] == ["jobs wait until it is over"]
-        assert "The database doesn't respond" in logs[0]["why"]
+        assert "The database isn't responding" in logs[0]["why"]
         outage.database = install.database
         with capture_logs() as logs:
             for _ in range(2):

@@ -130,12 +130,12 @@ def _read_header(file: BinaryIO) -> _Header:
         arrow, kind, salt, work_factor = stanza.split(b" ")
         dashes, mac = end.split(b" ")
         if (version, arrow, kind, dashes) != (VERSION_LINE, b"->", b"scrypt", b"---"):
-            raise DamagedFileError("it wasn't encrypted with a passphrase")
+            raise DamagedFileError("the file wasn't encrypted with a passphrase")
         length = sum(len(line) + 1 for line in lines[:4])
         signed = start[: length - len(mac) - 2]
         return _Header(_decode(salt), int(work_factor), _decode(wrapped), signed, _decode(mac), length)
     except ValueError as exc:
-        raise DamagedFileError("its header can't be read") from exc
+        raise DamagedFileError("the header can't be read") from exc
 
 
 class EncryptedReader(io.RawIOBase):
@@ -152,14 +152,14 @@ class EncryptedReader(io.RawIOBase):
         file.seek(0)
         header = _read_header(file)
         if not 1 <= header.work_factor <= MAX_WORK_FACTOR:
-            raise DamagedFileError(f"its scrypt work factor 2^{header.work_factor} is too high")
+            raise DamagedFileError(f"the scrypt work factor 2^{header.work_factor} is too high")
         try:
             wrapping = _wrapping_cipher(passphrase, header.salt, header.work_factor)
             file_key = wrapping.decrypt(_WRAP_NONCE, header.wrapped, None)
         except InvalidTag as exc:
             raise WrongPassphraseError("wrong passphrase") from exc
         if not hmac.compare_digest(_header_mac(file_key, header.signed), header.mac):
-            raise DamagedFileError("its header was changed")
+            raise DamagedFileError("the header was changed")
         file.seek(header.length)
         nonce = file.read(_NONCE_BYTES)
         self._start = header.length + _NONCE_BYTES
@@ -167,7 +167,7 @@ class EncryptedReader(io.RawIOBase):
         self._chunks = -(-sealed // _SEALED_CHUNK_BYTES)
         self._size = sealed - self._chunks * _TAG_BYTES
         if len(nonce) < _NONCE_BYTES or self._chunks < 1 or self._size < 0:
-            raise DamagedFileError("it's truncated")
+            raise DamagedFileError("the file is truncated")
         self._cipher = ChaCha20Poly1305(_derive_key(file_key, nonce, b"payload"))
         self._position = 0
         self._opened: tuple[int, bytes] = (-1, b"")
@@ -211,5 +211,5 @@ class EncryptedReader(io.RawIOBase):
             try:
                 self._opened = number, self._cipher.decrypt(nonce, sealed, None)
             except InvalidTag as exc:
-                raise DamagedFileError("it's truncated or was changed") from exc
+                raise DamagedFileError("the file is truncated or was changed") from exc
         return self._opened[1]

@@ -72,8 +72,9 @@ def create_schema_and_insert_rows(
     except Exception as exc:
         if type(exc).__module__.startswith("alembic"):
             raise archive.BackupError(
-                f"{reader.path} was made by version {manifest.version}, and this version doesn't know its database "
-                "schema. Restore it with that version or a newer one."
+                f"{reader.path} was made by version {manifest.version}, and the version you're running "
+                "doesn't support the backup's database schema. Restore the backup with the version that "
+                "made it or a newer one."
             ) from exc
         raise
     total = sum(part.rows for part in manifest.tables.values())
@@ -87,8 +88,9 @@ def create_schema_and_insert_rows(
     for name, part in manifest.tables.items():
         if unlike := part.columns.keys() ^ {stored["name"] for stored in inspect(connection).get_columns(name)}:
             raise archive.BackupError(
-                f"{reader.path}: its rows don't match its schema, {manifest.revision}: {name} differs in the columns "
-                f"{', '.join(sorted(unlike))}. The database's schema number was wrong when it was backed up. Restore a different backup."
+                f"{reader.path}: the rows don't match the schema ({manifest.revision}): {name} differs in "
+                f"the columns {', '.join(sorted(unlike))}. The database's schema number was wrong when the "
+                "backup was made. Restore a different backup."
             )
     for name, part in manifest.tables.items():
         insert = build_insert_statement(connection, name, part.columns)
@@ -146,8 +148,8 @@ def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) 
     try:
         if some and all(decrypt_person_address(keys, person) is None for person in some):
             raise archive.BackupError(
-                f"The key file doesn't decrypt the addresses in {reader.path}. Restore the key file from the time of "
-                "the backup."
+                f"The key file can't decrypt the addresses in {reader.path}. Restore the key file from the "
+                "time of the backup."
             )
     except KeyFileError as exc:
         raise archive.BackupError(f"{reader.path}: {exc}") from exc

@@ -45,7 +45,7 @@ come from the answers file (mode 0600) or are typed, never from an option.
 \b
 Exit codes:
   0  files written, or no changes needed
-  1  you answered no; or the files are written, but the database doesn't respond
+  1  you answered no; or the files are written, but the database isn't responding
   2  an answer is missing or invalid (no files written)"""
 )
 @click.option(

@@ -23,7 +23,7 @@ def read_reason(text: str) -> str:
     reason = " ".join(text.split())
     if might_contain_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
         raise ReasonError(
-            "The reason is missing, too long, or contains an address.",
+            "The reason is missing, is too long, or contains an address.",
             f"Enter a few words, {MAX_REASON_LENGTH} characters at most.",
         )
     return reason

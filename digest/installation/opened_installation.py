@@ -208,7 +208,7 @@ def open_installation(
             database = open_database(settings.effective_database_url)
             opened.callback(database.close)
             if not may_create and not has_schema(database):
-                raise _missing_installation(settings, "its database is empty")
+                raise _missing_installation(settings, "the database is empty")
             if may_migrate:
                 migrate_schema(database)
             else:

@@ -48,7 +48,7 @@ def _explain_database_error(error: DBAPIError) -> StorageError | None:
     if state == _POSTGRESQL_DISK_FULL:
         return _describe_refused_write(reason)
     is_away = state[:2] in _POSTGRESQL_CLASSES
-    return StorageError(f"The database doesn't respond: {reason}", is_transient=True) if is_away else None
+    return StorageError(f"The database isn't responding: {reason}", is_transient=True) if is_away else None
 
 
 def _describe_refused_write(reason: str) -> StorageError:

@@ -182,7 +182,7 @@ def remove_source_from_file(settings: Settings, url: str) -> Settings:
 def _refuse_conflict(values: BaseModel | Sequence[BaseModel] | None, fingerprint: str) -> None:
     if values is None or table_values.fingerprint_values(values) != fingerprint:
         raise SettingsConflictError(
-            "Someone else changed this since you opened the page, so your changes weren't saved. Compare them "
+            "Someone else has made changes since you opened the page, so yours weren't saved. Compare yours "
             "with the new values."
         )
 

@@ -133,8 +133,8 @@ def check_section_key(key: str) -> str:
     """
     if not _SECTION_KEY_PATTERN.fullmatch(key):
         raise ValueError(
-            "must be a key of lowercase letters, digits, and hyphens that begins with a letter, such as "
-            "border-security (at most 39 characters)"
+            "must be a key such as border-security: at most 39 lowercase letters, digits, and hyphens, "
+            "beginning with a letter"
         )
     return key
 
@@ -270,7 +270,7 @@ def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
         raise ValueError("the key's algorithm is unknown") from exc
     sound = [key for key in keys if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)]
     if len(sound) != len(parts) or len(sound) > 2:
-        raise ValueError("it must contain one or two P-256 keys")
+        raise ValueError("must contain one or two P-256 keys")
     return tuple(sound)
 
 

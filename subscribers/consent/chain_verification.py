@@ -216,7 +216,7 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
     for place, link in enumerate(links, start=1):
         fault = _find_link_fault(link, place, head)
         if not fault and place > 1 and not _may_change_commitment(link, commitment):
-            fault = "it's about another address than the event before it"
+            fault = "the event is about another address than the one before it"
         if fault:
             return BrokenLink(owner.number, place, fault)
         head, commitment = link.hash, link.commitment
@@ -291,10 +291,10 @@ def _find_link_fault(link: ChainLink, expected_seq: int, previous_hash: str) -> 
     if link.seq != expected_seq:
         return f"event {expected_seq} is missing; the next one is {link.seq}"
     if link.previous != previous_hash:
-        return "it doesn't match the event before it"
+        return "the event doesn't match the one before it"
     moment = convert_to_hashed_time(link.at)
     if moment is None or link.kind not in _KINDS_BY_VALUE or link.hash != _hash_stored_link(link, moment):
-        return "its content doesn't match its hash"
+        return "the event's content doesn't match its hash"
     return ""
 
 

@@ -81,19 +81,19 @@ def check_consent_template(template: str) -> str:
     """
     text = " ".join(template.split())
     if not text and template:
-        raise ValueError("it's blank; enter the consent text, or leave the setting out to use the standard text")
+        raise ValueError("is blank; enter the consent text, or leave the setting out to use the standard text")
     if not text:
         return ""
     if not text.isprintable():
-        raise ValueError("it contains a control character; enter it again as plain text")
+        raise ValueError("contains a control character; enter the text again without it")
     if match := re.search(r"\{[^{}]*\}|[{}]", text.replace(NAME_PLACEHOLDER, "")):
         raise ValueError(f"{match[0]!r} isn't a placeholder; use only {NAME_PLACEHOLDER}, for the publication's name")
     if match := re.search(r"</?[A-Za-z][^>]*>", text):
         raise ValueError(f"{match[0]!r} would be shown as is; use plain text without markup")
     if sum(character.isalpha() for character in text.replace(NAME_PLACEHOLDER, "")) < MIN_LETTERS:
-        raise ValueError("it's too short to say what's sent and how to unsubscribe; enter a whole sentence")
+        raise ValueError("the text is too short to say what's sent and how to unsubscribe; enter a full sentence")
     if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"it has {len(text)} characters, over the limit of {MAX_CHARACTERS}; shorten it")
+        raise ValueError(f"the text has {len(text)} characters, over the limit of {MAX_CHARACTERS}; shorten it")
     return text
 
 

@@ -245,7 +245,7 @@ def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
     query = select(ConsentEvent.body).where(ConsentEvent.person == person, ConsentEvent.seq == seq)
     body = session.scalar(query)
     if body is None:
-        raise LookupError(f"the record of person {person} has no event {seq}")
+        raise LookupError(f"the record for person {person} has no event {seq}")
     fields: dict[str, Any] = json.loads(body)
     return fields
 

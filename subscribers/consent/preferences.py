@@ -109,14 +109,14 @@ class Preferences:
     @classmethod
     def _belongs_to_fortnightly(cls, start: date | None, info: ValidationInfo) -> date | None:
         if (start is not None) != (info.data.get("frequency") == "fortnightly"):
-            raise ValueError("it's required for 'fortnightly' and isn't allowed otherwise")
+            raise ValueError("required for 'fortnightly' and not allowed otherwise")
         return start
 
     @field_validator("hour")
     @classmethod
     def _belongs_to_a_zone(cls, hour: int | None, info: ValidationInfo) -> int | None:
         if (hour is not None) != bool(info.data.get("zone")):
-            raise ValueError("it requires a time zone, such as America/New_York")
+            raise ValueError("a time zone is required, such as America/New_York")
         return hour
 
     @field_serializer("omit")
@@ -197,7 +197,7 @@ def change_preferences(
     """
     person = ledger.lock_person(session, number)
     if person is None:
-        raise LookupError(f"no person has the number {number}")
+        raise LookupError(f"there's no person with the number {number}")
     before, after = Preferences.from_stored(person.choices).as_json(), preferences.as_json()
     if person.choices == after:
         return False

@@ -264,8 +264,8 @@ class KeyRing:
             raise KeyFileError(
                 f"Other users can read or write {path} (mode {mode:04o}).",
                 remedy=(
-                    f"Run: chmod 600 {path}. If people you don't trust can sign in on this machine, also make new keys: "
-                    "for kind in vault lookup session; do digest keys rotate $kind; done"
+                    f"Run: chmod 600 {path}. If people you don't trust can sign in to this machine, also "
+                    "create new keys: for kind in vault lookup session; do digest keys rotate $kind; done"
                 ),
             )
         clear_text, under_passphrase = _open_key_text(str(path), text.decode("utf-8", "replace"), passphrase)

@@ -49,7 +49,9 @@ def decrypt_text(text: str, passphrase: str | None) -> str:
     try:
         values = json.loads(text)
         if values["protected"] != _METHOD:
-            raise PassphraseError("was protected by a newer version of this program.", remedy="Install that version.")
+            raise PassphraseError(
+                "was protected by a newer version of this program.", remedy="Install the required version."
+            )
         salt, nonce, ciphertext = (b64decode(values[name], validate=True) for name in ("salt", "nonce", "ciphertext"))
         return _cipher(passphrase, salt).decrypt(nonce, ciphertext, _METHOD.encode()).decode()
     except (InvalidTag, ValueError, KeyError, TypeError):

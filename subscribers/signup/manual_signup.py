@@ -67,7 +67,7 @@ def add_subscriber(
     if evidence.agreed_at > now:
         raise SignupRefusedError("The date of consent is in the future. Enter the date the person agreed.")
     if evidence.agreed_at < ledger.EARLIEST_CONSENT:
-        raise SignupRefusedError("The date of consent is before email existed. Enter the date the person agreed.")
+        raise SignupRefusedError("The date of consent is from before email existed. Enter the date the person agreed.")
     parsed = read_address(address)
     if (suppressed := suppression.find_suppression(session, keys, parsed)) is not None:
         raise SignupRefusedError(

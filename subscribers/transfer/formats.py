@@ -256,7 +256,7 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
         ColumnMappingError: they do not make a list; the message says why.
     """
     if len(meanings) != layout.width:
-        raise ColumnMappingError("The file's columns don't match the ones you chose. Choose them again.")
+        raise ColumnMappingError("The file's columns don't match the ones you chose. Choose the columns again.")
     check_column_meanings(meanings)
     columns = {
         meaning: tuple(place for place, each in enumerate(meanings) if each is meaning) for meaning in _COLUMN_MEANINGS

@@ -159,7 +159,8 @@ def run_import(
     with context.database.write() as session:
         if lock_unfinished_batch(session, batch.id) is None:
             raise ListFileError(
-                "This import was undone in another process, so the people in it won't be emailed. Import the file again."
+                "This import was undone by another process, so the people in it won't be emailed. Import "
+                "the file again."
             )
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count

@@ -144,7 +144,9 @@ def _refuse_binary_file(first_bytes: bytes) -> None:
     if not first_bytes.strip():
         raise ListFileError("The file is empty. Choose another file.")
     if first_bytes.startswith((b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"%PDF")):
-        raise ListFileError("This is a spreadsheet or an archive. Unpack it, or save the sheet as CSV (UTF-8).")
+        raise ListFileError(
+            "This is a spreadsheet or an archive. Save the spreadsheet as CSV (UTF-8), or unpack the archive."
+        )
 
 
 def _detect_layout(path: Path, encoding: str, file_status: ImportedSubscriberStatus | None) -> tuple[str, ColumnLayout]:

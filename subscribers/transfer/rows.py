@@ -198,10 +198,10 @@ def _confirmation_time(fields: Sequence[str], columns: tuple[int, ...], now: dat
         confirmed_at = parse_row_time(fields[columns[0]])
     except (ValueError, OverflowError):
         raise RowError(
-            "its confirmation time can't be read; use the format 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
+            "the confirmation time can't be read; use the format 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
         ) from None
     if confirmed_at is not None and confirmed_at > now + timedelta(days=1):
-        raise RowError("its confirmation time is in the future")
+        raise RowError("the confirmation time is in the future")
     return confirmed_at
 
 

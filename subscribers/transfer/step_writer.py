@@ -119,7 +119,7 @@ class DirectStepWriter:
             reached_before = import_store.lock_unfinished_batch(session, self._batch)
             if reached_before is None:
                 raise ListFileError(
-                    "This import was undone in another process, so the people in it won't be emailed. Import the file again."
+                    "This import was undone by another process, so the people in it won't be emailed. Import the file again."
                 )
             if reached_before != reached:
                 raise ListFileError(

@@ -213,6 +213,6 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     edition_approval.approve_edition(both.install, name, content_hash, actor=EDITOR, now=NOW)
     with pytest.raises(ApprovalError) as caught:
         sending.send_edition(moved, name, actor=ADMIN, clock=lambda: RELEASE)
-    assert f"its links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
+    assert f"the links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
     assert "draft the edition again" in str(caught.value)
     assert sending.send_edition(both.install, name, actor=ADMIN, clock=lambda: RELEASE).handed_over == 1

@@ -191,7 +191,7 @@ def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: In
     ("body", "why"),
     [
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"no picture", r"^This image can't be used: it can't be read as an image\."),
+        (b"no picture", r"^This image can't be used: the file can't be read as an image\."),
         (jpeg(40, 30), "too small"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_template_or_a_folder_is_copied_once_and_listed_as_replaced(
     assert run(environment, "templates", "copy", "mail/welcome")[1].count(": copied\n") == 3
     code, said = run(environment, "templates", "copy", "mail/welcome")
     assert (code, said.count("\n")) == (2, 1)
-    assert "body.html already exists. Move or rename it to copy the template again." in said
+    assert "body.html already exists. To copy the template again, move or rename the existing file first." in said
     listed = run(environment, "templates", "list")[1].splitlines()
     assert "* mail/edition/foot.html" in listed
     assert "  mail/edition/body.html" in listed

@@ -508,7 +508,7 @@ def strange_table(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
     [
         (a_person_less, "failed verification"),
         (a_table_less, "damaged"),
-        (newer, "this version doesn't know its database schema"),
+        (newer, "the version you're running doesn't support the backup's database schema"),
         (other_format, "has backup format 2, but this version reads 1"),
         (strange_table, r"has unknown tables \(spy\)"),
     ],

@@ -83,7 +83,7 @@ def test_a_file_that_was_cut_or_changed_anywhere_is_refused() -> None:
 
 def test_a_file_that_asks_for_too_much_work_is_refused() -> None:
     greedy = _sealed_body().replace(b" 4\n", b" 30\n", 1)
-    with pytest.raises(DamagedFileError, match=r"its scrypt work factor 2\^30 is too high"):
+    with pytest.raises(DamagedFileError, match=r"the scrypt work factor 2\^30 is too high"):
         EncryptedReader(io.BytesIO(greedy), PASSPHRASE)
 
 

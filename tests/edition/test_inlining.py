@@ -85,7 +85,7 @@ def test_classes_that_no_client_rule_needs_are_gone(pieces: tuple[RenderedFragme
 
 
 def test_a_page_is_never_inlined_twice(pieces: tuple[RenderedFragment, ...]) -> None:
-    with pytest.raises(RenderingError, match="inlined before"):
+    with pytest.raises(RenderingError, match="already inlined"):
         inline_css(join_fragments(pieces, "html"))
 
 

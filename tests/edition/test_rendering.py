@@ -333,7 +333,7 @@ def test_the_subject_is_one_line(full_content: EditionContent, pages: Environmen
     ("name", "text", "says"),
     [
         ("body.txt", "no cuts", "body.txt was cut into head:"),
-        ("body.html", "<p>no kept style block</p>", "inlined before"),
+        ("body.html", "<p>no kept style block</p>", "already inlined"),
     ],
 )
 def test_an_operators_template_that_lost_its_cuts_is_refused(

@@ -114,7 +114,7 @@ def test_a_change_of_another_is_not_lost_and_one_of_another_table_does_not_matte
     settings = write(file, SHIPPED)
     change(settings, "limits", send_per_hour=100)
     change(settings, "schedule", draft="wed 10:00")
-    with pytest.raises(SettingsConflictError, match="Someone else changed this"):
+    with pytest.raises(SettingsConflictError, match="Someone else has made changes"):
         change(settings, "schedule", send="thu 06:00")
     now = load_settings(file, {}).file
     assert (now.schedule.draft, now.schedule.send, now.limits.send_per_hour) == ("wed 10:00", "fri 06:00", 100)

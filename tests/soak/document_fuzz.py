@@ -56,7 +56,7 @@ MAX_ANSWER_SECONDS = 0.1
 MAX_PARENT_SECONDS = 2.0  # half a megabyte of short lines takes one on a busy machine; what is quadratic takes minutes
 _MAX_REPEATED_BYTES = 300_000
 _MAX_WAIT_SECONDS = 30.0  # for a child that is busy with another document, or is being started
-_GIVEN_UP, _BROKE_OFF = "Reading the document was stopped", "the parser crashed"
+_GIVEN_UP, _BROKE_OFF = "The program stopped reading the document", "the parser crashed"
 _KEYS = KeyRing.from_seed(b"random documents")
 
 

@@ -94,5 +94,5 @@ def test_the_approval_verifies(restored: Database, keys: KeyRing, tmp_path: Path
         verify_version(session, edition, version, settings=settings, keys=keys)
         session.execute(text("UPDATE approved_fragment SET body = 'other' WHERE name = 'foot'"))
         session.expire_all()
-        with pytest.raises(ApprovalError, match="its text changed"):
+        with pytest.raises(ApprovalError, match="the text changed"):
             verify_version(session, edition, version, settings=settings, keys=keys)

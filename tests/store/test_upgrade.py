@@ -193,7 +193,7 @@ def test_a_database_of_the_schema_0002_is_whole_after_every_later_migration(
             update(ApprovedRenderedFragment).where(ApprovedRenderedFragment.name == "foot").values(body="other")
         )
         session.expire_all()
-        with pytest.raises(ApprovalError, match="its text changed"):
+        with pytest.raises(ApprovalError, match="the text changed"):
             verify_approval(session, sent, settings=settings, keys=keys)
         delivery_counts = count_deliveries(session, make_edition_delivery_purpose("2026-W47"))
         assert (delivery_counts.planned, delivery_counts[DeliveryState.ACCEPTED]) == (19, 18)

@@ -51,7 +51,7 @@ def test_pages_are_served_while_documents_misbehave_and_each_source_says_what_ha
             reports = {report.name: report for report in collecting.result()}
     finally:
         sandbox.stop()
-    assert "it took more than 1 s of CPU time" in (reports["Burn"].error or "")
+    assert "reading took more than 1 s of CPU time" in (reports["Burn"].error or "")
     assert "signal 11" in (reports["Die"].error or "")
     assert "200 MB of memory" in (reports["Memory"].error or "")
     assert (reports["Port"].new, reports["Coast"].new) == (2, 1)

@@ -44,7 +44,7 @@ def test_a_database_without_tables_is_not_ready(tmp_path: Path) -> None:
     database = open_database(settings.effective_database_url)
     answer = create_app(Installation(settings, database)).test_client().get("/readyz")
     assert answer.status_code == 503
-    assert "doesn't respond" in answer.text
+    assert "isn't responding" in answer.text
     assert str(tmp_path) not in answer.text
     database.close()
 

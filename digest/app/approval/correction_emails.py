@@ -179,7 +179,7 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
     if edition.state is not EditionState.SENT:
         raise CorrectionError(
             f"{name} is still being sent, so it isn't known yet which subscribers received the error.",
-            "Email the correction once it's sent.",
+            "Email the correction once the edition is sent.",
         )
     return edition, correction
 

@@ -207,7 +207,7 @@ def write_deadline_email(
         "remind": DeadlineEmailTexts(
             f"Approve {number} by {deadline}",
             f"{number} needs your approval",
-            f"Approve it by {deadline}. Its send time is {release}. {_OTHERWISE[rule]}",
+            f"Approve the edition by {deadline}. Its send time is {release}. {_OTHERWISE[rule]}",
         ),
         "missing": DeadlineEmailTexts(
             f"No draft for {release}",

@@ -284,9 +284,9 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
             _bring_back(installation, release, audit, actor=actor, now=now)
             return release
         if release.regular_at is None:
-            raise CalendarError("Extra editions don't have a usual send time.", "Skip the edition to remove it.")
+            raise CalendarError("Extra editions don't have a usual send time.", "To remove the edition, skip it.")
         if not release.is_moved:
-            raise CalendarError("The edition is already at its usual time.", "Reload the calendar.")
+            raise CalendarError("The edition is already scheduled for its usual time.", "Reload the calendar.")
         if reason := explain_unusable_time(calendar, release.regular_at, moved_release=release, now=now):
             raise CalendarError(*reason)
         return _relocate(installation, release, release.regular_at, audit, actor=actor, now=now)

@@ -92,7 +92,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "database",
-    ("Check DIGEST_DATABASE_URL and whether its server is running. To update the schema, run 'digest upgrade'."),
+    ("Check DIGEST_DATABASE_URL, and make sure its server is running. To update the schema, run 'digest upgrade'."),
 )
 def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The database works, has this version's schema, and isn't writable by other users."""
@@ -194,7 +194,8 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "disk-growth",
-    "Free up space, move DIGEST_HOME to a larger disk, or store less: delete old backups and outbox files, or shorten [retention].",
+    "Free up space, move DIGEST_HOME to a larger disk, or store less: delete old backups and outbox files, "
+    "or shorten the periods under [retention].",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The disk won't fill up within weeks at its current rate."""
@@ -273,9 +274,10 @@ _HOLDING_SLOTS = text(
 
 @doctor_check(
     "held-rows",
-    "End that connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore (SELECT "
-    "pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and the database grows. Other "
-    "users' transactions are found only if our database user has the role pg_read_all_stats.",
+    "End the connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore "
+    "(SELECT pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and the "
+    "database grows. Other users' transactions are found only if the app's database user has the role "
+    "pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No old transaction or unused replication slot keeps PostgreSQL from removing outdated rows."""

@@ -81,8 +81,8 @@ def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFin
 @doctor_check(
     "spf",
     (
-        "Publish one TXT record that begins with v=spf1, lists everything that sends for the domain, and ends "
-        "in -all or ~all."
+        "Publish one TXT record that begins with v=spf1, lists everything that sends email for the domain, "
+        "and ends in -all or ~all."
     ),
     is_online=True,
 )
@@ -219,7 +219,7 @@ def _judge_dkim_record(
     if "y" in tags.get("t", "").split(":"):
         yield report_warning(
             f"The DKIM record {name} contains t=y, so mailbox providers treat your email as unsigned.",
-            f"Remove t=y, so that the DNS record is: {line}",
+            f"Remove t=y so that the DNS record reads: {line}",
         )
     yield report_ok(f"{name} contains {'your signing' if key else 'a'} key")
 

@@ -90,8 +90,8 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
     "access-rows",
     (
         "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
-        "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then add "
-        "missing people again: digest staff add EMAIL"
+        "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then "
+        "add any missing team members again: digest staff add EMAIL"
     ),
 )
 def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -164,8 +164,9 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose 'Update the draft' on its review page, or run 'digest draft --update EDITION', and redo any missing edits. If neither the settings nor the program "
-    "has changed since the draft was made, find out how the database was changed outside this program.",
+    "Choose 'Update the draft' on the edition's review page, or run 'digest draft --update EDITION', and "
+    "redo any missing edits. If neither the settings nor the program has changed since the draft was made, "
+    "find out how the database was changed outside this program.",
 )
 def check_drafts_match_composition(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
@@ -222,7 +223,7 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> Iterator[Doc
 
 @doctor_check(
     "stuck-job",
-    ("Find the job's name in the scheduler log (journalctl -u digest). The job is retried until it succeeds."),
+    ("Search the scheduler log (journalctl -u digest) for the job's name. The job is retried until it succeeds."),
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every scheduled job that started has finished."""
@@ -239,7 +240,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFind
 
 
 @doctor_check(
-    "nightly-steps", "Find the error in that night's log (journalctl -u digest). The step runs again every night."
+    "nightly-steps", "Find the error in last night's log (journalctl -u digest). The step runs again every night."
 )
 def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every step of last night's maintenance finished."""
@@ -254,8 +255,8 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
 @doctor_check(
     "seals",
     (
-        "Start 'digest serve' or hls-scheduler, which seal the ledger nightly. To verify the ledger now, run "
-        "'digest subscribers verify'."
+        "Start 'digest serve' or hls-scheduler, either of which seals the ledger nightly. To verify the "
+        "ledger now, run 'digest subscribers verify'."
     ),
 )
 def check_ledger_sealed_recently(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -328,7 +329,7 @@ def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
 
 @doctor_check(
     "waiting-mail",
-    "Start 'digest serve'. If it's running, its log (journalctl -u digest) shows why email can't be sent.",
+    "Start 'digest serve'. If it's already running, its log (journalctl -u digest) shows why email can't be sent.",
 )
 def check_overdue_emails(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Confirmations, links, and other transactional emails are sent within an hour."""
@@ -379,7 +380,7 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> Iterator[Docto
         )
 
 
-@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which reads the file and removes it.")
+@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', either of which reads and removes the file.")
 def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No killed run left its file behind."""
     settings = examined.settings
@@ -390,8 +391,8 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "choices",
     (
-        "Email each of them (to see an address, run 'digest subscribers show NUMBER'), and ask them to choose "
-        "again at /preferences."
+        "Email each subscriber (to see an address, run 'digest subscribers show NUMBER'), and ask them to "
+        "choose again at /preferences."
     ),
 )
 def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:

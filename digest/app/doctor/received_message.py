@@ -112,7 +112,7 @@ class ReceivedMessage:
         covered = frozenset(name.strip().lower() for name in signed_fields)
         domain, selector = tags.get("d", "").lower(), tags.get("s", "")
         if self.world is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
-            return MessageSignature(domain, selector, covered, None, "its key is in DNS")
+            return MessageSignature(domain, selector, covered, None, "the key is in DNS")
         try:
             holds = dkim.DKIM(self.raw, logger=_SILENT_LOG).verify(
                 at, dnsfunc=lambda name, **_: self._find_key(name.decode().rstrip("."))
@@ -260,8 +260,8 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 @message_check(
     "received-coverage",
     (
-        "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and its key), which covers both headers, "
-        "or configure the server that signs them to include both headers in h=."
+        "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and the key), which covers both headers, "
+        "or configure the server that signs messages to include both headers in h=."
     ),
 )
 def check_signed_headers(received: ReceivedMessage) -> Iterator[DoctorFinding]:
@@ -296,7 +296,8 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
 
 @message_check(
     "received-forwarding",
-    "To see the first mailbox provider's results, save the message as received at an address that isn't forwarded.",
+    "To see the first mailbox provider's results, save a copy of the message from an address that doesn't "
+    "forward its email.",
 )
 def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""

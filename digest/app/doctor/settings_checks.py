@@ -58,7 +58,7 @@ def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "templates",
-    "Correct the line in the message, or remove the template from the DIGEST_TEMPLATES folder.",
+    "Correct the line shown in the message, or remove the template from the DIGEST_TEMPLATES folder.",
     tells_remedy=True,
 )
 def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -118,7 +118,7 @@ def check_default_texts(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     if sources := list_sample_sources(file):
         yield report_warning(
             f"The settings still contain sample sources with made-up publishers ({join_words(sources)}).",
-            f"Remove their [[sources]] entries from {place}, or remove each on the Sources page.",
+            f"Remove the sources' [[sources]] entries from {place}, or remove each source on the Sources page.",
         )
 
 

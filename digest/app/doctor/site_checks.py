@@ -74,7 +74,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
             valid_until = read_certificate_end(secured.getpeercert()) if secured else None
             return SiteResponse(response.status_code, response.headers, _read_text(response), valid_until)
     except httpx.HTTPError as exc:
-        raise SiteError(f"The server {host} doesn't respond ({_explain(exc).rstrip('.')}).") from exc
+        raise SiteError(f"The server {host} isn't responding ({_explain(exc).rstrip('.')}).") from exc
 
 
 def _find_address(examined: ExaminedInstallation, host: str) -> str:
@@ -178,7 +178,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 @doctor_check(
     "site-sign-in",
-    "Configure the proxy to pass on /desk/, /admin/, and /metrics without handling sign-in itself.",
+    "Configure the proxy to forward requests for /desk/, /admin/, and /metrics without handling sign-in itself.",
     is_online=True,
 )
 @_where_it_answers

@@ -83,7 +83,7 @@ def _refuse_measured(installation: Installation, key: str) -> None:
     if section and not SECTION_KINDS[section.kind].is_placed_by_hand:
         raise EditRefusedError(
             f"{section.title} is sorted by page views, so you can't add or move stories there.",
-            "Remove stories that don't belong there, or choose another section.",
+            "Remove stories that don't belong in the section, or choose another one.",
         )
 
 

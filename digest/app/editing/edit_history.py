@@ -173,7 +173,7 @@ def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResul
 
 def _undo(edit: Edit | None) -> EditDraft:
     if edit is None:
-        raise EditRefusedError("You have no changes to undo.", "Open the history to undo someone else's.")
+        raise EditRefusedError("You have no changes to undo.", "To undo someone else's change, open the history.")
     return EditDraft(EditKind.UNDO, edit.target, {}, edit.seq)
 
 

@@ -291,7 +291,7 @@ def find_schema_problem(installation: Installation) -> ApplicationError | None:
             revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")
     except DBAPIError:
         return ApplicationError(
-            "The database doesn't respond or hasn't been set up.",
+            "The database isn't responding or hasn't been set up.",
             f"Check that its server is running and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right, "
             "then run 'digest init'.",
         )

@@ -152,7 +152,7 @@ def _check_topic_label(file: Path, number: int, row: Any) -> None:
         raise EvaluationError(f"Label {number} in {file} is missing its url or title. Add the missing value.")
     for key in _LIST_KEYS:
         if not is_text_list(row.get(key, [])):
-            raise EvaluationError(f"In {file}, {key} in label {number} isn't a list of words. Correct it.")
+            raise EvaluationError(f"In {file}, the value of {key} in label {number} isn't a list of words. Correct it.")
     if "topics" not in row:
         raise EvaluationError(f"Label {number} in {file} has no topics. For an article without topics, use [].")
 

@@ -104,7 +104,7 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
 def _require_return_paths(installation: Installation) -> None:
     if not installation.settings.file.sender.bounce_domain:
         raise MailLogError(
-            "The mail server's log isn't followed because return paths don't identify emails.",
+            "The mail server's log isn't monitored because return paths don't identify emails.",
             remedy="Set sender.bounce_domain.",
         )
 

@@ -99,7 +99,7 @@ def find_domains_awaiting_decision(
     if not by_label.keys() >= set(labels):
         raise DomainNotSetAsideError(
             f"{next(iter(set(labels) - by_label.keys()))} isn't set aside.",
-            "Run the command without an option to list those that are.",
+            "To list the domains that are, run the command without options.",
         )
     return [by_label[label] for label in dict.fromkeys(labels)]
 

@@ -67,7 +67,7 @@ class UploadedLogs:
         uncertain_delivery_actions.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(
-                "You chose no log files, or too many.",
+                "You chose either no log files or too many.",
                 f"Choose up to {MAX_LOG_FILES} of the server's log files, including rotated ones.",
             )
         # mkdtemp's folder is closed to other users.

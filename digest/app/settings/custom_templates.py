@@ -47,7 +47,8 @@ def copy_shipped_templates(installation: Installation, actor: Actor, name: str, 
         names = _list_names(shipped, name)
         if existing_copies := [str(own / template_name) for template_name in names if (own / template_name).exists()]:
             raise TemplateCopyError(
-                f"{existing_copies[0]} already exists. Move or rename it to copy the template again."
+                f"{existing_copies[0]} already exists. To copy the template again, move or rename the "
+                "existing file first."
             )
         copies = [own / template_name for template_name in names]
         for template_name, copy in zip(names, copies, strict=True):

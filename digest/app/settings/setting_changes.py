@@ -278,8 +278,8 @@ def _refuse_while_sending(installation: Installation) -> None:
     going_out = [name for name, state in _list_approved(installation).items() if state is EditionState.SENDING]
     if going_out:
         raise SettingsError(
-            f"{' and '.join(going_out)} is being sent, so the sender can't be changed. Try again when it's "
-            "finished, or cancel the edition first."
+            f"{' and '.join(going_out)} is being sent, so the sender can't be changed. Try again after the "
+            "edition is sent, or cancel it first."
         )
 
 

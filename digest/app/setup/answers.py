@@ -53,10 +53,10 @@ def _check_line(text: str) -> str:
 def _check_base_url(text: str) -> str:
     parts = urlsplit(values.check_web_address(text))
     if parts.scheme != "https" and not values.is_local_url(text):
-        raise ValueError("Use an https URL. One-click unsubscribing requires it (RFC 8058, section 3.1).")
+        raise ValueError("Use an https URL. One-click unsubscribing requires one (RFC 8058, section 3.1).")
     is_host = values.is_loopback(parts.hostname or "") or values.DOMAIN_PATTERN.fullmatch(parts.hostname or "")
     if parts.query or parts.fragment or parts.path.strip("/") or not is_host:
-        raise ValueError("Enter only the host, such as https://news.your.site.")
+        raise ValueError("Enter only the scheme and host, such as https://news.your.site.")
     return text.rstrip("/")
 
 
@@ -214,7 +214,7 @@ def read_answers_file(file: Path) -> dict[str, Any]:
     """
     answers, mode = _load_answers(file)
     if _holds_secret(answers) and mode & 0o077:
-        raise SetupError(f"{file} contains a secret but other users can read it. Run: chmod 600 {file}")
+        raise SetupError(f"{file} contains a secret, but other users can read the file. Run: chmod 600 {file}")
     unknown = [f"There's no question {key}" for key in answers if key not in _QUESTIONS_BY_KEY]
     checked, problems = _check_answers({key: answers[key] for key in answers.keys() & _QUESTIONS_BY_KEY.keys()})
     _refuse_problems(f"{file}:", [*unknown, *problems])

@@ -243,7 +243,7 @@ def follow_moved_source(
     if name_at_new_url is not None:
         raise SourceRefusedError(
             f"Another source, {name_at_new_url!r}, already has the URL {new_url}.",
-            "Remove this source, or change that one first.",
+            "Remove this source, or change the other one first.",
         )
     change_source(installation, actor, url, {"url": new_url}, fingerprint=fingerprint, now=now)
 
@@ -335,6 +335,6 @@ def _parse_opml(body: bytes, file_name: str, now: datetime) -> ParsedDocument:
     if document.kind is not DocumentKind.OPML:
         raise SourceRefusedError(
             f"{file_name} isn't a list of feeds (OPML). Its format is {document.kind}.",
-            f"Read it with 'digest collect {file_name}'.",
+            f"Read the file with 'digest collect {file_name}'.",
         )
     return document

@@ -96,8 +96,8 @@ def _choose_date(page: PastEditionPage | None, released_on: datetime | None) -> 
 
 def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:
     if released_at is None:
-        return "It has no date. Set it with --sent."
-    return "Its date is in the future. Correct it with --sent." if released_at > now else ""
+        return "The edition has no date. Set the date with --sent."
+    return "The date is in the future. Correct the date with --sent." if released_at > now else ""
 
 
 def _read_places(

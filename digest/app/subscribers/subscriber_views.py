@@ -159,7 +159,7 @@ def make_domain_filter_hash(
         raise AddressError("This isn't a domain. Enter the part after the @, such as county.example.org.") from None
     if not is_large_provider(address.domain):
         if not reason:
-            raise AddressError("The reason is missing. Say why you need the subscribers of this domain.")
+            raise AddressError("The reason is missing. Say why you need the subscribers at this domain.")
         with SEARCH.transaction(installation, actor, "the list", now=now) as (_, draft):
             draft.detail = {"why": reason}
     return make_domain_tag(installation.keys, address)

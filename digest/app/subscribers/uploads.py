@@ -168,7 +168,7 @@ class ListUploads:
         work = _RunningWork(rows=upload.rows)
         with self._lock:
             if name in self._running:
-                raise UploadError("This list is being processed. Wait until it's finished, or stop it.")
+                raise UploadError("This list is being processed. Wait until processing is finished, or stop it.")
             self._running[name] = work
         stage = UploadStage.IMPORTING if commit else UploadStage.TRYING
         upload = replace(upload, stage=stage, options=options, problem="", reached=0)
@@ -236,7 +236,7 @@ class ListUploads:
         """
         upload = self.find(installation, actor, name, now=now)
         if upload.is_running:
-            raise UploadError("This list is being processed. Stop it first.")
+            raise UploadError("This list is being processed. Stop the processing first.")
         with REMOVE.steps(installation, actor, f"upload {name}", now=now):
             shutil.rmtree(upload.file.parent)
 

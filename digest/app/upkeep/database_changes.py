@@ -93,7 +93,7 @@ def upgrade_installation(
         refuse_newer_schema(before)
         if before is None:
             raise InstallationError(
-                f"The database in {settings.home} doesn't exist or doesn't respond. Run 'digest init' first."
+                f"The database in {settings.home} doesn't exist or isn't responding. Run 'digest init' first."
             )
         is_old = before != newest_schema_revision()
         if before < _FIRST_WITH_SLOTS:
@@ -133,7 +133,7 @@ def _refuse_edition_on_its_way(database: Database) -> None:
         name = session.scalar(text("SELECT name FROM edition WHERE state = 'sending' ORDER BY id LIMIT 1"))
     if name is not None:
         raise UpgradeError(
-            f"{name} is being sent, and the new version can't send what the previous version approved.",
+            f"{name} is being sent, and the new version can't send what was approved in the previous version.",
             remedy=f"Install the previous version, finish sending or run 'digest cancel {name}', then upgrade.",
         )
 

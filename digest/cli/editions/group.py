@@ -93,7 +93,7 @@ Exit codes: 0 drafted, 1 drafted but incomplete (too few stories), 2 usage error
     "--update",
     "outdated",
     metavar="EDITION",
-    help="Only update an edition's draft to the current settings and version.",
+    help="Only update an existing draft to the current settings and version.",
 )
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool, outdated: str | None) -> None:

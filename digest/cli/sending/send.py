@@ -40,7 +40,7 @@ sent, but at least 5 messages and 2% were refused (not counting addresses that d
     help="Wait until everything is sent, including pauses, limits, retries, and subscribers with a later hour.",
 )
 @flag("--test", help="Send a test of the edition in its current state to the team.")
-@click.option("--to", multiple=True, metavar="EMAIL", help="With --test, team member to send the test to. Repeatable.")
+@click.option("--to", multiple=True, metavar="EMAIL", help="Team member to send the test to (with --test). Repeatable.")
 @yes_option("Don't ask for confirmation before sending to external addresses.")
 @pass_command_context
 def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tuple[str, ...], yes: bool) -> None:

@@ -63,16 +63,18 @@ Exit codes:
   2  usage error, or the edition is canceled"""
 )
 @click.argument("edition", default="current", metavar="[EDITION|notices]")
-@click.option("--accept", multiple=True, metavar="ID|all", help="Mark as accepted. Repeatable.")
+@click.option("--accept", multiple=True, metavar="ID|all", help="Mark the emails as accepted. Repeatable.")
 @click.option("--again", multiple=True, metavar="ID|all|silent", help="Send these messages again. Repeatable.")
-@click.option("--lost", multiple=True, metavar="ID|all", help="Mark as lost (transactional emails only). Repeatable.")
+@click.option(
+    "--lost", multiple=True, metavar="ID|all", help="Mark the emails as lost (transactional emails only). Repeatable."
+)
 @click.option(
     "--from-log",
     "log_files",
     multiple=True,
     type=EXISTING_FILE,
     metavar="FILE",
-    help="Postfix log to resolve deliveries with, plain or gzip. Repeatable.",
+    help="Postfix log (plain or gzipped) to resolve deliveries with. Repeatable.",
 )
 @click.option(
     "--log-zone", callback=_read_zone, metavar="ZONE", help="Time zone for log lines without one. [default: local]"
@@ -118,7 +120,7 @@ def uncertain(
         chosen = _select_deliveries(name, kept if ALL in ids and kept else candidates, ids)
         if sends_again and not all(d.is_kept for d in chosen):
             raise click.UsageError(
-                "Transactional emails to one person can't be sent again because their content isn't kept. Use --accept or --lost."
+                "Transactional emails can't be sent again because their content isn't kept. Use --accept or --lost."
             )
         _resolve_deliveries(context, name, chosen, resolution, because=because or "", yes=yes, as_json=as_json)
     if log_files:
@@ -147,7 +149,7 @@ def _check_words(
     if len(ids_by_resolution) + bool(log_files) > 1:
         raise click.UsageError("Use only one of --accept, --again, --lost, and --from-log.")
     if of_notices and log_files:
-        raise click.UsageError("A log can only resolve an edition's messages. Use --accept, --again, or --lost.")
+        raise click.UsageError("A log can resolve only an edition's messages. Use --accept, --again, or --lost.")
     if not of_notices and UncertainResolution.LOST in ids_by_resolution:
         raise click.UsageError(
             "--lost is only for transactional emails. To send an edition's email again, use --again."

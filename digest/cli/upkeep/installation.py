@@ -95,7 +95,7 @@ For details of each check, see docs/doctor.md. Exit codes: 0 no errors, 1 errors
 @click.option(
     "--name-server",
     metavar="ADDRESS[:PORT]",
-    help="Use this name server instead of the system's, for example to see DNS changes sooner.",
+    help="Use this name server instead of the system's (for example, to see DNS changes sooner).",
 )
 @json_option("Print the findings as JSON.")
 @pass_command_context
@@ -178,7 +178,7 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 1 t
     "emails",
     metavar="EMAIL",
     multiple=True,
-    help="Print a link that signs in this team member once. Repeatable.",
+    help="Print a one-time sign-in link for this team member. Repeatable.",
 )
 @pass_command_context
 def serve(context: CommandContext, host: str, port: int, schedule: bool, emails: tuple[str, ...]) -> None:

@@ -39,7 +39,7 @@ Exit codes:
     "url",
     required=True,
     metavar="URL",
-    help="URL of the new, empty database, or - to read it from standard input.",
+    help="URL of the new, empty database, or - to read the URL from standard input.",
 )
 @yes_option()
 @json_option("Print the results as JSON.")

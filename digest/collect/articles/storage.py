@@ -166,7 +166,7 @@ def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, st
     for row in rows:
         if row.url not in listed:
             words = _SPEAKER.sub("", _read_last_withdrawal(session, row.id))
-            reasons[row.url] = f"its page answers {words}" if words.isdecimal() else words
+            reasons[row.url] = f"the page returned {words}" if words.isdecimal() else words
     return {link: reasons[url] for link, url in urls.items() if url in reasons}
 
 

@@ -60,7 +60,8 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
     if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
         shown_width = round(image.width * LOGO_HEIGHT / image.height)
         raise ImageError(
-            f"at {LOGO_HEIGHT} pixels high, it would be {shown_width} pixels wide, more than the limit of {MAX_LOGO_WIDTH}"
+            f"at {LOGO_HEIGHT} pixels high, the image would be {shown_width} pixels wide, more than the "
+            f"limit of {MAX_LOGO_WIDTH}"
         )
     image.info = {}
     colours = image.convert("RGBA")
@@ -121,12 +122,13 @@ def _read_image(
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as exc:
         raise ImageError(
-            f"it has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels; save a smaller image"
+            f"the image has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels; save "
+            "a smaller one"
         ) from exc
     except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
         # What Pillow does not know at all, it names by where it lies in memory.
         detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
-        raise ImageError(f"it can't be read as an image{detail}"[:300]) from exc
+        raise ImageError(f"the file can't be read as an image{detail}"[:300]) from exc
 
 
 def _check_pixels(image: Image.Image, max_pixels: int, advice: str = "save a smaller image") -> None:

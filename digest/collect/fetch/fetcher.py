@@ -84,7 +84,7 @@ class HttpFetcher:
             ValueError: `user_agent` cannot stand in a header.
         """
         if not user_agent.isascii() or not user_agent.isprintable():
-            raise ValueError(f"user agent {user_agent!r} contains characters other than printable ASCII")
+            raise ValueError(f"the user agent {user_agent!r} contains characters that aren't printable ASCII")
         self._limits = limits
         self._user_agent = user_agent
         self._clock = clock
@@ -176,7 +176,7 @@ class HttpFetcher:
             reason, message, pause = problem
             raise FetchError(request.url, reason, message, retry_after=pause, status=status)
         if status == 304 and not request.conditional:
-            message = "the server replied 'not modified' (304) to a full request; report it to the publisher"
+            message = "the server replied 'not modified' (304) to a full request; report the problem to the publisher"
             raise FetchError(request.url, FetchErrorReason.BAD_ANSWER, message, status=status)
 
 

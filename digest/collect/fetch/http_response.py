@@ -97,14 +97,14 @@ def decode_body(
                 return bytes(body[:max_bytes])
             raise BodyTooLargeError(f"more than {max_bytes:,} bytes")
     if decoder and not decoder.complete:
-        raise ContentEncodingError("its gzip data is truncated")
+        raise ContentEncodingError("the gzip data is truncated")
     return bytes(body)
 
 
 def _open_decoder(encoding: str) -> "_GzipDecoder | None":
     name = encoding.strip().lower()
     if name not in {"", "identity", "gzip", "x-gzip"}:
-        raise ContentEncodingError(f"it uses encoding {name[:40]!r} instead of gzip")
+        raise ContentEncodingError(f"the response uses encoding {name[:40]!r} instead of gzip")
     return _GzipDecoder() if "gzip" in name else None
 
 
@@ -133,6 +133,6 @@ class _GzipDecoder:
             try:
                 out += self._member.decompress(data, max_bytes - len(out))
             except zlib.error as exc:
-                raise ContentEncodingError(f"its gzip data is invalid ({exc})") from exc
+                raise ContentEncodingError(f"the gzip data is invalid ({exc})") from exc
             data = self._member.unused_data or self._member.unconsumed_tail
         return bytes(out)

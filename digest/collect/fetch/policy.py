@@ -31,7 +31,9 @@ def parse_web_address(url: str) -> httpx.URL:
         read = httpx.URL(url[: MAX_URL_LENGTH + 1].strip())
         host = read.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
-        raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, f"not a URL ({exc}); correct it") from exc
+        raise FetchError(
+            _printable_url(url), FetchErrorReason.BAD_URL, f"not a URL ({exc}); correct the value"
+        ) from exc
     if why := _address_objection(read, host, url):
         raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, why)
     return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" where there is none
@@ -41,11 +43,11 @@ def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
     if len(url) > MAX_URL_LENGTH:
         return f"longer than {MAX_URL_LENGTH:,} characters; shorten it"
     if parsed.scheme not in {"http", "https"}:
-        return "not an http or https URL; correct it"
+        return "not an http or https URL; correct the value"
     if parsed.userinfo:
-        return "it contains a user name or password, which would appear in logs; remove them"
+        return "the URL contains a user name or password, which would appear in logs; remove them"
     if ":" not in host and not _HOST_NAME.fullmatch(host):
-        return "its host isn't a name or IP address; correct it"
+        return "the host isn't a name or IP address; correct it"
     port = 443 if parsed.port is None else parsed.port
     if port not in {80, 443} and not 1024 <= port <= 65535:
         return f"port {port} isn't allowed; use 80, 443, or a port from 1024 up"
@@ -67,7 +69,7 @@ def redirect_target(
         raise FetchError(
             requested_url,
             FetchErrorReason.BAD_ANSWER,
-            f"{current} redirects without a target; report it to the publisher",
+            f"{current} redirects without a target; report the problem to the publisher",
         )
     try:
         target = parse_web_address(str(current.join(location[:MAX_URL_LENGTH])))
@@ -75,9 +77,7 @@ def redirect_target(
         message = f"{current} redirects to {exc.url}, which can't be fetched ({exc.message})"
         raise FetchError(requested_url, exc.reason, message) from exc
     except (httpx.InvalidURL, ValueError) as exc:
-        message = (
-            f"{current} redirects to {_printable_url(location)}, which isn't a URL ({exc}); report it to the publisher"
-        )
+        message = f"{current} redirects to {_printable_url(location)}, which isn't a URL ({exc}); report the problem to the publisher"
         raise FetchError(requested_url, FetchErrorReason.BAD_URL, message) from exc
     return target
 
@@ -91,7 +91,7 @@ def classify_status(
     otherwise = _SERVER_FAILURE if 500 <= status < 600 else _UNEXPECTED_FAILURE
     reason, words = _STATUS_FAILURES.get(status, otherwise)
     pause = parse_retry_after(headers.get("retry-after"), now)
-    wait_note = "" if pause is None else f"; it asks to wait {pause:.0f} s"
+    wait_note = "" if pause is None else f"; the server asks to wait {pause:.0f} s"
     return reason, words.format(status=status, agent=agent) + wait_note, pause
 
 
@@ -105,7 +105,7 @@ _REFUSED_FAILURE = (
 _STATUS_FAILURES = {
     **dict.fromkeys((401, 403, 407, 451), _REFUSED_FAILURE),
     404: (FetchErrorReason.MISSING, "the page doesn't exist (404); look up its URL on the publisher's site"),
-    410: (FetchErrorReason.GONE, "the publisher removed it (410); remove the source or find its new URL"),
+    410: (FetchErrorReason.GONE, "the publisher removed the page (410); remove the source or find its new URL"),
     429: (FetchErrorReason.RATE_LIMITED, f"the publisher's rate limit was reached (429){TRIED_AGAIN}"),
 }
 _SERVER_FAILURE = (FetchErrorReason.SERVER, "the publisher's server failed ({status})" + TRIED_AGAIN)
@@ -122,7 +122,7 @@ _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] =
         FetchErrorReason.TOO_BIG,
         "more than {max_bytes:,} bytes; if that's intended, raise the limit in digest.toml",
     ),
-    (ContentEncodingError, FetchErrorReason.BAD_ANSWER, "{exc}; report it to the publisher"),
+    (ContentEncodingError, FetchErrorReason.BAD_ANSWER, "{exc}; report the problem to the publisher"),
     (httpcore.TimeoutException, FetchErrorReason.TIMEOUT, "timed out after {timeout:g} s" + TRIED_AGAIN),
     (TlsHandshakeError, FetchErrorReason.TLS, "no secure connection ({exc}); the publisher must fix its certificate"),
     (httpcore.ConnectError, FetchErrorReason.CONNECT, "no connection ({exc})" + TRIED_AGAIN),

@@ -99,7 +99,9 @@ def _complete_posts(document: str, cause: Exception) -> Any:
     except (ValueError, RecursionError):
         if posts:
             return [*posts, "the document ends within this item"]
-    raise ParseError(f"The response isn't valid JSON: {str(cause)[:200]}. Report it to the publisher.") from cause
+    raise ParseError(
+        f"The response isn't valid JSON: {str(cause)[:200]}. Report the problem to the publisher."
+    ) from cause
 
 
 def _find_script_posts(document: str) -> list[Any]:

@@ -55,7 +55,7 @@ def _run_feedparser(body: bytes, url: str) -> Any:
         )
     except Exception as exc:  # feedparser lets KeyError, AssertionError, RecursionError and others through
         raise ParseError(
-            f"Can't read the feed: {type(exc).__name__}: {str(exc)[:200]}. Report it to the publisher."
+            f"Can't read the feed: {type(exc).__name__}: {str(exc)[:200]}. Report the problem to the publisher."
         ) from exc
     if not parsed["entries"] and not parsed["feed"]:
         raise ParseError("The response starts like a feed but has no feed content. Open the URL in a browser.")

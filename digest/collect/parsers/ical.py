@@ -327,10 +327,11 @@ def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
     frequency = str(stated).upper()
     if frequency not in _STEP_DAYS:
         raise ValueError(
-            f"it repeats {frequency.lower()[:20] or '(no frequency)'}; only daily, weekly, monthly, and yearly are supported"
+            f"the event repeats {frequency.lower()[:20] or '(no frequency)'}; only daily, weekly, monthly, "
+            "and yearly are supported"
         )
     if unknown_parts := sorted(str(p)[:20] for p in set(parts) - _KNOWN_PARTS):
-        raise ValueError(f"its recurrence rule has {', '.join(unknown_parts)[:80]}, which isn't supported")
+        raise ValueError(f"the recurrence rule has {', '.join(unknown_parts)[:80]}, which isn't supported")
     return frequency
 
 

@@ -100,7 +100,7 @@ def _read_mail_html(body: bytes) -> bytes:
     message = message_from_bytes(body, policy=policy.default)
     part = message.get_body(("html",))
     if part is None:
-        raise ParseError("The email has no HTML part. Use that edition's web page.")
+        raise ParseError("The email has no HTML part. Use the edition's web page.")
     payload = part.get_payload(decode=True)
     text = decode_document_text(payload if isinstance(payload, bytes) else b"", part.get_content_charset())
     if sent := getattr(message["Date"], "datetime", None):

@@ -197,11 +197,11 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
     if not link and re.match(r"https?://", raw.guid.strip(), re.IGNORECASE):
         link = raw.guid
     if not link:
-        raise UnusableItemError("no link, and its id isn't a URL")
+        raise UnusableItemError("no link, and the id isn't a URL")
     try:
         return absolute_url(link, base), canonical_url(link, base)
     except ValueError as exc:
-        raise UnusableItemError(f"its link can't be used: {exc}") from exc
+        raise UnusableItemError(f"the link can't be used: {exc}") from exc
 
 
 def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:

@@ -65,7 +65,7 @@ def _raw_item(post: dict[str, Any]) -> RawItem:
 def _explain_withheld(post: dict[str, Any]) -> str:
     """Return why a post isn't public: its status, or a password; what it shows then is an empty text, or an author's excerpt."""
     if (status := post.get("status", "publish")) != "publish":
-        return f"its status is {str(status)[:40]!r}"
+        return f"the status is {str(status)[:40]!r}"
     texts = read_objects([post.get("content"), post.get("excerpt")])
     return PROTECTED if any(text.get("protected") is True for text in texts) else ""
 

@@ -180,7 +180,7 @@ class _Broker:
         if child.replies in ready:
             self._read_reply(child)
         elif child.document and time.monotonic() >= child.deadline:
-            self._give_up(child, f"it took more than {child.document.limits.wall_seconds:.0f} s")
+            self._give_up(child, f"reading took more than {child.document.limits.wall_seconds:.0f} s")
 
     def _wait(self) -> set[int]:
         """Give the ends of pipes that are ready; none after the first deadline, or after a long time without work."""
@@ -270,8 +270,8 @@ class _Broker:
 def describe_child_exit(exit_code: int, limits: DocumentLimits) -> str:
     """Say why a child ended before its document was read."""
     if exit_code == -signal.SIGXCPU:
-        return f"it took more than {limits.cpu_seconds} s of CPU time"
+        return f"reading took more than {limits.cpu_seconds} s of CPU time"
     if exit_code == MEMORY_EXIT_CODE:
-        return f"it took more than {limits.memory_bytes // 1_000_000} MB of memory"
+        return f"reading took more than {limits.memory_bytes // 1_000_000} MB of memory"
     detail = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
     return f"the parser crashed ({detail})"

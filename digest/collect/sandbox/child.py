@@ -116,7 +116,7 @@ def run_operation(message: bytes, occupied: int | None) -> bytes:
     except Exception:  # noqa: BLE001  the parent reports it, with its trace
         return pack_message({"surprise": traceback.format_exc(limit=-8)[-4_000:]})
     if len(reply) > MAX_REPLY_BYTES:
-        return pack_message({"limit": f"its content is over {MAX_REPLY_BYTES // 1_000_000} MB"})
+        return pack_message({"limit": f"the content is over {MAX_REPLY_BYTES // 1_000_000} MB"})
     return reply
 
 

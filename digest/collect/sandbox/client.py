@@ -144,7 +144,8 @@ class Sandbox:
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
             raise DocumentRefusedError(
-                f"The document has {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a shorter document."
+                f"The document is {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a "
+                "shorter document."
             )
         for _ in range(_ATTEMPTS):
             try:
@@ -156,13 +157,14 @@ class Sandbox:
                 continue
             if "limit" in reply:
                 raise DocumentRefusedError(
-                    f"Reading the document was stopped ({_plain_words(reply['limit'])}). The document is much larger or more complex "
-                    "than usual. Report it to the publisher, or remove the source. Other sources aren't affected."
+                    f"The program stopped reading the document ({_plain_words(reply['limit'])}), which is "
+                    "much larger or more complex than usual. Report the problem to the publisher, or remove "
+                    "the source. Other sources aren't affected."
                 )
             if "refused" in reply:
                 raise DocumentRefusedError(_plain_words(reply["refused"]))
             if "surprise" in reply:
-                raise SandboxError(f"reading the document failed: {_plain_words(reply['surprise'])}")
+                raise SandboxError(f"couldn't read the document: {_plain_words(reply['surprise'])}")
             return reply, content
         raise SandboxError(
             "The process that reads documents keeps crashing. Check whether the machine is out of memory."

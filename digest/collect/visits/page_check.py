@@ -178,7 +178,7 @@ class PageCheckResult:
     @property
     def reason(self) -> str:
         """Why visitors can't read a page that is gone, in words."""
-        return self.barrier or f"its page returned {self.status}"
+        return self.barrier or f"the page returned {self.status}"
 
 
 def fetch_page_states(

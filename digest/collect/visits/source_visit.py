@@ -23,7 +23,7 @@ FEED_ACCEPT = (
     "application/rss+xml, application/atom+xml, application/feed+json, application/json;q=0.9, "
     "text/calendar;q=0.9, application/xml;q=0.9, text/html;q=0.8, */*;q=0.5"
 )
-OPML_MESSAGE = "it's a list of feeds (OPML); import its feeds with 'digest sources import-opml'"
+OPML_MESSAGE = "this is a list of feeds (OPML); import its feeds with 'digest sources import-opml'"
 MAX_PAGES = 10
 MAX_ITEM_AGE = timedelta(days=21)  # a page whose items are all older has no older page worth reading
 MAX_FEEDS_TRIED = 3  # feeds of a page that are tried
@@ -182,7 +182,7 @@ def _discover_feed(
             return answer, reading
         reasons.append(f"{feed.url} isn't a feed")
     if reasons:
-        raise ParseError(f"it's a page, and its feeds can't be read ({'; '.join(reasons)})")
+        raise ParseError(f"this is a page, and its feeds can't be read ({'; '.join(reasons)})")
     return None
 
 

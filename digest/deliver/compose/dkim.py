@@ -172,7 +172,8 @@ def load_signer(settings: Settings) -> DkimSigner | None:
     secrets = [_load_private_key(file, pem) for pem in _PEM_KEY.findall(_read_key_file(file))]
     if not 0 < len(secrets) == len(selectors):
         raise _key_file_error(
-            file, f"it contains {count_with_noun(len(secrets), 'key')}, but DIGEST_DKIM_SELECTOR has {len(selectors)}"
+            file,
+            f"the file contains {count_with_noun(len(secrets), 'key')}, but DIGEST_DKIM_SELECTOR names {len(selectors)}",
         )
     rsa, *more = secrets
     # RFC 8463, section 6: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
@@ -180,7 +181,7 @@ def load_signer(settings: Settings) -> DkimSigner | None:
         raise _key_file_error(file, "the first key must be RSA, and any others must be Ed25519")
     if not 2048 <= rsa.key_size <= 4096:
         raise _key_file_error(
-            file, f"its RSA key has {rsa.key_size} bits, but RFC 8301, section 3.2, requires 2048 to 4096"
+            file, f"the RSA key has {rsa.key_size} bits, but RFC 8301, section 3.2, requires 2048 to 4096"
         )
     keys = tuple(SigningKey(name, secret) for name, secret in zip(selectors, secrets, strict=True))
     return DkimSigner(settings.dkim_domain, keys)
@@ -190,13 +191,13 @@ def _read_key_file(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
-                raise _key_file_error(file, "other users can read it", f"Run: chmod 600 {file}")
+                raise _key_file_error(file, "other users can read the file", f"Run: chmod 600 {file}")
             return opened.read(1_000_000)
     except OSError as exc:
         raise _key_file_error(
             file,
-            f"it can't be read ({exc.strerror})",
-            f"{_MAKE_KEY} {file} 2048. Or make the user that runs digest the file's owner.",
+            f"the file can't be read ({exc.strerror})",
+            f"{_MAKE_KEY} {file} 2048. Or change the file's owner to the user that runs digest.",
         ) from None
 
 
@@ -206,14 +207,14 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
     except TypeError:
         raise _key_file_error(
             file,
-            "its key is protected by a passphrase",
+            "the key is protected by a passphrase",
             (
-                f"Remove its passphrase: openssl pkey -in {file} -out {file}.new; chmod 600 {file}.new; mv {file}.new "
-                f"{file}"
+                f"Remove the key's passphrase: openssl pkey -in {file} -out {file}.new; chmod 600 "
+                f"{file}.new; mv {file}.new {file}"
             ),
         ) from None
     except ValueError:
-        raise _key_file_error(file, "a key in it can't be read") from None
+        raise _key_file_error(file, "a key in the file can't be read") from None
     if not isinstance(secret, (RSAPrivateKey, Ed25519PrivateKey)):
         raise _key_file_error(file, "only RSA and Ed25519 keys can sign email")
     return secret

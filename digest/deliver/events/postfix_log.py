@@ -246,7 +246,7 @@ def _first_time(file: Path, clock: "LogTimestampParser") -> datetime:
         for line in lines:
             if at := clock.read_time(line):
                 return at
-    raise UnreadableLogError(file, "has no lines that start with a time, as syslog files do.")
+    raise UnreadableLogError(file, "has no lines that start with a time, as lines in syslog files do.")
 
 
 @dataclass(slots=True)

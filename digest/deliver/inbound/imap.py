@@ -28,7 +28,7 @@ class MailboxError(ApplicationError):
 class _BoundedImap(imaplib.IMAP4):
     def read(self, size: int) -> bytes:
         if size > 2 * MAX_MESSAGE_BYTES:  # the server was asked for less
-            raise self.abort("it sent more data than was requested")
+            raise self.abort("the server sent more data than was requested")
         return super().read(size)
 
 
@@ -51,7 +51,7 @@ class MailboxFolder:
         if status != "OK":
             raise MailboxError(
                 f"there's no folder {mailbox.folder}: {_reply_text(reply)}.",
-                remedy="Correct folder under [inbound] in digest.toml.",
+                remedy="Correct the folder setting under [inbound] in digest.toml.",
             )
         self.uid_validity = self._response_number("UIDVALIDITY") or 0
         self.uid_next = self._response_number("UIDNEXT")
@@ -188,7 +188,7 @@ def _translate_errors(server_name: str) -> Iterator[None]:
     except OSError as exc:
         raise MailboxError(
             f"couldn't connect to {server_name}: {exc.strerror or type(exc).__name__}.",
-            remedy="Check that the server is running, and correct host and port under [inbound] in digest.toml.",
+            remedy="Check that the server is running, and correct the host and port under [inbound] in digest.toml.",
         ) from None
     except ValueError:  # a number that is none, and the like
         raise MailboxError(f"{server_name} doesn't follow the IMAP protocol") from None

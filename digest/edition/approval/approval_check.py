@@ -44,7 +44,7 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
     approval = find_valid_approval(session, edition)
     if approval is None:
         raise ApprovalError(
-            f"{edition.name} isn't approved.", "Approve it under Review and approve, or with 'digest approve'."
+            f"{edition.name} isn't approved.", "Approve the edition under Review and approve, or with 'digest approve'."
         )
     return verify_version(session, edition, approval, settings=settings, keys=keys)
 
@@ -101,8 +101,8 @@ def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str
     actions, is_intact = read_actions_since(session, min(signed, default=None), (APPROVAL_REVOKED, SENT_BACK))
     own = [parse_audit_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
     if any(approval.version in detail.get(REVOKED_DETAIL, ()) for detail in own):
-        return "the audit log says that its approval was revoked"
-    return "" if is_intact else "the audit log since its approval fails verification"
+        return "the audit log says that the approval was revoked"
+    return "" if is_intact else "the audit log since the approval fails verification"
 
 
 def _find_fault(
@@ -112,26 +112,26 @@ def _find_fault(
     stated = approval.statement
     advice = "Revoke the approval, then approve the edition again."
     if compute_content_hash(stated) != approval.content_hash:
-        return "its record was changed.", advice
+        return "the record was changed.", advice
     if count_missing_signatures(stated, _list_signers(approval, keys)):
-        return "the key file doesn't contain the key that signed it.", advice
+        return "the key file doesn't contain the key that signed the approval.", advice
     current = build_mailable_draft(edition, (), settings)
     now = build_approval_statement(current, edition, ApproverRule(1, (), (), ()))
     if now["list"][-1] != stated["list"][-1]:
         return (
-            f"its links point to {stated['list'][-1]}, but DIGEST_BASE_URL is now {now['list'][-1]}.",
-            "Restore DIGEST_BASE_URL, or revoke the approval, draft the edition again, and approve that.",
+            f"the links point to {stated['list'][-1]}, but DIGEST_BASE_URL is now {now['list'][-1]}.",
+            "Restore DIGEST_BASE_URL, or revoke the approval, draft the edition again, and approve the new draft.",
         )
     changes = [words for part, words in _HEADER_WORDS.items() if stated[part] != now[part]]
     changes += list_edition_identity_changes(stated, edition)
     if list_fragment_hashes(mailable.pieces) != stated["fragments"]:
-        changes.append("its text")
+        changes.append("the text")
     elif "web" in stated and hash_text(mailable.join("web").text) != stated["web"]:
-        changes.append("its web copy")
+        changes.append("the web copy")
     return (f"{' and '.join(changes)} changed.", advice) if changes else None
 
 
-_HEADER_WORDS = {"from": "its sender", "reply_to": "its reply address", "list": "its List-Id or URL"}
+_HEADER_WORDS = {"from": "the sender", "reply_to": "the reply address", "list": "the List-Id or URL"}
 
 
 def is_signed(approval: Approval, keys: KeyRing) -> bool:

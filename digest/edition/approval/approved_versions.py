@@ -233,7 +233,8 @@ def sign_approval(
         )
     if mark.lower() not in {current_hash, read_draft_approval_code(session, edition, settings, keys)}:
         raise ApprovalError(
-            f"{edition.name} has changed, or the content hash is incomplete.", "Review it again before you approve it."
+            f"{edition.name} has changed, or the content hash is incomplete.",
+            "Review the edition again before you approve it.",
         )
     _check_approver(session, edition, settings, actor)
     approval = find_waiting_approval(session, edition)
@@ -292,7 +293,9 @@ def check_article_window_continuity(session: Session, edition: Edition) -> None:
     """
     newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
-        raise ApprovalError(f"{name} was drafted later and covers the week of {edition.name} too.", "Approve that one.")
+        raise ApprovalError(
+            f"{name} was drafted later and covers the week of {edition.name} too.", "Approve the other edition."
+        )
     window = find_next_window(edition.cut_off, find_last_cut_off(session, edition.release_at))
     if edition.opens_at != window.opens_at:
         raise ApprovalError(
@@ -413,7 +416,7 @@ def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None
 
 # --- what approving and proving share ----------------------------------------------------------------------
 
-_MOVED_WORDS = {"edition": "its name", "number": "its number", "release": "its release"}
+_MOVED_WORDS = {"edition": "the name", "number": "the number", "release": "the send time"}
 
 
 def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:

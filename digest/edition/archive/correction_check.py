@@ -30,13 +30,13 @@ def find_approval_fault(session: Session, edition: Edition, correction: Correcti
     if stated is None:
         # One from before approvals was queued then.
         is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
-        return "its approval isn't signed. Approve it again." if is_unsigned else ""
+        return "the approval isn't signed. Approve the correction again." if is_unsigned else ""
     text = build_correction_statement(session, edition, correction)
     expected_statement = text | {"authors": [correction.actor]}
     if any(stated.get(name) != value for name, value in expected_statement.items()):
-        return "the correction isn't what was approved. Read it again, and approve it again."
+        return "the correction isn't what was approved. Read the correction again, then approve it."
     if _has_lost_signatures(correction, stated, keys):
-        return "its record was changed, or the key that signed it isn't in the key file. Approve it again."
+        return "the record was changed, or the key that signed it isn't in the key file. Approve the correction again."
     return ""
 
 

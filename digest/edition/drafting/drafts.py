@@ -321,7 +321,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
     ):  # approved while this draft was made: the approval stands
         raise DraftError(
             f"{edition.name} was approved during drafting, so it wasn't changed.",
-            "Revoke the approval to draft it again.",
+            "To draft the edition again, revoke the approval.",
         )
     else:
         edited = _find_edited_draft(session, edition)

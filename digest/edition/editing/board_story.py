@@ -205,7 +205,7 @@ def _find_block_fault(block: LabeledBlock) -> str:
     if not (block.headline and _BLOCK_ID.fullmatch(block.id) and is_link_sound):
         return "a block needs a headline and a web link"
     is_reversed = block.first_day and block.last_day and block.last_day < block.first_day
-    return "its last day is before its first day" if is_reversed else ""
+    return "the last day is before the first day" if is_reversed else ""
 
 
 # What is said of one story, wherever it stands.

@@ -59,7 +59,7 @@ class StoryBoard:
                 if key in self.sections:
                     self._insert(board_story, key, len(self.sections[key]))
                 else:
-                    board_story.reason = f"its section {key} is no longer in the settings"
+                    board_story.reason = f"the section {key} is no longer in the settings"
                 self._put_on_board(board_story)
                 for scored in story.supporting:
                     self._place_supporting(scored, board_story)

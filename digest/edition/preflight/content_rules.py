@@ -45,7 +45,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     # In another language the same day is written otherwise, which the rule language says.
     if send_day and day != send_day and examined.speaks_its_language:
         yield warning_finding(
-            f"The masthead says {day}, but the edition is sent on {send_day}.", "Draft the edition again."
+            f"The masthead says {day}, but the edition's send date is {send_day}.", "Draft the edition again."
         )
 
 
@@ -113,7 +113,8 @@ def check_unlinked_headlines(examined: PreflightInput) -> Iterator[PreflightFind
             opening = " ".join(entry.summary.split()[:6])
             if not entry.url and (not opening or opening not in page_text):
                 yield warning_finding(
-                    f"“{entry.headline}” will show only a headline: it has no link, and this section hides summaries.",
+                    f"“{entry.headline}” will show only a headline: the story has no link, and this section "
+                    "hides summaries.",
                     "Add a link, or move the story to a section with summaries.",
                     section.title,
                 )

@@ -47,7 +47,8 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
             if (contrast := contrast_ratio(style.text_colour, style.background_colour)) < needed:
                 reported_pairs.add((style.text_colour, style.background_colour))
                 yield error_finding(
-                    f"“{words[:40]}”, {style.text_colour} on {style.background_colour}, has a contrast ratio of {contrast:.1f} instead of at least {needed}.",
+                    f"“{words[:40]}”, {style.text_colour} on {style.background_colour}, has a contrast ratio "
+                    f"of {contrast:.1f}; the minimum is {needed}.",
                     "Choose colors with more contrast.",
                     f"{scheme} scheme",
                 )

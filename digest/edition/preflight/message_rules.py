@@ -240,7 +240,8 @@ def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]
     address = join_address_lines(examined.file.sender.postal_address)
     if not address:
         yield error_finding(
-            "sender.postal_address is empty, but the law requires a postal address.", "Enter yours in the settings."
+            "sender.postal_address is empty, but the law requires a postal address.",
+            "Enter your own address in the settings.",
         )
         return
     bodies = {"text": examined.text, "HTML": " ".join(examined.tree.itertext())}

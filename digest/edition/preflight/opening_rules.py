@@ -31,7 +31,7 @@ def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[Preflight
     elif not _is_news(line, examined.content):
         yield warning_finding(
             f"The first text that subscribers and email apps see is “{line}”, which isn't from one of this edition's stories.",
-            "Write an intro, feature a second story, or move that line down in your custom template.",
+            "Write an intro, feature a second story, or move the line down in your custom template.",
         )
     elif fault := _find_repetition(line, examined):
         yield warning_finding(f"The first sentence, “{line}”, {fault}.", "Write something new.")

@@ -46,7 +46,8 @@ def inline_css(page: SlottedText) -> SlottedText:
     html = marks.write(page)
     if KEPT_STYLE_ATTRIBUTE not in html:
         raise RenderingError(
-            f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was inlined before, or it's missing from mail/edition/body.html"
+            f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was already inlined, or it's missing from "
+            "mail/edition/body.html"
         )
     # lxml and Premailer take half a second to import, which commands that render nothing do without.
     from lxml import etree

@@ -228,8 +228,8 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
     names = ["head", *parts[1::2]]
     if names[-1] != "foot" or len(set(names)) != len(names):
         raise RenderingError(
-            f"mail/edition/body.{'txt' if kind in {'text', 'short-text'} else 'html'} was cut into {', '.join(names)}: "
-            "put one cut() before each section and a last one before the foot"
+            f"mail/edition/body.{'txt' if kind in {'text', 'short-text'} else 'html'} was cut into "
+            f"{', '.join(names)}: put one cut() before each section and one before the footer"
         )
     for name, body in zip(names, parts[0::2], strict=True):
         yield RenderedFragment(kind=kind, name=name, body=body)

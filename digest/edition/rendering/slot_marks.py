@@ -49,7 +49,7 @@ class SlotMarks:
         start, end = self._nonce[:_CUT_DIGITS], self._nonce[-_CUT_DIGITS:]
         if start in slotted.text or end in slotted.text:
             raise RenderingError(
-                "A template has changed a placeholder. Write leave, preferences, my_data, and asked as they are, without filters."
+                "A template alters a placeholder. Use leave, preferences, my_data, and asked without filters."
             )
         return slotted
 

@@ -482,7 +482,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
     "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "journalctl -u digest"),
     "a step of the night failed": (
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
-        *("nightly-steps", "that night's log"),
+        *("nightly-steps", "last night's log"),
     ),
     "the ledger is not sealed": (seal_long_ago, "seals", "digest serve"),
     "no backup": (lambda w: w.add_person(), "backup", "digest backup"),

@@ -261,7 +261,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         lambda w: w.change_inbound(user="nobody"),
         *("inbound-server", "DIGEST_INBOUND_PASSWORD"),
     ),
-    "the mailbox has no such folder": (close_imap, "inbound-server", "folder under [inbound]"),
+    "the mailbox has no such folder": (close_imap, "inbound-server", "folder setting under [inbound]"),
     "nobody vouches for the mailbox": (trust_nobody, "inbound-server", "authorities"),
     "SendGrid refuses the key": (with_account("scopes", 401, {}), "provider-account", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's API key doesn't allow sending": (
@@ -296,7 +296,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "a certificate for another name": (use_other_name, "site-certificate", "Renew the certificate"),
     "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
     "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
-    "the desk is open": (answer("GET /desk/", "200 OK", body="Desk"), "site-sign-in", "Configure the proxy to pass on"),
+    "the desk is open": (
+        answer("GET /desk/", "200 OK", body="Desk"),
+        "site-sign-in",
+        "Configure the proxy to forward requests",
+    ),
     "links without https": (
         lambda w: w.change_settings(base_url=w.settings.base_url.replace("https", "http")),
         *("site-https", "Fix base-url first"),

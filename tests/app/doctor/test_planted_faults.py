@@ -319,7 +319,7 @@ def test_deliveries_on_postgresql_have_vacuum_settings_of_their_own(postgresql: 
 def test_an_empty_database_on_a_server_is_no_installation(postgresql_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=sibling_database_url(postgresql_url, "postgres"))
     refused = pytest.raises(
-        InstallationError, match=r"its database is empty.*Check DIGEST_HOME and DIGEST_DATABASE_URL"
+        InstallationError, match=r"the database is empty.*Check DIGEST_HOME and DIGEST_DATABASE_URL"
     )
     with refused, open_installation(settings):
         pass

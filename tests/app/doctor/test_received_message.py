@@ -150,7 +150,7 @@ CHANGED_ON_ITS_WAY: dict[str, tuple[Change, set[str], str]] = {
     "a seal is broken": (
         lambda raw: b"ARC-Seal: i=1; a=rsa-sha256; cv=fail; d=lists.test; s=a; b=x\r\n" + raw,
         {"received-forwarding"},
-        "isn't forwarded",
+        "doesn't forward its email",
     ),
     "no DKIM signature": (
         lambda raw: raw[raw.index(b'From: "') :],

@@ -89,7 +89,10 @@ def test_what_the_settings_say_of_the_source_on_the_same_host_holds(tmp_path: Pa
         (7, "contains no labels"),
         ([{"url": "https://a.example/"}], "is missing its url or title"),
         ([{"url": "https://a.example/", "title": "x"}], "has no topics"),
-        ([{"url": "https://a.example/", "title": "x", "topics": "y"}], "topics in label 1 isn't a list of words"),
+        (
+            [{"url": "https://a.example/", "title": "x", "topics": "y"}],
+            "the value of topics in label 1 isn't a list of words",
+        ),
         ([{"url": "nowhere", "title": "x", "topics": []}], "contain 'nowhere', which isn't a URL"),
     ],
 )

@@ -118,7 +118,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         (
             "wide.png",
             draw_logo("#000000", (700, 90)),
-            "at 30 pixels high, it would be 233 pixels wide, more than the limit of 200",
+            "at 30 pixels high, the image would be 233 pixels wide, more than the limit of 200",
         ),
         (
             "low.png",

@@ -78,7 +78,7 @@ def test_json_says_for_each_source_what_became_of_it(run: Run, feed: str) -> Non
         "unchanged": 0,
         "error": None,
     }
-    assert source["rejected"] == [{"place": 2, "reason": "no link, and its id isn't a URL", "withheld_url": ""}]
+    assert source["rejected"] == [{"place": 2, "reason": "no link, and the id isn't a URL", "withheld_url": ""}]
     assert said["total"] == {"found": 2, "new": 1, "updated": 0, "unchanged": 0, "rejected": 1}
 
 

@@ -197,7 +197,9 @@ def test_tracking_pixels_icons_and_rules_are_refused(size: tuple[int, int]) -> N
 
 @pytest.mark.parametrize(("width", "height"), [(7000, 7000), (12_000, 12_000), (30_000, 30_000), (2**31 - 1, 1)])
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: int, height: int) -> None:
-    with pytest.raises(ImageError, match=r"(over the limit of|more than) 40,000,000( pixels)?; save a smaller image$"):
+    with pytest.raises(
+        ImageError, match=r"(over the limit of|more than) 40,000,000( pixels)?; save a smaller (image|one)$"
+    ):
         image_of(bomb_png(width, height))
 
 
@@ -211,7 +213,7 @@ def test_the_limit_on_pixels_is_the_one_of_the_settings() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_a_truncated_picture_is_refused(kind: str) -> None:
     body = written(photo(400, 300), kind)
-    with pytest.raises(ImageError, match="it can't be read as an image"):
+    with pytest.raises(ImageError, match="the file can't be read as an image"):
         image_of(body[: len(body) // 2])
 
 

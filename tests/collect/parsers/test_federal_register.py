@@ -64,7 +64,7 @@ def test_what_is_no_document_is_rejected_by_its_place_and_an_empty_answer_is_non
     got = reading(RULE, "nothing", {"document_number": "3"})
     assert [(r.place, r.reason.partition(":")[0]) for r in got.rejected] == [
         (2, "the document isn't a JSON object"),
-        (3, "no link, and its id isn't a URL"),
+        (3, "no link, and the id isn't a URL"),
     ]
     assert reading().items == ()
     assert parse_document(b'{"count": 0}', url=URL, now=NOW).items == ()

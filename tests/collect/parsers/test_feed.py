@@ -96,9 +96,9 @@ def test_every_item_is_taken_or_named_with_its_place() -> None:
     )
     assert got.item_count == 6
     assert [(r.place, r.reason.split(":")[0]) for r in got.rejected] == [
-        (4, "no link, and its id isn't a URL"),
-        (5, "its link can't be used"),
-        (6, "no link, and its id isn't a URL"),
+        (4, "no link, and the id isn't a URL"),
+        (5, "the link can't be used"),
+        (6, "no link, and the id isn't a URL"),
     ]
 
 

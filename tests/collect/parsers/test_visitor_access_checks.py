@@ -68,7 +68,7 @@ def test_a_protected_post_of_wordpress_is_left_out_and_named_by_its_url() -> Non
     assert rejections(document) == [
         (2, "not public: it's password-protected", f"{SITE}/1/"),
         (3, "not public: it's password-protected", f"{SITE}/2/"),
-        (4, "not public: its status is 'private'", f"{SITE}/3/"),
+        (4, "not public: the status is 'private'", f"{SITE}/3/"),
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_parsers_refusal_comes_back_as_its_own_error() -> None:
         ({"operation": "sleep"}, 1_000_000, "more than 3 s"),
         ({"operation": "take memory", "bytes": 300_000_000}, 0, "more than 200 MB of memory"),
         ({"operation": "die"}, 0, "signal 11"),
-        ({"operation": "answer at length", "bytes": MAX_REPLY_BYTES + 1}, 0, "its content is over 60 MB"),
+        ({"operation": "answer at length", "bytes": MAX_REPLY_BYTES + 1}, 0, "the content is over 60 MB"),
     ],
     ids=lambda value: value.get("operation", "") if isinstance(value, dict) else "",
 )

@@ -218,14 +218,14 @@ _LOCKED = _RSA.private_bytes(
     ("pem", "selector", "mode", "says"),
     [
         (_pem(_RSA), "first", 0o640, "chmod 600"),
-        (_pem(_RSA), "first,second", 0o600, r"contains 1 key, but DIGEST_DKIM_SELECTOR has 2"),
-        (b"no key", "first", 0o600, r"contains 0 keys, but DIGEST_DKIM_SELECTOR has 1"),
+        (_pem(_RSA), "first,second", 0o600, r"contains 1 key, but DIGEST_DKIM_SELECTOR names 2"),
+        (b"no key", "first", 0o600, r"contains 0 keys, but DIGEST_DKIM_SELECTOR names 1"),
         (_pem(_ED), "first", 0o600, "the first key must be RSA"),
         (_pem(_RSA, _RSA), "first,second", 0o600, "any others must be Ed25519"),
         (_pem(rsa.generate_private_key(65537, 1024)), "first", 0o600, "1024 bits"),
         (_pem(ec.generate_private_key(ec.SECP256R1())), "first", 0o600, "only RSA and Ed25519"),
         (_LOCKED, "first", 0o600, "is protected by a passphrase"),
-        (_pem(_RSA)[:900] + b"\n-----END PRIVATE KEY-----", "first", 0o600, "a key in it can't be read"),
+        (_pem(_RSA)[:900] + b"\n-----END PRIVATE KEY-----", "first", 0o600, "a key in the file can't be read"),
     ],
 )
 def test_a_key_file_that_cannot_be_used_is_refused_with_the_reason(

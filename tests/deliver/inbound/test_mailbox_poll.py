@@ -486,7 +486,10 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: MailboxCas
             {"user": "nobody"},
             "the server rejected the sign-in: not nobody with <password>. Correct user under [inbound]",
         ),
-        ({"folder": "Elsewhere"}, "there's no folder Elsewhere: no such folder. Correct folder under [inbound]"),
+        (
+            {"folder": "Elsewhere"},
+            "there's no folder Elsewhere: no such folder. Correct the folder setting under [inbound]",
+        ),
         ({"authorities": ""}, "couldn't establish a trusted TLS connection to 127.0.0.1"),
         ({"authorities": "/nowhere.pem"}, "inbound.authorities: No such file or directory"),
         ({"port": 1}, "couldn't connect to 127.0.0.1:1: Connection refused"),

@@ -620,7 +620,7 @@ def test_a_version_of_another_release_or_number_is_not_sent(approved: tuple[Inst
         row = session.get_one(Edition, number)
         changed = {"number": row.number + 1, "name": "2026-W50", "release_at": row.release_at + timedelta(days=1)}
         setattr(row, part, changed[part])
-        with pytest.raises(ApprovalError, match=rf"its {part.removesuffix('_at')} changed"):
+        with pytest.raises(ApprovalError, match=f"the {part.replace('release_at', 'send time')} changed"):
             verify_approval(session, row, settings=install.settings, keys=KEYS)
         assert find_last_unrevoked_approval(session, row) is None
 
@@ -630,7 +630,7 @@ def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Insta
     sender = install.settings.file.sender.model_copy(update={"address": "other@news.example.org"})
     file = install.settings.file.model_copy(update={"sender": sender})
     for settings, says in (
-        (install.settings.model_copy(update={"file": file}), "its sender changed"),
+        (install.settings.model_copy(update={"file": file}), "the sender changed"),
         (
             install.settings.model_copy(update={"base_url": "https://elsewhere.example.org"}),
             "DIGEST_BASE_URL is now http",
@@ -673,7 +673,10 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
         row.subject = "Changed meanwhile"
         now = read_current_content_hash(session, row, WEEKLY)
     for mark in (seen, "", now[:7], now[:63], now[:16]):
-        with database.write() as session, pytest.raises(ApprovalError, match="Review it again before you approve it"):
+        with (
+            database.write() as session,
+            pytest.raises(ApprovalError, match="Review the edition again before you approve it"),
+        ):
             sign_approval(
                 session, session.get_one(Edition, edition.id), mark, settings=WEEKLY, keys=KEYS, actor="eve", now=NOW
             )

@@ -339,7 +339,7 @@ FAULTS = (
         "): it's password-protected. Make",
         _own_page(PageCheckResult(200, "it's password-protected")),
     ),
-    Fault("own-links", FindingLevel.ERROR, "): its page returned 404. Make", _own_page(PageCheckResult(404))),
+    Fault("own-links", FindingLevel.ERROR, "): the page returned 404. Make", _own_page(PageCheckResult(404))),
     Fault(
         "own-links", FindingLevel.ERROR, "blocked the check", _own_page(PageCheckResult(403, failure="it refuses us"))
     ),
@@ -350,7 +350,7 @@ FAULTS = (
     Fault(
         "day",
         FindingLevel.WARNING,
-        "but the edition is sent on Saturday, November 21",
+        "but the edition's send date is Saturday, November 21",
         lambda: replace(examined(), send_day="Saturday, November 21, 2026"),
     ),
     Fault(
@@ -617,10 +617,8 @@ FAULTS = (
         lambda: replace(examined(), template_mistakes=("/own/mail/edition/foot.html, line 2: no filter.",)),
     ),
     Fault("logo", FindingLevel.ERROR, "light.png", naming_a_logo),
-    Fault("contrast", FindingLevel.ERROR, "instead of at least 4.5", _html("color:#56606C", "color:#A0A8B0")),
-    Fault(
-        "contrast", FindingLevel.ERROR, "instead of at least 4.5", _html(r"#A4AEBA ?!important", "#3A4450!important")
-    ),
+    Fault("contrast", FindingLevel.ERROR, "the minimum is 4.5", _html("color:#56606C", "color:#A0A8B0")),
+    Fault("contrast", FindingLevel.ERROR, "the minimum is 4.5", _html(r"#A4AEBA ?!important", "#3A4450!important")),
 )
 
 

@@ -115,7 +115,11 @@ def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: 
         ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {}, NOW, commitment=commitment)
     broken = _prove(database).broken
     assert broken is not None
-    assert (broken.person, broken.seq, broken.fault) == (ada, 2, "it's about another address than the event before it")
+    assert (broken.person, broken.seq, broken.fault) == (
+        ada,
+        2,
+        "the event is about another address than the one before it",
+    )
 
 
 def test_who_moves_is_bound_to_the_new_address(database: Database, tmp_path: Path) -> None:

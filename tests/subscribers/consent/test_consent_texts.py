@@ -61,7 +61,7 @@ def test_the_standard_text_changes_only_on_purpose() -> None:
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [
-        (" \n ", "it's blank"),
+        (" \n ", "is blank"),
         ("Yes, send me {nmae} by mail.", "'{nmae}' isn't a placeholder; use only {name}"),
         ("Yes, send me {name} { by mail.", "'{' isn't a placeholder"),
         ("Yes, send me <b>{name}</b> by mail.", "'<b>' would be shown as is"),

@@ -52,7 +52,7 @@ def test_a_chain_verifies_and_brings_the_state_along(database: Database) -> None
         ({"kind": ConsentKind.IMPORTED}, "content"),
         ({"at": NOON}, "content"),
         ({"hash": "0" * 64}, "content"),
-        ({"previous": "0" * 64}, "doesn't match the event before it"),
+        ({"previous": "0" * 64}, "doesn't match the one before it"),
     ],
 )
 def test_whatever_is_changed_in_a_link_is_found_at_that_link(

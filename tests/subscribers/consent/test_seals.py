@@ -380,7 +380,7 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
     assert "the ledger is broken" in nightly_steps.seal_ledger_and_email_admins(_installation(one_database), NOON)
     with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
-    assert broken.detail == {"person": ada, "link": 1, "fault": "its content doesn't match its hash"}
+    assert broken.detail == {"person": ada, "link": 1, "fault": "the event's content doesn't match its hash"}
 
 
 def test_one_step_of_the_night_that_fails_does_not_stop_the_others(one_database: Database) -> None:

@@ -160,7 +160,7 @@ def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(
             abandon_batch(context.database, one.batch, actor="eve", now=NOW)
 
     small = {"on_reject": lambda *_: None, "progress": drop}
-    with pytest.raises(ListFileError, match="undone in another process"):
+    with pytest.raises(ListFileError, match="undone by another process"):
         run_import(context, survey_file(path), ImportOptions(), now=NOW, **small)  # type: ignore[arg-type]
     with context.database.read() as session:
         assert audience.count_audience(session) == 0

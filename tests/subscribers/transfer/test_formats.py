@@ -193,7 +193,7 @@ def test_times_are_read_as_the_services_write_them(text: str, expected: datetime
     ("fields", "reason"),
     [
         (["nobody", "", ""], "no @"),
-        (["ada@example.org", "04/05/2019", ""], "its confirmation time can't be read"),
+        (["ada@example.org", "04/05/2019", ""], "the confirmation time can't be read"),
         (["ada@example.org", (NOW + timedelta(days=3)).isoformat(), ""], "future"),
         (["ada@example.org", "", "gesperrt"], "unknown status “gesperrt” in column “status”; map it"),
         (["ada@example.org", "", "ada@example.org"], "the value in column “status” is long text or an address"),

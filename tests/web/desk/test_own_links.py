@@ -105,7 +105,7 @@ def words_of(answer: Any) -> str:
         (HOME, "it redirects to the front page"),
         (SOFT, "its page shows “not found”"),
         (Response(status=401), "visitors must sign in"),
-        (Response(status=404), "its page returned 404"),
+        (Response(status=404), "the page returned 404"),
         (Response(status=403), "Your site blocked the check"),
     ],
 )

@@ -141,7 +141,7 @@ def _recover_tree(text: str, item_pattern: str, cause: str) -> tuple[etree._Elem
     except etree.XMLSyntaxError:
         root = None
     if root is None:
-        raise ParseError(f"The response isn't valid XML: {cause}. Report it to the publisher.")
+        raise ParseError(f"The response isn't valid XML: {cause}. Report the problem to the publisher.")
     return root, broken
 
 

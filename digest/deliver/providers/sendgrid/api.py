@@ -131,7 +131,7 @@ def read_api_account(settings: Settings) -> tuple[str, str]:
         )
     host = urlsplit(address)
     if host.scheme != "https" and not is_loopback(host.hostname or ""):
-        raise ProviderSettingsError("DIGEST_SENDGRID_HOST must use https, so that the key is encrypted")
+        raise ProviderSettingsError("DIGEST_SENDGRID_HOST must use https to encrypt the key")
     return key, address.rstrip("/")
 
 
@@ -204,7 +204,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
 def _announced(body: bytes, announce: Callable[[], bool]) -> Iterator[bytes]:
     """Yield a body, once its headers are sent (`http.client`) and it's announced."""
     if not announce():
-        raise OSError("the request was withheld")
+        raise OSError("the request's body wasn't sent")
     yield body
 
 

@@ -296,7 +296,7 @@ class SmtpConnection(smtplib.SMTP):
                 return line
             if len(line) > MAX_REPLY_LINE:
                 self.close()
-                raise smtplib.SMTPResponseException(500, "Line too long.")
+                raise smtplib.SMTPResponseException(500, "The line is too long.")
             yield from self._receive_more(deadline)
 
     def _receive_more(self, deadline: float) -> SmtpSteps[None]:
@@ -305,10 +305,10 @@ class SmtpConnection(smtplib.SMTP):
             received = yield from self._receive(deadline)
         except OSError as exc:
             self.close()
-            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {exc}") from exc
+            raise smtplib.SMTPServerDisconnected(f"the connection closed unexpectedly: {exc}") from exc
         if not received:
             self.close()
-            raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
+            raise smtplib.SMTPServerDisconnected("the connection closed unexpectedly")
         self._received += received
 
     def _receive(self, deadline: float) -> SmtpSteps[bytes]:
@@ -329,7 +329,7 @@ class SmtpConnection(smtplib.SMTP):
     def _write(self, data: bytes, flags: int = 0) -> SmtpSteps[None]:
         """Write all of it."""
         if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("please run connect() first")
+            raise smtplib.SMTPServerDisconnected("call connect() first")
         deadline = time.monotonic() + self._effective_timeout
         try:
             written = yield from self._write_some(data, flags, deadline)
@@ -337,7 +337,7 @@ class SmtpConnection(smtplib.SMTP):
                 written += yield from self._write_some(memoryview(data)[written:], flags, deadline)
         except OSError as exc:
             self.close()
-            raise smtplib.SMTPServerDisconnected("Server not connected") from exc
+            raise smtplib.SMTPServerDisconnected("the server isn't connected") from exc
         self._last_write_at = time.monotonic()
 
     def _write_some(self, data: bytes | memoryview, flags: int, deadline: float) -> SmtpSteps[int]:

@@ -54,7 +54,7 @@ def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
 
 def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
     if starttls not in {"required", "off"}:
-        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls must be required or off")
+        raise kind.ProviderSettingsError("DIGEST_MAIL_URL: starttls must be 'required' or 'off'")
     if starttls == "off" and not is_loopback(url.hostname or ""):
         raise kind.ProviderSettingsError(
             "DIGEST_MAIL_URL: starttls=off is allowed only for a server on this machine; otherwise, others could read the traffic"

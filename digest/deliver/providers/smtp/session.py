@@ -103,18 +103,19 @@ class SmtpConnector:
             raise SmtpSessionError(
                 f"couldn't establish a trusted TLS connection to {self.server.host}: {cause.rstrip('.')}.",
                 remedy=(
-                    f"In DIGEST_MAIL_URL ({self.server.settings_place}), use the server name in its certificate. For your "
-                    "own certificate authority, add ca=FILE with its certificates: smtp://…?ca=FILE."
+                    f"In DIGEST_MAIL_URL ({self.server.settings_place}), use the name in the server's "
+                    "certificate. If you have your own certificate authority, add ca=FILE with its "
+                    "certificates: smtp://…?ca=FILE."
                 ),
             ) from None
         except smtplib.SMTPNotSupportedError as exc:
-            raise SmtpSessionError(f"{self._place}: {exc} Email isn't sent unencrypted.") from None
+            raise SmtpSessionError(f"{self._place}: {exc} Email can't be sent unencrypted.") from None
         except OSError as exc:
             cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
             raise SmtpSessionError(
                 f"couldn't connect to {self._place}: {cause.rstrip('.')}.",
                 remedy=(
-                    "Send again when the server is back, or correct host and port in DIGEST_MAIL_URL "
+                    "Send again when the server is back, or correct the host and port in DIGEST_MAIL_URL "
                     f"({self.server.settings_place})."
                 ),
                 this_connection_only=True,

@@ -152,7 +152,7 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
         ahead = "ahead of" if difference > timedelta() else "behind"
         raise MailLogError(
             f"The times in the log are {abs(difference)} hours {ahead} this server's.",
-            remedy="Set the log's time zone with --log-zone, such as --log-zone UTC.",
+            remedy="Set the log's time zone with --log-zone (for example, --log-zone UTC).",
         )
 
 

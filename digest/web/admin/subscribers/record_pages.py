@@ -38,7 +38,7 @@ _MAX_EVIDENCE_LENGTH = 2000  # characters
 def _check_evidence(text: str) -> str:
     evidence = " ".join(text.split())
     if not evidence or might_contain_address(evidence) or len(evidence) > _MAX_EVIDENCE_LENGTH:
-        raise ValueError("Describe the evidence in words, without an email address.")
+        raise ValueError("Describe the evidence in words. Don't include email addresses.")
     return evidence
 
 
@@ -47,7 +47,7 @@ def _read_agreed_at(text: str) -> datetime:
         day = datetime.fromisoformat(text)
         return day.replace(tzinfo=day.tzinfo or web_context().zone).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("Enter the date they agreed, such as 2026-06-16.") from None
+        raise ValueError("Enter the date the person agreed, such as 2026-06-16.") from None
 
 
 EvidenceText = Annotated[str, AfterValidator(_check_evidence)]

@@ -127,7 +127,7 @@ def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
         day, clock = date.fromisoformat(query.day), time.fromisoformat(query.clock)
     except ValueError:
         raise CalendarError(
-            "The day or time is missing or invalid.", "Enter both, for example 2026-12-31 and 06:00."
+            "The day or time is missing or invalid.", "Enter both a date and a time: for example, 2026-12-31 and 06:00."
         ) from None
     return day, clock.replace(second=0, tzinfo=None)
 

@@ -210,7 +210,8 @@ def undo_edit(name: str) -> ResponseReturnValue:
     result = edit_history.undo_edit(installation, form, seq)
     if result.conflict:
         raise EditRefusedError(
-            "Someone else changed this after you opened the page.", "Review their change before you undo yours."
+            "Someone else changed this after you opened the page.",
+            "Review the other person's change before you undo yours.",
         )
     back = "review" if request.form.get("back") == "review" else None
     return redirect(url_for("history.show_history", name=name, back=back, _anchor=f"edit-{seq}"), 303)

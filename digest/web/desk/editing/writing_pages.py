@@ -190,7 +190,7 @@ def parse_form_day(text: str) -> date | None:
     try:
         return date.fromisoformat(text.strip())
     except ValueError:
-        raise EditRefusedError(f"“{text[:20]}” isn't a date.", "Enter the date as 2026-11-20.") from None
+        raise EditRefusedError(f"“{text[:20]}” isn't a date.", "Enter the date in the format 2026-11-20.") from None
 
 
 def read_image_form() -> ImageForm | None:

@@ -139,7 +139,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     assert tries == 3, "after 0, 2 and 6 minutes"
     assert "error The bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
     assert (
-        "can't be read (3 failed attempts, the latest Nov 20 06:06 EST). There's no folder INBOX: gone. Correct folder "
+        "can't be read (3 failed attempts, the latest Nov 20 06:06 EST). There's no folder INBOX: gone. Correct the folder setting "
         "under [inbound] in digest.toml."
     ) in operator.doctor()
     operator.server.refusals = {}

@@ -258,7 +258,7 @@ def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certifica
         handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
             [outgoing_message()], MarkRecorder()
         )
-    assert "Email isn't sent unencrypted" in handed.stop_reason
+    assert "Email can't be sent unencrypted" in handed.stop_reason
     assert not box.messages
 
 

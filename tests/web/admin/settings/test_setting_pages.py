@@ -167,7 +167,7 @@ def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
     submit(client, "publication", tagline="By a colleague")
     answer = submit(client, "publication", shown=shown, tagline="By me")
     assert answer.status_code == 409
-    assert "Someone else changed this since you opened the page" in answer.text
+    assert "Someone else has made changes since you opened the page" in answer.text
     assert re.search(r'id="tagline"[^>]* value="By me"', answer.text), "what was typed stays"
     assert "Saved value: By a colleague" in answer.text
     assert answer.text.count("Saved value:") == 1
@@ -183,7 +183,7 @@ def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
         (
             "sections",
             {"6.title": "Ports", "6.kind": "stories", "6.most": "5"},
-            "key: must be a key of lowercase letters",
+            "key: must be a key such as border-security",
         ),
         ("sections", {"0.key": "featured", "0.title": "", "0.kind": "featured"}, "title: can&#39;t be empty"),
     ],

@@ -126,7 +126,7 @@ def test_what_cannot_be_searched_for_is_refused(world: Any, part: str) -> None:
 
 def test_a_search_asks_why(world: Any) -> None:
     answer = post_form(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
-    assert (answer.status_code, "The reason is missing, too long, or contains an address." in answer.text) == (
+    assert (answer.status_code, "The reason is missing, is too long, or contains an address." in answer.text) == (
         400,
         True,
     )

@@ -169,7 +169,7 @@ def test_an_address_is_shown_after_a_reason_for_a_quarter_of_an_hour_and_its_own
     record = f"/admin/readers/{both.ada}"
     assert ADA_ADDRESS not in admin.get(record).text
     refused = post_form(admin, f"{record}/address", why="other", other="wrote from bo@x.example")
-    assert (refused.status_code, "The reason is missing, too long, or contains an address." in refused.text) == (
+    assert (refused.status_code, "The reason is missing, is too long, or contains an address." in refused.text) == (
         400,
         True,
     )
@@ -412,11 +412,11 @@ def test_a_subscriber_is_added_with_evidence(both: Any) -> None:
     ("changed", "why"),
     [
         ({"address": "nobody"}, "The address has no @"),
-        ({"on": "soon"}, "Enter the date they agreed"),
+        ({"on": "soon"}, "Enter the date the person agreed"),
         ({"on": "2027-01-01"}, "is in the future"),
-        ({"on": "0001-01-01"}, "is before email existed"),
+        ({"on": "0001-01-01"}, "is from before email existed"),
         ({"wording": " "}, "Describe the evidence in words"),
-        ({"where": "bo@x.example"}, "without an email address"),
+        ({"where": "bo@x.example"}, "include email addresses"),
     ],
 )
 def test_a_subscriber_without_evidence_is_not_added(world: Any, changed: dict[str, str], why: str) -> None:

@@ -137,7 +137,7 @@ def test_a_draft_of_earlier_settings_is_updated_on_the_review_page_and_reviewed_
     assert "disabled" in button(changed, "sam")
     refused = approve(changed, "sam")
     assert refused.status_code == 409
-    assert "Choose &#39;Update the draft&#39; on its review page" in refused.text
+    assert "Choose &#39;Update the draft&#39; on the edition&#39;s review page" in refused.text
     assert "The draft was updated. Review it again." in press_update(changed)
     assert OUTDATED not in page(changed, "sam")
     assert "disabled" not in button(changed, "sam")

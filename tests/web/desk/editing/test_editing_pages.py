@@ -464,7 +464,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     block |= {"text": "Until June.", "first_day": "tomorrow", "seq": str(week.state.last_seq)}
     bad = week.client().post(f"{week.path}/block/grants", data=block)
     assert bad.status_code == 409
-    assert "Enter the date as 2026-11-20" in bad.text
+    assert "Enter the date in the format 2026-11-20" in bad.text
     assert ">Until June.</textarea>" in bad.text
     assert 'name="first_day" value="tomorrow"' in bad.text
     sent = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', bad.text)) | {"text": "Until June.", "first_day": ""}
@@ -556,7 +556,7 @@ def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(we
         return week.client().post(f"{week.path}/block/radios", data={"seq": week.state.last_seq, **block, **days})
 
     refused = write(first_day="2026-12-20", last_day="2026-11-20")
-    assert "its last day is before its first day" in refused.text
+    assert "the last day is before the first day" in refused.text
     assert write(first_day="2026-12-20", last_day="2027-01-03").status_code == 303
     text = page(week)
     assert "Not in this edition. Runs from Dec 20, 2026 to Jan 3, 2027" in text
