@@ -333,5 +333,7 @@ class BounceMailboxSettings(values.SettingsTable):
                 'tls = "off" is allowed only for a server on this machine; otherwise, others could read the traffic'
             )
         if self.host and self.folder == self.done:
-            raise ValueError("done can't be the folder that bounces are read from; choose another folder")
+            raise ValueError(
+                "the folder for processed bounces (done) can't be the one that bounces are read from; choose another folder"
+            )
         return self

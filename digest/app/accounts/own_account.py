@@ -172,7 +172,9 @@ def refuse_taken_name(session: Session, name: str, *, own_number: int | None = N
     """
     others = [member for member in list_staff_members(session) if member.id != own_number]
     if name and _fold_name(name) in {_fold_name(display_name_of(member.name, member.email)) for member in others}:
-        raise OwnAccountError("A colleague has this name.", remedy="Add a middle initial or your department.")
+        raise OwnAccountError(
+            "Another team member already has this name.", remedy="Add a middle initial or your department."
+        )
 
 
 def _fold_name(name: str) -> str:

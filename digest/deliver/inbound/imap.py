@@ -229,7 +229,7 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
         reply = scrub_addresses(_reply_text(exc.args).replace(password, "<password>"))
         raise MailboxError(
             f"the server rejected the sign-in: {reply}.",
-            remedy="Correct user under [inbound] in digest.toml and DIGEST_INBOUND_PASSWORD in digest.env.",
+            remedy="Correct the user setting under [inbound] in digest.toml and DIGEST_INBOUND_PASSWORD in digest.env.",
         ) from None
     capabilities = imap.capability()[1][-1]  # there may be more after the sign-in
     if capabilities:

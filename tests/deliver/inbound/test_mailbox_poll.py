@@ -484,7 +484,7 @@ def test_what_cannot_be_moved_is_applied_all_the_same_and_said(quick: MailboxCas
     [
         (
             {"user": "nobody"},
-            "the server rejected the sign-in: not nobody with <password>. Correct user under [inbound]",
+            "the server rejected the sign-in: not nobody with <password>. Correct the user setting under [inbound]",
         ),
         (
             {"folder": "Elsewhere"},

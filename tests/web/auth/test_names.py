@@ -56,7 +56,7 @@ def staffed(one_database: Database, tmp_path: Path) -> Database:
     "name", ["Ruth Adeyemi", "RUTH  adeyemi", "Ruth Adeyem\u0456", "\uff32uth Ad\xe9yemi", "Ruth-Adeyem1", "Dana"]
 )
 def test_a_colleagues_name_is_refused_in_any_spelling_that_looks_the_same(staffed: Database, name: str) -> None:
-    with staffed.read() as reading, pytest.raises(OwnAccountError, match="A colleague has this name"):
+    with staffed.read() as reading, pytest.raises(OwnAccountError, match="Another team member already has this name"):
         refuse_taken_name(reading, name)
 
 

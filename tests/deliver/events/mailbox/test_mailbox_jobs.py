@@ -240,7 +240,10 @@ def test_the_doctor_says_whether_bounces_are_heard(
     [
         ('host = "mx"', "inbound: user is required"),
         ('host = "mx"\nuser = "u"\ntls = "off"', 'inbound: tls = "off" is allowed only for a server on this machine'),
-        ('host = "mx"\nuser = "u"\ndone = "INBOX"', "inbound: done can't be the folder that bounces are read from"),
+        (
+            'host = "mx"\nuser = "u"\ndone = "INBOX"',
+            "inbound: the folder for processed bounces (done) can't be the one that bounces are read from",
+        ),
         ('host = "mx"\nuser = "u"\nfolder = "a\\"b"', "inbound.folder: must match the pattern ^[ !#$"),
         ('host = "mx"\nuser = "u"\nfolder = "a\\r\\nb"', "inbound.folder: must match the pattern ^[ !#$"),
         ('host = "mx"\nuser = "u"\ntls = "maybe"', "inbound.tls: "),
