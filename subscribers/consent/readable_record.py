@@ -34,7 +34,7 @@ def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[st
         "collection_method": last_consent.get("method"),
         "storage": mark_message("encrypted, with a keyed hash for lookup"),
         "retention_period": mark_message("until erased; the address until 30 days after unsubscribing at the latest"),
-        "withdrawal_method": mark_message("the unsubscribe link in every email"),
+        "withdrawal_method": mark_message("the unsubscribe link in every edition"),
     }
     return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 
@@ -44,14 +44,12 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
     known_methods = {
         "form": language.pgettext("how a consent came about or ended", "form"),
         "double opt-in": language.pgettext("how a consent came about or ended", "link in the confirmation email"),
-        "page": language.pgettext("how a consent came about or ended", "page"),
+        "page": language.pgettext("how a consent came about or ended", "page opened from an email"),
         "one-click": language.pgettext("how a consent came about or ended", "one-click"),
         ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
         "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
-        "link mailed to the owner": language.pgettext(
-            "how a consent came about or ended", "link emailed to the subscriber"
-        ),
-        "link in a mail": language.pgettext("how a consent came about or ended", "link in an email"),
+        "link mailed to the owner": language.pgettext("how a consent came about or ended", "one-time link in an email"),
+        "link in a mail": language.pgettext("how a consent came about or ended", "preferences or unsubscribe link"),
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
     }
     return known_methods.get(method, method)
@@ -80,6 +78,7 @@ def build_record_page(
 
     return {
         "record": put_in_words("", record),
+        "default_preferences": describe_preferences(Preferences(), sections, language),
         "language": language,
         "write_value": partial(format_record_value, language=language),
         "grant_kinds": _GRANT_KINDS,

@@ -88,7 +88,7 @@ _KIND_SENTENCES = {
     ConsentKind.BOUND: mark_message(
         "We linked your consent to your address, so that replacing the address would be detected"
     ),
-    ConsentKind.LINKS_RENEWED: mark_message("You renewed the links in your emails, or we did"),
+    ConsentKind.LINKS_RENEWED: mark_message("The links in your emails were renewed"),
     ConsentKind.EXPIRED: mark_message("A request expired without confirmation"),
 }
 

@@ -186,7 +186,7 @@ def _find_owner(session: Session, token: str) -> Person:
     if person is not None and person.state is PersonState.ERASED:
         abort(render_page("web/erased.html", 410, new=False))
     if link.state is not TokenState.FRESH or person is None or person.ciphertext is None:
-        abort(render_page("web/data_over.html", 410, until=link.expires_at))
+        abort(render_page("web/data_over.html", 410))
     return person
 
 

@@ -22,8 +22,8 @@ def article(publisher: str, **more: object) -> CandidateArticle:
     return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
-def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
-    story = Story(lead, tuple(article(f"Press{n}") for n in range(others)))
+def said(lead: CandidateArticle, others: int = 0, pin: str = "", *also: CandidateArticle) -> str:
+    story = Story(lead, (*(article(f"Press{n}") for n in range(others)), *also))
     pins = frozenset({pin}) if pin else frozenset[str]()
     return explain_lead(
         StoryRanking(
@@ -45,7 +45,7 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
         (
             article("HLS", own=True, views=9),
             6,
-            "seven publishers carried it, and it was the most-read story on our website",
+            "seven publishers carried it, and it was the most-read story on hls.example.org",
         ),
         (article("CISA", primary=True), 4, "an official source and four others reported it"),
         (article("CISA", primary=True), 1, "an official source and one other reported it"),
@@ -56,6 +56,14 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "") -> str:
 )
 def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others: int, sentence: str) -> None:
     assert said(lead, others) == sentence
+
+
+def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_that_leads() -> None:
+    own = article("Www.HLS", own=True, views=9)
+    assert (
+        said(article("Wire"), 0, "", own)
+        == "two publishers carried it, and it was the most-read story on hls.example.org"
+    )
 
 
 def test_a_pin_is_said() -> None:

@@ -19,7 +19,7 @@ class MostReadSection(SectionKind):
 
     name = "most-read"
     pick_order = 2
-    contents = mark_message("The most-read stories on our website")
+    contents = mark_message("The most-read stories on our website that aren’t in another section")
     look = "ranking"
     order_rule = "this section is sorted by page views"
     is_placed_by_hand = False
@@ -42,8 +42,9 @@ class MostReadSection(SectionKind):
         return sorted(read, key=lambda scored: -reads[scored.url])
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
-        """Say which week was counted, where the operator wrote nothing else."""
-        return section.note or language.gettext("Week ending %(day)s", day=language.short_month_day(release_at))
+        """Say which week was counted and what is left out, unless the operator wrote a note."""
+        day = language.short_month_day(release_at)
+        return section.note or language.gettext("Week ending %(day)s, except stories in other sections", day=day)
 
 
 def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:

@@ -6,10 +6,10 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from digest.collect.texts.text_cleanup import shorten_text
-from digest.collect.texts.urls import strip_tracking
+from digest.collect.texts.urls import site_name, strip_tracking
 from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCrops, SectionEntry
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
-from digest.select.selection_types import CandidateArticle, EarlierStory, PlacedStory, ScoredStory
+from digest.select.selection_types import CandidateArticle, EarlierStory, PlacedStory, ScoredStory, Story
 from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import jaccard_overlap, title_words
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
@@ -181,7 +181,7 @@ def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
     clauses = (
         _editorial_clause(notes, language),
         _coverage_clause(scored, language),
-        _readership_clause(notes, language),
+        _readership_clause(scored.story, notes, language),
     )
     parts = [clause for clause in clauses if clause]
     if len(parts) > 1 or len(scored.story.publishers) > 1:
@@ -221,8 +221,11 @@ def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     return language.gettext("%(number)s publishers carried it", number=spell_number(other_count + 1, language))
 
 
-def _readership_clause(notes: Collection[str], language: SubscriberLanguage) -> str:
-    return language.gettext("it was the most-read story on our website") if MOST_READ_NOTE in notes else ""
+def _readership_clause(story: Story, notes: Collection[str], language: SubscriberLanguage) -> str:
+    if MOST_READ_NOTE not in notes:
+        return ""
+    own = next((article for article in story.members if article.own), story.lead)
+    return language.gettext("it was the most-read story on %(website)s", website=site_name(own.link))
 
 
 def _topic_clause(scored: ScoredStory, language: SubscriberLanguage) -> list[str]:

@@ -11,6 +11,7 @@ from digest.edition.kinds.section_kind import SectionLook
 from digest.settings import SOURCE_SECTIONS, SectionKindName, SectionSettings
 from subscribers.subscriber_language import ENGLISH
 from tests.conftest import ROOT
+from tests.moments import RELEASE
 
 TEMPLATES = ("mail/edition/parts.html", "mail/edition/parts.txt", "web/edition/body.html")
 
@@ -48,6 +49,14 @@ def test_a_section_of_topics_lists_them() -> None:
     assert french.replace("\N{NO-BREAK SPACE}", " ") == "Articles sur : Sûreté maritime et Piers"
     every_topic = section.model_copy(update={"topics": []})
     assert own_topics.describe_contents(every_topic, ENGLISH) == "More top stories"
+
+
+def test_most_read_says_which_stories_it_leaves_out_unless_the_operator_wrote_a_note() -> None:
+    section = SectionSettings(key="read", title="Most read", kind="most-read")
+    note = SECTION_KINDS["most-read"].section_note(section, RELEASE, ENGLISH)
+    assert note == "Week ending Nov 20, except stories in other sections"
+    own_note = section.model_copy(update={"note": "This week"})
+    assert SECTION_KINDS["most-read"].section_note(own_note, RELEASE, ENGLISH) == "This week"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -123,6 +123,7 @@ def test_a_sign_up_is_told_in_the_words_of_the_other_pages(database: Database, a
     assert "<dd>email address, preferences</dd>" in page
     assert "<dt>Before</dt>\n<dd>All sections. Every edition. Sent as soon as it’s out.</dd>" in page
     assert "<dt>After</dt>\n<dd>Featured. Every edition. Sent as soon as it’s out.</dd>" in page
+    assert "<dd>the unsubscribe link in every edition</dd>" in page
     assert "Address stored again" not in page
     for raw in ("double opt-in", "sealed again", "omit", "email_address"):
         assert raw not in page, raw
@@ -145,6 +146,16 @@ def test_processing_names_the_ground_and_the_language_of_the_last_consent(databa
     assert (use["language"], use["privacy_notice"]) == ("en", "hls.today")
     assert use["purposes"][0]["lawful_basis"] == "consent"
     assert use["purposes"][0]["collection_method"] == "signed list"
+
+
+def test_preferences_never_chosen_are_shown_as_the_defaults(database: Database, ada: int) -> None:
+    record = _record(database, ada)
+    assert "<dt>Preferences</dt>\n<dd>Featured. Every edition. Sent as soon as it’s out.</dd>" in _page(record)
+    record["pii_information"]["choices"] = None
+    page = _page(record)
+    assert "<dt>Preferences</dt>\n<dd>The defaults. All sections. Every edition. Sent as soon as it’s out.</dd>" in page
+    record["pii_information"]["email_address"] = None
+    assert "<dt>Preferences</dt>" not in _page(record)
 
 
 def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(

@@ -85,6 +85,10 @@ def test_what_changes_nothing_and_what_the_owner_puts_back_is_not_named(world: A
 
 def test_several_changes_of_a_day_are_named_by_one_mail_at_its_end(world: Any) -> None:
     inbox = Inbox(world)
+    assert (
+        "email you about changes, at most once a day"
+        in world.client.get(f"/preferences/{world.token('preferences')}").text
+    )
     choose(world, {**EVERYTHING, "text_only": "yes"})
     (first,) = inbox.new()
     choose(world, EVENTS_ONLY, after=timedelta(minutes=1))

@@ -60,7 +60,7 @@ def test_a_renewal_leaves_where_a_person_stands_and_is_in_their_record(world: An
         history = list_consent_history(session, world.ada, ENGLISH)
     assert last is not None
     assert (last.kind, last.body) == (ConsentKind.LINKS_RENEWED, '{"generation":1}')
-    assert history[-1].what == "You renewed the links in your emails, or we did"
+    assert history[-1].what == "The links in your emails were renewed"
 
 
 def set_generation(world: Any, generation: int) -> None:

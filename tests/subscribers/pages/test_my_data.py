@@ -247,6 +247,7 @@ def test_a_link_to_data_runs_out_after_a_day(opened: tuple[Any, str]) -> None:
         over = at(world, NOW + timedelta(hours=25)).get(f"/my-data/{secret}{path}")
         assert over.status_code == 410
         assert "This link has expired" in over.text
+        assert "expire after 24 hours, or as soon as you change your address" in over.text
 
 
 def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
@@ -299,7 +300,10 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     link = f"/address/{secret_of(mails[BO])}"
     before = world.dump()
     page = world.client.get(link)
-    assert "is now sent to a•••@analytical.example" in page.text
+    assert "sent to your old address, a•••@analytical.example." in page.text
+    assert "to your new address, b•••@elsewhere.example," in page.text
+    assert "a new address, b•••@elsewhere.example," in " ".join(plain_text(mails[ADA]).split())
+    assert "the old one, a•••@analytical.example." in " ".join(plain_text(mails[BO]).split())
     assert page.text.count("<button") == 1
     assert world.dump() == before
     preferences_of_old, leave_of_old = f"/preferences/{world.token('preferences')}", f"/u/{world.token('leave')}"

@@ -118,6 +118,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     answer = world.client.post("/subscribe", data=FORM, environ_base=OUT)
     assert answer.status_code == 200
     assert "email you a link that works for 7 days" in answer.text
+    assert "An earlier link works for 7 days, but only once and not after your data is erased." in answer.text
     assert BO not in answer.text
     assert person(world) is None
     assert answered(world) == {SignupReplyKind.CONFIRM: 1}

@@ -84,6 +84,7 @@ def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(bo
         history = my_data.list_consent_history(session, both.ada, ENGLISH)
     # Whoever takes it back agrees to no new words: none are missing.
     assert [entry.words_unknown for entry in history] == [False, False, False]
+    assert [entry.how for entry in history][1:] == ["page opened from an email"] * 2
 
 
 @pytest.mark.parametrize("form", [{"from": "page"}, {"List-Unsubscribe": "One-Click"}], ids=["page", "one-click"])
