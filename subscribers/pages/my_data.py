@@ -172,6 +172,8 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
 def _address_change_page(move: AddressChange, token: str) -> Response:
     if move.stage is ActionLinkState.UNKNOWN:
         return unknown_link_page()
+    if move.stage is ActionLinkState.ERASED:
+        return render_page("web/erased.html", 410, new=False)
     status = 410 if move.stage is ActionLinkState.OVER else 409 if move.stage is ActionLinkState.TAKEN else 200
     return render_page("web/move.html", status, move=move, stage=str(move.stage), token=token)
 

@@ -323,6 +323,27 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     assert [d.kind for d in unsubscribe_log.read()] == ["left", "undone"]  # the old address, and the new one
 
 
+@pytest.mark.parametrize("confirmed_first", [False, True])
+def test_after_an_erasure_the_link_to_a_new_address_says_so(both: Any, confirmed_first: bool) -> None:
+    ask(both)
+    (mail,) = Inbox(both).new()
+    (link,) = [f"/address/{secret_of(m)}" for m in moved(both, secret_of(mail)) if m["To"] == BO]
+    if confirmed_first:
+        both.client.post(link)
+    with both.database.write() as session:
+        tomorrow = NOW + timedelta(days=1)
+        secret = one_time_tokens.issue_token(session, "my data", both.ada, now=NOW, expires_at=tomorrow)
+    assert "We’ve erased your data" in both.client.post(f"/my-data/{secret}/erase").text
+    before = both.dump()
+    for method in ("GET", "POST"):
+        answer = both.client.open(link, method=method)
+        assert answer.status_code == 410
+        assert "Your data has been erased" in answer.text
+        assert "this link no longer works" in answer.text
+        assert "next edition" not in answer.text
+    assert both.dump() == before
+
+
 @pytest.mark.parametrize("address", [ADA, ADA.upper(), "barred@example.org"])
 def test_an_address_that_cannot_be_moved_to_gets_no_mail_and_the_answer_is_the_same(
     opened: tuple[Any, str], address: str
