@@ -25,12 +25,16 @@ ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
-    """A move looked up: the masked addresses stand there while it is open. `undone` is for the departure log once done."""
+    """An address change looked up: it has masked addresses while it's open.
+
+    `person` and `undone`, an entry for the unsubscribe log, are there if this very request changed the address.
+    """
 
     stage: ActionLinkState
     old: str = ""
     new: str = ""
     until: datetime | None = None
+    person: int | None = None
     undone: PendingUnsubscribeLogEntry | None = None
 
 
@@ -154,7 +158,7 @@ def confirm_address_change(
     session.delete(row)
     one_time_tokens.revoke_tokens(session, person.number, "my data", now=now)  # these went to the old address
     undone = PendingUnsubscribeLogEntry.of_person(person, "undone")
-    return AddressChange(ActionLinkState.DONE, change.old, change.new, undone=undone)
+    return AddressChange(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
 
 
 def delete_expired_changes(session: Session, *, now: datetime) -> None:
