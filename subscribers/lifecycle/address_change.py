@@ -25,12 +25,16 @@ ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
-    """A move looked up: the masked addresses stand there while it is open. `undone` is for the departure log once done."""
+    """An address change looked up: it has masked addresses while it's open.
+
+    `person` and `undone`, an entry for the unsubscribe log, are there if this very request changed the address.
+    """
 
     stage: ActionLinkState
     old: str = ""
     new: str = ""
     until: datetime | None = None
+    person: int | None = None
     undone: PendingUnsubscribeLogEntry | None = None
 
 
@@ -103,23 +107,20 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     link = one_time_tokens.look_up_token(session, token, "change address", now=now)
     if link.state is TokenState.UNKNOWN or link.person is None:
         return AddressChange(ActionLinkState.UNKNOWN)
+    person = session.get(Person, link.person, populate_existing=True)
+    if person is not None and person.state is PersonState.ERASED:
+        return AddressChange(ActionLinkState.ERASED)
     if link.state is TokenState.USED:
         return AddressChange(ActionLinkState.DONE)
     row = session.get(PendingAddressChange, one_time_tokens.hash_token(token))
-    old = _load_subscribed_address(session, keys, link.person)
+    subscriber = person if person and person.state is PersonState.SUBSCRIBED else None
+    old = people.decrypt_person_address(keys, subscriber) if subscriber else None
     if link.state is not TokenState.FRESH or row is None or old is None:
         return AddressChange(ActionLinkState.OVER)
     new = _decrypt_new_address(keys, row)
     if _is_unavailable(session, keys, new, link.person):
         return AddressChange(ActionLinkState.TAKEN)
     return AddressChange(ActionLinkState.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
-
-
-def _load_subscribed_address(session: Session, keys: KeyRing, number: int) -> Address | None:
-    person = session.get(Person, number, populate_existing=True)
-    if person is None or person.state is not PersonState.SUBSCRIBED:
-        return None
-    return people.decrypt_person_address(keys, person)
 
 
 def confirm_address_change(
@@ -157,7 +158,7 @@ def confirm_address_change(
     session.delete(row)
     one_time_tokens.revoke_tokens(session, person.number, "my data", now=now)  # these went to the old address
     undone = PendingUnsubscribeLogEntry.of_person(person, "undone")
-    return AddressChange(ActionLinkState.DONE, change.old, change.new, undone=undone)
+    return AddressChange(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
 
 
 def delete_expired_changes(session: Session, *, now: datetime) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
+from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
@@ -25,14 +26,20 @@ REPORTED_METHOD = "provider: "
 # A second press of "Unsubscribe" ends what the first was answered with, and not what was mailed to the owner.
 _ON_PAGE: OneTimePurpose = "undo on page"
 _BY_MAIL: OneTimePurpose = "undo by mail"
+_NO_PREFERENCES = Preferences()
 
 
 @dataclass(frozen=True, slots=True)
 class UndoLink:
-    """A link looked up. `until` is there while it is open; `undone` is for the departure log once used."""
+    """A link looked up.
+
+    `until` is there while it's open, `preferences` once the person is subscribed, and `undone`, an entry for the
+    unsubscribe log, if this very request resubscribed them.
+    """
 
     stage: ActionLinkState
     until: datetime | None = None
+    preferences: Preferences = _NO_PREFERENCES
     undone: PendingUnsubscribeLogEntry | None = None
 
 
@@ -119,7 +126,9 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     ledger.append_event(session, person, ConsentKind.UNDONE, body, now)
     for other in (_ON_PAGE, _BY_MAIL):
         one_time_tokens.revoke_tokens(session, person.number, other, now=now, used=True)
-    return UndoLink(ActionLinkState.DONE, undone=PendingUnsubscribeLogEntry.of_person(person, "undone"))
+    undone = PendingUnsubscribeLogEntry.of_person(person, "undone")
+    preferences = Preferences.from_stored(person.choices)
+    return UndoLink(ActionLinkState.DONE, preferences=preferences, undone=undone)
 
 
 def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePurpose, TokenLookup]:
@@ -135,7 +144,7 @@ def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLi
     if link.state is TokenState.UNKNOWN or person is None:
         return UndoLink(ActionLinkState.UNKNOWN)
     if person.state is PersonState.SUBSCRIBED:
-        return UndoLink(ActionLinkState.DONE)
+        return UndoLink(ActionLinkState.DONE, preferences=Preferences.from_stored(person.choices))
     departure = _find_undoable_departure(session, person.number, now=now)
     if link.state is TokenState.FRESH and departure is not None and link.serial == str(departure.seq):
         return UndoLink(ActionLinkState.OPEN, departure.at + UNDO_PERIOD)

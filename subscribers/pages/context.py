@@ -198,10 +198,16 @@ def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bo
 
 def renew_links_and_make_link_token(session: Session, number: int) -> str:
     """Renew the links in a person's emails; return the token of the new link to their preferences."""
-    generation = start_new_link_generation(session, number, now=page_context.now)
-    address = people.read_address_matching_commitment(session, page_context.keys, session.get_one(Person, number))
+    start_new_link_generation(session, number, now=page_context.now)
+    return make_preferences_token(session, number)
+
+
+def make_preferences_token(session: Session, number: int) -> str:
+    """Return the token of the link to a person's preferences that their next email will contain."""
+    keys, person = page_context.keys, session.get_one(Person, number)
+    address = people.read_address_matching_commitment(session, keys, person)
     mailbox = address.mailbox if address else ""
-    return link_tokens.make_link_token(page_context.keys, number, "preferences", generation, address=mailbox)
+    return link_tokens.make_link_token(keys, number, "preferences", person.link_generation, address=mailbox)
 
 
 def outdated_link_page(link: OpenedLink) -> Response:

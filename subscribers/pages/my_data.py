@@ -22,6 +22,7 @@ from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     AddressForm,
     add_return_to_unsubscribe_log,
+    make_preferences_token,
     page_context,
     private_response,
     render_page,
@@ -157,23 +158,27 @@ def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
 @subscriber_pages.post("/address/<token>")
 def confirm_address_change(token: str) -> ResponseReturnValue:
     """Move a reader to the address that this link was mailed to. Twice is once."""
-    now = page_context.now
+    now, new_token = page_context.now, ""
     try:
         with page_context.database.write() as session:
             change = address_change.confirm_address_change(
                 session, page_context.keys, page_context.unsubscribe_log, token, now=now
             )
+            if change.person is not None:
+                new_token = make_preferences_token(session, change.person)
     except IntegrityError:  # somebody signed up with it between our look and our write
         change = AddressChange(ActionLinkState.TAKEN)
     add_return_to_unsubscribe_log(change.undone, "a move is not in the journal")
-    return _address_change_page(change, token)
+    return _address_change_page(change, token, new_token=new_token)
 
 
-def _address_change_page(move: AddressChange, token: str) -> Response:
+def _address_change_page(move: AddressChange, token: str, *, new_token: str = "") -> Response:
     if move.stage is ActionLinkState.UNKNOWN:
         return unknown_link_page()
+    if move.stage is ActionLinkState.ERASED:
+        return render_page("web/erased.html", 410, new=False)
     status = 410 if move.stage is ActionLinkState.OVER else 409 if move.stage is ActionLinkState.TAKEN else 200
-    return render_page("web/move.html", status, move=move, stage=str(move.stage), token=token)
+    return render_page("web/move.html", status, move=move, stage=str(move.stage), token=token, new_token=new_token)
 
 
 def _find_owner(session: Session, token: str) -> Person:

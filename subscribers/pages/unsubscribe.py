@@ -124,8 +124,9 @@ def mail_undo_link(token: str) -> ResponseReturnValue:
     link = _read_link(token)
     now = page_context.now
     with page_context.database.write() as session:
-        if is_subscribed(session.get(Person, link.number)):
-            return render_page("web/undone.html", new=False)
+        person = session.get(Person, link.number)
+        if person is not None and is_subscribed(person):
+            return _subscribed_page(Preferences.from_stored(person.choices), new=False)
         until = undo.find_undo_deadline(session, link.number, now=now)
         if until is None:
             return _status_page(session, link, token, status=410)
@@ -156,8 +157,16 @@ def _undo_page(link: UndoLink, token: str) -> Response:
         case ActionLinkState.OPEN:
             return render_page("web/undo.html", token=token, until=link.until)
         case ActionLinkState.DONE:
-            return render_page("web/undone.html", new=link.undone is not None)
+            return _subscribed_page(link.preferences, new=link.undone is not None)
     return render_page("web/not_on_list.html", 410, token="", undo_until=None, too_late=True, data_token="")
+
+
+def _subscribed_page(preferences: Preferences, *, new: bool) -> Response:
+    """Say that a person is subscribed, and when emails resume if they're paused."""
+    until = preferences.pause_until
+    is_paused = preferences.is_paused(page_context.today())
+    paused_until = page_context.language.full_date(until) if until and is_paused else ""
+    return render_page("web/undone.html", new=new, paused_until=paused_until)
 
 
 def _status_page(session: Session, link: OpenedLink, token: str, *, status: int = 200) -> Response:

@@ -64,6 +64,7 @@ class ActionLinkState(StrEnum):
     OPEN = "open"  # the button works
     DONE = "done"
     TAKEN = "taken"  # of a move: the new address has a history of its own with us
+    ERASED = "erased"  # of a move: the subscriber's data was erased, which ends links as if they were used
     OVER = "over"  # it ran out, or what it would do makes no sense any more
 
 

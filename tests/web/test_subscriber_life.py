@@ -181,7 +181,7 @@ def chooses(home: House, page: Page, edition: EmailMessage) -> None:
     (named,) = home.mails()
     page.goto(home.address + link_in(named, "restore"))
     press(page, "Restore my preferences", "We’ve restored your preferences")
-    follow(page.get_by_role("link", name="Change my preferences"))
+    follow(page.get_by_role("link", name="Open my preferences"))
     expect(page.get_by_role("checkbox", name="Events")).to_be_checked()
 
 

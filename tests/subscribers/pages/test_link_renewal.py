@@ -91,6 +91,8 @@ def test_an_older_link_shows_and_changes_nothing_and_still_leaves(both: Any) -> 
     assert both.dump() == before
     page = both.client.get(preferences)
     assert page.status_code == 410
+    assert 'href="/preferences">Request a new link</a>' in page.text
+    assert "newest email" not in page.text, "its link may be outdated too"
     (offered,) = set(re.findall(r"/u/([\w-]{22})", page.text))
     assert read_link_token(both.install.keys, offered, "leave") == (both.ada, 0), "the new generation is a way around"
     assert not is_emailed_to(both.install.keys, offered, "leave", ADA)
@@ -137,6 +139,13 @@ def test_owners_who_put_their_choices_back_renew_their_links_with_them(
     answers = [world.client.post(restore_path_of(mail), data=form) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
     assert [new_link(world) in answer.text for answer in answers] == [bool(generation), False]
+    says_where = [
+        "Your next email will contain the new link." if generation else "request a new link",
+        "request a new link",
+    ]
+    for answer, words in zip(answers, says_where, strict=True):
+        assert words in re.sub("<[^>]+>", "", answer.text)
+        assert "any edition" not in answer.text, "links of earlier editions may be outdated"
     with world.database.read() as session:
         assert session.get_one(Person, world.ada).link_generation == generation
 

@@ -307,8 +307,17 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     assert page.text.count("<button") == 1
     assert world.dump() == before
     preferences_of_old, leave_of_old = f"/preferences/{world.token('preferences')}", f"/u/{world.token('leave')}"
-    assert "Your address has changed" in world.client.post(link).text
-    assert "Your address has changed" in world.client.post(link).text  # twice is once
+    changed, again = world.client.post(link).text, world.client.post(link).text  # twice is once
+    (new_link,) = re.findall(r'href="(/preferences/[\w-]+)"', changed)
+    assert "b•••@elsewhere.example" in world.client.get(new_link).text
+    assert "/preferences/" not in again, "the email may have been forwarded"
+    assert "request a new link" in again
+    for page in (changed, again):
+        assert "Your address has changed" in page
+        assert "Links in emails sent there now work only for unsubscribing." in page
+        assert "still work" not in page
+    assert "Future editions" in changed
+    assert "Future editions" not in again, "the subscriber may have unsubscribed or moved on"
     assert "b•••@elsewhere.example" in world.client.get(f"/preferences/{world.token('preferences')}").text
     older = world.client.get(preferences_of_old)
     assert (older.status_code, "elsewhere.example" in older.text) == (410, False), (
@@ -325,6 +334,26 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     assert "elsewhere" not in bodies
     unsubscribe_log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
     assert [d.kind for d in unsubscribe_log.read()] == ["left", "undone"]  # the old address, and the new one
+
+
+@pytest.mark.parametrize("method_before", ["GET", "POST"])
+def test_after_an_erasure_the_link_to_a_new_address_says_so(both: Any, method_before: str) -> None:
+    ask(both)
+    (mail,) = Inbox(both).new()
+    (link,) = [f"/address/{secret_of(m)}" for m in moved(both, secret_of(mail)) if m["To"] == BO]
+    both.client.open(link, method=method_before)
+    with both.database.write() as session:
+        tomorrow = NOW + timedelta(days=1)
+        secret = one_time_tokens.issue_token(session, "my data", both.ada, now=NOW, expires_at=tomorrow)
+    assert "We’ve erased your data" in both.client.post(f"/my-data/{secret}/erase").text
+    before = both.dump()
+    for method in ("GET", "POST"):
+        answer = both.client.open(link, method=method)
+        assert answer.status_code == 410
+        assert "Your data has been erased" in answer.text
+        assert "this link no longer works" in answer.text
+        assert "next edition" not in answer.text
+    assert both.dump() == before
 
 
 @pytest.mark.parametrize("address", [ADA, ADA.upper(), "barred@example.org"])

@@ -87,6 +87,20 @@ def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(bo
     assert [entry.how for entry in history][1:] == ["page opened from an email"] * 2
 
 
+def test_who_resubscribes_during_a_pause_is_told_when_it_ends(both: Any) -> None:
+    def pause_until(day: str) -> None:
+        with both.database.write() as session:
+            session.get_one(Person, both.ada).choices = {"pause_until": day}
+
+    pause_until("2026-12-17")
+    path = leave_by_page(both)
+    for page in (both.client.post(path), both.client.post(path), both.client.post(f"/u/{both.token('leave')}/undo")):
+        assert "They’ll resume with the first edition on or after December 17, 2026." in page.text
+        assert "get the next edition" not in page.text
+    pause_until("2026-11-19")  # today: the pause is over
+    assert "You’ll get the next edition." in both.client.post(path).text
+
+
 @pytest.mark.parametrize("form", [{"from": "page"}, {"List-Unsubscribe": "One-Click"}], ids=["page", "one-click"])
 def test_the_link_of_a_forwarded_mail_never_takes_the_subscribers_own_leaving_back(
     both: Any, form: dict[str, str]
