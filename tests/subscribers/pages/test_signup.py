@@ -410,12 +410,16 @@ def test_a_confirmation_needs_no_cookie_no_token_and_no_body(world: Any) -> None
 
 
 def test_a_lost_link_is_mailed_to_its_owner_alone(world: Any) -> None:
-    assert "Lost your link?" in world.client.get("/preferences").text
+    form = world.client.get("/preferences").text
+    assert "Lost your link?" in form
     bad = world.client.post("/preferences", data={"email": "nothing"})
     assert (bad.status_code, bad.text.count("aria-invalid")) == (400, 1)
     for address in (ADA, BO):
         answer = world.client.post("/preferences", data={"email": address})
         assert "If your address is subscribed" in answer.text
+        for page in (form, answer.text):
+            assert "The next edition will have this link" in page
+            assert "every edition." not in page, "links of earlier editions may be outdated"
     assert answered(world) == {SignupReplyKind.LINK: 1, SignupReplyKind.NOTHING: 1}
     (mail,) = mailed(world)
     assert f"To: {ADA}" in mail
