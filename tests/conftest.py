@@ -251,6 +251,14 @@ def postgresql_template(postgresql_url: str) -> str:
     return migrated_template(postgresql_url)
 
 
+@pytest.fixture(autouse=True)
+def kept_log_configuration() -> Iterator[None]:
+    """Log as before once a test is over that configured a process's log."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
 @pytest.fixture
 def stored_as_composed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an edition be approved that a test stored ready-made, with no proposal behind it."""

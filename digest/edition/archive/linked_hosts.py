@@ -112,8 +112,9 @@ def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str])
     for column, condition in ((content, is_earlier), (ImportedStory.url, true())):
         mentions = or_(*(column.icontains(host, autoescape=True) for host in hosts))
         query = select(column).where(condition, mentions)
-        for text in session.scalars(query.execution_options(yield_per=10)):
-            missing.difference_update(map(find_url_host, _WRITTEN_URL.findall(text)))
-            if not missing:
-                return frozenset(hosts)
+        with session.scalars(query.execution_options(yield_per=10)) as texts:  # closed, because it's left early
+            for text in texts:
+                missing.difference_update(map(find_url_host, _WRITTEN_URL.findall(text)))
+                if not missing:
+                    return frozenset(hosts)
     return frozenset(hosts) - missing

@@ -4,9 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from digest.edition.archive.linked_hosts import LinkedHost, find_url_host, list_linked_hosts
+from digest.edition.archive.linked_hosts import LinkedHost, _find_past_hosts, find_url_host, list_linked_hosts
 from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.store.engine import Database
 from digest.store.imported_edition_models import ImportedEdition, ImportedStory
@@ -134,3 +135,14 @@ def test_a_name_that_a_past_edition_only_resembles_is_new(database: Database, fu
     )
     content = replace(full_content, intro="[x](https://past.example/)")
     assert hosts_of(database, content, full_content, before)["past.example"].is_new
+
+
+def test_a_search_that_ends_early_leaves_no_cursor_open(postgresql: Database, full_content: EditionContent) -> None:
+    """PostgreSQL's driver warns of one that's left to the garbage collector."""
+    before = replace(full_content, intro="Take our [survey](https://elsewhere.example/).")
+    with postgresql.write() as session:
+        for weeks in range(1, 30):
+            store_edition(session, before, weeks=weeks)
+        edition = store_edition(session, full_content)
+        assert _find_past_hosts(session, edition, ["elsewhere.example"]) == {"elsewhere.example"}
+        assert session.scalar(text("SELECT count(*) FROM pg_cursors")) == 0

@@ -239,8 +239,10 @@ def test_what_is_about_us_stops_everything_and_repeats_nobody() -> None:
         handed = _hand(server)
     assert "rejected the sender" in handed.stop_reason
     assert not handed.is_busy
-    assert _count(handed) == {ACCEPTED: 2, UNTOUCHED: 7}
-    assert server.accepted_count == 2
+    outcomes = _count(handed)
+    assert outcomes.total() == 9
+    assert outcomes.keys() == {ACCEPTED, UNTOUCHED}
+    assert outcomes[ACCEPTED] == server.accepted_count <= 3, "one for each connection, if it came before the refusal"
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_anew() -> None:
