@@ -95,7 +95,7 @@ def test_a_template_that_cuts_a_placeholder_is_an_error(full_content: EditionCon
     own.parent.mkdir(parents=True)
     own.write_text("<table><tr><td>{{ " + cut + " }}</td></tr></table>", "utf-8")
     environment = create_mail_environment(OURS.model_copy(update={"templates": tmp_path}))
-    with pytest.raises(RenderingError, match="changed a placeholder"):
+    with pytest.raises(RenderingError, match="alters a placeholder"):
         render_edition(full_content, build_publication_context(OURS), environment)
 
 
