@@ -144,6 +144,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     again = world.client.post(link)
     assert again.status_code == 200
     assert "Already confirmed." in again.text
+    assert " arrives on " not in again.text, "their preferences decide which edition is next"
     assert mailed(world) == []
 
 

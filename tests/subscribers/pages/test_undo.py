@@ -95,7 +95,7 @@ def test_who_resubscribes_during_a_pause_is_told_when_it_ends(both: Any) -> None
     pause_until("2026-12-17")
     path = leave_by_page(both)
     for page in (both.client.post(path), both.client.post(path), both.client.post(f"/u/{both.token('leave')}/undo")):
-        assert "They’ll resume with the first edition on or after December 17, 2026." in page.text
+        assert "They’ll resume with your first edition on or after December 17, 2026." in page.text
         assert "get the next edition" not in page.text
     pause_until("2026-11-19")  # today: the pause is over
     assert "You’ll get the next edition." in both.client.post(path).text
