@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class SocketWait(NamedTuple):
-    """What a connection waits for: an event of poll(2) on a file, until a moment of the monotonic clock."""
+    """A wait of a connection: for an event of poll(2) on a file, until a moment of the monotonic clock."""
 
     file: int
     event: int

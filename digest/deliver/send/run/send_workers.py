@@ -20,7 +20,7 @@ HANDOUT_SIZE = 25  # tasks that a worker is given at a time, where it takes more
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """What came of tasks of one worker."""
+    """The outcome of tasks of one worker."""
 
     worker: "SendWorker"
     batch: FinishedTaskBatch
@@ -45,12 +45,12 @@ class SendWorker:
 
     @property
     def handout_size(self) -> int:
-        """How many tasks it is best given at a time."""
+        """The best number of tasks to give it at a time."""
         return self.batch_size
 
     @property
     def free_capacity(self) -> int:
-        """How many tasks it can take now."""
+        """The number of tasks it can take now."""
         return 0 if self.is_suspended or self.task_count else self.batch_size
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
@@ -93,12 +93,12 @@ class StreamingWorker(SendWorker):
 
     @property
     def handout_size(self) -> int:
-        """How many tasks it is best given at a time."""
+        """The best number of tasks to give it at a time."""
         return min(self.batch_size, HANDOUT_SIZE)
 
     @property
     def free_capacity(self) -> int:
-        """How many tasks it can take now, beside those that it holds."""
+        """The number of tasks it can take now, besides those it holds."""
         return 0 if self.is_suspended else max(0, self.batch_size - self.task_count)
 
     def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
