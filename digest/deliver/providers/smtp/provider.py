@@ -30,7 +30,7 @@ from subscribers.loggers import get_logger
 MAX_HELD, MAX_AHEAD = 50, 32  # messages: with those on their way, and that wait for a connection
 AHEAD_SECONDS = 0.1  # which is how long they are to wait: longer than a report and the next messages take
 MAX_AHEAD_SECONDS = 0.25  # what waited longer isn't tried: consent was asked too long ago
-REPORTED_TOGETHER = 25  # outcomes that are worth a look of the thread that records them
+REPORTED_TOGETHER = 25  # outcomes that are reported without waiting for more
 MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # for which fewer wait for others; and while connections do
 FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection more than the server took is tried
 _ANSWERED = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.TRY_LATER})
@@ -40,7 +40,7 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A message that was given, and until when it may begin."""
+    """A message to hand over, and the moment until which it may begin."""
 
     message: OutgoingMessage
     marks: HandoverRecorder
@@ -49,7 +49,7 @@ class _Offer:
 
 @dataclass(slots=True)
 class _Transfer:
-    """What a session is at: a message, or its goodbye."""
+    """The work of one session: a message, or saying QUIT."""
 
     session: SmtpSession
     steps: SmtpSteps[MessageOutcome | None]
@@ -59,7 +59,7 @@ class _Transfer:
 
 
 class ConnectionLimit:
-    """How many connections a server takes. It learns from refusals, and tries one more after a rest, which doubles each time."""
+    """The number of connections that a server takes, learned from refusals. One more is tried after a rest, which doubles each time."""
 
     def __init__(self, connections: int, clock: Callable[[], float]) -> None:
         self._connections = connections  # that we would like
@@ -70,13 +70,13 @@ class ConnectionLimit:
 
     @property
     def allowed(self) -> int:
-        """How many may be open."""
+        """The number of connections that may be open."""
         is_rested = self.taken < self._connections and self._clock() >= self._rests_until
         return max(1, self.taken + is_rested)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the server takes none at all."""
+        """True if the server takes none at all."""
         return not self.taken
 
     def note_refusal(self, others: int) -> float:
@@ -133,7 +133,7 @@ class SmtpProvider:
 
     @property
     def connection_count(self) -> int:
-        """How many connections may be used now."""
+        """The number of connections that may be used now."""
         return max(1, min(self._limit.allowed, len(self._sessions) - len(self._silent)))
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
@@ -300,13 +300,13 @@ class SmtpProvider:
 
     @property
     def _report_due_at(self) -> float:
-        """Until when outcomes may wait for others to be reported with."""
+        """The moment until which outcomes may wait, to be reported with others."""
         if not self._finished:
             return inf
         return self._first_finished_at + (MAX_REPORT_SECONDS if self._queue else HASTY_REPORT_SECONDS)
 
     def _is_report_due(self) -> bool:
-        """Return whether to report what is finished: not each message by itself, while the connections are at others."""
+        """Return whether to report what is finished. While connections are busy with other messages, several are reported together."""
         if self._returned:
             return True
         if not self._finished:
@@ -317,6 +317,8 @@ class SmtpProvider:
     def _report(self) -> FinishedMessages:
         finished, self._finished = self._finished, []
         returned, self._returned = self._returned, []
+        for message in returned:
+            self._signing.forget(message)
         stop_reason, is_busy = self._stop_reason, self._is_busy
         self._stop_reason, self._is_busy = "", False
         now = self._clock()

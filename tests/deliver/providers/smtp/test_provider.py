@@ -218,6 +218,16 @@ def test_messages_are_signed_beside_one_another_and_each_gets_its_own_signature(
     assert signed == {address: b"DKIM-Signature: of " + address.encode() for address in addresses}
 
 
+def test_a_message_that_is_given_back_is_not_kept_with_its_signature() -> None:
+    """They'd pile up for as long as a send lasts."""
+    with ScriptedSmtpServer({"GREETING": [b"421 not now"]}) as server:
+        provider = SmtpProvider(SmtpServer("127.0.0.1", server.port, "off"), _MeetingSigner("example.org", ()))
+        batch = provider.send_batch([outgoing_message() for _ in range(6)], MarkRecorder())
+        provider.close()
+    assert results_of(batch) == [UNTOUCHED] * 6
+    assert not provider._signing._begun
+
+
 def test_lines_that_start_with_a_dot_arrive_as_they_were() -> None:
     box = RecordingHandler()
     with run_smtp_server(box) as port:
