@@ -193,14 +193,21 @@ def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]
         _execute_for_rows(session, f"{_insert_statement(table, columns)} ON CONFLICT DO NOTHING", columns)
         return
     # To write an array, the driver looks at each of its values. One that all rows share is sent once.
-    shared = {name: v[0] for name, v in columns.items() if not table.c[name].primary_key and v.count(v[0]) == len(v)}
-    arrays = {name: list(values) for name, values in columns.items() if name not in shared}
+    shared = [name for name, values in columns.items() if _is_shared(table, name, values)]
+    arrays = [name for name in columns if name not in shared]
     types = {name: table.c[name].type.compile(session.get_bind().dialect) for name in columns}
+    names = ", ".join([*shared, *arrays])
     selected = ", ".join([*(f"%s::{types[name]}" for name in shared), "*"])
     unnested = ", ".join(f"%s::{types[name]}[]" for name in arrays)
-    names = ", ".join((*shared, *arrays))
     statement = f"INSERT INTO {table.name} ({names}) SELECT {selected} FROM unnest({unnested}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of ours)
-    session.connection().exec_driver_sql(statement, (*shared.values(), *arrays.values()))
+    shared_values = [columns[name][0] for name in shared]
+    array_values = [list(columns[name]) for name in arrays]
+    session.connection().exec_driver_sql(statement, (*shared_values, *array_values))
+
+
+def _is_shared(table: Table, name: str, values: Sequence[Any]) -> bool:
+    is_key = table.c[name].primary_key  # an array at least, however few rows there are
+    return not is_key and values.count(values[0]) == len(values)
 
 
 def _insert_statement(table: Table, names: Collection[str]) -> str:
