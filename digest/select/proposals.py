@@ -1,6 +1,6 @@
 """The proposal for an edition: articles in; sections, what was left out, and every reason out.
 
-1. One article a URL; what an editor banned, whose page is gone, and what the last editions had, is left out.
+1. One article a URL, each by its own publisher; what an editor banned, whose page is gone, and what the last editions had, is left out.
 2. News and products are grouped into stories; the same event or call from two sources is one. A story of an earlier
    edition that goes on is told as such, and left out where nothing is new.
 3. Every story gets its score.
@@ -29,7 +29,13 @@ from digest.select.selection_types import (
     ScoredStory,
     Story,
 )
-from digest.select.stories import build_story_with_lead, build_text_vectorizer, group_into_stories, merge_by_url
+from digest.select.stories import (
+    build_story_with_lead,
+    build_text_vectorizer,
+    group_into_stories,
+    merge_by_url,
+    name_publishers,
+)
 from digest.select.story_links import StoryGroupingDecision
 from digest.select.story_similarity import StorySimilarity, find_related_articles
 from digest.select.text_similarity import TextVectorizer, title_words
@@ -69,7 +75,7 @@ def propose_edition(
     Returns:
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
     """
-    articles = merge_by_url(candidates)
+    articles = merge_by_url(name_publishers(candidates))
     reader = build_text_vectorizer(words, articles)
     admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
     grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links)

@@ -1,11 +1,13 @@
 """Articles → stories: those of several sources that tell the same news."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
+from digest.collect.texts.urls import site_name
 from digest.select import text_similarity
 from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
@@ -95,6 +97,36 @@ def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticl
     return sorted(merged, key=lambda article: (article.dated_at, article.url))
 
 
+def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
+    """Name the publishers of articles that aggregators list, so that each publisher counts once.
+
+    A source that's mostly on an article's site names its publisher. Else an article has the name that its item or page
+    gives, or the one that another article on its site has.
+    """
+    articles = list(candidates)
+    aggregated = [a for a in articles if a.aggregated]
+    if not aggregated:
+        return articles
+    named_last = sorted(aggregated, key=lambda a: (a.publisher != site_name(a.url), a.publisher))
+    names = {site_name(a.url): a.publisher for a in named_last}
+    own_names = _name_main_sites(a for a in articles if not a.aggregated)
+
+    def find_name(article: CandidateArticle) -> str:
+        site = site_name(article.url)
+        return own_names.get(site) or (names[site] if article.publisher == site else article.publisher)
+
+    return [replace(a, publisher=find_name(a)) if a.aggregated else a for a in articles]
+
+
+def _name_main_sites(articles: Iterable[CandidateArticle]) -> dict[str, str]:
+    """Return the publishers of sources by the site that most of a source's articles are on."""
+    sites: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for article in articles:
+        sites[article.publisher, article.source][site_name(article.url)] += 1
+    by_source = sorted(sites.items(), key=itemgetter(0))
+    return {min(counts, key=lambda site: (-counts[site], site)): publisher for (publisher, _), counts in by_source}
+
+
 def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
     if len(duplicates) == 1:
         return duplicates[0]
@@ -116,6 +148,7 @@ def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
     return (
         not candidate.own,
         not candidate.on_own_site,
+        candidate.aggregated,
         not candidate.primary,
         -candidate.weight,
         not candidate.has_date,

@@ -98,7 +98,11 @@ class SourceSettings(values.SettingsTable):
         ..., "The URL of a feed, a WordPress REST API, a calendar, or a site that links to its feed."
     )
     name: values.SingleLine = file_only_setting(..., "The source's name, shown to editors.")
-    publisher: values.SingleLine = file_only_setting(..., "The publisher shown in emails, counted once per story.")
+    publisher: values.SingleLine = file_only_setting(
+        ...,
+        "The publisher shown in emails, counted once per story.",
+        "In a feed that links to many sites, each article has its own publisher.",
+    )
     section: SourceSectionName = file_only_setting("news", "The kind of content this source provides.")
     weight: float = file_only_setting(1.0, "Added to the score of each story from this source.", ge=0.0, le=3.0)
     primary: bool = file_only_setting(False, "Marks an official source.")
