@@ -122,6 +122,14 @@ class SourceSettings(values.SettingsTable):
         ),
         max_length=100,
     )
+    license: values.SingleLine = file_only_setting(
+        "", "The terms for using its texts and images, as a note for editors.", max_length=200
+    )
+    checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
+        "",
+        "The day on which its URL was last known to answer, such as 2026-08-09.",
+        "`digest doctor --online` names it if the source no longer answers.",
+    )
 
 
 class RankingWeights(

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,15 @@ from pydantic import BaseModel
 
 import digest
 from digest.app.doctor.attention import find_sections_without_source
-from digest.settings import DEFAULT_SECTIONS, SettingsFileContent, SourceSettings, SponsorSettings, load_settings
+from digest.select.topics import list_built_in_topics
+from digest.settings import (
+    DEFAULT_SECTIONS,
+    SOURCE_SECTIONS,
+    SettingsFileContent,
+    SourceSettings,
+    SponsorSettings,
+    load_settings,
+)
 
 SHIPPED = Path(digest.__file__).parent / "shipped.toml"
 TEXT = SHIPPED.read_text("utf-8")
@@ -27,12 +36,29 @@ def test_the_shipped_settings_load() -> None:
     assert load_settings(SHIPPED, {}).origin == SHIPPED
 
 
-def test_they_name_twenty_four_sources_of_fourteen_publishers_and_feed_every_section() -> None:
+def test_they_name_sixty_sources_of_forty_publishers_and_feed_every_section() -> None:
     sources = load_settings(SHIPPED, {}).file.sources
-    assert len(sources) >= 24
-    assert len({s.publisher for s in sources}) >= 14
+    assert len({s.url for s in sources}) == len(sources) >= 60
+    assert len({s.publisher for s in sources}) >= 40
     assert list(find_sections_without_source(load_settings(SHIPPED, {}).file)) == []
     assert all(s.url.startswith("https://") and urlsplit(s.url).hostname for s in sources)
+
+
+def test_general_press_products_conferences_and_grants_are_among_them() -> None:
+    sources = load_settings(SHIPPED, {}).file.sources
+    of_news = [s.publisher for s in sources if s.section == "news" and not s.primary and not s.default_topic]
+    assert len(of_news) >= 9, "how many publishers carry a story counts most"
+    by_section = Counter(s.section for s in sources)
+    assert min(by_section[name] for name in SOURCE_SECTIONS) >= 3
+
+
+def test_every_source_has_its_license_and_most_the_day_of_their_check() -> None:
+    sources = load_settings(SHIPPED, {}).file.sources
+    assert [s.name for s in sources if not s.license] == []
+    unchecked = [s.name for s in sources if not s.checked and not s.own]
+    assert len(unchecked) <= len(sources) / 5, unchecked
+    topics = set(list_built_in_topics())
+    assert {s.default_topic for s in sources} - topics == {""}
 
 
 def test_only_the_own_site_may_have_its_pictures_mailed() -> None:
