@@ -82,6 +82,8 @@ ROUTE_RULES = {
     "subscribers.request_address_change": LINK,
     "subscribers.ask_to_confirm_address_change": LINK,
     "subscribers.confirm_address_change": LINK,
+    "subscribers.ask_to_stop_address_change": LINK,
+    "subscribers.stop_address_change": LINK,
     "subscribers.ask_to_leave": LINK,
     "subscribers.leave_now": LINK,
     "subscribers.ask_to_pause": LINK,
