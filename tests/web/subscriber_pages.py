@@ -153,8 +153,8 @@ def _choose(tour: SubscriberPages) -> None:
     ):
         tour.visit(f"preferences, {name}", path, 400, data=form | changed)
     tour.visit("breaking news", path, data=form | {"breaking_news": "yes"})
-    for answer, off_form in {"ask": None, "off": {}}.items():
-        tour.visit(f"breaking news, {answer}", f"{path}/breaking-news", data=off_form)
+    tour.visit("turn off breaking news", f"{path}/breaking-news")
+    tour.visit("breaking news is off", f"{path}/breaking-news", data={})
     restore = tour.link("restore")
     tour.visit("restore", restore)
     tour.visit("restore ran out", restore, 410, later=True)

@@ -53,7 +53,8 @@ def test_a_consent_text_names_breaking_news_in_the_subscribers_language(text: st
 def test_the_audience_is_counted_with_those_who_are_left_out(database: Database) -> None:
     paused = Preferences(breaking_news=True, pause_until=TODAY + timedelta(days=9))
     listed = [CHOSEN, CHOSEN, Preferences(breaking_news=True, text_only=True), Preferences(), paused]
-    people = [(PersonState.SUBSCRIBED, preferences, None) for preferences in listed]
+    people: list[tuple[PersonState, Preferences, int | None]] = []
+    people += [(PersonState.SUBSCRIBED, preferences, None) for preferences in listed]
     people += [(state, CHOSEN, None) for state in PersonState if state is not PersonState.SUBSCRIBED]
     people.append((PersonState.SUBSCRIBED, CHOSEN, 7))  # of an unfinished import
     with database.write() as session:
