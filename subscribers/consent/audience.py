@@ -1,16 +1,30 @@
 """The audience: who may be mailed now, a fold over ledger and suppression."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Select, String, any_, bindparam, func, inspect, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    func,
+    inspect,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session
 
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, PreferencesError
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, matches_lookup
 from subscribers.store.compiled_statements import CompiledStatement
@@ -130,6 +144,17 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
     for state, count in session.execute(everybody.union_all(not_yet)):
         counted[state] += count
     return counted
+
+
+def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
+    """Count the people who may be emailed by their preferences; those with unreadable ones are left out."""
+    stored = cast(Person.choices, Text)
+    query = select(stored, func.count()).where(build_mailable_person_condition()).group_by(stored)
+    for text, people in session.execute(query):
+        try:
+            yield Preferences.from_json(json.loads(text)), people
+        except (ValueError, RecursionError, PreferencesError):
+            continue
 
 
 @cache

@@ -1,7 +1,7 @@
 """Subscribers' preferences, declared once: the form, the stored JSON, the export, and the privacy page follow `Preferences`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -19,13 +19,13 @@ from pydantic import (
     field_validator,
 )
 from pydantic.dataclasses import dataclass
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
 from subscribers.phrases import sentence
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
 Frequency = Literal["weekly", "fortnightly", "monthly"]
@@ -37,6 +37,7 @@ FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
 _NOT_OFFERED = mark_message("Choose one of the options in the list.")
 _NO_HOUR = mark_message("Choose an hour and a time zone from the lists.")
 _LOOKS = mark_message("format")
+_FORMAT_GROUP, _BREAKING_NEWS_GROUP = mark_message("Format"), mark_message("Breaking news")
 
 
 class PreferencesError(ApplicationError):
@@ -53,8 +54,8 @@ def _declare(default: Any, **texts: str) -> Any:
     Args:
         default: the value of subscribers who haven't chosen.
         texts: `listed` names it in the privacy page's list (once for all that share the words), and `problem` says what
-            to do if the form's value can't be saved. A `StrictBool` is a checkbox with `label` and `hint`, and its
-            `summary` adds to the description of the email, `%(sections)s`.
+            to do if the form's value can't be saved. A `StrictBool` is a checkbox in the group `legend` with `label` and
+            `hint`, and its `summary` adds to the description of the email, `%(sections)s`.
     """
     return Field(default, json_schema_extra=dict(texts))
 
@@ -85,6 +86,7 @@ class Preferences:
     short: StrictBool = _declare(
         False,
         listed=_LOOKS,
+        legend=_FORMAT_GROUP,
         label=mark_message("The short edition"),
         hint=mark_message(
             "The lead story, upcoming dates, and the rest in ten lines at most. A link opens the full edition."
@@ -94,9 +96,18 @@ class Preferences:
     text_only: StrictBool = _declare(
         False,
         listed=_LOOKS,
+        legend=_FORMAT_GROUP,
         label=mark_message("Text only"),
         hint=mark_message("The same text without images or layout. It’s small and works well with screen readers."),
         summary=mark_message("%(sections)s, as text only"),
+    )
+    breaking_news: StrictBool = _declare(
+        False,
+        listed=mark_message("breaking news"),
+        legend=_BREAKING_NEWS_GROUP,
+        label=mark_message("Email me breaking news"),
+        hint=mark_message("Between editions, for major news only. Each of these emails has a link to turn them off."),
+        summary=mark_message("%(sections)s, plus breaking news"),
     )
     pause_until: Annotated[date | None, BeforeValidator(_parse_day)] = _declare(
         None,
@@ -126,6 +137,13 @@ class Preferences:
     def is_paused(self, today: date) -> bool:
         """Return whether mail rests on `today`, a day in the publication's zone."""
         return not self.is_readable or (self.pause_until is not None and today < self.pause_until)
+
+    def gets_breaking_news(self, today: date) -> bool:
+        """Return whether breaking news may be emailed on `today`: the subscriber asked for it, and emails aren't paused.
+
+        Sections, frequency, and hour don't matter. The day is the publication's.
+        """
+        return self.breaking_news and not self.is_paused(today)
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is stored; what is not chosen is left out."""
@@ -170,21 +188,19 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
 CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label" in texts}
 
 
+def group_checkboxes(hidden: Collection[str]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the checkboxes by the legend of their group, without the `hidden` preferences."""
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    for name, texts in CHECKBOXES.items():
+        if name not in hidden:
+            groups.setdefault(texts["legend"], {})[name] = texts
+    return groups
+
+
 def describe_preference_options(language: SubscriberLanguage) -> str:
     """List what subscribers can choose, in the words of the privacy page."""
     listed = dict.fromkeys(texts["listed"] for texts in PREFERENCE_TEXTS.values() if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])
-
-
-def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
-    """Count the people on the list by what they chose; whose choices cannot be read are left out."""
-    stored = cast(Person.choices, Text)
-    query = select(stored, func.count()).where(Person.state == PersonState.SUBSCRIBED).group_by(stored)
-    for text, people in session.execute(query):
-        try:
-            yield Preferences.from_json(json.loads(text)), people
-        except (ValueError, RecursionError, PreferencesError):
-            continue
 
 
 def change_preferences(

@@ -57,6 +57,7 @@ class SiteDetails:
     sections: tuple[tuple[str, str], ...]  # key and title
     section_contents: Mapping[str, str]  # by key
     recipients: tuple[str, ...]  # sentences
+    hidden_preferences: frozenset[str] = frozenset()  # names of those that the publication doesn't offer
 
 
 @dataclass(frozen=True, slots=True)

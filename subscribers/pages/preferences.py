@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 from zoneinfo import available_timezones
 
-from flask import Response, request, url_for
+from flask import Response, abort, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
@@ -20,6 +20,7 @@ from subscribers.consent.preferences import (
     Preferences,
     PreferencesError,
     describe_preferences,
+    group_checkboxes,
 )
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle import my_data, preference_changes
@@ -119,17 +120,19 @@ def save_preferences(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(session, link, person):
-            preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
+            preferences = _keep_earlier_values(preferences, Preferences.from_stored(person.choices))
             save_preferences_by_link(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.sections, page_context.language)
     with page_context.database.read() as session:
         return _preferences_page(session, link, saved=saved)
 
 
-def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
-    """Let the weeks of somebody who chose them before be counted on as they were."""
-    same = new.frequency == old.frequency
-    return replace(new, start=old.start) if same else new
+def _keep_earlier_values(new: Preferences, old: Preferences) -> Preferences:
+    """Keep what the form doesn't ask: hidden preferences, and the first week of an unchanged rhythm."""
+    kept = {name: getattr(old, name) for name in page_context.site.hidden_preferences}
+    if new.frequency == old.frequency:
+        kept["start"] = old.start
+    return replace(new, **kept)
 
 
 def read_preferences_form(
@@ -180,6 +183,45 @@ def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) ->
     return next((name for name, is_offered in offered.items() if not is_offered), "")
 
 
+def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
+    """Return the subscriber of a link, and their address; the request ends here if there's none, or the link is outdated."""
+    person = session.get(Person, link.number)
+    if is_outdated(session, link, person):
+        abort(outdated_link_page(link))
+    address = people.read_address_matching_commitment(session, page_context.keys, person) if person else None
+    if person is None or address is None or not is_subscribed(person):
+        mine = link.token if my_data.may_request_data(person) else ""
+        abort(render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine))
+    return person, address.mailbox
+
+
+@subscriber_pages.get("/preferences/<token>/breaking-news")
+def ask_to_turn_off_breaking_news(token: str) -> ResponseReturnValue:
+    """Show the one button. Nothing changes until it's pressed."""
+    link = _read_link(token)
+    with page_context.database.read() as session:
+        return _breaking_news_page(session, link)
+
+
+@subscriber_pages.post("/preferences/<token>/breaking-news")
+def turn_off_breaking_news(token: str) -> ResponseReturnValue:
+    """Turn breaking news off. Idempotent."""
+    link = _read_link(token)
+    with page_context.database.write() as session:
+        person, _ = _load_subscriber(session, link)
+        chosen = Preferences.from_stored(person.choices)
+        if chosen.breaking_news:
+            unwanted = replace(chosen, breaking_news=False)
+            save_preferences_by_link(session, link.number, unwanted, page_context.queue, now=page_context.now)
+        return _breaking_news_page(session, link)
+
+
+def _breaking_news_page(session: Session, link: OpenedLink) -> Response:
+    person, mailbox = _load_subscriber(session, link)
+    is_on = Preferences.from_stored(person.choices).breaking_news
+    return render_page("web/breaking_news.html", is_on=is_on, masked=mask_address(mailbox), token=link.token)
+
+
 @subscriber_pages.post("/preferences/<token>/my-data")
 def email_my_data_link(token: str) -> ResponseReturnValue:
     """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
@@ -227,18 +269,11 @@ def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str
 def _preferences_page(
     session: Session, link: OpenedLink, *, saved: str = "", problem: FormError | None = None
 ) -> ResponseReturnValue:
-    person = session.get(Person, link.number)
-    if is_outdated(session, link, person):
-        return outdated_link_page(link)
-    address = (
-        people.read_address_matching_commitment(session, page_context.keys, person) if person is not None else None
-    )
-    if person is None or address is None or not is_subscribed(person):
-        mine = link.token if my_data.may_request_data(person) else ""
-        return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
+    person, mailbox = _load_subscriber(session, link)
     today, language = page_context.today(), page_context.language
-    mailbox, generation = address.mailbox, link.generation
-    leave_token = link_tokens.make_link_token(page_context.keys, person.number, "leave", generation, address=mailbox)
+    leave_token = link_tokens.make_link_token(
+        page_context.keys, person.number, "leave", link.generation, address=mailbox
+    )
     chosen = Preferences.from_stored(person.choices)
     return render_page(
         "web/preferences.html",
@@ -247,7 +282,7 @@ def _preferences_page(
         since=person.asked_at,
         chosen=chosen,
         often=FREQUENCY_LABELS,
-        checkboxes=CHECKBOXES,
+        checkboxes=group_checkboxes(page_context.site.hidden_preferences),
         hours=[(hour, language.clock_hour(time(hour))) for hour in range(24)],
         zone=chosen.zone or page_context.site.zone.key,
         zones=zones_by_region(language),

@@ -96,6 +96,7 @@ def _site_details(settings: Settings) -> SiteDetails:
             for section in settings.file.sections
         },
         recipients=describe_address_recipients(settings, language),
+        hidden_preferences=settings.file.preferences.hidden,
     )
 
 

@@ -26,8 +26,8 @@ from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
 from digest.store.models import Edition
-from subscribers.consent.audience import AudienceMember
-from subscribers.consent.preferences import Preferences, count_preferences
+from subscribers.consent.audience import AudienceMember, count_preferences
+from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError

@@ -71,6 +71,8 @@ ROUTE_RULES = {
     "subscribers.email_my_data_link": LINK,
     "signup.ask_to_stay": LINK,
     "signup.stay_now": LINK,
+    "subscribers.ask_to_turn_off_breaking_news": LINK,
+    "subscribers.turn_off_breaking_news": LINK,
     "subscribers.ask_to_restore": LINK,
     "subscribers.restore_now": LINK,
     "subscribers.my_data": LINK,

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
-from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, count_preferences, describe_preferences
+from subscribers.consent.audience import count_preferences
+from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, describe_preferences
 from subscribers.pages import preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.forms import FormError
