@@ -330,6 +330,7 @@ _PART_WORDS = {
     StoryField.SUMMARY: "the summary of “{}”",
     StoryField.KICKER: "the topic line of “{}”",
     StoryField.WHY: "why “{}” leads",
+    StoryField.DUE: "the deadline of “{}”",
     authorship.STORY_PART: "the story “{}”",
     authorship.BLOCK_PART: "the block “{}”",
     authorship.PICTURE_PART: "the image of “{}”",
