@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.packed_files import lend_readable_list
 from digest.app.subscribers.running_imports import is_import_running, mark_import_running
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
@@ -23,7 +24,7 @@ from subscribers.errors import RefusalError
 from subscribers.signup import permission_requests
 from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
-from subscribers.transfer.import_report import ImportReport, RejectCallback
+from subscribers.transfer.import_report import ImportReport, RejectCallback, ignore_reject
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.import_store import AbandonmentResult, abandon_batch, count_batch_people
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
@@ -58,8 +59,11 @@ def rehearse_import(
     now: datetime,
     progress: Progress,
     outcomes: Path | None = None,
+    keep_rejects: bool = False,
 ) -> ImportReport:
-    """Go through a file and count what an import would do. Nothing is written, but into `outcomes` what every row would come to.
+    """Go through a file and count what an import would do. No subscriber is changed.
+
+    `outcomes` gets what every row would come to. With `keep_rejects`, rejected rows are written to `rejected_rows_path`.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -67,14 +71,16 @@ def rehearse_import(
         OSError: the account of the rows could not be written.
     """
     IMPORT.check_permitted(installation.database, actor, "a list", now=now)
-    survey = survey_file(file, options)
-    with _open_outcomes(outcomes) as account:
+    with ExitStack() as stack:
+        survey = stack.enter_context(_survey(installation, file, options))
+        write_reject = stack.enter_context(_open_reject_writer(survey, rejected_rows_path(file)))
         return imports.rehearse_import(
             _import_context(installation, actor),
             survey,
             options,
             now=now,
-            outcomes=account,
+            on_reject=write_reject if keep_rejects else ignore_reject,
+            outcomes=stack.enter_context(_open_outcomes(outcomes)),
             progress=_count_rows(survey, progress),
         )
 
@@ -88,19 +94,20 @@ def import_list(
     now: datetime,
     progress: Progress,
     outcomes: Path | None = None,
-    keep_rejects: bool = True,
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or go on with an import of it; give the file of the rejected rows too, where there are any.
 
-    The rejected rows stand whole beside the list, unless `keep_rejects` is false; what every row came to goes into `outcomes`, by number.
+    The rejected rows stand whole beside the list; what every row came to goes into `outcomes`, by number.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ListFileError: the file cannot be read as a list, changed meanwhile, or its import was begun otherwise.
         OSError: the departure log, the file of the rejected rows, or the account of the rows could not be written.
     """
-    with IMPORT.steps(installation, actor, "a list", now=now) as draft:
-        survey = survey_file(file, options)
+    with (
+        IMPORT.steps(installation, actor, "a list", now=now) as draft,
+        _survey(installation, file, options) as survey,
+    ):
         draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
         with (
             mark_import_running(installation.database, survey.file_hash, now=now) as renew,
@@ -118,7 +125,7 @@ def import_list(
                 survey,
                 options,
                 now=now,
-                on_reject=write_reject if keep_rejects else lambda *_: None,
+                on_reject=write_reject,
                 outcomes=account,
                 progress=note_step,
             )
@@ -126,6 +133,19 @@ def import_list(
         draft.detail |= {"counts": report.as_json()}
     rejected_file = rejected_rows_path(file)
     return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
+
+
+@contextmanager
+def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
+    """Look through a list, which is unpacked meanwhile if it's in a ZIP file or a spreadsheet."""
+    with lend_readable_list(file, installation.settings.uploads_folder) as table:
+        yield survey_file(table, options, section_keys=list_section_keys(installation))
+
+
+def list_section_keys(installation: Installation) -> dict[str, str]:
+    """Return the publication's sections by their keys and titles, in lower case: tags of another service may name them."""
+    names = [(key, (key, title)) for key, title in installation.settings.section_titles]
+    return {word.lower(): key for key, words in names for word in words}
 
 
 def _import_context(installation: Installation, actor: Actor) -> ImportContext:
@@ -181,7 +201,7 @@ def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallba
                 # An earlier run may have left one.
                 path.unlink(missing_ok=True)
                 writers.append(SpreadsheetCsvWriter(stack.enter_context(_create_private_file(path))))
-                writers[0].write_row(["row", "reason", *read_headings(survey)])
+                writers[0].write_row(["row", "reason", *(read_headings(survey) or survey.layout.numbered_columns)])
             writers[0].write_row([number, reason, *fields])
 
         yield write_reject

@@ -135,7 +135,9 @@ def import_list(
     outcomes: Path | None,
     as_json: bool,
 ) -> None:
-    """Import a list from Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, or any CSV file with addresses.
+    """Import a list from Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, Constant Contact, or GovDelivery.
+
+    Any other CSV, Excel, or OpenDocument file with a column of addresses works, too, and so does a ZIP file of CSV files.
 
     Only people with a recorded confirmation are subscribed. People who unsubscribed, bounced, complained, or were erased
     here are never resubscribed by an import.

@@ -146,6 +146,7 @@ ROUTE_RULES = {
     "admin.run_upload_step": ADMIN_FRESH,
     "admin.stop_upload": ADMIN,
     "admin.remove_upload": ADMIN,
+    "admin.download_rejected_rows": ADMIN_FRESH,
     "admin.download_row_outcomes": ADMIN_FRESH,
     "admin.abandon_import": ADMIN_FRESH,
     "admin.list_staff": ADMIN,
