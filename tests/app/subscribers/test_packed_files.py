@@ -78,7 +78,7 @@ def test_mailpoets_quotes_come_through_a_zip_file(tmp_path: Path) -> None:
 
 
 def test_a_workbooks_first_visible_sheet_with_addresses_is_the_list(tmp_path: Path) -> None:
-    sheets = {
+    sheets: dict[str, list[list[object]]] = {
         "Old": [["email"], ["old@example.org"]],
         "Notes": [["Exported on", "2024"]],
         "Kontakte": [["Nr", "Mitglied", "Aktiv"], [1, ROW, True], [2.0, "bo@example.org", False], ["", "", ""]],
@@ -109,9 +109,10 @@ def test_a_long_table_comes_in_pieces_and_none_is_lost(monkeypatch: pytest.Monke
     monkeypatch.setattr(packed_lists, "PIECE_BYTES", 1_500_000)
     text = "email,note\n" + "".join(f"p{n}@example.org,{'x' * 100}\n" for n in range(40_000))
     body = zip_files({"list.csv": text})
-    pieces, more = [], True
+    pieces: list[bytes] = []
+    more = True
     while more:
-        piece, more = packed_lists.unpack_list(body, start=sum(map(len, pieces)))
+        piece, more = packed_lists.unpack_list(body, start=len(b"".join(pieces)))
         pieces.append(piece)
     assert len(pieces) > 2
     assert list(csv.reader(io.StringIO(b"".join(pieces).decode()))) == list(csv.reader(io.StringIO(text)))

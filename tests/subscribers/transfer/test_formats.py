@@ -313,13 +313,13 @@ SECTIONS = {
 }
 
 
-def _preferences(now: datetime = NOW, **cells: str) -> dict[str, object]:
+def _preferences(**cells: str) -> dict[str, object]:
     """Read the preferences of a row whose columns are mapped by hand."""
     layout = recognize_layout(["email", *cells])
     assert layout is not None
     meanings = [ColumnMeaning.ADDRESS, *(ColumnMeaning[name.upper()] for name in cells)]
     mapped = replace(assign_column_meanings(layout, meanings), section_keys=SECTIONS)
-    return dict(parse_row(mapped, ["ada@example.org", *cells.values()], 2, now=now).preferences)
+    return dict(parse_row(mapped, ["ada@example.org", *cells.values()], 2, now=NOW).preferences)
 
 
 @pytest.mark.parametrize(

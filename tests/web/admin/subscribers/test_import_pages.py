@@ -160,7 +160,7 @@ def test_skipped_rows_are_corrected_and_imported(both: Any) -> None:
 def test_a_workbook_and_mailchimps_zip_file_are_mapped_and_imported(both: Any) -> None:
     client = both.signed_in_client("admin")
     (key, title), *others = both.install.settings.section_titles
-    sheet = [
+    sheet: list[list[object]] = [
         ["Mitglied", "Eingewilligt", "Themen", "Uhrzeit", "Ort"],
         ["bo@county.example", "2024-03-02", f"{title}; VIP", 7, "Asia/Tokyo"],
     ]
