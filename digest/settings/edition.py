@@ -109,8 +109,12 @@ class SourceSettings(values.SettingsTable):
     own: bool = file_only_setting(
         False, "Marks the publication's own site.", "Only its stories can be the first in the Most read section."
     )
-    images: Literal["own", "licensed", "none"] = file_only_setting(
-        "none", "Images are emailed only if they're your `own` or `licensed`."
+    images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
+        "none",
+        "Images are emailed if they're your `own` or `licensed`, or `credited` to a US agency.",
+        "Images that US agencies make are in the public domain, but agencies also use those of others. `credited` takes an "
+        "image only if its own credit names an agency or the publisher as its maker, and shows that credit. It never takes "
+        "seals and logos, which are protected.",
     )
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
     default_topic: str = file_only_setting(

@@ -48,7 +48,7 @@ def test_general_press_products_conferences_and_grants_are_among_them() -> None:
     sources = load_settings(SHIPPED, {}).file.sources
     of_news = [s.publisher for s in sources if s.section == "news" and not s.primary and not s.default_topic]
     assert len(of_news) >= 9, "how many publishers carry a story counts most"
-    by_section = Counter(s.section for s in sources)
+    by_section: Counter[str] = Counter(s.section for s in sources)
     assert min(by_section[name] for name in SOURCE_SECTIONS) >= 3
 
 
@@ -61,9 +61,14 @@ def test_every_source_has_its_license_and_most_the_day_of_their_check() -> None:
     assert {s.default_topic for s in sources} - topics == {""}
 
 
-def test_only_the_own_site_may_have_its_pictures_mailed() -> None:
+def test_only_images_of_the_own_site_and_of_us_agencies_are_mailed() -> None:
     sources = load_settings(SHIPPED, {}).file.sources
-    assert [(s.publisher, s.images) for s in sources if s.own or s.images != "none"] == [("HLS.Today", "own")]
+    assert [(s.publisher, s.images) for s in sources if s.own or s.images in {"own", "licensed"}] == [
+        ("HLS.Today", "own")
+    ]
+    credited = [s for s in sources if s.images == "credited"]
+    assert {s.publisher for s in credited} >= {"CISA", "FEMA", "USGS", "NASA", "DVIDS"}
+    assert all("public domain" in s.license for s in credited)
 
 
 def test_every_official_source_is_primary_and_the_press_is_not() -> None:

@@ -22,6 +22,7 @@ from digest.collect.texts import text_cleanup
 from digest.collect.texts.announced_deadlines import find_deadline
 from digest.collect.texts.dates import parse_event_time, parse_item_dates
 from digest.collect.texts.event_texts import find_event
+from digest.collect.texts.image_credits import SEPARATOR, find_image_credits
 from digest.collect.texts.urls import (
     absolute_url,
     canonical_url,
@@ -70,6 +71,7 @@ class RawItem:
     language: str | None = None
     image: str | None = None
     image_alt: str = ""
+    image_credits: Sequence[str] = ()  # where the document has a field for them; else they're sought in the text
     published: str | None = None
     updated: str | None = None
     starts: str | None = None
@@ -168,6 +170,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         language=normalize_language(raw.language) or context.language,
         image_url=image,
         image_alt=alt,
+        image_credit=_find_image_credit(raw) if image else None,
         published=published,
         updated=updated,
         date_basis=DateBasis.ZONE_ASSUMED if raw.zone_missing else basis,
@@ -274,6 +277,24 @@ def _join_authors(names: Sequence[str]) -> str | None:
 def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
     names = map(text_cleanup.clean_name, labels[: _MAX_CATEGORIES * 4])
     return tuple(dict.fromkeys(filter(None, names)))[:_MAX_CATEGORIES]
+
+
+def _find_image_credit(raw: RawItem) -> str | None:
+    """Return whom the document credits with the item's image, or the text if there's no more than one image to mean."""
+    credits_given = [text_cleanup.clean_name(credit) for credit in raw.image_credits]
+    if not credits_given:
+        embedded = {address for markup in (raw.content, raw.summary) for address, _ in _images_in(markup)}
+        if len(embedded | {raw.image or ""} - {""}) > 1:
+            return None
+        markups = filter(_WITH_CREDIT.search, (raw.summary, raw.content, raw.image_alt))
+        texts = map(text_cleanup.html_to_text, markups)
+        credits_given = [credit for text in texts for credit in find_image_credits(text)]
+    joined = SEPARATOR.join(dict.fromkeys(filter(None, credits_given)))
+    return joined if 0 < len(joined) <= _MAX_CREDIT_CHARACTERS else None  # never cut: the end may name somebody else
+
+
+_WITH_CREDIT = re.compile(r"photo|(?:image|graphic|illustration|map)s?(?: by|:| credit| courtesy)", re.IGNORECASE)
+_MAX_CREDIT_CHARACTERS = 200
 
 
 _IMG_TAG = re.compile(r"<img\b[^<>]{0,4000}>", re.IGNORECASE)

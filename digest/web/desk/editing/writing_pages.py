@@ -240,7 +240,8 @@ def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:
 
 # What a story that was found or written may say of its article; the rest is decided by the edit.
 _ARTICLE_FIELDS = (
-    *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit", "image", "image_alt"),
+    *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit"),
+    *("image", "image_alt", "image_credit"),
 )
 
 
