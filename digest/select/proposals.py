@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from digest.select.earlier_stories import EarlierStories, explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
-from digest.select.places import compile_place_rules
+from digest.select.places import PlaceRules, compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, make_ranking_key
 from digest.select.section_filler import SectionFiller, SectionSelectionRules
 from digest.select.selection_types import (
@@ -78,7 +78,8 @@ def propose_edition(
     articles = merge_by_url(name_publishers(candidates))
     reader = build_text_vectorizer(words, articles)
     admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
-    grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links)
+    place_rules = compile_place_rules(select.home_country, tuple(select.home_agencies))
+    grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links, place_rules)
     grouped = [_lead_with_pinned(story, select.pins) for story in grouped_stories]
     similarity = StorySimilarity(reader, select.same_story)
     continuations = find_continuations(
@@ -88,7 +89,7 @@ def propose_edition(
     ranking = StoryRanking(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
-        compile_place_rules(select.home_country, tuple(select.home_agencies)),
+        place_rules,
         dict(select.weights),
         _effective_pins(select),
         topic_overrides,
@@ -155,6 +156,7 @@ def _group_stories(
     threshold: float,
     reader: TextVectorizer,
     links: Sequence[StoryGroupingDecision],
+    place_rules: PlaceRules,
 ) -> list[Story]:
     """Group each source section's articles: by text, or where they have a date of their own by title and date."""
     dated_sections = {kind.source_section for kind in kinds.values() if kind.has_own_date}
@@ -167,7 +169,7 @@ def _group_stories(
             by_section.setdefault(article.section, []).append(article)
     stories: list[Story] = []
     for group in by_section.values():
-        stories += group_into_stories(group, threshold, reader=reader, links=links)
+        stories += group_into_stories(group, threshold, reader=reader, links=links, place_rules=place_rules)
     for best, *other_articles in map(_sort_best_first, by_date.values()):
         stories.append(build_story_with_lead(best, other_articles))
     return stories
