@@ -71,12 +71,13 @@ def _write_archive(database: Database, part: Path, passphrase: str | None, now: 
         revision = _read_revision(session)
         is_newest = revision == newest_schema_revision()
         tables = tables_by_dependency() if is_newest else reflect_tables(session.connection())
-        counts = {table.name: session.scalar(select(func.count()).select_from(table)) or 0 for table in tables}
+        counts = {table.name: _count_rows(session, table) for table in tables}
     with ExitStack() as stack:
         writer = stack.enter_context(_create_archive(part, passphrase))
         # An older schema is backed up before it's upgraded, when nothing is sent.
         splits = stack.enter_context(split_tables(database, part.parent, now=now)) if is_newest else {}
-        row_count = _RowCount(sum(counts.values()) + sum(counts[name] for name in splits), progress)
+        split_rows = sum(counts[name] for name in splits)
+        row_count = _RowCount(sum(counts.values()) + split_rows, progress)
         for split in splits.values():
             split.store_early_rows(database, row_count.watch)
         with database.snapshot() as session:
@@ -108,7 +109,8 @@ def _write_archive(database: Database, part: Path, passphrase: str | None, now: 
 def _create_archive(part: Path, passphrase: str | None) -> Iterator[ArchiveWriter]:
     """Lend the writer of a new file, which only its owner may read; at the end of the block, the file is on the disk."""
     part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+    descriptor = os.open(part, flags, 0o600)
     with os.fdopen(descriptor, "wb") as out:
         sealed = EncryptedWriter(out, passphrase) if passphrase else None
         with ArchiveWriter(cast_type("IO[bytes]", sealed or out)) as writer:
@@ -134,6 +136,10 @@ class _RowCount:
             self.done += 1
             if self.done % 1000 == 0:
                 self.progress(self.done, self.total)
+
+
+def _count_rows(session: Session, table: Table) -> int:
+    return session.scalar(select(func.count()).select_from(table)) or 0
 
 
 def _read_revision(session: Session) -> str:

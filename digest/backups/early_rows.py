@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 from sqlalchemy import Column, ColumnElement, Table, and_, func, select, text, true
 from sqlalchemy.orm import Session
@@ -33,6 +33,9 @@ MAX_BACKUP_TIME = timedelta(days=3)  # after which it counts as killed, and noth
 WRITERS_TIMEOUT = 30.0  # seconds to wait for the end of transactions that began before the backup
 _POLL_SECONDS = 0.02
 
+Condition = ColumnElement[bool]
+Key = Column[Any]
+StoredRows = Iterator[Sequence[Any]]
 WatchRows = Callable[[Iterable[Any]], Iterable[Any]]  # passes rows on, and counts them
 
 
@@ -45,22 +48,23 @@ class RowSplit:
     """
 
     table: Table
-    early: ColumnElement[bool]
-    pages: Sequence[tuple[ColumnElement[bool], Column[Any]]]
-    late: Sequence[ColumnElement[bool]]
+    early: Condition
+    pages: Sequence[tuple[Condition, Key]]
+    late: Sequence[Condition]
 
 
 def _split_deliveries(purposes: Sequence[str]) -> RowSplit:
     """Split deliveries by the purposes of finished editions, which come in the database's order."""
     table = table_of(Delivery)
     purpose, person = table.c.purpose, table.c.person
-    pages: list[tuple[ColumnElement[bool], Column[Any]]] = []
+    pages: list[tuple[Condition, Key]] = []
     for name in purposes:
-        pages += [(purpose == name, person), (and_(purpose == name, person.is_(None)), table.c.id)]
-    above = [purpose > name for name in purposes]
-    below = [purpose < name for name in purposes]
-    gaps = zip((true(), *above), (*below, true()), strict=True)
-    return RowSplit(table, purpose.in_(purposes), pages, [and_(*gap) for gap in gaps])
+        erased = and_(purpose == name, person.is_(None))
+        pages += [(purpose == name, person), (erased, table.c.id)]
+    above = (true(), *(purpose > name for name in purposes))
+    below = (*(purpose < name for name in purposes), true())
+    gaps = list(map(and_, above, below))
+    return RowSplit(table, purpose.in_(purposes), pages, gaps)
 
 
 def _split_events(last_event: int) -> RowSplit:
@@ -80,12 +84,13 @@ class SplitTable:
 
     def store_early_rows(self, database: Database, watch: WatchRows) -> None:
         """Read the early rows, each page in a transaction of its own."""
-        rows = (row for condition, key in self._split.pages for row in self._read_pages(database, condition, key))
-        self._early_lines = self._store_rows(watch(rows))
+        for condition, key in self._split.pages:
+            rows = self._read_pages(database, condition, key)
+            self._early_lines += self._store_rows(watch(rows))
 
-    def _read_pages(self, database: Database, part: ColumnElement[bool], key: Column[Any]) -> Iterator[Sequence[Any]]:
-        query = select_columns(self.table).where(part, key.is_not(None)).order_by(key).limit(READ_BATCH_SIZE)
-        next_query = query
+    def _read_pages(self, database: Database, part: Condition, key: Key) -> StoredRows:
+        query = select_columns(self.table).where(part, key.is_not(None))
+        query = next_query = query.order_by(key).limit(READ_BATCH_SIZE)
         while True:
             with database.read() as session:
                 page = session.execute(next_query).all()
@@ -134,7 +139,8 @@ class LineSpool:
         self._key = secrets.token_hex()
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close` closes it
         self._sealed = EncryptedWriter(self._file, self._key)
-        self._packed = gzip.GzipFile(fileobj=cast("Any", self._sealed), mode="wb", compresslevel=1)
+        sealed = cast("IO[bytes]", self._sealed)
+        self._packed = gzip.GzipFile(fileobj=sealed, mode="wb", compresslevel=1)
 
     def append_lines(self, lines: Iterable[bytes]) -> int:
         """Append lines; return how many."""
@@ -156,8 +162,11 @@ class LineSpool:
         self._file.close()
 
 
+SplitTables = Mapping[str, SplitTable]
+
+
 @contextmanager
-def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator[Mapping[str, SplitTable]]:
+def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator[SplitTables]:
     """Lend the tables to read in two parts, by name. Until the end of the block, the database notes each change of early rows.
 
     Their lines wait in the folder. If an old transaction doesn't end, there are no such tables.
@@ -170,10 +179,10 @@ def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator
     try:
         splits = _choose_splits(database, last_event) if _have_writers_ended(database) else ()
         with ExitStack() as spools:
-            yield {
-                split.table.name: SplitTable(split, backup.id, spools.enter_context(closing(LineSpool(folder))))
-                for split in splits
-            }
+            tables = [
+                SplitTable(split, backup.id, spools.enter_context(closing(LineSpool(folder)))) for split in splits
+            ]
+            yield {each.table.name: each for each in tables}
     finally:
         _delete_notes(database, RunningBackup.id == backup.id)
 
@@ -183,7 +192,7 @@ def delete_stale_notes(database: Database, *, now: datetime) -> int:
     return _delete_notes(database, RunningBackup.started_at < now - MAX_BACKUP_TIME)
 
 
-def _delete_notes(database: Database, condition: ColumnElement[bool]) -> int:
+def _delete_notes(database: Database, condition: Condition) -> int:
     backups = database.delete_in_batches(RunningBackup, condition, size=READ_BATCH_SIZE)
     without_backup = ChangedRow.backup.not_in(select(RunningBackup.id))
     database.delete_in_batches(ChangedRow, without_backup, size=READ_BATCH_SIZE)
@@ -212,5 +221,6 @@ def _choose_splits(database: Database, last_event: int) -> Sequence[RowSplit]:
     subject = DisclosureLogEntry.subject
     with database.read() as session:
         finished = subject.in_(list_fully_sealed_row_groups(session, Delivery.__tablename__))
-        purposes = session.scalars(select(subject).where(finished).distinct().order_by(subject)).all()
+        query = select(subject).where(finished).distinct()
+        purposes = session.scalars(query.order_by(subject)).all()
     return _split_deliveries(purposes), _split_events(last_event)
