@@ -1,7 +1,7 @@
 """The audience: who may be mailed now, a fold over ledger and suppression."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -62,6 +62,14 @@ def load_audience_page(session: Session, *, after_number: int = 0, page_size: in
     """Return the next people who may be mailed, by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     return [_build_member(row) for row in _compile_page_query().fetch_rows(session, parameters)]
+
+
+def load_people_page(
+    session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int = 0, page_size: int = 1000
+) -> list[AudienceMember]:
+    """Return the next people of finished imports, or of none, who meet all conditions, by number: not only those who may be mailed."""
+    query = select(*_member_columns()).where(*conditions, exclude_unfinished_imports(), Person.number > after_number)
+    return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(page_size))]
 
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
