@@ -1,7 +1,7 @@
 """The audience: who may be mailed now, a fold over ledger and suppression."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -93,6 +93,16 @@ def load_preferences_page(session: Session, *, after_number: int, page_size: int
     parameters = {"after_number": after_number, "page_size": page_size}
     rows = _compile_page_query(_PREFERENCES_COLUMNS).fetch_rows(session, parameters)
     return [MemberPreferences(row.number, _read_preferences(row), row.domain_tag) for row in rows]
+
+
+def load_people_page(
+    session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int = 0, page_size: int = 1000
+) -> list[AudienceMember]:
+    """Return the next people of finished imports, or of none, who meet all conditions, by number: not only those who may be mailed."""
+    query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
+        *conditions, exclude_unfinished_imports(), Person.number > after_number
+    )
+    return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(page_size))]
 
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:

@@ -67,6 +67,10 @@ class ColumnMeaning(LabeledEnum):
     LEFT_WHERE_UNSET = "left where unset", "Unsubscribed if no"
     LEFT_AT = "left at", "Unsubscribe time"
     BOUNCED_AT = "bounced at", "Bounce time"
+    ASKED_WHERE = "asked where", "Sign-up source"
+    METHOD = "method", "How they agreed"
+    WORDING = "wording", "Consent text"
+    WORDING_VERSION = "wording version", "Consent text version"
     LANGUAGE = "language", "Language (evidence only)"
     TAGS = "tags", "Sections wanted (tags)"
     OMIT = "omit", "Sections not wanted"
@@ -91,6 +95,13 @@ _SHARED_MEANINGS = frozenset(
     }
 )
 _SINGLE_MEANINGS = tuple(meaning for meaning in ColumnMeaning if meaning not in _SHARED_MEANINGS)
+EVIDENCE_MEANINGS = (
+    ColumnMeaning.ASKED_WHERE,
+    ColumnMeaning.METHOD,
+    ColumnMeaning.WORDING,
+    ColumnMeaning.WORDING_VERSION,
+    ColumnMeaning.LANGUAGE,
+)
 PREFERENCE_MEANINGS = (
     ColumnMeaning.TAGS,
     ColumnMeaning.OMIT,
@@ -174,6 +185,10 @@ class ColumnLayout:
     left_where_unset: tuple[int, ...] = ()
     left_at: tuple[int, ...] = ()
     bounced_at: tuple[int, ...] = ()
+    asked_where: tuple[int, ...] = ()
+    method: tuple[int, ...] = ()
+    wording: tuple[int, ...] = ()
+    wording_version: tuple[int, ...] = ()
     language: tuple[int, ...] = ()
     tags: tuple[int, ...] = ()
     omit: tuple[int, ...] = ()

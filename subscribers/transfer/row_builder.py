@@ -67,7 +67,6 @@ class ImportRowBuilder:
         self._salt = hmac.digest(keys.current("suppression").secret, b"import\0" + batch.salt, "sha256")
         self._commitment_key = keys.current("commitment")
         self._prepare_shared_json()
-        self._asked_where = f"{batch.origin} (imported)"
         self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: make_domain_tag(keys, Address("x", domain)))
 
     def build_people(self, rows: Sequence[DecidedRow], numbers: Sequence[int]) -> tuple[Columns, Columns]:
@@ -95,7 +94,7 @@ class ImportRowBuilder:
             "salt": salts,
             "choices": [dict(row.row.preferences) for row in rows],
             "asked_at": [self._asked_at(row.row) for row in rows],
-            "asked_where": [self._asked_where] * len(rows),
+            "asked_where": [self._asked_where(row.row) for row in rows],
             "batch": [self._batch.id] * len(rows),
         }
         return {**people, **transpose_rows([link.person for link in last_links.values()])}, transpose_rows(
@@ -125,7 +124,7 @@ class ImportRowBuilder:
                 )
             )
         if links and row.decision.adopt:
-            person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where}
+            person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where(row.row)}
             before = Preferences.from_stored(existing.choices).as_json()
             if row.row.preferences and row.row.preferences != before:
                 links.append(self._build_preference_link(links[0], row.row, before))
@@ -213,7 +212,17 @@ class ImportRowBuilder:
             self._wording_json,
         ]
         body = f"{{{','.join(filter(None, members))}}}"
-        return ledger.canonical_json(json.loads(body) | {"language": row.language}) if row.language else body
+        return self._add_evidence(body, kind, row) if row.evidence else body
+
+    def _add_evidence(self, body: str, kind: ConsentKind, row: ImportRow) -> str:
+        """Add what else the file says of the consent. Words without a hash are what it claims, not what we showed."""
+        evidence = dict(row.evidence)
+        page, method = evidence.pop("asked_where", self._batch.origin), evidence.pop("method", "")
+        fields: dict[str, Any] = json.loads(body) | evidence | {"page": page}
+        if method and kind is ConsentKind.IMPORTED:
+            recorded = method.removeprefix("import: ")
+            fields["method"] = f"import: {recorded}"
+        return ledger.canonical_json(fields)
 
     def _prepare_shared_json(self) -> None:
         """Write the pieces of canonical JSON that all rows share, without their braces."""
@@ -235,6 +244,9 @@ class ImportRowBuilder:
             return ""
         digest = keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]
         return f'"{name}":"{digest}"'
+
+    def _asked_where(self, row: ImportRow) -> str:
+        return row.evidence.get("asked_where", self._batch.origin) + ledger.IMPORTED_SUFFIX
 
     def _asked_at(self, row: ImportRow) -> datetime:
         return row.confirmed_at or row.requested_at or self._batch.now

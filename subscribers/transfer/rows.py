@@ -12,17 +12,19 @@ from email_validator import EmailNotValidError, validate_email
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
-from subscribers.consent.ledger import EARLIEST_CONSENT
+from subscribers.consent.consent_texts import MAX_CHARACTERS
+from subscribers.consent.ledger import EARLIEST_CONSENT, IMPORTED_SUFFIX, MAX_WHERE_LENGTH
 from subscribers.consent.preferences import Preferences, PreferencesError
 from subscribers.errors import ApplicationError
 from subscribers.transfer.formats import (
+    EVIDENCE_MEANINGS,
     PREFERENCE_MEANINGS,
     STATUS_WORDS,
     ColumnLayout,
     ColumnMeaning,
     ImportedSubscriberStatus,
 )
-from subscribers.transfer.spreadsheet_csv import unescape_address
+from subscribers.transfer.spreadsheet_csv import unescape_address, unescape_formulas
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
 _CASE_INSENSITIVE_NAMES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
@@ -61,7 +63,7 @@ class ImportRow(NamedTuple):
     """What a row says. A tuple, not a dataclass: there are a million of them, and it is made four times faster.
 
     `number` is the row's as a spreadsheet counts, the heading being row 1. Times are UTC; a network address
-    that is none is left out (""). `preferences` are in their stored form (`Preferences.as_json`).
+    that is none is left out (""). `evidence` is what else the file says of the consent, as its event names it, `preferences` are in their stored form (`Preferences.as_json`).
     """
 
     number: int
@@ -72,7 +74,7 @@ class ImportRow(NamedTuple):
     confirmed_at: datetime | None
     confirmed_ip: str
     left_at: datetime | None
-    language: str = ""
+    evidence: Mapping[str, str] = MappingProxyType({})
     preferences: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -129,7 +131,7 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
         _confirmation_time(fields, layout.confirmed_at, now) if is_staying else None,
         _ip_address(fields, layout.confirmed_ip),
         _first_known_time(fields, (*layout.left_at, *layout.bounced_at), now),
-        _language(fields, layout.language) if layout.language else "",
+        _read_evidence(layout, fields, address),
         read_preferences(layout, fields, now) if is_staying else {},
     )
 
@@ -240,12 +242,32 @@ def _ip_address(fields: Sequence[str], columns: tuple[int, ...]) -> str:
 
 
 _LANGUAGE = re.compile(r"[^\W\d_]{2,20}([-_ ][^\W_]{2,10}){0,2}")
+_EVIDENCE_LENGTHS = {
+    ColumnMeaning.ASKED_WHERE: MAX_WHERE_LENGTH - len(IMPORTED_SUFFIX),
+    ColumnMeaning.METHOD: 300,
+    ColumnMeaning.WORDING: MAX_CHARACTERS,
+    ColumnMeaning.WORDING_VERSION: 20,
+    ColumnMeaning.LANGUAGE: 40,
+}
 
 
-def _language(fields: Sequence[str], columns: tuple[int, ...]) -> str:
-    """Return a language's tag or name; "" for anything else."""
-    text = fields[columns[0]].strip()
-    return text if _LANGUAGE.fullmatch(text) else ""
+def _read_evidence(layout: ColumnLayout, fields: Sequence[str], address: Address) -> dict[str, str]:
+    """Return what a row's columns of evidence say; a text that is too long, or may hold an address, is left out."""
+    evidence: dict[str, str] = {}
+    for meaning in EVIDENCE_MEANINGS:
+        for place in layout.columns_of(meaning):
+            text = unescape_formulas(" ".join(fields[place].split()))
+            if text and _is_evidence(meaning, text, address):
+                evidence[meaning.name.lower()] = text
+    return evidence
+
+
+def _is_evidence(meaning: ColumnMeaning, text: str, address: Address) -> bool:
+    if len(text) > _EVIDENCE_LENGTHS[meaning] or not text.isprintable():
+        return False
+    if meaning is ColumnMeaning.WORDING:  # the words may name the publisher's own address
+        return address.mailbox.lower() not in text.lower()
+    return "@" not in text and (meaning is not ColumnMeaning.LANGUAGE or bool(_LANGUAGE.fullmatch(text)))
 
 
 def read_preferences(layout: ColumnLayout, fields: Sequence[str], now: datetime) -> dict[str, Any]:

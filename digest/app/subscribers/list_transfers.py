@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.packed_files import lend_readable_list
@@ -20,6 +20,7 @@ from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
+from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_requests
 from subscribers.transfer import exports, import_batches, imports
@@ -297,15 +298,17 @@ def export_list(
     *,
     now: datetime,
     progress: Progress,
+    list_filter: SubscriberFilter = exports.EVERYONE,
 ) -> exports.ListExportResult:
-    """Write everyone who may be mailed to a new CSV file that its owner alone can read; give how many they are.
+    """Write those who match a filter to a new CSV file that its owner alone can read; give how many they are.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ExportFileError: the file is there already, or cannot be made.
+        ExportStateError: the filter asks for people whose addresses may not leave.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft, open_new_export_file(file) as csv_file:
-        return _write_people(installation, draft, csv_file, recipient, now=now, progress=progress)
+        return _write_people(installation, draft, csv_file, recipient, list_filter, now=now, progress=progress)
 
 
 def export_list_to_open_file(
@@ -315,15 +318,17 @@ def export_list_to_open_file(
     recipient: exports.ExportRecipient,
     *,
     now: datetime,
+    list_filter: SubscriberFilter = exports.EVERYONE,
     progress: Progress = lambda *_: None,
 ) -> exports.ListExportResult:
-    """Write everyone who may be mailed to an open file as CSV; give how many they are.
+    """Write those who match a filter to an open file as CSV; give how many they are.
 
     Raises:
         NotPermittedError: the actor is no admin.
+        ExportStateError: the filter asks for people whose addresses may not leave.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft:
-        return _write_people(installation, draft, file, recipient, now=now, progress=progress)
+        return _write_people(installation, draft, file, recipient, list_filter, now=now, progress=progress)
 
 
 def _write_people(
@@ -331,22 +336,36 @@ def _write_people(
     draft: PendingAuditEntry,
     file: IO[str],
     recipient: exports.ExportRecipient,
+    list_filter: SubscriberFilter,
     *,
     now: datetime,
     progress: Progress,
 ) -> exports.ListExportResult:
-    draft.detail = {"why": recipient.why, "to": recipient.to_whom}
+    draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(list_filter)}
     result = exports.export_list(
         installation.database,
         installation.keys,
         file,
         recipient,
         now=now,
+        list_filter=list_filter,
         progress=lambda people: progress(people, people),
     )
     if result.damaged:
         draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
     return result
+
+
+def _describe_filter(list_filter: SubscriberFilter) -> dict[str, Any]:
+    """Return what is set of a filter, for the audit log: of a domain only that there is one."""
+    domain = {"domain": "one domain"} if list_filter.domain_tag else {}
+    values = {
+        "state": list_filter.state,
+        "source": list_filter.asked_where,
+        "import": list_filter.batch,
+        "since": list_filter.since and f"{list_filter.since:%Y-%m-%d}",
+    }
+    return {name: value for name, value in values.items() if value} | domain
 
 
 @contextmanager

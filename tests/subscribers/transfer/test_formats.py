@@ -375,4 +375,4 @@ def test_every_preference_can_be_imported() -> None:
     ("cell", "kept"), [("de", "de"), ("fr-CA", "fr-CA"), ("Deutsch", "Deutsch"), ("a@b.org", ""), ("7", "")]
 )
 def test_the_language_is_kept_as_evidence(cell: str, kept: str) -> None:
-    assert _read("email,Sprache", email="ada@example.org", Sprache=cell).language == kept
+    assert _read("email,Sprache", email="ada@example.org", Sprache=cell).evidence.get("language", "") == kept
