@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from html import escape
 from typing import Any
 
 from digest.collect.documents.deadlines import Deadline
@@ -17,6 +18,7 @@ from digest.collect.documents.parsed_document import (
     RejectedEntry,
     SummaryBasis,
 )
+from digest.collect.parsers.prose import extract_prose, strip_shortcodes
 from digest.collect.parsers.visitor_access_checks import explain_withheld_item
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.announced_deadlines import find_deadline
@@ -239,14 +241,39 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
 
 
 def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
-    """Return the summary, whose words it is, and the content's text where that was read too: the description goes first."""
-    described = text_cleanup.clean_summary(raw.summary)
+    """Return the summary, whose words it is, and the content's text where that was read too: the description goes first.
+
+    Where software made the description of the opening, with the words of a form or a table in it, the content's paragraphs replace it.
+    """
+    described = _clean_prose(raw.summary)
     is_good = len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title)
     is_read = not is_good or _WORTH_CLEANING.search(raw.content)
     content = text_cleanup.html_to_text(raw.content) if is_read else ""
-    if is_good or len(content) <= len(described):
-        return described, _find_summary_basis(raw, described), content
-    return text_cleanup.clean_summary(raw.content), SummaryBasis.OPENING, content
+    if not is_good and len(content) > len(described):
+        return _clean_prose(raw.content) or described, SummaryBasis.OPENING, content
+    basis = _find_summary_basis(raw, described)
+    if basis is SummaryBasis.OPENING and _has_more_than_prose(described, raw.content):
+        described = _clean_prose(raw.content)
+    return described, basis, content
+
+
+def _has_more_than_prose(described: str, content: str) -> bool:
+    """Return whether a description is all that an article begins with, where its paragraphs alone read otherwise.
+
+    Blog software joins blocks without a space.
+    """
+    prose, words = extract_prose(content), described.rstrip("…. ")
+    if not prose or words in prose:
+        return False
+    return _squeeze(words) in _squeeze(strip_shortcodes(text_cleanup.html_to_text(content)))
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def _clean_prose(markup: str) -> str:
+    return text_cleanup.clean_summary(escape(extract_prose(markup), quote=False))
 
 
 def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
