@@ -2,19 +2,18 @@
 
 import math
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, lru_cache
-from importlib import resources
+from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
 
 from digest.select.penalties import is_round_up_title
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
+from digest.settings.built_in_topics import read_built_in_topics
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 
@@ -355,25 +354,13 @@ def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> To
     if topics:
         lists = [TopicWords(name, "; ".join(listed)) for name, listed in topics.items()]
         return _compile_lists(tuple(lists))
-    return _compile_lists(tuple(TopicWords(**topic) for topic in _read_built_in_topics()))
+    return _compile_lists(tuple(TopicWords(**topic) for topic in read_built_in_topics()))
 
 
 @lru_cache(maxsize=2)
 def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
     """Compile lists, which takes longer than to look up a week's articles; those in use are kept from draft to draft."""
     return TopicRules(listed)
-
-
-def list_built_in_topics() -> list[str]:
-    """Return the names of the built-in topics, in their order."""
-    return [topic["name"] for topic in _read_built_in_topics()]
-
-
-@cache
-def _read_built_in_topics() -> list[dict[str, str]]:
-    text = resources.files("digest").joinpath("topics.toml").read_text("utf-8")
-    topics: list[dict[str, str]] = tomllib.loads(text)["topic"]
-    return topics
 
 
 class _TopicPhrases:
