@@ -7,6 +7,7 @@ from pydantic import AfterValidator, create_model
 from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
 from digest.settings.affected_areas import AffectedArea
+from digest.settings.built_in_topics import read_built_in_topics
 from digest.settings.values import file_only_setting
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
@@ -248,6 +249,11 @@ class SelectionSettings(values.SettingsTable):
     )
     pins: list[str] = file_only_setting([], "URLs of articles that must be included.")
     bans: list[str] = file_only_setting([], "URLs of articles that must be excluded.")
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """The names of the topics: those above, or else the built-in ones."""
+        return tuple(self.topics or (topic["name"] for topic in read_built_in_topics()))
 
 
 class ReadershipSettings(values.SettingsTable):

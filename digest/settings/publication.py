@@ -94,8 +94,17 @@ OfferRule = Literal["offer", "off"]
 class PreferenceSettings(values.SettingsTable, title="Preferences"):
     """What subscribers can choose. Everything else on their preferences page is always offered.
 
-    If you turn an offer off, earlier choices are kept but subscribers no longer see them.
+    If you turn an offer off, subscribers no longer see it, and what they chose has no effect until you turn it on again.
     """
+
+    topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
+        "offer",
+        "Topics",
+        "Lets subscribers choose topics in sections that list stories by topic.",
+        "Each topic in `select.topics`, or each built-in one, can be left out. If the choices make more than 64 versions of an "
+        "edition, the rarest ones get the nearest version that leaves out less.",
+        choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
+    )
 
     breaking_news: Annotated[OfferRule, AffectedArea.NONE] = setting(
         "offer",
@@ -109,7 +118,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
     @property
     def hidden(self) -> frozenset[str]:
         """The names of the preferences that aren't offered."""
-        return frozenset(name for name, offer in self if offer == "off")
+        return frozenset({"topics": "omit_topics"}.get(name, name) for name, offer in self if offer == "off")
 
 
 class SenderSettings(values.SettingsTable, title="Sender"):

@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
+from subscribers.part_keys import split_part_key
 from subscribers.phrases import sentence
 from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
@@ -64,7 +65,8 @@ def _declare(default: Any, **texts: str) -> Any:
 class Preferences:
     """A subscriber's preferences.
 
-    `omit` holds section keys: sections that start later are included. `weekly` is every edition. `start` is the day on
+    `omit` holds section keys, and `omit_topics` those of topics, which are left out of sections that list stories by topic:
+    sections and topics that start later are included. `weekly` is every edition. `start` is the day on
     which `fortnightly` was chosen: weeks are counted from its week. `hour` (0 to 23) is in `zone`, an IANA name; neither
     is there without the other. Editions pause while today is before `pause_until`. `is_readable` is false for a
     damaged row: editions pause until the subscriber chooses again, as an earlier pause may be lost.
@@ -74,6 +76,11 @@ class Preferences:
         frozenset(),
         listed=mark_message("sections"),
         problem=mark_message("Choose at least one section. If you don’t want any of them, unsubscribe."),
+    )
+    omit_topics: frozenset[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,24}$")]] = _declare(
+        frozenset(),
+        listed=mark_message("topics"),
+        problem=mark_message("Choose at least one topic, or leave out the section."),
     )
     frequency: Frequency = _declare("weekly", listed=mark_message("how often"), problem=_NOT_OFFERED)
     start: Annotated[date | None, BeforeValidator(_parse_day)] = Field(default=None, validate_default=True)
@@ -130,7 +137,7 @@ class Preferences:
             raise ValueError("a time zone is required, such as America/New_York")
         return hour
 
-    @field_serializer("omit")
+    @field_serializer("omit", "omit_topics")
     def _sort_omitted(self, omit: frozenset[str]) -> list[str]:
         return sorted(omit)
 
@@ -231,17 +238,18 @@ def list_unreadable_preferences(session: Session) -> list[int]:
 
 
 def describe_preferences(
-    preferences: Preferences, sections: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
+    preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
 ) -> str:
-    """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
+    """Describe choices, so that a slip shows at once.
+
+    Args:
+        preferences: the choices.
+        parts: the key (`subscribers.part_keys`) and title of each section and topic that the publication offers.
+        language: the language to use.
+    """
     if not preferences.is_readable:
         return language.gettext("These preferences can’t be read. No editions are sent until they’re saved again.")
-    section_titles = [title for key, title in sections if key not in preferences.omit]
-    section_list = (
-        language.gettext("all sections")
-        if len(section_titles) == len(sections)
-        else language.join_words(section_titles)
-    )
+    section_list = _describe_parts(preferences, parts, language)
     for name, box in CHECKBOXES.items():
         if getattr(preferences, name):
             section_list = language.translate_text(box["summary"]) % {"sections": section_list}
@@ -249,6 +257,25 @@ def describe_preferences(
         day = language.full_date(preferences.pause_until)
         section_list = language.gettext("paused until %(day)s, then %(sections)s", day=day, sections=section_list)
     return " ".join([sentence(section_list), *_describe_schedule(preferences, language)])
+
+
+def _describe_parts(preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage) -> str:
+    """List the sections that are wanted, and the topics, if some are left out."""
+    wanted, all_sections, all_topics = list[str](), set[str](), set[str]()
+    topics = dict[str, str]()
+    for key, title in parts:
+        section_key, topic_key = split_part_key(key)
+        if topic_key and section_key not in preferences.omit:
+            all_topics.add(topic_key)
+            topics |= {} if topic_key in preferences.omit_topics else {topic_key: title}
+        elif not topic_key:
+            all_sections.add(section_key)
+            wanted += [] if section_key in preferences.omit else [title]
+    sections = language.gettext("all sections") if len(wanted) == len(all_sections) else language.join_words(wanted)
+    if len(topics) == len(all_topics):
+        return sections
+    topic_list = language.join_words(list(topics.values())) or language.gettext("none")
+    return language.gettext("%(sections)s (topics: %(topics)s)", sections=sections, topics=topic_list)
 
 
 def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from digest.edition.editing.edits import Edit, RevertEffect
 from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened_installation import Installation
-from digest.select.topics import list_built_in_topics
 from digest.settings import Settings
 from digest.store.approval_models import Approval
 from digest.store.models import Edition, EditionState
@@ -77,7 +76,7 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
 def list_topic_names(settings: Settings) -> list[str]:
     """List the topics that a story may have: the settings' or else the built-in ones, and those that sources name."""
     file = settings.file
-    names = [*(file.select.topics or list_built_in_topics())]
+    names = [*file.select.topic_names]
     for source in file.sources:
         names += [topic for topic in (*source.topics.values(), source.default_topic) if topic]
     return list(dict.fromkeys(names))

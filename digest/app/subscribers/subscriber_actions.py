@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
+from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -177,7 +178,8 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     """Give a person's record as a page to print."""
     settings = installation.settings
     page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, settings.section_titles, settings.subscriber_language))
+    parts = list_part_titles(settings, settings.subscriber_language)
+    return page.render(readable_record.build_record_page(record, parts, settings.subscriber_language))
 
 
 def erase_subscriber(
