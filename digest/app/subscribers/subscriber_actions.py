@@ -137,7 +137,7 @@ def restore_subscriber(
             raise NotRestorableError(
                 "This subscription can't be restored. Only the admin who unsubscribed someone can undo it, within seven days, "
                 "and only if that person hasn't unsubscribed, reported spam, bounced, or been erased since.",
-                "They can sign up again themselves.",
+                "Ask them to sign up again.",
             )
     installation.unsubscribe_log.append_return(undone, problem="a restored subscription is not in the journal", at=now)
     return number, True
