@@ -1,16 +1,30 @@
 """The audience: who may be mailed now, a fold over ledger and suppression."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Select, String, any_, bindparam, func, inspect, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    func,
+    inspect,
+    or_,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, PreferencesError
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, matches_lookup
 from subscribers.store.compiled_statements import CompiledStatement
@@ -81,6 +95,16 @@ def load_preferences_page(session: Session, *, after_number: int, page_size: int
     return [MemberPreferences(row.number, _read_preferences(row), row.domain_tag) for row in rows]
 
 
+def load_people_page(
+    session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int = 0, page_size: int = 1000
+) -> list[AudienceMember]:
+    """Return the next people of finished imports, or of none, who meet all conditions, by number: not only those who may be mailed."""
+    query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
+        *conditions, exclude_unfinished_imports(), Person.number > after_number
+    )
+    return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(page_size))]
+
+
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
     return (*_get_table_columns(_MEMBER_COLUMNS), build_mailable_person_condition().label("may_mail"))
@@ -147,6 +171,17 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
     for state, count in session.execute(everybody.union_all(not_yet)):
         counted[state] += count
     return counted
+
+
+def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
+    """Count the people who may be emailed by their preferences; those with unreadable ones are left out."""
+    stored = cast(Person.choices, Text)
+    query = select(stored, func.count()).where(build_mailable_person_condition()).group_by(stored)
+    for text, people in session.execute(query):
+        try:
+            yield Preferences.from_json(json.loads(text)), people
+        except (ValueError, RecursionError, PreferencesError):
+            continue
 
 
 @cache

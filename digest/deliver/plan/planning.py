@@ -15,10 +15,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
-from digest.deliver.compose.variants import omits_every_section
+from digest.deliver.compose.variants import create_variants, omits_every_part
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.edition.approval.approved_versions import read_mailable_edition
-from digest.edition.content.fragment_names import list_section_keys
 from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState
@@ -146,9 +145,7 @@ def plan_deliveries(
             purpose=make_edition_delivery_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
-            sections=list_section_keys(
-                piece.name for piece in read_mailable_edition(session, edition, settings).pieces
-            ),
+            parts=create_variants(read_mailable_edition(session, edition, settings), settings).parts,
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
@@ -183,7 +180,7 @@ class _PlannedRows:
     purpose: str
     keys: KeyRing
     list_domain: str
-    sections: frozenset[str]
+    parts: frozenset[str]
     release: EditionRelease
     today: date
     now: datetime
@@ -203,7 +200,7 @@ class _PlannedRows:
     ) -> dict[str, Any]:
         due = self.release.due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
         paused = subscriber.preferences.is_paused(self.today)
-        skipped = due is None or paused or omits_every_section(subscriber.preferences, self.sections)
+        skipped = due is None or paused or omits_every_part(subscriber.preferences, self.parts)
         return {
             "id": delivery_id,
             "purpose": self.purpose,

@@ -40,6 +40,7 @@ from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState, Suppression
+from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.delivery_reads import (
     keep_old_snapshot,
@@ -133,6 +134,7 @@ def confirmed(world: DeliverySetup, provider: ScriptedProvider) -> None:
             origin=MACHINE,
             evidence_retention=timedelta(days=90),
             queue=notice_queue.make_notice_queue(KEYS, world.settings, world.clock),
+            language=ENGLISH,
             now=world.clock(),
         )
 
