@@ -15,8 +15,13 @@ from digest.backups.last_backup import explain_missing_backup
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.sources.source_rows import describe_source_health, list_source_problems
 from digest.deliver.control import article_recheck_results, edition_control, installation_hold, set_aside_domains
+from digest.deliver.control.correction_waits import read_correction_waits
 from digest.deliver.control.set_aside_domains import SetAsideDomain
-from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
+from digest.deliver.plan.delivery_plan import (
+    IS_WAITING,
+    make_correction_delivery_purpose,
+    make_edition_delivery_purpose,
+)
 from digest.deliver.retention import provider_erasures
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.notices.notice_queue import count_retried_admin_warnings
@@ -26,6 +31,7 @@ from digest.edition.calendar.release_calendar import MAX_LATENESS
 from digest.edition.content.edition_content import map_article_headlines, parse_sections
 from digest.edition.edition_queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
 from digest.settings import SettingsFileContent
+from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from digest.store.staff import map_staff_display_names
@@ -155,6 +161,13 @@ _KINDS = (
         "No edition was sent with refusals that no one has acknowledged",
         "Run 'digest refused EDITION', or open the edition under Sent. Send again what was refused for a doubtful reason, or "
         "acknowledge the refusals.",
+        tells_remedy=True,
+    ),
+    AttentionKind(
+        "refused-correction",
+        "The mail server accepts the emails of corrections",
+        "Check what its reply says about size, content, or links, or ask your mail provider. The correction is tried again "
+        "every hour.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -295,6 +308,7 @@ def _find_in_sending(
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
     yield from (finding for finding in _find_refusals(session) if finding.subject != pause_told)
+    yield from _find_refused_corrections(session)
     for edition in editions:
         if words := explain_missed_release(edition, now):
             yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
@@ -319,6 +333,25 @@ def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
         way = f"To see why, and to send again or acknowledge them, run 'digest refused {row.name}'."
         on_page = "Open it under Sent to see why, and to send again or acknowledge them."
         yield AttentionFinding("refusals", f"{said} {way}", row.name, f"{said} {on_page}")
+
+
+def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
+    """Find the corrections whose message the mail server refuses, while emails of them wait."""
+    waits = read_correction_waits(session)
+    if not waits:
+        return
+    corrections = select(Correction, Edition.number, Edition.name).join(Edition, Edition.id == Correction.edition_id)
+    for correction, number, name in session.execute(corrections.order_by(Correction.id)):
+        purpose = make_correction_delivery_purpose(correction)
+        waiting = select(Delivery.id).where(Delivery.purpose == purpose, IS_WAITING).limit(1)
+        if purpose in waits and session.scalar(waiting):
+            yield AttentionFinding(
+                "refused-correction",
+                f"The mail server refuses the emails of correction {correction.seq} of No. {number}: "
+                f"{end_sentence(waits[purpose].reply)} Check what this reply says about size, content, or links. The "
+                "correction is tried again every hour.",
+                f"{name} {correction.seq}",
+            )
 
 
 def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:

@@ -113,11 +113,6 @@ def _squeeze(text: str) -> str:
 GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
-def make_correction_delivery_purpose(correction: Correction) -> str:
-    """Return the purpose of the mails of a correction: each person has one, and one alone."""
-    return f"correction:{correction.id}"
-
-
 @dataclass(frozen=True, slots=True)
 class CorrectionAudience:
     """Who got an error, in numbers. `recipients` are those who get the correction: the others left, or are erased."""

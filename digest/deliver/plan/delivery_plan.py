@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
+from digest.store.correction_models import Correction
 from digest.store.delivery_models import CLAIMED_STATES, OPEN_STATES, Delivery, DeliveryState, DeliveryTotal
 from digest.store.models import Edition
 
@@ -67,6 +68,11 @@ def is_delivery_of_edition(name: str) -> ColumnElement[bool]:
 def make_edition_delivery_purpose(edition: str) -> str:
     """Return the purpose of an edition's deliveries."""
     return f"edition:{edition}"
+
+
+def make_correction_delivery_purpose(correction: Correction) -> str:
+    """Return the purpose of a correction's emails: one for each person."""
+    return f"correction:{correction.id}"
 
 
 def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:

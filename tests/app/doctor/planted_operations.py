@@ -15,7 +15,7 @@ from sqlalchemy import text
 from digest.app.accounts.sign_in_log import SCOPE, SURGE
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
-from digest.deliver.control import article_recheck_results, installation_hold
+from digest.deliver.control import article_recheck_results, correction_waits, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.mail_log import state_key
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
@@ -24,6 +24,7 @@ from digest.edition.edition_queries import make_release_slot_key
 from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.store.audit import record_audit
+from digest.store.correction_models import Correction
 from digest.store.delivery_models import (
     Delivery,
     DeliveryState,
@@ -297,6 +298,18 @@ def lose_article(world: FaultyInstallation) -> None:
         article_recheck_results.save_article_check(session, "2026-W47", look)
 
 
+def refuse_correction(world: FaultyInstallation) -> None:
+    texts = dict.fromkeys(("section", "headline", "was", "becomes", "note"), "x")
+    made = {"seq": 2, "at": NOW - DAY, "actor": "staff 1", "signed": "Dana", "mail_approved_at": NOW - DAY}
+    of_story = {"url": "https://fema.example/", "field": "headline", "is_carried": False}
+    world.add(edition(id=1, state=EditionState.SENT))
+    world.add(Correction(id=5, edition_id=1, **made, **of_story, **texts))
+    purpose, later = "correction:5", NOW + HOUR
+    world.add(delivery(purpose=purpose, due_at=later, next_try_at=later))
+    with world.database.write() as session:
+        correction_waits.note_correction_wait(session, purpose, "552 5.3.4 too big", now=NOW)
+
+
 def leave_run_file(world: FaultyInstallation) -> None:
     (world.home / "runs").mkdir(mode=0o700)
     (world.home / "runs" / "abcd.run").write_bytes(b"{}")
@@ -513,6 +526,7 @@ OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
         add_rows(lambda: edition(state=EditionState.SENDING, set_aside=ASIDE)),
         *("set-aside", "run 'digest set-aside 2026-W47'"),
     ),
+    "a correction is refused": (refuse_correction, "refused-correction", "552 5.3.4 too big. Check"),
     "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
     "sign-ups surge": (
         add_rows(lambda: SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 120})),

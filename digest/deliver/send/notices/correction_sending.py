@@ -22,8 +22,7 @@ from digest.deliver.control.correction_waits import (
     note_correction_wait,
     read_correction_waits,
 )
-from digest.deliver.plan.correction_plan import make_correction_delivery_purpose
-from digest.deliver.plan.delivery_plan import count_deliveries
+from digest.deliver.plan.delivery_plan import count_deliveries, make_correction_delivery_purpose
 from digest.deliver.plan.domain_groups import select_domain_group_tag
 from digest.deliver.providers.base import HandoverStatus, MessageOutcome, Provider
 from digest.deliver.send.claims import delivery_claims as claims
