@@ -252,20 +252,28 @@ class ScorePenalty:
 _PAID = ScorePenalty(0.5, "sponsored or a deal")
 _ROUND_UP = ScorePenalty(0.5, "a round-up")
 _UNDATED = ScorePenalty(0.3, "no date")
+_OPINION = ScorePenalty(0.4, "not news: an opinion piece")
+_DISPUTE = ScorePenalty(0.2, "a dispute rather than the issue itself")
+_SPORT = ScorePenalty(0.5, "not news: sports or entertainment")
 _TITLE_PENALTIES: tuple[tuple[ScorePenalty, TitlePattern, re.Pattern[str] | None], ...] = (
     (ScorePenalty(0.4, "not news: a list or guide"), _LIST_TITLE, None),
-    (ScorePenalty(0.4, "not news: an opinion piece"), _OPINION_TITLE, _OPINION_URL),
+    (_OPINION, _OPINION_TITLE, _OPINION_URL),
     (ScorePenalty(0.4, "not news: a talk, video, or game"), _TALK_TITLE, _TALK_URL),
     (ScorePenalty(0.3, "not news: a live page"), _LIVE_TITLE, _LIVE_URL),
     (ScorePenalty(0.3, "not news: an explainer"), _EXPLAINER_TITLE, None),
-    (ScorePenalty(0.2, "a dispute rather than the issue itself"), _QUARREL_TITLE, None),
-    (ScorePenalty(0.5, "not news: sports or entertainment"), _SPORT_TITLE, _SPORT_URL),
+    (_DISPUTE, _QUARREL_TITLE, None),
+    (_SPORT, _SPORT_TITLE, _SPORT_URL),
 )
 
 
 def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
     """List what speaks against an article, whatever it is about."""
     return _find_penalties(candidate.title, candidate.url, has_date=candidate.has_date)
+
+
+def is_of_other_matter(candidate: CandidateArticle) -> bool:
+    """Return whether an article is an opinion, a dispute, or sports or entertainment, whatever words it uses."""
+    return not {_OPINION, _DISPUTE, _SPORT}.isdisjoint(find_penalties(candidate))
 
 
 @lru_cache(maxsize=_CACHED_TITLES)

@@ -33,6 +33,7 @@ class CandidateArticle:
     credit: str | None = None
     image: str | None = None  # where the picture is, when its licence lets us mail it
     image_alt: str | None = None
+    image_credit: str | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     all_day: bool = False

@@ -150,6 +150,7 @@ def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
         views=max(views, default=None),
         image=pictured.image,
         image_alt=pictured.image_alt,
+        image_credit=pictured.image_credit,
         withdrawn=all(c.withdrawn for c in ordered),
     )
 

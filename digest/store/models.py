@@ -110,6 +110,7 @@ class Article(Base):
     language: Mapped[Str20 | None]
     image_url: Mapped[str | None]
     image_alt: Mapped[str | None]
+    image_credit: Mapped[Str200 | None]  # whom the item credits with it: see collect.texts.image_credits
     dated_at: Mapped[Moment]
     date_basis: Mapped[Str40]
     updated_at: Mapped[datetime | None]

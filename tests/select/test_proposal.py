@@ -323,6 +323,23 @@ def test_a_call_that_closes_before_the_release_is_left_out_to_the_minute() -> No
     assert reasons(proposal)[calls[0].url] == "it closed on November 19"
 
 
+def test_days_to_fix_flaws_leave_room_for_calls_that_close_later() -> None:
+    names = ("Router", "Camera", "Printer", "Firewall", "Browser", "Phone")
+
+    def dated(title: str, label: str, days: int) -> CandidateArticle:
+        deadline = Deadline(NOW.date() + timedelta(days=days), label=label)
+        return article(title, section="opportunities", deadline=deadline)
+
+    fixes = [dated(f"{name} flaw is exploited", "fixes", days) for days, name in enumerate(names, 1)]
+    calls = [dated(f"{name} grant opens", "applications", 30) for name in ("Choir", "Museum", "Library")]
+    few = leads(propose([*week(), *fixes, *calls]), "opportunities")
+    assert few[:2] == ["Router flaw is exploited", "Camera flaw is exploited"]
+    assert set(few[2:]) == {call.title for call in calls}
+    assert leads(propose([*week(), *fixes]), "opportunities") == [fix.title for fix in fixes[:5]]
+    pinned = propose([*week(), *fixes, *calls], SelectionSettings(pins=[fixes[5].url]))
+    assert fixes[5].title in leads(pinned, "opportunities")
+
+
 def test_official_news_that_calls_for_applications_is_an_opportunity_unless_it_stands_elsewhere() -> None:
     def call(title: str, label: str = "applications", *, primary: bool = True, days: int = 9) -> CandidateArticle:
         deadline = Deadline(NOW.date() + timedelta(days=days), label=label)

@@ -134,6 +134,7 @@ class ParsedItem:
     language: str | None = None
     image_url: WebAddress | None = None
     image_alt: str | None = None
+    image_credit: str | None = None  # whom the item credits with it; several are separated by "; "
     published: UtcMoment | None = None
     updated: UtcMoment | None = None
     date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE

@@ -94,6 +94,7 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
         language=title_detail.get("language") or entry.get("dc_language"),
         image=image,
         image_alt=alt,
+        image_credits=_texts(entry, "media_credit", "content"),
         published=published,
         updated=updated,
         starts=_first_value(entry, "ev_startdate", "xcal_dtstart", "dtstart"),

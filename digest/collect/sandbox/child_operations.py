@@ -18,6 +18,7 @@ from digest.collect.parsers.page import find_reason_page_is_unreadable, read_pag
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.sandbox.confinement import list_sandbox_gaps
+from subscribers.transfer.packed_lists import unpack_list
 
 Reply = tuple[dict[str, Any], bytes]
 
@@ -50,6 +51,11 @@ def _read_article_page(body: bytes, **headers: Any) -> Reply:
     }, b""
 
 
+def _unpack_list(body: bytes, *, start: int) -> Reply:
+    piece, more = unpack_list(body, start=start)
+    return {"more": more}, piece
+
+
 OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": partial(_parse, parse_document),
     "saved file": partial(_parse, parse_saved_file),
@@ -59,5 +65,6 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "fit picture": partial(_encode, fit_image),
     "fit logo": partial(_encode, fit_logo),
     "draw card": lambda body, **words: _encode(draw_social_card, body, words=SocialCardTexts(**words)),
+    "unpack list": _unpack_list,
     "crop picture": lambda body, *, shape: _encode(crop_image, body, shape=CropShape(shape)),
 }
