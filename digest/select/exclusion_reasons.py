@@ -64,10 +64,16 @@ def _find_missed_section(
     open_to_all = [s for s in sections if filler.kinds[s.kind].takes_every_topic]
     if not open_to_all or not all(filler.is_section_full(s) for s in open_to_all):
         return None
-    least_scores = [min(placed.score for placed in filler.sections[s.key]) for s in open_to_all]
+    least_scores = [_find_least_score(filler, s) for s in open_to_all]
     least_score = min(least_scores)
     nearest = open_to_all[least_scores.index(least_score)]
     return (nearest, least_score) if scored.score <= least_score else None
+
+
+def _find_least_score(filler: SectionFiller, section: SectionSettings) -> float:
+    """Return the lowest score in a full section, apart from its places for official actions."""
+    scores = [placed.score for placed in filler.sections[section.key] if placed.url not in filler.official_urls]
+    return min(scores, default=0.0)
 
 
 # --- the order -------------------------------------------------------------------------------------------------
@@ -85,6 +91,8 @@ def explain_order(
         place: from 0.
     """
     scored = filler.sections[section.key][place]
+    if scored.url in filler.official_urls:
+        return "its place is reserved for official actions that few publishers reported (select.official_places)"
     source_section = filler.kinds[section.kind].source_section
     later = sections[sections.index(section) + 1 :]
     following = [s for s in later if filler.kinds[s.kind].source_section == source_section]

@@ -140,6 +140,18 @@ _GRAVE_TITLE = TitlePattern(
     r"\bfederal(?:ly)? (?:charge|charges|charged|indictment|indicted|hate crime)",
 )
 
+# What agencies do by law, as a verb after their name.
+_AGENCY_ACTION = TitlePattern(
+    r"^(?:add|alert|announce|approve|arrest|authorize|bar|block|charge|declare|deploy|designate|disrupt|dismantle)(?:s|d|ed)?\b",
+    r"^(?:ban|banned|extend|impose|indict|issue|launch|order|propose|publish|reassign|recall|recommend|release)(?:s|es|d|ed)?\b",
+    r"^(?:require|restrict|sanction|seize|suspend|sue|tighten|unseal|update|warn)(?:s|d|ed)?\b",
+    r"^(?:bans|sentenced|takes? down)\b",
+)
+# What courts and prosecutors did to somebody.
+_CASE_TITLE = TitlePattern(
+    r"\b(?:charged|indicted|sentenced|convicted|extradited|found guilty|pleads? guilty|pleaded guilty)\b",
+)
+
 # Told before it happened. Once it has, such a headline misleads.
 _FORECAST_TITLE = TitlePattern(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
@@ -192,6 +204,16 @@ def is_sentence_title(title: str) -> bool:
 def is_statement_title(title: str) -> bool:
     """Return whether a title tells what somebody said, rather than what happened."""
     return _STATEMENT_TITLE.is_in(title)
+
+
+def is_agency_action(words: str) -> bool:
+    """Return whether the words after an agency's name tell of an action by law: an advisory, a rule, sanctions, or the like."""
+    return _AGENCY_ACTION.is_in(words)
+
+
+def is_case_title(title: str) -> bool:
+    """Return whether a title tells of charges, a verdict, or a sentence."""
+    return _CASE_TITLE.is_in(title)
 
 
 def is_grave_title(title: str) -> bool:

@@ -21,6 +21,7 @@ from digest.select.text_similarity import are_word_sets_near_duplicates, signifi
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
 
 SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # what is added to, and taken from, the weighted terms
+COVERAGE_TERM = "coverage"  # the registered term of this name
 SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-day spike is not overrated
 SOURCE_POINTS = 1000  # hundredths of a point for each whole of source weight above or below 1
 OFF_TOPIC_PENALTY = ScorePenalty(0.5, "it doesn't match any of our topics")

@@ -9,8 +9,8 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
-from digest.select.penalties import find_penalties
-from digest.select.ranking import StoryRanking
+from digest.select.penalties import find_penalties, is_agency_action, is_case_title
+from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanking
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
 from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
@@ -23,6 +23,7 @@ FAR_HIGHER_COVERAGE = 2.0  # times the publishers of a story of its topic that i
 MIN_FAR_COVERAGE = 5  # publishers, for that
 MAX_SUPPORTING = 2  # stories under another one
 MIN_SUPPORTING_SHARE = 0.5  # of the score of the story above, for one to stand under it
+MAX_ACTION_PUBLISHERS = 3  # of an official action that has to compete for a reserved place; others have coverage
 MAX_RESERVE = 20  # stories that stand ready for a section's dropped ones
 
 
@@ -101,6 +102,7 @@ class SectionFiller:
     lead_counts: Counter[str] = field(default_factory=Counter)  # stories by the lead's publisher, where the cap holds
     news_stories: list[ScoredStory] = field(default_factory=list)
     supporting: dict[str, list[ScoredStory]] = field(default_factory=dict)  # by the lead's URL of the story above
+    official_urls: set[str] = field(default_factory=set)  # leads of the stories in places reserved for official actions
     _capped_stories: list[ScoredStory] = field(default_factory=list)
     _taken_urls: set[str] = field(default_factory=set)
 
@@ -163,6 +165,10 @@ class SectionFiller:
         if kind.capped:
             self._capped_stories.append(scored)
             self.lead_counts[scored.lead.publisher] += 1
+
+    def is_taken(self, scored: ScoredStory) -> bool:
+        """Return whether a story is in a section already."""
+        return scored.url in self._taken_urls
 
     def is_section_full(self, section: SectionSettings) -> bool:
         """Return whether a section has as many stories as its settings allow."""
@@ -243,12 +249,41 @@ class SectionFiller:
             if not is_topic_full and not self.is_publisher_full(scored):
                 self.take_within_cap(section, scored)
 
+    def take_official_actions(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
+        """Put official actions on other matters into the reserved places of a section, the best without coverage first."""
+        room = min(self.select.official_places, section.most - len(self.sections[section.key]))
+        actions = [s for s in pool if s.url not in self._taken_urls and self.is_official_action(s)]
+        for scored in sorted(actions, key=_uncovered_key):
+            if len(self.official_urls) >= room:
+                return
+            is_repeat = self.similarity.find_same_matter(scored, self.news_stories) is not None
+            if not is_repeat and not self.is_publisher_full(scored):
+                self.take_within_cap(section, scored)
+                self.official_urls.add(self.sections[section.key][-1].url)
+
+    def is_official_action(self, scored: ScoredStory) -> bool:
+        """Return whether a story that few publishers have is an action by an official source, the country, or one of its agencies."""
+        lead, rules = scored.lead, self.ranking.place_rules
+        if len(scored.story.publishers) > MAX_ACTION_PUBLISHERS or scored.points(PENALTY_TERM):
+            return False
+        at_home = (name for name in rules.find_names(lead.title) if name.country == rules.home_country)
+        agencies = [" ".join(name.tokens) for name in at_home if not name.state]
+        actions = [lead.title.partition(agency)[2].lstrip(" .") for agency in agencies]
+        is_case = is_case_title(lead.title) and (lead.primary or bool(agencies))
+        return is_case or find_advisory(lead) is not None or any(map(is_agency_action, actions))
+
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill a section with the pins, then with the first of its pool."""
         unpinned = self.take_pinned(section, pool)
         room = section.most - len(self.sections[section.key])
         for scored in unpinned[: max(room, 0)]:
             self.take_story(section, scored)
+
+
+def _uncovered_key(scored: ScoredStory) -> tuple[float, datetime, str]:
+    """Order stories by their points without those for coverage, the best first."""
+    uncovered = round(scored.score - scored.points(COVERAGE_TERM), 2)
+    return (-uncovered, scored.lead.dated_at, scored.url)
 
 
 def _is_title_told(scored: ScoredStory, others: Iterable[ScoredStory]) -> bool:

@@ -131,6 +131,10 @@ class ScoredStory:
     places: StoryGeography = StoryGeography()
     continues: "Continuation | None" = None
 
+    def points(self, term_name: str) -> float:
+        """Return the points of a term; 0 if it's unknown this week."""
+        return next((term.points for term in self.terms if term.name == term_name), 0.0)
+
     @property
     def lead(self) -> CandidateArticle:
         """The article that leads it."""

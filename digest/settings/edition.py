@@ -213,6 +213,12 @@ class SelectionSettings(values.SettingsTable):
     per_publisher: int = file_only_setting(
         3, "The maximum number of stories in an edition with the same main publisher.", ge=1
     )
+    official_places: int = file_only_setting(
+        2,
+        "The number of places in Topics that are reserved for official actions reported by few publishers.",
+        "Advisories, rules, sanctions, charges, and declarations compete for them without points for coverage.",
+        ge=0,
+    )
     minimum: int = file_only_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
     repeat_editions: int = file_only_setting(
         4,

@@ -22,9 +22,13 @@ class TopicSection(SectionKind):
     capped = limits_topics = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best that have a topic."""
+        """Take the pins, then the best that have a topic; the last places are reserved for official actions."""
         others = filler.take_pinned(section, pool)
-        filler.take_varied(section, [scored for scored in others if self.may_take(section, scored)])
+        fit = [scored for scored in others if self.may_take(section, scored)]
+        unreserved = section.model_copy(update={"most": section.most - filler.select.official_places})
+        filler.take_varied(unreserved, fit)
+        filler.take_official_actions(section, fit)
+        filler.take_varied(section, [scored for scored in fit if not filler.is_taken(scored)])
         chosen = filler.sections[section.key]
         order = [scored.topic for scored in chosen]
         chosen.sort(key=lambda scored: order.index(scored.topic))
