@@ -6,7 +6,7 @@ put in order, and everything that can go wrong becomes one `FetchError`.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -27,6 +27,8 @@ from subscribers.loggers import get_logger
 
 log = get_logger("fetch")
 
+_EXPLAINED_REASONS = frozenset({FetchErrorReason.REFUSING, FetchErrorReason.MISSING})
+_EXPLANATION_BYTES = 8192  # of a refusal's body that are read
 PRODUCT_NAME = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})
 
@@ -161,7 +163,7 @@ class HttpFetcher:
                 ) as response,
             ):
                 answer_headers = httpx.Headers(response.headers)
-                self._raise_for_status(response.status, answer_headers, request)
+                self._raise_for_status(response, answer_headers, request)
                 body = _read_body(response, answer_headers, request) if response.status < 300 else b""
                 return _HopResponse(response.status, answer_headers, body)
         except policy.FETCH_EXCEPTIONS as exc:
@@ -170,11 +172,13 @@ class HttpFetcher:
             reason, message = policy.classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
             raise FetchError(request.url, reason, message) from exc
 
-    def _raise_for_status(self, status: int, headers: httpx.Headers, request: _FetchRequest) -> None:
-        now = self._clock()
+    def _raise_for_status(self, response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> None:
+        now, status = self._clock(), response.status
         if problem := policy.classify_status(status, headers, agent=self._user_agent, now=now):
             reason, message, pause = problem
-            raise FetchError(request.url, reason, message, retry_after=pause, status=status)
+            if explanation := _read_explanation(response, headers, request) if reason in _EXPLAINED_REASONS else "":
+                message = f"{message}. The site says: “{explanation}”"
+            raise FetchError(request.url, reason, message, retry_after=pause, status=status, explanation=explanation)
         if status == 304 and not request.conditional:
             message = "the server replied 'not modified' (304) to a full request; report the problem to the publisher"
             raise FetchError(request.url, FetchErrorReason.BAD_ANSWER, message, status=status)
@@ -187,6 +191,17 @@ def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _Fe
         raise http_response.BodyTooLargeError(f"{size} bytes declared")
     packing = headers.get("content-encoding", "")
     return http_response.decode_body(response.iter_stream(), packing, request.max_bytes, truncate=request.truncate)
+
+
+def _read_explanation(response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> str:
+    """Return what WordPress says about a refusal; empty where it says nothing, or can't be read."""
+    if "json" not in headers.get("content-type", ""):
+        return ""
+    try:
+        body = _read_body(response, headers, replace(request, max_bytes=_EXPLANATION_BYTES, truncate=True))
+    except policy.FETCH_EXCEPTIONS:
+        return ""
+    return policy.find_wordpress_explanation(body)
 
 
 def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None = None) -> FetchResult:

@@ -1,5 +1,7 @@
 """What may be asked for, and what an answer or a failure means: pure decisions, with words for the operator."""
 
+import html
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,6 +13,7 @@ from digest.collect.fetch.address_guard import AddressRefusedError, UnknownHostE
 from digest.collect.fetch.http_connection import TlsHandshakeError
 from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, parse_retry_after
 from digest.collect.fetch.result import TRIED_AGAIN, FetchError, FetchErrorReason
+from digest.collect.texts.text_cleanup import normalize_text
 
 MAX_URL_LENGTH = 4000  # characters
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -93,6 +96,24 @@ def classify_status(
     pause = parse_retry_after(headers.get("retry-after"), now)
     wait_note = "" if pause is None else f"; the server asks to wait {pause:.0f} s"
     return reason, words.format(status=status, agent=agent) + wait_note, pause
+
+
+_WORDPRESS_ERROR = re.compile(rb'"code"\s{0,9}:\s{0,9}"\w{0,40}rest_\w{1,80}"')
+_WORDPRESS_MESSAGE = re.compile(rb'"message"\s{0,9}:\s{0,9}("(?:[^"\\]|\\.){1,300}")')
+_TAG = re.compile(r"<[^<>]{0,200}>")
+
+
+def find_wordpress_explanation(body: bytes) -> str:
+    """Return why WordPress's REST API refused a request, in its own words; empty if the body doesn't say.
+
+    The body is `{"code": "rest_forbidden", "message": "…"}`. It isn't parsed as a whole, because it comes from outside.
+    """
+    message = _WORDPRESS_MESSAGE.search(body) if _WORDPRESS_ERROR.search(body) else None
+    try:
+        text = json.loads(message[1]) if message else ""
+    except ValueError:
+        return ""
+    return normalize_text(_TAG.sub("", html.unescape(text)))
 
 
 _REFUSED_FAILURE = (

@@ -36,7 +36,8 @@ _PERMANENT = frozenset(
 class FetchError(ApplicationError):
     """A fetch that gave nothing: `url` as it was asked for, and a message that says what to do.
 
-    `retry_after` is the wait that the publisher asks for, in seconds; `status` the HTTP status, if it came so far.
+    `retry_after` is the wait that the publisher asks for, in seconds; `status` the HTTP status, if it came so far; `explanation` what
+    the publisher's software says about it.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class FetchError(ApplicationError):
         *,
         retry_after: float | None = None,
         status: int | None = None,
+        explanation: str = "",
     ) -> None:
         super().__init__(f"{url}: {message}")
         self.url = url
@@ -54,6 +56,7 @@ class FetchError(ApplicationError):
         self.message = message
         self.retry_after = retry_after
         self.status = status
+        self.explanation = explanation
         self.can_retry = reason not in _PERMANENT
 
     @property

@@ -189,7 +189,8 @@ def _feed_of_link(element: Any) -> tuple[str, str] | None:
     kind, *_ = element.get("type", "").lower().split(";")
     href = element.get("href", "").strip()
     if "https://api.w.org/" in relations and href:
-        return f"{href.rstrip('/')}/wp/v2/posts?_embed", "WordPress"
+        posts = f"{href.rstrip('/')}/wp/v2/posts"  # "https://example.org/wp-json/", or "…/index.php?rest_route=/"
+        return f"{posts}{'&' if '?' in posts else '?'}per_page=100&_embed", "WordPress"
     if "alternate" in relations and kind.strip() in _FEED_TYPES:
         return href, text_cleanup.clean_title(element.get("title", ""))
     return None

@@ -4,6 +4,7 @@ The kind of a source is told by what came back. A site's page leads to the best 
 paged answer is followed as far back as a digest can need.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DocumentKind, FeedLink, ParsedDocument, ParseError
 from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, decode_body
-from digest.collect.fetch.result import ContentFetcher, FetchError, FetchOptions, FetchResult
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import VisitFailure, VisitSuccess, classify_fetch_error
 from digest.collect.visits.page_check import explain_unrelated_redirect
@@ -109,20 +110,61 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
     if is_page and not fetcher.may_read(target.current_url):
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
     options: FetchOptions = {"etag": target.etag, "last_modified": target.last_modified, "accept": FEED_ACCEPT}
-    answer = fetcher.get(target.current_url, **options)
+    try:
+        answer = fetcher.get(target.current_url, **options)
+    except FetchError as error:
+        return _read_feed_instead(fetcher, target, error, now)
     if answer.not_modified:
         return VisitResult(_note_success(_keep_validators(answer, target)), not_modified=True)
     if is_page and (barrier := explain_unrelated_redirect(target.current_url, answer.url)):
         return VisitResult(_withheld_failure(barrier))
     reading = _parse_response(answer, now)
-    is_page = reading.kind is DocumentKind.PAGE
+    is_page, unread_feeds = reading.kind is DocumentKind.PAGE, ""
     if is_page and (feed := _discover_feed(fetcher, reading, answer.url, now)):
-        answer, reading = feed
+        answer, reading, unread_feeds = feed
         answer = replace(answer, moved_to=answer.moved_to or answer.url)
     if failure := _judge_document(fetcher, reading, answer.url):
         return VisitResult(failure)
     reading, note = _append_older_pages(fetcher, answer, reading, now)
-    return VisitResult(_note_success(answer, reading), reading, note=note)
+    return VisitResult(_note_success(answer, reading), reading, note=note or unread_feeds)
+
+
+def _read_feed_instead(fetcher: ContentFetcher, target: VisitTarget, refusal: FetchError, now: datetime) -> VisitResult:
+    """Read a WordPress site's feed where its REST API is closed to visitors; the note says why it's closed.
+
+    Raises:
+        FetchError: the refusal, where it isn't one of the REST API, or the feed can't be read.
+    """
+    feed_url = find_feed_beside_rest_api(target.current_url) if refusal.reason in _CLOSED_REASONS else None
+    if feed_url is None:
+        raise refusal
+    try:
+        answer = fetcher.get(feed_url, accept=FEED_ACCEPT)
+        reading = _parse_response(answer, now)
+    except (FetchError, ParseError) as error:
+        raise refusal from error
+    if reading.kind not in {DocumentKind.RSS, DocumentKind.ATOM}:
+        raise refusal
+    # The API is asked again next time: it has more than a feed.
+    success = replace(_note_success(answer, reading), etag=None, last_modified=None, moved_to=None)
+    note = f"the site's feed was read because its REST API is closed: {refusal.explanation or refusal.message}"
+    return VisitResult(success, reading, note=note)
+
+
+_CLOSED_REASONS = frozenset({FetchErrorReason.REFUSING, FetchErrorReason.MISSING})
+_REST_POSTS = re.compile(
+    r"(?P<site>https?://[^?#]+?)/(?:wp-json|(?:index\.php)?\?rest_route=)/wp/v2/posts/?(?:[?&](?P<query>[^#]*))?"
+)
+_WHOLE_SITE_PARAMETERS = frozenset({"_embed", "_fields", "order", "orderby", "page", "per_page"})
+
+
+def find_feed_beside_rest_api(url: str) -> str | None:
+    """Return the URL of the feed with the same posts as a WordPress REST URL; None where that asks for some posts only."""
+    match = _REST_POSTS.fullmatch(url)
+    if match is None:
+        return None
+    parameters = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
+    return f"{match['site']}/feed/" if parameters.keys() <= _WHOLE_SITE_PARAMETERS else None
 
 
 def _keep_validators(answer: FetchResult, target: VisitTarget) -> FetchResult:
@@ -164,8 +206,8 @@ def _parse_response(response: FetchResult, now: datetime) -> ParsedDocument:
 
 def _discover_feed(
     fetcher: ContentFetcher, page: ParsedDocument, url: str, now: datetime
-) -> tuple[FetchResult, ParsedDocument] | None:
-    """Follow the feeds that a page names, the best first, to the first that can be read.
+) -> tuple[FetchResult, ParsedDocument, str] | None:
+    """Follow the feeds that a page names, the best first, to the first that can be read; say why those before it can't be.
 
     Raises:
         ParseError: the page names feeds, and none can be read.
@@ -179,7 +221,7 @@ def _discover_feed(
             reasons.append(f"{feed.url}: {error.message if isinstance(error, FetchError) else error}")
             continue
         if reading.kind not in {DocumentKind.PAGE, DocumentKind.OPML}:
-            return answer, reading
+            return answer, reading, f"better feeds can't be read ({'; '.join(reasons)})" if reasons else ""
         reasons.append(f"{feed.url} isn't a feed")
     if reasons:
         raise ParseError(f"this is a page, and its feeds can't be read ({'; '.join(reasons)})")

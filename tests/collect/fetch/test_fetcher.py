@@ -293,3 +293,34 @@ def test_the_user_agent_names_product_version_and_contact() -> None:
     assert build_user_agent("https://bücher.example/").endswith("(+https://xn--bcher-kva.example/)")
     with pytest.raises(ValueError, match="printable ASCII"):
         HttpFetcher(LIMITS, "evil\r\nX: 1")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "explanation"),
+    [
+        (
+            b'{"code":"rest_cannot_access","message":"DRA: Only <b>authenticated<\\/b> users can access the REST API.","data":{"status":401}}',
+            "application/json; charset=UTF-8",
+            "DRA: Only authenticated users can access the REST API.",
+        ),
+        (b'{"code":"rest_forbidden","message":"D\\u00e9sol\\u00e9.\\u0007"}', "application/json", "D\u00e9sol\u00e9."),
+        (b'{"code":"rest_forbidden","message":"' + b"x" * 400 + b'"}', "application/json", ""),
+        (b'{"code":"rest_forbidden","message":"\\ud800\\q"}', "application/json", ""),
+        (b'{"code":"forbidden","message":"No."}', "application/json", ""),
+        (b'{"code":"rest_forbidden","message":"No."}', "text/html", ""),
+        (b"[" * 100_000, "application/json", ""),
+    ],
+)
+def test_wordpress_says_why_its_rest_api_is_closed(
+    httpserver: HTTPServer, fetcher: HttpFetcher, body: bytes, kind: str, explanation: str
+) -> None:
+    httpserver.expect_request("/posts").respond_with_data(body, status=401, content_type=kind)
+    error = failing(fetcher, httpserver.url_for("/posts"))
+    assert (error.reason, error.status, error.explanation) == (FetchErrorReason.REFUSING, 401, explanation)
+    assert ("The site says" in error.message) is bool(explanation)
+
+
+def test_a_refusal_that_breaks_off_is_still_one(httpserver: HTTPServer, fetcher: HttpFetcher) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    httpserver.expect_request("/posts").respond_with_data(b"no gzip", status=403, headers=headers)
+    assert failing(fetcher, httpserver.url_for("/posts")).reason is FetchErrorReason.REFUSING

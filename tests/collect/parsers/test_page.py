@@ -104,7 +104,7 @@ def test_a_site_names_its_feeds() -> None:
     assert [(f.url, f.title) for f in reading(PAGE.format(head="", body=BODY)).feeds] == [
         ("https://www.example.org/feed", "All news"),
         ("https://www.example.org/news/feed.json", ""),
-        ("https://www.example.org/wp-json/wp/v2/posts?_embed", "WordPress"),
+        ("https://www.example.org/wp-json/wp/v2/posts?per_page=100&_embed", "WordPress"),
     ]
 
 

@@ -10,7 +10,7 @@ from digest.collect.documents.parsed_document import FeedLink
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.visits.collection_run import SourceReport, UnknownSourceError, collect_sources
 from digest.collect.visits.page_check import PageState, check_article_pages
-from digest.collect.visits.source_visit import MAX_PAGES, rank_feeds
+from digest.collect.visits.source_visit import MAX_PAGES, find_feed_beside_rest_api, rank_feeds
 from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Article, PublishedArticleChange, Source, SourceHealth
@@ -358,6 +358,46 @@ def test_wordpress_is_read_page_by_page_until_a_page_is_not_full(database: Datab
     )
     (report,) = visited(database, web, WP)
     assert (report.kind, report.found, report.new, report.note) == ("wordpress", 5, 5, "")
+
+
+CLOSED = FetchError(
+    WP, FetchErrorReason.REFUSING, "access denied (401)", status=401, explanation="Only authenticated users may read."
+)
+SITE_FEED = "https://wp.example.org/feed/"
+
+
+def test_where_wordpress_closes_its_rest_api_the_feed_is_read_and_its_reason_given(database: Database) -> None:
+    web = Web({WP: CLOSED, SITE_FEED: fetched(rss("one", "two"), SITE_FEED)})
+    (report,) = visited(database, web, WP)
+    assert (report.kind, report.new, report.error) == ("rss", 2, None)
+    assert report.note == "the site's feed was read because its REST API is closed: Only authenticated users may read."
+    visited(database, web, WP)
+    assert [url for url, _ in web.asked] == [WP, SITE_FEED, WP, SITE_FEED], "the API may open again"
+
+
+@pytest.mark.parametrize("feed", [None, b"<html><body><p>Please sign in.</p></body></html>"])
+def test_without_a_feed_either_the_error_is_that_of_the_rest_api(database: Database, feed: bytes | None) -> None:
+    web = Web({WP: CLOSED} | ({SITE_FEED: fetched(feed, SITE_FEED)} if feed else {}))
+    (report,) = visited(database, web, WP)
+    assert report.error
+    assert "access denied (401)" in report.error
+
+
+@pytest.mark.parametrize(
+    ("url", "feed"),
+    [
+        ("https://wp.example.org/blog/wp-json/wp/v2/posts", "https://wp.example.org/blog/feed/"),
+        ("https://wp.example.org/wp-json/wp/v2/posts/?per_page=100&_embed", SITE_FEED),
+        ("https://wp.example.org/index.php?rest_route=/wp/v2/posts&per_page=9", SITE_FEED),
+        ("https://wp.example.org/?rest_route=/wp/v2/posts", SITE_FEED),
+        ("https://wp.example.org/wp-json/wp/v2/posts?categories=5", None),
+        ("https://wp.example.org/wp-json/wp/v2/posts/7", None),
+        ("https://wp.example.org/wp-json/wp/v2/pages", None),
+        ("https://wp.example.org/feed/", None),
+    ],
+)
+def test_the_feed_of_the_same_posts_is_beside_the_rest_api(url: str, feed: str | None) -> None:
+    assert find_feed_beside_rest_api(url) == feed
 
 
 def test_paging_ends_where_wordpress_says_that_there_is_no_such_page(database: Database) -> None:
