@@ -253,6 +253,7 @@ def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
     return fields
 
 
+IMPORTED_SUFFIX = " (imported)"  # of the sign-up source of someone whom a list brought
 MAX_WHERE_LENGTH = 200  # characters of a place that a person's row keeps
 _IMPORT_KINDS = frozenset({ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.LISTED})
 _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
@@ -304,7 +305,7 @@ def _read_import_body(kind: str, stored_at: str, values: dict[str, Any]) -> Sign
         # Where the list named no time, it's that of the import.
         moment = moment or values.get("agreed_at") or values.get("requested_at")
         moment = f"{stored_at}+00:00" if moment is None else moment
-    return SignupSource(_read_moment(moment), f"{values['page']} (imported)")
+    return SignupSource(_read_moment(moment), f"{values['page']}{IMPORTED_SUFFIX}")
 
 
 def _read_moment(moment: str | None) -> datetime | None:

@@ -58,19 +58,19 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
 
 def build_record_page(
     record: Mapping[str, Any],
-    sections: Sequence[tuple[str, str]],
+    parts: Sequence[tuple[str, str]],
     language: SubscriberLanguage = ENGLISH,
 ) -> dict[str, Any]:
     """Return what the template of the page gets: the record, its language, and how values are written.
 
-    Methods and preferences are put in words; `sections` are the publication's, as key and title.
+    Methods and preferences are put in words; `parts` are the publication's sections and topics, by key (`subscribers.part_keys`) and title.
     """
 
     def put_in_words(name: str, value: Any) -> Any:
         if name in {"method", "collection_method"} and value:
             return describe_method(value, language)
         if name in {"before", "after"} or (name == "choices" and value):
-            return describe_preferences(Preferences.from_stored(value), sections, language)
+            return describe_preferences(Preferences.from_stored(value), parts, language)
         if isinstance(value, dict):
             return {key: put_in_words(key, inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -79,7 +79,7 @@ def build_record_page(
 
     return {
         "record": put_in_words("", record),
-        "default_preferences": describe_preferences(Preferences(), sections, language),
+        "default_preferences": describe_preferences(Preferences(), parts, language),
         "language": language,
         "write_value": partial(format_record_value, language=language),
         "grant_kinds": _GRANT_KINDS,

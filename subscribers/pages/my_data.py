@@ -49,7 +49,7 @@ def my_data(token: str) -> ResponseReturnValue:
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
     record = _record_for_token(token, page_context.language)
-    values = readable_record.build_record_page(record, page_context.site.sections, page_context.language)
+    values = readable_record.build_record_page(record, page_context.site.parts, page_context.language)
     page = render_template("web/record.html", **values)
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from subscribers.consent import audience, evidence, ledger, suppression
+from subscribers.consent import audience, breaking_news, evidence, ledger, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup.request_processor import BLOCKING_REASONS
@@ -20,6 +20,7 @@ from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person
 from subscribers.store.one_time_tokens import TokenLookup, TokenState
 from subscribers.store.signup_models import StoredAddressChange
+from subscribers.subscriber_language import SubscriberLanguage
 
 
 class ConfirmationLinkState(StrEnum):
@@ -59,9 +60,12 @@ def confirm_subscription(
     origin: evidence.RequestOrigin,
     evidence_retention: timedelta,
     queue: QueueMail,
+    language: SubscriberLanguage,
     now: datetime,
 ) -> ConfirmationLink:
     """Confirm, if the link is open: consent, receipt and the end of all other open links are one commit.
+
+    A text that names breaking news, in the subscribers' `language`, turns it on.
 
     A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
     once, and a link that was used never brings back who has left since.
@@ -75,6 +79,8 @@ def confirm_subscription(
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
+    consent = ledger.read_event_body(session, person.number, int(used.serial))
+    breaking_news.turn_on_if_agreed(session, person, consent, language, now)
     one_time_tokens.revoke_tokens(session, person.number, "confirm", now=now, used=True)
     return ConfirmationLink(
         ConfirmationLinkState.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True

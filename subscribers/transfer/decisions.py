@@ -1,10 +1,10 @@
 """What a row does to what is known already. Pure: values in, a named decision out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from subscribers.consent import ledger
 from subscribers.consent.suppression import SuppressionReason, outweighs_reason
@@ -95,6 +95,7 @@ class ExistingPerson:
     chain_head: str
     lookup: str
     lookup_key: str
+    choices: dict[str, Any] = field(default_factory=dict)
     events: Sequence[ConsentEventSummary] = ()
 
 

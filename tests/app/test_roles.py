@@ -77,7 +77,7 @@ TAKES_ADMIN = {
     "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members send_address_verification_link remove_staff_member reset_staff_sign_in view_staff",
     "sending.refusal_actions": "send_refused_again",
     "sending.uncertain_delivery_actions": "resolve_by_log resolve_uncertain",
-    "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes",
+    "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes take_rejected_rows",
 }
 TAKES_EDITOR = {
     "accounts.own_account": "add_own_passkey change_own_display_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",

@@ -11,6 +11,7 @@ from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
+from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -144,7 +145,7 @@ def restore_subscriber(
             raise NotRestorableError(
                 "This subscription can't be restored. Only the admin who unsubscribed someone can undo it, within seven days, "
                 "and only if that person hasn't unsubscribed, reported spam, bounced, or been erased since.",
-                "They can sign up again themselves.",
+                "Ask them to sign up again.",
             )
     installation.unsubscribe_log.append_return(undone, problem="a restored subscription is not in the journal", at=now)
     return number, True
@@ -224,7 +225,8 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     """Give a person's record as a page to print."""
     settings = installation.settings
     page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, settings.section_titles, settings.subscriber_language))
+    parts = list_part_titles(settings, settings.subscriber_language)
+    return page.render(readable_record.build_record_page(record, parts, settings.subscriber_language))
 
 
 def erase_subscriber(

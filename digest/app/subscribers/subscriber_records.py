@@ -14,6 +14,7 @@ from digest.app.subscribers.subscriber_actions import STAFF_RECIPIENT, UnknownPe
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
+from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import CONFIRMATION_LIFETIME, Action, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
@@ -29,6 +30,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import address_change, my_data, undo
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
+from subscribers.subscriber_language import ENGLISH
 
 SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
 SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, AffectedArea.ADDRESSES)
@@ -177,7 +179,7 @@ def _stands_since(links: Sequence[ConsentChainEntry], person: Person) -> datetim
 
 
 def _describe_choices(preferences: Preferences, settings: Settings) -> str:
-    return describe_preferences(preferences, [(section.key, section.title) for section in settings.file.sections])
+    return describe_preferences(preferences, list_part_titles(settings, ENGLISH))
 
 
 def _find_fault(session: Session, keys: KeyRing, number: int) -> str:

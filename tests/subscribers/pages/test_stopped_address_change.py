@@ -22,6 +22,7 @@ from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Base, ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import StoredAddressChange
+from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import ADA, Inbox, at
@@ -230,6 +231,7 @@ def sign_up_and_confirm(world: Any) -> None:
             origin=RequestOrigin("192.0.2.1", "test"),
             evidence_retention=DAY,
             queue=lambda *_: None,
+            language=ENGLISH,
             now=NOW,
         )
     assert count_changes(world) == 0, "the old address is deleted at once"
