@@ -1,23 +1,26 @@
-"""Changing an address: requested by the owner of the old one, confirmed by the owner of the new one.
+"""Changing an address: requested by the owner of the old one, or by an admin, and confirmed by the owner of the new one.
 
 The owner of the old one is emailed a link that stops it: until the change is confirmed, the link cancels it, and for seven days
 after, it puts the old address back. So whoever got hold of a link to a subscriber's data can't take the subscription away.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address, mask_address, read_address
 from subscribers.consent import ledger, suppression
+from subscribers.consent.consent_texts import ConsentText, register_consent_text
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_lookup_hash
-from subscribers.lifecycle import expiry
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
@@ -28,14 +31,14 @@ from subscribers.store.signup_models import StoredAddressChange
 
 ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
 UNDO_PERIOD = timedelta(days=7)  # from the confirmation on
-_STOP_PURPOSE: OneTimePurpose = "stop address change"
+STOP_PURPOSE: OneTimePurpose = "stop address change"
 
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
     """An address change looked up: it has masked addresses while it's open.
 
-    `until` is when its link ends, `is_confirmed` says whether the new address has replaced the old one. `person` and `undone`, an
+    `until` is when its link ends, `wording` what its owner agrees to if an admin requested it. `is_confirmed` says whether the new address has replaced the old one. `person` and `undone`, an
     entry for the unsubscribe log, are there if this very request changed the address.
     """
 
@@ -43,17 +46,39 @@ class AddressChange:
     old: str = ""
     new: str = ""
     until: datetime | None = None
+    wording: str = ""
     is_confirmed: bool = False
     person: int | None = None
     undone: PendingUnsubscribeLogEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Addresses:
+class AddressCorrection:
+    """Who of the admins requested a change, why, and the consent text that the owner of the new address is shown."""
+
+    by: str
+    reason: str
+    language: str
+    wording: str
+
+
+class CorrectionOutcome(StrEnum):
+    """What came of an admin's request to correct an address."""
+
+    REQUESTED = "requested"
+    NOT_SUBSCRIBED = "not subscribed"
+    SAME_ADDRESS = "same address"
+    UNAVAILABLE = "unavailable"  # the new address has a history of its own with us
+    TOO_MANY = "too many"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedAddresses:
     """Both addresses of a change; `old` is None in a change requested before schema 0076."""
 
     new: Address
     old: Address | None
+    correction: AddressCorrection | None = None
 
 
 def request_address_change(
@@ -79,14 +104,75 @@ def request_address_change(
         return
     if not one_time_tokens.may_email_link(session, number, "change address", now=now):
         return
+    has_room = _count_mail_to_stranger(session, keys, new_address, signup_limits, now)
+    is_emailed = has_room and suppression.find_suppression(session, keys, new_address) is None
+    _begin_change(session, keys, person, ChangedAddresses(new_address, old), queue, now, is_emailed=is_emailed)
+
+
+def request_correction(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    new_address: Address,
+    correction: AddressCorrection,
+    queue: QueueMail,
+    signup_limits: SignupLimits,
+    *,
+    now: datetime,
+) -> CorrectionOutcome:
+    """Request a change as an admin: for a subscriber, or for one whose mailbox bounced.
+
+    The limits are those of `request_address_change`. An address that anybody has or had with us is refused: an admin must neither
+    email someone who unsubscribed nor give one person's consent to another. The new owner agrees to the consent text anew.
+    """
+    person = ledger.lock_person(session, number)
+    old = people.decrypt_person_address(keys, person) if person is not None else None
+    if person is None or old is None or not may_correct_address(session, person):
+        return CorrectionOutcome.NOT_SUBSCRIBED
+    if old.canonical == new_address.canonical:
+        return CorrectionOutcome.SAME_ADDRESS
+    if is_unavailable(session, keys, new_address, number):
+        return CorrectionOutcome.UNAVAILABLE
+    has_room = one_time_tokens.may_email_link(session, number, "change address", now=now)
+    if not has_room or not _count_mail_to_stranger(session, keys, new_address, signup_limits, now):
+        return CorrectionOutcome.TOO_MANY
+    _begin_change(session, keys, person, ChangedAddresses(new_address, old, correction), queue, now, is_emailed=True)
+    return CorrectionOutcome.REQUESTED
+
+
+def may_correct_address(session: Session, person: Person) -> bool:
+    """Return whether an admin may correct a person's address: they're subscribed, or were until their mailbox bounced."""
+    if person.ciphertext is None or person.state is not PersonState.SUPPRESSED:
+        return person.ciphertext is not None and person.state is PersonState.SUBSCRIBED
+    ending = ledger.find_last_event(session, person.number, {ConsentKind.SUPPRESSED, ConsentKind.COMPLAINED})
+    before = ledger.find_last_event(
+        session, person.number, ledger.GRANT_KINDS | {ConsentKind.WITHDRAWN, ConsentKind.EXPIRED}
+    )
+    is_bounced = ending is not None and json.loads(ending.body).get("reason") == "bounced"
+    return is_bounced and before is not None and before.kind in ledger.GRANT_KINDS
+
+
+def _begin_change(
+    session: Session,
+    keys: KeyRing,
+    person: Person,
+    addresses: ChangedAddresses,
+    queue: QueueMail,
+    now: datetime,
+    *,
+    is_emailed: bool,
+) -> None:
+    """Store a change that was requested, and queue the emails to the old address and, if `is_emailed`, to the new one."""
+    number, old = person.number, addresses.old
+    assert old is not None, "it's the person's address"
     # A change that this one replaces keeps its row: the link to stop it, in an earlier email, stops this one.
     one_time_tokens.revoke_tokens(session, number, "change address", now=now)
     expires_at = now + ADDRESS_CHANGE_LIFETIME
     token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
     stop_ends_at = expires_at + UNDO_PERIOD
-    # It belongs to the old address, and has to work when that isn't the person's anymore: `_find_stoppable` compares.
+    # It belongs to the old address, and has to work when that isn't the person's anymore: `address_change_stop` compares.
     stop_token = one_time_tokens.issue_token(
-        session, _STOP_PURPOSE, None, now=now, expires_at=stop_ends_at, serial=str(number)
+        session, STOP_PURPOSE, None, now=now, expires_at=stop_ends_at, serial=str(number)
     )
     row = StoredAddressChange(
         hash=one_time_tokens.hash_token(token),
@@ -95,16 +181,17 @@ def request_address_change(
         stop_hash=one_time_tokens.hash_token(stop_token),
         old_lookup=make_lookup_hash(keys, old),
     )
-    _encrypt_addresses(keys, row, _Addresses(new_address, old))
+    encrypt_addresses(keys, row, addresses)
     session.add(row)
     serial = f"{now:%Y%m%dT%H%M%S%f}"
-    notification = {"to": old.mailbox, "masked": mask_address(new_address.mailbox)}
+    by_editor = {"by_editor": "yes"} if addresses.correction else {}
+    notification = {"to": old.mailbox, "masked": mask_address(addresses.new.mailbox)}
     stop_link = {"token": stop_token, "expires_at": stop_ends_at.isoformat()}
-    queue(session, MailRequest("moving", number, serial, notification | stop_link))
-    has_room = _count_mail_to_stranger(session, keys, new_address, signup_limits, now)
-    if has_room and suppression.find_suppression(session, keys, new_address) is None:
+    if person.state is PersonState.SUBSCRIBED:  # a mailbox that bounced is emailed no more
+        queue(session, MailRequest("moving", number, serial, notification | stop_link | by_editor))
+    if is_emailed:
         facts = {"token": token, "expires_at": expires_at.isoformat(), "masked": mask_address(old.mailbox)}
-        queue(session, MailRequest("move", number, serial, {**facts, "to": new_address.mailbox}))
+        queue(session, MailRequest("move", number, serial, {**facts, "to": addresses.new.mailbox, **by_editor}))
 
 
 def _count_mail_to_stranger(
@@ -141,14 +228,23 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     if link.state is TokenState.USED:
         return AddressChange(ActionLinkState.DONE)
     row = session.get(StoredAddressChange, one_time_tokens.hash_token(token))
-    subscriber = person if person and person.state is PersonState.SUBSCRIBED else None
-    old = people.decrypt_person_address(keys, subscriber) if subscriber else None
-    if link.state is not TokenState.FRESH or row is None or old is None:
+    if link.state is not TokenState.FRESH or row is None or person is None:
         return AddressChange(ActionLinkState.OVER)
-    new = _decrypt_addresses(keys, row).new
-    if _is_unavailable(session, keys, new, link.person):
+    return _describe_confirmable_change(session, keys, row, person)
+
+
+def _describe_confirmable_change(
+    session: Session, keys: KeyRing, row: StoredAddressChange, person: Person
+) -> AddressChange:
+    addresses, old = decrypt_addresses(keys, row), people.decrypt_person_address(keys, person)
+    new, correction = addresses.new, addresses.correction
+    is_correctable = correction is not None and may_correct_address(session, person)
+    if old is None or not (person.state is PersonState.SUBSCRIBED or is_correctable):
+        return AddressChange(ActionLinkState.OVER)
+    if is_unavailable(session, keys, new, person.number):
         return AddressChange(ActionLinkState.TAKEN)
-    return AddressChange(ActionLinkState.OPEN, mask_address(old.mailbox), mask_address(new.mailbox), link.expires_at)
+    masked = mask_address(old.mailbox), mask_address(new.mailbox)
+    return AddressChange(ActionLinkState.OPEN, *masked, row.until, correction.wording if correction else "")
 
 
 def confirm_address_change(
@@ -170,111 +266,30 @@ def confirm_address_change(
     if person is None or change.stage is not ActionLinkState.OPEN:
         return change
     one_time_tokens.use_token(session, token, "change address", now=now)
-    new = _decrypt_addresses(keys, session.get_one(StoredAddressChange, one_time_tokens.hash_token(token))).new
-    undone = _set_address(session, keys, unsubscribe_log, person, new, "link to the new address", now)
-    for row in _list_changes(session, person.number, now):
-        old = _decrypt_addresses(keys, row).old
+    confirmed = decrypt_addresses(keys, session.get_one(StoredAddressChange, one_time_tokens.hash_token(token)))
+    new, correction = confirmed.new, confirmed.correction
+    undone = set_person_address(session, keys, unsubscribe_log, person, new, _describe_change(correction), now)
+    if correction is not None:
+        wording = register_consent_text(session, ConsentText(correction.language, correction.wording), now).as_json()
+        ledger.append_event(session, person, ConsentKind.CONFIRMED, wording | _describe_change(correction), now)
+    for row in list_changes(session, person.number, now):
+        old = decrypt_addresses(keys, row).old
         if old is None or old.canonical == new.canonical:  # its owner has just confirmed that it's theirs again
             session.delete(row)
             continue
         if row.changed_at is None:
             row.changed_at, row.until = now, now + UNDO_PERIOD
-        _encrypt_addresses(keys, row, _Addresses(new, old))
+        encrypt_addresses(keys, row, ChangedAddresses(new, old))
     return AddressChange(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
 
 
-def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Return how a link to the old address stands; nothing is changed.
-
-    Raises:
-        DecryptionError: an address does not open.
-    """
-    link = one_time_tokens.look_up_token(session, token, _STOP_PURPOSE, now=now)
-    person = session.get(Person, int(link.serial), populate_existing=True) if link.serial else None
-    if person is None:
-        return AddressChange(ActionLinkState.UNKNOWN)
-    if person.state is PersonState.ERASED:
-        return AddressChange(ActionLinkState.ERASED)
-    if link.state is TokenState.USED:
-        return AddressChange(ActionLinkState.DONE)
-    row = _find_stoppable(session, keys, person, token, now) if link.state is TokenState.FRESH else None
-    addresses = _decrypt_addresses(keys, row) if row is not None else None
-    if row is None or addresses is None or addresses.old is None:
-        return AddressChange(ActionLinkState.OVER)
-    is_confirmed = row.changed_at is not None
-    if is_confirmed and _is_unavailable(session, keys, addresses.old, person.number, may_make_way=True):
-        return AddressChange(ActionLinkState.TAKEN)
-    old, new = mask_address(addresses.old.mailbox), mask_address(addresses.new.mailbox)
-    return AddressChange(ActionLinkState.OPEN, old, new, row.until, is_confirmed)
-
-
-def stop_address_change(
-    session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
-) -> AddressChange:
-    """Cancel or undo a reader's address change, if the link to the old address is open; twice is once.
-
-    The links to their data end as well: whoever requested the change has one.
-
-    Raises:
-        OSError: the departure log could not be written.
-        DecryptionError: an address does not open.
-        sqlalchemy.exc.IntegrityError: somebody signed up with the old address in this very moment.
-    """
-    serial = one_time_tokens.look_up_token(session, token, _STOP_PURPOSE, now=now).serial
-    person = ledger.lock_person(session, int(serial)) if serial else None
-    change = look_up_stop_link(session, keys, token, now=now)
-    row = _find_stoppable(session, keys, person, token, now) if person else None
-    if person is None or row is None or change.stage is not ActionLinkState.OPEN:
-        return change
-    one_time_tokens.use_token(session, token, _STOP_PURPOSE, now=now)
-    old = _decrypt_addresses(keys, row).old
-    assert old is not None, "the link is open"
-    undone = None
-    if row.changed_at is None:
-        _revoke_data_links(session, person, now)
-    else:
-        _clear_unconfirmed_sign_up(session, keys, old, now)
-        undone = _set_address(session, keys, unsubscribe_log, person, old, "link to the old address", now)
-    _end_later_changes(session, keys, row, old, now)
-    return AddressChange(ActionLinkState.DONE, change.old, change.new, None, change.is_confirmed, person.number, undone)
-
-
-def _find_stoppable(
-    session: Session, keys: KeyRing, person: Person, token: str, now: datetime
-) -> StoredAddressChange | None:
-    """Find the change that a link stops.
-
-    The person must be subscribed, and have the address that the change left them with: a row may be another's by now
-    (decision 0063).
-    """
-    stop_hash = one_time_tokens.hash_token(token)
-    row = next((row for row in _list_changes(session, person.number, now) if row.stop_hash == stop_hash), None)
-    if row is None or person.state is not PersonState.SUBSCRIBED:
-        return None
-    addresses, current = _decrypt_addresses(keys, row), people.read_address_matching_commitment(session, keys, person)
-    expected = addresses.new if row.changed_at else addresses.old
-    return row if current and expected and current.canonical == expected.canonical else None
-
-
-def _end_later_changes(
-    session: Session, keys: KeyRing, stopped: StoredAddressChange, old: Address, now: datetime
-) -> None:
-    """Delete a stopped change and those after it. One before it can still be undone, from the address that is back."""
-    for row in _list_changes(session, stopped.person, now):
-        is_earlier = row.changed_at and (stopped.changed_at is None or row.changed_at < stopped.changed_at)
-        if is_earlier:
-            _encrypt_addresses(keys, row, _Addresses(old, _decrypt_addresses(keys, row).old))
-        else:
-            session.delete(row)
-
-
-def _set_address(
+def set_person_address(
     session: Session,
     keys: KeyRing,
     unsubscribe_log: UnsubscribeLog,
     person: Person,
     address: Address,
-    method: str,
+    body: dict[str, Any],
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
     """Give a reader another address; return what the departure log has to be told of it after the commit.
@@ -287,66 +302,57 @@ def _set_address(
     person.lookup, person.lookup_key = make_lookup_hash(keys, address), keys.current("lookup").id
     people.set_person_address(keys, person, address)
     commitment = people.make_person_address_commitment(keys, person, address)
-    body = {"method": method, "actor": "reader"}
     ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now, commitment=commitment)
-    _revoke_data_links(session, person, now)
+    revoke_data_links(session, person, now)
     return PendingUnsubscribeLogEntry.of_person(person, "undone")
 
 
-def _revoke_data_links(session: Session, person: Person, now: datetime) -> None:
+def _describe_change(correction: AddressCorrection | None) -> dict[str, Any]:
+    """Say how the owner of a new address confirmed it, and which admin had asked them to, for the record."""
+    body = {"method": "link to the new address", "actor": "reader"}
+    return body | ({"requested_by": correction.by, "reason": correction.reason} if correction else {})
+
+
+def revoke_data_links(session: Session, person: Person, now: datetime) -> None:
+    """End the links to a person's data, and to a new address that isn't confirmed."""
     for purpose in ("my data", "change address"):
         one_time_tokens.revoke_tokens(session, person.number, purpose, now=now)
 
 
-def _list_changes(session: Session, number: int, now: datetime) -> Sequence[StoredAddressChange]:
+def list_changes(session: Session, number: int, now: datetime) -> Sequence[StoredAddressChange]:
+    """Return a person's changes that can still be confirmed or undone, or that such a one replaced."""
     mine = (StoredAddressChange.person == number, StoredAddressChange.until > now)
     return session.scalars(select(StoredAddressChange).where(*mine).order_by(StoredAddressChange.hash)).all()
 
 
-def _is_unavailable(
-    session: Session, keys: KeyRing, address: Address, number: int, *, may_make_way: bool = False
+def is_unavailable(
+    session: Session, keys: KeyRing, address: Address, number: int, *, unless: Callable[[int], bool] | None = None
 ) -> bool:
     """Return whether an address can't be a person's: it's somebody else's on the list, or left it, or is suppressed.
 
-    With `may_make_way`, a sign-up that wasn't confirmed doesn't count: anybody can type an address into a form.
+    A person for whom `unless` returns True doesn't count.
     """
     owner = people.find_person_number(session, keys, address)
-    is_free = owner in {None, number} or (may_make_way and _is_unconfirmed_sign_up(session, owner))
+    is_free = owner is None or owner == number or (unless is not None and unless(owner))
     return not is_free or suppression.find_suppression(session, keys, address) is not None
 
 
-def _is_unconfirmed_sign_up(session: Session, number: int | None) -> bool:
-    person = session.get(Person, number) if number else None
-    if person is None or person.state is not PersonState.REQUESTED:
-        return False
-    return not expiry.had_permission_pass(session, person.number)
-
-
-def _clear_unconfirmed_sign_up(session: Session, keys: KeyRing, address: Address, now: datetime) -> None:
-    """End a sign-up with an address that is a reader's again."""
-    number = people.find_person_number(session, keys, address)
-    request = ledger.find_last_event(session, number, {ConsentKind.REQUESTED}) if number else None
-    if number is None or request is None:
-        return
-    one_time_tokens.revoke_tokens(session, number, "confirm", now=now)
-    expiry.expire_request(session, number, request.seq, now)
-    session.flush()
-
-
-def _encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: _Addresses) -> None:
-    values = {
-        "address": addresses.new.mailbox,
-        "old": addresses.old.mailbox if addresses.old else "",
-        "person": row.person,
-    }
+def encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: ChangedAddresses) -> None:
+    """Encrypt the addresses of a change into its row, bound to its token and person."""
+    values: dict[str, Any] = {"address": addresses.new.mailbox, "person": row.person}
+    values |= {"old": addresses.old.mailbox} if addresses.old else {}
+    values |= {"correction": asdict(addresses.correction)} if addresses.correction else {}
     row.ciphertext, row.key_id = encrypt_json(keys, values, bound_to=_ciphertext_binding(row.hash))
 
 
-def _decrypt_addresses(keys: KeyRing, row: StoredAddressChange) -> _Addresses:
-    """Return the addresses of a change; the old one only where the ciphertext was made for this person."""
+def decrypt_addresses(keys: KeyRing, row: StoredAddressChange) -> ChangedAddresses:
+    """Return the addresses of a change; all but the new one only where the ciphertext was made for this person."""
     values = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_ciphertext_binding(row.hash))
-    is_theirs = values.get("person") == row.person and values.get("old")
-    return _Addresses(read_address(values["address"]), read_address(values["old"]) if is_theirs else None)
+    new = read_address(values["address"])
+    if values.get("person") != row.person or "old" not in values:
+        return ChangedAddresses(new, None)
+    correction = AddressCorrection(**values["correction"]) if "correction" in values else None
+    return ChangedAddresses(new, read_address(values["old"]), correction)
 
 
 def _ciphertext_binding(token_hash: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from subscribers.address import Address
 from subscribers.consent import audience, suppression
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import my_data, undo
+from subscribers.lifecycle import address_change, my_data, undo
 from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person
@@ -46,6 +46,9 @@ def _may_receive(session: Session, keys: KeyRing, number: int, address: Address,
         return my_data.may_request_data(session.get(Person, number))
     if kind == "undo":
         return undo.find_undo_deadline(session, number, now=now) is not None
+    if kind == "move":  # to the new address of somebody whose old one may have bounced
+        person = session.get(Person, number)
+        return person is not None and address_change.may_correct_address(session, person)
     if kind not in PRE_CONSENT_KINDS:
         return audience.may_email_person(session, number)
     if one_time_tokens.find_open_token(session, number, "confirm", now=now) is None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from subscribers.address import mask_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
-from subscribers.lifecycle import address_change
+from subscribers.lifecycle import address_change, address_change_stop
 from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.expiry import find_deletion_time
@@ -176,7 +176,7 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
 def ask_to_stop_address_change(token: str) -> ResponseReturnValue:
     """Show the button that cancels or undoes an address change. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
-        change = address_change.look_up_stop_link(session, page_context.keys, token, now=page_context.now)
+        change = address_change_stop.look_up_stop_link(session, page_context.keys, token, now=page_context.now)
     return _address_change_page(change, token, "web/stop_address_change.html")
 
 
@@ -186,7 +186,7 @@ def stop_address_change(token: str) -> ResponseReturnValue:
     now = page_context.now
     try:
         with page_context.database.write() as session:
-            change = address_change.stop_address_change(
+            change = address_change_stop.stop_address_change(
                 session, page_context.keys, page_context.unsubscribe_log, token, now=now
             )
     except IntegrityError:  # somebody signed up with it between our look and our write

@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
@@ -20,7 +22,8 @@ from subscribers.callback_types import Progress
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
-from subscribers.lifecycle import my_data, undo
+from subscribers.lifecycle import address_change, my_data, undo
+from subscribers.lifecycle.address_change import AddressCorrection, CorrectionOutcome
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import ADMIN_METHOD, unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
@@ -33,6 +36,7 @@ ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
 FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
 WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
 RESTORE = Action("subscriber restored", Role.ADMIN, AffectedArea.CONSENT)
+CORRECT_ADDRESS = Action("address correction requested", Role.ADMIN, AffectedArea.CONSENT)
 SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
 ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
 SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
@@ -53,6 +57,10 @@ class UnknownPersonError(RefusalError):
 
 class NotRestorableError(RefusalError):
     """The subscription can't be restored by this admin, or not anymore."""
+
+
+class CorrectionRefusedError(RefusalError):
+    """The address can't be corrected like this; the message says why."""
 
 
 class NotSuppressedError(RefusalError):
@@ -141,6 +149,45 @@ def restore_subscriber(
             )
     installation.unsubscribe_log.append_return(undone, problem="a restored subscription is not in the journal", at=now)
     return number, True
+
+
+_CORRECTION_REFUSALS = {
+    CorrectionOutcome.NOT_SUBSCRIBED: "Only the address of a subscriber, or of one whose mailbox bounced in the last 30 days, can be corrected.",
+    CorrectionOutcome.SAME_ADDRESS: "This is the subscriber's address already.",
+    CorrectionOutcome.UNAVAILABLE: "This address is subscribed, was in the past, or is suppressed. Its owner can sign up with it.",
+    CorrectionOutcome.TOO_MANY: "No more emails can be sent about this: the limits on emails to this subscriber, mailbox, or domain are reached. Try again in a week.",
+}
+
+
+def request_address_correction(
+    installation: Installation, actor: Actor, number: int, address_text: str, reason: str, *, now: datetime
+) -> bool:
+    """Ask the owner of a new address to confirm that a subscriber's emails go there; nothing else changes yet. Return True.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        AddressError: the text is no address.
+        UnknownPersonError: nobody has this number.
+        CorrectionRefusedError: the address can't be corrected like this.
+    """
+    settings, wording = installation.settings, current_consent_text(installation.settings)
+    address = read_address(address_text)
+    with CORRECT_ADDRESS.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
+        _find_person(session, installation.keys, number)
+        draft.detail = {"why": reason}
+        outcome = address_change.request_correction(
+            session,
+            installation.keys,
+            number,
+            address,
+            AddressCorrection(actor.name, reason, wording.language, wording.text),
+            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            build_signup_limits(settings),
+            now=now,
+        )
+        if outcome is not CorrectionOutcome.REQUESTED:
+            raise CorrectionRefusedError(_CORRECTION_REFUSALS[outcome])
+    return True
 
 
 def export_person_data(

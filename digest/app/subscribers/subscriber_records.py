@@ -27,7 +27,7 @@ from subscribers.consent.consent_texts import read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import my_data, undo
+from subscribers.lifecycle import address_change, my_data, undo
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
@@ -106,6 +106,7 @@ class SubscriberRecord:
     names: dict[str, str]
     unsubscribed_at: datetime | None
     restorable_until: datetime | None
+    may_correct_address: bool
 
 
 def view_subscriber_record(
@@ -159,6 +160,7 @@ def view_subscriber_record(
             disclosure_count=len(passages),
             names=map_staff_display_names(session, with_numbers=True),
             unsubscribed_at=slip.at if slip else None,
+            may_correct_address=address_change.may_correct_address(session, person),
             restorable_until=slip.at + undo.UNDO_PERIOD if slip else None,
         )
 

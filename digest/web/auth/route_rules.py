@@ -194,6 +194,8 @@ ROUTE_RULES = {
     "admin.stop_search": ADMIN,
     "admin.reveal_found_addresses": ADMIN_FRESH,
     "admin.show_subscriber": ADMIN,
+    "admin.show_address_correction_form": ADMIN_FRESH,
+    "admin.correct_address": ADMIN_FRESH,
     "admin.ask_address_access_reason": ADMIN_FRESH,
     "admin.show_address": ADMIN_FRESH,
     "admin.confirm_subscriber_action": ADMIN_FRESH,

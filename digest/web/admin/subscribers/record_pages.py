@@ -148,6 +148,39 @@ _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
 }
 
 
+class AddressCorrectionForm(ReasonForm):
+    """The new address, which the action checks, and the reason."""
+
+    address: str = ""
+
+
+@admin_pages.get("/readers/<int(max=2147483647):number>/correct")
+def show_address_correction_form(number: int) -> ResponseReturnValue:
+    """Ask for a subscriber's new address, and why it's corrected."""
+    return _correction_page(number)
+
+
+@admin_pages.post("/readers/<int(max=2147483647):number>/correct")
+def correct_address(number: int) -> ResponseReturnValue:
+    """Ask the owner of a new address to confirm it; the old one gets a link that stops the change."""
+    installation, actor, now = get_installation_actor_and_time()
+    try:
+        form = read_form(AddressCorrectionForm)
+        subscriber_actions.request_address_correction(installation, actor, number, form.address, form.reason, now=now)
+    except UnknownPersonError:
+        abort(404, "No subscriber has this number.")
+    except FormError as exc:
+        return _correction_page(number, refusal=exc), 400
+    except RefusalError as exc:
+        return _correction_page(number, refusal=FormError({"address": str(exc)})), 400
+    return redirect(url_for("admin.show_subscriber", number=number, done="correct"), 303)
+
+
+def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str:
+    _check_subscriber(number)
+    return render_template("web/admin/subscribers/correct_address.html", number=number, refusal=refusal)
+
+
 def _check_subscriber(number: int) -> None:
     """Answer "not found" where nobody has a number."""
     context = web_context()

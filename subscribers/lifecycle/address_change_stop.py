@@ -1,0 +1,136 @@
+"""Stopping an address change by a link to the old address: until it's confirmed, and for seven days after.
+
+Anybody with a link to a subscriber's data can request a change. So the link in the email to the old address cancels the change,
+or puts the old address back.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy.orm import Session
+
+from subscribers.address import Address, mask_address
+from subscribers.consent import ledger
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle import address_change, expiry
+from subscribers.lifecycle.address_change import STOP_PURPOSE, AddressChange
+from subscribers.store import one_time_tokens, people
+from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.one_time_tokens import ActionLinkState, TokenState
+from subscribers.store.signup_models import StoredAddressChange
+
+
+def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
+    """Return how a link to the old address stands; nothing is changed.
+
+    Raises:
+        DecryptionError: an address does not open.
+    """
+    link = one_time_tokens.look_up_token(session, token, STOP_PURPOSE, now=now)
+    person = session.get(Person, int(link.serial), populate_existing=True) if link.serial else None
+    if person is None:
+        return AddressChange(ActionLinkState.UNKNOWN)
+    if person.state is PersonState.ERASED:
+        return AddressChange(ActionLinkState.ERASED)
+    if link.state is TokenState.USED:
+        return AddressChange(ActionLinkState.DONE)
+    row = _find_stoppable(session, keys, person, token, now) if link.state is TokenState.FRESH else None
+    addresses = address_change.decrypt_addresses(keys, row) if row is not None else None
+    if row is None or addresses is None or addresses.old is None:
+        return AddressChange(ActionLinkState.OVER)
+    is_confirmed = row.changed_at is not None
+    if is_confirmed and address_change.is_unavailable(
+        session, keys, addresses.old, person.number, unless=partial(_is_unconfirmed_sign_up, session)
+    ):
+        return AddressChange(ActionLinkState.TAKEN)
+    old, new = mask_address(addresses.old.mailbox), mask_address(addresses.new.mailbox)
+    return AddressChange(ActionLinkState.OPEN, old, new, row.until, is_confirmed=is_confirmed)
+
+
+def stop_address_change(
+    session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
+) -> AddressChange:
+    """Cancel or undo a reader's address change, if the link to the old address is open; twice is once.
+
+    The links to their data end as well: whoever requested the change has one.
+
+    Raises:
+        OSError: the departure log could not be written.
+        DecryptionError: an address does not open.
+        sqlalchemy.exc.IntegrityError: somebody signed up with the old address in this very moment.
+    """
+    serial = one_time_tokens.look_up_token(session, token, STOP_PURPOSE, now=now).serial
+    person = ledger.lock_person(session, int(serial)) if serial else None
+    change = look_up_stop_link(session, keys, token, now=now)
+    row = _find_stoppable(session, keys, person, token, now) if person else None
+    if person is None or row is None or change.stage is not ActionLinkState.OPEN:
+        return change
+    one_time_tokens.use_token(session, token, STOP_PURPOSE, now=now)
+    old = address_change.decrypt_addresses(keys, row).old
+    assert old is not None, "the link is open"
+    undone = None
+    if row.changed_at is None:
+        address_change.revoke_data_links(session, person, now)
+    else:
+        _clear_unconfirmed_sign_up(session, keys, old, now)
+        body = {"method": "link to the old address", "actor": "reader"}
+        undone = address_change.set_person_address(session, keys, unsubscribe_log, person, old, body, now)
+    _end_later_changes(session, keys, row, old, now)
+    return replace(change, stage=ActionLinkState.DONE, until=None, person=person.number, undone=undone)
+
+
+def _find_stoppable(
+    session: Session, keys: KeyRing, person: Person, token: str, now: datetime
+) -> StoredAddressChange | None:
+    """Find the change that a link stops.
+
+    The person must be subscribed, and have the address that the change left them with: a row may be another's by now
+    (decision 0063).
+    """
+    stop_hash = one_time_tokens.hash_token(token)
+    row = next(
+        (row for row in address_change.list_changes(session, person.number, now) if row.stop_hash == stop_hash), None
+    )
+    if row is None or person.state is not PersonState.SUBSCRIBED:
+        return None
+    addresses, current = (
+        address_change.decrypt_addresses(keys, row),
+        people.read_address_matching_commitment(session, keys, person),
+    )
+    expected = addresses.new if row.changed_at else addresses.old
+    return row if current and expected and current.canonical == expected.canonical else None
+
+
+def _end_later_changes(
+    session: Session, keys: KeyRing, stopped: StoredAddressChange, old: Address, now: datetime
+) -> None:
+    """Delete a stopped change and those after it. One before it can still be undone, from the address that is back."""
+    for row in address_change.list_changes(session, stopped.person, now):
+        is_earlier = row.changed_at and (stopped.changed_at is None or row.changed_at < stopped.changed_at)
+        if is_earlier:
+            address_change.encrypt_addresses(
+                keys, row, address_change.ChangedAddresses(old, address_change.decrypt_addresses(keys, row).old)
+            )
+        else:
+            session.delete(row)
+
+
+def _is_unconfirmed_sign_up(session: Session, number: int) -> bool:
+    """Return whether somebody has only signed up: anybody can type an address into a form."""
+    person = session.get(Person, number)
+    if person is None or person.state is not PersonState.REQUESTED:
+        return False
+    return not expiry.had_permission_pass(session, person.number)
+
+
+def _clear_unconfirmed_sign_up(session: Session, keys: KeyRing, address: Address, now: datetime) -> None:
+    """End a sign-up with an address that is a reader's again."""
+    number = people.find_person_number(session, keys, address)
+    request = ledger.find_last_event(session, number, {ConsentKind.REQUESTED}) if number else None
+    if number is None or request is None:
+        return
+    one_time_tokens.revoke_tokens(session, number, "confirm", now=now)
+    expiry.expire_request(session, number, request.seq, now)
+    session.flush()
