@@ -11,7 +11,7 @@ from digest.edition.content.edition_content import EditionContent, EditionSectio
 from digest.edition.content.fragment_names import (
     list_fragment_sections,
     list_omitted_fragments,
-    list_section_keys,
+    list_part_keys,
     section_fragment_name,
 )
 from digest.edition.rendering.mail_layout import MAX_EARLY_DATES, SOON, MailLayout, arrange_email, describe_top_stories
@@ -167,7 +167,7 @@ def test_a_part_goes_with_the_last_of_its_sections(omitted: set[str], gone: set[
         *("section:events+opportunities.dates", "block:events", "foot"),
     ]
     assert list_omitted_fragments(names, omitted) == gone
-    assert list_section_keys(names) == set(KEYS)
+    assert list_part_keys(names) == set(KEYS)
 
 
 @given(

@@ -116,7 +116,7 @@ def _require_confirmation(name: str, findings: Iterable[PreflightFinding], confi
         if rule not in confirmed:
             raise approval.ApprovalError(
                 f"{name} can't be approved before someone confirms a warning. {sentence}",
-                f"Tick its box on the edition's review page, or add '--confirm {rule}'.",
+                f"Check its box on the edition's review page, or add '--confirm {rule}'.",
             )
     return sorted(to_confirm)
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
-from digest.edition.content.fragment_names import list_fragment_sections, section_fragment_name
+from digest.edition.content.fragment_names import list_fragment_keys, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionLook
 from digest.settings import NEWS_SECTION
+from subscribers.part_keys import join_part_key, make_topic_key
 from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
@@ -46,7 +47,7 @@ class DatedEntry:
     @property
     def reminder_fragment(self) -> str:
         """The fragment that names it on the first screen."""
-        return section_fragment_name(list_fragment_sections(self.fragment), "next")
+        return section_fragment_name(list_fragment_keys(self.fragment), "next")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,15 @@ class LeadStory:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicStories:
+    """The stories on one topic of a section that lists topics; the title is empty for stories without one."""
+
+    fragment: str
+    title: str
+    entries: tuple[SectionEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemainingSection:
     """A section without what stands earlier in the mail, which may be all of the one that leads.
 
@@ -103,6 +113,41 @@ class RemainingSection:
     def look(self) -> SectionLook:
         """How the templates set it."""
         return SECTION_KINDS[self.section.kind].look
+
+    @property
+    def topics(self) -> tuple[TopicStories, ...]:
+        """Its stories by topic, each a fragment, if it lists topics."""
+        groups = _group_by_part(self.section).items()
+        return tuple(TopicStories(section_fragment_name([key], "topic"), e[0].kicker, e) for key, e in groups)
+
+    @property
+    def end_fragment(self) -> str:
+        """The fragment that ends its list of topics."""
+        return f"{self.fragment}.end"
+
+
+def _lists_topics(section: EditionSection) -> bool:
+    return SECTION_KINDS[section.kind].look == "topics"
+
+
+def _find_part_key(section: EditionSection, entry: SectionEntry) -> str:
+    """Return the key of the part that an entry belongs to: its section's, or that of its topic in a list of topics."""
+    if _lists_topics(section):
+        return join_part_key(section.key, make_topic_key(entry.kicker))
+    return section.key
+
+
+def _group_by_part(section: EditionSection) -> dict[str, tuple[SectionEntry, ...]]:
+    """Group a section's entries by the keys of their parts, both in the order in which they come."""
+    groups: dict[str, tuple[SectionEntry, ...]] = {}
+    for entry in section.entries:
+        key = _find_part_key(section, entry)
+        groups[key] = (*groups.get(key, ()), entry)
+    return groups
+
+
+def _name_date_fragment(section: EditionSection, entry: SectionEntry, place: int) -> str:
+    return section_fragment_name([_find_part_key(section, entry)], f"date-{place}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +198,15 @@ def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStor
     for part in sections:
         if SECTION_KINDS[part.section.kind].source_section != NEWS_SECTION:
             continue
-        if entries := part.section.entries[:room]:
-            name = section_fragment_name([part.section.key], "lines")
-            parts.append(RemainingSection(name, replace(part.section, entries=entries)))
-            room -= len(entries)
+        for key, stories in _group_by_part(part.section).items():
+            if entries := stories[:room]:
+                name = section_fragment_name([key], "lines")
+                parts.append(RemainingSection(name, replace(part.section, entries=entries)))
+                room -= len(entries)
     if not parts:
         return None
-    return ShortEditionStoryList(
-        section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts)
-    )
+    keys = frozenset().union(*(list_fragment_keys(part.fragment) for part in parts))
+    return ShortEditionStoryList(section_fragment_name(keys, "lines-head"), tuple(parts))
 
 
 def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
@@ -195,7 +240,7 @@ def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntr
     for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:
-                fragment = section_fragment_name([section.key], f"date-{place}")
+                fragment = _name_date_fragment(section, entry, place)
                 yield DatedEntry(fragment, section.kind, entry, entry.when)
             if entry.due:
                 fragment = section_fragment_name([section.key], f"date-{place}-due")
@@ -224,7 +269,7 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
         last_day = soon[-1].when.day
     if not soon:
         return None
-    keys = frozenset().union(*(list_fragment_sections(d.fragment) for d in soon))
+    keys = frozenset().union(*(list_fragment_keys(d.fragment) for d in soon))
     head, foot = section_fragment_name(keys, "dates"), section_fragment_name(keys, "dates-end")
     return UpcomingDates(head, foot, last_day, tuple(soon))
 
@@ -250,8 +295,10 @@ def _list_sections(
         entries = tuple(
             entry
             for place, entry in enumerate(section.entries, 1)
-            if section_fragment_name([section.key], f"date-{place}") not in early
+            if _name_date_fragment(section, entry, place) not in early
         )
         after = dates.last_day if dates and len(entries) < len(section.entries) else None
         if entries:
-            yield RemainingSection(section_fragment_name([section.key]), replace(section, entries=entries), after)
+            rest = replace(section, entries=entries)
+            key = join_part_key(section.key, "") if _lists_topics(section) else section.key
+            yield RemainingSection(section_fragment_name([key]), rest, after)

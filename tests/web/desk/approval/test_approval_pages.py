@@ -52,7 +52,12 @@ def button(week: SampleWeek, editor: str) -> str:
 
 
 def write_head(week: SampleWeek, editor: str = "dana", **fields: str) -> None:
-    data = {"seq": week.state.last_seq, **fields, **{f"was-{name}": "" for name in fields}}
+    data = {
+        "seq": week.state.last_seq,
+        "supersedes": week.state.approval,
+        **fields,
+        **{f"was-{name}": "" for name in fields},
+    }
     assert week.client(editor).post(f"{week.path}/head", data=data).status_code == 303
 
 
