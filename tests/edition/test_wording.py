@@ -1,10 +1,14 @@
 """The small decisions of the mail's wording."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
+from digest.edition.kinds.story_entry import choose_sentences
 from digest.edition.rendering.template_filters import (
     dir_attribute,
     fit_image,
@@ -18,6 +22,7 @@ from digest.edition.rendering.template_filters import (
     text_direction,
 )
 from digest.edition.rendering.text_lines import wrap_text
+from digest.select.selection_types import SummaryOrigin
 from subscribers.subscriber_language import ENGLISH
 
 
@@ -79,7 +84,15 @@ def test_topics_keep_the_order_in_which_they_come() -> None:
 
 def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
     e = SectionEntry("h", "https://example.org/", source="HLS.Today", credit="INTERPOL", date="Nov 18", summary="s")
-    assert list_lines_below_headline(e, "topics", ENGLISH) == ("HLS.Today, Nov 18 · Source: INTERPOL",)
+    assert list_lines_below_headline(e, "topics", ENGLISH) == ("HLS.Today, Nov 18 · Source: INTERPOL", "s")
+    reasoned = replace(
+        e, why="three publishers carried it.", summary_origin=SummaryOrigin(SummaryBasis.OPENING, "CISA", "HLS.Today")
+    )
+    assert list_lines_below_headline(reasoned, "topics", ENGLISH)[1:] == (
+        "s",
+        "Summary from CISA",
+        "Why it’s here: three publishers carried it.",
+    )
     assert list_lines_below_headline(e, "most-read", ENGLISH) == ("HLS.Today · Source: INTERPOL",)
     assert list_lines_below_headline(e, "opportunities", ENGLISH) == ("s",)
     assert list_lines_below_headline(
@@ -87,6 +100,21 @@ def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
     ) == ("Norfolk", "Free")
     assert list_lines_below_headline(SectionEntry("h", "https://example.org/"), "topics", ENGLISH) == ()
     assert story_facts_line(e, ENGLISH) == "HLS.Today, Nov 18. Source: INTERPOL."
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("Ports closed. Crews check cranes. All reopen soon.", "Ports closed. Crews check cranes."),
+        (f"Ports closed. Then {'word ' * 29}end.", "Ports closed."),
+        (f"{'word ' * 40}end. Then more.", f"{'word ' * 40}end."),
+        (f"{'longer ' * 60}end.", f"{'longer ' * 30}".strip() + "…"),
+        ("", ""),
+    ],
+)
+def test_a_summary_is_one_or_two_whole_sentences_of_300_characters(text: str, summary: str) -> None:
+    assert choose_sentences(text, 30) == summary
+    assert len(summary) <= 300
 
 
 def test_the_source_is_not_credited_twice() -> None:

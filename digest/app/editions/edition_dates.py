@@ -65,7 +65,8 @@ def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, dat
     dates = arrange_email(content).dates
     if dates is None:
         return {}
-    return {key: dates.last_day for dated in dates.entries for key in list_fragment_sections(dated.fragment)}
+    moved = (dated.fragment for dated in dates.entries if not dated.is_stated_in_text)
+    return {key: dates.last_day for fragment in moved for key in list_fragment_sections(fragment)}
 
 
 def list_stated_deadlines(content: EditionContent, entry: SectionEntry) -> tuple[Deadline, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from digest.collect.texts.text_cleanup import shorten_text
+from digest.collect.texts.text_cleanup import shorten_text, split_sentences
 from digest.collect.texts.urls import site_name, strip_tracking
 from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCrops, SectionEntry
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
@@ -14,7 +14,8 @@ from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import jaccard_overlap, title_words
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
-LEAD_WORDS, ROW_WORDS = 40, 30  # of the summary
+LEAD_WORDS, ROW_WORDS = 40, 30  # of a summary of two sentences
+MAX_CHARACTERS = 300  # of a summary
 MAX_NEWS_WORDS = 14  # of the headline that says what is new
 SAME_HEADLINE_OVERLAP = 0.5  # of the words of two headlines, for them to say much the same
 NOTHING_MORE = mark_message("this report is new.")
@@ -56,8 +57,26 @@ def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
     """Write a story's headline with its summary in so many words, and say whose words it is."""
     story = placed.scored.story
     chosen = choose_summary(story)
-    summary = shorten_text(chosen.text, max_words)
+    summary = choose_sentences(chosen.text, max_words)
     return replace(make_minimal_entry(story.lead), summary=summary, summary_origin=chosen.origin)
+
+
+def choose_sentences(text: str, max_words: int) -> str:
+    """Return the first one or two sentences of a text: two if they have so few words, and in 300 characters at most.
+
+    A longer first sentence is cut between words and marked with "…".
+    """
+    first, *others = [*split_sentences(text)][:2] or [""]
+    both = " ".join((first, *others))
+    if len(both.split()) <= max_words and len(both) <= MAX_CHARACTERS:
+        return both
+    return first if len(first) <= MAX_CHARACTERS else shorten_text(first, max_words)
+
+
+def write_reason(placed: PlacedStory, page: EntryContext) -> str:
+    """Write in a sentence why a story is in the edition, after "Why it leads:" or "Why it’s here:"."""
+    reason = explain_lead(placed.scored, page.language)
+    return page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason)
 
 
 def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
@@ -75,22 +94,33 @@ def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
 def write_image_row(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
     """Write a story as a row with a small picture."""
     story = placed.scored.story
-    entry, cuts = write_summary(placed, max_words), page.find_image(story.lead)
+    cuts = page.find_image(story.lead)
+    also = tuple(page.link_report(article) for article in story.also_reported)
+    return replace(
+        write_summarized(placed, page, max_words),
+        also=also,
+        why="" if also else write_reason(placed, page),  # whoever else reported it is the reason
+        picture=cuts.thumb if cuts else None,
+    )
+
+
+def write_summarized(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
+    """Write a story's headline with its facts, its summary, and why it's here."""
+    entry = write_summary(placed, max_words)
     return replace(
         write_headline(placed, page),
         summary=entry.summary,
         summary_origin=entry.summary_origin,
-        also=tuple(page.link_report(article) for article in story.also_reported),
-        picture=cuts.thumb if cuts else None,
+        why=write_reason(placed, page),
     )
 
 
 def write_lead(placed: PlacedStory, page: EntryContext) -> SectionEntry:
     """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
-    cuts, why = page.find_image(placed.scored.lead), explain_lead(placed.scored, page.language)
+    cuts = page.find_image(placed.scored.lead)
     return replace(
         write_image_row(placed, page, LEAD_WORDS),
-        why=page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=why),
+        why=write_reason(placed, page),
         related=tuple(page.link_related(article) for article in placed.related),
         picture=cuts.lead if cuts else None,
     )

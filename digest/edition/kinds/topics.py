@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import write_source_lines
+from digest.edition.kinds.story_entry import EntryContext, write_source_lines, write_summarized, write_summary_credit
 from digest.select.section_filler import SectionFiller
-from digest.select.selection_types import ScoredStory
+from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
@@ -37,6 +37,13 @@ class TopicSection(SectionKind):
         """Take what has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
+    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
+        """Write a headline with a summary, and why the story is here."""
+        return write_summarized(placed, page)
+
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the source with the date."""
-        return write_source_lines(entry, entry.source_and_date, language)
+        """Return the source with the date, the summary and whose it is, and the reason."""
+        reason = language.gettext("Why it’s here: %(reason)s", reason=entry.why) if entry.why else ""
+        lender = write_summary_credit(entry, language)
+        lines = (*write_source_lines(entry, entry.source_and_date, language), entry.summary, lender, reason)
+        return tuple(filter(None, lines))

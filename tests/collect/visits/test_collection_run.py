@@ -377,8 +377,10 @@ def test_where_wordpress_closes_its_rest_api_the_feed_is_read_and_its_reason_giv
 
 @pytest.mark.parametrize("feed", [None, b"<html><body><p>Please sign in.</p></body></html>"])
 def test_without_a_feed_either_the_error_is_that_of_the_rest_api(database: Database, feed: bytes | None) -> None:
-    web = Web({WP: CLOSED} | ({SITE_FEED: fetched(feed, SITE_FEED)} if feed else {}))
-    (report,) = visited(database, web, WP)
+    answers: dict[str, Answer] = {WP: CLOSED}
+    if feed:
+        answers[SITE_FEED] = fetched(feed, SITE_FEED)
+    (report,) = visited(database, Web(answers), WP)
     assert report.error
     assert "access denied (401)" in report.error
 
