@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from digest.select.selection_types import CandidateArticle
+from digest.select.text_similarity import significant_words
 
 MAX_TITLE_WORDS = 20  # of a headline
+_STEM_LENGTH = 4  # letters: "resigns" and "resigned" begin alike
+_ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # of a storm, as forecasts and reports call it
 _CACHED_TITLES = 10_000  # more than most weeks have: grouping, ranking and related articles all ask about them
 
 
@@ -32,6 +35,12 @@ class TitlePattern:
         """Return whether a title holds one of the alternatives."""
         lowered = title.lower()
         return any(search(lowered) for search in self._searches)
+
+    def cut_from(self, title: str) -> str:
+        """Return a title in lower case from where the first alternative begins; empty if it holds none."""
+        lowered = title.lower()
+        starts = [found.start() for search in self._searches if (found := search(lowered))]
+        return lowered[min(starts) :] if starts else ""
 
 
 # Titles that glue unrelated stories together.
@@ -194,6 +203,20 @@ def is_grave_title(title: str) -> bool:
 def is_forecast_title(title: str) -> bool:
     """Return whether a title tells what was still ahead when it was written."""
     return _FORECAST_TITLE.is_in(title)
+
+
+def reports_outcome(title: str, forecast: str) -> bool:
+    """Return whether a title reports what another one told as ahead: it's no forecast, and has a word of what was ahead.
+
+    "Chief resigns" reports the outcome of "Chief expected to resign", and "Chief defends his record" doesn't.
+    """
+    ahead = _list_stems(_FORECAST_TITLE.cut_from(forecast))
+    ahead |= frozenset() if ahead.isdisjoint(_ARRIVAL_STEMS) else _ARRIVAL_STEMS
+    return bool(ahead) and not is_forecast_title(title) and not ahead.isdisjoint(_list_stems(title))
+
+
+def _list_stems(text: str) -> frozenset[str]:
+    return frozenset(word[:_STEM_LENGTH] for word in significant_words(text))
 
 
 @dataclass(frozen=True, slots=True)

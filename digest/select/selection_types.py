@@ -25,6 +25,7 @@ class CandidateArticle:
     primary: bool = False
     own: bool = False
     on_own_site: bool = False  # its source is on the article's own site
+    aggregated: bool = False  # its source links to many sites, so the publisher is the article's own
     categories: tuple[str, ...] = ()
     topics: tuple[tuple[str, str], ...] = ()  # the source's map: category → topic
     default_topic: str = ""  # of the source: what its articles are about where nothing says otherwise

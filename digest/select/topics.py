@@ -1,12 +1,10 @@
 """What a story is about: the publisher's own word, then its categories, then keyword rules that show their words."""
 
 import math
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib import resources
+from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
 
@@ -23,6 +21,7 @@ from digest.select.topic_phrases import (
     TopicTier,
     split_text,
 )
+from digest.settings.built_in_topics import read_built_in_topics
 
 _MAX_WEAK_POINTS = 0.5  # weak words, however many, add no more than one strong word of the summary
 _DECIDING_POINTS = 0.5  # what a word counts at least that decides: a strong one, anywhere
@@ -259,25 +258,13 @@ def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> To
     if topics:
         lists = [TopicWords(name, "; ".join(listed)) for name, listed in topics.items()]
         return _compile_lists(tuple(lists))
-    return _compile_lists(tuple(TopicWords(**topic) for topic in _read_built_in_topics()))
+    return _compile_lists(tuple(TopicWords(**topic) for topic in read_built_in_topics()))
 
 
 @lru_cache(maxsize=2)
 def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
     """Compile lists, which takes longer than to look up a week's articles; those in use are kept from draft to draft."""
     return TopicRules(listed)
-
-
-def list_built_in_topics() -> list[str]:
-    """Return the names of the built-in topics, in their order."""
-    return [topic["name"] for topic in _read_built_in_topics()]
-
-
-@cache
-def _read_built_in_topics() -> list[dict[str, str]]:
-    text = resources.files("digest").joinpath("topics.toml").read_text("utf-8")
-    topics: list[dict[str, str]] = tomllib.loads(text)["topic"]
-    return topics
 
 
 def find_story_topic(

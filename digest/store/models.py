@@ -105,6 +105,7 @@ class Article(Base):
     summary_basis: Mapped[Str20] = mapped_column(default="", server_default="")  # collect: SummaryBasis
     author: Mapped[Str200 | None]
     credit: Mapped[Str200 | None]
+    publisher: Mapped[Str200] = mapped_column(default="", server_default="")  # of an item in a feed of many publishers
     categories: Mapped[list[str]] = mapped_column(JSON)
     language: Mapped[Str20 | None]
     image_url: Mapped[str | None]

@@ -129,6 +129,7 @@ class ParsedItem:
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     author: str | None = None  # a name; addresses are dropped
     credit: str | None = None  # "Source: INTERPOL" gives INTERPOL
+    publisher: str = ""  # whose article it is, in a feed that links to many sites; empty in any other
     categories: tuple[str, ...] = ()
     language: str | None = None
     image_url: WebAddress | None = None
