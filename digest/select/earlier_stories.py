@@ -5,8 +5,8 @@ with news: an article from after that edition's cut-off whose text is no repost 
 nearly the text of an article of the same publisher, or the text itself from another.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain
@@ -32,6 +32,8 @@ from digest.select.text_similarity import (
 )
 
 CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
+NAMED_CONTINUATION_FACTOR = 2.0  # the same, where both tell a rare name that no other large story of the week does
+MIN_NAMED_PUBLISHERS = 3  # of a large story
 MAX_THRESHOLD = 0.95
 MIN_SHARED_TITLE_WORDS = 2  # of the lead's title with the titles of the earlier story: what is looked at closely
 MIN_SHARED_WORDS = 3  # of both stories' texts: a town of two words in common is no matter in common
@@ -98,9 +100,18 @@ class EarlierStories:
 class EarlierStoryIndex:
     """The stories of the last editions, found by the words of their titles."""
 
-    def __init__(self, stories: Iterable[EarlierStory], similarity: StorySimilarity) -> None:
-        """Index the stories; of two that fit a new story equally the newer edition's is meant."""
+    def __init__(
+        self, stories: Iterable[EarlierStory], similarity: StorySimilarity, common_names: frozenset[str] = frozenset()
+    ) -> None:
+        """Index the stories; of two that fit a new story equally the newer edition's is meant.
+
+        Args:
+            stories: of the last editions.
+            similarity: measured over the articles of this proposal.
+            common_names: names that tell no matter, because several stories of this week hold them.
+        """
         self._similarity = similarity
+        self._common_names = common_names
         stories_with_articles = [story for story in stories if story.articles]
         self._stories = sorted(stories_with_articles, key=lambda story: (story.cut_off, story.headline))
         self._places_by_word: dict[str, set[int]] = defaultdict(set)
@@ -109,13 +120,25 @@ class EarlierStoryIndex:
             for word in {word for title in titles for word in title_words(title)}:
                 self._places_by_word[word].add(place)
 
-    def find_continuation(self, story: Story, threshold: float) -> Continuation | None:
-        """Find the earlier story that a story continues, and what is new; None where it continues none."""
-        best = max(self._measure_near_stories(story, threshold), default=None)
+    def find_continuation(self, story: Story, threshold: float, named_threshold: float) -> Continuation | None:
+        """Find the earlier story that a story continues, and what is new; None where it continues none.
+
+        Args:
+            story: of this edition's window.
+            threshold: how alike the two must be.
+            named_threshold: the same, where both tell one rare name.
+        """
+        near = self._measure_near_stories(story, named_threshold)
+        best = max((s for s in near if s[0] >= threshold or self._share_name(story, self._stories[s[1]])), default=None)
         if best is None:
             return None
         earlier = self._stories[best[1]]
         return Continuation(earlier, tuple(a for a in story.members if is_news_since(a, earlier)))
+
+    def _share_name(self, story: Story, earlier: EarlierStory) -> bool:
+        """Return whether both stories tell a rare name that isn't all over the week."""
+        shared = self._similarity.telling_names(story) & self._similarity.telling_names(_make_story(earlier))
+        return not shared <= self._common_names
 
     def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
         """Give the earlier stories of the same matter by their places, with how alike they are."""
@@ -126,16 +149,20 @@ class EarlierStoryIndex:
         for place in sorted(place for place, count in shared.items() if count >= MIN_SHARED_TITLE_WORDS):
             earlier = self._stories[place]
             middle = self._similarity.centroid(story)
-            first, *others = earlier.articles
-            earlier_middle = self._similarity.centroid(Story(first, tuple(others)))
+            earlier_middle = self._similarity.centroid(_make_story(earlier))
             similarity = round(cosine_similarity(middle, earlier_middle), 6)
             is_one_matter = similarity >= threshold and len(middle.keys() & earlier_middle.keys()) >= MIN_SHARED_WORDS
             if is_one_matter and not _is_other_issue(story, earlier):
                 yield similarity, place
 
 
+def _make_story(earlier: EarlierStory) -> Story:
+    first, *others = earlier.articles
+    return Story(first, tuple(others))
+
+
 def find_continuations(
-    stories: Iterable[Story], earlier: Iterable[EarlierStory], similarity: StorySimilarity, same_story: float
+    stories: Sequence[Story], earlier: Iterable[EarlierStory], similarity: StorySimilarity, same_story: float
 ) -> dict[str, Continuation]:
     """Find which stories continue one of an earlier edition, by the lead's URL.
 
@@ -145,10 +172,18 @@ def find_continuations(
         similarity: measured over the articles of this proposal.
         same_story: the setting of that name, from which the threshold follows.
     """
-    index = EarlierStoryIndex(earlier, similarity)
+    index = EarlierStoryIndex(earlier, similarity, _find_common_names(stories, similarity))
     threshold = min(CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
-    continuations = ((story.lead.url, index.find_continuation(story, threshold)) for story in stories)
+    named_threshold = min(NAMED_CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
+    continuations = ((story.lead.url, index.find_continuation(story, threshold, named_threshold)) for story in stories)
     return {url: continuation for url, continuation in continuations if continuation}
+
+
+def _find_common_names(stories: Iterable[Story], similarity: StorySimilarity) -> frozenset[str]:
+    """Return the rare names that two large stories of a week or more hold ("Elon"): they are of no one matter."""
+    large = (s for s in stories if len({a.publisher for a in s.members}) >= MIN_NAMED_PUBLISHERS)
+    counts = Counter(chain.from_iterable(similarity.rare_names(story) for story in large))
+    return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def explain_repeat(continuation: Continuation) -> str:

@@ -83,7 +83,7 @@ def propose_edition(
     grouped = [_lead_with_pinned(story, select.pins) for story in grouped_stories]
     similarity = StorySimilarity(reader, select.same_story)
     continuations = find_continuations(
-        (s for s in grouped if s.lead.section == NEWS_SECTION), previous.news_stories, similarity, select.same_story
+        [s for s in grouped if s.lead.section == NEWS_SECTION], previous.news_stories, similarity, select.same_story
     )
     stories, repeats = _split_repeats(grouped, continuations, _effective_pins(select))
     ranking = StoryRanking(

@@ -15,6 +15,8 @@ SAME_NEWS_FACTOR = 1.9  # times `same_story`: stories so near are one matter wha
 MIN_NAME_WEIGHT = 8.5  # how rare a name or word is that tells a matter: it stands in one of 2,000 articles
 MIN_RARE_WORDS = 2  # in common, where two stories share no rare name
 MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
+MIN_NAME_ARTICLES = 2  # of a story, and
+MIN_NAME_SHARE = 0.15  # of all of them, for a rare name to tell what the story is about
 SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
 MAX_RELATED = 3
 # Of an earlier article to the centroid of a story; below it the measured week gave noise.
@@ -104,6 +106,12 @@ class StorySimilarity:
             rare = self._reader.pick_rare_words(text_similarity.find_capitalized_words(texts), MIN_NAME_WEIGHT)
             self._rare_names[story.lead.url] = frozenset(name for name in rare if len(name) >= MIN_NAME_LENGTH)
         return self._rare_names[story.lead.url]
+
+    def telling_names(self, story: Story) -> frozenset[str]:
+        """Return the rare names that several of a story's articles hold: one in passing tells no matter."""
+        vectors = [self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES]]
+        least = max(MIN_NAME_ARTICLES, MIN_NAME_SHARE * len(vectors))
+        return frozenset(n for n in self.rare_names(story) if sum(n in vector for vector in vectors) >= least)
 
 
 def find_related_articles(

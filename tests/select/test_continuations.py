@@ -13,7 +13,7 @@ from digest.select.earlier_stories import find_continuations, is_news_since
 from digest.select.proposals import propose_edition
 from digest.select.selection_types import CandidateArticle, EarlierStory, PreviousEditions, Proposal, Story
 from digest.select.story_similarity import StorySimilarity
-from digest.select.text_similarity import TextVectorizer
+from digest.select.text_similarity import TextVectorizer, cosine_similarity
 from digest.settings import DEFAULT_SECTIONS, SelectionSettings
 from tests.moments import DRAFTING as NOW
 
@@ -130,6 +130,56 @@ def test_of_two_editions_that_had_a_story_the_newer_one_is_named_where_both_fit_
     newer = replace(EARLIER, edition="2026-W47", number=147, cut_off=CUT_OFF + timedelta(days=1))
     found = find_continuations([Story(LANDS)], [newer, EARLIER], StorySimilarity(TextVectorizer(), 0.21), 0.21)
     assert found[LANDS.url].earlier.number == 147
+
+
+# --- Less alike, but with a rare name in common -------------------------------------------------------------
+
+NADIA = Story(LANDS, (POWER,))
+
+
+def continues(story: Story, *others: Story, times: float) -> bool:
+    """Return whether a story goes on from `EARLIER`, where the two are alike so many times `same_story`."""
+    measured = StorySimilarity(TextVectorizer(), 0.21)
+    middles = [measured.centroid(story), measured.centroid(Story(NEARS, (ORDERS,)))]
+    same_story = cosine_similarity(*middles) / times
+    similarity = StorySimilarity(TextVectorizer(), same_story)
+    return story.lead.url in find_continuations([story, *others], [EARLIER], similarity, same_story)
+
+
+def large_story(title: str) -> Story:
+    first, *others = [article(publisher, title, days=1) for publisher in ("E", "F", "G")]
+    return Story(first, tuple(others))
+
+
+def leave_names_in_lead(story: Story) -> Story:
+    """Take the rare names out of all articles of a story but its lead."""
+
+    def rename(text: str) -> str:
+        return text.replace("Nadia", "news").replace("Ellery", "city")
+
+    others = [replace(a, title=rename(a.title), summary=rename(a.summary)) for a in story.members[1:]]
+    return Story(story.lead, tuple(others))
+
+
+@pytest.mark.parametrize(("times", "goes_on"), [(2.7, True), (2.3, True), (1.9, False)])
+def test_a_story_that_is_less_alike_goes_on_where_both_tell_one_rare_name(times: float, *, goes_on: bool) -> None:
+    assert continues(NADIA, times=times) is goes_on
+
+
+def test_a_name_in_one_article_of_a_story_ties_nothing() -> None:
+    in_passing = leave_names_in_lead(NADIA)
+    assert not continues(in_passing, times=2.3)
+    assert continues(in_passing, times=2.7)
+
+
+def test_a_name_all_over_the_week_ties_nothing() -> None:
+    """ "Elon" stands in stories of many matters."""
+    names, title = (
+        large_story("Nadia and Ellery are the most common names"),
+        large_story("Nadia Ellery wins the chess title"),
+    )
+    assert continues(NADIA, names, times=2.3)
+    assert not continues(NADIA, names, title, times=2.3)
 
 
 # --- What only looks like going on -------------------------------------------------------------------------
