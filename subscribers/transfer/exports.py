@@ -38,8 +38,8 @@ EXPORTABLE_STATES = {
     PersonState.REQUESTED: "unconfirmed",
 }
 EVERYONE = SubscriberFilter()
-# Taking an unsubscription back restores the consent from before.
-_CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE}
+# Undoing an unsubscribe restores the consent from before.
+_CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}
 _PART_SIZE = 8192  # people's numbers in one row of an export's parts: 1 kB
 
 ExportProgress = Callable[[int], None]

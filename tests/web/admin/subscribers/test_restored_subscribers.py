@@ -1,5 +1,6 @@
 """An admin undoes that they unsubscribed somebody by mistake."""
 
+import io
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,6 +21,7 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.transfer.exports import ExportRecipient, export_list
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import ADA, Inbox
@@ -187,6 +189,20 @@ def test_the_record_offers_it_to_the_admin_who_did_it(both: Any) -> None:
     again = post_form(admin, f"{record}/restore", reason="wrong person")
     assert again.status_code == 409
     assert "This subscription can't be restored" in unescape(again.text)
+
+
+def test_what_was_agreed_to_is_exported_as_before(both: Any) -> None:
+    before = export_rows(both)
+    assert "Send me the weekly mail." in before
+    unsubscribe(both)
+    restore(both)
+    assert export_rows(both) == before
+
+
+def export_rows(world: Any) -> str:
+    file = io.StringIO(newline="")
+    export_list(world.database, world.install.keys, file, ExportRecipient("us", "moving"), now=NOW)
+    return file.getvalue()
 
 
 def test_the_email_waits_in_the_actions_own_transaction(both: Any) -> None:
