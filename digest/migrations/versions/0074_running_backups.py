@@ -6,7 +6,7 @@ from alembic import op
 from subscribers.store.models import UtcDateTime
 
 revision = "0074"
-down_revision = "0072"
+down_revision = "0073"
 branch_labels = None
 depends_on = None
 
