@@ -73,10 +73,40 @@ def _split_events(last_event: int) -> RowSplit:
     return RowSplit(table, number <= last_event, [(number <= last_event, number)], [number > last_event])
 
 
+class LineSpool:
+    """Lines that wait on the disk: compressed, encrypted with a key of its own, and in a file without a name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._key = secrets.token_hex()
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close` closes it
+        self._sealed = EncryptedWriter(self._file, self._key)
+        sealed = cast("IO[bytes]", self._sealed)
+        self._packed = gzip.GzipFile(fileobj=sealed, mode="wb", compresslevel=1)
+
+    def append_lines(self, lines: Iterable[bytes]) -> int:
+        """Append lines; return how many."""
+        count = 0
+        for line in lines:
+            self._packed.write(line)
+            count += 1
+        return count
+
+    def read_lines(self) -> Iterator[bytes]:
+        """Yield all lines. Nothing can be appended afterwards."""
+        self._packed.close()
+        self._sealed.close()
+        opened = io.BufferedReader(EncryptedReader(self._file, self._key), CHUNK_BYTES)
+        yield from gzip.GzipFile(fileobj=opened, mode="rb")
+
+    def close(self) -> None:
+        """Close the file, which deletes it."""
+        self._file.close()
+
+
 class SplitTable:
     """A table that a backup reads in two parts, whose rows wait on the disk as the lines of an archive."""
 
-    def __init__(self, split: RowSplit, backup: int, spool: "LineSpool") -> None:
+    def __init__(self, split: RowSplit, backup: int, spool: LineSpool) -> None:
         self.table = split.table
         self._split, self._backup, self._spool = split, backup, spool
         self._early_lines = 0
@@ -107,10 +137,10 @@ class SplitTable:
         """
         if session.get(RunningBackup, self._backup) is None:
             raise BackupError("The backup took too long, so it was canceled. Try again.")
-        is_noted = ChangedRow.backup == self._backup, ChangedRow.source == self.table.name
-        noted = session.scalars(select(ChangedRow.key).where(*is_noted).distinct())
+        is_own = ChangedRow.backup == self._backup, ChangedRow.source == self.table.name
+        texts = session.scalars(select(ChangedRow.key).where(*is_own).distinct())
         key = self.table.c.id
-        changed_keys = [*map(key.type.python_type, noted)]
+        changed_keys = [*map(key.type.python_type, texts)]
         self._changed_keys.update(changed_keys)
         starts = range(0, len(changed_keys), READ_BATCH_SIZE)
         batches = (changed_keys[start : start + READ_BATCH_SIZE] for start in starts)
@@ -130,36 +160,6 @@ class SplitTable:
             may_be_outdated = self._changed_keys and number < self._early_lines
             if not may_be_outdated or json.loads(line)[place] not in self._changed_keys:
                 yield line
-
-
-class LineSpool:
-    """Lines that wait on the disk: compressed, encrypted with a key of its own, and in a file without a name."""
-
-    def __init__(self, folder: Path) -> None:
-        self._key = secrets.token_hex()
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close` closes it
-        self._sealed = EncryptedWriter(self._file, self._key)
-        sealed = cast("IO[bytes]", self._sealed)
-        self._packed = gzip.GzipFile(fileobj=sealed, mode="wb", compresslevel=1)
-
-    def append_lines(self, lines: Iterable[bytes]) -> int:
-        """Append lines; return how many."""
-        count = 0
-        for line in lines:
-            self._packed.write(line)
-            count += 1
-        return count
-
-    def read_lines(self) -> Iterator[bytes]:
-        """Yield all lines. Nothing can be appended afterwards."""
-        self._packed.close()
-        self._sealed.close()
-        opened = io.BufferedReader(EncryptedReader(self._file, self._key), CHUNK_BYTES)
-        yield from gzip.GzipFile(fileobj=opened, mode="rb")
-
-    def close(self) -> None:
-        """Close the file, which deletes it."""
-        self._file.close()
 
 
 SplitTables = Mapping[str, SplitTable]
