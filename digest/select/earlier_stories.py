@@ -129,10 +129,15 @@ class EarlierStoryIndex:
             named_threshold: the same, where both tell one rare name.
         """
         near = self._measure_near_stories(story, named_threshold)
-        best = max((s for s in near if s[0] >= threshold or self._share_name(story, self._stories[s[1]])), default=None)
-        if best is None:
+        fitting = [
+            (similarity, place)
+            for similarity, place in near
+            if similarity >= threshold or self._share_name(story, self._stories[place])
+        ]
+        if not fitting:
             return None
-        earlier = self._stories[best[1]]
+        _, place = max(fitting)
+        earlier = self._stories[place]
         return Continuation(earlier, tuple(a for a in story.members if is_news_since(a, earlier)))
 
     def _share_name(self, story: Story, earlier: EarlierStory) -> bool:
@@ -175,8 +180,8 @@ def find_continuations(
     index = EarlierStoryIndex(earlier, similarity, _find_common_names(stories, similarity))
     threshold = min(CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
     named_threshold = min(NAMED_CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
-    continuations = ((story.lead.url, index.find_continuation(story, threshold, named_threshold)) for story in stories)
-    return {url: continuation for url, continuation in continuations if continuation}
+    found = {story.lead.url: index.find_continuation(story, threshold, named_threshold) for story in stories}
+    return {url: continuation for url, continuation in found.items() if continuation}
 
 
 def _find_common_names(stories: Iterable[Story], similarity: StorySimilarity) -> frozenset[str]:
