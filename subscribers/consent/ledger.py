@@ -16,7 +16,9 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 
 # The tables rather than the classes: the ORM would go through the rows one by one.
 _PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
-GRANT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE})
+GRANT_KINDS = frozenset(
+    {ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE, ConsentKind.RESTORED}
+)
 # A person's own word, which ends a departure before it; no import is one.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
 DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
@@ -29,6 +31,7 @@ UNMOVING_KINDS = frozenset(
         ConsentKind.BOUNCED,
         ConsentKind.BOUND,
         ConsentKind.LINKS_RENEWED,
+        ConsentKind.WITHDRAWN_AGAIN,
     }
 )
 _STATE_AFTER = {
@@ -250,6 +253,7 @@ def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
     return fields
 
 
+IMPORTED_SUFFIX = " (imported)"  # of the sign-up source of someone whom a list brought
 MAX_WHERE_LENGTH = 200  # characters of a place that a person's row keeps
 _IMPORT_KINDS = frozenset({ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.LISTED})
 _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
@@ -301,7 +305,7 @@ def _read_import_body(kind: str, stored_at: str, values: dict[str, Any]) -> Sign
         # Where the list named no time, it's that of the import.
         moment = moment or values.get("agreed_at") or values.get("requested_at")
         moment = f"{stored_at}+00:00" if moment is None else moment
-    return SignupSource(_read_moment(moment), f"{values['page']} (imported)")
+    return SignupSource(_read_moment(moment), f"{values['page']}{IMPORTED_SUFFIX}")
 
 
 def _read_moment(moment: str | None) -> datetime | None:

@@ -48,6 +48,7 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         "one-click": language.pgettext("how a consent came about or ended", "one-click"),
         ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
         "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
+        "link to the old address": language.pgettext("how a consent came about or ended", "link to the old address"),
         "link mailed to the owner": language.pgettext("how a consent came about or ended", "one-time link in an email"),
         "link in a mail": language.pgettext("how a consent came about or ended", "preferences or unsubscribe link"),
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),

@@ -127,6 +127,12 @@ def _split_conditions(list_filter: SubscriberFilter) -> tuple[list[ColumnElement
     return indexed[:1], [*indexed[1:], *date_conditions]
 
 
+def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement[bool]]:
+    """Return all conditions of a filter."""
+    indexed, others = _split_conditions(list_filter)
+    return [*indexed, *others]
+
+
 def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]]) -> int | None:
     """Return the last number of a full window; None where the window held all that there was."""
     query = select(Person.number).where(*indexed).order_by(Person.number.desc())

@@ -176,14 +176,8 @@ page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribe
 
 
 def add_return_to_unsubscribe_log(departure: PendingUnsubscribeLogEntry | None, problem: str) -> None:
-    """Tell the departure log, after the commit, that somebody is back; where it cannot be written, log the problem.
-
-    They are back all the same: only a copy that is restored would not know.
-    """
-    try:
-        page_context.unsubscribe_log.append(departure, at=page_context.now)
-    except OSError as exc:
-        log.error(problem, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
+    """Tell the departure log, after the commit, that somebody is back (`UnsubscribeLog.append_return`)."""
+    page_context.unsubscribe_log.append_return(departure, problem=problem, at=page_context.now)
 
 
 def is_subscribed(person: Person | None) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, evidence, ledger, suppression
@@ -22,6 +23,7 @@ from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person
 from subscribers.store.one_time_tokens import TokenLookup, TokenState
+from subscribers.store.signup_models import StoredAddressChange
 from subscribers.subscriber_language import SubscriberLanguage
 
 CONFIRMATION_METHOD = "double opt-in"
@@ -174,6 +176,9 @@ def _record_consent(
     address = people.decrypt_person_address(keys, person)
     assert address is not None, "an emptied person has no open link"
     suppression.lift_suppression(session, keys, address, now=now)
+    # Somebody who changed from this address can't get it back anymore.
+    changed_from = StoredAddressChange.old_lookup.in_(people.list_lookup_hashes(keys, address))
+    session.execute(delete(StoredAddressChange).where(changed_from, StoredAddressChange.person != person.number))
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
     evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
     person.asked_at, person.asked_where = datetime.fromisoformat(request["asked_at"]), request["where"][:200]

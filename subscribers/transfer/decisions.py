@@ -1,10 +1,10 @@
 """What a row does to what is known already. Pure: values in, a named decision out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from subscribers.consent import ledger
 from subscribers.consent.suppression import SuppressionReason, outweighs_reason
@@ -95,6 +95,7 @@ class ExistingPerson:
     chain_head: str
     lookup: str
     lookup_key: str
+    choices: dict[str, Any] = field(default_factory=dict)
     events: Sequence[ConsentEventSummary] = ()
 
 
@@ -233,6 +234,7 @@ def _consented_here_since(existing: ExistingPerson, left_at: datetime | None) ->
     """
     if existing.state is PersonState.REQUESTED:
         return left_at is None or existing.asked_at > left_at
-    own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS]
+    # What an admin restored is the consent before it.
+    own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS - {ConsentKind.RESTORED}]
     confirmed = bool(own) and own[-1].kind in ledger.OWN_CONSENT_KINDS
     return confirmed and left_at is not None and own[-1].at > left_at

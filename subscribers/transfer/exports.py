@@ -5,28 +5,48 @@ the W3C's Data Privacy Vocabulary spells them.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from typing import IO, Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
-from subscribers.consent.ledger import format_ledger_time
+from subscribers.consent.ledger import GRANT_KINDS, IMPORTED_SUFFIX, format_ledger_time
+from subscribers.consent.subscriber_list import SubscriberFilter, build_filter_conditions
 from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.errors import RefusalError
 from subscribers.store import people
 from subscribers.store.database import PeopleDatabase
-from subscribers.store.models import ConsentEvent, ListExport, ListExportPart, Person
+from subscribers.store.models import ConsentEvent, ConsentKind, ListExport, ListExportPart, Person, PersonState
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
-EXPORT_COLUMNS = ("email", "asked_at", "asked_where")
+# An import reads each by its name (`formats.toml`).
+EXPORT_COLUMNS = (
+    *("email", "status", "asked_at", "asked_where"),
+    *("consent_at", "consent_method", "consent_text", "consent_version", "consent_language"),
+    *("sections_left_out", "frequency", "time_zone", "send_hour", "short_edition", "text_only", "paused_until"),
+)
+# Only these may leave in the clear. Someone who unsubscribed may not be handed on (15 USC 7704(a)(4)(A)(iv)).
+EXPORTABLE_STATES = {
+    PersonState.SUBSCRIBED: "subscribed",
+    PersonState.UNVERIFIED: "unconfirmed",
+    PersonState.REQUESTED: "unconfirmed",
+}
+EVERYONE = SubscriberFilter()
+# Taking an unsubscription back restores the consent from before.
+_CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE}
 _PART_SIZE = 8192  # people's numbers in one row of an export's parts: 1 kB
 
 ExportProgress = Callable[[int], None]
+
+
+class ExportStateError(RefusalError):
+    """The addresses of people in this state may not leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +152,24 @@ def export_list(
     recipient: ExportRecipient,
     *,
     now: datetime,
+    list_filter: SubscriberFilter = EVERYONE,
     progress: ExportProgress = lambda *_: None,
 ) -> ListExportResult:
-    """Write everyone who may be mailed now to `file`, as CSV, in constant memory; who does not open is left out and named.
+    """Write everyone who may be mailed now and matches the filter to `file`, as CSV, in constant memory.
 
+    A filter can also ask for those who never confirmed. Who does not open is left out and named.
     Each part is on record before its addresses are written: a crash leaves people who were told of one
     disclosure too many, never of one too few.
+
+    Raises:
+        ExportStateError: the filter asks for people whose addresses may not leave.
     """
+    state = list_filter.state or PersonState.SUBSCRIBED
+    if state not in EXPORTABLE_STATES:
+        raise ExportStateError(
+            "Addresses of people who unsubscribed or are suppressed may not be exported. Choose another state."
+        )
+    conditions = build_filter_conditions(replace(list_filter, state=state))
     writer = SpreadsheetCsvWriter(file)
     writer.write_row(EXPORT_COLUMNS)
     with database.write() as session:
@@ -150,45 +181,95 @@ def export_list(
         name = export.id
     result = ListExportResult()
     for first, part in groupby(
-        _stream_audience(database), key=lambda subscriber: subscriber.number // _PART_SIZE * _PART_SIZE
+        _stream_people(database, conditions), key=lambda row: row.member.number // _PART_SIZE * _PART_SIZE
     ):
         subscribers = _decrypt_addresses(keys, part, result.damaged)
         with database.write() as session:
-            bits = _number_bitmap(subscriber.number for subscriber, _ in subscribers)
+            bits = _number_bitmap(row.member.number for row, _ in subscribers)
             session.add(ListExportPart(export=name, first=first, bits=bits))
-        for subscriber, address in subscribers:
-            writer.write_row((address, format_ledger_time(subscriber.asked_at), subscriber.asked_where))
+        for row, address in subscribers:
+            writer.write_row((address, EXPORTABLE_STATES[state], *row.describe()))
         result.people += len(subscribers)
         progress(result.people)
     with database.write() as session:
-        row = session.get_one(ListExport, name)
-        row.people, row.done_at = result.people, now
+        finished = session.get_one(ListExport, name)
+        finished.people, finished.done_at = result.people, now
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _ExportedPerson:
+    """A person who is exported, with the event that holds their last consent, if any."""
+
+    member: audience.AudienceMember
+    consented_at: datetime | None
+    consent: dict[str, Any]
+
+    def describe(self) -> Iterator[object]:
+        """Yield the values of `EXPORT_COLUMNS` that follow the status."""
+        consent, preferences = self.consent, self.member.preferences
+        yield format_ledger_time(self.member.asked_at)
+        yield self.member.asked_where.removesuffix(IMPORTED_SUFFIX)
+        agreed_at = self.consented_at and format_ledger_time(self.consented_at)
+        yield consent.get("agreed_at") or agreed_at
+        yield consent.get("method")
+        # A list that says nothing of the words has no version of them.
+        yield consent.get("wording") if consent.get("wording_version") else ""
+        yield consent.get("wording_version")
+        yield consent.get("language")
+        yield ", ".join(sorted(preferences.omit))
+        yield f"fortnightly {preferences.start}" if preferences.start else _unless(preferences.frequency, "weekly")
+        yield preferences.zone
+        yield preferences.hour
+        yield "yes" if preferences.short else ""
+        yield "yes" if preferences.text_only else ""
+        yield preferences.pause_until
+
+
+def _unless(text: str, usual: str) -> str:
+    return "" if text == usual else text
+
+
 def _decrypt_addresses(
-    keys: KeyRing, members: Iterable[audience.AudienceMember], damaged: list[int]
-) -> list[tuple[audience.AudienceMember, str]]:
-    """Open the addresses of some people; who does not open is added to `damaged`."""
+    keys: KeyRing, people_of_part: Iterable[_ExportedPerson], damaged: list[int]
+) -> list[tuple[_ExportedPerson, str]]:
+    """Open the addresses of some people; who does not open is added to `damaged`, and so is one with damaged preferences."""
     opened = []
-    for member in members:
+    for row in people_of_part:
         try:
-            opened.append((member, member.decrypt_address(keys)))
+            address = row.member.decrypt_address(keys)
         except DecryptionError:
-            damaged.append(member.number)
+            damaged.append(row.member.number)
+            continue
+        if row.member.preferences.is_readable:
+            opened.append((row, address))
+        else:
+            damaged.append(row.member.number)
     return opened
 
 
-def _stream_audience(database: PeopleDatabase) -> Iterator[audience.AudienceMember]:
-    """Yield everyone in the audience, by their numbers; no session stays open between two pages."""
+def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[bool]]) -> Iterator[_ExportedPerson]:
+    """Yield everyone who meets the conditions, by their numbers; no session stays open between two pages."""
     after = 0
     while True:
         with database.read() as session:
-            page = audience.load_audience_page(session, after_number=after)
+            page = audience.load_people_page(session, conditions, after_number=after)
+            consents = _load_consents(session, [member.number for member in page])
         if not page:
             return
-        yield from page
+        for member in page:
+            yield _ExportedPerson(member, *consents.get(member.number, (None, {})))
         after = page[-1].number
+
+
+def _load_consents(session: Session, numbers: Sequence[int]) -> dict[int, tuple[datetime, dict[str, Any]]]:
+    """Return when some people (at most 1,000) last consented, and what that event says."""
+    query = (
+        select(ConsentEvent.person, ConsentEvent.at, ConsentEvent.body)
+        .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.in_(_CONSENT_KINDS))
+        .order_by(ConsentEvent.seq)
+    )
+    return {person: (at, json.loads(body)) for person, at, body in session.execute(query)}
 
 
 def _number_bitmap(numbers: Iterable[int]) -> bytes:

@@ -2,11 +2,13 @@
 
 The columns of each service are those of its own export: Mailchimp's audience export, MailPoet's
 `ImportExportFactory`, listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, Buttondown's
-subscribers CSV, beehiiv's subscribers CSV, Kit's subscribers CSV.
+subscribers CSV, beehiiv's subscribers CSV, Kit's subscribers CSV, Constant Contact's contacts CSV, and GovDelivery's
+lists of a topic's subscribers and of deleted ones.
 """
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
@@ -65,15 +67,50 @@ class ColumnMeaning(LabeledEnum):
     LEFT_WHERE_UNSET = "left where unset", "Unsubscribed if no"
     LEFT_AT = "left at", "Unsubscribe time"
     BOUNCED_AT = "bounced at", "Bounce time"
+    ASKED_WHERE = "asked where", "Sign-up source"
+    METHOD = "method", "How they agreed"
+    WORDING = "wording", "Consent text"
+    WORDING_VERSION = "wording version", "Consent text version"
+    LANGUAGE = "language", "Language (evidence only)"
+    TAGS = "tags", "Sections wanted (tags)"
+    OMIT = "omit", "Sections not wanted"
+    FREQUENCY = "frequency", "How often"
+    ZONE = "zone", "Time zone (with send hour)"
+    HOUR = "hour", "Send hour (with time zone)"
+    SHORT = "short", "Short edition (yes or no)"
+    TEXT_ONLY = "text only", "Text only (yes or no)"
+    PAUSE_UNTIL = "pause until", "Paused until (date)"
     NOTHING = "nothing", "Don't import"
 
 
-_SINGLE_MEANINGS = (
-    ColumnMeaning.ADDRESS,
-    ColumnMeaning.REQUESTED_AT,
-    ColumnMeaning.REQUESTED_IP,
-    ColumnMeaning.CONFIRMED_AT,
-    ColumnMeaning.CONFIRMED_IP,
+_SHARED_MEANINGS = frozenset(
+    {
+        ColumnMeaning.STATUS,
+        ColumnMeaning.LEFT_WHERE_SET,
+        ColumnMeaning.LEFT_WHERE_UNSET,
+        ColumnMeaning.LEFT_AT,
+        ColumnMeaning.BOUNCED_AT,
+        ColumnMeaning.TAGS,
+        ColumnMeaning.NOTHING,
+    }
+)
+_SINGLE_MEANINGS = tuple(meaning for meaning in ColumnMeaning if meaning not in _SHARED_MEANINGS)
+EVIDENCE_MEANINGS = (
+    ColumnMeaning.ASKED_WHERE,
+    ColumnMeaning.METHOD,
+    ColumnMeaning.WORDING,
+    ColumnMeaning.WORDING_VERSION,
+    ColumnMeaning.LANGUAGE,
+)
+PREFERENCE_MEANINGS = (
+    ColumnMeaning.TAGS,
+    ColumnMeaning.OMIT,
+    ColumnMeaning.FREQUENCY,
+    ColumnMeaning.ZONE,
+    ColumnMeaning.HOUR,
+    ColumnMeaning.SHORT,
+    ColumnMeaning.TEXT_ONLY,
+    ColumnMeaning.PAUSE_UNTIL,
 )
 _COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
     meaning for meaning in ColumnMeaning if meaning is not ColumnMeaning.NOTHING
@@ -90,24 +127,19 @@ class ExportFormat:
     any_of: frozenset[str] = frozenset()
     headings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
-    file_names: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
     backslash_quotes: bool = False
     exports_consent: bool = True
 
-    def matches(self, headings: Collection[str]) -> bool:
-        """Return whether a file with these headings, normalized, is such an export."""
+    def matches(self, address: str, headings: Collection[str]) -> bool:
+        """Return whether a file with these headings, normalized, is such an export; `address` is that of its addresses.
+
+        Another language's word for the address says nothing about the service.
+        """
         return (
             self.required.issubset(headings)
-            and not self.address.isdisjoint(headings)
+            and (address in self.address or address not in _ENGLISH_ADDRESSES)
+            and (bool(self.required) or bool(self.any_of))
             and (not self.any_of or not self.any_of.isdisjoint(headings))
-        )
-
-    def status_of_file(self, file_name: str) -> ImportedSubscriberStatus:
-        """Return what the file's name says of every row."""
-        low = file_name.lower()
-        return next(
-            (status for start, status in self.file_names.items() if low.startswith(start)),
-            ImportedSubscriberStatus.SUBSCRIBED,
         )
 
 
@@ -116,11 +148,13 @@ class _Declaration:
     formats: tuple[ExportFormat, ...]
     headings: Mapping[str, tuple[str, ...]]
     words: Mapping[ImportedSubscriberStatus, tuple[str, ...]]
+    file_names: Mapping[str, ImportedSubscriberStatus]
 
 
 _FILE = resources.files("subscribers.transfer").joinpath("formats.toml")
 _DECLARED = TypeAdapter(_Declaration).validate_python(tomllib.loads(_FILE.read_text("utf-8")))
 EXPORT_FORMATS = _DECLARED.formats
+_ENGLISH_ADDRESSES = frozenset().union(*(form.address for form in EXPORT_FORMATS))
 STATUS_WORDS = {word: status for status, words in _DECLARED.words.items() for word in words}
 PLAIN_LIST = "a plain list"
 MASKED_ADDRESS = "•••@•••"
@@ -133,7 +167,8 @@ class ColumnLayout:
 
     `has_heading` is False for a bare list of addresses; `width` is the number of columns; `backslash_quotes` tells that
     quotation marks inside quotes are written with a backslash. `headings` are those of the file as a page may show them,
-    `status_words` what words mean in this file alone.
+    `status_words` what words mean in this file alone, `section_keys` the publication's sections by their keys and titles,
+    in lower case.
     """
 
     origin: str
@@ -150,14 +185,39 @@ class ColumnLayout:
     left_where_unset: tuple[int, ...] = ()
     left_at: tuple[int, ...] = ()
     bounced_at: tuple[int, ...] = ()
+    asked_where: tuple[int, ...] = ()
+    method: tuple[int, ...] = ()
+    wording: tuple[int, ...] = ()
+    wording_version: tuple[int, ...] = ()
+    language: tuple[int, ...] = ()
+    tags: tuple[int, ...] = ()
+    omit: tuple[int, ...] = ()
+    frequency: tuple[int, ...] = ()
+    zone: tuple[int, ...] = ()
+    hour: tuple[int, ...] = ()
+    short: tuple[int, ...] = ()
+    text_only: tuple[int, ...] = ()
+    pause_until: tuple[int, ...] = ()
     backslash_quotes: bool = False
     headings: tuple[str, ...] = ()
     status_words: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
+    section_keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def email(self) -> int:
         """The column of the address."""
         return self.address[0]
+
+    @property
+    def numbered_columns(self) -> list[str]:
+        """The names of columns without headings."""
+        return [f"Column {number}" for number in range(1, self.width + 1)]
+
+    @property
+    def guessed_heading(self) -> str:
+        """The heading of the addresses if it doesn't say so itself, so that only the cells told; else empty."""
+        heading = self.headings[self.email] if self.headings else ""
+        return "" if normalize_heading(heading) in _DECLARED.headings["address"] else heading
 
     @property
     def has_status_columns(self) -> bool:
@@ -172,47 +232,73 @@ class ColumnLayout:
 
 
 def recognize_layout(
-    first_row: Sequence[str], *, file_name: str = "", file_status: ImportedSubscriberStatus | None = None
+    first_row: Sequence[str],
+    sample: Sequence[Sequence[str]] = (),
+    *,
+    file_name: str = "",
+    file_status: ImportedSubscriberStatus | None = None,
 ) -> ColumnLayout | None:
-    """Tell from a file's first row whose export it is.
+    """Tell from a file's first row, and from some of those below it, whose export it is and where its addresses are.
 
     Args:
-        first_row: the fields of the first row.
-        file_name: the file's name: Mailchimp says in it what the file holds.
-        file_status: what the operator says that every row is; it wins over the name.
+        first_row: the fields of the first row. One with an address isn't a heading.
+        sample: the fields of the rows below it.
+        file_name: the file's name. Mailchimp says in it what the file contains.
+        file_status: what the operator says that every row is, which overrides the name.
 
     Returns:
-        The layout, or None where no column holds addresses.
+        The layout, or None if no column contains addresses.
     """
-    headings = [normalize_heading(text) for text in first_row]
-    if not _find_columns(headings, ColumnMeaning.ADDRESS, ExportFormat(PLAIN_LIST)):
-        return _bare_list_layout(first_row, file_status)
-    form = next((form for form in EXPORT_FORMATS if form.matches(headings)), ExportFormat(PLAIN_LIST))
+    has_heading = not any(map(_BARE_ADDRESS.fullmatch, first_row))
+    headings = [normalize_heading(text) for text in first_row] if has_heading else [""] * len(first_row)
+    address = _find_address_column(headings, sample if has_heading else [first_row, *sample])
+    if address is None:
+        return None
+    plain = ExportFormat(PLAIN_LIST)
+    form = next((form for form in EXPORT_FORMATS if form.matches(headings[address], headings)), plain)
     layout = ColumnLayout(
         form.origin,
         (),
         len(headings),
-        file_status=file_status or form.status_of_file(file_name),
+        has_heading=has_heading,
+        file_status=file_status or _read_status_of_file(file_name),
         backslash_quotes=form.backslash_quotes,
-        headings=tuple(mask_heading(text) for text in first_row),
+        headings=tuple(mask_heading(text) for text in first_row) if has_heading else (),
         status_words=form.words,
     )
-    return _with_columns(layout, {meaning: _find_columns(headings, meaning, form) for meaning in _COLUMN_MEANINGS})
+    columns = {meaning: _find_columns(headings, meaning, form) for meaning in _COLUMN_MEANINGS}
+    return _with_columns(layout, columns | {ColumnMeaning.ADDRESS: (address,)})
 
 
-def _bare_list_layout(first_row: Sequence[str], file_status: ImportedSubscriberStatus | None) -> ColumnLayout | None:
-    """Return the layout of a file with nothing but addresses, one a line; None for other files."""
-    if len(first_row) != 1 or not _BARE_ADDRESS.fullmatch(first_row[0].lstrip("\ufeff")):
-        return None
-    return ColumnLayout(
-        PLAIN_LIST, (0,), 1, has_heading=False, file_status=file_status or ImportedSubscriberStatus.SUBSCRIBED
-    )
+def _read_status_of_file(name: str) -> ImportedSubscriberStatus:
+    """Return what the file's name says of every row."""
+    statuses = (status for start, status in _DECLARED.file_names.items() if name.lower().startswith(start))
+    return next(statuses, ImportedSubscriberStatus.SUBSCRIBED)
+
+
+def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]]) -> int | None:
+    """Return the column of the addresses: the one whose heading says so, unless only others contain addresses. Pure.
+
+    Of those others, it's the one with the most addresses, if at least half of its cells are addresses.
+    """
+    filled: Counter[int] = Counter()
+    addresses: Counter[int] = Counter()
+    for fields in sample:
+        for place, text in enumerate(fields[: len(headings)]):
+            filled[place] += bool(text.strip())
+            addresses[place] += bool(_BARE_ADDRESS.fullmatch(text))
+    by_heading = [headings.index(each) for each in _DECLARED.headings["address"] if each in headings]
+    named = next((place for place in by_heading if addresses[place]), None)
+    if named is not None:
+        return named
+    full = [place for place, count in addresses.most_common() if count and count * 2 >= filled[place]]
+    return next(iter([*full, *by_heading]), None)
 
 
 def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:
     """Find the columns of a meaning by their headings: for one that a single column has, by the first heading that is there."""
     name = meaning.name.lower()
-    known_headings = (*_DECLARED.headings[name], *form.headings.get(name, ()))
+    known_headings = (*_DECLARED.headings.get(name, ()), *form.headings.get(name, ()))
     if meaning not in _SINGLE_MEANINGS:
         return tuple(place for place, heading in enumerate(headings) if heading in known_headings)
     return next(((headings.index(heading),) for heading in known_headings if heading in headings), ())

@@ -38,7 +38,13 @@ ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a netw
 VOUCHED_ROWS = "vouched for"  # of those that are subscribed
 
 RejectCallback = Callable[[int, str, Sequence[str]], None]
+"""Takes the number, the reason, and the fields of a rejected row."""
 ImportProgress = Callable[[int], None]
+
+
+def ignore_reject(number: int, reason: str, fields: Sequence[str]) -> None:
+    """Keep nothing of a rejected row."""
+
 
 _ADDED_OUTCOMES = frozenset({RowOutcome.SUBSCRIBED, RowOutcome.UNVERIFIED})
 

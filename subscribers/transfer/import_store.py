@@ -57,7 +57,7 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
     unfinished = set(session.scalars(statement))
     columns = (
         *(Person.number, Person.lookup, Person.lookup_key, Person.state, Person.batch),
-        *(Person.asked_at, Person.chain_head),
+        *(Person.asked_at, Person.chain_head, Person.choices),
     )
     query = select(*columns).where(matches_any(session, Person.lookup, list(current)))
     rows = session.execute(query).mappings()
@@ -121,7 +121,7 @@ def write_step(session: Session, step: ImportStep, links: ledger.NewPeopleWithFi
         _check_strangers(session, step)
         _lock_changed_people(session, step)
     ledger.insert_people_with_first_links(session, links)
-    events = [change.event_values for change in step.changes if change.event_values is not None]
+    events = [event for change in step.changes for event in change.events]
     ledger.insert_chain_links(session, events, changed_people=[change.person_values for change in step.changes])
     if step.suppressions:
         with force_custom_plans(session):
@@ -303,7 +303,7 @@ def _remove_people(
     for person in people:
         chain, kind = chains[person.number], None
         change: dict[str, Any] = {"number": person.number, "batch": None}
-        if len([link for link in chain if link.kind not in _SILENT_KINDS]) == 1 and person.state in _IMPORTED_STATES:
+        if all(_is_of_import(link, chain) for link in chain) and person.state in _IMPORTED_STATES:
             kind = ConsentKind.ERASED
             removed.append(person.number)
         elif person.state is PersonState.SUBSCRIBED:
@@ -326,6 +326,15 @@ def _remove_people(
     clear_personal_data(session, removed)
     result.removed += len(removed)
     result.kept += len(people) - len(removed)
+
+
+def _is_of_import(link: ConsentEventSummary, chain: Sequence[ConsentEventSummary]) -> bool:
+    """Return whether a link came with the one that made the person, or doesn't say anything of theirs."""
+    return link is chain[0] or link.kind in _SILENT_KINDS or _is_preference_of(link, chain[0])
+
+
+def _is_preference_of(link: ConsentEventSummary, first: ConsentEventSummary) -> bool:
+    return link.kind is ConsentKind.CHOICES_CHANGED and link.at == first.at
 
 
 def count_batch_people(session: Session, batch: int) -> int:

@@ -21,7 +21,13 @@ from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES
-from subscribers.transfer.import_report import ImportProgress, ImportReport, RejectCallback, find_likely_domain
+from subscribers.transfer.import_report import (
+    ImportProgress,
+    ImportReport,
+    RejectCallback,
+    find_likely_domain,
+    ignore_reject,
+)
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
 from subscribers.transfer.import_store import lock_unfinished_batch
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
@@ -91,12 +97,13 @@ def rehearse_import(
     options: ImportOptions,
     *,
     now: datetime,
+    on_reject: RejectCallback = ignore_reject,
     outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
     """Go through a file and count what an import would do. Nothing is written but the account of the rows in `outcomes`.
 
-    `progress` is called as by `run_import`.
+    `on_reject` and `progress` are called as by `run_import`.
 
     Raises:
         ListFileError: the file changed meanwhile.
@@ -106,7 +113,7 @@ def rehearse_import(
     if outcomes is not None:
         outcomes.clear()
     with closing(SeenAddresses()) as seen_addresses:
-        for rows, through in _read_chunks(report, now, lambda *_: None, lambda: MAX_STEP_ROWS):
+        for rows, through in _read_chunks(report, now, on_reject, lambda: MAX_STEP_ROWS):
             for decided in decide_rows(
                 context, _drop_duplicates(report, seen_addresses, _hash_rows(context, rows)), options, batch=None
             ):

@@ -4,12 +4,14 @@ import codecs
 import csv
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
+from zipfile import Path as ZipPath
 
 from subscribers.errors import RefusalError
 from subscribers.transfer.formats import (
@@ -22,10 +24,12 @@ from subscribers.transfer.options import ImportOptions
 
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
 _END_MARKER = "\x1eend of file\x1e"  # no file holds it; it comes back as a row of its own where all quotes are closed
-_SEPARATORS = ",;\t"
+_SEPARATORS = ",;\t|"
+_SAMPLE_ROWS = 200  # in which addresses are looked for
 _CHUNK_BYTES = 1 << 20
 
 NumberedFields = tuple[int, list[str]]
+ReadableFile = Path | ZipPath
 
 
 class ListFileError(RefusalError):
@@ -47,12 +51,15 @@ class FileSurvey:
     leave_out_slips: bool = False
 
 
-def survey_file(path: Path, options: ImportOptions | None = None) -> FileSurvey:
+def survey_file(
+    path: Path, options: ImportOptions | None = None, *, section_keys: Mapping[str, str] | None = None
+) -> FileSurvey:
     """Look through a file once before anything is done with it: a fault at its end must not show half-way.
 
     Args:
         path: the file.
         options: what the operator says of every row, of the columns, and of words that nobody knows.
+        section_keys: the publication's sections by their keys and titles, in lower case, for columns of tags.
 
     Raises:
         ListFileError: it is no file of rows, or no column of it holds addresses.
@@ -61,11 +68,12 @@ def survey_file(path: Path, options: ImportOptions | None = None) -> FileSurvey:
     try:
         with path.open("rb") as file:
             stamp = _file_stamp(file)
-            file_hash, encoding = _hash_and_encoding(file)
+            file_hash, encoding = hash_and_encoding(file)
     except OSError as exc:
         raise ListFileError(f"Can't read {path}: {exc.strerror}") from None
     options = options or ImportOptions()
-    separator, layout = _detect_layout(path, encoding, options.file_status)
+    separator, layout = detect_layout(path, encoding, options.file_status)
+    layout = replace(layout, section_keys=section_keys or {})
     if options.columns:
         layout = assign_column_meanings(layout, options.columns)
     if options.words:
@@ -74,6 +82,8 @@ def survey_file(path: Path, options: ImportOptions | None = None) -> FileSurvey:
     warnings = []
     if encoding == "latin-1":
         warnings.append("The file isn't UTF-8, so it was read as Latin-1. Check names with accents.")
+    if layout.guessed_heading and not options.columns:
+        warnings.append(f"The addresses are in the column “{layout.guessed_heading}”. Check that it's the right one.")
     return FileSurvey(
         path, encoding, separator, layout, file_hash, rows, stamp, tuple(warnings), options.leave_out_slips
     )
@@ -93,7 +103,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
 
 def read_headings(survey: FileSurvey) -> list[str]:
     """Return the file's own headings; none for a bare list."""
-    rows = _parse_rows(survey.path, survey.encoding, survey.separator, survey.layout)
+    rows = parse_rows(survey.path, survey.encoding, survey.separator, survey.layout)
     return next((fields for fields in rows if any(fields)), []) if survey.layout.has_heading else []
 
 
@@ -102,7 +112,12 @@ def _file_stamp(file: IO[bytes]) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _hash_and_encoding(file: IO[bytes]) -> tuple[str, str]:
+def hash_and_encoding(file: IO[bytes]) -> tuple[str, str]:
+    """Return the SHA-256 of a file (64 hex digits) and its encoding.
+
+    Raises:
+        ListFileError: it isn't text.
+    """
     head = file.read(_CHUNK_BYTES)
     _refuse_binary_file(head)
     encoding = _guess_encoding(head)
@@ -124,7 +139,9 @@ def _check_encoding(encoding: str, decoder: codecs.IncrementalDecoder, chunk: by
         decoder.decode(chunk, final)
     except UnicodeDecodeError:
         if encoding != "utf-8-sig":
-            raise ListFileError("The file starts as UTF-16 but is truncated. Export it again as UTF-8.") from None
+            raise ListFileError(
+                f"The file starts as {encoding.upper()} but is truncated. Export it again as UTF-8."
+            ) from None
         return "latin-1"
     return encoding
 
@@ -143,39 +160,67 @@ def _guess_encoding(first_bytes: bytes) -> str:
 def _refuse_binary_file(first_bytes: bytes) -> None:
     if not first_bytes.strip():
         raise ListFileError("The file is empty. Choose another file.")
-    if first_bytes.startswith((b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"%PDF")):
+    kind = next((kind for magic, kind in _BINARY_FILES.items() if first_bytes.startswith(magic)), "")
+    if kind:
         raise ListFileError(
-            "This is a spreadsheet or an archive. Save the spreadsheet as CSV (UTF-8), or unpack the archive."
+            f"The file is {kind}, not a list. Export the list as CSV, Excel, or a ZIP file of CSV files."
         )
 
 
-def _detect_layout(path: Path, encoding: str, file_status: ImportedSubscriberStatus | None) -> tuple[str, ColumnLayout]:
-    """Find the separator: the one by which the first row falls into the most columns with an address among them."""
+_BINARY_FILES = {
+    b"PK\x03\x04": "an archive or a spreadsheet",
+    b"\xd0\xcf\x11\xe0": "a document in an old Microsoft format",
+    b"\x1f\x8b": "compressed with gzip",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"%PDF": "a PDF",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"GIF8": "an image",
+    b"SQLite format 3": "a database",
+    b"\x7fELF": "a program",
+    b"MZ\x90\0": "a program",
+}
+
+
+def detect_layout(
+    path: ReadableFile, encoding: str, file_status: ImportedSubscriberStatus | None = None
+) -> tuple[str, ColumnLayout]:
+    """Find the separator: the one by which the first row falls into the most columns with an address among them.
+
+    Raises:
+        ListFileError: by none of them.
+    """
     layouts: list[tuple[str, ColumnLayout]] = []
     for separator in _SEPARATORS:
-        first = next((fields for fields in _parse_rows(path, encoding, separator, None) if any(fields)), [])
-        layout = recognize_layout(first, file_name=path.name, file_status=file_status)
+        rows: list[list[str]] = []
+        filled = (fields for fields in parse_rows(path, encoding, separator) if any(fields))
+        with suppress(ListFileError):  # it's read once more, as a whole
+            rows.extend(islice(filled, _SAMPLE_ROWS))
+        first = rows[0] if rows else []
+        layout = recognize_layout(first, rows[1:], file_name=path.name, file_status=file_status)
         if layout is not None:
             layouts.append((separator, layout))
     if not layouts:
-        raise ListFileError(
-            "No column contains email addresses. Add a first row with column names, including 'email'. (A file "
-            "with only one address per line doesn't need column names.)"
-        )
+        for _ in parse_rows(path, encoding, _SEPARATORS[0]):
+            pass  # a fault of the whole file is the better reason
+        raise ListFileError("No column contains email addresses. Check that you chose the right file.")
     return max(layouts, key=lambda each: each[1].width)
 
 
 def _read_body(path: Path, encoding: str, separator: str, layout: ColumnLayout) -> Iterator[NumberedFields]:
     """Return the rows below the heading, which is the first that is not blank."""
     below = not layout.has_heading
-    for number, fields in enumerate(_parse_rows(path, encoding, separator, layout), start=1):
+    for number, fields in enumerate(parse_rows(path, encoding, separator, layout), start=1):
         if below:
             yield number, fields
         else:
             below = any(fields)
 
 
-def _parse_rows(path: Path, encoding: str, separator: str, layout: ColumnLayout | None) -> Iterator[list[str]]:
+def parse_rows(
+    path: ReadableFile, encoding: str, separator: str, layout: ColumnLayout | None = None
+) -> Iterator[list[str]]:
     """Return every row, blank ones too.
 
     Raises:
@@ -196,7 +241,7 @@ def _parse_rows(path: Path, encoding: str, separator: str, layout: ColumnLayout 
                 'unclosed quotation mark (") there or in an earlier row.'
             ) from None
     raise ListFileError(
-        f'Row {number} or an earlier row has an unclosed quotation mark ("). Correct it and run the command again.'
+        f'Row {number} or an earlier row has an unclosed quotation mark ("). Correct it and import the file again.'
     )
 
 

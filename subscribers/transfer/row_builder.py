@@ -1,6 +1,7 @@
 """From decisions to rows: addresses encrypted, links hashed. All the cryptography of an import, outside any transaction."""
 
 import hmac
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from subscribers.address import Address
 from subscribers.consent import ledger
+from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import (
@@ -48,12 +50,12 @@ class DecidedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PersonChange:
-    """A person's next link, and the row as it is to be after it; it holds only while the head is `expected_head`."""
+    """A person's next links, if any, and the row as it is to be after it; it holds only while the head is `expected_head`."""
 
     number: int
     expected_head: str
     person_values: dict[str, Any]
-    event_values: dict[str, Any] | None
+    events: Sequence[dict[str, Any]]
 
 
 class ImportRowBuilder:
@@ -65,7 +67,6 @@ class ImportRowBuilder:
         self._salt = hmac.digest(keys.current("suppression").secret, b"import\0" + batch.salt, "sha256")
         self._commitment_key = keys.current("commitment")
         self._prepare_shared_json()
-        self._asked_where = f"{batch.origin} (imported)"
         self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: make_domain_tag(keys, Address("x", domain)))
 
     def build_people(self, rows: Sequence[DecidedRow], numbers: Sequence[int]) -> tuple[Columns, Columns]:
@@ -73,10 +74,16 @@ class ImportRowBuilder:
         addresses = [row.row.address for row in rows]
         ciphertexts, key_id = encrypt_addresses(self._keys, zip(addresses, numbers, strict=True))
         salts = new_address_salts(len(rows))
-        links = [
+        first_links = [
             self._build_first_link(number, row, commit_address(self._commitment_key, row.row.address.mailbox, salt))
             for number, row, salt in zip(numbers, rows, salts, strict=True)
         ]
+        chosen = [
+            self._build_preference_link(link, row.row, {})
+            for link, row in zip(first_links, rows, strict=True)
+            if row.row.preferences
+        ]
+        last_links = {link.event["person"]: link for link in (*first_links, *chosen)}
         people = {
             "number": numbers,
             "lookup": [row.hashes.lookup for row in rows],
@@ -85,13 +92,13 @@ class ImportRowBuilder:
             "ciphertext": ciphertexts,
             "key_id": [key_id] * len(rows),
             "salt": salts,
-            "choices": [_NO_PREFERENCES] * len(rows),
+            "choices": [dict(row.row.preferences) for row in rows],
             "asked_at": [self._asked_at(row.row) for row in rows],
-            "asked_where": [self._asked_where] * len(rows),
+            "asked_where": [self._asked_where(row.row) for row in rows],
             "batch": [self._batch.id] * len(rows),
         }
-        return {**people, **transpose_rows([link.person for link in links])}, transpose_rows(
-            [link.event for link in links]
+        return {**people, **transpose_rows([link.person for link in last_links.values()])}, transpose_rows(
+            [link.event for link in (*first_links, *chosen)]
         )
 
     def build_change(self, row: DecidedRow) -> PersonChange:
@@ -102,22 +109,52 @@ class ImportRowBuilder:
             "number": existing.number,
             "batch": self._batch.id if row.decision.adopt else existing.batch,
         }
-        event = None
+        links: list[ledger.NewChainLink] = []
         if kind is not None:
             last = existing.events[-1] if existing.events else None
-            link = self._build_link(
-                existing.number,
-                existing.state,
-                kind,
-                row.row,
-                seq=last.seq + 1 if last else 1,
-                previous=existing.chain_head,
-                commitment=last.commitment if last else None,
+            links.append(
+                self._build_link(
+                    existing.number,
+                    existing.state,
+                    kind,
+                    row.row,
+                    seq=last.seq + 1 if last else 1,
+                    previous=existing.chain_head,
+                    commitment=last.commitment if last else None,
+                )
             )
-            event, person = link.event, person | link.person
-        if row.decision.adopt and kind is not None:
-            person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where}
-        return PersonChange(existing.number, existing.chain_head, person, event)
+        if links and row.decision.adopt:
+            person |= {"asked_at": self._asked_at(row.row), "asked_where": self._asked_where(row.row)}
+            before = Preferences.from_stored(existing.choices).as_json()
+            if row.row.preferences and row.row.preferences != before:
+                links.append(self._build_preference_link(links[0], row.row, before))
+                person["choices"] = dict(row.row.preferences)
+        for link in links:
+            person |= link.person
+        return PersonChange(existing.number, existing.chain_head, person, [link.event for link in links])
+
+    def _build_preference_link(
+        self, previous: ledger.NewChainLink, row: ImportRow, before: dict[str, Any]
+    ) -> ledger.NewChainLink:
+        """Make the link that says which preferences a list brought, right after the one that it brought."""
+        event = previous.event
+        body = {
+            "actor": self._batch.actor,
+            "after": dict(row.preferences),
+            "batch": self._batch.id,
+            "before": before,
+            "method": f"import: preferences from {self._batch.origin}",
+        }
+        return ledger.build_chain_link(
+            event["person"],
+            previous.person["state"],
+            ConsentKind.CHOICES_CHANGED,
+            ledger.canonical_json(body),
+            self._batch.now,
+            seq=event["seq"] + 1,
+            previous=event["hash"],
+            commitment=event["commitment"],
+        )
 
     def _build_first_link(self, number: int, row: DecidedRow, commitment: str) -> ledger.NewChainLink:
         kind = row.decision.event_kind
@@ -174,7 +211,18 @@ class ImportRowBuilder:
             f'"row":{row.number}',
             self._wording_json,
         ]
-        return f"{{{','.join(filter(None, members))}}}"
+        body = f"{{{','.join(filter(None, members))}}}"
+        return self._add_evidence(body, kind, row) if row.evidence else body
+
+    def _add_evidence(self, body: str, kind: ConsentKind, row: ImportRow) -> str:
+        """Add what else the file says of the consent. Words without a hash are what it claims, not what we showed."""
+        evidence = dict(row.evidence)
+        page, method = evidence.pop("asked_where", self._batch.origin), evidence.pop("method", "")
+        fields: dict[str, Any] = json.loads(body) | evidence | {"page": page}
+        if method and kind is ConsentKind.IMPORTED:
+            recorded = method.removeprefix("import: ")
+            fields["method"] = f"import: {recorded}"
+        return ledger.canonical_json(fields)
 
     def _prepare_shared_json(self) -> None:
         """Write the pieces of canonical JSON that all rows share, without their braces."""
@@ -197,11 +245,13 @@ class ImportRowBuilder:
         digest = keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]
         return f'"{name}":"{digest}"'
 
+    def _asked_where(self, row: ImportRow) -> str:
+        return row.evidence.get("asked_where", self._batch.origin) + ledger.IMPORTED_SUFFIX
+
     def _asked_at(self, row: ImportRow) -> datetime:
         return row.confirmed_at or row.requested_at or self._batch.now
 
 
-_NO_PREFERENCES: dict[str, Any] = {}
 _LISTED_METHODS = {
     ConsentKind.IMPORTED: "import: confirmed, by the record of {origin}",
     ConsentKind.ATTESTED: "attested by {actor}: {reason}",

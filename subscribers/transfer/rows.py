@@ -1,19 +1,30 @@
 """One row: read by the layout of its file, and judged. Pure: the fields and `now` in, a value out."""
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
-from subscribers.consent.ledger import EARLIEST_CONSENT
+from subscribers.consent.consent_texts import MAX_CHARACTERS
+from subscribers.consent.ledger import EARLIEST_CONSENT, IMPORTED_SUFFIX, MAX_WHERE_LENGTH
+from subscribers.consent.preferences import Preferences, PreferencesError
 from subscribers.errors import ApplicationError
-from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, ImportedSubscriberStatus
-from subscribers.transfer.spreadsheet_csv import unescape_address
+from subscribers.transfer.formats import (
+    EVIDENCE_MEANINGS,
+    PREFERENCE_MEANINGS,
+    STATUS_WORDS,
+    ColumnLayout,
+    ColumnMeaning,
+    ImportedSubscriberStatus,
+)
+from subscribers.transfer.spreadsheet_csv import unescape_address, unescape_formulas
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
 _CASE_INSENSITIVE_NAMES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
@@ -52,7 +63,7 @@ class ImportRow(NamedTuple):
     """What a row says. A tuple, not a dataclass: there are a million of them, and it is made four times faster.
 
     `number` is the row's as a spreadsheet counts, the heading being row 1. Times are UTC; a network address
-    that is none is left out ("").
+    that is none is left out (""). `evidence` is what else the file says of the consent, as its event names it, `preferences` are in their stored form (`Preferences.as_json`).
     """
 
     number: int
@@ -63,6 +74,8 @@ class ImportRow(NamedTuple):
     confirmed_at: datetime | None
     confirmed_ip: str
     left_at: datetime | None
+    evidence: Mapping[str, str] = MappingProxyType({})
+    preferences: Mapping[str, Any] = MappingProxyType({})
 
 
 class RowError(ApplicationError):
@@ -86,6 +99,7 @@ class LikelyTypoError(RowError):
     """The domain is most likely mistyped, and such rows are to be left out."""
 
 
+_TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "text", "ja", "oui", "sí", "si"})
 _EMPTY_WORDS = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"})
 _FALSE_WORDS = frozenset({"false", "no", "0", "f", "n"})
 _IP_PATTERN = re.compile(r"[0-9A-Fa-f.:]{2,45}")
@@ -117,6 +131,8 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
         _confirmation_time(fields, layout.confirmed_at, now) if is_staying else None,
         _ip_address(fields, layout.confirmed_ip),
         _first_known_time(fields, (*layout.left_at, *layout.bounced_at), now),
+        _read_evidence(layout, fields, address),
+        read_preferences(layout, fields, now) if is_staying else {},
     )
 
 
@@ -223,3 +239,143 @@ def _optional_time(field: str, now: datetime) -> datetime | None:
 def _ip_address(fields: Sequence[str], columns: tuple[int, ...]) -> str:
     text = fields[columns[0]].strip() if columns else ""
     return text if _IP_PATTERN.fullmatch(text) else ""
+
+
+_LANGUAGE = re.compile(r"[^\W\d_]{2,20}([-_ ][^\W_]{2,10}){0,2}")
+_EVIDENCE_LENGTHS = {
+    ColumnMeaning.ASKED_WHERE: MAX_WHERE_LENGTH - len(IMPORTED_SUFFIX),
+    ColumnMeaning.METHOD: 300,
+    ColumnMeaning.WORDING: MAX_CHARACTERS,
+    ColumnMeaning.WORDING_VERSION: 20,
+    ColumnMeaning.LANGUAGE: 40,
+}
+
+
+def _read_evidence(layout: ColumnLayout, fields: Sequence[str], address: Address) -> dict[str, str]:
+    """Return what a row's columns of evidence say; a text that is too long, or may hold an address, is left out."""
+    evidence: dict[str, str] = {}
+    for meaning in EVIDENCE_MEANINGS:
+        for place in layout.columns_of(meaning):
+            text = unescape_formulas(" ".join(fields[place].split()))
+            if text and _is_evidence(meaning, text, address):
+                evidence[meaning.name.lower()] = text
+    return evidence
+
+
+def _is_evidence(meaning: ColumnMeaning, text: str, address: Address) -> bool:
+    if len(text) > _EVIDENCE_LENGTHS[meaning] or not text.isprintable():
+        return False
+    if meaning is ColumnMeaning.WORDING:  # the words may name the publisher's own address
+        return address.mailbox.lower() not in text.lower()
+    return "@" not in text and (meaning is not ColumnMeaning.LANGUAGE or bool(_LANGUAGE.fullmatch(text)))
+
+
+def read_preferences(layout: ColumnLayout, fields: Sequence[str], now: datetime) -> dict[str, Any]:
+    """Return what the row's columns of preferences say, in the form that is stored; nothing where they're empty.
+
+    Raises:
+        RowError: a value can't be read. Its person may have paused editions by it, so it's not passed over.
+    """
+    values: dict[str, Any] = {}
+    for meaning in PREFERENCE_MEANINGS:
+        for place in layout.columns_of(meaning):
+            text = fields[place].strip()
+            if text.lower() not in _EMPTY_WORDS or (meaning is ColumnMeaning.HOUR and text == "0"):
+                values |= _PREFERENCE_READERS[meaning](layout, text, values, now)
+    if not values:
+        return {}
+    if "zone" not in values or "hour" not in values:  # neither says anything without the other
+        values = {name: value for name, value in values.items() if name not in ("zone", "hour")}
+    try:
+        return Preferences.from_json(values).as_json()
+    except PreferencesError:
+        raise RowError("the preferences can't be read; correct them, or don't import their columns") from None
+
+
+def _unreadable(meaning: ColumnMeaning, example: str) -> RowError:
+    return RowError(f"the column for “{meaning.label}” can't be read; use a value such as {example}")
+
+
+def _split_tags(text: str) -> list[str]:
+    return [tag for part in re.split(r"[,;|]", text) if (tag := part.strip(" \"'[]"))]
+
+
+def _read_tags(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+    """Leave out all sections but those that tags name; tags that name none are about something else."""
+    named = {layout.section_keys.get(tag.lower()) for tag in _split_tags(text)} - {None}
+    keys = set(layout.section_keys.values())
+    already = values.get("omit", keys)
+    return {"omit": sorted(set(already) - named)} if named else {}
+
+
+def _read_omitted(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+    omitted = {layout.section_keys.get(tag.lower(), tag) for tag in _split_tags(text)}
+    return {"omit": sorted(omitted | set(values.get("omit", ())))}
+
+
+_FREQUENCIES = {
+    "weekly": "weekly",
+    "fortnightly": "fortnightly",
+    "biweekly": "fortnightly",
+    "every other week": "fortnightly",
+    "monthly": "monthly",
+}
+_FREQUENCY = re.compile(r"(\D+?)(?: (\d{4}-\d\d-\d\d))?")
+
+
+def _read_frequency(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    match = _FREQUENCY.fullmatch(text.lower())
+    frequency = _FREQUENCIES.get(match[1]) if match else None
+    if match is None or frequency is None:
+        raise _unreadable(ColumnMeaning.FREQUENCY, "weekly, fortnightly, or monthly")
+    start = {"start": match[2] or now.date().isoformat()} if frequency == "fortnightly" else {}
+    return {"frequency": frequency, **start}
+
+
+def _read_zone(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+    if text not in _time_zones():
+        raise _unreadable(ColumnMeaning.ZONE, "America/New_York")
+    return {"zone": text}
+
+
+@lru_cache(maxsize=1)
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+_HOUR = re.compile(r"([01]?\d|2[0-3])(:00){0,2}")
+
+
+def _read_hour(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+    match = _HOUR.fullmatch(text)
+    if match is None:
+        raise _unreadable(ColumnMeaning.HOUR, "7 or 17:00")
+    return {"hour": int(match[1])}
+
+
+def _read_choice(meaning: ColumnMeaning, text: str) -> dict[str, Any]:
+    if text.lower() in _TRUE_WORDS:
+        return {meaning.name.lower(): True}
+    if text.lower() in _FALSE_WORDS | {"html", "nein", "non"}:
+        return {}
+    raise _unreadable(meaning, "yes or no")
+
+
+def _read_pause(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+    try:
+        return {"pause_until": date.fromisoformat(text[:10]).isoformat()}
+    except ValueError:
+        raise _unreadable(ColumnMeaning.PAUSE_UNTIL, "2026-12-31") from None
+
+
+# A preference that is added gets a meaning of its name and a line here.
+_PREFERENCE_READERS = {
+    ColumnMeaning.TAGS: _read_tags,
+    ColumnMeaning.OMIT: _read_omitted,
+    ColumnMeaning.FREQUENCY: _read_frequency,
+    ColumnMeaning.ZONE: _read_zone,
+    ColumnMeaning.HOUR: _read_hour,
+    ColumnMeaning.SHORT: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.SHORT, text),
+    ColumnMeaning.TEXT_ONLY: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.TEXT_ONLY, text),
+    ColumnMeaning.PAUSE_UNTIL: _read_pause,
+}

@@ -17,6 +17,8 @@ _FORMULA_START = re.compile(
     r"(?=[ \"\x00-\x08\x0e-\x1b\x1f\xa0\u200b-\u200f\u2060\u3000\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20])"
 )
 
+_ESCAPED_FORMULA = re.compile(r"(^|[,;|\t\n])'(?=[ \"]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
 
 class SpreadsheetCsvWriter:
     """Writes rows to a text file that was opened with `newline=""`."""
@@ -32,6 +34,11 @@ class SpreadsheetCsvWriter:
 def escape_formulas(text: str) -> str:
     """Put an apostrophe wherever a cell that begins there would be a formula. What is escaped stays as it is. Pure."""
     return _FORMULA_START.sub(r"\1'", text)
+
+
+def unescape_formulas(text: str) -> str:
+    """Take back the apostrophes of `escape_formulas` in a file of ours that comes in again. Pure."""
+    return _ESCAPED_FORMULA.sub(r"\1", text)
 
 
 def unescape_address(text: str) -> str:

@@ -65,7 +65,7 @@ TAKES_ADMIN = {
     "settings.logo_uploads": "replace_logos",
     "settings.logos": "store_logo",
     "settings.custom_templates": "copy_shipped_templates",
-    "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger unsubscribe_by_admin",
+    "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger restore_subscriber unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
     "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
     "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",
@@ -77,7 +77,7 @@ TAKES_ADMIN = {
     "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members send_address_verification_link remove_staff_member reset_staff_sign_in view_staff",
     "sending.refusal_actions": "send_refused_again",
     "sending.uncertain_delivery_actions": "resolve_by_log resolve_uncertain",
-    "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes",
+    "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes take_rejected_rows",
 }
 TAKES_EDITOR = {
     "accounts.own_account": "add_own_passkey change_own_display_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",

@@ -169,6 +169,7 @@ def mail_links(world: Any) -> list[str]:
     paths = {
         "/confirm/{}": "confirm",
         "/address/{}": "move",
+        "/address/stop/{}": "moving",
         "/my-data/{}": "data",
         "/my-data/{}/erase": "data",
         "/undo/{}": "undo",

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.packed_files import lend_readable_list
 from digest.app.subscribers.running_imports import is_import_running, mark_import_running
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
@@ -19,11 +20,12 @@ from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
+from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.signup import permission_requests
 from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
-from subscribers.transfer.import_report import ImportReport, RejectCallback
+from subscribers.transfer.import_report import ImportReport, RejectCallback, ignore_reject
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.import_store import AbandonmentResult, abandon_batch, count_batch_people
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
@@ -58,8 +60,11 @@ def rehearse_import(
     now: datetime,
     progress: Progress,
     outcomes: Path | None = None,
+    keep_rejects: bool = False,
 ) -> ImportReport:
-    """Go through a file and count what an import would do. Nothing is written, but into `outcomes` what every row would come to.
+    """Go through a file and count what an import would do. No subscriber is changed.
+
+    `outcomes` gets what every row would come to. With `keep_rejects`, rejected rows are written to `rejected_rows_path`.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -67,14 +72,16 @@ def rehearse_import(
         OSError: the account of the rows could not be written.
     """
     IMPORT.check_permitted(installation.database, actor, "a list", now=now)
-    survey = survey_file(file, options)
-    with _open_outcomes(outcomes) as account:
+    with ExitStack() as stack:
+        survey = stack.enter_context(_survey(installation, file, options))
+        write_reject = stack.enter_context(_open_reject_writer(survey, rejected_rows_path(file)))
         return imports.rehearse_import(
             _import_context(installation, actor),
             survey,
             options,
             now=now,
-            outcomes=account,
+            on_reject=write_reject if keep_rejects else ignore_reject,
+            outcomes=stack.enter_context(_open_outcomes(outcomes)),
             progress=_count_rows(survey, progress),
         )
 
@@ -88,19 +95,20 @@ def import_list(
     now: datetime,
     progress: Progress,
     outcomes: Path | None = None,
-    keep_rejects: bool = True,
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or go on with an import of it; give the file of the rejected rows too, where there are any.
 
-    The rejected rows stand whole beside the list, unless `keep_rejects` is false; what every row came to goes into `outcomes`, by number.
+    The rejected rows stand whole beside the list; what every row came to goes into `outcomes`, by number.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ListFileError: the file cannot be read as a list, changed meanwhile, or its import was begun otherwise.
         OSError: the departure log, the file of the rejected rows, or the account of the rows could not be written.
     """
-    with IMPORT.steps(installation, actor, "a list", now=now) as draft:
-        survey = survey_file(file, options)
+    with (
+        IMPORT.steps(installation, actor, "a list", now=now) as draft,
+        _survey(installation, file, options) as survey,
+    ):
         draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
         with (
             mark_import_running(installation.database, survey.file_hash, now=now) as renew,
@@ -118,7 +126,7 @@ def import_list(
                 survey,
                 options,
                 now=now,
-                on_reject=write_reject if keep_rejects else lambda *_: None,
+                on_reject=write_reject,
                 outcomes=account,
                 progress=note_step,
             )
@@ -126,6 +134,19 @@ def import_list(
         draft.detail |= {"counts": report.as_json()}
     rejected_file = rejected_rows_path(file)
     return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
+
+
+@contextmanager
+def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
+    """Look through a list, which is unpacked meanwhile if it's in a ZIP file or a spreadsheet."""
+    with lend_readable_list(file, installation.settings.uploads_folder) as table:
+        yield survey_file(table, options, section_keys=list_section_keys(installation))
+
+
+def list_section_keys(installation: Installation) -> dict[str, str]:
+    """Return the publication's sections by their keys and titles, in lower case: tags of another service may name them."""
+    names = [(key, (key, title)) for key, title in installation.settings.section_titles]
+    return {word.lower(): key for key, words in names for word in words}
 
 
 def _import_context(installation: Installation, actor: Actor) -> ImportContext:
@@ -181,7 +202,7 @@ def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallba
                 # An earlier run may have left one.
                 path.unlink(missing_ok=True)
                 writers.append(SpreadsheetCsvWriter(stack.enter_context(_create_private_file(path))))
-                writers[0].write_row(["row", "reason", *read_headings(survey)])
+                writers[0].write_row(["row", "reason", *(read_headings(survey) or survey.layout.numbered_columns)])
             writers[0].write_row([number, reason, *fields])
 
         yield write_reject
@@ -277,15 +298,17 @@ def export_list(
     *,
     now: datetime,
     progress: Progress,
+    list_filter: SubscriberFilter = exports.EVERYONE,
 ) -> exports.ListExportResult:
-    """Write everyone who may be mailed to a new CSV file that its owner alone can read; give how many they are.
+    """Write those who match a filter to a new CSV file that its owner alone can read; give how many they are.
 
     Raises:
         NotPermittedError: the actor is no admin.
         ExportFileError: the file is there already, or cannot be made.
+        ExportStateError: the filter asks for people whose addresses may not leave.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft, open_new_export_file(file) as csv_file:
-        return _write_people(installation, draft, csv_file, recipient, now=now, progress=progress)
+        return _write_people(installation, draft, csv_file, recipient, list_filter, now=now, progress=progress)
 
 
 def export_list_to_open_file(
@@ -295,15 +318,17 @@ def export_list_to_open_file(
     recipient: exports.ExportRecipient,
     *,
     now: datetime,
+    list_filter: SubscriberFilter = exports.EVERYONE,
     progress: Progress = lambda *_: None,
 ) -> exports.ListExportResult:
-    """Write everyone who may be mailed to an open file as CSV; give how many they are.
+    """Write those who match a filter to an open file as CSV; give how many they are.
 
     Raises:
         NotPermittedError: the actor is no admin.
+        ExportStateError: the filter asks for people whose addresses may not leave.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft:
-        return _write_people(installation, draft, file, recipient, now=now, progress=progress)
+        return _write_people(installation, draft, file, recipient, list_filter, now=now, progress=progress)
 
 
 def _write_people(
@@ -311,22 +336,36 @@ def _write_people(
     draft: PendingAuditEntry,
     file: IO[str],
     recipient: exports.ExportRecipient,
+    list_filter: SubscriberFilter,
     *,
     now: datetime,
     progress: Progress,
 ) -> exports.ListExportResult:
-    draft.detail = {"why": recipient.why, "to": recipient.to_whom}
+    draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(list_filter)}
     result = exports.export_list(
         installation.database,
         installation.keys,
         file,
         recipient,
         now=now,
+        list_filter=list_filter,
         progress=lambda people: progress(people, people),
     )
     if result.damaged:
         draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
     return result
+
+
+def _describe_filter(list_filter: SubscriberFilter) -> dict[str, Any]:
+    """Return what is set of a filter, for the audit log: of a domain only that there is one."""
+    domain = {"domain": "one domain"} if list_filter.domain_tag else {}
+    values = {
+        "state": list_filter.state,
+        "source": list_filter.asked_where,
+        "import": list_filter.batch,
+        "since": list_filter.since and f"{list_filter.since:%Y-%m-%d}",
+    }
+    return {name: value for name, value in values.items() if value} | domain
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from subscribers.consent.consent_texts import read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import my_data
+from subscribers.lifecycle import my_data, undo
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
@@ -81,6 +81,7 @@ class RevealedAddress:
 class SubscriberRecord:
     """All that an admin is shown of one person.
 
+    `restorable_until` is how long the member who asks can undo that they unsubscribed the person, at `unsubscribed_at`.
     `fault` says what is wrong with their chain or address; empty where nothing is. `names` are those of the staff by actor.
     """
 
@@ -103,6 +104,8 @@ class SubscriberRecord:
     disclosures: tuple[AddressDisclosure, ...]
     disclosure_count: int
     names: dict[str, str]
+    unsubscribed_at: datetime | None
+    restorable_until: datetime | None
 
 
 def view_subscriber_record(
@@ -134,6 +137,7 @@ def view_subscriber_record(
         mail_count = session.scalar(query) or 0
         batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
         links = tuple(_read_link(event) for event in chain)
+        slip = undo.find_restorable_unsubscribe(session, person, staff.actor.name, now=now)
         return SubscriberRecord(
             number=number,
             state=person.state,
@@ -154,6 +158,8 @@ def view_subscriber_record(
             disclosures=tuple(passages[:limit]),
             disclosure_count=len(passages),
             names=map_staff_display_names(session, with_numbers=True),
+            unsubscribed_at=slip.at if slip else None,
+            restorable_until=slip.at + undo.UNDO_PERIOD if slip else None,
         )
 
 

@@ -92,7 +92,7 @@ _NOTE = TypeAdapter(ListUpload)
 
 def read_upload_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
     """Give the columns of a file, with masked examples from its first rows."""
-    headings = survey.layout.headings or ["(no heading)"] * survey.layout.width
+    headings = survey.layout.headings or survey.layout.numbered_columns
     values: list[list[str]] = [[] for _ in range(survey.layout.width)]
     for _, fields in islice(read_rows(survey), EXAMPLE_ROWS):
         for column, text in zip(values, fields, strict=False):

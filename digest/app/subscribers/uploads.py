@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
+from digest.app.subscribers.packed_files import is_packed, unpack_list_file
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadColumn,
@@ -35,7 +37,7 @@ from subscribers.loggers import get_logger
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import ColumnMeaning, check_column_meanings
 from subscribers.transfer.import_report import ImportReport
-from subscribers.transfer.list_file import survey_file
+from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, ImportRowResult, read_outcomes, write_outcomes
 
@@ -47,6 +49,7 @@ TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, AffectedArea.ADDRESSES)
 SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
 
 _ROWS_A_PIECE = 2000  # of a file of outcomes
+_PIECE_CHARACTERS = 1 << 18  # of a file of rejected rows
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 log = get_logger("uploads")
@@ -93,6 +96,7 @@ class ListUploads:
                 folder.mkdir(mode=0o700, parents=True)
                 file = folder / safe_file_name(file_name)
                 save_upload(stream, file)
+                file = _unpack_upload(file)
                 survey = _survey_in_child(file)
             except BaseException as exc:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -262,6 +266,19 @@ def survey_upload(file: Path, report: Report) -> UploadSurvey:
     return UploadSurvey(read_upload_columns(survey), survey.rows, survey.layout.origin, tuple(survey.warnings))
 
 
+def _unpack_upload(file: Path) -> Path:
+    """Replace a ZIP file or a spreadsheet by the list in it; return the file to read."""
+    if not is_packed(file):
+        return file
+    table = file.with_name(f"{file.name}.csv")
+    try:
+        unpack_list_file(file, table)
+    except ListFileError as exc:
+        raise UploadError(str(exc)) from None
+    file.unlink()
+    return table
+
+
 def _survey_in_child(file: Path) -> UploadSurvey:
     try:
         return run_in_child(survey_upload, file, on_progress=lambda: None, stop_asked=threading.Event())
@@ -272,6 +289,7 @@ def _survey_in_child(file: Path) -> UploadSurvey:
 
 def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
     """Try or import an upload, in a child; return it as it stands afterwards."""
+    list_transfers.rejected_rows_path(upload.file).unlink(missing_ok=True)  # those of an earlier dry run
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
         if upload.stage is UploadStage.IMPORTING:
@@ -283,13 +301,19 @@ def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: d
                 now=now,
                 progress=report,
                 outcomes=_outcomes_path(upload, came_in=True),
-                keep_rejects=False,
             )
             return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
         with TRY.steps(installation, actor, f"upload {upload.name}", now=now) as draft:
             trying = _outcomes_path(upload, came_in=False).with_suffix(".new")
             report_of_trial = list_transfers.rehearse_import(
-                installation, actor, upload.file, upload.options, now=now, progress=report, outcomes=trying
+                installation,
+                actor,
+                upload.file,
+                upload.options,
+                now=now,
+                progress=report,
+                outcomes=trying,
+                keep_rejects=True,
             )
             # One of a dry run that broke off is none.
             trying.replace(_outcomes_path(upload, came_in=False))
@@ -320,10 +344,9 @@ def stream_row_outcomes(
     name: str,
     name_outcome: Callable[[RowReason], str],
     *,
-    left_out: bool,
     now: datetime,
 ) -> Iterator[str]:
-    """Give the pieces of a CSV file of what every row of a list came to and why, or those alone that were left out.
+    """Give the pieces of a CSV file of what every row of a list came to and why.
 
     It names rows by their numbers: no address is in it. Before the import is through, it is what the last dry run says
     that they would come to. `name_outcome` has the words of whoever asks.
@@ -334,14 +357,37 @@ def stream_row_outcomes(
         UploadError: there is no account of its rows.
     """
     upload = uploads.find(installation, actor, name, now=now)
-    if not has_row_outcomes(upload):
-        raise UploadError(
-            "Row results aren't available because the list hasn't been checked yet or was imported earlier. Start "
-            "a dry run."
-        )
-    with (TAKE_REJECTS if left_out else TAKE_OUTCOMES).steps(installation, actor, f"upload {name}", now=now):
+    with TAKE_OUTCOMES.steps(installation, actor, f"upload {name}", now=now):
+        if not has_row_outcomes(upload):
+            raise UploadError(
+                "Row results aren't available because the list hasn't been checked yet or was imported earlier. Start "
+                "a dry run."
+            )
         accounts = read_outcomes(_outcomes_path(upload, came_in=upload.stage is UploadStage.DONE))
-    return _write_pieces((each for each in accounts if not left_out or each.reason is RowReason.REJECTED), name_outcome)
+    return _write_pieces(accounts, name_outcome)
+
+
+def take_rejected_rows(
+    installation: Installation, uploads: ListUploads, actor: Actor, name: str, *, now: datetime
+) -> Iterator[str]:
+    """Give the pieces of a CSV file of the rows that were left out, as they were, each with its number and the reason.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownUploadError: there is none of that name.
+        UploadError: no row was left out, or the list wasn't checked.
+    """
+    upload = uploads.find(installation, actor, name, now=now)
+    with TAKE_REJECTS.steps(installation, actor, f"upload {name}", now=now):
+        file = list_transfers.rejected_rows_path(upload.file)
+        if upload.is_running or not file.exists():
+            raise UploadError("There are no skipped rows, or the list hasn't been checked yet. Start a dry run.")
+    return _read_pieces(file)
+
+
+def _read_pieces(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from iter(partial(file.read, _PIECE_CHARACTERS), "")
 
 
 def _write_pieces(accounts: Iterator[ImportRowResult], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:

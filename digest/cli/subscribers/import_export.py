@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from digest.cli.context import (
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
+from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.phrases import count_with_noun
+from subscribers.store.models import PersonState
 from subscribers.transfer.decisions import RowOutcome, RowReason
-from subscribers.transfer.exports import ExportRecipient
+from subscribers.transfer.exports import EXPORTABLE_STATES, ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, ImportedSubscriberStatus
 from subscribers.transfer.import_batches import UnfinishedImport
 from subscribers.transfer.import_report import MAX_PROBLEMS, ROW_FLAGS, ImportReport
@@ -135,7 +138,9 @@ def import_list(
     outcomes: Path | None,
     as_json: bool,
 ) -> None:
-    """Import a list from Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, or any CSV file with addresses.
+    """Import a list from Mailchimp, MailPoet, listmonk, Ghost, Substack, Buttondown, beehiiv, Kit, Constant Contact, GovDelivery, or hls-digest.
+
+    Any other CSV, Excel, or OpenDocument file with a column of addresses works, too, and so does a ZIP file of CSV files.
 
     Only people with a recorded confirmation are subscribed. People who unsubscribed, bounced, complained, or were erased
     here are never resubscribed by an import.
@@ -228,6 +233,8 @@ def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[st
     epilog="""\b
 Example:
   digest subscribers export list.csv --reason "moving to another provider" --to "Example Mail Ltd"
+  digest subscribers export new.csv --since 2026-06-01 --reason "survey"
+  digest subscribers export unconfirmed.csv --state unverified --reason "moving"
 
 \b
 Exit codes:
@@ -250,12 +257,43 @@ Exit codes:
     callback=check_reason,
     help="Recipient of the file, shown to every subscriber in it.",
 )
+@click.option(
+    "--state",
+    type=click.Choice([str(state) for state in EXPORTABLE_STATES]),
+    help="Only people in this state. The default is subscribed.",
+)
+@click.option("--source", default="", help="Only people from this sign-up source.")
+@click.option("--import", "batch", type=click.IntRange(1), help="Only people from this import.")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d"]), help="Only people who signed up on or after this day (UTC)."
+)
 @pass_command_context
-def export(context: CommandContext, file: Path, reason: str, to_whom: str) -> None:
-    """Export all active subscribers to a CSV file that only you can read. Each of them can see the export in their data."""
+def export(
+    context: CommandContext,
+    file: Path,
+    reason: str,
+    to_whom: str,
+    state: str | None,
+    source: str,
+    batch: int | None,
+    since: datetime | None,
+) -> None:
+    """Export active subscribers to a CSV file that only you can read. Each of them can see the export in their data.
+
+    The file includes consent and preferences, and another installation can import it. People who unsubscribed or are
+    suppressed are never exported.
+    """
+    chosen = SubscriberFilter(
+        PersonState(state) if state else None, source, batch, since=since.replace(tzinfo=UTC) if since else None
+    )
     with show_progress("Exporting") as progress:
         exported = context.act(
-            list_transfers.export_list, file, ExportRecipient(to_whom, reason), now=context.now(), progress=progress
+            list_transfers.export_list,
+            file,
+            ExportRecipient(to_whom, reason),
+            now=context.now(),
+            progress=progress,
+            list_filter=chosen,
         )
     click.echo(
         f"Exported {count_with_noun(exported.people, 'person', 'people')} to {file}. The file contains unencrypted email addresses, so "

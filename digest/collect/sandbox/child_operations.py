@@ -14,10 +14,11 @@ from digest.collect.codec.image_codec import crop_image, fit_image, fit_logo
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.page import find_reason_page_is_unreadable, read_supersession
+from digest.collect.parsers.page import find_reason_page_is_unreadable, read_page_publisher, read_supersession
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.sandbox.confinement import list_sandbox_gaps
+from subscribers.transfer.packed_lists import unpack_list
 
 Reply = tuple[dict[str, Any], bytes]
 
@@ -46,7 +47,13 @@ def _read_article_page(body: bytes, **headers: Any) -> Reply:
     return {
         "barrier": find_reason_page_is_unreadable(body, **headers),
         "supersession": read_supersession(body, **headers),
+        "publisher": read_page_publisher(body, **headers),
     }, b""
+
+
+def _unpack_list(body: bytes, *, start: int) -> Reply:
+    piece, more = unpack_list(body, start=start)
+    return {"more": more}, piece
 
 
 OPERATIONS: dict[str, Callable[..., Reply]] = {
@@ -58,5 +65,6 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "fit picture": partial(_encode, fit_image),
     "fit logo": partial(_encode, fit_logo),
     "draw card": lambda body, **words: _encode(draw_social_card, body, words=SocialCardTexts(**words)),
+    "unpack list": _unpack_list,
     "crop picture": lambda body, *, shape: _encode(crop_image, body, shape=CropShape(shape)),
 }

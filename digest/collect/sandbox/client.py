@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,10 @@ _Head = dict[str, Any]  # of a message, as JSON
 
 class DocumentRefusedError(ParseError):
     """A document could not be read; the message is the parser's, or names the limit that it ran into."""
+
+
+class DocumentLimitError(DocumentRefusedError):
+    """A document ran into a limit of time, memory, or size."""
 
 
 class SandboxError(ApplicationError):
@@ -143,7 +147,7 @@ class Sandbox:
         """
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
-            raise DocumentRefusedError(
+            raise DocumentLimitError(
                 f"The document is {len(body):,} bytes, over the limit of {wire.MAX_MESSAGE_BYTES:,}. Use a "
                 "shorter document."
             )
@@ -156,7 +160,7 @@ class Sandbox:
             if source == wire.FROM_BROKER and reply.get("again"):
                 continue
             if "limit" in reply:
-                raise DocumentRefusedError(
+                raise DocumentLimitError(
                     f"The program stopped reading the document ({_plain_words(reply['limit'])}), which is "
                     "much larger or more complex than usual. Report the problem to the publisher, or remove "
                     "the source. Other sources aren't affected."
@@ -268,17 +272,19 @@ def parse_saved_file_in_child(body: bytes, *, file_url: str, site: str, now: dat
 
 @dataclass(frozen=True, slots=True)
 class ArticlePageFindings:
-    """What an article's page says of itself; both are empty where it says nothing, or can't be read.
+    """What an article's page says of itself; each is empty where it says nothing, or can't be read.
 
-    `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …").
+    `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …"), and
+    `publisher` whose page it is.
     """
 
     barrier: str = ""
     supersession: str = ""
+    publisher: str = ""
 
 
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
-    """Read what a page says of itself as `page.find_reason_page_is_unreadable` and `page.read_supersession` do."""
+    """Read what a page says of itself as the functions of `digest.collect.parsers.page` do."""
     try:
         return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
@@ -315,6 +321,24 @@ def list_child_sandbox_gaps() -> list[str]:
         )
     except DocumentRefusedError as refusal:
         raise SandboxError(str(refusal)) from refusal
+
+
+def unpack_list_in_child(body: bytes) -> Iterator[bytes]:
+    """Yield the pieces of the table in a ZIP file or a spreadsheet, as `subscribers.transfer.packed_lists.unpack_list` gives them.
+
+    Raises:
+        DocumentRefusedError: there's none, or it ran into a limit.
+        SandboxError: see `Sandbox.run`.
+    """
+    place, more = 0, True
+    while more:
+        more, piece = _ask("unpack list", body, _take_piece, start=place)
+        place += len(piece)
+        yield piece
+
+
+def _take_piece(reply: _Head, content: bytes) -> tuple[bool, bytes]:
+    return bool(reply.get("more")) and bool(content), content
 
 
 def _take_head(kind: type[_Answer]) -> Callable[[_Head, bytes], _Answer]:

@@ -40,6 +40,11 @@ class DatedEntry:
     when: EntryDate
 
     @property
+    def is_stated_in_text(self) -> bool:
+        """Whether it's a deadline that the texts of a story state, rather than the story's own date."""
+        return self.fragment.endswith("-due")
+
+    @property
     def reminder_fragment(self) -> str:
         """The fragment that names it on the first screen."""
         return section_fragment_name(list_fragment_keys(self.fragment), "next")
@@ -172,7 +177,7 @@ class MailLayout:
 
 def arrange_email(content: EditionContent) -> MailLayout:
     """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
-    dated = sorted(_list_dated(content.sections), key=_date_order)
+    dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
@@ -217,36 +222,37 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
         facts[name] = entry.headline
         facts[f"{name}_url"] = entry.url or page
         facts[f"{name}_note"] = " · ".join(filter(None, (entry.kicker, entry.source_and_date)))
-    due = (dated for dated in _list_dated(content.sections) if _is_due(dated, today))
-    deadline = min(due, key=_date_order, default=None)
+    deadline = find_next_deadline(content.sections, today)
     if deadline:
         facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
         facts["deadline_url"] = deadline.entry.url or page
     return facts
 
 
-def _is_due(dated: DatedEntry, today: date) -> bool:
-    return dated.when.kind == "deadline" and dated.when.day >= today
-
-
-def find_next_deadline(sections: Iterable[EditionSection]) -> DatedEntry | None:
-    """Return the deadline that the first screen names: the earliest of all sections."""
-    deadlines = (d for d in _list_dated(sections) if d.when.kind == "deadline")
+def find_next_deadline(sections: Iterable[EditionSection], today: date = date.min) -> DatedEntry | None:
+    """Return the earliest deadline of all sections from a day on: a call's own, or one that a story's texts state."""
+    deadlines = (d for d in list_dated_entries(sections) if d.when.kind == "deadline" and d.when.day >= today)
     return min(deadlines, key=_date_order, default=None)
 
 
-def _list_dated(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
+def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
+    """List the entries with a date; one whose texts state a deadline is listed with that too, as a line without its summary."""
     for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:
                 fragment = _name_date_fragment(section, entry, place)
                 yield DatedEntry(fragment, section.kind, entry, entry.when)
+            if entry.due:
+                fragment = section_fragment_name([section.key], f"date-{place}-due")
+                line = SectionEntry(entry.headline, entry.url, source=entry.source, when=entry.due)
+                yield DatedEntry(fragment, section.kind, line, entry.due)
 
 
-def _date_order(dated: DatedEntry) -> tuple[date, float, str]:
+def _date_order(dated: DatedEntry) -> tuple[date, float]:
+    """Return the key by which dates are sorted; what is due at the same time stays in reading order."""
     moment = dated.when.moment
     seconds = moment.timestamp() if moment else math.inf
-    return (dated.when.day, seconds, dated.entry.url)
+    return (dated.when.day, seconds)
 
 
 def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> UpcomingDates | None:
@@ -255,6 +261,9 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
         return None
     last_day = content.released_on + SOON
     soon = [d for d in dated if d.when.day <= last_day]
+    listed = {d.fragment for d in soon}
+    # An event that is listed says itself until when to register.
+    soon = [d for d in soon if d.fragment.removesuffix("-due") not in listed - {d.fragment}]
     if len(soon) > MAX_EARLY_DATES:
         soon = soon[:MAX_EARLY_DATES]
         last_day = soon[-1].when.day

@@ -38,6 +38,7 @@ class SourceForm(FormOrQueryModel):
     weight: ShortText = ""
     images: ShortText = ""
     default_topic: ShortText = ""
+    license: ShortText = ""
     primary: bool = False
     own: bool = False
 

@@ -1,5 +1,6 @@
 import contextlib
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.cli.subscribers.import_export import import_list
+from subscribers.consent.preferences import Preferences
 from subscribers.transfer.formats import (
     EXPORT_FORMATS,
     PLAIN_LIST,
+    PREFERENCE_MEANINGS,
     ColumnLayout,
     ColumnMappingError,
     ColumnMeaning,
@@ -42,6 +45,14 @@ BUTTONDOWN = "email_address,notes,metadata,tags,type,source,creation_date"
 
 BEEHIIV = "email,status,created_at,subscription_tier,utm_source,utm_channel,referring_site"
 KIT = "id,first_name,email_address,state,created_at,tags"
+CONSTANT_CONTACT = (
+    "Email address,First name,Last name,Email status,Email permission status,Email update source,Confirmed Opt-Out Date,"
+    "Confirmed Opt-Out Source,Email Lists,Tags,Source Name,Created At,Updated At"
+)
+GOVDELIVERY = "Contact,Origin,Location,Location Type,Subscription Created"
+GOVDELIVERY_DELETED = (
+    "Date Deleted,Date Created,Days Subscribed,Country Code,Destination,Deletion Reason,Deleted By,Subscriptions Count"
+)
 
 
 def _read(headings: str, *, name: str = "", **fields: str) -> ImportRow:
@@ -64,6 +75,10 @@ def _read(headings: str, *, name: str = "", **fields: str) -> ImportRow:
         (BUTTONDOWN, "Buttondown", "email_address"),
         (BEEHIIV, "beehiiv", "email"),
         (KIT, "Kit", "email_address"),
+        (CONSTANT_CONTACT, "Constant Contact", "Email address"),
+        (GOVDELIVERY, "GovDelivery", "Contact"),
+        (GOVDELIVERY_DELETED, "GovDelivery", "Destination"),
+        ("E-Mail-Adresse,Vorname,OPTIN_TIME,LEID", "Mailchimp", "E-Mail-Adresse"),
         ("Name,E-Mail", PLAIN_LIST, "E-Mail"),
         ("\ufeffEMAIL", PLAIN_LIST, "\ufeffEMAIL"),
         ("address,city", PLAIN_LIST, "address"),
@@ -86,9 +101,9 @@ def test_the_docs_and_the_help_name_each_format_and_its_headings(form: ExportFor
     assert named == form.address | form.required | form.any_of, f"the headings of {form.origin} in docs/importing.md"
 
 
-def test_a_bare_list_needs_no_heading_and_other_files_are_not_guessed_at() -> None:
+def test_a_list_without_headings_is_known_by_an_address_in_its_first_row() -> None:
     assert recognize_layout(["ada@example.org"]) == ColumnLayout(PLAIN_LIST, (0,), 1, has_heading=False)
-    assert recognize_layout(["ada@example.org", "Ada"]) is None
+    assert recognize_layout(["Ada", "ada@example.org"]) == ColumnLayout(PLAIN_LIST, (1,), 2, has_heading=False)
     assert recognize_layout(["name", "city"]) is None
     assert recognize_layout([]) is None
 
@@ -158,6 +173,16 @@ def test_a_mailchimp_file_says_in_its_name_what_it_holds(name: str, claim: Impor
         (BUTTONDOWN, {"type": "unactivated"}, ImportedSubscriberStatus.UNCONFIRMED),
         (BUTTONDOWN, {"type": "complained"}, ImportedSubscriberStatus.COMPLAINED),
         (BUTTONDOWN, {"type": "past_due"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (CONSTANT_CONTACT, {"Email__status": "Active"}, ImportedSubscriberStatus.SUBSCRIBED),
+        (CONSTANT_CONTACT, {"Email__status": "Unsubscribed"}, ImportedSubscriberStatus.LEFT),
+        (CONSTANT_CONTACT, {"Email__status": "Bouncing"}, ImportedSubscriberStatus.BOUNCED),
+        (CONSTANT_CONTACT, {"Email__permission__status": "Not set"}, ImportedSubscriberStatus.UNCONFIRMED),
+        (CONSTANT_CONTACT, {"Confirmed__Opt-Out__Date": "02/03/2024"}, ImportedSubscriberStatus.LEFT),
+        (GOVDELIVERY, {}, ImportedSubscriberStatus.SUBSCRIBED),
+        (GOVDELIVERY_DELETED, {"Date__Deleted": "02/03/2024 1:02 PM"}, ImportedSubscriberStatus.LEFT),
+        ("E-Mail,Status", {"Status": "Abgemeldet"}, ImportedSubscriberStatus.LEFT),
+        ("Courriel,Statut", {"Statut": "Désabonné"}, ImportedSubscriberStatus.LEFT),
+        ("Correo electrónico,Estado", {"Estado": "Dado de baja"}, ImportedSubscriberStatus.LEFT),
         ("email,status", {"status": "spam complaint"}, ImportedSubscriberStatus.COMPLAINED),
         ("email,unsubscribed", {"unsubscribed": "2020-01-01"}, ImportedSubscriberStatus.LEFT),
         ("email,unsubscribed", {"unsubscribed": "no"}, ImportedSubscriberStatus.SUBSCRIBED),
@@ -166,7 +191,10 @@ def test_a_mailchimp_file_says_in_its_name_what_it_holds(name: str, claim: Impor
 def test_who_left_by_their_own_service_is_no_person_to_bring_in(
     headings: str, fields: dict[str, str], claim: ImportedSubscriberStatus
 ) -> None:
-    email = next(n for n in headings.split(",") if n.lower().startswith("email"))
+    names = headings.split(",")
+    layout = recognize_layout(names)
+    assert layout is not None
+    email = names[layout.email]
     assert _read(headings, **{email.replace(" ", "__"): "ada@example.org"}, **fields).status is claim
 
 
@@ -195,7 +223,7 @@ def test_times_are_read_as_the_services_write_them(text: str, expected: datetime
         (["nobody", "", ""], "no @"),
         (["ada@example.org", "04/05/2019", ""], "the confirmation time can't be read"),
         (["ada@example.org", (NOW + timedelta(days=3)).isoformat(), ""], "future"),
-        (["ada@example.org", "", "gesperrt"], "unknown status “gesperrt” in column “status”; map it"),
+        (["ada@example.org", "", "ruhend"], "unknown status “ruhend” in column “status”; map it"),
         (["ada@example.org", "", "ada@example.org"], "the value in column “status” is long text or an address"),
         (["ada@example.org", "", "", "x"], "the row has 4 fields instead of 3"),
         (["a\x00da@example.org", "", ""], "before the @"),
@@ -266,3 +294,85 @@ def test_columns_are_mapped_by_hand_and_the_mapping_makes_a_list() -> None:
 )
 def test_a_domain_that_is_one_slip_from_a_large_service_is_noticed(domain: str, meant: str) -> None:
     assert find_likely_domain(domain) == meant
+
+
+@pytest.mark.parametrize(
+    "name", ["unsubscribed.csv", "Unsubscribed_2024.csv", "cleaned_members.csv", "nonsubscribed_1.csv"]
+)
+def test_a_file_of_any_service_says_in_its_name_that_its_people_are_no_subscribers(name: str) -> None:
+    assert _read("email", name=name, email="ada@example.org").status is not ImportedSubscriberStatus.SUBSCRIBED
+    assert _read("email", name="subscribed.csv", email="ada@example.org").status is ImportedSubscriberStatus.SUBSCRIBED
+
+
+SECTIONS = {
+    "featured": "featured",
+    "top stories": "featured",
+    "dates": "dates",
+    "upcoming dates": "dates",
+    "jobs": "jobs",
+}
+
+
+def _preferences(**cells: str) -> dict[str, object]:
+    """Read the preferences of a row whose columns are mapped by hand."""
+    layout = recognize_layout(["email", *cells])
+    assert layout is not None
+    meanings = [ColumnMeaning.ADDRESS, *(ColumnMeaning[name.upper()] for name in cells)]
+    mapped = replace(assign_column_meanings(layout, meanings), section_keys=SECTIONS)
+    return dict(parse_row(mapped, ["ada@example.org", *cells.values()], 2, now=NOW).preferences)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ({"tags": "Top stories; VIP"}, {"omit": ["dates", "jobs"]}),
+        ({"tags": '"Dates","jobs"'}, {"omit": ["featured"]}),
+        ({"tags": "customer,2019"}, {}),
+        ({"omit": "jobs, Upcoming dates"}, {"omit": ["dates", "jobs"]}),
+        ({"tags": "featured", "omit": "featured"}, {"omit": ["dates", "featured", "jobs"]}),
+        ({"frequency": "Monthly"}, {"frequency": "monthly"}),
+        ({"frequency": "fortnightly 2026-03-02"}, {"frequency": "fortnightly", "start": "2026-03-02"}),
+        ({"frequency": "biweekly"}, {"frequency": "fortnightly", "start": NOW.date().isoformat()}),
+        ({"zone": "Europe/Berlin", "hour": "07:00"}, {"zone": "Europe/Berlin", "hour": 7}),
+        ({"zone": "Europe/Berlin", "hour": "0"}, {"zone": "Europe/Berlin", "hour": 0}),
+        ({"zone": "Europe/Berlin"}, {}),
+        ({"hour": "7"}, {}),
+        ({"short": "yes", "text_only": "no"}, {"short": True}),
+        ({"text_only": "text"}, {"text_only": True}),
+        ({"pause_until": "2027-01-31 00:00:00"}, {"pause_until": "2027-01-31"}),
+        ({"frequency": "", "zone": "", "hour": " ", "tags": ""}, {}),
+    ],
+)
+def test_columns_of_preferences_are_read(cells: dict[str, str], expected: dict[str, object]) -> None:
+    assert _preferences(**cells) == expected
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {"frequency": "daily"},
+        {"frequency": "fortnightly 2026-99-99"},
+        {"zone": "Mars/Base", "hour": "7"},
+        {"zone": "Europe/Berlin", "hour": "25"},
+        {"short": "maybe"},
+        {"pause_until": "soon"},
+        {"omit": "Not A Section!"},
+    ],
+)
+def test_a_preference_that_cannot_be_read_rejects_its_row(cells: dict[str, str]) -> None:
+    with pytest.raises(RowError, match="can't be read"):
+        _preferences(**cells)
+
+
+def test_every_preference_can_be_imported() -> None:
+    """Whoever adds a preference adds the meaning of a column (`start` is in that of the frequency)."""
+    meanings = {meaning.name.lower() for meaning in PREFERENCE_MEANINGS}
+    fields = set(Preferences.__pydantic_fields__)  # type: ignore[attr-defined]  # pydantic adds it
+    assert fields - {"is_readable", "start"} == meanings - {"tags"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"), [("de", "de"), ("fr-CA", "fr-CA"), ("Deutsch", "Deutsch"), ("a@b.org", ""), ("7", "")]
+)
+def test_the_language_is_kept_as_evidence(cell: str, kept: str) -> None:
+    assert _read("email,Sprache", email="ada@example.org", Sprache=cell).evidence.get("language", "") == kept

@@ -24,6 +24,7 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
+from subscribers.transfer.formats import ColumnMeaning
 from subscribers.transfer.import_batches import drop_import_salts, list_unfinished_imports
 from subscribers.transfer.import_report import ImportReport
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
@@ -123,6 +124,46 @@ def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
     assert listed.kind == ConsentKind.LISTED
     with context.database.read() as session:
         assert audience.count_people_by_state(session)[PersonState.UNVERIFIED] == 1
+    _assert_sound(context)
+
+
+def _mapped(*meanings: ColumnMeaning) -> ImportOptions:
+    return ImportOptions(columns=(ColumnMeaning.ADDRESS, ColumnMeaning.CONFIRMED_AT, *meanings))
+
+
+def test_preferences_of_a_list_count_and_the_chain_says_where_they_came_from(
+    context: ImportContext, tmp_path: Path
+) -> None:
+    heading = "email,confirmed at,frequency,language"
+    path = _list(tmp_path, "ada@example.org,2024-01-01,monthly,de", "bo@example.org,2024-01-01,,", heading=heading)
+    _import(context, path, _mapped(ColumnMeaning.FREQUENCY, ColumnMeaning.LANGUAGE))
+    ada, bo = _person(context, "ada"), _person(context, "bo")
+    assert ada is not None
+    assert bo is not None
+    assert (ada.choices, bo.choices) == ({"frequency": "monthly"}, {})
+    imported, chosen = _chain(context, "ada")
+    assert (imported.kind, json.loads(imported.body)["language"]) == (ConsentKind.IMPORTED, "de")
+    assert imported.body == ledger.canonical_json(json.loads(imported.body))
+    body = json.loads(chosen.body)
+    assert (chosen.kind, body["before"], body["after"]) == (ConsentKind.CHOICES_CHANGED, {}, {"frequency": "monthly"})
+    assert body["method"] == "import: preferences from a plain list"
+    assert len(_chain(context, "bo")) == 1
+    _assert_sound(context)
+
+
+def test_a_list_changes_the_preferences_of_those_whom_it_subscribes_and_of_nobody_else(
+    context: ImportContext, tmp_path: Path
+) -> None:
+    _import(context, _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"bo@example.org,{BARE}"))
+    heading = "email,confirmed at,short"
+    rows = ["ada@example.org,2024-01-01,yes", "bo@example.org,2024-01-01,yes", "cy@example.org,,yes"]
+    _import(context, _list(tmp_path, *rows, name="second.csv", heading=heading), _mapped(ColumnMeaning.SHORT))
+    chosen = {name: person.choices for name in ("ada", "bo", "cy") if (person := _person(context, name))}
+    assert chosen == {"ada": {}, "bo": {"short": True}, "cy": {"short": True}}
+    assert [event.kind for event in _chain(context, "bo")] == [
+        *(ConsentKind.LISTED, ConsentKind.IMPORTED, ConsentKind.CHOICES_CHANGED)
+    ]
+    assert _on_roll(context) == {"ada@example.org", "bo@example.org"}
     _assert_sound(context)
 
 

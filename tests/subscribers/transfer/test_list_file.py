@@ -50,6 +50,44 @@ def test_a_bare_list_has_no_heading_to_lose(tmp_path: Path) -> None:
     assert read_headings(survey) == []
 
 
+def test_a_first_row_with_an_address_is_a_row(tmp_path: Path) -> None:
+    survey = survey_file(_file(tmp_path, "Ada;ada@example.org\nBo;bo@example.org\n"))
+    assert (survey.layout.email, survey.rows, survey.layout.headings) == (1, 2, ())
+    assert survey.layout.numbered_columns == ["Column 1", "Column 2"]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        *(
+            "Email Address",
+            "E-Mail",
+            "E-Mail-Adresse",
+            "Adresse e-mail",
+            "Courriel",
+            "Correo electrónico",
+            "Subscriber",
+        ),
+        *("E-mail 1 - Value", "Contact email", "Work Email", "mail", "Primary Email", "Person", "Wer?", "メール"),
+    ],
+)
+def test_any_heading_names_the_column_of_addresses(tmp_path: Path, heading: str) -> None:
+    text = f"Name,{heading},Address,Invited by\nAda,ada@example.org,1 Main St,bo@example.org\nBo,bo@example.org,2 Main St,\n"
+    assert survey_file(_file(tmp_path, text)).layout.email == 1
+
+
+def test_a_column_that_only_its_cells_tell_is_named(tmp_path: Path) -> None:
+    survey = survey_file(_file(tmp_path, "Name,Wer\nAda,ada@example.org\n"))
+    assert survey.warnings == ("The addresses are in the column “Wer”. Check that it's the right one.",)
+    assert survey_file(_file(tmp_path, "Name,Courriel\nAda,ada@example.org\n")).warnings == ()
+
+
+def test_a_heading_counts_only_if_its_column_has_addresses(tmp_path: Path) -> None:
+    survey = survey_file(_file(tmp_path, "Address,Contact person\n1 Main St,ada@example.org\n"))
+    assert survey.layout.email == 1
+    assert survey_file(_file(tmp_path, "name,email\n")).layout.email == 1
+
+
 def test_rows_are_numbered_as_a_spreadsheet_does(tmp_path: Path) -> None:
     survey = survey_file(_file(tmp_path, 'email,note\n\na@example.org,"x\ny"\nb@example.org,\n'))
     assert list(read_rows(survey)) == [(2, []), (3, ["a@example.org", "x\ny"]), (4, ["b@example.org", ""])]
@@ -75,9 +113,8 @@ def test_a_hundred_columns_and_null_bytes_are_no_trouble(tmp_path: Path) -> None
         (b"", "empty"),
         (b"\n\n \n", "empty"),
         (b"PK\x03\x04rest", "spreadsheet"),
-        (gzip.compress(b"email\n", mtime=0), "archive"),
+        (gzip.compress(b"email\n", mtime=0), "compressed with gzip"),
         (b"name,city\nAda,Rome\n", "No column contains email addresses"),
-        (b"ada@example.org,Ada\n", "first row with column names"),
         (
             b'email,note\na@example.org,"open\nb@example.org,\n',
             "Row 2 or an earlier row has an unclosed quotation mark",

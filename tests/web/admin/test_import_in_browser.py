@@ -3,10 +3,21 @@
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from digest.web.server import open_page_server
-from tests.browser import SCHEMES, excess_width, show_views, sign_in
+from tests.browser import (
+    SCHEMES,
+    download_by_keyboard,
+    excess_width,
+    follow,
+    page_faults,
+    press_by_keyboard,
+    select_by_keyboard,
+    show_views,
+    sign_in,
+)
+from tests.packed_lists import write_workbook
 from tests.web.admin.subscribers.test_import_pages import post_step, upload
 
 pytestmark = pytest.mark.chromium
@@ -31,3 +42,52 @@ def test_no_name_heading_or_value_of_a_file_widens_the_pages(browser: Browser, w
                 found[each, width] = excess_width(page)
         context.close()
     assert {view: wide for view, wide in found.items() if wide} == {}
+
+
+@pytest.mark.parametrize("by_keyboard", [False, True], ids=["pointer", "keyboard"])
+def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_come_back(
+    browser: Browser,
+    both: Any,
+    by_keyboard: bool,  # noqa: FBT001 (a parameter of the test)
+) -> None:
+    sheet = [
+        ["Mitglied", "Eingewilligt am", "Rhythmus"],
+        ["bo@county.example", "2024-03-02", "monthly"],
+        ["cy@county.example", "2024-03-02", "sometimes"],
+    ]
+    file = {"name": "Liste.xlsx", "mimeType": "application/zip", "buffer": write_workbook({"Liste": sheet})}
+    with open_page_server(both.app, "127.0.0.1", 0) as serving:
+        address = f"http://127.0.0.1:{serving.port}"
+        context = browser.new_context()
+        sign_in(context, both, address, "admin")
+        page = context.new_page()
+        page.goto(f"{address}/admin/import")
+        press = press_by_keyboard if by_keyboard else follow
+        page.get_by_label("File").set_input_files(file)  # type: ignore[arg-type]  # a mapping of the shape that Playwright asks for
+        press(page.get_by_role("button", name="Upload file"))
+        expect(page.locator(".note")).to_contain_text("The addresses are in the column “Mitglied”.")
+        expect(page.get_by_label("Import Mitglied as")).to_have_value("address")
+        faults = [page_faults(page, widths=(390, 1440))]
+        for heading, meaning in (("Eingewilligt am", "Confirmation time (UTC)"), ("Rhythmus", "How often")):
+            select = page.get_by_label(f"Import {heading} as")
+            if by_keyboard:
+                select_by_keyboard(select, meaning)
+            else:
+                select.select_option(label=meaning)
+        press(page.get_by_role("button", name="Start dry run"))
+        expect(page.get_by_role("row", name="Consent with evidence")).to_contain_text("1")
+        expect(page.get_by_role("row", name="Invalid")).to_contain_text("1")
+        faults.append(page_faults(page, widths=(390, 1440), in_another_state=True))
+        button = page.get_by_role("button", name="Download skipped rows")
+        if by_keyboard:
+            skipped = download_by_keyboard(button)
+        else:
+            with page.expect_download() as given:
+                button.click()
+            skipped = given.value.path().read_text("utf-8")
+        press(page.get_by_role("button", name="Import subscribers"))
+        expect(page.locator(".note.ok")).to_contain_text("Import 1 is finished. 1 subscriber")
+        context.close()
+    assert faults == ["", ""]
+    assert "cy@county.example" in skipped
+    assert "bo@county.example" not in skipped

@@ -26,6 +26,7 @@ from subscribers.subscriber_language import SubscriberLanguage
 _TOKEN_PAGES = {
     "data": "my-data",
     "move": "address",
+    "moving": "address/stop",
     "undo": "undo",
     "choices": "restore",
     "stay": "stay",

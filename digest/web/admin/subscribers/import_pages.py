@@ -91,21 +91,32 @@ def remove_upload(name: str) -> ResponseReturnValue:
     return redirect(url_for("admin.list_imports"), 303)
 
 
-@admin_pages.post("/import/<name>/<any(outcomes, rejected):which>")
-def download_row_outcomes(name: str, which: str) -> ResponseReturnValue:
-    """Give what every row comes to and why, or those alone that are left out, as a CSV file that no spreadsheet executes."""
+@admin_pages.post("/import/<name>/outcomes")
+def download_row_outcomes(name: str) -> ResponseReturnValue:
+    """Give what every row comes to and why as a CSV file that no spreadsheet executes."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
-    left_out = which == "rejected"
+    words = _read_outcome_words()
     try:
         pieces = uploads.stream_row_outcomes(
-            *(installation, web_context().uploads, actor, name, _read_outcome_words().__getitem__),
-            left_out=left_out,
-            now=now,
+            installation, web_context().uploads, actor, name, words.__getitem__, now=now
         )
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
-    return make_download_response(pieces, "text/csv", "left-out.csv" if left_out else "rows.csv")
+    return make_download_response(pieces, "text/csv", "rows.csv")
+
+
+@admin_pages.post("/import/<name>/rejected")
+def download_rejected_rows(name: str) -> ResponseReturnValue:
+    """Give the rows that are left out, whole, as a CSV file that can be corrected and imported."""
+    installation, actor, now = get_installation_actor_and_time()
+    upload = _find_upload(name)
+    try:
+        pieces = uploads.take_rejected_rows(installation, web_context().uploads, actor, name, now=now)
+    except RefusalError as exc:
+        return _upload_page(_find_upload(name), refusal=exc), 409
+    # What the rows are may be in the start of the file's name (unsubscribed_…).
+    return make_download_response(pieces, "text/csv", f"{upload.file.stem}-skipped.csv")
 
 
 def _read_outcome_words() -> dict[RowReason, str]:

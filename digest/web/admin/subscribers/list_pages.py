@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import IO, Annotated, Literal
 
-from flask import redirect, render_template, url_for
+from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
@@ -13,6 +13,7 @@ from digest.app.subscribers import inactive_subscribers, list_transfers, subscri
 from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_growth
 from digest.app.subscribers.inactive_subscribers import MOST_YEARS, USUAL_YEARS
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
+from digest.web.admin.subscribers.subscriber_pages import SubscriberQuery
 from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
 from digest.web.context import web_context
@@ -20,7 +21,7 @@ from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_f
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.phrases import short_month_day
-from subscribers.transfer.exports import ExportRecipient
+from subscribers.transfer.exports import EXPORTABLE_STATES, ExportRecipient
 
 FIRST_QUESTIONS = 50  # that the form offers: a new sender does well to begin with few
 MAX_QUESTIONS = 5000  # of one press
@@ -83,22 +84,29 @@ class PermissionRequestCountQuery(FormOrQueryModel):
 
 @admin_pages.get("/readers/export")
 def show_export_form() -> ResponseReturnValue:
-    """Ask why the list is exported, and to whom it goes."""
-    return _export_page()
+    """Ask why those who match the list's filter are exported, and to whom they go."""
+    return _export_page(_read_whole_query())
 
 
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
-    """Give everyone who may be mailed as a CSV file that no spreadsheet executes; each of them sees that it happened."""
+    """Give those who match the filter as a CSV file that no spreadsheet executes; each of them sees that it happened."""
     installation, actor, now = get_installation_actor_and_time()
+    query = _read_whole_query()
     try:
         form = read_form(ExportForm)
     except FormError as exc:
-        return _export_page(refusal=exc), 400
+        return _export_page(query, refusal=exc), 400
     recipient = ExportRecipient(form.to, form.reason, current_staff().sign_in)
     # It has no name, and nothing of it stays once it is sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
-    list_transfers.export_list_to_open_file(installation, actor, file, recipient, now=now)
+    try:
+        list_transfers.export_list_to_open_file(
+            installation, actor, file, recipient, now=now, list_filter=query.as_filter()
+        )
+    except RefusalError as exc:
+        file.close()
+        return _export_page(query, refusal=exc), 409
     day = now.astimezone(web_context().zone).date()
     return make_download_response(_read_pieces(file), "text/csv", f"readers-{day}.csv")
 
@@ -110,8 +118,22 @@ def _read_pieces(file: IO[str]) -> Iterator[str]:
             yield piece
 
 
-def _export_page(*, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/subscribers/export.html", refusal=refusal, own_people=OWN_PEOPLE)
+def _read_whole_query() -> SubscriberQuery:
+    """Read the list's filter; one that can't be read must not export everyone."""
+    query = read_query(SubscriberQuery)
+    if request.args.keys() - query.as_url().keys():
+        abort(400, "The filter can't be read. Go back to the list and filter it again.")
+    return query
+
+
+def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None) -> str:
+    return render_template(
+        "web/admin/subscribers/export.html",
+        query=query,
+        refusal=refusal,
+        own_people=OWN_PEOPLE,
+        states=EXPORTABLE_STATES,
+    )
 
 
 @admin_pages.get("/readers/ask")

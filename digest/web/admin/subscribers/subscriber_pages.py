@@ -52,6 +52,16 @@ class SubscriberQuery(FormOrQueryModel):
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"below"})
         return {name: str(value) for name, value in values.items()}
 
+    def as_filter(self) -> SubscriberFilter:
+        """Return the filter that it asks for."""
+        return SubscriberFilter(
+            state=self.state,
+            asked_where=self.came,
+            batch=self.batch,
+            domain_tag=self.domain or "",
+            since=_find_midnight(self.since) if self.since else None,
+        )
+
 
 class FilterForm(SubscriberQuery):
     """The form that asks for readers; its domain is the name itself, and `tag` is that of the last one."""
@@ -111,7 +121,7 @@ def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
     """Write the page of the list, with what was refused."""
     installation, actor, now = get_installation_actor_and_time()
     query = read_query(SubscriberQuery)
-    view = subscriber_views.view_subscriber_list(installation, actor, _read_filter(query), below=query.below, now=now)
+    view = subscriber_views.view_subscriber_list(installation, actor, query.as_filter(), below=query.below, now=now)
     return render_template(
         "web/admin/subscribers/subscribers.html",
         view=view,
@@ -121,16 +131,6 @@ def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
         zone=web_context().zone,
         fresh=current_staff().is_fresh(now),
         refusal=refusal,
-    )
-
-
-def _read_filter(query: SubscriberQuery) -> SubscriberFilter:
-    return SubscriberFilter(
-        state=query.state,
-        asked_where=query.came,
-        batch=query.batch,
-        domain_tag=query.domain or "",
-        since=_find_midnight(query.since) if query.since else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,6 +76,45 @@ def test_a_barred_address_may_sign_up_again_by_an_admins_word(both: Any) -> None
         assert session.scalars(select(AuditEntry.act).order_by(AuditEntry.id.desc())).first() == "sign-up allowed"
         reasons = session.scalars(select(Suppression.reason).order_by(Suppression.id)).all()
     assert (reasons, ADA_ADDRESS in str(answer.headers)) == (["by an admin", "may ask again"], False)
+
+
+def test_a_filter_of_the_list_is_exported(both: Any) -> None:
+    client = both.signed_in_client("admin")
+    with both.database.write() as session:
+        number = add_subscriber(
+            session, both.install.keys, "bo@county.example", evidence=replace(sample_evidence(), page="Expo"), now=NOW
+        ).number
+    page = client.get("/admin/readers?came=Expo").text
+    assert 'href="/admin/readers/export?came=Expo">Export these subscribers…' in page
+    form = client.get("/admin/readers/export?came=Expo").text
+    assert ("<dt>Sign-up source</dt><dd>Expo</dd>" in form, 'action="/admin/readers/export?came=Expo"' in form) == (
+        True,
+        True,
+    )
+    answer = post(client, "/admin/readers/export?came=Expo", reason="survey")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["email"], row["asked_where"], row["status"]) for row in rows] == [
+        ("bo@county.example", "Expo", "subscribed")
+    ]
+    with both.database.read() as session:
+        audit = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+        assert audit is not None
+        assert audit.detail["source"] == "Expo"
+        assert [len(disclosures.list_disclosures(session, each)) for each in (both.ada, number)] == [0, 1]
+
+
+def test_a_filter_that_cannot_be_read_exports_nobody(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    assert client.get("/admin/readers/export?state=gone").status_code == 400
+    form = {"token_page": "/admin/readers/export", "reason": "survey"}
+    answer = post_form(client, "/admin/readers/export?import=many", **form)
+    assert (answer.status_code, "@" in answer.text) == (400, False)
+
+
+@pytest.mark.parametrize("state", ["withdrawn", "suppressed", "erased"])
+def test_who_unsubscribed_is_not_exported(world: Any, state: str) -> None:
+    answer = post(world.signed_in_client("admin"), f"/admin/readers/export?state={state}", reason="survey")
+    assert (answer.status_code, "may not be exported" in answer.text) == (409, True)
 
 
 @pytest.mark.parametrize("path", ["export", "ask", "allow"])

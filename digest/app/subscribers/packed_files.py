@@ -1,0 +1,65 @@
+"""Lists that come in a ZIP file or a spreadsheet: unpacked by the sandbox into a CSV file that its owner alone can read."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from digest.collect.sandbox.client import DocumentLimitError, DocumentRefusedError, unpack_list_in_child
+from subscribers.transfer.list_file import ListFileError
+from subscribers.transfer.packed_lists import PACKED_STARTS
+
+MAX_PACKED_BYTES = 90_000_000  # what the sandbox takes in one message, with room for its head
+
+
+def is_packed(file: Path) -> bool:
+    """Return whether a file is a ZIP file or a spreadsheet, by its first bytes."""
+    with file.open("rb") as opened:
+        return opened.read(4) in PACKED_STARTS
+
+
+def unpack_list_file(file: Path, target: Path) -> None:
+    """Write the list in a ZIP file or a spreadsheet to a new CSV file.
+
+    Raises:
+        ListFileError: there's none, or it's too large or too complex.
+    """
+    size = file.stat().st_size
+    if size > MAX_PACKED_BYTES:
+        raise ListFileError(
+            f"The file has {size // 1_000_000:,} MB, over the limit of {MAX_PACKED_BYTES // 1_000_000} MB for ZIP files "
+            "and spreadsheets. Unpack it, or save it as CSV."
+        )
+    descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as table:
+            for piece in unpack_list_in_child(file.read_bytes()):
+                table.write(piece)
+    except DocumentLimitError:
+        raise ListFileError(
+            "The file takes too much time or memory to open. Save it as CSV, or split it into smaller files."
+        ) from None
+    except DocumentRefusedError as exc:
+        raise ListFileError(str(exc)) from None
+
+
+@contextmanager
+def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
+    """Lend the file itself, or what was unpacked from it below `folder`, which is deleted afterwards.
+
+    Raises:
+        ListFileError: see `unpack_list_file`.
+    """
+    try:
+        packed = is_packed(file)
+    except OSError as exc:
+        raise ListFileError(f"Can't read {file}: {exc.strerror}") from None
+    if not packed:
+        yield file
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as private:  # one that's left behind goes with the old uploads
+        table = Path(private) / f"{file.name}.csv"
+        unpack_list_file(file, table)
+        yield table

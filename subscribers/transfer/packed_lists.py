@@ -1,0 +1,219 @@
+"""Lists in ZIP files and spreadsheets, unpacked into the rows of one table. It runs where no key is at hand.
+
+A ZIP file from Mailchimp has a file for each status, which is in that file's name. The table gets it as a column.
+"""
+
+import csv
+import io
+import lzma
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from itertools import islice
+
+from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
+
+from subscribers.transfer.formats import ColumnLayout, ImportedSubscriberStatus, normalize_heading, recognize_layout
+from subscribers.transfer.list_file import ListFileError, detect_layout, hash_and_encoding, parse_rows
+
+MAX_ENTRIES = 1000
+MAX_UNPACKED_BYTES = 512_000_000
+PIECE_BYTES = 32_000_000  # of the table, which a child gives at a time
+ZIP_START, OLE_START = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+PACKED_STARTS = (ZIP_START, OLE_START)
+_SAMPLE_ROWS = 200
+_TEXT_ENDINGS = (".csv", ".tsv", ".txt")
+_WORKBOOK_FILES = frozenset({"xl/workbook.xml", "xl/workbook.bin", "content.xml"})
+STATUS_HEADING = "File status"
+_STATUS_WORDS = {
+    ImportedSubscriberStatus.SUBSCRIBED: "subscribed",
+    ImportedSubscriberStatus.UNCONFIRMED: "unconfirmed",
+    ImportedSubscriberStatus.LEFT: "unsubscribed",
+    ImportedSubscriberStatus.BOUNCED: "bounced",
+}
+
+# What `zipfile` and its decompressors raise. Each file is read to its end, so its checksum is checked, before a row is used.
+_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, zlib.error, lzma.LZMAError)
+
+RowReader = Callable[[], Iterator[Sequence[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTable:
+    """One file or sheet with addresses: its headings (none for bare rows), what its name says, and how to read it."""
+
+    headings: tuple[str, ...]
+    layout: ColumnLayout
+    read_rows: RowReader
+
+
+def unpack_list(body: bytes, *, start: int) -> tuple[bytes, bool]:
+    """Return the bytes of the table as CSV (UTF-8) from place `start` on, at most `PIECE_BYTES`, and whether more follow.
+
+    Raises:
+        ListFileError: the file is damaged, too large, or locked, or no table in it has addresses.
+    """
+    tables = _find_tables(body)
+    if not tables:
+        raise ListFileError(
+            "No table in this file has a column of email addresses. Check that you chose the right file."
+        )
+    piece = io.BytesIO()
+    place = 0
+    for block in _write_csv(tables):
+        skipped = max(0, start - place)
+        piece.write(block[skipped:])
+        place += len(block)
+        if place > MAX_UNPACKED_BYTES:
+            raise _too_large()
+        if piece.tell() > PIECE_BYTES:
+            return piece.getvalue()[:PIECE_BYTES], True
+    return piece.getvalue(), False
+
+
+def _too_large() -> ListFileError:
+    size = MAX_UNPACKED_BYTES // 1_000_000
+    return ListFileError(f"The file unpacks to more than {size} MB. Split the list into smaller files.")
+
+
+def _find_tables(body: bytes) -> list[PackedTable]:
+    if not body.startswith(ZIP_START):
+        return _find_sheets(body)
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(body))
+        _check_entries(archive.infolist())
+        is_workbook = not _WORKBOOK_FILES.isdisjoint(archive.namelist())
+        return _find_sheets(body) if is_workbook else _find_text_tables(archive)
+    except NotImplementedError:
+        raise ListFileError("The ZIP file uses an unusual compression. Unpack it and choose the CSV file.") from None
+    except _ZIP_ERRORS:
+        raise ListFileError("The ZIP file is damaged. Download or export it again.") from None
+
+
+def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse an archive by what it declares; `zipfile` gives no more bytes of an entry than it declares.
+
+    Raises:
+        ListFileError: it has too many entries or bytes, or a password.
+    """
+    if len(entries) > MAX_ENTRIES:
+        raise ListFileError(
+            f"The ZIP file contains more than {MAX_ENTRIES:,} files. Unpack it and choose the CSV file with the list."
+        )
+    if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+        raise _too_large()
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise ListFileError("The file has a password. Unpack it, or save it without the password.")
+
+
+def _find_text_tables(archive: zipfile.ZipFile) -> list[PackedTable]:
+    """Return the lists in the topmost folder that has any: deeper ones are reports on the emails that were sent."""
+    names = [name for name in archive.namelist() if _is_text_file(name)]
+    for depth in sorted({name.count("/") for name in names}):
+        several = [_read_text_table(archive, name) for name in names if name.count("/") == depth]
+        if tables := [table for table in several if table is not None]:
+            return tables
+    return []
+
+
+def _is_text_file(name: str) -> bool:
+    is_hidden = name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith(".")
+    return name.lower().endswith(_TEXT_ENDINGS) and not is_hidden
+
+
+def _read_text_table(archive: zipfile.ZipFile, name: str) -> PackedTable | None:
+    path = zipfile.Path(archive, name)
+    try:
+        with path.open("rb") as file:
+            _, encoding = hash_and_encoding(file)
+        separator, layout = detect_layout(path, encoding)
+    except ListFileError:  # one file of several
+        return None
+
+    def read_rows() -> Iterator[Sequence[str]]:
+        return parse_rows(path, encoding, separator, layout)
+
+    return _make_table(layout, read_rows)
+
+
+def _make_table(layout: ColumnLayout, read_rows: RowReader) -> PackedTable:
+    rows = (row for row in read_rows() if any(row))
+    headings = tuple(next(rows)) if layout.has_heading else ()
+    return PackedTable(headings, layout, read_rows)
+
+
+def _find_sheets(body: bytes) -> list[PackedTable]:
+    try:
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(body))
+        names = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible is SheetVisibleEnum.Visible]
+        tables = [_read_sheet(workbook, name) for name in names[:MAX_ENTRIES]]
+    except PasswordError:
+        raise ListFileError("The file has a password. Unpack it, or save it without the password.") from None
+    except CalamineError:
+        raise ListFileError("The spreadsheet can't be read. Save it as .xlsx or CSV (UTF-8).") from None
+    return [table for table in tables if table is not None][:1]
+
+
+def _read_sheet(workbook: CalamineWorkbook, name: str) -> PackedTable | None:
+    sheet = workbook.get_sheet_by_name(name)
+
+    def read_rows() -> Iterator[Sequence[str]]:
+        return (list(map(_cell_text, row)) for row in sheet.iter_rows())
+
+    rows = list(islice((row for row in read_rows() if any(row)), _SAMPLE_ROWS))
+    layout = recognize_layout(rows[0], rows[1:]) if rows else None
+    return _make_table(layout, read_rows) if layout is not None else None
+
+
+def _cell_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
+    """Write the rows of all tables under one heading, a block of bytes at a time."""
+    columns = [_name_columns(table) for table in tables]
+    heading = list(dict.fromkeys(name for names in columns for name in names))
+    named = zip(tables, columns, strict=True)
+    labels = {name: text for table, names in named for name, text in zip(names, table.headings, strict=False)}
+    has_status = any(table.layout.file_status is not ImportedSubscriberStatus.SUBSCRIBED for table in tables)
+    block = io.StringIO(newline="")
+    escape = "\\" if any(table.layout.backslash_quotes for table in tables) else None
+    writer = csv.writer(block, escapechar=escape)
+    if labels:
+        writer.writerow([*(labels.get(name, "") for name in heading), *[STATUS_HEADING] * has_status])
+    for table, names in zip(tables, columns, strict=True):
+        places = [heading.index(name) for name in names]
+        status = [_STATUS_WORDS[table.layout.file_status]] * has_status
+        rows = (row for row in table.read_rows() if any(row))
+        for row in islice(rows, int(table.layout.has_heading), None):
+            merged = [""] * len(heading)
+            for place, text in zip(places, row, strict=False):
+                merged[place] = text
+            surplus = filter(str.strip, row[len(places) :])  # the row is rejected for it
+            writer.writerow([*merged, *status, *surplus])
+            if block.tell() > 1 << 20:
+                yield block.getvalue().encode("utf-8", "replace")
+                block.seek(0)
+                block.truncate()
+    yield block.getvalue().encode("utf-8", "replace")
+
+
+def _name_columns(table: PackedTable) -> list[tuple[str, int]]:
+    """Name a table's columns, so that those of one heading are one: the heading, and how often it came before."""
+    seen: Counter[str] = Counter()
+    names = []
+    for text in table.headings or [""] * table.layout.width:
+        heading = normalize_heading(text)
+        names.append((heading, seen[heading]))
+        seen[heading] += 1
+    return names
