@@ -66,6 +66,18 @@ class MailFrequency:
         )
 
     @property
+    def consent_with_breaking_news(self) -> str:
+        """The consent text of people who choose breaking news when they sign up, unless the publisher wrote one."""
+        often = self.language.gettext("once a week") if self.is_weekly else self._phrases.often
+        # Translators: {name} is the publication's name, %(often)s is "once a week". Subscribers agree to this text: every word counts.
+        return self.language.gettext(
+            "Yes, email me {name} %(often)s, plus %(breaking_news)s. I can turn off %(breaking_news)s or unsubscribe at any "
+            "time. My email address will be used only to send me these emails and shared with no one else.",
+            often=often,
+            breaking_news=self.language.gettext("breaking news"),
+        )
+
+    @property
     def _phrases(self) -> _FrequencyPhrases:
         language, count = self.language, len(self.days)
         often = language.ngettext("%(num)s time a week", "%(num)s times a week", count)

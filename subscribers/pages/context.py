@@ -86,12 +86,13 @@ class PageContext:
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
     which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
     somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `translate_recipient_description` who got an address, as it was written down. `release_days` are the weekdays on
-    which it comes (Monday is 0), `wording` what is agreed to, `trusted_proxies` how many entries of X-Forwarded-For are ours.
+    which it comes (Monday is 0), `wording` what is agreed to, also with breaking news, `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
     site: SiteDetails
     language: SubscriberLanguage
     wording: ConsentText
+    wording_with_breaking_news: ConsentText
     database: PeopleDatabase
     keys: KeyRing
     unsubscribe_log: UnsubscribeLog

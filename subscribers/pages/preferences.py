@@ -123,7 +123,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(session, link, person):
             asked = list_asked_preferences(request.form, page_context.site)
-            preferences = _change_asked(Preferences.from_stored(person.choices), preferences, asked)
+            preferences = change_asked(Preferences.from_stored(person.choices), preferences, asked)
             save_preferences_by_link(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.parts, page_context.language)
     with page_context.database.read() as session:
@@ -139,7 +139,7 @@ def list_asked_preferences(form: MultiDict[str, str], site: SiteDetails) -> froz
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 
-def _change_asked(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
+def change_asked(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
     """Return the old preferences with the new values of those that were asked. The weeks of an unchanged rhythm go on."""
     changed = {name: getattr(new, name) for name in asked}
     if "frequency" in asked:

@@ -10,15 +10,19 @@ statements and the same words for everybody.
 
 import ipaddress
 import re
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, render_template, request
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
 from subscribers.consent import consent_texts
 from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.evidence import RequestOrigin
+from subscribers.consent.preferences import CHECKBOXES, Preferences, change_preferences, describe_preferences
 from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import StayLink
 from subscribers.pages.context import (
@@ -30,6 +34,7 @@ from subscribers.pages.context import (
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
+from subscribers.pages.preferences import change_asked, list_asked_preferences, read_preferences_form
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationLinkState
 from subscribers.signup.rate_limits import UNREADABLE_ADDRESS, SubmissionOutcome
@@ -42,6 +47,8 @@ signup_pages = Blueprint("signup", __name__)
 
 # An address, with or without a port: `8.8.4.4:443`, `[2606:2800::1]:443`.
 _FORWARDED_ENTRY = re.compile(r"(?:\[(?P<inner>[^\]]+)\]|(?P<v4>[\d.]+(?=:)))(?::\d{1,5})?|(?P<plain>.+)", re.ASCII)
+_NOTHING_CHOSEN = Preferences()
+SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
 HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is a program
 
 
@@ -65,7 +72,27 @@ def submit_signup() -> Response:
     wording = _find_shown_consent_text(form.wording)
     if wording is None:
         return _signup_page(page_context.language.gettext("This form is out of date. Use the one below."))
-    return _store_request("subscribe", form, wording)
+    try:
+        chosen = _read_signup_choices()
+    except FormError as exc:
+        return _signup_page(exc.words)
+    if chosen.breaking_news:
+        wording = page_context.wording_with_breaking_news
+    return _store_request("subscribe", form, wording, replace(chosen, breaking_news=False))
+
+
+def _read_signup_choices() -> Preferences:
+    """Read what the form says of the preferences that can be chosen while signing up; a form elsewhere has none.
+
+    Raises:
+        FormError: a choice can't be kept.
+    """
+    asked = SIGNUP_PREFERENCES.intersection(request.form.get("asks", "").split())
+    if not asked:
+        return Preferences()
+    form = MultiDict([*request.form.items(multi=True)])
+    form["asks"] = " ".join(asked)
+    return read_preferences_form(form, page_context.site, page_context.today(), page_context.language)
 
 
 @signup_pages.get("/preferences")
@@ -86,12 +113,14 @@ def request_lost_link() -> Response:
     return _store_request("lost link", form, None)
 
 
+# The address of the form on its page, too: one that was copied after pressing its button leads somewhere.
+@signup_pages.get("/confirm/<token>/preferences", endpoint="show_confirmation_again")
 @signup_pages.get("/confirm/<token>")
 def show_confirmation(token: str) -> Response:
     """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
         return _confirmation_page(
-            session, confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.now)
+            session, confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.now), token
         )
 
 
@@ -111,7 +140,54 @@ def submit_confirmation(token: str) -> Response:
             now=now,
         )
     with page_context.database.read() as session:
-        return _confirmation_page(session, link)
+        return _confirmation_page(session, link, token)
+
+
+@signup_pages.post("/confirm/<token>/preferences")
+def save_first_preferences(token: str) -> Response:
+    """Save what the page that follows a confirmation asks for; its link was emailed to the owner alone."""
+    now, site = page_context.now, page_context.site
+    try:
+        new = _read_signup_choices()
+    except FormError as exc:
+        with page_context.database.read() as session:
+            return _welcome_page(session, token, problem=exc.words)
+    with page_context.database.write() as session:
+        person = confirmation.find_new_subscriber(session, token, now=now, for_update=True)
+        if person is not None:
+            asked = SIGNUP_PREFERENCES & list_asked_preferences(request.form, site)
+            chosen = change_asked(Preferences.from_stored(person.choices), new, asked)
+            change_preferences(session, person.number, chosen, now, method=confirmation.CONFIRMATION_METHOD)
+    with page_context.database.read() as session:
+        return _welcome_page(session, token, is_saved=person is not None)
+
+
+def _welcome_page(session: Session, token: str, *, problem: str = "", is_saved: bool = False) -> Response:
+    """Show what was saved, or what couldn't be; a while after the confirmation, only how the link stands."""
+    link = confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.now)
+    person = confirmation.find_new_subscriber(session, token, now=page_context.now)
+    if person is None:
+        return _confirmation_page(session, link, token)
+    chosen = Preferences.from_stored(person.choices)
+    saved = describe_preferences(chosen, page_context.site.parts, page_context.language) if is_saved else ""
+    status = 400 if problem else 200
+    return render_page(
+        *("web/confirmed.html", status),
+        link=link,
+        chosen=chosen,
+        token=token,
+        saved=saved,
+        problem=problem,
+        **_signup_form_values(),
+    )
+
+
+def _signup_form_values() -> dict[str, Any]:
+    """Return what the templates need to ask for the preferences of a new subscriber."""
+    asked = SIGNUP_PREFERENCES - page_context.site.hidden_preferences
+    is_agreed_anyway = page_context.wording == page_context.wording_with_breaking_news
+    asked -= frozenset() if page_context.site.topics else {"omit_topics"}
+    return {"asked": asked - ({"breaking_news"} if is_agreed_anyway else frozenset()), "checkboxes": CHECKBOXES}
 
 
 @signup_pages.get("/stay/<token>")
@@ -151,11 +227,15 @@ def _find_shown_consent_text(version: str) -> ConsentText | None:
         return consent_texts.find_consent_text(session, version, page_context.wording)
 
 
-def _store_request(kind: FormKind, form: AddressForm, wording: ConsentText | None) -> Response:
+def _store_request(
+    kind: FormKind, form: AddressForm, wording: ConsentText | None, chosen: Preferences = _NOTHING_CHOSEN
+) -> Response:
     # The page that the form stood on, and how a reader would call that: one of two that we know.
     page = page_context.site.home if form.form == "embedded" else f"{page_context.base_url}/subscribe"
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")
-    submission = FormSubmission(kind, form.email, page_context.now, page, source, wording, _request_origin())
+    submission = FormSubmission(
+        kind, form.email, page_context.now, page, source, wording, _request_origin(), chosen.as_json()
+    )
     prepared = request_queue.prepare_request(page_context.keys, submission)
     # Read first: a flood of forms that are rejected mustn't queue for the database's one writer.
     with page_context.database.read() as session:
@@ -173,21 +253,30 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
 
 
 def _signup_page(problem: str, *, problem_field: str = "") -> Response:
-    page = render_template(
-        "web/subscribe.html", days=CONFIRMATION_LIFETIME.days, problem=problem, problem_at=problem_field
-    )
+    values = {"days": CONFIRMATION_LIFETIME.days, "problem": problem, "problem_at": problem_field}
+    page = render_template("web/subscribe.html", **values, **_signup_form_values())
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
-def _confirmation_page(session: Session, link: confirmation.ConfirmationLink) -> Response:
+def _confirmation_page(session: Session, link: confirmation.ConfirmationLink, token: str) -> Response:
     match link.stage:
         case ConfirmationLinkState.UNKNOWN:
             return unknown_link_page()
         case ConfirmationLinkState.OPEN:
-            return render_page("web/confirm.html", link=link, masked=mask_address(link.address))
+            form_choices = Preferences.from_json(link.choices)
+            described = describe_preferences(form_choices, page_context.site.parts, page_context.language)
+            return render_page(
+                "web/confirm.html",
+                link=link,
+                masked=mask_address(link.address),
+                chosen=described if link.choices else "",
+            )
         case ConfirmationLinkState.CONFIRMED:
             coming = page_context.describe_first_edition(session, page_context.now)
-            return render_page("web/confirmed.html", link=link, coming=coming)
+            person = confirmation.find_new_subscriber(session, token, now=page_context.now) if link.new else None
+            chosen = Preferences.from_stored(person.choices) if person else None
+            values = {"link": link, "coming": coming, "chosen": chosen, "token": token, "saved": "", "problem": ""}
+            return render_page("web/confirmed.html", 200, **values, **_signup_form_values())
     return render_page("web/expired.html", 410, link=link)
 
 

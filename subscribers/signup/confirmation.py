@@ -4,7 +4,8 @@ The link in the mail opens a page that only looks; the button on it confirms. It
 as the token lives, once: what comes afterwards with the same token is told how things stand and changes nothing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -12,7 +13,10 @@ from typing import Any
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from subscribers.consent import audience, breaking_news, evidence, ledger, suppression
+from subscribers.consent import audience, evidence, ledger, suppression
+from subscribers.consent.breaking_news import names_breaking_news
+from subscribers.consent.consent_texts import read_consent_text_of_event
+from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup.request_processor import BLOCKING_REASONS
@@ -21,6 +25,9 @@ from subscribers.store.models import ConsentKind, Person
 from subscribers.store.one_time_tokens import TokenLookup, TokenState
 from subscribers.store.signup_models import StoredAddressChange
 from subscribers.subscriber_language import SubscriberLanguage
+
+CONFIRMATION_METHOD = "double opt-in"
+WELCOME_PERIOD = timedelta(hours=1)
 
 
 class ConfirmationLinkState(StrEnum):
@@ -45,6 +52,7 @@ class ConfirmationLink:
     day: datetime | None = None  # when it ran out, or was used
     new: bool = False  # it was this very request that confirmed
     by_us: bool = False  # nobody asked for it: a list named them, and we asked
+    choices: Mapping[str, Any] = field(default_factory=dict)  # preferences that were chosen in the form
 
 
 def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: datetime) -> ConfirmationLink:
@@ -65,7 +73,8 @@ def confirm_subscription(
 ) -> ConfirmationLink:
     """Confirm, if the link is open: consent, receipt and the end of all other open links are one commit.
 
-    A text that names breaking news, in the subscribers' `language`, turns it on.
+    Preferences that were chosen in the form count from now on. A text that names breaking news, in the subscribers'
+    `language`, turns it on.
 
     A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
     once, and a link that was used never brings back who has left since.
@@ -79,12 +88,33 @@ def confirm_subscription(
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
-    consent = ledger.read_event_body(session, person.number, int(used.serial))
-    breaking_news.turn_on_if_agreed(session, person, consent, language, now)
+    _apply_choices(session, person, ledger.read_event_body(session, person.number, int(used.serial)), language, now)
     one_time_tokens.revoke_tokens(session, person.number, "confirm", now=now, used=True)
     return ConfirmationLink(
         ConfirmationLinkState.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True
     )
+
+
+def _apply_choices(
+    session: Session, person: Person, request: Mapping[str, Any], language: SubscriberLanguage, now: datetime
+) -> None:
+    """Change what was chosen in the form, and what the text says; earlier preferences that can't be read stay."""
+    earlier = Preferences.from_stored(person.choices)
+    if not earlier.is_readable:
+        return
+    preferences = Preferences.from_json({**earlier.as_json(), **request.get("choices", {})})
+    if names_breaking_news(read_consent_text_of_event(request), language):
+        preferences = replace(preferences, breaking_news=True)
+    change_preferences(session, person.number, preferences, now, method=CONFIRMATION_METHOD)
+
+
+def find_new_subscriber(session: Session, token: str, *, now: datetime, for_update: bool = False) -> Person | None:
+    """Return the person who confirmed with a link within `WELCOME_PERIOD`: the page that followed can still change preferences."""
+    used = one_time_tokens.look_up_token(session, token, "confirm", now=now)
+    is_recent = used.state is TokenState.USED and used.ended_at is not None and now < used.ended_at + WELCOME_PERIOD
+    person = session.get(Person, used.person, with_for_update=for_update or None) if is_recent and used.person else None
+    is_mailable = person is not None and audience.may_email_person(session, person.number)
+    return person if is_mailable else None
 
 
 def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -> ConfirmationLink:
@@ -116,6 +146,7 @@ def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLook
         asked_at,
         token_lookup.expires_at,
         by_us=request["method"] == ledger.PERMISSION_METHOD,
+        choices=request.get("choices", {}),
     )
 
 
@@ -137,7 +168,7 @@ def _record_consent(
     salt = evidence.make_evidence_salt()
     body: dict[str, Any] = {
         **{key: request[key] for key in REQUEST_FIELDS},
-        "method": "double opt-in",
+        "method": CONFIRMATION_METHOD,
         "actor": "reader",
         "request": seq,
         **evidence.hash_request_origin(origin, salt),

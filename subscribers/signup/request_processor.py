@@ -241,6 +241,7 @@ class RequestProcessor:
             "actor": "reader",
             "asked_at": submission.sent_at.isoformat(timespec="milliseconds"),
             "address_sealed_again": encrypt_again,
+            **({"choices": dict(submission.choices)} if submission.choices else {}),
             **evidence.hash_request_origin(submission.origin, salt),
         }
         event = ledger.append_event(session, person, ConsentKind.REQUESTED, body, now, commitment=commitment)

@@ -12,9 +12,9 @@ import heapq
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
@@ -162,6 +162,7 @@ class FormSubmission:
     where: str
     wording: ConsentText | None
     origin: RequestOrigin
+    choices: Mapping[str, Any] = field(default_factory=dict)  # preferences, as they're stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,7 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         "wording": asdict(submission.wording) if submission.wording else None,
         "network": submission.origin.ip_address,
         "agent": submission.origin.user_agent[:MAX_AGENT_LENGTH],
+        "choices": dict(submission.choices),
     }
     ciphertext, key_id = encrypt_json(keys, value, bound_to=_request_binding(submission.kind, tag))
     networks = rate_limits.hash_networks(keys, submission.origin.ip_address, submission.sent_at)
@@ -331,6 +333,7 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
         # A form that waited while the program was renewed names its words "wording".
         wording=ConsentText(wording["language"], wording.get("text") or wording["wording"]) if wording else None,
         origin=RequestOrigin(value["network"], value["agent"]),
+        choices=value.get("choices", {}),  # not in a form that waited while the program was renewed
     )
 
 

@@ -112,12 +112,17 @@ def _sign_up(tour: SubscriberPages) -> None:
         tour.visit(f"sign-up, {name}", "/subscribe", 400, data={"email": email})
         tour.visit(f"lost link, {name}", "/preferences", 400, data={"email": email})
     tour.visit("sign-up, old form", "/subscribe", 400, data={"email": BO, "wording": "99"})
-    tour.visit("asked", "/subscribe", data={"email": BO})
+    asks = {"asks": "omit_topics breaking_news"}
+    tour.visit("sign-up, no topic", "/subscribe", 400, data={"email": BO, **asks})
+    chosen = asks | {"topic": "energy", "breaking_news": "yes"}
+    tour.visit("asked", "/subscribe", data={"email": BO, **chosen})
     tour.visit("lost link asked", "/preferences", data={"email": BO})
     link = tour.link("confirm")
     tour.visit("confirm", link)
     tour.visit("confirm ran out", link, 410, later=True)
     tour.visit("confirmed", link, data={})
+    tour.visit("first preferences saved", f"{link}/preferences", data=chosen)
+    tour.visit("first preferences, no topic", f"{link}/preferences", 400, data=asks)
     tour.visit("confirmed before", link)
     for name, data in (
         ("empty", {"message": ""}),

@@ -51,6 +51,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         site=_site_details(settings),
         language=language,
         wording=current_consent_text(settings),
+        wording_with_breaking_news=current_consent_text(settings, breaking_news=True),
         database=installation.database,
         keys=installation.keys,
         unsubscribe_log=installation.unsubscribe_log,

@@ -8,6 +8,7 @@ from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from subscribers.consent import consent_texts
+from subscribers.consent.breaking_news import names_breaking_news
 from subscribers.consent.consent_texts import ConsentText, ConsentTextVersion
 
 LIST = Action("consent wordings listed", Role.ADMIN, AffectedArea.NONE)
@@ -43,8 +44,23 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
         )
 
 
-def current_consent_text(settings: Settings) -> ConsentText:
-    """Return the words that somebody who signs up now agrees to: the publisher's, or else those that are shipped for its timetable."""
-    publication = settings.file.publication
-    template = settings.file.consent.text or settings.mail_frequency.consent
+def current_consent_text(settings: Settings, *, breaking_news: bool = False) -> ConsentText:
+    """Return the text that people who sign up now agree to: the publisher's, or else the standard one for its schedule.
+
+    With `breaking_news`, it's the text of people who choose that: it names breaking news, whoever wrote it.
+    """
+    publication, language, template = (
+        settings.file.publication,
+        settings.subscriber_language,
+        settings.file.consent.text,
+    )
+    if not template:
+        frequency = settings.mail_frequency
+        template = frequency.consent_with_breaking_news if breaking_news else frequency.consent
+    if breaking_news and not names_breaking_news(template, language):
+        named = language.gettext("breaking news")
+        more = language.gettext(
+            "Also email me %(breaking_news)s. I can turn that off at any time.", breaking_news=named
+        )
+        template = f"{template} {more}"
     return consent_texts.fill_consent_template(template, name=publication.name, language=publication.language)

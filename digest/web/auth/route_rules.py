@@ -69,6 +69,8 @@ ROUTE_RULES = {
     "subscribers.save_preferences": LINK,
     "subscribers.show_preferences_again": LINK,
     "subscribers.email_my_data_link": LINK,
+    "signup.show_confirmation_again": LINK,
+    "signup.save_first_preferences": LINK,
     "signup.ask_to_stay": LINK,
     "signup.stay_now": LINK,
     "subscribers.ask_to_turn_off_breaking_news": LINK,

@@ -183,7 +183,7 @@ def test_a_consent_text_that_names_breaking_news_turns_it_on(house: House) -> No
     ada = house.subscribe()
     assert chosen(house, ada) == Preferences(breaking_news=True)
     kind, body = house.events(ada)[-1]
-    assert (kind, body["method"]) == (ConsentKind.CHOICES_CHANGED, "consent text")
+    assert (kind, body["method"]) == (ConsentKind.CHOICES_CHANGED, "double opt-in")
     assert house.kinds.count("welcome") == 2
     assert house.sound()
 
