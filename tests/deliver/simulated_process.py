@@ -221,7 +221,7 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
         stack.enter_context(patch.object(run_progress_file.RunFileSlots, "mark_dot", mark_and_reach))
         stack.enter_context(patch.object(jobs.log, "exception", _report_failed_job))
         if scenario.at_deadline == "send-last-approved":  # the draft has no proposal behind it
-            state = SimpleNamespace(edits=())
+            state = SimpleNamespace(edits=(), approved=False)
             stack.enter_context(patch.object(editing_state, "read_editing_state", lambda *_: state))
             stack.enter_context(patch.object(approvals, "_bring_back_draft", lambda *_: state))
         stack.enter_context(patch.object(planning, "MAX_TRANSACTION_ROWS", scenario.planned_together))
