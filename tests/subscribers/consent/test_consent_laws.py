@@ -38,7 +38,7 @@ from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.transfer.import_batches import list_unfinished_imports
 from subscribers.transfer.import_run import ImportContext
-from subscribers.transfer.import_store import abandon_batch
+from subscribers.transfer.import_undo import abandon_batch
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
