@@ -45,7 +45,7 @@ def main() -> None:
     _CountingHandler.answer_seconds = float(sys.argv[1])
     with _ProviderServer(("127.0.0.1", 0), _CountingHandler) as front:
         threading.Thread(target=front.serve_forever, daemon=True).start()
-        answer_counts(front.server_address[1], lambda: _CountingHandler.subscribers)
+        answer_counts(front.server_address[1], lambda _: _CountingHandler.subscribers)
         front.shutdown()
 
 

@@ -62,11 +62,13 @@ def command_environment(settings: "Settings") -> Mapping[str, str]:
     Python may keep the modules that it compiles: an installed package has them compiled.
     """
     file = settings.home / "digest.toml"
-    sender, alerts = settings.file.sender, settings.file.alerts
+    sender, alerts, limits = settings.file.sender, settings.file.alerts, settings.file.limits
+    domains = ", ".join(f'"{domain}" = {most}' for domain, most in limits.domains_per_hour.items())
     file.write_text(
         f'[sender]\npostal_address = "{sender.postal_address}"\nbounce_domain = "{sender.bounce_domain}"\n'
         f"[alerts]\ncanary_minutes = {alerts.canary_minutes}\n"
         f"[schedule]\nfinal_check_minutes = {settings.file.schedule.final_check_minutes}\n"
+        f"[limits]\nsend_per_second = {limits.send_per_second}\ndomains_per_hour = {{ {domains} }}\n"
     )
     variables = {
         "DIGEST_SETTINGS": str(file),

@@ -1,6 +1,7 @@
 """A receiver of mail in a process of its own, which counts what it takes and says how much that is whenever it is asked.
 
-It prints its port, answers each line of its standard input with its count, and ends when that ends.
+It prints its port, answers each line of its standard input with its count, and ends when that ends. A line may name a domain, whose messages
+alone are counted then.
 """
 
 import subprocess
@@ -27,9 +28,9 @@ class ReceiverProcess:
         """Its address for HTTP."""
         return f"http://127.0.0.1:{self.port}"
 
-    def count_taken(self) -> int:
-        """Ask how many messages it has taken so far."""
-        print("count", file=self.orders, flush=True)
+    def count_taken(self, domain: str = "") -> int:
+        """Ask how many messages it has taken so far, to a domain or to all."""
+        print(domain, file=self.orders, flush=True)
         return int(self.answers.readline())
 
     def measure_rate(self, seconds: float) -> float:
@@ -52,8 +53,8 @@ def run_receiver(module: str, answer_seconds: float = 0.0, *more: int) -> Iterat
         process.stdin.close()
 
 
-def answer_counts(port: int, count_taken: Callable[[], int]) -> None:
-    """Serve the process that runs this one, until it is done."""
+def answer_counts(port: int, count_taken: Callable[[str], int]) -> None:
+    """Serve the process that runs this one, until it is done. `count_taken` gets a domain; empty for all messages."""
     print(port, flush=True)
-    for _ in sys.stdin:
-        print(count_taken(), flush=True)
+    for line in sys.stdin:
+        print(count_taken(line.strip()), flush=True)

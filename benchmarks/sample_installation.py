@@ -59,14 +59,14 @@ def create_ready_database(
     return database
 
 
-def create_populated_database(settings: Settings, subscribers: int) -> Database:
-    """Open a new database with so many readers, numbered from 1, and put the keys beside it."""
+def create_populated_database(settings: Settings, subscribers: int, *, domains: int = 97) -> Database:
+    """Open a new database with so many readers, numbered from 1, at so many domains, and put the keys beside it."""
     if not settings.key_file.exists():
         key_file.create_file(settings.key_file, KEYS.to_json())
     database = open_database(settings.effective_database_url)
     migrate_schema(database)
     for first in range(1, subscribers + 1, _PEOPLE_PER_INSERT):
-        rows = list(_person_rows(range(first, min(first + _PEOPLE_PER_INSERT, subscribers + 1))))
+        rows = list(_person_rows(range(first, min(first + _PEOPLE_PER_INSERT, subscribers + 1)), domains))
         with database.write() as session:
             session.execute(insert(Person), rows)
     with database.write() as session:
@@ -92,9 +92,9 @@ def _cached_installation(subscribers: int) -> TemporaryDirectory[str]:
     return folder
 
 
-def _person_rows(numbers: range) -> Iterator[dict[str, object]]:
+def _person_rows(numbers: range, domains: int) -> Iterator[dict[str, object]]:
     for number in numbers:
-        address = read_address(f"reader{number}@domain{number % 97}.example.org")
+        address = read_address(f"reader{number}@domain{number % domains}.example.org")
         ciphertext, key_id = encrypt_address(KEYS, address, number)
         yield {
             "number": number,

@@ -28,6 +28,9 @@ class BenchmarkSize:
     worker_counts: tuple[int, ...]  # processes that send at once, each twice the one before
     worker_seconds: float  # for which the receiver is watched with each of them
     worker_routes: int  # to SMTP; and to SendGrid
+    worker_curve: tuple[int, ...]  # processes that send at once to a slower receiver, which no bar judges
+    limited_seconds: tuple[int, int]  # for which a send under a limit is watched, and of each window within
+    kill_interval: float  # seconds after which one of its workers is killed
     webhook_posts: int  # of the webhook, 20 events each
     concurrent_load: tuple[int, int]  # readers of the send and rows of the import that run at once
     page_home: tuple[
@@ -60,6 +63,9 @@ FULL = BenchmarkSize(
     worker_counts=(1, 2, 4),
     worker_seconds=8.0,
     worker_routes=2,
+    worker_curve=(1, 2, 4, 8, 16),
+    limited_seconds=(70, 60),
+    kill_interval=10.0,
     webhook_posts=3_000,
     concurrent_load=(100_000, 300_000),
     page_home=(1_000_000, 5_000, 200),
@@ -82,6 +88,9 @@ QUICK = BenchmarkSize(
     worker_counts=(1, 2),
     worker_seconds=0.1,
     worker_routes=1,
+    worker_curve=(1, 2),
+    limited_seconds=(2, 1),
+    kill_interval=1.0,
     webhook_posts=10,
     concurrent_load=(50, 100),
     page_home=(200, 60, 6),

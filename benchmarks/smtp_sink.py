@@ -7,6 +7,8 @@ Postfix's `smtp-sink` waits for whole seconds only, and does not say how much it
 
 import asyncio
 import sys
+from collections import Counter
+from typing import ClassVar
 
 from benchmarks.receiver_process import answer_counts
 
@@ -20,13 +22,15 @@ class _SinkProtocol(asyncio.Protocol):
 
     answer_seconds = 0.0
     slow_every = 1  # so many messages: others are answered at once
-    messages = dots = 0
+    dots = 0
+    messages: ClassVar[Counter[str]] = Counter()  # by the recipient's domain
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._received = bytearray()
         self._in_data = False
+        self._domain = ""
         self._searched = 0  # bytes of `_received` that hold no end of a message
         transport.write(_GREETING)
 
@@ -48,6 +52,8 @@ class _SinkProtocol(asyncio.Protocol):
             self._transport.write(b"221 bye\r\n")
             self._transport.close()
         else:
+            if verb == b"RCPT":
+                self._domain = line.partition(b"@")[2].partition(b">")[0].decode()
             self._transport.write(_EXTENSIONS if verb == b"EHLO" else b"250 ok\r\n")
         return True
 
@@ -60,13 +66,13 @@ class _SinkProtocol(asyncio.Protocol):
         self._in_data, self._searched = False, 0
         _SinkProtocol.dots += 1
         if self.answer_seconds and not _SinkProtocol.dots % self.slow_every:
-            asyncio.get_running_loop().call_later(self.answer_seconds, self._accept)
+            asyncio.get_running_loop().call_later(self.answer_seconds, self._accept, self._domain)
         else:
-            self._accept()
+            self._accept(self._domain)
         return True
 
-    def _accept(self) -> None:
-        _SinkProtocol.messages += 1
+    def _accept(self, domain: str) -> None:
+        _SinkProtocol.messages[domain] += 1
         self._transport.write(b"250 taken\r\n")
 
 
@@ -74,7 +80,11 @@ async def _serve_until_told(answer_seconds: float, slow_every: int = 1) -> None:
     _SinkProtocol.answer_seconds, _SinkProtocol.slow_every = answer_seconds, slow_every
     server = await asyncio.get_running_loop().create_server(_SinkProtocol, "127.0.0.1", 0, backlog=200)
     port = server.sockets[0].getsockname()[1]
-    await asyncio.to_thread(answer_counts, port, lambda: _SinkProtocol.messages)
+    await asyncio.to_thread(answer_counts, port, _count_messages)
+
+
+def _count_messages(domain: str) -> int:
+    return _SinkProtocol.messages[domain] if domain else _SinkProtocol.messages.total()
 
 
 if __name__ == "__main__":

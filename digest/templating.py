@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, TracebackType
@@ -206,7 +205,7 @@ def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[st
     """Say what a page asks of `site`, which every page is handed, that it does not have."""
     from subscribers.pages.context import SiteDetails  # brings Flask along: commands start without it
 
-    known_fields = {field.name for field in fields(SiteDetails)}
+    known_fields = dir(SiteDetails)  # its properties, too
     for access in parsed.find_all(nodes.Getattr):
         if isinstance(access.node, nodes.Name) and access.node.name == "site" and access.attr not in known_fields:
             yield _describe_mistake(f"{file}, line {access.lineno}", f"'site' has no attribute '{access.attr}'")

@@ -19,6 +19,7 @@ MailKind = Literal[
     "move",
     "moving",
     "undo",
+    "restored",
     "choices",
     "leave",
     "contact",

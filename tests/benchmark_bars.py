@@ -38,7 +38,14 @@ BARS: dict[
         "SendGrid, batches of 25, 100 readers": "",
         "SendGrid that answers after 200 ms: 4 requests at a time against one": "",
     },
-    "workers": {"2 workers against 1, PostgreSQL; SMTP": ">= 1.8 times"},
+    "workers": {
+        "2 workers against 1, PostgreSQL; SMTP": ">= 1.8 times",
+        "3 workers, PostgreSQL, one killed every 1 s, 300 messages per second: the slowest": ">= 0.95",
+        "3 workers, PostgreSQL, one killed every 1 s, 300 messages per second: the fastest": "<= 1.02",
+        "3 workers, PostgreSQL, one killed every 1 s, 72,000 and 36,000 messages per hour to two domains: the slowest": ">= 0.95",
+        "3 workers, PostgreSQL, one killed every 1 s, 72,000 and 36,000 messages per hour to two domains: the fastest": "<= 1.02",
+        "from 1 to 2 workers, PostgreSQL; SMTP": "",
+    },
     "memory": {"memory of a send to 100 readers": "<= 1.1 times, < 150 MB"},
     "long-send": {
         "SMTP, 50 sessions, 100 readers, SQLite: the last tenth": ">= 0.9",

@@ -1,11 +1,12 @@
 """Making a backup: every row into an archive beside its place, which has its name only once it was read again and proved."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from typing import cast as cast_type
 
 from sqlalchemy import Table, func, not_, select, text
@@ -13,18 +14,22 @@ from sqlalchemy.orm import Session
 
 from digest import __version__
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, ArchiveReader, ArchiveWriter, BackupError
+from digest.backups.early_rows import split_tables
 from digest.backups.encrypted_file import EncryptedWriter
 from digest.backups.table_rows import (
     READ_BATCH_SIZE,
     build_exclusion_condition,
+    make_row_encoder,
     reflect_tables,
-    select_expression,
+    select_columns,
     tables_by_dependency,
 )
 from digest.store.engine import Database, newest_schema_revision
 from subscribers.callback_types import Progress
 from subscribers.crypto.key_file import sync_folder
 from subscribers.store.key_check import list_key_id_columns
+
+Row = TypeVar("Row")
 
 
 def create_backup(
@@ -62,45 +67,87 @@ def create_backup(
 
 
 def _write_archive(database: Database, part: Path, passphrase: str | None, now: datetime, progress: Progress) -> None:
+    with database.read() as session:
+        revision = _read_revision(session)
+        is_newest = revision == newest_schema_revision()
+        tables = tables_by_dependency() if is_newest else reflect_tables(session.connection())
+        counts = {table.name: _count_rows(session, table) for table in tables}
+    with ExitStack() as stack:
+        writer = stack.enter_context(_create_archive(part, passphrase))
+        # An older schema is backed up before it's upgraded, when nothing is sent.
+        splits = stack.enter_context(split_tables(database, part.parent, now=now)) if is_newest else {}
+        split_rows = sum(counts[name] for name in splits)
+        row_count = _RowCount(sum(counts.values()) + split_rows, progress)
+        for split in splits.values():
+            split.store_early_rows(database, row_count.watch)
+        with database.snapshot() as session:
+            if _read_revision(session) != revision:
+                raise BackupError("The database was upgraded during the backup. Make another one.")
+            for split in splits.values():
+                split.store_late_rows(session, row_count.watch)
+            for table in tables:
+                if table.name not in splits:
+                    rows = row_count.watch(_select_rows(session, table))
+                    writer.write_table(table, map(make_row_encoder(table), rows))
+            keys = _used_key_ids(session, tables)
+        for split in splits.values():
+            writer.write_table(split.table, row_count.watch(split.read_lines()))
+        writer.close(
+            ArchiveManifest(
+                format=ARCHIVE_FORMAT,
+                version=__version__,
+                revision=revision,
+                made_at=now.isoformat(timespec="seconds"),
+                origin=database.engine.dialect.name,
+                keys=keys,
+                tables={table.name: writer.archived_tables[table.name] for table in tables},
+            )
+        )
+
+
+@contextmanager
+def _create_archive(part: Path, passphrase: str | None) -> Iterator[ArchiveWriter]:
+    """Lend the writer of a new file, which only its owner may read; at the end of the block, the file is on the disk."""
     part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as out, database.snapshot() as session:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+    descriptor = os.open(part, flags, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
         sealed = EncryptedWriter(out, passphrase) if passphrase else None
         with ArchiveWriter(cast_type("IO[bytes]", sealed or out)) as writer:
-            revision = str(session.scalar(text("SELECT version_num FROM alembic_version")))
-            is_newest = revision == newest_schema_revision()
-            tables = tables_by_dependency() if is_newest else reflect_tables(session.connection())
-            _write_tables(session, tables, writer, progress)
-            writer.close(
-                ArchiveManifest(
-                    format=ARCHIVE_FORMAT,
-                    version=__version__,
-                    revision=revision,
-                    made_at=now.isoformat(timespec="seconds"),
-                    origin=session.get_bind().dialect.name,
-                    keys=_used_key_ids(session, tables),
-                    tables=writer.archived_tables,
-                )
-            )
+            yield writer
         if sealed:
             sealed.close()
         out.flush()
         os.fsync(out.fileno())
 
 
-def _write_tables(session: Session, tables: Sequence[Table], writer: ArchiveWriter, progress: Progress) -> None:
-    counts = [select(func.count()).select_from(table) for table in tables]
-    total = sum(session.scalar(count) or 0 for count in counts)
-    rows_done = 0
-    for table in tables:
-        for written in writer.write_table(table, _select_rows(session, table)):
-            progress(rows_done + written, total)
-        rows_done += writer.archived_tables[table.name].rows
+@dataclass(slots=True)
+class _RowCount:
+    """How many rows were read, and how many lines were copied, of how many; reported now and then."""
+
+    total: int
+    progress: Progress
+    done: int = 0
+
+    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Yield rows, and count them."""
+        for row in rows:
+            yield row
+            self.done += 1
+            if self.done % 1000 == 0:
+                self.progress(self.done, self.total)
+
+
+def _count_rows(session: Session, table: Table) -> int:
+    return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _read_revision(session: Session) -> str:
+    return str(session.scalar(text("SELECT version_num FROM alembic_version")))
 
 
 def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
-    columns = map(select_expression, table.c)
-    query = select(*columns).order_by(*table.primary_key.columns)
+    query = select_columns(table).order_by(*table.primary_key.columns)
     excluded = build_exclusion_condition(table)
     if excluded is not None:
         query = query.where(not_(excluded))

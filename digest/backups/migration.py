@@ -196,7 +196,7 @@ def _copy_rows(session: Session, connection: Connection, progress: Progress) -> 
 
 def _hash_rows(connection: Connection, table: Table, hash_: _TableHash) -> Iterator[Sequence[Any]]:
     """Yield all rows of a table, and add each to its hash."""
-    query = select(*(table_rows.select_expression(column) for column in table.c))
+    query = table_rows.select_columns(table)
     encode_row = table_rows.make_row_encoder(table)
     for row in connection.execute(query, execution_options={"yield_per": table_rows.READ_BATCH_SIZE}):
         hash_.add_line(encode_row(row))

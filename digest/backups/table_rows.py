@@ -16,15 +16,18 @@ from sqlalchemy import (
     Enum,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
     cast,
+    select,
     text,
+    true,
     type_coerce,
 )
 
-from digest.store.delivery_models import ReceivedEventPayload
+from digest.store.delivery_models import ChangedRow, ReceivedEventPayload, RunningBackup
 from subscribers.store.models import Base, DamageTolerantJson, UtcDateTime
 
 READ_BATCH_SIZE = 2000  # rows that are read at a time
@@ -64,6 +67,8 @@ def _list_virtual_tables(connection: Connection) -> Sequence[str]:
 
 def build_exclusion_condition(table: Table) -> ColumnElement[bool] | None:
     """Say which rows of a table are not for an archive."""
+    if table.name in (RunningBackup.__tablename__, ChangedRow.__tablename__):
+        return true()
     return table.c.applied_at.is_not(None) if table.name == ReceivedEventPayload.__tablename__ else None
 
 
@@ -84,6 +89,11 @@ def select_expression(column: Column[Any]) -> ColumnElement[Any]:
     if choose_value_format(column) == "json":
         return cast(column, Text).label(column.name)
     return type_coerce(column, String).label(column.name) if isinstance(column.type, Enum) else column
+
+
+def select_columns(table: Table) -> Select[Any]:
+    """Select all columns of a table, in their order."""
+    return select(*map(select_expression, table.c))
 
 
 # Of the formats that are not written as they are.

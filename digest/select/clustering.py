@@ -9,15 +9,19 @@ Only pairs that share a telling word are looked at; the work grows with the arti
 
 Average linkage alone tears a large story to pieces: the more ways it is told in, the lower the mean of two pieces. So the
 threshold of a cluster falls with the mean similarity of its own articles, down to half.
+
+Clusters about different places stay apart, however alike their words are: two derailments, two storms. A story in several
+states has a name of its own ("Hurricane Idalia"), so clusters of different states join if they share a rare name.
 """
 
 import heapq
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
+from digest.select.places import ArticlePlaces
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
 PROBE_WORDS = 12  # a text's heaviest words, by which partners are sought
@@ -35,6 +39,7 @@ BARE_FACTOR = 0.8  # of the threshold, between two bare headlines
 MIN_LOOSE_SIZE = 3  # articles from which a cluster's own similarity lowers its threshold
 TIGHT_FACTOR = 2.5  # a cluster whose mean similarity is so many times the threshold is tight
 MIN_LOOSE_FACTOR = 0.5  # of the threshold: no cluster's falls lower
+MIN_COMMON_SHARE = 1 / 3  # of a cluster's articles that name any place, for a place to be the cluster's
 
 
 # By word: the numbers of the texts that have it, and its weight in each.
@@ -197,12 +202,14 @@ class ClusterLimits:
         max_span: seconds from the first article to the last.
         together: sets of articles that an editor wants in one cluster, whatever else holds.
         apart: by article, those that an editor wants in other clusters.
+        places: by article, where it's set.
     """
 
     min_similarity: float
     max_span: float
     together: Sequence[Collection[int]] = ()
     apart: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    places: Mapping[int, ArticlePlaces] = field(default_factory=dict)
 
 
 class AverageLinkage:
@@ -284,8 +291,22 @@ class AverageLinkage:
             span <= self._limits.max_span
             and len(a.members) + len(b.members) <= MAX_CLUSTER_SIZE
             and a.apart_from.isdisjoint(b.members)
+            and not self._are_elsewhere(a, b)
             and not self._would_hold_series(a, b)
         )
+
+    def _are_elsewhere(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
+        """Return whether two clusters name different countries, or different states and no rare name in common."""
+        places = [[self._limits.places.get(n, ArticlePlaces()) for n in cluster.members] for cluster in (a, b)]
+        if _are_disjoint(*(_common_values([p.countries for p in of_one]) for of_one in places)):
+            return True
+        if not _are_disjoint(*(_common_values([p.title_states for p in of_one]) for of_one in places)):
+            return False
+        names = (
+            _common_values([self._limits.places[n].names & self._texts[n].text.rare_words for n in cluster.members])
+            for cluster in (a, b)
+        )
+        return next(names).isdisjoint(next(names))
 
     def _would_hold_series(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
         """Return whether a publisher's articles in both are a series rather than one story: many of them share a title."""
@@ -309,3 +330,15 @@ class AverageLinkage:
         for n in sorted(near):
             self._neighbours[n].add(new_number)
             self._offer_join(n, new_number, self._clusters[n].mean_similarity(cluster))
+
+
+def _common_values(sets: Sequence[frozenset[str]]) -> frozenset[str]:
+    """Return the values that a third of the sets hold, without those that are empty."""
+    counts = Counter(chain.from_iterable(sets))
+    least = MIN_COMMON_SHARE * sum(map(bool, sets))
+    return frozenset(value for value, count in counts.items() if count >= least)
+
+
+def _are_disjoint(first: frozenset[str], other: frozenset[str]) -> bool:
+    """Return whether two sets both have values, and none in common."""
+    return bool(first and other) and first.isdisjoint(other)

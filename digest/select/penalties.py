@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from digest.select.selection_types import CandidateArticle
+from digest.select.text_similarity import significant_words
 
 MAX_TITLE_WORDS = 20  # of a headline
+_STEM_LENGTH = 4  # letters: "resigns" and "resigned" begin alike
+_ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # of a storm, as forecasts and reports call it
 _CACHED_TITLES = 10_000  # more than most weeks have: grouping, ranking and related articles all ask about them
 
 
@@ -32,6 +35,12 @@ class TitlePattern:
         """Return whether a title holds one of the alternatives."""
         lowered = title.lower()
         return any(search(lowered) for search in self._searches)
+
+    def cut_from(self, title: str) -> str:
+        """Return a title in lower case from where the first alternative begins; empty if it holds none."""
+        lowered = title.lower()
+        starts = [found.start() for search in self._searches if (found := search(lowered))]
+        return lowered[min(starts) :] if starts else ""
 
 
 # Titles that glue unrelated stories together.
@@ -196,6 +205,20 @@ def is_forecast_title(title: str) -> bool:
     return _FORECAST_TITLE.is_in(title)
 
 
+def reports_outcome(title: str, forecast: str) -> bool:
+    """Return whether a title reports what another one told as ahead: it's no forecast, and has a word of what was ahead.
+
+    "Chief resigns" reports the outcome of "Chief expected to resign", and "Chief defends his record" doesn't.
+    """
+    ahead = _list_stems(_FORECAST_TITLE.cut_from(forecast))
+    ahead |= frozenset() if ahead.isdisjoint(_ARRIVAL_STEMS) else _ARRIVAL_STEMS
+    return bool(ahead) and not is_forecast_title(title) and not ahead.isdisjoint(_list_stems(title))
+
+
+def _list_stems(text: str) -> frozenset[str]:
+    return frozenset(word[:_STEM_LENGTH] for word in significant_words(text))
+
+
 @dataclass(frozen=True, slots=True)
 class ScorePenalty:
     """What takes a part (0 to 1) of a story's points, and the words for an editor."""
@@ -207,20 +230,28 @@ class ScorePenalty:
 _PAID = ScorePenalty(0.5, "sponsored or a deal")
 _ROUND_UP = ScorePenalty(0.5, "a round-up")
 _UNDATED = ScorePenalty(0.3, "no date")
+_OPINION = ScorePenalty(0.4, "not news: an opinion piece")
+_DISPUTE = ScorePenalty(0.2, "a dispute rather than the issue itself")
+_SPORT = ScorePenalty(0.5, "not news: sports or entertainment")
 _TITLE_PENALTIES: tuple[tuple[ScorePenalty, TitlePattern, re.Pattern[str] | None], ...] = (
     (ScorePenalty(0.4, "not news: a list or guide"), _LIST_TITLE, None),
-    (ScorePenalty(0.4, "not news: an opinion piece"), _OPINION_TITLE, _OPINION_URL),
+    (_OPINION, _OPINION_TITLE, _OPINION_URL),
     (ScorePenalty(0.4, "not news: a talk, video, or game"), _TALK_TITLE, _TALK_URL),
     (ScorePenalty(0.3, "not news: a live page"), _LIVE_TITLE, _LIVE_URL),
     (ScorePenalty(0.3, "not news: an explainer"), _EXPLAINER_TITLE, None),
-    (ScorePenalty(0.2, "a dispute rather than the issue itself"), _QUARREL_TITLE, None),
-    (ScorePenalty(0.5, "not news: sports or entertainment"), _SPORT_TITLE, _SPORT_URL),
+    (_DISPUTE, _QUARREL_TITLE, None),
+    (_SPORT, _SPORT_TITLE, _SPORT_URL),
 )
 
 
 def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
     """List what speaks against an article, whatever it is about."""
     return _find_penalties(candidate.title, candidate.url, has_date=candidate.has_date)
+
+
+def is_of_other_matter(candidate: CandidateArticle) -> bool:
+    """Return whether an article is an opinion, a dispute, or sports or entertainment, whatever words it uses."""
+    return not {_OPINION, _DISPUTE, _SPORT}.isdisjoint(find_penalties(candidate))
 
 
 @lru_cache(maxsize=_CACHED_TITLES)

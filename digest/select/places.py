@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from itertools import chain
+from typing import NamedTuple
 
 import pycountry
 
 from digest.select.selection_types import CandidateArticle, Story, StoryGeography
+from digest.select.text_similarity import find_capitalized_words
 
 _TOKEN = re.compile(r"\w+(?:[.'\u2019]\w+)*")
 _POSSESSIVE = re.compile(r"['\u2019]s$")
@@ -31,6 +33,17 @@ class PlaceName:
     state: str = ""  # "US-FL"
 
 
+class ArticlePlaces(NamedTuple):
+    """Where an article is set, by the codes of ISO 3166: the countries that it names, and the states at home in its title.
+
+    `names` are the words that it writes only with a capital; they're listed if it has such a state.
+    """
+
+    countries: frozenset[str] = frozenset()
+    title_states: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class PlaceRules:
     """All names, ready for use: by their first word, the longest first."""
@@ -41,6 +54,8 @@ class PlaceRules:
     def find_names(self, text: str) -> Iterator[PlaceName]:
         """Yield the names in a text, in order."""
         tokens = _split_tokens(text)
+        if self.names_by_first_word.keys().isdisjoint(tokens):  # most texts, in less time than the loop takes
+            return
         end = 0  # of the name before: its words begin no other
         for start in [n for n, token in enumerate(tokens) if token in self.names_by_first_word]:
             for name in self.names_by_first_word[tokens[start]] if start >= end else ():
@@ -53,6 +68,16 @@ class PlaceRules:
         """Return the places that an article names; one of an official source names its publisher."""
         text = f"{article.title} . {article.summary}"
         return frozenset(self.find_names(f"{text} . {article.publisher}" if article.primary else text))
+
+    def list_places(self, article: CandidateArticle) -> ArticlePlaces:
+        """Return the countries that an article names, and the states in its title: a summary names others in passing."""
+        located = self.locate_article(article)
+        countries = frozenset(name.country for name in located if name.country)
+        if not any(name.state and name.country == self.home_country for name in located):
+            return ArticlePlaces(countries)
+        states = (name.state for name in self.find_names(article.title) if name.country == self.home_country)
+        names = find_capitalized_words((article.title, article.summary))
+        return ArticlePlaces(countries, frozenset(filter(None, states)), names)
 
     def locate_story(self, story: Story) -> StoryGeography:
         """Return where a story happens: what its lead or a third of its articles name, the most named first."""

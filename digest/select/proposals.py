@@ -1,6 +1,6 @@
 """The proposal for an edition: articles in; sections, what was left out, and every reason out.
 
-1. One article a URL; what an editor banned, whose page is gone, and what the last editions had, is left out.
+1. One article a URL, each by its own publisher; what an editor banned, whose page is gone, and what the last editions had, is left out.
 2. News and products are grouped into stories; the same event or call from two sources is one. A story of an earlier
    edition that goes on is told as such, and left out where nothing is new.
 3. Every story gets its score.
@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from digest.select.earlier_stories import EarlierStories, explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
-from digest.select.places import compile_place_rules
+from digest.select.places import PlaceRules, compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics, make_ranking_key
 from digest.select.section_filler import SectionFiller, SectionSelectionRules
 from digest.select.selection_types import (
@@ -29,7 +29,13 @@ from digest.select.selection_types import (
     ScoredStory,
     Story,
 )
-from digest.select.stories import build_story_with_lead, build_text_vectorizer, group_into_stories, merge_by_url
+from digest.select.stories import (
+    build_story_with_lead,
+    build_text_vectorizer,
+    group_into_stories,
+    merge_by_url,
+    name_publishers,
+)
 from digest.select.story_links import StoryGroupingDecision
 from digest.select.story_similarity import StorySimilarity, find_related_articles
 from digest.select.text_similarity import TextVectorizer, title_words
@@ -69,10 +75,11 @@ def propose_edition(
     Returns:
         Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
     """
-    articles = merge_by_url(candidates)
+    articles = merge_by_url(name_publishers(candidates))
     reader = build_text_vectorizer(words, articles)
     admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
-    grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links)
+    place_rules = compile_place_rules(select.home_country, tuple(select.home_agencies))
+    grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links, place_rules)
     grouped = [_lead_with_pinned(story, select.pins) for story in grouped_stories]
     similarity = StorySimilarity(reader, select.same_story)
     continuations = find_continuations(
@@ -82,7 +89,7 @@ def propose_edition(
     ranking = StoryRanking(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
-        compile_place_rules(select.home_country, tuple(select.home_agencies)),
+        place_rules,
         dict(select.weights),
         _effective_pins(select),
         topic_overrides,
@@ -149,6 +156,7 @@ def _group_stories(
     threshold: float,
     reader: TextVectorizer,
     links: Sequence[StoryGroupingDecision],
+    place_rules: PlaceRules,
 ) -> list[Story]:
     """Group each source section's articles: by text, or where they have a date of their own by title and date."""
     dated_sections = {kind.source_section for kind in kinds.values() if kind.has_own_date}
@@ -161,7 +169,7 @@ def _group_stories(
             by_section.setdefault(article.section, []).append(article)
     stories: list[Story] = []
     for group in by_section.values():
-        stories += group_into_stories(group, threshold, reader=reader, links=links)
+        stories += group_into_stories(group, threshold, reader=reader, links=links, place_rules=place_rules)
     for best, *other_articles in map(_sort_best_first, by_date.values()):
         stories.append(build_story_with_lead(best, other_articles))
     return stories

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from digest.scoring_terms import SCORING_TERMS, StoryMeasures
-from digest.select.penalties import ScorePenalty, find_penalties, is_forecast_title, is_grave_title
+from digest.select.penalties import ScorePenalty, find_penalties, is_grave_title
 from digest.select.places import LOCAL_SHARE, PlaceRules
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story, StoryGeography, TermScore
+from digest.select.stories import is_overtaken
 from digest.select.text_similarity import are_word_sets_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
 
@@ -27,7 +28,6 @@ FOREIGN_PENALTY = ScorePenalty(0.25, "it hardly mentions the home country")
 FOREIGN_SHARE = 0.2  # of home: less is an aside
 LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it mentions a place but nothing national")
 OVERTAKEN_PENALTY = ScorePenalty(0.2, "published before the event")
-FORECAST_LIFETIME = timedelta(days=1)  # after which what was ahead has happened, or has not
 
 
 _NO_TOPIC = TopicMatch("", 0.0, ())
@@ -143,7 +143,7 @@ class StoryRanking:
     ) -> Iterator[ScorePenalty]:
         lead = story.lead
         yield from find_penalties(lead)
-        if is_forecast_title(lead.title) and self.week.now - lead.dated_at > FORECAST_LIFETIME:
+        if is_overtaken(lead, story.members):
             yield OVERTAKEN_PENALTY
         if not (self.is_pinned(story) or lead.own or lead.featured):
             is_grave = any(is_grave_title(article.title) for article in story.members)

@@ -25,6 +25,7 @@ class CandidateArticle:
     primary: bool = False
     own: bool = False
     on_own_site: bool = False  # its source is on the article's own site
+    aggregated: bool = False  # its source links to many sites, so the publisher is the article's own
     categories: tuple[str, ...] = ()
     topics: tuple[tuple[str, str], ...] = ()  # the source's map: category → topic
     default_topic: str = ""  # of the source: what its articles are about where nothing says otherwise
@@ -32,6 +33,7 @@ class CandidateArticle:
     credit: str | None = None
     image: str | None = None  # where the picture is, when its licence lets us mail it
     image_alt: str | None = None
+    image_credit: str | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     all_day: bool = False

@@ -1,15 +1,24 @@
 """Articles → stories: those of several sources that tell the same news."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 
+from digest.collect.texts.urls import site_name
 from digest.select import text_similarity
 from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
-from digest.select.penalties import find_penalties, is_forecast_title, is_round_up_title, is_statement_title
+from digest.select.penalties import (
+    find_penalties,
+    is_forecast_title,
+    is_round_up_title,
+    is_statement_title,
+    reports_outcome,
+)
+from digest.select.places import PlaceRules
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.story_links import ArticleLinks, StoryGroupingDecision, resolve_links
 from digest.select.text_similarity import TextVectorizer, WordExtractor
@@ -31,17 +40,20 @@ def group_into_stories(
     *,
     reader: TextVectorizer | None = None,
     links: Sequence[StoryGroupingDecision] = (),
+    place_rules: PlaceRules | None = None,
 ) -> tuple[Story, ...]:
     """Group articles into stories, in any order of arrival to the same result.
 
     One canonical URL is one article. Articles of one publisher join only where their texts are nearly equal, or where
-    other publishers' articles tie both to a story. Round-ups stay alone. What an editor decided comes before all that.
+    other publishers' articles tie both to a story. Round-ups stay alone, and so do stories of different places. What an
+    editor decided comes before all that.
 
     Args:
         candidates: articles, with repetitions of a URL where several sources carried it.
         min_similarity: the mean cosine over a story's pairs of articles, 0 to 1.
         reader: knows how rare words are; by the shipped table where none is given. See `build_text_vectorizer`.
         links: what editors put together or apart, in the order in which they did.
+        place_rules: tell which places articles name; without them, places don't keep stories apart.
 
     Returns:
         The stories by their lead's date and URL; every canonical URL stands in exactly one.
@@ -52,7 +64,7 @@ def group_into_stories(
     # What an editor decided comes later, so it holds against an advisory's number.
     decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
     stories = []
-    for members in _cluster_articles(articles, reader, min_similarity, decided):
+    for members in _cluster_articles(articles, reader, min_similarity, decided, place_rules):
         vectors = [texts[n].vector for n in members]
         stories.append(build_story([articles[n] for n in members], vectors))
     stories.sort(key=lambda s: (s.lead.dated_at, s.lead.url))
@@ -95,6 +107,36 @@ def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticl
     return sorted(merged, key=lambda article: (article.dated_at, article.url))
 
 
+def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
+    """Name the publishers of articles that aggregators list, so that each publisher counts once.
+
+    A source that's mostly on an article's site names its publisher. Else an article has the name that its item or page
+    gives, or the one that another article on its site has.
+    """
+    articles = list(candidates)
+    aggregated = [a for a in articles if a.aggregated]
+    if not aggregated:
+        return articles
+    named_last = sorted(aggregated, key=lambda a: (a.publisher != site_name(a.url), a.publisher))
+    names = {site_name(a.url): a.publisher for a in named_last}
+    own_names = _name_main_sites(a for a in articles if not a.aggregated)
+
+    def find_name(article: CandidateArticle) -> str:
+        site = site_name(article.url)
+        return own_names.get(site) or (names[site] if article.publisher == site else article.publisher)
+
+    return [replace(a, publisher=find_name(a)) if a.aggregated else a for a in articles]
+
+
+def _name_main_sites(articles: Iterable[CandidateArticle]) -> dict[str, str]:
+    """Return the publishers of sources by the site that most of a source's articles are on."""
+    sites: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for article in articles:
+        sites[article.publisher, article.source][site_name(article.url)] += 1
+    by_source = sorted(sites.items(), key=itemgetter(0))
+    return {min(counts, key=lambda site: (-counts[site], site)): publisher for (publisher, _), counts in by_source}
+
+
 def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
     if len(duplicates) == 1:
         return duplicates[0]
@@ -108,6 +150,7 @@ def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
         views=max(views, default=None),
         image=pictured.image,
         image_alt=pictured.image_alt,
+        image_credit=pictured.image_credit,
         withdrawn=all(c.withdrawn for c in ordered),
     )
 
@@ -116,6 +159,7 @@ def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
     return (
         not candidate.own,
         not candidate.on_own_site,
+        candidate.aggregated,
         not candidate.primary,
         -candidate.weight,
         not candidate.has_date,
@@ -128,9 +172,13 @@ def _source_order(candidate: CandidateArticle) -> tuple[object, ...]:
 
 
 def _cluster_articles(
-    articles: Sequence[CandidateArticle], reader: TextVectorizer, min_similarity: float, decided: ArticleLinks
+    articles: Sequence[CandidateArticle],
+    reader: TextVectorizer,
+    min_similarity: float,
+    decided: ArticleLinks,
+    place_rules: PlaceRules | None,
 ) -> list[list[int]]:
-    """Cluster by places in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
+    """Cluster by numbers in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
     read = [reader.read_text(article.title, article.summary) for article in articles]
     texts = [
         ClusterText(article.publisher, article.dated_at.timestamp(), text)
@@ -153,7 +201,14 @@ def _cluster_articles(
         if is_free and _are_twins(first_article, later_article, reader.words):
             twin_of[other] = twin_of.get(first, first)
     first_only = [pair for pair in pairs if twin_of.keys().isdisjoint(pair[:2])]
-    limits = ClusterLimits(min_similarity, MAX_STORY_SPAN.total_seconds(), decided.together, decided.apart)
+    joinable = {n for pair in first_only for n in pair[:2]}.union(*decided.together)
+    limits = ClusterLimits(
+        min_similarity,
+        MAX_STORY_SPAN.total_seconds(),
+        decided.together,
+        decided.apart,
+        {n: place_rules.list_places(articles[n]) for n in joinable} if place_rules else {},
+    )
     return _add_twins(AverageLinkage(texts, first_only, limits).find_clusters(), twin_of)
 
 
@@ -215,11 +270,17 @@ def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArti
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page is no news while the lead is, or tells as ahead what the lead tells later."""
+    """Return whether a page is no news while the lead is, or tells what was ahead while the lead, later, doesn't."""
     if find_penalties(article):
         return not find_penalties(lead)
     is_earlier = article.dated_at <= lead.dated_at
     return is_earlier and is_forecast_title(article.title) and not is_forecast_title(lead.title)
+
+
+def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
+    """Return whether an article tells as ahead what another one of its story, not an earlier one, reports."""
+    later = (a for a in others if a is not article and a.dated_at >= article.dated_at)
+    return is_forecast_title(article.title) and any(reports_outcome(a.title, article.title) for a in later)
 
 
 # --- which article leads ---------------------------------------------------------------------------------------
@@ -241,16 +302,13 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
         return list(articles)
     first, last = min(a.dated_at for a in articles), max(a.dated_at for a in articles)
     middle = first + (last - first) / 2
-    reports = [a.dated_at for a in articles if not is_forecast_title(a.title)]
-    last_report = max(reports, default=None)
 
     def lead_key(article: CandidateArticle) -> tuple[object, ...]:
-        overtaken = last_report is not None and is_forecast_title(article.title) and article.dated_at <= last_report
         later = LATER_HALF_BONUS if article.has_date and article.dated_at >= middle else 0.0
         summary_bonus = SUMMARY_BONUS * min(len(article.summary.split()) / FULL_SUMMARY_WORDS, 1.0)
         statement_malus = STATEMENT_MALUS if is_statement_title(article.title) else 0.0
         return (
-            bool(find_penalties(article)) or overtaken,
+            bool(find_penalties(article)) or is_overtaken(article, articles),
             not article.own,
             not article.primary,
             -round(centrality[article.url] + later + summary_bonus - statement_malus, 6),

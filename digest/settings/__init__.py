@@ -31,6 +31,7 @@ from digest.settings.operations import RetentionSettings as RetentionSettings
 from digest.settings.operations import UsageLimitSettings as UsageLimitSettings
 from digest.settings.publication import ApprovalSettings as ApprovalSettings
 from digest.settings.publication import ConsentSettings as ConsentSettings
+from digest.settings.publication import PreferenceSettings as PreferenceSettings
 from digest.settings.publication import PublicationSettings as PublicationSettings
 from digest.settings.publication import ScheduleSettings as ScheduleSettings
 from digest.settings.publication import SenderSettings as SenderSettings

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, create_model
 from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
 from digest.settings.affected_areas import AffectedArea
+from digest.settings.built_in_topics import read_built_in_topics
 from digest.settings.values import file_only_setting
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
@@ -98,15 +99,23 @@ class SourceSettings(values.SettingsTable):
         ..., "The URL of a feed, a WordPress REST API, a calendar, or a site that links to its feed."
     )
     name: values.SingleLine = file_only_setting(..., "The source's name, shown to editors.")
-    publisher: values.SingleLine = file_only_setting(..., "The publisher shown in emails, counted once per story.")
+    publisher: values.SingleLine = file_only_setting(
+        ...,
+        "The publisher shown in emails, counted once per story.",
+        "In a feed that links to many sites, each article has its own publisher.",
+    )
     section: SourceSectionName = file_only_setting("news", "The kind of content this source provides.")
     weight: float = file_only_setting(1.0, "Added to the score of each story from this source.", ge=0.0, le=3.0)
     primary: bool = file_only_setting(False, "Marks an official source.")
     own: bool = file_only_setting(
         False, "Marks the publication's own site.", "Only its stories can be the first in the Most read section."
     )
-    images: Literal["own", "licensed", "none"] = file_only_setting(
-        "none", "Images are emailed only if they're your `own` or `licensed`."
+    images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
+        "none",
+        "Images are emailed if they're your `own` or `licensed`, or `credited` to a US agency.",
+        "Images that US agencies make are in the public domain, but agencies also use those of others. `credited` takes an "
+        "image only if its own credit names an agency or the publisher as its maker, and shows that credit. It never takes "
+        "seals and logos, which are protected.",
     )
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
     default_topic: str = file_only_setting(
@@ -117,6 +126,14 @@ class SourceSettings(values.SettingsTable):
             "topic's keywords."
         ),
         max_length=100,
+    )
+    license: values.SingleLine = file_only_setting(
+        "", "The terms for using its texts and images, as a note for editors.", max_length=200
+    )
+    checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
+        "",
+        "The day on which its URL was last known to answer, such as 2026-08-09.",
+        "`digest doctor --online` names it if the source no longer answers.",
     )
 
 
@@ -232,6 +249,11 @@ class SelectionSettings(values.SettingsTable):
     )
     pins: list[str] = file_only_setting([], "URLs of articles that must be included.")
     bans: list[str] = file_only_setting([], "URLs of articles that must be excluded.")
+
+    @property
+    def topic_names(self) -> tuple[str, ...]:
+        """The names of the topics: those above, or else the built-in ones."""
+        return tuple(self.topics or (topic["name"] for topic in read_built_in_topics()))
 
 
 class ReadershipSettings(values.SettingsTable):

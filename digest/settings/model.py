@@ -32,6 +32,7 @@ from digest.settings.operations import (
 from digest.settings.publication import (
     ApprovalSettings,
     ConsentSettings,
+    PreferenceSettings,
     PublicationSettings,
     ScheduleSettings,
     SenderSettings,
@@ -47,6 +48,7 @@ class SettingsFileContent(values.SettingsTable):
     publication: PublicationSettings = PublicationSettings()
     branding: BrandingSettings = BrandingSettings()
     consent: ConsentSettings = ConsentSettings()
+    preferences: PreferenceSettings = PreferenceSettings()
     sender: SenderSettings = SenderSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     approval: ApprovalSettings = ApprovalSettings()

@@ -88,6 +88,39 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
     )
 
 
+OfferRule = Literal["offer", "off"]
+
+
+class PreferenceSettings(values.SettingsTable, title="Preferences"):
+    """What subscribers can choose. Everything else on their preferences page is always offered.
+
+    If you turn an offer off, subscribers no longer see it, and what they chose has no effect until you turn it on again.
+    """
+
+    topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
+        "offer",
+        "Topics",
+        "Lets subscribers choose topics in sections that list stories by topic.",
+        "Each topic in `select.topics`, or each built-in one, can be left out. If the choices make more than 64 versions of an "
+        "edition, the rarest ones get the nearest version that leaves out less.",
+        choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
+    )
+
+    breaking_news: Annotated[OfferRule, AffectedArea.NONE] = setting(
+        "offer",
+        "Breaking news",
+        "Lets subscribers choose emails about breaking news, which are off until they do.",
+        "They're also on for people who agree to a consent text that contains the words “breaking news”, in the language "
+        "of `publication.language`. Each of these emails has a link that turns them off.",
+        choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
+    )
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """The names of the preferences that aren't offered."""
+        return frozenset({"topics": "omit_topics"}.get(name, name) for name, offer in self if offer == "off")
+
+
 class SenderSettings(values.SettingsTable, title="Sender"):
     """Who emails come from. Nothing is sent to the world without a postal address."""
 

@@ -5,6 +5,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any
@@ -137,6 +138,17 @@ def check_section_key(key: str) -> str:
             "beginning with a letter"
         )
     return key
+
+
+def check_day(text: str) -> str:
+    """Check a day as ISO 8601 writes it; empty for none.
+
+    Raises:
+        ValueError: it is no day.
+    """
+    if text:
+        date.fromisoformat(text)
+    return text
 
 
 def check_time_zone(name: str) -> str:

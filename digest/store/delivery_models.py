@@ -235,6 +235,31 @@ class QueuedMail(Base):
     at: Mapped[Moment]
 
 
+class RunningBackup(Base):
+    """A backup under way. While its row is there, triggers note in `ChangedRow` each change of a sealed delivery, and of an event up to `last_event`.
+
+    See `digest.backups.early_rows`, and migration 0074 for the triggers.
+    """
+
+    __tablename__ = "running_backup"
+
+    id: Mapped[RowId]
+    started_at: Mapped[Moment]
+    last_event: Mapped[int]
+
+
+class ChangedRow(Base):
+    """A row of the table `source` that was changed or deleted, or turned up, while a backup ran."""
+
+    __tablename__ = "changed_row"
+    __table_args__ = (Index("ix_changed_row_backup", "backup", "source"),)
+
+    id: Mapped[RowId]
+    backup: Mapped[int]
+    source: Mapped[Str20]
+    key: Mapped[Str26]
+
+
 class StoredInstallationValue(Base):
     """What the installation remembers by name: that it is held, how far a provider's lists were read."""
 

@@ -105,10 +105,12 @@ class Article(Base):
     summary_basis: Mapped[Str20] = mapped_column(default="", server_default="")  # collect: SummaryBasis
     author: Mapped[Str200 | None]
     credit: Mapped[Str200 | None]
+    publisher: Mapped[Str200] = mapped_column(default="", server_default="")  # of an item in a feed of many publishers
     categories: Mapped[list[str]] = mapped_column(JSON)
     language: Mapped[Str20 | None]
     image_url: Mapped[str | None]
     image_alt: Mapped[str | None]
+    image_credit: Mapped[Str200 | None]  # whom the item credits with it: see collect.texts.image_credits
     dated_at: Mapped[Moment]
     date_basis: Mapped[Str40]
     updated_at: Mapped[datetime | None]

@@ -1,16 +1,30 @@
 """The audience: who may be mailed now, a fold over ledger and suppression."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Select, String, any_, bindparam, func, inspect, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    func,
+    inspect,
+    or_,
+    select,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, PreferencesError
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, matches_lookup
 from subscribers.store.compiled_statements import CompiledStatement
@@ -29,6 +43,7 @@ _MEMBER_COLUMNS = (
     Person.domain_tag,
     Person.link_generation,
 )
+_PREFERENCES_COLUMNS = (Person.number, Person.choices, Person.domain_tag)
 
 _NO_PREFERENCES = Preferences()
 
@@ -58,34 +73,52 @@ class AudienceMember:
         return mailbox
 
 
+@dataclass(frozen=True, slots=True)
+class MemberPreferences:
+    """What decides whether and when one person who may be emailed gets an edition."""
+
+    number: int
+    preferences: Preferences
+    domain_tag: str | None
+
+
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
     """Return the next people who may be mailed, by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
-    return [_build_member(row) for row in _compile_page_query().fetch_rows(session, parameters)]
+    return [_build_member(row) for row in _compile_page_query(_MEMBER_COLUMNS).fetch_rows(session, parameters)]
+
+
+def load_preferences_page(session: Session, *, after_number: int, page_size: int) -> list[MemberPreferences]:
+    """Return the preferences of the next people who may be emailed, by number."""
+    parameters = {"after_number": after_number, "page_size": page_size}
+    rows = _compile_page_query(_PREFERENCES_COLUMNS).fetch_rows(session, parameters)
+    return [MemberPreferences(row.number, _read_preferences(row), row.domain_tag) for row in rows]
 
 
 def load_people_page(
     session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int = 0, page_size: int = 1000
 ) -> list[AudienceMember]:
     """Return the next people of finished imports, or of none, who meet all conditions, by number: not only those who may be mailed."""
-    query = select(*_member_columns()).where(*conditions, exclude_unfinished_imports(), Person.number > after_number)
+    query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
+        *conditions, exclude_unfinished_imports(), Person.number > after_number
+    )
     return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(page_size))]
 
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
-    return (*_member_columns(), build_mailable_person_condition().label("may_mail"))
+    return (*_get_table_columns(_MEMBER_COLUMNS), build_mailable_person_condition().label("may_mail"))
 
 
-def _member_columns() -> tuple[ColumnElement[Any], ...]:
+def _get_table_columns(columns: Iterable[InstrumentedAttribute[Any]]) -> tuple[ColumnElement[Any], ...]:
     table = inspect(Person).local_table
-    return tuple(table.c[column.key] for column in _MEMBER_COLUMNS)
+    return tuple(table.c[column.key] for column in columns)
 
 
 @cache
-def _compile_page_query() -> CompiledStatement:
+def _compile_page_query(columns: tuple[InstrumentedAttribute[Any], ...]) -> CompiledStatement:
     numbered = bindparam("after_number", type_=Person.number.type)
-    query = select(*_member_columns()).where(build_mailable_person_condition(), Person.number > numbered)
+    query = select(*_get_table_columns(columns)).where(build_mailable_person_condition(), Person.number > numbered)
     return CompiledStatement(query.order_by(Person.number).limit(bindparam("page_size")))
 
 
@@ -140,6 +173,17 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
     return counted
 
 
+def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
+    """Count the people who may be emailed by their preferences; those with unreadable ones are left out."""
+    stored = cast(Person.choices, Text)
+    query = select(stored, func.count()).where(build_mailable_person_condition()).group_by(stored)
+    for text, people in session.execute(query):
+        try:
+            yield Preferences.from_json(json.loads(text)), people
+        except (ValueError, RecursionError, PreferencesError):
+            continue
+
+
 @cache
 def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
     return CompiledStatement(
@@ -165,10 +209,14 @@ def _build_member(row: Any) -> AudienceMember:
     return AudienceMember(
         number=row.number,
         encrypted_address=(row.ciphertext, row.key_id),
-        preferences=_NO_PREFERENCES if row.choices == {} else Preferences.from_stored(row.choices),
+        preferences=_read_preferences(row),
         asked_at=row.asked_at,
         asked_where=row.asked_where,
         domain_tag=row.domain_tag,
         lookup=(row.lookup, row.lookup_key),
         link_generation=row.link_generation,
     )
+
+
+def _read_preferences(row: Any) -> Preferences:
+    return _NO_PREFERENCES if row.choices == {} else Preferences.from_stored(row.choices)

@@ -33,6 +33,7 @@ _COUNTED_KINDS = frozenset(ConsentKind) - {
     ConsentKind.CHOICES_CHANGED,
     ConsentKind.ADDRESS_CHANGED,
     ConsentKind.LINKS_RENEWED,
+    ConsentKind.WITHDRAWN_AGAIN,
 }
 # The last link of these kinds says whether somebody is on the list.
 _DECISIVE_KINDS = ledger.GRANT_KINDS | {

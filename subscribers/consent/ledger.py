@@ -16,7 +16,9 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 
 # The tables rather than the classes: the ORM would go through the rows one by one.
 _PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
-GRANT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE})
+GRANT_KINDS = frozenset(
+    {ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE, ConsentKind.RESTORED}
+)
 # A person's own word, which ends a departure before it; no import is one.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
 DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
@@ -29,6 +31,7 @@ UNMOVING_KINDS = frozenset(
         ConsentKind.BOUNCED,
         ConsentKind.BOUND,
         ConsentKind.LINKS_RENEWED,
+        ConsentKind.WITHDRAWN_AGAIN,
     }
 )
 _STATE_AFTER = {

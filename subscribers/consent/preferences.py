@@ -1,7 +1,7 @@
 """Subscribers' preferences, declared once: the form, the stored JSON, the export, and the privacy page follow `Preferences`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -19,13 +19,14 @@ from pydantic import (
     field_validator,
 )
 from pydantic.dataclasses import dataclass
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
+from subscribers.part_keys import split_part_key
 from subscribers.phrases import sentence
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
 Frequency = Literal["weekly", "fortnightly", "monthly"]
@@ -37,6 +38,7 @@ FREQUENCY_LABELS: dict[Frequency, tuple[str, str]] = {
 _NOT_OFFERED = mark_message("Choose one of the options in the list.")
 _NO_HOUR = mark_message("Choose an hour and a time zone from the lists.")
 _LOOKS = mark_message("format")
+_FORMAT_GROUP, _BREAKING_NEWS_GROUP = mark_message("Format"), mark_message("Breaking news")
 
 
 class PreferencesError(ApplicationError):
@@ -53,8 +55,8 @@ def _declare(default: Any, **texts: str) -> Any:
     Args:
         default: the value of subscribers who haven't chosen.
         texts: `listed` names it in the privacy page's list (once for all that share the words), and `problem` says what
-            to do if the form's value can't be saved. A `StrictBool` is a checkbox with `label` and `hint`, and its
-            `summary` adds to the description of the email, `%(sections)s`.
+            to do if the form's value can't be saved. A `StrictBool` is a checkbox in the group `legend` with `label` and
+            `hint`, and its `summary` adds to the description of the email, `%(sections)s`.
     """
     return Field(default, json_schema_extra=dict(texts))
 
@@ -63,7 +65,8 @@ def _declare(default: Any, **texts: str) -> Any:
 class Preferences:
     """A subscriber's preferences.
 
-    `omit` holds section keys: sections that start later are included. `weekly` is every edition. `start` is the day on
+    `omit` holds section keys, and `omit_topics` those of topics, which are left out of sections that list stories by topic:
+    sections and topics that start later are included. `weekly` is every edition. `start` is the day on
     which `fortnightly` was chosen: weeks are counted from its week. `hour` (0 to 23) is in `zone`, an IANA name; neither
     is there without the other. Editions pause while today is before `pause_until`. `is_readable` is false for a
     damaged row: editions pause until the subscriber chooses again, as an earlier pause may be lost.
@@ -73,6 +76,11 @@ class Preferences:
         frozenset(),
         listed=mark_message("sections"),
         problem=mark_message("Choose at least one section. If you don’t want any of them, unsubscribe."),
+    )
+    omit_topics: frozenset[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,24}$")]] = _declare(
+        frozenset(),
+        listed=mark_message("topics"),
+        problem=mark_message("Choose at least one topic, or leave out the section."),
     )
     frequency: Frequency = _declare("weekly", listed=mark_message("how often"), problem=_NOT_OFFERED)
     start: Annotated[date | None, BeforeValidator(_parse_day)] = Field(default=None, validate_default=True)
@@ -85,6 +93,7 @@ class Preferences:
     short: StrictBool = _declare(
         False,
         listed=_LOOKS,
+        legend=_FORMAT_GROUP,
         label=mark_message("The short edition"),
         hint=mark_message(
             "The lead story, upcoming dates, and the rest in ten lines at most. A link opens the full edition."
@@ -94,9 +103,18 @@ class Preferences:
     text_only: StrictBool = _declare(
         False,
         listed=_LOOKS,
+        legend=_FORMAT_GROUP,
         label=mark_message("Text only"),
         hint=mark_message("The same text without images or layout. It’s small and works well with screen readers."),
         summary=mark_message("%(sections)s, as text only"),
+    )
+    breaking_news: StrictBool = _declare(
+        False,
+        listed=mark_message("breaking news"),
+        legend=_BREAKING_NEWS_GROUP,
+        label=mark_message("Email me breaking news"),
+        hint=mark_message("Between editions, for major news only. Each of these emails has a link to turn them off."),
+        summary=mark_message("%(sections)s, plus breaking news"),
     )
     pause_until: Annotated[date | None, BeforeValidator(_parse_day)] = _declare(
         None,
@@ -119,13 +137,20 @@ class Preferences:
             raise ValueError("a time zone is required, such as America/New_York")
         return hour
 
-    @field_serializer("omit")
+    @field_serializer("omit", "omit_topics")
     def _sort_omitted(self, omit: frozenset[str]) -> list[str]:
         return sorted(omit)
 
     def is_paused(self, today: date) -> bool:
         """Return whether mail rests on `today`, a day in the publication's zone."""
         return not self.is_readable or (self.pause_until is not None and today < self.pause_until)
+
+    def gets_breaking_news(self, today: date) -> bool:
+        """Return whether breaking news may be emailed on `today`: the subscriber asked for it, and emails aren't paused.
+
+        Sections, frequency, and hour don't matter. The day is the publication's.
+        """
+        return self.breaking_news and not self.is_paused(today)
 
     def as_json(self) -> dict[str, Any]:
         """Return the form that is stored; what is not chosen is left out."""
@@ -170,21 +195,19 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
 CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label" in texts}
 
 
+def group_checkboxes(hidden: Collection[str]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the checkboxes by the legend of their group, without the `hidden` preferences."""
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    for name, texts in CHECKBOXES.items():
+        if name not in hidden:
+            groups.setdefault(texts["legend"], {})[name] = texts
+    return groups
+
+
 def describe_preference_options(language: SubscriberLanguage) -> str:
     """List what subscribers can choose, in the words of the privacy page."""
     listed = dict.fromkeys(texts["listed"] for texts in PREFERENCE_TEXTS.values() if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])
-
-
-def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
-    """Count the people on the list by what they chose; whose choices cannot be read are left out."""
-    stored = cast(Person.choices, Text)
-    query = select(stored, func.count()).where(Person.state == PersonState.SUBSCRIBED).group_by(stored)
-    for text, people in session.execute(query):
-        try:
-            yield Preferences.from_json(json.loads(text)), people
-        except (ValueError, RecursionError, PreferencesError):
-            continue
 
 
 def change_preferences(
@@ -215,17 +238,18 @@ def list_unreadable_preferences(session: Session) -> list[int]:
 
 
 def describe_preferences(
-    preferences: Preferences, sections: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
+    preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
 ) -> str:
-    """Describe choices, so that a slip shows at once; `sections` are the publication's, as key and title."""
+    """Describe choices, so that a slip shows at once.
+
+    Args:
+        preferences: the choices.
+        parts: the key (`subscribers.part_keys`) and title of each section and topic that the publication offers.
+        language: the language to use.
+    """
     if not preferences.is_readable:
         return language.gettext("These preferences can’t be read. No editions are sent until they’re saved again.")
-    section_titles = [title for key, title in sections if key not in preferences.omit]
-    section_list = (
-        language.gettext("all sections")
-        if len(section_titles) == len(sections)
-        else language.join_words(section_titles)
-    )
+    section_list = _describe_parts(preferences, parts, language)
     for name, box in CHECKBOXES.items():
         if getattr(preferences, name):
             section_list = language.translate_text(box["summary"]) % {"sections": section_list}
@@ -233,6 +257,25 @@ def describe_preferences(
         day = language.full_date(preferences.pause_until)
         section_list = language.gettext("paused until %(day)s, then %(sections)s", day=day, sections=section_list)
     return " ".join([sentence(section_list), *_describe_schedule(preferences, language)])
+
+
+def _describe_parts(preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage) -> str:
+    """List the sections that are wanted, and the topics, if some are left out."""
+    wanted, all_sections, all_topics = list[str](), set[str](), set[str]()
+    topics = dict[str, str]()
+    for key, title in parts:
+        section_key, topic_key = split_part_key(key)
+        if topic_key and section_key not in preferences.omit:
+            all_topics.add(topic_key)
+            topics |= {} if topic_key in preferences.omit_topics else {topic_key: title}
+        elif not topic_key:
+            all_sections.add(section_key)
+            wanted += [] if section_key in preferences.omit else [title]
+    sections = language.gettext("all sections") if len(wanted) == len(all_sections) else language.join_words(wanted)
+    if len(topics) == len(all_topics):
+        return sections
+    topic_list = language.join_words(list(topics.values())) or language.gettext("none")
+    return language.gettext("%(sections)s (topics: %(topics)s)", sections=sections, topics=topic_list)
 
 
 def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -> tuple[str, str]:

@@ -48,6 +48,7 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         "one-click": language.pgettext("how a consent came about or ended", "one-click"),
         ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
         "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
+        "link to the old address": language.pgettext("how a consent came about or ended", "link to the old address"),
         "link mailed to the owner": language.pgettext("how a consent came about or ended", "one-time link in an email"),
         "link in a mail": language.pgettext("how a consent came about or ended", "preferences or unsubscribe link"),
         "import undone": language.pgettext("how a consent came about or ended", "import undone"),
@@ -58,19 +59,19 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
 
 def build_record_page(
     record: Mapping[str, Any],
-    sections: Sequence[tuple[str, str]],
+    parts: Sequence[tuple[str, str]],
     language: SubscriberLanguage = ENGLISH,
 ) -> dict[str, Any]:
     """Return what the template of the page gets: the record, its language, and how values are written.
 
-    Methods and preferences are put in words; `sections` are the publication's, as key and title.
+    Methods and preferences are put in words; `parts` are the publication's sections and topics, by key (`subscribers.part_keys`) and title.
     """
 
     def put_in_words(name: str, value: Any) -> Any:
         if name in {"method", "collection_method"} and value:
             return describe_method(value, language)
         if name in {"before", "after"} or (name == "choices" and value):
-            return describe_preferences(Preferences.from_stored(value), sections, language)
+            return describe_preferences(Preferences.from_stored(value), parts, language)
         if isinstance(value, dict):
             return {key: put_in_words(key, inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -79,7 +80,7 @@ def build_record_page(
 
     return {
         "record": put_in_words("", record),
-        "default_preferences": describe_preferences(Preferences(), sections, language),
+        "default_preferences": describe_preferences(Preferences(), parts, language),
         "language": language,
         "write_value": partial(format_record_value, language=language),
         "grant_kinds": _GRANT_KINDS,

@@ -19,10 +19,14 @@ from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_departure_hash
 from subscribers.errors import RefusalError
+from subscribers.loggers import get_logger
 from subscribers.store.models import Person
 
 # "undone" ends a "left" before it.
 UnsubscribeLogEntryKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
+
+
+log = get_logger("unsubscribe log")
 
 
 class UnsubscribeLogError(RefusalError):
@@ -103,6 +107,16 @@ class UnsubscribeLog:
             os.fsync(file.fileno())
         if new:
             sync_folder(self.path.parent)
+
+    def append_return(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
+        """Write, after the commit, that somebody is back; where it can't be written, log the problem.
+
+        They are back all the same: only a copy that is restored wouldn't know.
+        """
+        try:
+            self.append(entry, at=at)
+        except OSError as exc:
+            log.error(problem, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
 
     def read(self) -> Iterator[UnsubscribeLogEntry]:
         """Return every departure, the oldest first; a torn last line was never answered and is passed over.

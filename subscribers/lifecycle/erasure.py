@@ -18,7 +18,7 @@ from subscribers.crypto.stored_addresses import hash_address
 from subscribers.signup import request_queue
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person, PersonState
-from subscribers.store.signup_models import PendingAddressChange
+from subscribers.store.signup_models import StoredAddressChange
 
 ForgetElsewhere = Callable[[Session, int, Address | None], Mapping[str, int]]
 """Lets go of a person elsewhere (their email, a provider), in the same transaction, while the address is still known.
@@ -83,6 +83,6 @@ def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: d
     """
     people.clear_personal_data(session, [person.number], keep_lookup=keep_lookup)
     one_time_tokens.revoke_all_tokens(session, person.number, now=now)
-    session.execute(delete(PendingAddressChange).where(PendingAddressChange.person == person.number))
+    session.execute(delete(StoredAddressChange).where(StoredAddressChange.person == person.number))
     evidence.delete_evidence_of(session, person.number)
     session.flush()

@@ -9,16 +9,15 @@ and who were not asked or did not answer, nothing stays but an emptied row and i
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy import ColumnElement, Select, delete, exists, select
 from sqlalchemy.orm import Session, aliased
 
 from subscribers.consent import evidence, ledger
-from subscribers.lifecycle import address_change
 from subscribers.signup import rate_limits, request_queue
 from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.store.signup_models import OneTimeToken
+from subscribers.store.signup_models import OneTimeToken, StoredAddressChange
 
 BATCH_SIZE = 100  # people a transaction
 
@@ -37,7 +36,7 @@ def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
         rate_limits.delete_old_signup_counts(session, now=now)
         evidence.delete_old_evidence(session, now=now)
         one_time_tokens.delete_old_tokens(session, now=now)
-        address_change.delete_expired_changes(session, now=now)
+        session.execute(delete(StoredAddressChange).where(StoredAddressChange.until <= now))
     return expired
 
 
@@ -64,24 +63,26 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
             link.ended_at = now
         else:  # with the reminder's link, if there was one: it runs out in the same moment
             one_time_tokens.revoke_tokens(session, link.person, "confirm", now=now)
-            _expire_request(session, link.person, int(link.serial), now)
+            expire_request(session, link.person, int(link.serial), now)
     return len(links)
 
 
-def _expire_request(session: Session, number: int, seq: int, now: datetime) -> None:
+def expire_request(session: Session, number: int, seq: int, now: datetime) -> None:
+    """End a person's request, written in event `seq`, that nobody confirmed."""
     person = ledger.lock_person(session, number)
     if person is None or person.state in {PersonState.SUBSCRIBED, PersonState.ERASED}:
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
     if never or ledger.read_event_body(session, number, seq).get("address_sealed_again"):
         # Whoever was asked by us keeps the look-up hash, or a later list would have them asked again.
-        keep_lookup = not never or _had_permission_pass(session, number)
+        keep_lookup = not never or had_permission_pass(session, number)
         people.clear_personal_data(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
         evidence.delete_evidence_of(session, number)
     ledger.append_event(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
 
 
-def _had_permission_pass(session: Session, number: int) -> bool:
+def had_permission_pass(session: Session, number: int) -> bool:
+    """Return whether we have asked a person on an imported list whether they want the newsletter."""
     re_asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
     return session.scalar(select(exists().where(*re_asked))) or False
 

@@ -16,6 +16,7 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.undo import REPORTED_METHOD
+from subscribers.lifecycle.unsubscribe import record_repeated_unsubscribe
 from subscribers.store.models import ConsentKind, Person, PersonState
 
 
@@ -80,9 +81,10 @@ def find_start_of_counted_feedback(session: Session, person: int, kind: Delivery
 def _apply_unsubscribe(
     session: Session, person: Person, report: DeliveryFeedbackReport, now: datetime
 ) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
-    if person.state in ledger.DEPARTED_STATES:
-        return False, None
     body = {"method": f"{REPORTED_METHOD}{report.reporter}", **report.detail}
+    if person.state in ledger.DEPARTED_STATES:
+        record_repeated_unsubscribe(session, person, body["method"], now)
+        return False, None
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
     return True, PendingUnsubscribeLogEntry.of_person(person, "left")
 

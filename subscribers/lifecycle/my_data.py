@@ -78,6 +78,8 @@ _KIND_SENTENCES = {
     ConsentKind.ATTESTED: mark_message("An editor vouched for your consent"),
     ConsentKind.WITHDRAWN: mark_message("You unsubscribed"),
     ConsentKind.UNDONE: mark_message("You resubscribed"),
+    ConsentKind.WITHDRAWN_AGAIN: mark_message("You unsubscribed, though an editor had unsubscribed you already"),
+    ConsentKind.RESTORED: mark_message("An editor who had unsubscribed you by mistake restored your subscription"),
     ConsentKind.RE_ASKED: mark_message("We asked whether you want this newsletter"),
     ConsentKind.ADDRESS_CHANGED: mark_message("You changed your address"),
     ConsentKind.CHOICES_CHANGED: mark_message("Your preferences changed"),

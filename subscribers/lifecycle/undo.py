@@ -2,6 +2,8 @@
 
 A mail is easily forwarded, and its link leaves for whoever has it. So the link takes nothing back: the answer to the form
 that made the reader leave holds a one-time token, and anybody else can at most have one mailed to the owner.
+
+An admin can undo their own slip, and nothing that the reader or anybody else did.
 """
 
 import json
@@ -14,6 +16,7 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.unsubscribe import ADMIN_METHOD, find_unsubscribe_by_admin
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -129,6 +132,39 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     undone = PendingUnsubscribeLogEntry.of_person(person, "undone")
     preferences = Preferences.from_stored(person.choices)
     return UndoLink(ActionLinkState.DONE, preferences=preferences, undone=undone)
+
+
+def find_restorable_unsubscribe(session: Session, person: Person, actor: str, *, now: datetime) -> ConsentEvent | None:
+    """Return the event by which an admin unsubscribed a person, while that admin can undo it.
+
+    They can for 7 days, once in that time, unless the person has unsubscribed, bounced, complained, or been erased since.
+    """
+    by_admin = find_unsubscribe_by_admin(session, person)
+    if by_admin is None or by_admin[1] != actor or person.ciphertext is None:
+        return None
+    restored = ledger.find_last_event(session, person.number, {ConsentKind.RESTORED})
+    had_one = restored is not None and now < restored.at + UNDO_PERIOD
+    return by_admin[0] if now < by_admin[0].at + UNDO_PERIOD and not had_one else None
+
+
+def restore_by_admin(
+    session: Session, keys: KeyRing, number: int, *, actor: str, reason: str, queue: QueueMail, now: datetime
+) -> PendingUnsubscribeLogEntry | None:
+    """Put a person back whom the admin `actor` had unsubscribed by mistake, and email them; None where that can't be.
+
+    The caller tells the departure log what this returns after the commit, as with `undo_unsubscribe`.
+    """
+    person = ledger.lock_person(session, number)
+    departure = find_restorable_unsubscribe(session, person, actor, now=now) if person is not None else None
+    address = people.decrypt_person_address(keys, person) if person is not None else None
+    if person is None or departure is None or address is None:
+        return None
+    if suppression.find_suppression(session, keys, address) is not None:
+        return None
+    body = {"method": f"{ADMIN_METHOD}{reason}", "actor": actor, "undoes": departure.seq}
+    ledger.append_event(session, person, ConsentKind.RESTORED, body, now)
+    queue(session, MailRequest("restored", number, str(departure.seq), {"since": departure.at.isoformat()}))
+    return PendingUnsubscribeLogEntry.of_person(person, "undone")
 
 
 def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePurpose, TokenLookup]:

@@ -49,7 +49,7 @@ def my_data(token: str) -> ResponseReturnValue:
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
     record = _record_for_token(token, page_context.language)
-    values = readable_record.build_record_page(record, page_context.site.sections, page_context.language)
+    values = readable_record.build_record_page(record, page_context.site.parts, page_context.language)
     page = render_template("web/record.html", **values)
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
@@ -172,13 +172,38 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
     return _address_change_page(change, token, new_token=new_token)
 
 
-def _address_change_page(move: AddressChange, token: str, *, new_token: str = "") -> Response:
+@subscriber_pages.get("/address/stop/<token>")
+def ask_to_stop_address_change(token: str) -> ResponseReturnValue:
+    """Show the button that cancels or undoes an address change. Nothing is changed before it is pressed."""
+    with page_context.database.read() as session:
+        change = address_change.look_up_stop_link(session, page_context.keys, token, now=page_context.now)
+    return _address_change_page(change, token, "web/stop_address_change.html")
+
+
+@subscriber_pages.post("/address/stop/<token>")
+def stop_address_change(token: str) -> ResponseReturnValue:
+    """Cancel an address change, or put the old address back. Twice is once."""
+    now = page_context.now
+    try:
+        with page_context.database.write() as session:
+            change = address_change.stop_address_change(
+                session, page_context.keys, page_context.unsubscribe_log, token, now=now
+            )
+    except IntegrityError:  # somebody signed up with it between our look and our write
+        change = AddressChange(ActionLinkState.TAKEN)
+    add_return_to_unsubscribe_log(change.undone, "an undone address change is not in the journal")
+    return _address_change_page(change, token, "web/stop_address_change.html")
+
+
+def _address_change_page(
+    move: AddressChange, token: str, template: str = "web/move.html", *, new_token: str = ""
+) -> Response:
     if move.stage is ActionLinkState.UNKNOWN:
         return unknown_link_page()
     if move.stage is ActionLinkState.ERASED:
         return render_page("web/erased.html", 410, new=False)
     status = 410 if move.stage is ActionLinkState.OVER else 409 if move.stage is ActionLinkState.TAKEN else 200
-    return render_page("web/move.html", status, move=move, stage=str(move.stage), token=token, new_token=new_token)
+    return render_page(template, status, move=move, stage=str(move.stage), token=token, new_token=new_token)
 
 
 def _find_owner(session: Session, token: str) -> Person:

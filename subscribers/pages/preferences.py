@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 from zoneinfo import available_timezones
 
-from flask import Response, request, url_for
+from flask import Response, abort, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
@@ -20,6 +20,7 @@ from subscribers.consent.preferences import (
     Preferences,
     PreferencesError,
     describe_preferences,
+    group_checkboxes,
 )
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle import my_data, preference_changes
@@ -87,7 +88,9 @@ def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, 
 
 MAX_PAUSE = timedelta(days=366)
 _HOURS = {str(hour): hour for hour in range(24)}
-_TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {"omit", *CHECKBOXES}
+_CHECKED_LISTS = {"omit": "section", "omit_topics": "topic"}  # by the names of their fields in the form
+_TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {*_CHECKED_LISTS, *CHECKBOXES}
+ASKED_PREFERENCES = frozenset(PREFERENCE_TEXTS)
 
 
 def _read_link(token: str) -> OpenedLink:
@@ -119,17 +122,29 @@ def save_preferences(token: str) -> ResponseReturnValue:
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(session, link, person):
-            preferences = _keep_start_week(preferences, Preferences.from_stored(person.choices))
+            asked = list_asked_preferences(request.form, page_context.site)
+            preferences = _change_asked(Preferences.from_stored(person.choices), preferences, asked)
             save_preferences_by_link(session, link.number, preferences, page_context.queue, now=page_context.now)
-    saved = describe_preferences(preferences, page_context.site.sections, page_context.language)
+    saved = describe_preferences(preferences, page_context.site.parts, page_context.language)
     with page_context.database.read() as session:
         return _preferences_page(session, link, saved=saved)
 
 
-def _keep_start_week(new: Preferences, old: Preferences) -> Preferences:
-    """Let the weeks of somebody who chose them before be counted on as they were."""
-    same = new.frequency == old.frequency
-    return replace(new, start=old.start) if same else new
+def list_asked_preferences(form: MultiDict[str, str], site: SiteDetails) -> frozenset[str]:
+    """Return the names of the preferences that a form asks for; it lists them in `asks`.
+
+    One without `asks` is of a page that was opened before it had any.
+    """
+    asked = form.get("asks", "").split() or ASKED_PREFERENCES - {"omit_topics"}
+    return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
+
+
+def _change_asked(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
+    """Return the old preferences with the new values of those that were asked. The weeks of an unchanged rhythm go on."""
+    changed = {name: getattr(new, name) for name in asked}
+    if "frequency" in asked:
+        changed["start"] = old.start if new.frequency == old.frequency else new.start
+    return replace(old, is_readable=True, **changed)
 
 
 def read_preferences_form(
@@ -137,7 +152,7 @@ def read_preferences_form(
 ) -> Preferences:
     """Read the form.
 
-    The form names the sections that are wanted, and what is kept are those that are not: a section that the
+    The form names the sections and topics that are wanted, and what is kept are those that are not: a section that the
     publication starts later comes to everybody, until they say no to it.
 
     Raises:
@@ -155,11 +170,14 @@ def read_preferences_form(
 
 
 def _read_choices(form: MultiDict[str, str], site: SiteDetails, today: date) -> dict[str, Any]:
-    """Return what the form says, as `Preferences.from_json` takes it."""
-    wanted_sections = form.getlist("section")
-    values: dict[str, Any] = {name: text for name in _TYPED_FIELDS if (text := form.get(name, "").strip())}
-    values |= {name: form.get(name) == "yes" for name in CHECKBOXES}
-    values["omit"] = [key for key, _ in site.sections if key not in wanted_sections]
+    """Return what the form says of the preferences that it asks for, as `Preferences.from_json` takes it."""
+    asked = list_asked_preferences(form, site)
+    typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}
+    values: dict[str, Any] = {name: text for name, text in typed.items() if text}
+    values |= {name: form.get(name) == "yes" for name in CHECKBOXES if name in asked}
+    for name, offered in _list_offered(site).items():
+        if name in asked:
+            values[name] = [key for key in offered if key not in form.getlist(_CHECKED_LISTS[name])]
     if "hour" in values:
         values["hour"] = _HOURS.get(values["hour"], values["hour"])
     else:
@@ -169,15 +187,60 @@ def _read_choices(form: MultiDict[str, str], site: SiteDetails, today: date) -> 
     return values
 
 
+def _list_offered(site: SiteDetails) -> dict[str, list[str]]:
+    """Return the keys that a form offers to check, by the preference that keeps those left unchecked."""
+    return {"omit": [key for key, _ in site.sections], "omit_topics": [key for key, _ in site.topics]}
+
+
 def _find_unoffered(preferences: Preferences, site: SiteDetails, today: date) -> str:
     """Return the field whose value is sound, but which the form doesn't offer; empty if there's none."""
-    until = preferences.pause_until
+    until, offered_keys = preferences.pause_until, _list_offered(site)
     offered = {
-        "omit": len(preferences.omit) < len(site.sections),
+        "omit": len(preferences.omit) < len(offered_keys["omit"]),
+        "omit_topics": not preferences.omit_topics or len(preferences.omit_topics) < len(offered_keys["omit_topics"]),
         "zone": not preferences.zone or preferences.zone in list_known_zones(),
         "pause_until": until is None or today < until <= today + MAX_PAUSE,
     }
     return next((name for name, is_offered in offered.items() if not is_offered), "")
+
+
+def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
+    """Return the subscriber of a link, and their address; the request ends here if there's none, or the link is outdated."""
+    person = session.get(Person, link.number)
+    if is_outdated(session, link, person):
+        abort(outdated_link_page(link))
+    address = people.read_address_matching_commitment(session, page_context.keys, person) if person else None
+    if person is None or address is None or not is_subscribed(person):
+        mine = link.token if my_data.may_request_data(person) else ""
+        abort(render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine))
+    return person, address.mailbox
+
+
+@subscriber_pages.get("/preferences/<token>/breaking-news")
+def ask_to_turn_off_breaking_news(token: str) -> ResponseReturnValue:
+    """Show the one button. Nothing changes until it's pressed."""
+    link = _read_link(token)
+    with page_context.database.read() as session:
+        return _breaking_news_page(session, link)
+
+
+@subscriber_pages.post("/preferences/<token>/breaking-news")
+def turn_off_breaking_news(token: str) -> ResponseReturnValue:
+    """Turn breaking news off. Idempotent."""
+    link = _read_link(token)
+    with page_context.database.write() as session:
+        person, _ = _load_subscriber(session, link)
+        chosen = Preferences.from_stored(person.choices)
+        if chosen.breaking_news:
+            unwanted = replace(chosen, breaking_news=False)
+            save_preferences_by_link(session, link.number, unwanted, page_context.queue, now=page_context.now)
+        return _breaking_news_page(session, link)
+
+
+def _breaking_news_page(session: Session, link: OpenedLink) -> Response:
+    person, mailbox = _load_subscriber(session, link)
+    is_on = Preferences.from_stored(person.choices).breaking_news
+    return render_page("web/breaking_news.html", is_on=is_on, masked=mask_address(mailbox), token=link.token)
 
 
 @subscriber_pages.post("/preferences/<token>/my-data")
@@ -217,8 +280,8 @@ def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str
         410 if link.stage is ActionLinkState.OVER else 200,
         link=link,
         stage=str(link.stage),
-        current=describe_preferences(link.current, page_context.site.sections, page_context.language),
-        earlier=describe_preferences(link.earlier, page_context.site.sections, page_context.language),
+        current=describe_preferences(link.current, page_context.site.parts, page_context.language),
+        earlier=describe_preferences(link.earlier, page_context.site.parts, page_context.language),
         token=token,
         new_token=new_token,
     )
@@ -227,18 +290,11 @@ def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str
 def _preferences_page(
     session: Session, link: OpenedLink, *, saved: str = "", problem: FormError | None = None
 ) -> ResponseReturnValue:
-    person = session.get(Person, link.number)
-    if is_outdated(session, link, person):
-        return outdated_link_page(link)
-    address = (
-        people.read_address_matching_commitment(session, page_context.keys, person) if person is not None else None
-    )
-    if person is None or address is None or not is_subscribed(person):
-        mine = link.token if my_data.may_request_data(person) else ""
-        return render_page("web/not_on_list.html", token="", undo_until=None, too_late=False, data_token=mine)
+    person, mailbox = _load_subscriber(session, link)
     today, language = page_context.today(), page_context.language
-    mailbox, generation = address.mailbox, link.generation
-    leave_token = link_tokens.make_link_token(page_context.keys, person.number, "leave", generation, address=mailbox)
+    leave_token = link_tokens.make_link_token(
+        page_context.keys, person.number, "leave", link.generation, address=mailbox
+    )
     chosen = Preferences.from_stored(person.choices)
     return render_page(
         "web/preferences.html",
@@ -246,8 +302,9 @@ def _preferences_page(
         masked=mask_address(mailbox),
         since=person.asked_at,
         chosen=chosen,
+        asks=" ".join(sorted(ASKED_PREFERENCES - page_context.site.hidden_preferences)),
         often=FREQUENCY_LABELS,
-        checkboxes=CHECKBOXES,
+        checkboxes=group_checkboxes(page_context.site.hidden_preferences),
         hours=[(hour, language.clock_hour(time(hour))) for hour in range(24)],
         zone=chosen.zone or page_context.site.zone.key,
         zones=zones_by_region(language),

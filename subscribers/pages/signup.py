@@ -107,6 +107,7 @@ def submit_confirmation(token: str) -> Response:
             origin=_request_origin(),
             evidence_retention=page_context.evidence_retention,
             queue=page_context.queue,
+            language=page_context.language,
             now=now,
         )
     with page_context.database.read() as session:

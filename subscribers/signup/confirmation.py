@@ -9,15 +9,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from subscribers.consent import audience, evidence, ledger, suppression
+from subscribers.consent import audience, breaking_news, evidence, ledger, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, Person
 from subscribers.store.one_time_tokens import TokenLookup, TokenState
+from subscribers.store.signup_models import StoredAddressChange
+from subscribers.subscriber_language import SubscriberLanguage
 
 
 class ConfirmationLinkState(StrEnum):
@@ -57,9 +60,12 @@ def confirm_subscription(
     origin: evidence.RequestOrigin,
     evidence_retention: timedelta,
     queue: QueueMail,
+    language: SubscriberLanguage,
     now: datetime,
 ) -> ConfirmationLink:
     """Confirm, if the link is open: consent, receipt and the end of all other open links are one commit.
+
+    A text that names breaking news, in the subscribers' `language`, turns it on.
 
     A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
     once, and a link that was used never brings back who has left since.
@@ -73,6 +79,8 @@ def confirm_subscription(
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
+    consent = ledger.read_event_body(session, person.number, int(used.serial))
+    breaking_news.turn_on_if_agreed(session, person, consent, language, now)
     one_time_tokens.revoke_tokens(session, person.number, "confirm", now=now, used=True)
     return ConfirmationLink(
         ConfirmationLinkState.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True
@@ -137,6 +145,9 @@ def _record_consent(
     address = people.decrypt_person_address(keys, person)
     assert address is not None, "an emptied person has no open link"
     suppression.lift_suppression(session, keys, address, now=now)
+    # Somebody who changed from this address can't get it back anymore.
+    changed_from = StoredAddressChange.old_lookup.in_(people.list_lookup_hashes(keys, address))
+    session.execute(delete(StoredAddressChange).where(changed_from, StoredAddressChange.person != person.number))
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)
     evidence.store_evidence(session, keys, event, origin, salt=salt, until=now + evidence_retention)
     person.asked_at, person.asked_where = datetime.fromisoformat(request["asked_at"]), request["where"][:200]

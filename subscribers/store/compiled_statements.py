@@ -186,16 +186,28 @@ def insert_bound(session: Session, table: Table, columns: Columns) -> None:
 def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert those of some rows, all with the same columns, that break no rule of uniqueness; leave out the others.
 
-    A repeated statement on SQLite, on PostgreSQL one that takes an array a column.
+    A repeated statement on SQLite, on PostgreSQL one that takes an array for each column whose values differ.
     """
     columns = bind_columns(session.get_bind().dialect, table, transpose_rows(rows))
     if not is_postgresql(session):
         _execute_for_rows(session, f"{_insert_statement(table, columns)} ON CONFLICT DO NOTHING", columns)
         return
-    dialect = session.get_bind().dialect
-    arrays = ", ".join(f"%s::{table.c[name].type.compile(dialect)}[]" for name in columns)
-    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of ours)
-    session.connection().exec_driver_sql(statement, tuple(list(values) for values in columns.values()))
+    # To write an array, the driver looks at each of its values. One that all rows share is sent once.
+    shared = [name for name, values in columns.items() if _is_shared(table, name, values)]
+    arrays = [name for name in columns if name not in shared]
+    types = {name: table.c[name].type.compile(session.get_bind().dialect) for name in columns}
+    names = ", ".join([*shared, *arrays])
+    selected = ", ".join([*(f"%s::{types[name]}" for name in shared), "*"])
+    unnested = ", ".join(f"%s::{types[name]}[]" for name in arrays)
+    statement = f"INSERT INTO {table.name} ({names}) SELECT {selected} FROM unnest({unnested}) ON CONFLICT DO NOTHING"  # noqa: S608 (names of ours)
+    shared_values = [columns[name][0] for name in shared]
+    array_values = [list(columns[name]) for name in arrays]
+    session.connection().exec_driver_sql(statement, (*shared_values, *array_values))
+
+
+def _is_shared(table: Table, name: str, values: Sequence[Any]) -> bool:
+    is_key = table.c[name].primary_key  # an array at least, however few rows there are
+    return not is_key and values.count(values[0]) == len(values)
 
 
 def _insert_statement(table: Table, names: Collection[str]) -> str:

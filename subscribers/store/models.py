@@ -154,6 +154,8 @@ class ConsentKind(StrEnum):
     SUPPRESSED = "suppressed"
     ERASED = "erased"
     EXPIRED = "expired"
+    WITHDRAWN_AGAIN = "withdrawn again"  # by the person themselves, whom an admin had unsubscribed
+    RESTORED = "restored"  # by the admin who had unsubscribed them by mistake: not the person's own word
     LINKS_RENEWED = "links renewed"  # those of the emails before it unsubscribe, and do no more
     BOUND = "bound"  # a chain of before links carried commitments was given one
 

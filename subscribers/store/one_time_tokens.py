@@ -29,6 +29,7 @@ from subscribers.store.signup_models import OneTimeToken
 OneTimePurpose = Literal[
     "confirm",
     "change address",
+    "stop address change",
     "my data",
     "undo on page",
     "undo by mail",

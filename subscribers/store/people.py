@@ -26,9 +26,13 @@ log = get_logger("people")
 
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
     """Find the person behind an address, by whichever look-up key their row was made with."""
-    hashes = [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
-    query = select(Person.number).where(Person.lookup.in_(hashes)).limit(1)
+    query = select(Person.number).where(Person.lookup.in_(list_lookup_hashes(keys, address))).limit(1)
     return session.scalar(query)
+
+
+def list_lookup_hashes(keys: KeyRing, address: Address) -> list[str]:
+    """Return the hashes that may stand for an address, by each lookup key."""
+    return [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
 
 
 def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:

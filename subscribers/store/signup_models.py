@@ -134,17 +134,25 @@ class RequestEvidence(Base):
     keep_until: Mapped[Moment]
 
 
-class PendingAddressChange(Base):
-    """The new address that a reader wants their mail at, encrypted, until its owner confirms it or the link runs out.
+class StoredAddressChange(Base):
+    """An address change: both addresses, encrypted, until it can be neither confirmed nor undone anymore.
 
-    `hash` is that of the one-time token which was mailed to the new address.
+    `hash` is that of the one-time token emailed to the new address, `stop_hash` that of the one emailed to the old address (NULL
+    for a change requested before schema 0076). `old_lookup` is the keyed hash of the old address. `changed_at` is when the new
+    address replaced it; NULL until then. The row is deleted after `until`.
     """
 
     __tablename__ = "address_move"
-    __table_args__ = (Index("ix_address_move_person", "person"),)  # erasing: drop a person's
+    __table_args__ = (
+        Index("ix_address_move_person", "person"),  # erasing: drop a person's
+        Index("ix_address_move_old_lookup", "old_lookup"),  # a sign-up with the old address: the change stays
+    )
 
     hash: Mapped[Str64] = mapped_column(primary_key=True)
     person: Mapped[int] = mapped_column(ForeignKey("person.number"))
     until: Mapped[Moment]
     ciphertext: Mapped[bytes]
     key_id: Mapped[Str16]
+    stop_hash: Mapped[Str64 | None]
+    old_lookup: Mapped[Str64 | None]
+    changed_at: Mapped[datetime | None]

@@ -234,6 +234,7 @@ def _consented_here_since(existing: ExistingPerson, left_at: datetime | None) ->
     """
     if existing.state is PersonState.REQUESTED:
         return left_at is None or existing.asked_at > left_at
-    own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS]
+    # What an admin restored is the consent before it.
+    own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS - {ConsentKind.RESTORED}]
     confirmed = bool(own) and own[-1].kind in ledger.OWN_CONSENT_KINDS
     return confirmed and left_at is not None and own[-1].at > left_at

@@ -100,23 +100,27 @@
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
   });
-  // A colleague approved it since this page was made: what takes that back is asked first, once.
+  // What revokes an approval is asked first, once for each approval. The server asks, too, where a form doesn't name the approval.
   let agreed = "", asking = false;
-  const mustAsk = () => Boolean(find("#stands").dataset.approved) && find("#stands").dataset.key !== agreed;
+  const mustAsk = () => Boolean(desk.dataset.approval) && desk.dataset.approval !== agreed;
+  const nameAgreed = () => {
+    if (!desk.dataset.approval) agreed = "";
+    for (const input of findAll("input[name=supersedes]")) input.value = agreed;
+  };
   const unlessApproved = (work) => {
     if (!mustAsk()) return work();
     if (asking) return;
     asking = true;
     const dialog = askFirst("This revokes the approval", "Change and revoke approval", () => {
-      agreed = find("#stands").dataset.key;
-      for (const input of findAll("input[name=unapproved]")) input.value = "";
+      agreed = desk.dataset.approval;
+      nameAgreed();
       work();
     });
     dialog.addEventListener("close", () => { asking = false; });
   };
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter;
-    const changes = form.id === "act" ? button && button.name === "act" : form.method === "post" && form.closest("#edition, #stories");
+    const changes = form.id === "act" ? button && button.name === "act" : form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
     if (!changes || !mustAsk()) return;
     event.preventDefault();
     event.stopPropagation();
@@ -228,10 +232,9 @@
     find("#present").replaceWith(present);
     const frame = find(".frame iframe"), shown = find(".frame iframe", fresh);
     if (frame && shown) frame.title = shown.title;
-    for (const name of ["seq", "standing"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
+    for (const name of ["seq", "standing", "approval"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
     for (const input of findAll("input[name=seq]")) input.value = desk.dataset.seq;
-    const unapproved = find("input[name=unapproved]", actForm()).value;
-    for (const input of findAll("input[name=unapproved]")) input.value = unapproved;
+    nameAgreed();
     makeMenus();
     watchList();
     showUnsaved();
@@ -717,9 +720,7 @@
       .filter((one) => one !== dragged);
     const at = rows.indexOf(over.row) + (over.after ? 1 : 0);
     const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
-    const move = () => act(`move ${story}`, { section: over.section, position });
-    // A slip of the hand moves a story: where that takes an approval back, it is asked first.
-    if (find(".head .pill.ok") && !mustAsk()) askFirst("This revokes the approval", "Move and revoke approval", move); else move();
+    act(`move ${story}`, { section: over.section, position });
   });
   document.addEventListener("dragend", () => {
     clearMarks();
@@ -768,10 +769,11 @@
     return button;
   };
   // A colleague approved it, sent it back, took that back, or it goes out: the head says so, and offers no act that fitted before.
-  const showStanding = ({ key, badge, tone, words }) => {
+  const showStanding = ({ key, badge, tone, words, approval }) => {
     const stands = find("#stands");
     if (key === desk.dataset.standing || stands.dataset.key === key) return;
-    Object.assign(stands.dataset, { key, approved: tone === "ok" ? "yes" : "" });
+    stands.dataset.key = key;
+    desk.dataset.approval = approval;
     Object.assign(find(".head .pill"), { className: `pill ${tone}`, textContent: badge });
     findAll(".head .plan:not(#stands), .head .go, .head form, .sticky .go, #void > *").forEach((one) => one.remove());
     stands.replaceChildren(`${words} `, offerIt());

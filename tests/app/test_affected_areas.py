@@ -25,7 +25,7 @@ ACTIONS = {
     "subscriber withdrawn, uncertain settled by a log",
     AffectedArea.BACKUPS: "moved to another database, restored",
     AffectedArea.BY_SETTING: "settings changed",
-    AffectedArea.CONSENT: "sign-up allowed",
+    AffectedArea.CONSENT: "sign-up allowed, subscriber restored",
     AffectedArea.KEYS: "key rotated, keys protected, keys restored, keys unprotected",
     AffectedArea.SENDER: "set up",
     AffectedArea.SENDING: "held, released",

@@ -66,7 +66,7 @@ TAKES_ADMIN = {
     "settings.logo_uploads": "replace_logos",
     "settings.logos": "store_logo",
     "settings.custom_templates": "copy_shipped_templates",
-    "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger unsubscribe_by_admin",
+    "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger restore_subscriber unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
     "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
     "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",

@@ -1,7 +1,7 @@
 """An approved edition, readers, and what a message must look like when it arrives."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -141,13 +141,15 @@ def settings(tmp_path: Path) -> Settings:
     return delivery_settings(tmp_path)
 
 
-def store_approved_edition(database: Database, settings: Settings, name: str, release_at: datetime) -> None:
-    """Store an edition that is approved and may be sent."""
+def store_approved_edition(
+    database: Database, settings: Settings, name: str, release_at: datetime, sections: Sequence[str] = SECTIONS
+) -> None:
+    """Store an edition that is approved and may be sent; `sections` are the names of its fragments between head and foot."""
     with database.write() as session:
         edition = _draft_edition(name, release_at)
         session.add(edition)
         session.flush()
-        names = ["head", *(f"section:{s}" for s in SECTIONS), "foot"]
+        names = ["head", *(f"section:{s}" for s in sections), "foot"]
         replace_fragments(session, edition, [_make_fragment(kind, name) for kind in ("html", "text") for name in names])
         session.flush()
         content_hash = approval.read_current_content_hash(session, edition, settings)

@@ -107,6 +107,7 @@ class SendScenario:
     resends_refused: bool
     seconds_per_message: int
     corrected_section: str  # empty: nothing is corrected
+    planned_together: int  # deliveries that one commit plans, so that processes also die between two of them
 
 
 def draw_scenario(seed: int) -> SendScenario:
@@ -115,7 +116,7 @@ def draw_scenario(seed: int) -> SendScenario:
     domains = DOMAINS[: rng.randint(2, 4)]
     subscribers = tuple(_draw_subscriber(rng, n, domains) for n in range(rng.choice((5, 6, 8, 12, 25))))
     at_deadline = rng.choice(("", "", "", "wait", "skip", "send-last-approved"))
-    return SendScenario(
+    scenario = SendScenario(
         seed=seed,
         subscribers=subscribers,
         connections=rng.choice((1, 1, 2, 3)),
@@ -137,7 +138,17 @@ def draw_scenario(seed: int) -> SendScenario:
         # Each correction is rendered by itself.
         corrected_section=rng.choice(("",) * 7 + ("featured", "events")) if len(subscribers) <= 8 else "",
         seconds_per_message=rng.choice((0, 1, 1, 10)),
+        planned_together=rng.choice((1000, 1000, 1, 3)),
     )
+    if scenario.planned_together >= len(subscribers):
+        return scenario
+    return replace(scenario, lives=tuple(_kill_while_planning(rng, life) for life in scenario.lives))
+
+
+def _kill_while_planning(rng: random.Random, life: ProcessLife) -> ProcessLife:
+    """Perhaps let the process of a life die before it plans some deliveries, when those before are planned."""
+    count = rng.choice((0, 1, 2, 3, 5, 8))
+    return replace(life, mishaps=(*life.mishaps, Mishap("PLAN", count, "kill"))) if count else life
 
 
 def _draw_subscriber(rng: random.Random, number: int, domains: tuple[str, ...]) -> tuple[str, str, int | None]:

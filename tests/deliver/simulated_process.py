@@ -20,13 +20,14 @@ import scheduler
 from digest.app import jobs
 from digest.app.approval import approvals
 from digest.app.editing import editing_state
-from digest.deliver.plan import canary
+from digest.deliver.plan import canary, planning
 from digest.deliver.send.claims import run_progress_file
 from digest.deliver.send.run import send_workers
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store import process_identity
 from digest.store.engine import Database, open_database
+from subscribers.store.compiled_statements import insert_missing
 from tests.deliver.commit_faults import CommitWatcher, watch_commits
 from tests.deliver.conftest import KEYS
 from tests.deliver.send_scenario import Mishap, SendScenario
@@ -178,6 +179,13 @@ class SimulatedProcess:
         self.database.close()
 
 
+def _reach_alive(process: SimulatedProcess | None, point: str) -> None:
+    """Let a process that's alive come to a point, and go no further if it dies there."""
+    if process and not process.is_dead:
+        process.reach(point)
+        process.require_alive()
+
+
 @contextmanager
 def simulated_processes(scenario: SendScenario, find_process: Callable[[], SimulatedProcess | None]) -> Iterator[None]:
     """Let the product's parts that a kill concerns be those of the simulated process within the block."""
@@ -199,12 +207,15 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
 
     def mark_and_reach(slots: Any, message: Any) -> bool:
         may_leave = mark_dot(slots, message)
-        if (process := find_process()) and not process.is_dead:
-            process.reach("MARK")
-            process.require_alive()
+        _reach_alive(find_process(), "MARK")
         return may_leave
 
+    def reach_and_plan(session: Any, table: Any, rows: Any) -> None:
+        _reach_alive(find_process(), "PLAN")
+        insert_missing(session, table, rows)
+
     with ExitStack() as stack:
+        stack.enter_context(patch.object(planning, "insert_missing", reach_and_plan))
         stack.enter_context(patch.object(run_progress_file, "_create_run_file", create_recorded))
         stack.enter_context(patch.object(send_workers.SendWorker, "__init__", begin_recorded))
         stack.enter_context(patch.object(run_progress_file.RunFileSlots, "mark_dot", mark_and_reach))
@@ -213,6 +224,7 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
             state = SimpleNamespace(edits=())
             stack.enter_context(patch.object(editing_state, "read_editing_state", lambda *_: state))
             stack.enter_context(patch.object(approvals, "_bring_back_draft", lambda *_: state))
+        stack.enter_context(patch.object(planning, "MAX_TRANSACTION_ROWS", scenario.planned_together))
         if scenario.has_canary:
             stack.enter_context(patch.object(canary, "MIN_EDITION_SIZE", 4))
             stack.enter_context(patch.object(canary, "MIN_CANARY_SIZE", 2))

@@ -396,6 +396,7 @@ class SimulatedSend:
         """Compare the books with the relay's record."""
         edition, rows = self._read_edition(), self._read_deliveries()
         planned = sum(row.purpose == PURPOSE for row in rows)
+        self.events["planning cut short"] += bool(planned) and edition.planned_at is None
         assert edition.planned_at is None or edition.planned == planned, "the books don't balance"
         accepted = self.relay.record.count_accepted()
         # A restored copy doubts what it plans right after that, before anything of it is claimed.

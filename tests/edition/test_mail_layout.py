@@ -11,10 +11,10 @@ from digest.edition.content.edition_content import EditionContent, EditionSectio
 from digest.edition.content.fragment_names import (
     list_fragment_sections,
     list_omitted_fragments,
-    list_section_keys,
+    list_part_keys,
     section_fragment_name,
 )
-from digest.edition.rendering.mail_layout import MAX_EARLY_DATES, SOON, MailLayout, arrange_email
+from digest.edition.rendering.mail_layout import MAX_EARLY_DATES, SOON, MailLayout, arrange_email, describe_top_stories
 
 RELEASE = date(2026, 11, 20)
 KEYS = ("featured", "events", "opportunities")
@@ -101,6 +101,50 @@ def test_the_first_screen_has_three_headlines_and_the_next_deadline() -> None:
     assert arrange_email(edition(1)).contents is None, "a single headline only repeats the lead"
 
 
+def with_due(content: EditionContent, place: tuple[int, int], days: int) -> EditionContent:
+    """Give the entry at a place (section, entry) a deadline that its texts state."""
+    stated = entry("stated", "deadline", days).when
+    sections = [list(section.entries) for section in content.sections]
+    sections[place[0]][place[1]] = replace(sections[place[0]][place[1]], due=stated)
+    kept = zip(content.sections, sections, strict=True)
+    return replace(content, sections=tuple(replace(section, entries=tuple(entries)) for section, entries in kept))
+
+
+def test_a_deadline_that_a_story_states_is_the_next_one_and_a_line_among_the_dates() -> None:
+    content = with_due(edition(3, events=(20,), calls=(12,)), (0, 0), 10)
+    layout = arrange_email(content)
+    assert layout.next_deadline is not None
+    assert layout.next_deadline.when.day == date(2026, 11, 30)
+    assert layout.next_deadline.entry.headline == "story-0"
+    assert layout.dates is not None
+    assert [d.entry.headline for d in layout.dates.entries] == ["story-0", "call-0"]
+    assert layout.dates.entries[0].is_stated_in_text
+    assert layout.lead is not None
+    assert layout.lead.entry.headline == "story-0", "the story keeps its place"
+    facts = describe_top_stories(content, "https://news.example.org", RELEASE)
+    assert facts["deadline_when"] == "November 30"
+    facts = describe_top_stories(content, "https://news.example.org", date(2026, 12, 1))
+    assert facts["deadline_when"] == "December 2", "a welcome names none that is over"
+
+
+def test_an_event_in_the_list_is_not_listed_again_for_its_registration() -> None:
+    layout = arrange_email(with_due(edition(1, events=(12,), calls=(13,)), (1, 0), 10))
+    assert layout.dates is not None
+    assert [d.entry.headline for d in layout.dates.entries] == ["event-0", "call-0"]
+    assert layout.next_deadline is not None
+    assert layout.next_deadline.entry.headline == "event-0"
+    later = arrange_email(with_due(edition(1, events=(40,), calls=(13,)), (1, 0), 10))
+    assert later.dates is not None
+    assert [d.entry.headline for d in later.dates.entries] == ["event-0", "call-0"]
+    assert [e.headline for part in later.sections for e in part.section.entries] == ["event-0"]
+
+
+def test_of_two_deadlines_on_one_day_the_first_in_the_edition_is_named() -> None:
+    layout = arrange_email(with_due(with_due(edition(2, events=(12,)), (1, 0), 10), (0, 1), 10))
+    assert layout.next_deadline is not None
+    assert layout.next_deadline.entry.headline == "story-1"
+
+
 def test_an_edition_that_does_not_know_its_day_has_no_early_dates() -> None:
     assert arrange_email(replace(edition(2, events=(1,)), released_on=None)).dates is None
 
@@ -123,7 +167,7 @@ def test_a_part_goes_with_the_last_of_its_sections(omitted: set[str], gone: set[
         *("section:events+opportunities.dates", "block:events", "foot"),
     ]
     assert list_omitted_fragments(names, omitted) == gone
-    assert list_section_keys(names) == set(KEYS)
+    assert list_part_keys(names) == set(KEYS)
 
 
 @given(

@@ -19,15 +19,15 @@ LONG = "Two hundred and twelve small water plants could be opened from a browser
         (
             ("Water plants open to a browser", "Radios were off"),
             NOVEMBER_30,
-            "Also: Water plants open to a browser; Radios were off. Key date: Nov 30",
+            "Also: Water plants open to a browser; Radios were off. Next deadline: Nov 30",
         ),
-        (("Are the radios on?",), NOVEMBER_30, "Also: Are the radios on? Key date: Nov 30"),
+        (("Are the radios on?",), NOVEMBER_30, "Also: Are the radios on? Next deadline: Nov 30"),
         (
             ("Water plants open to a browser", LONG, "Radios were off"),
             NOVEMBER_30,
-            "Also: Water plants open to a browser; Radios were off. Key date: Nov 30",
+            "Also: Water plants open to a browser; Radios were off. Next deadline: Nov 30",
         ),
-        ((), NOVEMBER_30, "Key date: Nov 30"),
+        ((), NOVEMBER_30, "Next deadline: Nov 30"),
         (("Water plants", "Radios", "Gates"), None, "Also: Water plants; Radios"),
         ((), None, ""),
     ],
@@ -40,10 +40,10 @@ def test_a_preheader_names_two_other_headlines_and_the_next_deadline(
 
 def test_a_long_headline_leaves_the_deadline_its_room() -> None:
     line = compose_preheader((LONG,), NOVEMBER_30, ENGLISH)
-    assert line.endswith("… Key date: Nov 30")
+    assert line.endswith("… Next deadline: Nov 30")
     assert len(line) <= MAX_PREHEADER_LENGTH
 
 
 def test_a_french_preheader_names_the_deadline_in_french() -> None:
     line = compose_preheader(("Les vannes",), NOVEMBER_30, load_language("fr"))
-    assert " ".join(line.split()) == "Aussi : Les vannes. Date à retenir : 30 nov."
+    assert " ".join(line.split()) == "Aussi : Les vannes. Prochaine échéance : 30 nov."

@@ -42,9 +42,11 @@ DATES = [
     *("section:events.date-1", "section:opportunities.date-1"),
     "section:events+opportunities.dates-end",
 ]
+TOPICS = ("cybersecurity", "aviation", "fire-service", "emergency-management")
 NAMES = [
-    *(*FIRST_SCREEN, "section:featured", *DATES, "section:featured.rows", "block:sponsor"),
-    *(*(f"section:{key}" for key in KEYS[1:]), "foot"),
+    *(*FIRST_SCREEN, "section:featured", *DATES, "section:featured.rows", "block:sponsor", "section:most-read"),
+    *("section:topics:", *(f"section:topics:{topic}.topic" for topic in TOPICS), "section:topics:.end"),
+    *(*(f"section:{key}" for key in KEYS[3:]), "foot"),
 ]
 SHARE_ONLY = ("mailto:", "https://www.linkedin.com/", "https://news.example.org/media/")
 

@@ -34,10 +34,13 @@ def with_supporting(section: str) -> Proposal:
     return replace(proposal, sections={section: placed})
 
 
-@pytest.mark.parametrize("section", ["featured", "topics"])
-def test_it_is_linked_under_its_story_in_mail_and_text(section: str) -> None:
+@pytest.mark.parametrize(
+    ("section", "fragment_name"), [("featured", "section:featured"), ("topics", r"section:topics:[a-z-]+\.topic")]
+)
+def test_it_is_linked_under_its_story_in_mail_and_text(section: str, fragment_name: str) -> None:
     composed = compose_edition(ProposalWithLateStories(with_supporting(section)), (), IDENTITY, Settings(file=FILE))
-    written = [f for f in composed.fragments if f.name == f"section:{section}"]
+    story_url = composed.content.sections[0].entries[0].url
+    written = [f for f in composed.fragments if re.fullmatch(fragment_name, f.name) and story_url in f.body]
     assert {f.kind for f in written} >= {"html", "text"}
     for fragment in written:
         assert UNDER.link in fragment.body

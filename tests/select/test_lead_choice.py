@@ -45,13 +45,20 @@ def lead(*articles: CandidateArticle, near: dict[str, float] | None = None) -> C
         "Hurricane Nadia to hit Florida as Category 3",
         "Florida braces for Hurricane Nadia",
         "Hurricane Nadia nears Florida",
-        "Hurricane Nadia's dead to be named",
         "Hurricane Nadia expected to make landfall on Wednesday",
     ],
 )
 def test_what_is_no_report_or_was_overtaken_never_leads_however_central(title: str) -> None:
     report = article("Hurricane Nadia comes ashore in Florida", hours=5)
     assert lead(article(title, hours=20), report, near={title: 1.0}) is report
+
+
+def test_a_forecast_leads_until_its_story_reports_the_outcome() -> None:
+    ahead = article("Hurricane Nadia's dead to be named", hours=20)
+    landfall = article("Hurricane Nadia comes ashore in Florida", hours=5)
+    assert lead(ahead, landfall, near={ahead.title: 1.0}) is ahead, "nothing else says who died"
+    outcome = article("Officials name those who died in Nadia", hours=4)
+    assert lead(ahead, outcome, near={ahead.title: 1.0}) is outcome
 
 
 def test_a_page_of_videos_never_leads() -> None:

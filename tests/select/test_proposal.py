@@ -74,6 +74,38 @@ def reasons(proposal: Proposal) -> dict[str, str]:
     return {out.scored.story.lead.url: out.reason for out in proposal.left_out}
 
 
+def aggregated(title: str, site: str, publisher: str = "") -> CandidateArticle:
+    url = f"https://{site}/{title.lower().replace(' ', '-')}"
+    return article(title, publisher or site, url=url, link=url, source="Lists", aggregated=True)
+
+
+def test_each_publisher_of_an_aggregator_leads_stories_of_its_own() -> None:
+    """One feed carries seven publishers: none of their stories is too many for another."""
+    listed = [aggregated(title, f"press-{n % 7}.example") for n, title in enumerate(TITLES)]
+    proposal = propose(listed)
+    assert len(leads(proposal, "featured") + leads(proposal, "topics")) == 14
+    assert not any("already in the edition" in reason for reason in reasons(proposal).values())
+    assert not any("per_publisher" in note for note in proposal.notes)
+
+
+def test_a_publisher_with_a_source_of_its_own_counts_once() -> None:
+    title = "Ransomware gang shuts hospitals in Harlow"
+    own = article(title, "Harbor Light", url="https://harbor.example/a", source="Harbor Light news")
+    proposal = propose([own, aggregated(f"{title} today", "harbor.example"), *week()[1:]])
+    (story,) = [p.scored.story for p in proposal.sections["featured"] if title in p.scored.lead.title]
+    assert {a.publisher for a in story.members} == {"Harbor Light"}
+
+
+def test_an_article_whose_item_gives_no_publisher_has_the_one_of_its_site() -> None:
+    title = "Ransomware gang shuts hospitals in Harlow"
+    listed = [aggregated(title, "harbor.example", "Harbor Light"), aggregated(f"{title} today", "harbor.example")]
+    searched = [aggregated(t, "search.example", f"Paper {n}") for n, t in enumerate(list(TITLES)[1:4])]
+    stories = [p.scored.story for placed in propose([*listed, *searched]).sections.values() for p in placed]
+    publishers = {a.title: a.publisher for story in stories for a in story.members}
+    assert publishers[f"{title} today"] == "Harbor Light"
+    assert {publishers[a.title] for a in searched} == {"Paper 0", "Paper 1", "Paper 2"}, "one host, three publishers"
+
+
 def test_an_editors_correction_of_a_topic_holds_in_a_proposal() -> None:
     corrected = {a.url: "Public health" for a in week() if a.title.startswith("Ransomware")}
     stories = [p.scored for placed in propose(week(), topic_overrides=corrected).sections.values() for p in placed]
@@ -289,6 +321,23 @@ def test_a_call_that_closes_before_the_release_is_left_out_to_the_minute() -> No
     proposal = propose([*week(), *calls])
     assert leads(proposal, "opportunities") == ["Call 1"]
     assert reasons(proposal)[calls[0].url] == "it closed on November 19"
+
+
+def test_days_to_fix_flaws_leave_room_for_calls_that_close_later() -> None:
+    names = ("Router", "Camera", "Printer", "Firewall", "Browser", "Phone")
+
+    def dated(title: str, label: str, days: int) -> CandidateArticle:
+        deadline = Deadline(NOW.date() + timedelta(days=days), label=label)
+        return article(title, section="opportunities", deadline=deadline)
+
+    fixes = [dated(f"{name} flaw is exploited", "fixes", days) for days, name in enumerate(names, 1)]
+    calls = [dated(f"{name} grant opens", "applications", 30) for name in ("Choir", "Museum", "Library")]
+    few = leads(propose([*week(), *fixes, *calls]), "opportunities")
+    assert few[:2] == ["Router flaw is exploited", "Camera flaw is exploited"]
+    assert set(few[2:]) == {call.title for call in calls}
+    assert leads(propose([*week(), *fixes]), "opportunities") == [fix.title for fix in fixes[:5]]
+    pinned = propose([*week(), *fixes, *calls], SelectionSettings(pins=[fixes[5].url]))
+    assert fixes[5].title in leads(pinned, "opportunities")
 
 
 def test_official_news_that_calls_for_applications_is_an_opportunity_unless_it_stands_elsewhere() -> None:

@@ -202,10 +202,29 @@ def test_a_local_case_of_several_deaths_a_manhunt_or_federal_charges_loses_nothi
     assert term(scored, PENALTY_TERM).note == "none"
 
 
-def test_what_was_told_before_it_happened_loses_a_part_once_it_is_over() -> None:
-    fresh, stale = (Story(article(title="Hurricane Nadia nears Florida", days=d)) for d in (0.5, 2))
-    assert term(ranking(fresh).score_story(fresh), PENALTY_TERM).note == "none"
-    assert term(ranking(stale).score_story(stale), PENALTY_TERM).note == "published before the event (-20%)"
+@pytest.mark.parametrize(
+    ("forecast", "later", "is_overtaken"),
+    [
+        ("Hurricane Nadia nears Florida", "Nadia floods Florida", True),
+        ("FEMA chief expected to resign", "FEMA chief resigned on Monday", True),
+        ("FEMA chief expected to resign", "Senators praise FEMA chief", False),
+        ("FEMA chief expected to resign", "FEMA chief set to resign today", False),
+    ],
+)
+def test_what_was_told_before_it_happened_loses_a_part_once_its_story_reports_the_outcome(
+    forecast: str, later: str, *, is_overtaken: bool
+) -> None:
+    """News of what's ahead is news, however old it is, until the same story has the outcome."""
+    lead, report = article(title=forecast, days=3), article("Beta", later, days=1)
+    alone, told, before = (
+        Story(lead),
+        Story(lead, (report,)),
+        Story(lead, (replace(report, dated_at=NOW - timedelta(days=5)),)),
+    )
+    note = "published before the event (-20%)" if is_overtaken else "none"
+    assert term(ranking(told).score_story(told), PENALTY_TERM).note == note
+    for story in (alone, before):
+        assert term(ranking(story).score_story(story), PENALTY_TERM).note == "none"
 
 
 def test_country_and_state_stand_with_the_story() -> None:

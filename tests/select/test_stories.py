@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digest.select.places import compile_place_rules
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.stories import MAX_STORY_SPAN, build_text_vectorizer, group_into_stories, merge_by_url
+from digest.select.story_links import StoryGroupingDecision
 from digest.select.text_similarity import (
     TextVectorizer,
     are_texts_near_duplicates,
@@ -321,3 +323,51 @@ def test_stories_do_not_depend_on_the_order_of_arrival_and_lose_nothing(
     urls = [m.url for s in stories for m in s.members]
     assert sorted(urls) == sorted({c.url for c in found})
     assert all(len({a.publisher for a in (s.lead, *s.also_reported)}) == 1 + len(s.also_reported) for s in stories)
+
+
+# --- places ----------------------------------------------------------------------------------------------------
+
+PLACES = compile_place_rules("US", ("FEMA", "Treasury"))
+
+
+def group_by_place(*articles: CandidateArticle) -> list[set[str]]:
+    """Group articles into stories, by their publishers."""
+    stories = group_into_stories([*articles, *fillers()], THRESHOLD, place_rules=PLACES)
+    return [set(s.publishers) for s in stories if not s.lead.publisher.startswith("Filler")]
+
+
+@pytest.mark.parametrize(
+    ("title", "summary", "first", "other"),
+    [
+        ("Freight train derailment in {} spills fuel near river", "Crews cleaned up fuel that a freight train spilled, officials said.", "Ohio", "Montana"),
+        ("Gunman kills five at shopping mall in {}, police say", "Five people were killed at a shopping mall, police said.", "Texas", "Oregon"),
+        ("Storm floods streets and cuts power in {}", "A storm flooded streets and cut power in {}.", "Italy", "Greece"),
+        ("Antisemitic graffiti sprayed on synagogue walls in {}", "Police in {} asked for witnesses.", "France", "Canada"),
+    ],
+)  # fmt: skip
+def test_news_of_one_kind_in_different_places_is_two_stories(title: str, summary: str, first: str, other: str) -> None:
+    pages = {p: article(p, title.format(place), summary.format(place)) for p, place in (("A", first), ("B", other))}
+    again = article("C", title.format(first), summary.format(first), hours=2)
+    assert len(group_into_stories([pages["A"], pages["B"], *fillers()], THRESHOLD)) == 1 + len(fillers()), "alike"
+    groups = group_by_place(pages["A"], pages["B"], again)
+    assert sorted(groups, key=len) == [{"B"}, {"A", "C"}]
+
+
+def test_a_named_storm_that_crosses_states_stays_one_story() -> None:
+    text = "Hurricane Orlinda cut power and closed roads, officials said."
+    pages = [article(p, f"Hurricane Orlinda floods {s}", text) for p, s in (("A", "Florida"), ("B", "Georgia"))]
+    assert group_by_place(*pages) == [{"A", "B"}]
+
+
+def test_one_action_that_three_agencies_report_is_one_story() -> None:
+    text = "{} announced sanctions on the Orlinda exchange, which moved money for hackers, with two other agencies."
+    agencies = ("The Treasury", "The Justice Department", "The State Department")
+    pages = [article(a, f"{a} announces sanctions on the Orlinda exchange", text.format(a)) for a in agencies]
+    assert group_by_place(*pages) == [set(agencies)]
+
+
+def test_an_editors_decision_counts_for_more_than_a_place() -> None:
+    pages = [article(p, f"Storm floods streets and cuts power in {c}") for p, c in (("A", "Italy"), ("B", "Greece"))]
+    together = StoryGroupingDecision(frozenset(a.url for a in pages))
+    stories = group_into_stories([*pages, *fillers()], THRESHOLD, place_rules=PLACES, links=[together])
+    assert story_of(pages[0], stories).publishers == {"A", "B"}

@@ -14,6 +14,11 @@ from digest.select.topics import compile_topic_rules, find_story_topic
 RULES = compile_topic_rules()
 
 
+def topic_of(candidate: CandidateArticle) -> str:
+    match = RULES.match_topic(candidate)
+    return match.topic if match else ""
+
+
 def article(title: str, summary: str = "", *, publisher: str = "Alpha") -> CandidateArticle:
     url = f"https://{publisher.lower()}.example.org/{len(title)}-{title[:8].strip()}"
     return CandidateArticle(url, url, title, summary, publisher, publisher, datetime(2026, 11, 16, tzinfo=UTC))
@@ -122,8 +127,8 @@ def test_a_category_word_counts_more_than_a_title_word() -> None:
 
 def test_a_title_counts_more_than_a_summary() -> None:
     in_title, in_summary = (
-        RULES.match_topic(article("Ransomware")),
-        RULES.match_topic(article("News", "Ransomware leak")),
+        RULES.match_topic(article("Ransomware and malware")),
+        RULES.match_topic(article("News", "Ransomware and malware")),
     )
     assert in_title is not None
     assert in_summary is not None
@@ -132,6 +137,58 @@ def test_a_title_counts_more_than_a_summary() -> None:
 
 def test_one_strong_word_of_a_summary_is_a_mention() -> None:
     assert RULES.match_topic(article("Singer dies at 76", "She once wrote about ransomware.")) is None
+
+
+def test_a_mention_in_passing_in_a_summary_is_no_topic_unless_the_title_names_it() -> None:
+    summary = "The harbor also reports a ransomware leak of its own."
+    assert RULES.match_topic(article("Crane drivers get a raise", summary)) is None
+    assert topic_of(article("Crane drivers hit by ransomware", summary)) == "Cybersecurity"
+    trade = replace(article("Crane drivers get a raise", summary), default_topic="Cybersecurity")
+    assert topic_of(trade) == "Cybersecurity", "it's the field of its source"
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Opinion: Ransomware is here to stay", "Mayor slams rival over ransomware", "NFL team hit by ransomware jokes"],
+)
+def test_opinions_disputes_and_sports_need_more_than_one_word_of_a_topic(title: str) -> None:
+    assert RULES.match_topic(article(title)) is None
+    assert topic_of(article(title, "Hackers used malware and a zero-day to steal customer data.")) == "Cybersecurity"
+
+
+@pytest.mark.parametrize(
+    ("title", "summary"),
+    [
+        (
+            "YouTuber crashes plane on purpose for views",
+            "He pleaded guilty to obstructing an FAA inquiry, prosecutors say.",
+        ),
+        ("Two die as small plane crashes near airport", "The NTSB and the FAA are investigating the crash."),
+        ("Prince returns to court in phone hacking case", ""),
+        ("Speaker says first week was won in a landslide", ""),
+        ("Spending bill could derail over train money", ""),
+        ("Maker's revenue falls with demand for COVID products", ""),
+        ("Embassy evacuation flights leave the capital", "The evacuation of citizens goes on, the ministry says."),
+        ("Couple funds campaign against cyberbullying", ""),
+    ],
+)
+def test_titles_that_only_sound_like_a_topic_have_none(title: str, summary: str) -> None:
+    assert RULES.match_topic(article(title, summary)) is None
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Mass shooting at mall kills six", "Law enforcement"),
+        ("Airliner and jet collide on runway", "Aviation security"),
+        ("FAA orders secondary barriers for cockpits", "Aviation security"),
+        ("Residents told to evacuate as wildfire nears", "Emergency management"),
+        ("COVID cases surge in nursing homes", "Public health"),
+        ("Airman charged over leak of classified documents", "Intelligence"),
+    ],
+)
+def test_the_matter_itself_keeps_its_topic(title: str, expected: str) -> None:
+    assert topic_of(article(title)) == expected
 
 
 def test_weak_words_say_nothing_without_a_strong_one() -> None:

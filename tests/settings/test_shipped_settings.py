@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +11,15 @@ from pydantic import BaseModel
 
 import digest
 from digest.app.doctor.attention import find_sections_without_source
-from digest.settings import DEFAULT_SECTIONS, SettingsFileContent, SourceSettings, SponsorSettings, load_settings
+from digest.settings import (
+    DEFAULT_SECTIONS,
+    SOURCE_SECTIONS,
+    SettingsFileContent,
+    SourceSettings,
+    SponsorSettings,
+    load_settings,
+)
+from digest.settings.built_in_topics import read_built_in_topics
 
 SHIPPED = Path(digest.__file__).parent / "shipped.toml"
 TEXT = SHIPPED.read_text("utf-8")
@@ -27,17 +36,39 @@ def test_the_shipped_settings_load() -> None:
     assert load_settings(SHIPPED, {}).origin == SHIPPED
 
 
-def test_they_name_twenty_four_sources_of_fourteen_publishers_and_feed_every_section() -> None:
+def test_they_name_sixty_sources_of_forty_publishers_and_feed_every_section() -> None:
     sources = load_settings(SHIPPED, {}).file.sources
-    assert len(sources) >= 24
-    assert len({s.publisher for s in sources}) >= 14
+    assert len({s.url for s in sources}) == len(sources) >= 60
+    assert len({s.publisher for s in sources}) >= 40
     assert list(find_sections_without_source(load_settings(SHIPPED, {}).file)) == []
     assert all(s.url.startswith("https://") and urlsplit(s.url).hostname for s in sources)
 
 
-def test_only_the_own_site_may_have_its_pictures_mailed() -> None:
+def test_general_press_products_conferences_and_grants_are_among_them() -> None:
     sources = load_settings(SHIPPED, {}).file.sources
-    assert [(s.publisher, s.images) for s in sources if s.own or s.images != "none"] == [("HLS.Today", "own")]
+    of_news = [s.publisher for s in sources if s.section == "news" and not s.primary and not s.default_topic]
+    assert len(of_news) >= 9, "how many publishers carry a story counts most"
+    by_section: Counter[str] = Counter(s.section for s in sources)
+    assert min(by_section[name] for name in SOURCE_SECTIONS) >= 3
+
+
+def test_every_source_has_its_license_and_most_the_day_of_their_check() -> None:
+    sources = load_settings(SHIPPED, {}).file.sources
+    assert [s.name for s in sources if not s.license] == []
+    unchecked = [s.name for s in sources if not s.checked and not s.own]
+    assert len(unchecked) <= len(sources) / 5, unchecked
+    topics = {topic["name"] for topic in read_built_in_topics()}
+    assert {s.default_topic for s in sources} - topics == {""}
+
+
+def test_only_images_of_the_own_site_and_of_us_agencies_are_mailed() -> None:
+    sources = load_settings(SHIPPED, {}).file.sources
+    assert [(s.publisher, s.images) for s in sources if s.own or s.images in {"own", "licensed"}] == [
+        ("HLS.Today", "own")
+    ]
+    credited = [s for s in sources if s.images == "credited"]
+    assert {s.publisher for s in credited} >= {"CISA", "FEMA", "USGS", "NASA", "DVIDS"}
+    assert all("public domain" in s.license for s in credited)
 
 
 def test_every_official_source_is_primary_and_the_press_is_not() -> None:

@@ -60,7 +60,7 @@ def first_headline_top(page: Page) -> int:
 
 def next_deadline_bottom(page: Page) -> int:
     """Return where the next deadline ends, in CSS pixels."""
-    paragraph = "[...document.querySelectorAll('p')].find(p => p.innerText.startsWith('Key date'))"
+    paragraph = "[...document.querySelectorAll('p')].find(p => p.innerText.startsWith('Next deadline'))"
     return int(page.evaluate(f"Math.round({paragraph}.getBoundingClientRect().bottom + scrollY)"))
 
 
@@ -88,7 +88,7 @@ def outline_passages(passages: list[str]) -> list[str]:
     outline: list[str] = []
     for before, passage in pairwise(["", *(" ".join(p.split()) for p in passages)]):
         text = passage.removeprefix("text: ")
-        if before in {"text: Deadline:", "text: Event:", "text: Key date:"}:
+        if before in {"text: Deadline:", "text: Event:", "text: Next deadline:"}:
             outline.append(f"date: {text}")
         elif passage.startswith("link: ") and outline and _is_heading_of(outline[-1], passage):
             outline[-1] = f"linked {outline[-1]}"

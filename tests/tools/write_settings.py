@@ -33,9 +33,12 @@ _SAMPLE_HEAD = """\
 """
 _SAMPLE_SOURCES = """\
 #
-# `images` is "none" for all other sources here. Texts from US agencies are in the public domain; their images often
-# aren't. `digest sources test URL` shows what a URL provides. `digest sources list` shows which sources answer and which
-# refuse. hstoday.us and fbi.gov answer 403 to most servers: ask them before you add them.
+# Texts from US agencies are in the public domain; their images are if an agency made them, which `images = "credited"`
+# takes from each image's own credit.
+# `digest sources test URL` shows what a URL provides. `digest doctor --online` shows which sources answer, and why others
+# don't: agencies in particular refuse many servers. `checked` is empty where the URL is known from public code alone.
+# Left out for lack of a feed that is known to answer: DHS OIG, FAA, SAM.gov, and Grants.gov. Ask hstoday.us before you
+# add it, because it answers 403 to most servers.
 """
 _GUIDE_HEAD = """\
 # Settings

@@ -31,6 +31,7 @@ class SubscriberPages:
         self.client = world.client
         self.afterwards = create_app(world.install, clock=lambda: NOW + timedelta(days=31)).test_client()
         self.mails: set[Any] = set()
+        self.new_text = ""
 
     def visit(self, name: str, path: str, status: int = 200, *, later: bool = False, **form: Any) -> str:
         """Open an address, or send a form to it; keep what is answered, `later` when every link has run out."""
@@ -46,8 +47,10 @@ class SubscriberPages:
         send_due_transactional_emails(self.world.install, clock=lambda: at)
         fresh = set(self.world.install.settings.outbox_folder.rglob("*.eml")) - self.mails
         self.mails |= fresh
-        text = "".join(file.read_text("ascii").replace("=\n", "").replace("=3D", "=") for file in fresh)
-        (link,) = set(re.findall(rf"/{page}/[\w-]{{22}}", text))
+        if fresh:
+            texts = (file.read_text("ascii").replace("=\n", "").replace("=3D", "=") for file in fresh)
+            self.new_text = "".join(texts)
+        (link,) = set(re.findall(rf"/{page}/[\w-]{{22}}", self.new_text))
         return str(link)
 
 
@@ -152,6 +155,9 @@ def _choose(tour: SubscriberPages) -> None:
         ("zone", {"zone": "Mars"}),
     ):
         tour.visit(f"preferences, {name}", path, 400, data=form | changed)
+    tour.visit("breaking news", path, data=form | {"breaking_news": "yes"})
+    tour.visit("turn off breaking news", f"{path}/breaking-news")
+    tour.visit("breaking news is off", f"{path}/breaking-news", data={})
     restore = tour.link("restore")
     tour.visit("restore", restore)
     tour.visit("restore ran out", restore, 410, later=True)
@@ -193,13 +199,18 @@ def _see_data(tour: SubscriberPages) -> None:
     tour.visit("my-data.json", f"{path}/download", data={})
     tour.visit("my data, wrong address", f"{path}/address", 400, data={"email": "bo"})
     tour.visit("move asked", f"{path}/address", data={"email": "new@elsewhere.example"})
-    move = tour.link("address")
+    move, stop = tour.link("address"), tour.link("address/stop")
     tour.visit("move", move)
     tour.visit("move ran out", move, 410, later=True)
     tour.visit("links renewed", f"{path}/renew-links", data={})
     tour.visit("erase", f"{path}/erase")
     tour.visit("data ran out", path, 410, later=True)
+    tour.visit("stop move", stop)
     tour.visit("moved", move, data={})
+    tour.visit("undo move", stop)
+    tour.visit("undo move, ran out", stop, 410, later=True)
+    tour.visit("move undone", stop, data={})
+    tour.visit("move undone, again", stop, data={})
 
 
 def _leave(tour: SubscriberPages) -> None:

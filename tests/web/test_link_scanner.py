@@ -122,6 +122,7 @@ def find_starts(world: Any) -> list[str]:
         if "GET" in rule.methods and rule.arguments == {"name"} and rule.rule.startswith("/desk/editions/")
     ]
     purposes = {"/u/{}": "leave", "/u/{}/undo": "leave", "/preferences/{}": "preferences"}
+    purposes["/preferences/{}/breaking-news"] = "preferences"
     subscribers = [path.format(world.token(purpose)) for path, purpose in purposes.items()]
     subscribers += [f"/u/{world.token('test leave')}", f"/preferences/{world.token('test preferences')}"]
     return [*plain, *of_edition, f"/desk/editions/{name}/refused/all", *subscribers, *mail_links(world)]
@@ -168,6 +169,7 @@ def mail_links(world: Any) -> list[str]:
     paths = {
         "/confirm/{}": "confirm",
         "/address/{}": "move",
+        "/address/stop/{}": "moving",
         "/my-data/{}": "data",
         "/my-data/{}/erase": "data",
         "/undo/{}": "undo",

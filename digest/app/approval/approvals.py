@@ -92,9 +92,11 @@ def reinstate_last_approval(installation: Installation, name: str, *, actor: Act
                 edition = find_edition(session, name, lock=True)
                 if len(load_edits(session, edition)) != len(state.edits):
                     continue
-                settings, keys = installation.settings, installation.keys
-                approval = approval_check.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
-                audit.detail = {"mark": approval.content_hash, "version": approval.version}
+                # Bringing back the draft reinstates the version already, if it's exactly what was approved.
+                if not state.approved:
+                    settings, keys = installation.settings, installation.keys
+                    approval_check.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
+                audit.detail = {"mark": version.content_hash, "version": version.version}
                 audit.record(session)
             return version.version
         raise editing_state.EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
@@ -328,6 +330,7 @@ _PART_WORDS = {
     StoryField.SUMMARY: "the summary of “{}”",
     StoryField.KICKER: "the topic line of “{}”",
     StoryField.WHY: "why “{}” leads",
+    StoryField.DUE: "the deadline of “{}”",
     authorship.STORY_PART: "the story “{}”",
     authorship.BLOCK_PART: "the block “{}”",
     authorship.PICTURE_PART: "the image of “{}”",

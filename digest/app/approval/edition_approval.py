@@ -1,6 +1,6 @@
 """Approving an edition, which signs its content, and taking an approval back."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -43,21 +43,23 @@ def approve_edition(
     *,
     actor: Actor,
     now: datetime,
+    confirmed: Collection[str] = (),
     fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
     """Approve an edition by the mark of what was looked at (`sign_approval`); it goes out once nothing in it lacks an approval.
 
-    The links to the own site are visited first. `fetcher` replaces the network.
+    The links to the own site are visited first. `confirmed` names the rules whose boxes the actor ticked; `fetcher` replaces the network.
 
     Raises:
         UnknownEditionError: there is none of that name.
-        ApprovalError: it is no draft, changed since, preflight finds errors, it was sent back with a note that is not done, or
-            the actor wrote all that still lacks an approval, or has approved it already.
+        ApprovalError: it is no draft, changed since, preflight finds errors or a warning to confirm, it was sent back with a note
+            that is not done, or the actor wrote all that still lacks an approval, or has approved it already.
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.steps(installation, actor, name, now=now) as audit:
         findings = check_edition(installation, name, own_site=True, fetcher=fetcher, now=now)
         _refuse_errors(name, findings)
+        ticked_rules = _require_confirmation(name, findings, confirmed)
         unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
         settings, keys = installation.settings, installation.keys
         # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
@@ -83,6 +85,8 @@ def approve_edition(
             missing = approval.count_missing_signatures(signed.statement, [each.actor for each in signed.signatures])
             audit.detail = {"mark": signed.content_hash, "version": signed.version, "missing": missing}
             audit.detail |= {"authors": signed.statement["authors"], "alone": signed.statement["alone"]}
+            if ticked_rules:
+                audit.detail["confirmed"] = ticked_rules
             if unchecked:
                 audit.detail["own site"] = "not checked whole"
             audit.record(session)
@@ -99,6 +103,22 @@ def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
         raise approval.ApprovalError(
             f"{name} can't be approved because of {count_with_noun(len(errors), 'error')}.", f"Fix this first: {listed}"
         )
+
+
+def _require_confirmation(name: str, findings: Iterable[PreflightFinding], confirmed: Collection[str]) -> list[str]:
+    """Return the rules whose warnings were confirmed.
+
+    Raises:
+        ApprovalError: the warnings of another rule must be confirmed, too.
+    """
+    to_confirm = {each.rule: each.sentence for each in findings if each.must_be_confirmed}
+    for rule, sentence in to_confirm.items():
+        if rule not in confirmed:
+            raise approval.ApprovalError(
+                f"{name} can't be approved before someone confirms a warning. {sentence}",
+                f"Check its box on the edition's review page, or add '--confirm {rule}'.",
+            )
+    return sorted(to_confirm)
 
 
 def revoke_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:

@@ -2,7 +2,9 @@
 
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import date, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -17,14 +19,18 @@ from digest.app.doctor.check_registry import (
 )
 from digest.app.editions.sample_emails import find_rendering_mistakes
 from digest.app.subscribers.consent_texts import current_consent_text
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.sources.source_rows import VisitFailure
+from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
-from digest.settings import SettingsError, is_local_url, reload_settings
+from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.templating import find_template_mistakes
-from subscribers.phrases import count_with_noun, join_words, sentence
+from subscribers.phrases import count_with_noun, join_words, month_day, sentence
 
 
 @doctor_check("settings", "Correct the listed settings.")
@@ -54,6 +60,42 @@ def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The settings have at least one source."""
     count = len(examined.settings.file.sources)
     yield report_ok(f"{count} in the settings") if count else report_error("The settings have no sources.")
+
+
+@doctor_check(
+    "source-answers",
+    "Test it with 'digest sources test URL'. If its URL changed, correct it in the settings. If it refuses this server, ask "
+    "its publisher to allow it.",
+    is_online=True,
+)
+def check_source_answers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """Every source answers with something that can be read."""
+    settings = examined.settings
+    sources = settings.file.sources
+    workers = settings.file.limits.fetch_workers
+    with open_fetcher(settings) as fetcher, ThreadPoolExecutor(workers, thread_name_prefix="source") as pool:
+        visits = list(pool.map(partial(_visit_without_storing, fetcher, examined.now), sources))
+    answers = []
+    for source, visit in zip(sources, visits, strict=True):
+        if isinstance(visit.outcome, VisitFailure):
+            yield report_warning(f"{source.name} {_explain_silence(source, visit.outcome)}")
+        else:
+            items = len(visit.document.items) if visit.document else 0
+            answers.append(f"{source.name} ({count_with_noun(items, 'item')})")
+    if answers:
+        yield report_ok(f"{len(answers)} of {len(sources)} answer: {join_words(answers)}")
+
+
+def _visit_without_storing(fetcher: ContentFetcher, now: datetime, source: SourceSettings) -> VisitResult:
+    return visit_source(fetcher, VisitTarget(0, source.name, source.url, source.url), now)
+
+
+def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
+    reason = failure.message.rstrip(".")
+    if not source.checked:
+        return f"can't be read: {reason}."
+    day = date.fromisoformat(source.checked)
+    return f"can't be read, though it could be on {month_day(day)}, {day.year}: {reason}."
 
 
 @doctor_check(

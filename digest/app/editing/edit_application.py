@@ -14,7 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editing.editing_state import EditingState, EditRefusedError, apply_edits_to_proposal, read_editing_state
-from digest.edition.approval.approved_versions import supersede_approval, supersede_outdated_approval
+from digest.edition.approval.approval_check import reinstate_matching_approval
+from digest.edition.approval.approved_versions import (
+    find_matching_approval,
+    supersede_approval,
+    supersede_outdated_approval,
+)
 from digest.edition.drafting.composition import (
     ComposedEdition,
     compose_arrangement,
@@ -33,7 +38,8 @@ from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, fin
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
-from digest.store.models import Edition
+from digest.store.approval_models import Approval
+from digest.store.models import Edition, EditionState
 
 EDIT = Action("edited", Role.EDITOR, AffectedArea.NONE)
 UPDATE_DRAFT = Action("draft updated", Role.EDITOR, AffectedArea.NONE)
@@ -46,7 +52,8 @@ class EditForm:
     """Who acts on which edition, when, and on which state of it: `based_on` is the number of the last edit they saw.
 
     Without `based_on` the act is done on whatever the edition is. `state` is the edition as the caller has just read it, to
-    find what the act is about; it is not read again unless somebody is quicker.
+    find what the act is about; it is not read again unless somebody is quicker. `supersedes` is the content hash of the approved
+    version that the editor agreed to lose by a change.
     """
 
     edition: str
@@ -54,6 +61,7 @@ class EditForm:
     now: datetime
     based_on: int | None = None
     state: EditingState | None = None
+    supersedes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,10 @@ class EditResult:
     edit: Edit | None = None
     conflict: EditConflict | None = None
     before: Arrangement | None = None
-    approval_revoked: bool = False
+
+
+class ApprovedEditionError(EditRefusedError):
+    """The edition is approved, and its editor hasn't agreed that a change ends this approval."""
 
 
 def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> EditResult:
@@ -81,6 +92,7 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
         NotPermittedError: the actor is no editor.
         UnknownEditionError: there is no such edition.
         EditRefusedError: it went out or was cancelled, or the act would do nothing.
+        ApprovedEditionError: it's approved, and `form` doesn't name that approval.
     """
     return apply_edit_decided_from_state(installation, form, lambda _: draft)
 
@@ -112,16 +124,21 @@ def apply_edit_decided_from_state(
             if conflict:
                 audit.changed = False
                 return EditResult(state, conflict=conflict, before=state.arrange_at(installation, based_on))
+            if state.approval != form.supersedes and state.approved:
+                raise ApprovedEditionError(
+                    f"{state.name} is approved.", "Confirm that you want to revoke the approval."
+                )
             edit = _next_edit(draft, state, form)
             arrangement = _fold_edit(installation, state, edit)
             composed = compose_arrangement(arrangement, state.identity, installation.settings)
             try:
                 with installation.database.write() as session:
-                    _store_edit(session, state, edit, composed, audit)
+                    approval = _store_edit(session, state, edit, composed, audit, installation)
             except _OvertakenError:
                 continue
-            after = replace(state, edits=(*state.edits, edit), arrangement=arrangement, approved=False)
-            return EditResult(after, edit, approval_revoked=state.approved)
+            return EditResult(
+                replace(state, edits=(*state.edits, edit), arrangement=arrangement, approval=approval), edit
+            )
         raise _overtaken_too_often()
 
 
@@ -193,20 +210,27 @@ def _lock_edition(session: Session, state: EditingState) -> Edition:
     """Lock the row of an edition that is still in a state that was read.
 
     Raises:
-        _OvertakenError: it was drafted again or edited since.
+        _OvertakenError: it was drafted again, edited, or approved since.
     """
     query = select(Edition).where(Edition.name == state.name)
     edition = session.scalar(query.with_for_update())
     if edition is None or read_proposal_hash(session, edition) != state.proposal_hash:
         raise _OvertakenError
-    if len(load_edits(session, edition)) != len(state.edits):
+    is_approved = edition.state == EditionState.APPROVED
+    if len(load_edits(session, edition)) != len(state.edits) or is_approved != state.approved:
         raise _OvertakenError
     return edition
 
 
 def _store_edit(
-    session: Session, state: EditingState, edit: Edit, composed: ComposedEdition, audit: PendingAuditEntry
-) -> None:
+    session: Session,
+    state: EditingState,
+    edit: Edit,
+    composed: ComposedEdition,
+    audit: PendingAuditEntry,
+    installation: Installation,
+) -> str:
+    """Store an edit and what the edition says with it; return the content hash of the approval that is valid again, or ""."""
     edition = _lock_edition(session, state)
     if edition.state not in COMING_STATES:
         raise EditRefusedError(
@@ -223,4 +247,21 @@ def _store_edit(
     save_edition_content(edition, composed)
     update_story_rows(session, edition, before=state.arrangement, after=composed.arrangement)
     replace_fragments(session, edition, composed.fragments)
+    approval = _reinstate_matching_approval(session, edition, installation, at)
+    if approval:
+        audit.detail |= {"approval": "reinstated", "version": approval.version}
     audit.record(session)
+    return approval.content_hash if approval else ""
+
+
+def _reinstate_matching_approval(
+    session: Session, edition: Edition, installation: Installation, now: datetime
+) -> Approval | None:
+    """Reinstate the approval that an edit ended if the draft is what was approved again; return it, or None."""
+    settings = installation.settings
+    approval = find_matching_approval(session, edition, settings)
+    if approval is None:
+        return None
+    keys = installation.keys
+    is_valid = reinstate_matching_approval(session, edition, approval, settings=settings, keys=keys, now=now)
+    return approval if is_valid else None

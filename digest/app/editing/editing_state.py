@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing import edits as history
@@ -12,8 +13,8 @@ from digest.edition.editing.edits import Edit, RevertEffect
 from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened_installation import Installation
-from digest.select.topics import list_built_in_topics
 from digest.settings import Settings
+from digest.store.approval_models import Approval
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 
@@ -24,7 +25,7 @@ class EditRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class EditingState:
-    """An edition as its editors see it. `approved` is whether an edit takes an approval back."""
+    """An edition as its editors see it. `approval` is the content hash of its valid approval, which an edit ends; else it's empty."""
 
     name: str
     identity: EditionIdentity
@@ -32,7 +33,12 @@ class EditingState:
     proposal_hash: str
     edits: tuple[Edit, ...]
     arrangement: Arrangement
-    approved: bool
+    approval: str
+
+    @property
+    def approved(self) -> bool:
+        """Whether the edition is sent as it is now unless someone changes it."""
+        return bool(self.approval)
 
     @property
     def last_seq(self) -> int:
@@ -70,7 +76,7 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
 def list_topic_names(settings: Settings) -> list[str]:
     """List the topics that a story may have: the settings' or else the built-in ones, and those that sources name."""
     file = settings.file
-    names = [*(file.select.topics or list_built_in_topics())]
+    names = [*file.select.topic_names]
     for source in file.sources:
         names += [topic for topic in (*source.topics.values(), source.default_topic) if topic]
     return list(dict.fromkeys(names))
@@ -87,6 +93,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
         edition = find_edition(session, name)
         proposal, proposal_hash = load_proposal(session, edition), read_proposal_hash(session, edition)
         edits = load_edits(session, edition)
+        approval = find_valid_approval(session, edition)
     if proposal is None or proposal_hash is None:
         raise EditRefusedError(
             f"{edition.name} was drafted by an older version, so it can't be edited.",
@@ -100,8 +107,15 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
         proposal_hash=proposal_hash,
         edits=edits,
         arrangement=apply_edits_to_proposal(installation, proposal, edits, identity),
-        approved=edition.state == EditionState.APPROVED,
+        approval=_name_approval(edition, approval),
     )
+
+
+def _name_approval(edition: Edition, approval: Approval | None) -> str:
+    """Return the content hash of an approved edition's version, or a word that equals none if its version is missing."""
+    if edition.state != EditionState.APPROVED:
+        return ""
+    return approval.content_hash if approval else "missing"
 
 
 def apply_edits_to_proposal(

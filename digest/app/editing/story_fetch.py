@@ -16,6 +16,7 @@ from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox import client as sandbox
 from digest.collect.texts.urls import canonical_url, site_name, usable_url
 from digest.collect.visits.page_check import explain_unrelated_redirect
+from digest.edition.drafting.candidates import may_mail_image
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
 from digest.store.models import Source
@@ -112,6 +113,6 @@ def _describe_item(installation: Installation, item: ParsedItem, site_title: str
 
 def _describe_image(item: ParsedItem, source: Source | None) -> dict[str, str | None]:
     """Describe the picture of an item, where its source lets us mail it."""
-    if source is None or source.images not in {"own", "licensed"}:
-        return {"image": None, "image_alt": None}
-    return {"image": item.image_url, "image_alt": item.image_alt}
+    if source is None or not may_mail_image(source, item):
+        return {"image": None, "image_alt": None, "image_credit": None}
+    return {"image": item.image_url, "image_alt": item.image_alt, "image_credit": item.image_credit}

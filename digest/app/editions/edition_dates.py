@@ -5,14 +5,16 @@ It holds what editions say, and nobody's token: everybody gets the same bytes.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from digest.app.editions.edition_views import find_public_edition, list_edition_corrections, list_public_editions
+from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.corrected_content import correct_content, find_correction_time
 from digest.edition.content.edition_content import EditionContent, EntryDate, SectionEntry
 from digest.edition.content.fragment_names import list_fragment_sections
-from digest.edition.rendering.mail_layout import arrange_email
+from digest.edition.content.stated_dates import find_stated_deadlines
+from digest.edition.rendering.mail_layout import DatedEntry, arrange_email, list_dated_entries
 from digest.edition.rendering.template_filters import write_issue
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
@@ -35,9 +37,7 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
     dates = arrange_email(content).dates
     calendar = _open_calendar(settings, _name_issue(settings, content))
     for dated in dates.entries if dates else ():
-        calendar.add_component(
-            _write_event(settings, dated.entry, dated.when, content, edition.release_at, corrections)
-        )
+        calendar.add_component(_write_event(settings, dated, content, edition.release_at, corrections))
     return bytes(calendar.to_ical())
 
 
@@ -50,12 +50,10 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
     for edition, said in editions:
         edition_corrections = corrections.get(edition.name, ())
         content = correct_content(said, edition_corrections)
-        for entry in (e for section in content.sections for e in section.entries):
-            if entry.when and (key := entry.url or entry.headline) not in seen_ids:
+        for dated in list_dated_entries(content.sections):
+            if (key := _name_date(dated)) not in seen_ids:
                 seen_ids.add(key)
-                calendar.add_component(
-                    _write_event(settings, entry, entry.when, content, edition.release_at, edition_corrections)
-                )
+                calendar.add_component(_write_event(settings, dated, content, edition.release_at, edition_corrections))
     return bytes(calendar.to_ical())
 
 
@@ -68,6 +66,13 @@ def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, dat
     if dates is None:
         return {}
     return {key: dates.last_day for dated in dates.entries for key in list_fragment_sections(dated.fragment)}
+
+
+def list_stated_deadlines(content: EditionContent, entry: SectionEntry) -> tuple[Deadline, ...]:
+    """List the deadlines that an entry's texts state, from the day of the edition on, for an editor to choose from."""
+    if content.released_on is None:
+        return ()
+    return find_stated_deadlines(entry, datetime.combine(content.released_on, time(), UTC))
 
 
 def _open_calendar(settings: Settings, name: str) -> "Calendar":
@@ -90,8 +95,7 @@ def _open_calendar(settings: Settings, name: str) -> "Calendar":
 
 def _write_event(
     settings: Settings,
-    entry: SectionEntry,
-    when: EntryDate,
+    dated: DatedEntry,
     content: EditionContent,
     released_at: datetime,
     corrections: Sequence[Correction],
@@ -100,10 +104,9 @@ def _write_event(
     from icalendar import Event, vText
 
     event, base = Event(), settings.link_base
+    entry, when = dated.entry, dated.when
     corrected_at = find_correction_time(corrections, entry.url) if entry.url else None
-    event.add(
-        "uid", f"{hashlib.sha256((entry.url or entry.headline).encode()).hexdigest()[:24]}@{base.split('//')[-1]}"
-    )
+    event.add("uid", f"{hashlib.sha256(_name_date(dated).encode()).hexdigest()[:24]}@{base.split('//')[-1]}")
     event.add("dtstamp", released_at)
     event.add("last-modified", corrected_at or released_at)
     event.add("summary", entry.headline if when.kind == "event" else _name_deadline(settings, entry, when))
@@ -117,6 +120,11 @@ def _write_event(
     event.add("description", vText("\n".join(filter(None, lines))))
     event.add("transp", "TRANSPARENT")
     return event
+
+
+def _name_date(dated: DatedEntry) -> str:
+    """Name a date, the same in every edition: its story's link, or headline, and that it's the deadline in the story's text."""
+    return f"{dated.entry.url or dated.entry.headline}{' due' if dated.is_stated_in_text else ''}"
 
 
 def _add_span(event: "Event", when: EntryDate) -> None:

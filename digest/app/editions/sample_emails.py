@@ -18,6 +18,7 @@ from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import join_date_parts
+from digest.edition.part_titles import list_part_titles
 from digest.edition.rendering.fragments import (
     build_publication_context,
     create_mail_environment,
@@ -165,8 +166,8 @@ def make_sample_notice_facts(settings: Settings) -> dict[str, Mapping[str, str]]
 def list_sample_values(settings: Settings) -> Mapping[str, str]:
     """Return what the names in braces of the gallery's facts stand for."""
     base, language, moment = settings.link_base, settings.subscriber_language, _SAMPLE_MOMENT
-    sections = settings.section_titles
-    only_last = Preferences(frozenset({sections[-1][0]}))
+    parts = list_part_titles(settings, language)
+    only_last = Preferences(frozenset({parts[-1][0]}))
     return {
         "base": base,
         "desk": f"{base}/desk/editions/2026-W47",
@@ -175,8 +176,8 @@ def list_sample_values(settings: Settings) -> Mapping[str, str]:
         "wording": current_consent_text(settings).text,
         "sign_up_page": language.gettext("your sign-up page"),
         "other_list": language.gettext("a list from another service"),
-        "every_section": describe_preferences(Preferences(), sections, language),
-        "one_section": describe_preferences(only_last, sections, language),
+        "every_section": describe_preferences(Preferences(), parts, language),
+        "one_section": describe_preferences(only_last, parts, language),
         "asked_day": language.full_date(_SAMPLE_SIGNUP.date()),
         "asked_at": language.moment(moment),
         "confirmed_at": language.moment(moment.replace(minute=16)),

@@ -224,7 +224,7 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
         name=publication_name,
         issue=_with_plain_spaces(f"{issue} · {day}"),
         headline=lead.entry.headline if lead else content.subject,
-        deadline=_with_plain_spaces(f"{language.gettext('Key date:')} {due}") if deadline else "",
+        deadline=_with_plain_spaces(f"{language.gettext('Next deadline:')} {due}") if deadline else "",
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.branding.label,
     )

@@ -14,6 +14,7 @@ from digest.app.evaluation.labeled_files import (
     read_feed_articles,
     read_labels,
 )
+from digest.select.places import compile_place_rules
 from digest.select.selection_types import Story
 from digest.select.stories import (
     build_text_vectorizer,
@@ -108,7 +109,13 @@ def evaluate_stories(
     articles = merge_by_url(read_feed_articles(feeds, settings, now=now))
     words = count_earlier_articles_per_word(read_feed_articles(earlier, settings, now=now))
     threshold = settings.file.select.same_story if same_story is None else same_story
-    stories = group_into_stories(articles, threshold, reader=build_text_vectorizer(words, articles))
+    selection = settings.file.select
+    stories = group_into_stories(
+        articles,
+        threshold,
+        reader=build_text_vectorizer(words, articles),
+        place_rules=compile_place_rules(selection.home_country, tuple(selection.home_agencies)),
+    )
     return StoryEvaluation(
         article_count=sum(len(story.members) for story in stories),
         story_count=len(stories),

@@ -22,7 +22,7 @@ from digest.deliver.providers.base import HandoverStatus, Provider
 from digest.deliver.providers.kind import ProviderWebhook
 from digest.deliver.providers.registry import find_provider, provider_in_use
 from digest.deliver.send.claims import dead_runs
-from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.notices import correction_sending, notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.refused_deliveries import recount_refusals_of_sent_editions
@@ -200,11 +200,13 @@ def send_due_corrections(
         InstallationError: the keys are the demo's; likewise.
     """
     with installation.read() as session:
-        if not notices.has_due_corrections(session, now=clock()) or _provider_waits(installation, session, clock()):
+        if not correction_sending.has_due_corrections(session, now=clock()) or _provider_waits(
+            installation, session, clock()
+        ):
             return Counter()
     database, keys, settings = installation.database, installation.keys, installation.settings
     with _provider_for_notices(installation, clock) as provider:
-        return notices.send_due_corrections(
+        return correction_sending.send_due_corrections(
             database, provider, keys, settings, clock=clock, sleep=sleep, stopping=stopping
         )
 

@@ -46,6 +46,7 @@ EDITABLE_TABLES = (
     "publication",
     "branding",
     "consent",
+    "preferences",
     "sections",
     "schedule",
     "sender",

@@ -6,11 +6,13 @@ from sqlalchemy.orm import Session
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
+from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.providers.registry import describe_address_recipients, translate_recipient_description
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.send.notices import notice_queue
 from digest.edition.edition_queries import find_upcoming_edition
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.part_titles import list_part_titles
 from digest.edition.rendering.fragments import build_publication_context
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
@@ -90,12 +92,14 @@ def _site_details(settings: Settings) -> SiteDetails:
         zone=publication.zone,
         reply_to=sender.reply_to,
         postal_address=build_publication_context(settings).postal_line,
-        sections=settings.section_titles,
         section_contents={
             section.key: SECTION_KINDS[section.kind].describe_contents(section, language)
             for section in settings.file.sections
         },
         recipients=describe_address_recipients(settings, language),
+        hidden_preferences=settings.file.preferences.hidden,
+        parts=list_part_titles(settings, language),
+        max_variants=MAX_VARIANTS,
     )
 
 

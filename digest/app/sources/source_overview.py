@@ -12,7 +12,6 @@ from digest.collect.sources.source_visit_counts import SourceWeek, read_source_w
 from digest.edition.edition_queries import COMING_STATES
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
-from digest.select.topics import list_built_in_topics
 from digest.settings import SourceSettings
 from digest.settings.affected_areas import AffectedArea
 from digest.settings.table_values import fingerprint_values
@@ -127,15 +126,10 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
                 EditionSourceShare(e.name, e.number, e.release_at, *counted.get((row.id, e.id), (0, 0)))
                 for e in editions
             ),
-            topics=list_topic_names(installation),
+            topics=settings.file.select.topic_names,
             can_write=settings.origin is not None,
             draft_stories=tuple(_list_draft_stories(session, row)),
         )
-
-
-def list_topic_names(installation: Installation) -> tuple[str, ...]:
-    """List the topics that stories can have: those of the settings, else the built-in ones."""
-    return tuple(installation.settings.file.select.topics or list_built_in_topics())
 
 
 def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[int, int], tuple[int, int]]:

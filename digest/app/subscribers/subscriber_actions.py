@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
+from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -19,9 +20,9 @@ from subscribers.callback_types import Progress
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
-from subscribers.lifecycle import my_data
+from subscribers.lifecycle import my_data, undo
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.lifecycle.unsubscribe import ADMIN_METHOD, unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
@@ -31,6 +32,7 @@ from subscribers.transfer.exports import DataController, build_person_record, co
 ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
 FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
 WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
+RESTORE = Action("subscriber restored", Role.ADMIN, AffectedArea.CONSENT)
 SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
 ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
 SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
@@ -47,6 +49,10 @@ AN_ADDRESS = "an address"
 
 class UnknownPersonError(RefusalError):
     """Nobody of the address is on the list."""
+
+
+class NotRestorableError(RefusalError):
+    """The subscription can't be restored by this admin, or not anymore."""
 
 
 class NotSuppressedError(RefusalError):
@@ -100,10 +106,41 @@ def unsubscribe_by_admin(
     with WITHDRAW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = _find_person(session, installation.keys, whom).number
         draft.changed = unsubscribe_person(
-            session, installation.unsubscribe_log, number, method=f"admin: {reason}", now=now
+            session,
+            installation.unsubscribe_log,
+            number,
+            method=f"{ADMIN_METHOD}{reason}",
+            now=now,
+            actor=actor.name,
         )
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         return number, draft.changed
+
+
+def restore_subscriber(
+    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
+) -> tuple[int, bool]:
+    """Undo the actor's own unsubscribing of a person, who is emailed about it; give the number and True.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody of this address is on the list.
+        NotRestorableError: somebody else unsubscribed the person, or it's too late.
+    """
+    keys = installation.keys
+    with RESTORE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = _find_person(session, keys, whom).number
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        queue = notice_queue.make_notice_queue(keys, installation.settings, lambda: now)
+        undone = undo.restore_by_admin(session, keys, number, actor=actor.name, reason=reason, queue=queue, now=now)
+        if undone is None:
+            raise NotRestorableError(
+                "This subscription can't be restored. Only the admin who unsubscribed someone can undo it, within seven days, "
+                "and only if that person hasn't unsubscribed, reported spam, bounced, or been erased since.",
+                "Ask them to sign up again.",
+            )
+    installation.unsubscribe_log.append_return(undone, problem="a restored subscription is not in the journal", at=now)
+    return number, True
 
 
 def export_person_data(
@@ -141,7 +178,8 @@ def render_record_page(installation: Installation, record: Mapping[str, Any]) ->
     """Give a person's record as a page to print."""
     settings = installation.settings
     page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, settings.section_titles, settings.subscriber_language))
+    parts = list_part_titles(settings, settings.subscriber_language)
+    return page.render(readable_record.build_record_page(record, parts, settings.subscriber_language))
 
 
 def erase_subscriber(
@@ -165,7 +203,7 @@ def erase_subscriber(
             keys,
             installation.unsubscribe_log,
             number,
-            method=f"admin: {reason}",
+            method=f"{ADMIN_METHOD}{reason}",
             forget_elsewhere=make_erasure_callback(keys, lambda: now),
             now=now,
             address=whom if isinstance(whom, Address) else None,
@@ -196,7 +234,7 @@ def suppress_address(
             actor=actor.name,
             now=now,
             unsubscribe_log=installation.unsubscribe_log,
-            method=f"admin: {reason}",
+            method=f"{ADMIN_METHOD}{reason}",
         )
         draft.subject = AN_ADDRESS if number is None else f"person {number}"
         draft.detail = {"why": reason}

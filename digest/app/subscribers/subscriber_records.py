@@ -14,6 +14,7 @@ from digest.app.subscribers.subscriber_actions import STAFF_RECIPIENT, UnknownPe
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
+from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import CONFIRMATION_LIFETIME, Action, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
@@ -26,9 +27,10 @@ from subscribers.consent.consent_texts import read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import my_data
+from subscribers.lifecycle import my_data, undo
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
+from subscribers.subscriber_language import ENGLISH
 
 SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
 SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, AffectedArea.ADDRESSES)
@@ -79,6 +81,7 @@ class RevealedAddress:
 class SubscriberRecord:
     """All that an admin is shown of one person.
 
+    `restorable_until` is how long the member who asks can undo that they unsubscribed the person, at `unsubscribed_at`.
     `fault` says what is wrong with their chain or address; empty where nothing is. `names` are those of the staff by actor.
     """
 
@@ -101,6 +104,8 @@ class SubscriberRecord:
     disclosures: tuple[AddressDisclosure, ...]
     disclosure_count: int
     names: dict[str, str]
+    unsubscribed_at: datetime | None
+    restorable_until: datetime | None
 
 
 def view_subscriber_record(
@@ -132,6 +137,7 @@ def view_subscriber_record(
         mail_count = session.scalar(query) or 0
         batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
         links = tuple(_read_link(event) for event in chain)
+        slip = undo.find_restorable_unsubscribe(session, person, staff.actor.name, now=now)
         return SubscriberRecord(
             number=number,
             state=person.state,
@@ -152,6 +158,8 @@ def view_subscriber_record(
             disclosures=tuple(passages[:limit]),
             disclosure_count=len(passages),
             names=map_staff_display_names(session, with_numbers=True),
+            unsubscribed_at=slip.at if slip else None,
+            restorable_until=slip.at + undo.UNDO_PERIOD if slip else None,
         )
 
 
@@ -169,7 +177,7 @@ def _stands_since(links: Sequence[ConsentChainEntry], person: Person) -> datetim
 
 
 def _describe_choices(preferences: Preferences, settings: Settings) -> str:
-    return describe_preferences(preferences, [(section.key, section.title) for section in settings.file.sections])
+    return describe_preferences(preferences, list_part_titles(settings, ENGLISH))
 
 
 def _find_fault(session: Session, keys: KeyRing, number: int) -> str:

@@ -15,6 +15,7 @@ from digest.app.subscribers.list_transfers import pull_suppressions_without_acto
 from digest.app.subscribers.upload_files import delete_stale_uploads
 from digest.app.upkeep.audit_log import save_check_result
 from digest.app.upkeep.disk_growth import record_free_space
+from digest.backups import early_rows
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
 from digest.deliver.inbound import mail_log, payloads
@@ -271,6 +272,12 @@ def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: dat
     return str(result)
 
 
+def forget_killed_backups(installation: Installation, now: datetime) -> str:
+    """Forget backups that were killed, so that no change is noted for them anymore."""
+    forgotten = early_rows.delete_stale_notes(installation.database, now=now)
+    return f"{count_with_noun(forgotten, 'killed backup')} forgotten"
+
+
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
     """Delete the staff's sessions that ran out, and what their log keeps of sign-ins of more than 90 days ago.
 
@@ -325,6 +332,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_old_event_payloads,
     delete_old_queue_ids,
     delete_old_rate_counts,
+    forget_killed_backups,
     delete_old_sign_ins,
     delete_old_slots,
     delete_old_daily_counts,

@@ -214,8 +214,17 @@ Exit codes: 0 approved (or shown, without MARK), 1 recorded, but another approva
 @flag("--revoke", help="Revoke the approval, so that the edition can be changed.")
 @click.option("--send-back", "note", metavar="NOTE", help="Send the edition back with a note, and revoke any approval.")
 @flag("--done", help="Mark all notes as done.")
+@click.option("--confirm", multiple=True, metavar="RULE", help="Confirm that you checked this rule's warnings.")
 @pass_command_context
-def approve(context: CommandContext, edition: str, mark: str, revoke: bool, note: str | None, done: bool) -> None:
+def approve(
+    context: CommandContext,
+    edition: str,
+    mark: str,
+    revoke: bool,
+    note: str | None,
+    done: bool,
+    confirm: tuple[str, ...],
+) -> None:
     """Approve an EDITION. Without MARK, show what would be approved and its MARK."""
     installation, now = context.installation, context.now()
     if sum((bool(mark), revoke, note is not None, done)) > 1:
@@ -232,15 +241,16 @@ def approve(context: CommandContext, edition: str, mark: str, revoke: bool, note
         name = edition_approval.revoke_approval(installation, edition, actor=context.actor, now=now)
         click.echo(f"{name} is a draft again.")
     elif mark:
-        _approve_mark(context, edition, mark)
+        _approve_mark(context, edition, mark, confirm)
     else:
         _show_what_to_approve(installation, edition, now)
 
 
-def _approve_mark(context: CommandContext, edition: str, mark: str) -> None:
+def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: tuple[str, ...]) -> None:
     """Approve an edition by its mark. Exits with 1 where it still takes another approval."""
     installation = context.installation
-    result = edition_approval.approve_edition(installation, edition, mark, actor=context.actor, now=context.now())
+    about, now = (installation, edition, mark), context.now()
+    result = edition_approval.approve_edition(*about, actor=context.actor, now=now, confirmed=confirmed)
     if result.unchecked:
         click.echo(result.unchecked)
     if not result.missing:

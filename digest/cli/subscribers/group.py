@@ -121,9 +121,36 @@ Exit codes:
 @reason_option("ledger")
 @pass_command_context
 def unsubscribe(context: CommandContext, address: Address, reason: str) -> None:
-    """Unsubscribe a person, as if they had unsubscribed themselves."""
+    """Unsubscribe a person, as if they had unsubscribed themselves.
+
+    You can undo this for seven days with 'digest subscribers restore'.
+    """
     number, was_listed = context.act(subscriber_actions.unsubscribe_by_admin, address, reason, now=context.now())
     click.echo(f"Unsubscribed person {number}." if was_listed else f"Person {number} was already unsubscribed.")
+
+
+@subscribers.command(
+    epilog="""\b
+Example:
+  echo ada@example.org | digest subscribers restore - --reason "wrong person"
+
+\b
+Exit codes:
+  0  the person is subscribed again
+  1  no such person, or this can't be undone
+  2  usage error"""
+)
+@email_argument
+@reason_option("ledger")
+@pass_command_context
+def restore(context: CommandContext, address: Address, reason: str) -> None:
+    """Subscribe a person again whom you unsubscribed by mistake, and email them about it.
+
+    This works for seven days, unless they unsubscribe, report spam, bounce, or are erased first. Only the admin who
+    unsubscribed them can do it. The other admins are emailed. You can't undo this, but you can unsubscribe them again.
+    """
+    number, _ = context.act(subscriber_actions.restore_subscriber, address, reason, now=context.now())
+    click.echo(f"Restored person {number}.")
 
 
 @subscribers.command(

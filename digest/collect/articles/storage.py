@@ -40,7 +40,9 @@ _ITEM_COLUMNS = [
 ]
 _CHANGEABLE_COLUMNS = (*_DERIVED_COLUMNS, *_ITEM_COLUMNS, *_DEADLINE_COLUMNS)
 # A link that only differs in tracking is no news, nor is whose words a summary is, or how a deadline that stands is named.
-_SILENT_COLUMNS = frozenset({"link", "summary_basis", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS})
+_SILENT_COLUMNS = frozenset(
+    {"link", "publisher", "summary_basis", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS}
+)
 _LENGTHS = {column.name: getattr(column.type, "length", None) for column in _ARTICLE_COLUMNS}
 _Values = dict[str, Any]  # of a row, by column
 
@@ -234,6 +236,12 @@ def record_supersession(session: Session, article: Article, now: datetime, sente
         article.superseded = sentence
 
 
+def record_publisher(article: Article, name: str) -> None:
+    """Note whose article it is by its page, where the feed that links to it gave only a host."""
+    if name and article.publisher == site_name(article.url):
+        article.publisher = name[: _LENGTHS["publisher"]]
+
+
 def _note_change(session: Session, article: Article, now: datetime, **change: str) -> None:
     session.add(PublishedArticleChange(article_id=article.id, at=now, **change))
 
@@ -357,6 +365,8 @@ def _changed_values(
 ) -> _Values:
     """Return the columns whose value differs from the row's."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
+    if row.publisher and values["publisher"] in {"", site_name(identified.item.url)}:
+        values["publisher"] = row.publisher  # a name, perhaps its page's, says more than a host
     if identified.key not in used_keys:
         values["key"] = identified.key  # the publisher's newest id is the one that will come back
     elif row.key != identified.key and row.key in document_keys:

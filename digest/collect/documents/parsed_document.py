@@ -129,10 +129,12 @@ class ParsedItem:
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     author: str | None = None  # a name; addresses are dropped
     credit: str | None = None  # "Source: INTERPOL" gives INTERPOL
+    publisher: str = ""  # whose article it is, in a feed that links to many sites; empty in any other
     categories: tuple[str, ...] = ()
     language: str | None = None
     image_url: WebAddress | None = None
     image_alt: str | None = None
+    image_credit: str | None = None  # whom the item credits with it; several are separated by "; "
     published: UtcMoment | None = None
     updated: UtcMoment | None = None
     date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE

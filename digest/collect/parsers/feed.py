@@ -80,6 +80,8 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
     title_detail = entry.get("title_detail") or {}
     image, alt = _choose_image(entry)
     published, updated = _written_dates(entry, kind)
+    # `<source url>` of RSS and `<source><title>` of Atom
+    credit = _foreign_name(_source_value(entry, "title"), feed_title)
     return RawItem(
         guid=_first_value(entry, "id"),
         link=_item_link(entry),
@@ -92,12 +94,15 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
         language=title_detail.get("language") or entry.get("dc_language"),
         image=image,
         image_alt=alt,
+        image_credits=_texts(entry, "media_credit", "content"),
         published=published,
         updated=updated,
         starts=_first_value(entry, "ev_startdate", "xcal_dtstart", "dtstart"),
         ends=_first_value(entry, "ev_enddate", "xcal_dtend", "dtend"),
         place=_first_value(entry, "ev_location", "xcal_location", "location"),
-        credit=_source_credit(entry, feed_title),
+        credit=credit or None,
+        publisher=credit or _foreign_name(_first_value(entry, "publisher"), feed_title),
+        publisher_url=_source_value(entry, "href", "link") if credit else "",
     )
 
 
@@ -138,12 +143,16 @@ def _texts(entry: Any, name: str, *keys: str) -> list[str]:
     return [str(next(filter(None, offered), "")) for offered in values]
 
 
-def _source_credit(entry: Any, feed_title: str) -> str | None:
-    """Take `<source url>` of RSS and `<source><title>` of Atom for a credit, unless the source is the feed itself."""
+def _source_value(entry: Any, *names: str) -> str:
+    """Return the first of some values that an item's `source` element has; empty where there is none."""
     source = dict.get(entry, "source")
-    title = source.get("title") if isinstance(source, dict) else None
-    name = text_cleanup.clean_name(str(title or ""))
-    return name if name and name.lower() not in feed_title.lower() else None
+    return _first_value(source, *names) if isinstance(source, dict) else ""
+
+
+def _foreign_name(name: str, feed_title: str) -> str:
+    """Return a publisher's name, cleaned; empty where it's the feed's own."""
+    cleaned = text_cleanup.clean_name(name)
+    return "" if cleaned.lower() in feed_title.lower() else cleaned
 
 
 def _choose_image(entry: Any) -> tuple[str | None, str]:

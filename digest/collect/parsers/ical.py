@@ -33,6 +33,10 @@ _UNSAFE_ZONE_RULE = re.compile(
     re.MULTILINE,
 )
 
+_FLAG_CODE = re.compile(
+    r"\s*:[a-z][a-z_-]{1,30}:(?=\s|$)"
+)  # "Berlin :de:", a flag where a site makes images of such codes
+
 
 @dataclass(frozen=True, slots=True)
 class _EventTime:
@@ -171,6 +175,8 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
     described, place = _text_value(event, "DESCRIPTION"), _text_value(event, "LOCATION")
     written_link = re.search(r"https?://[^\s<>\"')\]]{4,500}", f"{described} {place}")
     link = _text_value(event, "URL") or (written_link[0].rstrip(".,;") if written_link else "")
+    if re.fullmatch(r"https?://\S+", described.strip()):
+        described = ""  # it describes nothing
     organiser = getattr(event.get("ORGANIZER"), "params", {})
     return RawItem(
         guid=guid,
@@ -185,7 +191,7 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
         ends=ends,
         zone_missing=event_time.floating,
         zone=event_time.zone_name,
-        place=place,
+        place=_FLAG_CODE.sub("", place),
     )
 
 

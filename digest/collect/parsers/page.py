@@ -66,7 +66,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
         [item] if item else [],
         context,
         title=text_cleanup.clean_title(page_head.first_xpath_text(page.root, "//title/text()")),
-        site=page_head.read_site_name(page.meta),
+        site=page_head.read_site_name(page.meta, page.linked),
         language=normalize_language(page.language),
         feeds=feeds,
     )
@@ -78,13 +78,24 @@ def find_reason_page_is_unreadable(
     charset: str | None = None,
 ) -> str:
     """Return why a visitor can't read a page; empty where nothing says so, and where the body isn't a page."""
+    page = _read_page_body(body, charset)
+    return page.find_barrier() if page else ""
+
+
+def read_page_publisher(body: bytes, *, charset: str | None = None) -> str:
+    """Return the publisher that a page names in its JSON-LD; empty where it names none."""
+    page = _read_page_body(body, charset)
+    return text_cleanup.clean_name(page.linked.publisher) if page else ""
+
+
+def _read_page_body(body: bytes, charset: str | None) -> "_Page | None":
     document = decode_document_text(body, charset)
     if not _HTML_TAG.search(document[:20_000]):
-        return ""
+        return None
     try:
-        return _read_page(document, "").find_barrier()
+        return _read_page(document, "")
     except ParseError:
-        return ""
+        return None
 
 
 @dataclass(frozen=True, slots=True)

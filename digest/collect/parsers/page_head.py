@@ -36,9 +36,9 @@ def read_meta_elements(root: Any) -> dict[str, str]:
     return metas
 
 
-def read_site_name(meta: dict[str, str]) -> str:
-    """Return what a page calls the site that it belongs to; "" where it does not say."""
-    name = meta.get("og:site_name") or meta.get("application-name") or ""
+def read_site_name(meta: dict[str, str], linked: LinkedData) -> str:
+    """Return what a page calls its publisher, or else its site; "" where it doesn't say."""
+    name = linked.publisher or meta.get("og:site_name") or meta.get("application-name") or ""
     return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
 
 

@@ -1,10 +1,11 @@
 """What a document says of one item, before cleaning; cleaning it is the same for every kind of document."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from html import escape
 from typing import Any
 
 from digest.collect.documents.deadlines import Deadline
@@ -17,17 +18,28 @@ from digest.collect.documents.parsed_document import (
     RejectedEntry,
     SummaryBasis,
 )
+from digest.collect.parsers.prose import extract_prose, strip_shortcodes
 from digest.collect.parsers.visitor_access_checks import explain_withheld_item
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.announced_deadlines import find_deadline
 from digest.collect.texts.dates import parse_event_time, parse_item_dates
 from digest.collect.texts.event_texts import find_event
-from digest.collect.texts.urls import absolute_url, canonical_url, usable_canonical_url, usable_url
+from digest.collect.texts.image_credits import SEPARATOR, find_image_credits
+from digest.collect.texts.urls import (
+    absolute_url,
+    canonical_url,
+    guess_registered_domain,
+    site_name,
+    usable_canonical_url,
+    usable_url,
+)
 from subscribers.errors import ApplicationError
 
 _MAX_TITLE_WORDS = 14  # of a title that is made from a text without one
 _MIN_SUMMARY_CHARACTERS = 25  # characters: a description shorter than this gives way to the content
 _MAX_CATEGORIES = 30
+# Of a feed that carries other publishers' articles: the fewest sites it links to, and the largest part of its items on one.
+_MIN_SITES, _MAX_SITE_SHARE = 3, 0.5
 # The opening of an article is sought in so much of its content: a picture and its caption may stand before it.
 _MARKUP_SHARE, _MAX_PRECEDING_CHARACTERS = 4, 2_000
 _LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?\b")
@@ -61,6 +73,7 @@ class RawItem:
     language: str | None = None
     image: str | None = None
     image_alt: str = ""
+    image_credits: Sequence[str] = ()  # where the document has a field for them; else they're sought in the text
     published: str | None = None
     updated: str | None = None
     starts: str | None = None
@@ -69,6 +82,8 @@ class RawItem:
     zone: str = ""  # the IANA name of an event's zone
     place: str = ""
     credit: str | None = None
+    publisher: str = ""  # whose article it is by the item itself, with the address of that publisher's site
+    publisher_url: str = ""
     deadline: Deadline | None = None  # where the document has a field for it; else it is sought in the text
     featured: bool = False
     withheld: str = ""  # why it isn't public, where the document has a field for it
@@ -88,7 +103,7 @@ def clean_document(
 
     `details` are further fields of `ParsedDocument`.
     """
-    items: list[ParsedItem] = []
+    items: list[tuple[RawItem, ParsedItem]] = []
     rejected: list[RejectedEntry] = []
     for place, raw in enumerate(raw_items, start=1):
         if isinstance(raw, RejectedEntry):
@@ -100,11 +115,31 @@ def clean_document(
             rejected.append(RejectedEntry(place, f"{NOT_PUBLIC}{reason}", url))
             continue
         try:
-            items.append(clean_item(raw, context))
+            items.append((raw, clean_item(raw, context)))
         except UnusableItemError as exc:
             rejected.append(RejectedEntry(place, str(exc)))
     details = {"language": context.language, **details}
-    return ParsedDocument(kind, tuple(items), tuple(rejected), **details)
+    return ParsedDocument(kind, _name_publishers(items, context.url), tuple(rejected), **details)
+
+
+def _name_publishers(items: Sequence[tuple[RawItem, ParsedItem]], feed_url: str) -> tuple[ParsedItem, ...]:
+    """Name the publisher of each item if a feed links to many sites, except where it's the feed's own site.
+
+    The item's own words count first (`<source>`, `dc:publisher`), then the host of its link.
+    """
+    pages = [usable_url(raw.publisher_url) or item.url for raw, item in items]
+    domains = [guess_registered_domain(page) for page in pages]
+    item_counts = Counter(domains)
+    highest_count = max(item_counts.values(), default=0)
+    if len(item_counts) < _MIN_SITES or highest_count > _MAX_SITE_SHARE * len(items):
+        return tuple(item for _, item in items)
+    own_domain = guess_registered_domain(feed_url)
+    return tuple(
+        item
+        if domain == own_domain
+        else replace(item, publisher=text_cleanup.clean_name(raw.publisher) or site_name(page))
+        for (raw, item), page, domain in zip(items, pages, domains, strict=True)
+    )
 
 
 def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
@@ -137,6 +172,7 @@ def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
         language=normalize_language(raw.language) or context.language,
         image_url=image,
         image_alt=alt,
+        image_credit=_find_image_credit(raw) if image else None,
         published=published,
         updated=updated,
         date_basis=DateBasis.ZONE_ASSUMED if raw.zone_missing else basis,
@@ -205,14 +241,39 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
 
 
 def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
-    """Return the summary, whose words it is, and the content's text where that was read too: the description goes first."""
-    described = text_cleanup.clean_summary(raw.summary)
+    """Return the summary, whose words it is, and the content's text where that was read too: the description goes first.
+
+    Where software made the description of the opening, with the words of a form or a table in it, the content's paragraphs replace it.
+    """
+    described = _clean_prose(raw.summary)
     is_good = len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title)
     is_read = not is_good or _WORTH_CLEANING.search(raw.content)
     content = text_cleanup.html_to_text(raw.content) if is_read else ""
-    if is_good or len(content) <= len(described):
-        return described, _find_summary_basis(raw, described), content
-    return text_cleanup.clean_summary(raw.content), SummaryBasis.OPENING, content
+    if not is_good and len(content) > len(described):
+        return _clean_prose(raw.content) or described, SummaryBasis.OPENING, content
+    basis = _find_summary_basis(raw, described)
+    if basis is SummaryBasis.OPENING and _has_more_than_prose(described, raw.content):
+        described = _clean_prose(raw.content)
+    return described, basis, content
+
+
+def _has_more_than_prose(described: str, content: str) -> bool:
+    """Return whether a description is all that an article begins with, where its paragraphs alone read otherwise.
+
+    Blog software joins blocks without a space.
+    """
+    prose, words = extract_prose(content), described.rstrip("…. ")
+    if not prose or words in prose:
+        return False
+    return _squeeze(words) in _squeeze(strip_shortcodes(text_cleanup.html_to_text(content)))
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def _clean_prose(markup: str) -> str:
+    return text_cleanup.clean_summary(escape(extract_prose(markup), quote=False))
 
 
 def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
@@ -243,6 +304,24 @@ def _join_authors(names: Sequence[str]) -> str | None:
 def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
     names = map(text_cleanup.clean_name, labels[: _MAX_CATEGORIES * 4])
     return tuple(dict.fromkeys(filter(None, names)))[:_MAX_CATEGORIES]
+
+
+def _find_image_credit(raw: RawItem) -> str | None:
+    """Return whom the document credits with the item's image, or the text if there's no more than one image to mean."""
+    credits_given = [text_cleanup.clean_name(credit) for credit in raw.image_credits]
+    if not credits_given:
+        embedded = {address for markup in (raw.content, raw.summary) for address, _ in _images_in(markup)}
+        if len(embedded | {raw.image or ""} - {""}) > 1:
+            return None
+        markups = filter(_WITH_CREDIT.search, (raw.summary, raw.content, raw.image_alt))
+        texts = map(text_cleanup.html_to_text, markups)
+        credits_given = [credit for text in texts for credit in find_image_credits(text)]
+    joined = SEPARATOR.join(dict.fromkeys(filter(None, credits_given)))
+    return joined if 0 < len(joined) <= _MAX_CREDIT_CHARACTERS else None  # never cut: the end may name somebody else
+
+
+_WITH_CREDIT = re.compile(r"photo|(?:image|graphic|illustration|map)s?(?: by|:| credit| courtesy)", re.IGNORECASE)
+_MAX_CREDIT_CHARACTERS = 200
 
 
 _IMG_TAG = re.compile(r"<img\b[^<>]{0,4000}>", re.IGNORECASE)

@@ -272,17 +272,19 @@ def parse_saved_file_in_child(body: bytes, *, file_url: str, site: str, now: dat
 
 @dataclass(frozen=True, slots=True)
 class ArticlePageFindings:
-    """What an article's page says of itself; both are empty where it says nothing, or can't be read.
+    """What an article's page says of itself; each is empty where it says nothing, or can't be read.
 
-    `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …").
+    `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …"), and
+    `publisher` whose page it is.
     """
 
     barrier: str = ""
     supersession: str = ""
+    publisher: str = ""
 
 
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
-    """Read what a page says of itself as `page.find_reason_page_is_unreadable` and `page.read_supersession` do."""
+    """Read what a page says of itself as the functions of `digest.collect.parsers.page` do."""
     try:
         return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
     except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing

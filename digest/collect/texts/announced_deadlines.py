@@ -7,7 +7,7 @@ does not. The patterns are bounded, as those of `written_times` are.
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.texts.written_times import WrittenClock, is_ahead, read_clock, read_day_with_hour
@@ -16,6 +16,7 @@ _REACH = 140  # characters from the words that announce something to the end of 
 _MAX_STEPS = 28  # words and marks that may stand between
 _RESPONSE_WORDS = (
     r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
+    r"sign(?:ing)?[ -]up|enrol(?:l|lment)?|repl(?:y|ies)|object(?:ions?)?|"
     r"rsvp|proposals?|nominat(?:e|ions?)|bids?|comments?|entries|abstracts?|papers?|quotes?|offers?)"
 )
 _WITHIN_SENTENCE = r"(?:[^.:;]|\.(?=\w)){0,60}?"
@@ -27,10 +28,19 @@ _EXTENSION_CUE = re.compile(
 _DEADLINE_CUE = re.compile(
     r"\b(?:(?P<whole>(?:close|due|response|deadline|submission) dates?|clos(?:es?|ing)"
     rf"|deadlines?(?: (?:for|to) {_WITHIN_SENTENCE} (?:is|are)\b)?|due|open (?:until|till|through)"
-    r"|(?:application|comment|nomination|registration|submission)s? (?:period|window) (?:ends|runs (?:until|through)))"
+    r"|(?:application|comment|nomination|registration|submission)s? (?:period|window) (?:ends|runs (?:until|through))"
+    r"|early(?:[ -]bird)? (?:rate|price|registration)s? (?:ends?|expires?))"
     rf"|{_RESPONSE_WORDS})\b",
     re.IGNORECASE,
 )
+# What somebody is obliged to do: "must send a list by November 30", "have until December 4 to answer".
+_OBLIGATION_CUE = re.compile(
+    r"\b(?:(?P<whole>(?:has|have|get|gets|given) until)"
+    r"|must|shall|(?:has|have|needs?|told) to|(?:order|direct|instruct|require|obligate|urge|ask)(?:s|d|ed)?|gives?|tells?)\b",
+    re.IGNORECASE,
+)
+_BY = re.compile(r"\b(?:by|before|until|no later than|not later than|on or before)\b|[:;]|\.(?!\w)", re.IGNORECASE)
+_OBLIGATION_REACH = 160  # characters from an obligation to the day by which it's due
 # Behind a word for what is handed in; "submitted through a portal by Dec 4" has two of them.
 _UNTIL = re.compile(
     r"\b(?:by|before|until|till|through|no later than|not later than|on or before)\b|[:;]|\.(?!\w)", re.IGNORECASE
@@ -49,6 +59,8 @@ _LABEL_TABLE = """
 appl applications
 regist registration
 rsvp registration
+sign registration
+enrol registration
 propos proposals
 nomin nominations
 bid bids
@@ -60,6 +72,8 @@ abstract abstracts
 paper papers
 subm submissions
 respon responses
+repl responses
+object responses
 """
 _LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what is due, by the beginning of the word for it
 _RESPONSE_WORD = re.compile(rf"\b{_RESPONSE_WORDS}\b", re.IGNORECASE)
@@ -72,6 +86,17 @@ def find_deadline(text: str, published: datetime | None) -> Deadline | None:
     extended is the later one. A day without a year is the first such day on or after the publication; without a
     publication date it is left alone, and so is one that was over when the text appeared.
     """
+    return next(_read_deadlines(text, published), None)
+
+
+def find_deadlines(text: str, published: datetime | None) -> tuple[Deadline, ...]:
+    """Find every deadline that a text states, the soonest first, one a day; see `find_deadline`."""
+    by_day = {deadline.day: deadline for deadline in reversed([*_read_deadlines(text, published)])}
+    return tuple(sorted(by_day.values(), key=lambda deadline: deadline.day))
+
+
+def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]:
+    """Read the deadlines of a text; those that were extended come first, and obligations last."""
     for cue, start in islice(_deadline_cues(text), _MAX_CUES):
         head = text[start : start + _REACH]
         written = read_day_with_hour(head, 0, published, filler=_FILLER, read_hour=read_clock, max_steps=_MAX_STEPS)
@@ -80,22 +105,35 @@ def find_deadline(text: str, published: datetime | None) -> Deadline | None:
         day, clock, at = written
         label = _find_label(text, cue, head[:at])
         if clock := clock or _read_clock_behind(head, day.end):
-            return Deadline(day.first, clock.clock, clock.zone, label)
-        return Deadline(day.first, label=label)
-    return None
+            yield Deadline(day.first, clock.clock, clock.zone, label)
+        else:
+            yield Deadline(day.first, label=label)
 
 
 def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
-    """Find the words that announce a deadline, with the place behind them; those of an extension first."""
-    yield from ((cue, cue.end()) for cue in _EXTENSION_CUE.finditer(text))
-    for cue in _DEADLINE_CUE.finditer(text):
+    """Find the words that announce a deadline, with the place behind them; an extension replaces the deadline it extends."""
+    extended = list(islice(_EXTENSION_CUE.finditer(text), _MAX_CUES))
+    yield from ((cue, cue.end()) for cue in extended)
+    for cue, start in chain(
+        _cues_until(text, _DEADLINE_CUE, _UNTIL, _UNTIL_REACH),
+        _cues_until(text, _OBLIGATION_CUE, _BY, _OBLIGATION_REACH),
+    ):
+        if not any(other.start() <= cue.start() < other.end() for other in extended):
+            yield cue, start
+
+
+def _cues_until(
+    text: str, announcing: re.Pattern[str], until: re.Pattern[str], reach: int
+) -> Iterator[tuple[re.Match[str], int]]:
+    """Find announcing words, with the place behind them if they're whole, else behind each "by" near them in the sentence."""
+    for cue in announcing.finditer(text):
         if cue["whole"]:
             yield cue, cue.end()
             continue
-        for until in _UNTIL.finditer(text, cue.end(), cue.end() + _UNTIL_REACH):
-            if until[0] in ".:;":
+        for by in until.finditer(text, cue.end(), cue.end() + reach):
+            if by[0] in ".:;":
                 break
-            yield cue, until.end()
+            yield cue, by.end()
 
 
 def _read_clock_behind(head: str, start: int) -> WrittenClock | None:

@@ -46,7 +46,7 @@ def html_to_text(markup: str) -> str:
     text = _SURROGATES.sub("", markup[:MAX_HTML_CHARACTERS])
     for _ in range(3):  # a feed may escape its HTML once more than it should
         if "<" in text:
-            spaced = _BLOCK_TAG.sub(" <", _NON_TAG.sub("&lt;", text))
+            spaced = _BLOCK_TAG.sub(" <", escape_non_tags(text))
             text = nh3.clean(spaced, tags=set(), clean_content_tags=_DROPPED_TAGS)
         text = unescape_html(text)
         if not _REMAINING_MARKUP.search(text):
@@ -56,6 +56,11 @@ def html_to_text(markup: str) -> str:
     if "CDATA[" in text:
         text = _BROKEN_CDATA.sub("", text)
     return normalize_text(text)
+
+
+def escape_non_tags(markup: str) -> str:
+    """Escape every "<" that doesn't begin an HTML tag, as in "x < y"."""
+    return _NON_TAG.sub("&lt;", markup)
 
 
 _ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")

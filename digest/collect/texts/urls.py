@@ -122,6 +122,13 @@ def site_name(url: str) -> str:
     return (urlsplit(url).hostname or "").removeprefix("www.")
 
 
+def guess_registered_domain(url: str) -> str:
+    """Return the part of a web address's host that one owner registered, without a list of suffixes: "blog.example.co.uk" gives "example.co.uk"."""
+    labels = (urlsplit(url).hostname or "").split(".")
+    has_short_suffix = len(labels[-1]) == 2 and len("".join(labels[-2:-1])) <= 3
+    return ".".join(labels[-3 if has_short_suffix else -2 :])
+
+
 _EXAMPLE_HOST = re.compile(r"(?:.+\.)?example(?:\.(?:com|net|org))?|(?:.+\.)?(?:invalid|test)", re.IGNORECASE)
 
 

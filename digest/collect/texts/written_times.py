@@ -4,7 +4,7 @@ Every pattern here takes a bounded number of characters, so that a hostile text 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -101,6 +101,13 @@ def is_ahead(day: date, published: datetime | None) -> bool:
     return published is None or day >= published.date() - timedelta(days=1)
 
 
+def find_days(text: str, published: datetime | None) -> Iterator[WrittenDay]:
+    """Find every day that a text gives, whatever it's about; years are read as `read_day` reads them."""
+    for match in _DAY.finditer(text):
+        if day := _read_matched_day(match, published):
+            yield day
+
+
 def read_day(text: str, start: int, published: datetime | None) -> WrittenDay | None:
     """Read the day that is written at `start`: "Dec. 4", "4 December 2026", "October 12-14", "2026-12-04".
 
@@ -108,8 +115,10 @@ def read_day(text: str, start: int, published: datetime | None) -> WrittenDay | 
     publication it is none.
     """
     match = _DAY.match(text, start)
-    if match is None:
-        return None
+    return _read_matched_day(match, published) if match else None
+
+
+def _read_matched_day(match: re.Match[str], published: datetime | None) -> WrittenDay | None:
     try:
         first = _read_first_day(match, published)
         last = _read_last_day(match, first) if first else None

@@ -18,6 +18,7 @@ from digest.collect.articles.storage import (
     is_withdrawal_stated_by_source,
     mark_withdrawn,
     mark_withdrawn_and_delete_image,
+    record_publisher,
     record_supersession,
 )
 from digest.collect.documents.item_identity import is_front_page
@@ -38,10 +39,11 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What a page said: whether a visitor can read it, and what became of the advisory on it ("superseded by …")."""
+    """What a page said: whether a visitor can read it, what became of the advisory on it ("superseded by …"), and whose it is."""
 
     exists: bool
     supersession: str = ""
+    publisher: str = ""
 
 
 # Paths of a sign-in page, a front page, and a not-found page, without ".html" and the like.
@@ -120,8 +122,11 @@ def check_article_pages(
         read = results.keys() & set(advisories) - missing
         for article in session.scalars(select(Article).where(Article.url.in_(read))):
             record_supersession(session, article, now, results[article.url].supersession)
+        present = select(Article).where(Article.url.in_(results.keys() - missing))
+        for article in session.scalars(present.where(Article.publisher != "")):
+            record_publisher(article, results[article.url].publisher)
     words = {url: results[url].supersession for url in read}
-    return {url: PageState(url not in missing, words.get(url, "")) for url in results}
+    return {url: PageState(url not in missing, words.get(url, ""), results[url].publisher) for url in results}
 
 
 def _list_known(
@@ -164,6 +169,7 @@ class PageCheckResult:
     barrier: str = ""
     failure: str = ""
     supersession: str = ""
+    publisher: str = ""
 
     @property
     def is_gone(self) -> bool:
@@ -247,4 +253,6 @@ def _read_page(link: str, page: FetchResult) -> PageCheckResult:
     if page.content_type and not page.content_type.startswith(_PAGE_TYPES):
         return PageCheckResult(page.status)
     page_state = sandbox.read_article_page_in_child(page.body, charset=page.charset)
-    return PageCheckResult(page.status, page_state.barrier, supersession=page_state.supersession)
+    return PageCheckResult(
+        page.status, page_state.barrier, supersession=page_state.supersession, publisher=page_state.publisher
+    )

@@ -24,7 +24,7 @@ from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 TO_SUBSCRIBERS = frozenset(
-    {"known", "link", "welcome", "choices", "leave", "stay", "correction"}
+    {"known", "link", "welcome", "choices", "leave", "stay", "correction", "restored"}
 )  # who gets these can leave by one click
 # Who makes the newsletter reads English.
 TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})

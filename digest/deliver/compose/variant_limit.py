@@ -7,28 +7,41 @@ one: nothing that they chose is missing, and a section that they left out may st
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from subscribers.part_keys import split_part_key
+
 MAX_VARIANTS = 64
 
 
 class VariantKey(NamedTuple):
-    """What tells the variants of an edition apart: the sections left out, text only, and the short edition."""
+    """What tells the variants of an edition apart: the parts left out, text only, and the short edition.
+
+    A section that is left out is there by its own key and those of its topics (`digest.edition.content.fragment_names`).
+    """
 
     omitted: frozenset[str]
     text_only: bool
     is_short: bool
 
     def as_text(self) -> str:
-        """Return the form that is stored with a delivery: "events+featured/text/short"; empty for the full variant."""
+        """Return the form that is stored with a delivery: "events+topics:energy/text/short"; empty for the full variant."""
         flags = ("/text" if self.text_only else "", "/short" if self.is_short else "")
-        return "".join(("+".join(sorted(self.omitted)), *flags))
+        return "".join(("+".join(sorted(self._outermost)), *flags))
 
     @property
     def name(self) -> str:
         """What people call it: "short text-only variant without events"; the one with everything is the "full variant"."""
-        omitted = f"without {' and '.join(sorted(self.omitted))}" if self.omitted else ""
+        parts = (split_part_key(key) for key in sorted(self._outermost))
+        omitted = f"without {' and '.join(topic or section for section, topic in parts)}" if self.omitted else ""
         flags = ["short" if self.is_short else "", "text-only" if self.text_only else ""]
         adjectives = list(filter(None, flags)) or ([] if omitted else ["full"])
         return " ".join(filter(None, (*adjectives, "variant", omitted)))
+
+    @property
+    def _outermost(self) -> frozenset[str]:
+        """The parts left out, without the topics of a section that is left out as a whole."""
+        return frozenset(
+            key for key in self.omitted if not (split_part_key(key)[1] and split_part_key(key)[0] in self.omitted)
+        )
 
     @classmethod
     def from_text(cls, stored: str) -> "VariantKey":

@@ -21,16 +21,22 @@ from digest.deliver.compose.variant_limit import (
     choose_variants_within_limit,
     find_nearest_variant,
 )
-from digest.edition.content.fragment_names import list_fragment_sections, list_omitted_fragments, list_section_keys
+from digest.edition.content.fragment_names import (
+    are_omitted,
+    list_fragment_keys,
+    list_omitted_fragments,
+    list_part_keys,
+)
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
 from digest.store.models import Edition
-from subscribers.consent.audience import AudienceMember
-from subscribers.consent.preferences import Preferences, count_preferences
+from subscribers.consent.audience import AudienceMember, count_preferences
+from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
+from subscribers.part_keys import split_part_key
 from subscribers.subscriber_language import SubscriberLanguage
 
 
@@ -41,26 +47,28 @@ class EditionVariants:
     edition: MailableEdition
     zone: ZoneInfo  # the publication's
     language: SubscriberLanguage  # what readers are written to in
+    has_topics: bool = True  # readers may leave out topics, not sections alone
     # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
     chosen_variants: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
 
     @cached_property
-    def sections(self) -> frozenset[str]:
-        """The keys of the sections that a reader may leave out."""
-        return list_section_keys(p.name for p in self.edition.pieces)
+    def parts(self) -> frozenset[str]:
+        """The keys of the sections and topics that a reader may leave out."""
+        keys = list_part_keys(p.name for p in self.edition.pieces)
+        return keys if self.has_topics else frozenset(split_part_key(key)[0] for key in keys)
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
-        """Return whether the short edition says anything to a reader who left sections out.
+        """Return whether the short edition says anything to a reader who left parts out.
 
         What was drafted by an older version has none, and some sections stand in the full one alone: who is left with nothing gets that.
         """
-        sections = [list_fragment_sections(piece.name) for piece in self.edition.pieces if piece.kind == "short"]
-        return any(keys and not keys <= omitted for keys in sections)
+        parts = [list_fragment_keys(piece.name) for piece in self.edition.pieces if piece.kind == "short"]
+        return any(keys and not are_omitted(keys, omitted, self.parts) for keys in parts)
 
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
-        """Return the message template for a reader's preferences, or None where no section is left."""
-        if omits_every_section(preferences, self.sections):
+        """Return the message template for a reader's preferences, or None where no part is left."""
+        if omits_every_part(preferences, self.parts):
             return None
         variant = self.find_variant(preferences)
         if variant not in self._templates:
@@ -79,8 +87,9 @@ class EditionVariants:
 
     def find_wanted_variant(self, preferences: Preferences) -> VariantKey:
         """Return the variant that a reader's preferences ask for."""
-        is_short = preferences.short and self.has_short_edition(preferences.omit)
-        return VariantKey(preferences.omit & self.sections, preferences.text_only, is_short)
+        omitted = list_omitted_parts(preferences, self.parts)
+        is_short = preferences.short and self.has_short_edition(omitted)
+        return VariantKey(omitted, preferences.text_only, is_short)
 
     def limit_to(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
         """Return the variants of the same edition as so many readers want each, with no more of them than an edition may have."""
@@ -111,21 +120,45 @@ class EditionVariants:
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
     """Create the variants of an edition, or of an approved version of it."""
-    return EditionVariants(edition, settings.file.publication.zone, settings.subscriber_language)
+    has_topics = "omit_topics" not in settings.file.preferences.hidden
+    return EditionVariants(edition, settings.file.publication.zone, settings.subscriber_language, has_topics)
 
 
 def count_variant_subscribers(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
-    """Count the readers on the list by the variant that they want; those who left out every section want none."""
+    """Count the readers on the list by the variant that they want; those who left out every part want none."""
     subscribers_by_variant: Counter[VariantKey] = Counter()
     for preferences, subscribers in count_preferences(session):
-        if not omits_every_section(preferences, variants.sections):
+        if not omits_every_part(preferences, variants.parts):
             subscribers_by_variant[variants.find_wanted_variant(preferences)] += subscribers
     return subscribers_by_variant
 
 
-def omits_every_section(preferences: Preferences, sections: frozenset[str]) -> bool:
-    """Return whether a reader left out every one of the sections, by their keys; then they are owed no message."""
-    return bool(sections) and sections <= preferences.omit
+def list_omitted_parts(preferences: Preferences, parts: frozenset[str]) -> frozenset[str]:
+    """Return which of an edition's parts, by their keys, a reader left out: whole sections, and topics.
+
+    A section of which every part is left out is among them, by its own key.
+    """
+    return _list_omitted_parts(preferences.omit, preferences.omit_topics, parts)
+
+
+@lru_cache(maxsize=4096)  # once for each combination, not for each reader
+def _list_omitted_parts(
+    omitted_sections: frozenset[str], omitted_topics: frozenset[str], parts: frozenset[str]
+) -> frozenset[str]:
+    omitted: set[str] = set()
+    kept_sections: set[str] = set()
+    for key in parts:
+        section_key, topic_key = split_part_key(key)
+        if section_key in omitted_sections or (topic_key and topic_key in omitted_topics):
+            omitted |= {key, section_key}
+        else:
+            kept_sections.add(section_key)
+    return frozenset(omitted - kept_sections)
+
+
+def omits_every_part(preferences: Preferences, parts: frozenset[str]) -> bool:
+    """Return whether a reader left out every one of an edition's parts; then they are owed no message."""
+    return bool(parts) and parts <= list_omitted_parts(preferences, parts)
 
 
 _MAX_UNSUBSCRIBE_LENGTH = 77  # a relay of a large provider turns a longer List-Unsubscribe into encoded words

@@ -4,6 +4,7 @@ Subscribers get an edition by their frequency, and it's due at the hour they cho
 """
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -14,10 +15,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
-from digest.deliver.compose.variants import omits_every_section
+from digest.deliver.compose.variants import create_variants, omits_every_part
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.edition.approval.approved_versions import read_mailable_edition
-from digest.edition.content.fragment_names import list_section_keys
 from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState
@@ -127,11 +127,12 @@ def _load_zone(name: str) -> ZoneInfo | None:
 def plan_deliveries(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime
 ) -> DeliveryCounts:
-    """Write one delivery for everybody in the audience, in pages of 1,000; a second time changes nothing.
+    """Write one delivery for each subscriber, in pages of 1,000; a second time changes nothing.
 
-    Once all are written the list is fixed: who subscribes afterwards gets the next edition. Several processes may plan
-    one edition: each page is written only while none of them has fixed the list. A reader whose mail is paused, who
-    wants fewer editions, or who left out every section that this one has, gets a row that is `skipped`.
+    Once all are written, the list is fixed: later subscribers get the next edition. Several processes may plan one edition:
+    each page is written only while none of them has fixed the list. Subscribers whose email is paused, who want fewer
+    editions, or who left out every section that this one has, get a row that's `skipped`. While a page is written, a thread
+    reads the next one and computes its IDs.
 
     Raises:
         UnknownEditionError: there is no edition of that name.
@@ -144,31 +145,32 @@ def plan_deliveries(
             purpose=make_edition_delivery_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
-            sections=list_section_keys(
-                piece.name for piece in read_mailable_edition(session, edition, settings).pieces
-            ),
+            parts=create_variants(read_mailable_edition(session, edition, settings), settings).parts,
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
         )
         month_purposes = _purposes_of_month(session, edition, settings)
-    after = 0
-    while True:
+
+    def read_page(after: int) -> list[dict[str, Any]]:
         with database.read() as session:
-            page = audience.load_audience_page(session, after_number=after, page_size=MAX_TRANSACTION_ROWS)
+            page = audience.load_preferences_page(session, after_number=after, page_size=MAX_TRANSACTION_ROWS)
             monthly = [subscriber.number for subscriber in page if subscriber.preferences.frequency == "monthly"]
             served = _served_subscribers(session, month_purposes, monthly)
-        if not page:
-            return _close_plan(database, name, now)
-        # hashing: outside of the write transaction
-        page_rows = rows.rows_for(page, served)
-        with database.write() as session:
-            # A process that was stopped since its last page finds the list fixed by another.
-            if find_edition(session, name, lock=True).planned_at is not None:
-                return count_deliveries(session, rows.purpose)
-            # What an earlier, interrupted planning wrote stands.
-            insert_missing(session, table_of(Delivery), page_rows)
-        after = page[-1].number
+        return rows.rows_for(page, served)
+
+    with ThreadPoolExecutor(1) as reader:
+        page = read_page(0)
+        while page:
+            next_page = reader.submit(read_page, page[-1]["person"])
+            with database.write() as session:
+                # A process that was stopped since its last page finds the list fixed by another.
+                if find_edition(session, name, lock=True).planned_at is not None:
+                    return count_deliveries(session, rows.purpose)
+                # What an earlier, interrupted planning wrote stands.
+                insert_missing(session, table_of(Delivery), page)
+            page = next_page.result()
+    return _close_plan(database, name, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +180,13 @@ class _PlannedRows:
     purpose: str
     keys: KeyRing
     list_domain: str
-    sections: frozenset[str]
+    parts: frozenset[str]
     release: EditionRelease
     today: date
     now: datetime
 
     def rows_for(
-        self, subscribers: Sequence[audience.AudienceMember], served: Collection[int | None]
+        self, subscribers: Sequence[audience.MemberPreferences], served: Collection[int | None]
     ) -> list[dict[str, Any]]:
         """Return the rows for some readers, of whom those in `served` had an edition this month."""
         delivery_ids = make_delivery_ids(self.keys, self.purpose, (subscriber.number for subscriber in subscribers))
@@ -194,11 +196,11 @@ class _PlannedRows:
         ]
 
     def _row_for(
-        self, subscriber: audience.AudienceMember, delivery_id: str, *, had_one_this_month: bool
+        self, subscriber: audience.MemberPreferences, delivery_id: str, *, had_one_this_month: bool
     ) -> dict[str, Any]:
         due = self.release.due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
         paused = subscriber.preferences.is_paused(self.today)
-        skipped = due is None or paused or omits_every_section(subscriber.preferences, self.sections)
+        skipped = due is None or paused or omits_every_part(subscriber.preferences, self.parts)
         return {
             "id": delivery_id,
             "purpose": self.purpose,

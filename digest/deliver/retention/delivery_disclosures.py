@@ -56,6 +56,7 @@ _PURPOSE_TEXTS = {
     "choices": mark_message("To tell you that your preferences changed"),
     "leave": mark_message("To answer your request to unsubscribe"),
     "undo": mark_message("To send you a link to resubscribe"),
+    "restored": mark_message("To tell you that your subscription was restored"),
 }
 
 NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to readers

@@ -179,7 +179,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
         mailable = approval.read_draft_version(session, edition, settings)
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
-    if template is None or not variants.sections:
+    if template is None or not variants.parts:
         raise SendError(f"{name} has no sections.", "Draft the edition again.")
     return template
 

@@ -12,6 +12,7 @@ from digest.edition.approval.approved_versions import (
     build_approval_statement,
     build_signature_payload,
     check_article_window_continuity,
+    check_no_open_note,
     compute_content_hash,
     count_missing_signatures,
     find_last_unrevoked_approval,
@@ -199,9 +200,29 @@ def reinstate_approval(
             "Review the draft instead.",
         )
     supersede_approval(session, edition, actor=None, now=now, because="the deadline passed before it was approved")
+    _reinstate(session, edition, approval, now)
+    return approval
+
+
+def reinstate_matching_approval(
+    session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing, now: datetime
+) -> bool:
+    """Reinstate the version that a draft equals again (`find_matching_approval`); return whether it's valid now.
+
+    It isn't if a note is open, or the version can't be sent as things are now. The caller has locked the edition.
+    """
+    try:
+        check_no_open_note(session, edition)
+        find_reinstatable_approval(session, edition, settings=settings, keys=keys)
+    except ApprovalError:
+        return False
+    _reinstate(session, edition, approval, approval.stood_at or now)
+    return True
+
+
+def _reinstate(session: Session, edition: Edition, approval: Approval, approved_at: datetime) -> None:
     approval.state, approval.ended_because = ApprovalState.STANDING, ""
     approval.ended_at = approval.ended_by = approval.ended_by_edit = None
-    edition.state, edition.approved_at = EditionState.APPROVED, now
+    edition.state, edition.approved_at = EditionState.APPROVED, approved_at
     edition.approved_by = approval.signatures[-1].actor
     session.flush()
-    return approval

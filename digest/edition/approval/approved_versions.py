@@ -123,6 +123,14 @@ def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval
     return last if last is not None and not list_edition_identity_changes(last.statement, edition) else None
 
 
+def find_matching_approval(session: Session, edition: Edition, settings: Settings) -> Approval | None:
+    """Find the last version that enough people approved and nobody revoked, if a draft is again exactly what it says."""
+    approval = find_last_unrevoked_approval(session, edition) if edition.state == EditionState.DRAFT else None
+    if approval is None or approval.content_hash != read_current_content_hash(session, edition, settings):
+        return None
+    return approval
+
+
 def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
     """List every version of an edition that anybody approved, the newest first."""
     query = select(Approval).where(Approval.edition_id == edition.id).order_by(Approval.version.desc())
@@ -257,14 +265,23 @@ def sign_approval(
 
 def _check_approver(session: Session, edition: Edition, settings: Settings, actor: str) -> None:
     """Check that nothing is left to do before an actor approves an edition, and that they may."""
+    check_no_open_note(session, edition)
+    if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
+        raise ApprovalError(f"{edition.name}: {refusal}")
+
+
+def check_no_open_note(session: Session, edition: Edition) -> None:
+    """Check that an edition wasn't sent back with a note that's still open.
+
+    Raises:
+        ApprovalError: it was.
+    """
     open_note = select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
     if session.scalar(open_note):
         raise ApprovalError(
             f"{edition.name} was sent back with a note that isn't marked as done.",
             "Mark the note as done on the edition page, then approve the edition.",
         )
-    if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
-        raise ApprovalError(f"{edition.name}: {refusal}")
 
 
 def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:

@@ -97,6 +97,7 @@ class SectionEntry:
     related: tuple[EditionLink, ...] = ()
     picture: EditionImage | None = None
     when: EntryDate | None = None  # events and opportunities
+    due: EntryDate | None = None  # a deadline that its texts state, where `when` isn't one or is later
     details: tuple[str, ...] = ()  # events: place, price; products: maker
     since: EarlierAppearance | None = None  # of a story that an earlier edition had
 

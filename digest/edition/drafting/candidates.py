@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from digest.collect.articles.storage import find_urls_withdrawn_by_own_site
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.documents.parsed_document import DateBasis, SummaryBasis
+from digest.collect.documents.parsed_document import DateBasis, ParsedItem, SummaryBasis
 from digest.collect.texts.event_texts import is_event_title
+from digest.collect.texts.image_credits import is_agency_image
 from digest.collect.texts.urls import site_name, usable_url
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.drafting.imported_editions import convert_imported_story, load_imported_editions
@@ -97,7 +98,6 @@ def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateA
 
 def build_candidate(article: Article, source: Source) -> CandidateArticle:
     """Make the value that selection works on of an article's row."""
-    may_image = source.images in {"own", "licensed"}
     return CandidateArticle(
         url=article.url,
         link=article.link,
@@ -105,7 +105,8 @@ def build_candidate(article: Article, source: Source) -> CandidateArticle:
         summary=article.summary,
         summary_basis=SummaryBasis(article.summary_basis),
         source=source.name,
-        publisher=source.publisher,
+        publisher=article.publisher or source.publisher,
+        aggregated=bool(article.publisher),
         dated_at=article.dated_at,
         has_date=not DateBasis(article.date_basis).is_first_seen,
         section=source.section,
@@ -118,8 +119,9 @@ def build_candidate(article: Article, source: Source) -> CandidateArticle:
         default_topic=source.default_topic,
         author=article.author,
         credit=article.credit,
-        image=article.image_url if may_image else None,
+        image=article.image_url if may_mail_image(source, article) else None,
         image_alt=article.image_alt,
+        image_credit=article.image_credit,
         starts_at=article.starts_at or article.announced_at,
         ends_at=article.ends_at or article.announced_until,
         all_day=article.all_day,
@@ -131,6 +133,14 @@ def build_candidate(article: Article, source: Source) -> CandidateArticle:
         withdrawn=article.withdrawn_at is not None,
         superseded=article.superseded,
     )
+
+
+def may_mail_image(source: Source, article: Article | ParsedItem) -> bool:
+    """Return whether what a source allows, and the image's own credit, let us mail an article's image."""
+    if source.images != "credited":
+        return source.images in {"own", "licensed"}
+    credit, alt = article.image_credit, article.image_alt
+    return is_agency_image(credit, source.publisher, article.image_url or "", alt)
 
 
 def _stated_deadline(article: Article) -> Deadline | None:

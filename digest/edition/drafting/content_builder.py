@@ -8,9 +8,11 @@ from digest.collect.documents.parsed_document import SummaryBasis
 from digest.collect.texts.urls import strip_tracking
 from digest.edition.content import edition_content as content
 from digest.edition.content.edition_content import EntryDate
+from digest.edition.content.stated_dates import find_stated_deadlines
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
-from digest.edition.editing.edits import EditionField, StoryField
+from digest.edition.editing.edits import NO_DEADLINE, EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.opportunities import write_deadline
 from digest.edition.kinds.story_entry import EntryContext
 from digest.edition.rendering.mail_layout import find_next_deadline
 from digest.select.selection_types import SummaryOrigin
@@ -45,8 +47,8 @@ def build_content(
         language: what readers are written to in.
     """
     zone = file.publication.zone
-    page = EntryContext(zone, language, arrangement.pictures)
     release_at = identity.release_at.astimezone(zone)
+    page = EntryContext(zone, language, arrangement.pictures, release_at)
     sections = []
     for section in file.sections:
         if entries := tuple(_write_entries(arrangement, section, page)):
@@ -82,7 +84,8 @@ def _write_entries(
     placed = tuple(story.placed for story in stories)
     entries = SECTION_KINDS[section.kind].write_entries(placed, page)
     for entry, story in zip(entries, stories, strict=True):
-        yield _write_over(_list_supporting(entry, story), story)
+        written = _write_over(_list_supporting(entry, story), story)
+        yield replace(written, due=_choose_due(written, story, page))
 
 
 def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
@@ -115,6 +118,16 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.Se
     )
 
 
+def _choose_due(entry: content.SectionEntry, story: ArrangedStory, page: EntryContext) -> EntryDate | None:
+    """Choose the deadline to announce of those that an entry's texts state: the one an editor chose, else the soonest."""
+    stated = find_stated_deadlines(entry, page.release_at) if page.release_at else ()
+    chosen_day = story.texts.get(StoryField.DUE, "")
+    if not stated or chosen_day == NO_DEADLINE:
+        return None
+    by_day = {deadline.day.isoformat(): deadline for deadline in stated}
+    return write_deadline(by_day.get(chosen_day, stated[0]), page.language)
+
+
 def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: SubscriberLanguage) -> str:
     """Name what else the edition holds, never the subject again, in at most 90 characters: up to two headlines and the next deadline.
 
@@ -122,7 +135,7 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
     """
     due = ""
     if deadline:
-        due = language.gettext("Key date: %(day)s", day=language.short_month_day(deadline.day))
+        due = language.gettext("Next deadline: %(day)s", day=language.short_month_day(deadline.day))
     if not headlines:
         return due
     separator = language.pgettext("between headlines", "; ")

@@ -15,7 +15,7 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import ContentFetcher
-from digest.collect.texts.urls import strip_tracking
+from digest.collect.texts.urls import site_name, strip_tracking
 from digest.collect.visits.page_check import PageState, check_article_pages
 from digest.edition import edition_queries
 from digest.edition.approval.approved_versions import hash_fragment, supersede_outdated_approval
@@ -222,7 +222,14 @@ def _propose_with_rechecks(
 def _note_state(candidate: CandidateArticle, state: PageState | None) -> CandidateArticle:
     if state is None:
         return candidate
-    return replace(candidate, withdrawn=not state.exists, superseded=state.supersession)
+    is_unnamed = candidate.aggregated and candidate.publisher == site_name(candidate.url)
+    publisher = is_unnamed and state.publisher
+    return replace(
+        candidate,
+        withdrawn=not state.exists,
+        superseded=state.supersession,
+        publisher=publisher or candidate.publisher,
+    )
 
 
 def _propose_edition(

@@ -67,8 +67,8 @@ def crop_article_image(
         ImageError: what came is no usable picture.
     """
     url = candidate.image or ""
-    alt, publisher = candidate.image_alt or "", candidate.publisher
-    credit = settings.subscriber_language.gettext("Image: %(publisher)s", publisher=publisher) if publisher else ""
+    alt, maker = candidate.image_alt or "", candidate.image_credit or candidate.publisher
+    credit = settings.subscriber_language.gettext("Image: %(publisher)s", publisher=maker) if maker else ""
     with database.read() as session:
         row = find_image(session, url)
         if row and (stored_crops := _find_cuts(session, url, since=row.made_at)):

@@ -12,6 +12,7 @@ from typing import Any
 
 EDITION_TARGET = "edition"  # the target of texts that belong to the edition itself
 BLOCK_PREFIX = "block:"  # begins the target of a labelled block
+NO_DEADLINE = "none"  # of the deadlines that a story's texts state
 OWN_STORY_PREFIX = "own:"  # begins the address of a story that was written here and has no link
 
 
@@ -43,6 +44,7 @@ class StoryField(StrEnum):
     SUMMARY = "summary"
     KICKER = "kicker"
     WHY = "why"  # why it leads
+    DUE = "due"  # the day (ISO 8601) of the deadline in its texts that is announced, or `NO_DEADLINE`
 
 
 class EditionField(StrEnum):

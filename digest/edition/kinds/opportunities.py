@@ -1,5 +1,6 @@
 """Opportunities: grants, calls and tenders that are open, the soonest deadline first."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -11,14 +12,16 @@ from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, join_date_parts, write_summary, write_summary_credit
+from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
-from digest.settings import NEWS_SECTION
+from digest.settings import NEWS_SECTION, SectionSettings
 from digest.store.models import Article
 from subscribers.phrases import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LOOKBACK = timedelta(days=60)  # an older announcement is not offered any more
 SUMMARY_WORDS = 22
+MAX_FIXES = 2  # days to fix a flaw, which are several a week, beside calls that close later
 _DEADLINE_LABELS = (
     mark_message("Applications due"),
     mark_message("Registration due"),
@@ -35,7 +38,8 @@ _DEADLINE_LABELS = (
     mark_message("Responses due"),
     mark_message("Fixes due"),
 )
-_NO_CALLS = frozenset({"registration", "submissions", "responses", "fixes"})  # news of them calls nobody
+_FIXES = "fixes"
+_NO_CALLS = frozenset({"registration", "submissions", "responses", _FIXES})  # news of them calls nobody
 _LABELS_BY_WORD = {label.split()[0].lower(): label for label in _DEADLINE_LABELS}
 CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # what readers may hand in
 
@@ -64,6 +68,14 @@ class OpportunitySection(SectionKind):
         is_call = call.deadline is not None and call.deadline.label in CALL_LABELS
         return is_call and call.section == NEWS_SECTION and (call.primary or call.own)
 
+    def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
+        """Take the soonest. Days to fix flaws get more than two places only if calls leave them free."""
+        ordered = sorted(pool, key=self.order_key)
+        fixes = [scored for scored in ordered if _is_fix(scored)]
+        later = {scored.url for scored in fixes[MAX_FIXES:]}
+        filler.take_in_order(section, sorted(ordered, key=lambda scored: scored.url in later))
+        filler.sections[section.key].sort(key=self.order_key)
+
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Order by deadline."""
         call = scored.lead
@@ -85,6 +97,11 @@ class OpportunitySection(SectionKind):
         """Return the summary and whose it is; the source where there is neither."""
         lines = tuple(filter(None, (entry.summary, write_summary_credit(entry, language))))
         return lines or super().secondary_lines(entry, language)
+
+
+def _is_fix(scored: ScoredStory) -> bool:
+    deadline = scored.lead.deadline
+    return deadline is not None and deadline.label == _FIXES
 
 
 def write_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:

@@ -22,11 +22,12 @@ NOTHING_MORE = mark_message("this report is new.")
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """What entries are written for: the publication's time zone, its readers' language, and the pictures by a candidate's `image`."""
+    """What entries are written for: the publication's time zone, its language, the images by a candidate's `image`, and the send time in that zone."""
 
     zone: ZoneInfo
     language: SubscriberLanguage
     pictures: Mapping[str, ImageCrops] = field(default_factory=dict)
+    release_at: datetime | None = None
 
     def write_day(self, article: CandidateArticle) -> str:
         """Return an article's day; empty where its date is only the moment of finding."""

@@ -13,6 +13,7 @@ from digest.edition.content.edition_content import (
     PHONE_SUBJECT_LENGTH,
     SectionEntry,
 )
+from digest.edition.content.stated_dates import find_mentioned_days
 from digest.edition.kinds import list_lead_sections
 from digest.edition.preflight.rule_registry import (
     INTRO_PLACE,
@@ -24,7 +25,8 @@ from digest.edition.preflight.rule_registry import (
     preflight_rule,
     warning_finding,
 )
-from subscribers.phrases import count_with_noun, name_language
+from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
+from subscribers.phrases import count_with_noun, month_day, name_language
 
 MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold text
 
@@ -149,6 +151,22 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
             )
     if not any(section.entries for section in list_lead_sections(examined.content.sections)):
         yield error_finding("The edition has no lead story.", "Add a featured story.")
+
+
+@preflight_rule("earlier-dates", must_be_confirmed=True)
+def check_dates_before_next_deadline(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """No text mentions an upcoming date before the next deadline, unless an entry announces that date."""
+    content = examined.content
+    deadline = find_next_deadline(content.sections)
+    announced = {dated.when.day for dated in list_dated_entries(content.sections)}
+    for title, headline, day in find_mentioned_days(content) if deadline else ():
+        if deadline and day < deadline.when.day and day not in announced:
+            text = f"“{headline}”" if headline else "The subject, preheader, or intro"
+            yield warning_finding(
+                f"{text} mentions {month_day(day)}, but the next deadline is {month_day(deadline.when.day)}.",
+                "Check whether something is due earlier.",
+                title,
+            )
 
 
 @preflight_rule("repeats")

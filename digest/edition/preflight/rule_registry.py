@@ -36,7 +36,10 @@ HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheade
 
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
-    """A rule's result: what is wrong, what to do, and where. `is_for_admins` if editors can't fix it."""
+    """A rule's result: what is wrong, what to do, and where. `is_for_admins` if editors can't fix it.
+
+    Approvers must tick a box for one with `must_be_confirmed`.
+    """
 
     rule: str
     level: FindingLevel
@@ -44,6 +47,7 @@ class PreflightFinding:
     remedy: str = ""
     where: str = ""
     is_for_admins: bool = False
+    must_be_confirmed: bool = False
 
     @property
     def sentence(self) -> str:
@@ -175,13 +179,15 @@ RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]
 class PreflightRule:
     """A named rule; `description` is its one line in the documentation and in `digest check --rules`.
 
-    `is_for_admins` says that what it finds lies in settings or templates, where no editor can mend it.
+    `is_for_admins` says that what it finds lies in settings or templates, where no editor can mend it; `must_be_confirmed` that approvers
+    tick a box for what it finds.
     """
 
     name: str
     description: str
     check: RuleCheck
     is_for_admins: bool = False
+    must_be_confirmed: bool = False
 
     def find(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
         """Yield the rule's findings under its name. If only admins can fix them, the remedy says so."""
@@ -189,19 +195,27 @@ class PreflightRule:
             advice = finding.remedy
             if self.is_for_admins and advice:
                 advice = f"Ask an admin to {advice[0].lower()}{advice[1:]}"
-            yield replace(finding, rule=self.name, remedy=advice, is_for_admins=self.is_for_admins)
+            yield replace(
+                finding,
+                rule=self.name,
+                remedy=advice,
+                is_for_admins=self.is_for_admins,
+                must_be_confirmed=self.must_be_confirmed,
+            )
 
 
 PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 
 
-def preflight_rule(name: str, *, is_for_admins: bool = False) -> Callable[[RuleCheck], RuleCheck]:
+def preflight_rule(
+    name: str, *, is_for_admins: bool = False, must_be_confirmed: bool = False
+) -> Callable[[RuleCheck], RuleCheck]:
     """Register a function as the rule `name`; its docstring says what it demands. It wants a section in `docs/preflight.md` and a planted fault in its tests."""
 
     def register(check: RuleCheck) -> RuleCheck:
         if name in PREFLIGHT_RULES:
             raise ValueError(f"two rules are called {name}")
-        PREFLIGHT_RULES[name] = PreflightRule(name, check.__doc__ or "", check, is_for_admins)
+        PREFLIGHT_RULES[name] = PreflightRule(name, check.__doc__ or "", check, is_for_admins, must_be_confirmed)
         return check
 
     return register

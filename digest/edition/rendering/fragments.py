@@ -185,6 +185,7 @@ def _template_context(
         "web_copy": web_copy,
         "leave": f"{frame.base}/u/{marks.mark(LEAVE_SLOT)}",
         "preferences": preferences,
+        "breaking_news_off": f"{preferences}/breaking-news",
         "my_data": f"{preferences}#my-data",
         "asked": marks.mark(SIGNUP_SLOT),
         "share": {

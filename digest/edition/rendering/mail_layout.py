@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
-from digest.edition.content.fragment_names import list_fragment_sections, section_fragment_name
+from digest.edition.content.fragment_names import list_fragment_keys, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionLook
 from digest.settings import NEWS_SECTION
+from subscribers.part_keys import join_part_key, make_topic_key
 from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
@@ -39,9 +40,14 @@ class DatedEntry:
     when: EntryDate
 
     @property
+    def is_stated_in_text(self) -> bool:
+        """Whether it's a deadline that the texts of a story state, rather than the story's own date."""
+        return self.fragment.endswith("-due")
+
+    @property
     def reminder_fragment(self) -> str:
         """The fragment that names it on the first screen."""
-        return section_fragment_name(list_fragment_sections(self.fragment), "next")
+        return section_fragment_name(list_fragment_keys(self.fragment), "next")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,15 @@ class LeadStory:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicStories:
+    """The stories on one topic of a section that lists topics; the title is empty for stories without one."""
+
+    fragment: str
+    title: str
+    entries: tuple[SectionEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemainingSection:
     """A section without what stands earlier in the mail, which may be all of the one that leads.
 
@@ -98,6 +113,41 @@ class RemainingSection:
     def look(self) -> SectionLook:
         """How the templates set it."""
         return SECTION_KINDS[self.section.kind].look
+
+    @property
+    def topics(self) -> tuple[TopicStories, ...]:
+        """Its stories by topic, each a fragment, if it lists topics."""
+        groups = _group_by_part(self.section).items()
+        return tuple(TopicStories(section_fragment_name([key], "topic"), e[0].kicker, e) for key, e in groups)
+
+    @property
+    def end_fragment(self) -> str:
+        """The fragment that ends its list of topics."""
+        return f"{self.fragment}.end"
+
+
+def _lists_topics(section: EditionSection) -> bool:
+    return SECTION_KINDS[section.kind].look == "topics"
+
+
+def _find_part_key(section: EditionSection, entry: SectionEntry) -> str:
+    """Return the key of the part that an entry belongs to: its section's, or that of its topic in a list of topics."""
+    if _lists_topics(section):
+        return join_part_key(section.key, make_topic_key(entry.kicker))
+    return section.key
+
+
+def _group_by_part(section: EditionSection) -> dict[str, tuple[SectionEntry, ...]]:
+    """Group a section's entries by the keys of their parts, both in the order in which they come."""
+    groups: dict[str, tuple[SectionEntry, ...]] = {}
+    for entry in section.entries:
+        key = _find_part_key(section, entry)
+        groups[key] = (*groups.get(key, ()), entry)
+    return groups
+
+
+def _name_date_fragment(section: EditionSection, entry: SectionEntry, place: int) -> str:
+    return section_fragment_name([_find_part_key(section, entry)], f"date-{place}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +177,7 @@ class MailLayout:
 
 def arrange_email(content: EditionContent) -> MailLayout:
     """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
-    dated = sorted(_list_dated(content.sections), key=_date_order)
+    dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
@@ -148,15 +198,15 @@ def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStor
     for part in sections:
         if SECTION_KINDS[part.section.kind].source_section != NEWS_SECTION:
             continue
-        if entries := part.section.entries[:room]:
-            name = section_fragment_name([part.section.key], "lines")
-            parts.append(RemainingSection(name, replace(part.section, entries=entries)))
-            room -= len(entries)
+        for key, stories in _group_by_part(part.section).items():
+            if entries := stories[:room]:
+                name = section_fragment_name([key], "lines")
+                parts.append(RemainingSection(name, replace(part.section, entries=entries)))
+                room -= len(entries)
     if not parts:
         return None
-    return ShortEditionStoryList(
-        section_fragment_name([part.section.key for part in parts], "lines-head"), tuple(parts)
-    )
+    keys = frozenset().union(*(list_fragment_keys(part.fragment) for part in parts))
+    return ShortEditionStoryList(section_fragment_name(keys, "lines-head"), tuple(parts))
 
 
 def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
@@ -172,36 +222,37 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
         facts[name] = entry.headline
         facts[f"{name}_url"] = entry.url or page
         facts[f"{name}_note"] = " · ".join(filter(None, (entry.kicker, entry.source_and_date)))
-    due = (dated for dated in _list_dated(content.sections) if _is_due(dated, today))
-    deadline = min(due, key=_date_order, default=None)
+    deadline = find_next_deadline(content.sections, today)
     if deadline:
         facts |= {"deadline": deadline.entry.headline, "deadline_when": deadline.when.text}
         facts["deadline_url"] = deadline.entry.url or page
     return facts
 
 
-def _is_due(dated: DatedEntry, today: date) -> bool:
-    return dated.when.kind == "deadline" and dated.when.day >= today
-
-
-def find_next_deadline(sections: Iterable[EditionSection]) -> DatedEntry | None:
-    """Return the deadline that the first screen names: the earliest of all sections."""
-    deadlines = (d for d in _list_dated(sections) if d.when.kind == "deadline")
+def find_next_deadline(sections: Iterable[EditionSection], today: date = date.min) -> DatedEntry | None:
+    """Return the earliest deadline of all sections from a day on: a call's own, or one that a story's texts state."""
+    deadlines = (d for d in list_dated_entries(sections) if d.when.kind == "deadline" and d.when.day >= today)
     return min(deadlines, key=_date_order, default=None)
 
 
-def _list_dated(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
+def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
+    """List the entries with a date; one whose texts state a deadline is listed with that too, as a line without its summary."""
     for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:
-                fragment = section_fragment_name([section.key], f"date-{place}")
+                fragment = _name_date_fragment(section, entry, place)
                 yield DatedEntry(fragment, section.kind, entry, entry.when)
+            if entry.due:
+                fragment = section_fragment_name([section.key], f"date-{place}-due")
+                line = SectionEntry(entry.headline, entry.url, source=entry.source, when=entry.due)
+                yield DatedEntry(fragment, section.kind, line, entry.due)
 
 
-def _date_order(dated: DatedEntry) -> tuple[date, float, str]:
+def _date_order(dated: DatedEntry) -> tuple[date, float]:
+    """Return the key by which dates are sorted; what is due at the same time stays in reading order."""
     moment = dated.when.moment
     seconds = moment.timestamp() if moment else math.inf
-    return (dated.when.day, seconds, dated.entry.url)
+    return (dated.when.day, seconds)
 
 
 def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> UpcomingDates | None:
@@ -210,12 +261,15 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
         return None
     last_day = content.released_on + SOON
     soon = [d for d in dated if d.when.day <= last_day]
+    listed = {d.fragment for d in soon}
+    # An event that is listed says itself until when to register.
+    soon = [d for d in soon if d.fragment.removesuffix("-due") not in listed - {d.fragment}]
     if len(soon) > MAX_EARLY_DATES:
         soon = soon[:MAX_EARLY_DATES]
         last_day = soon[-1].when.day
     if not soon:
         return None
-    keys = frozenset().union(*(list_fragment_sections(d.fragment) for d in soon))
+    keys = frozenset().union(*(list_fragment_keys(d.fragment) for d in soon))
     head, foot = section_fragment_name(keys, "dates"), section_fragment_name(keys, "dates-end")
     return UpcomingDates(head, foot, last_day, tuple(soon))
 
@@ -241,8 +295,10 @@ def _list_sections(
         entries = tuple(
             entry
             for place, entry in enumerate(section.entries, 1)
-            if section_fragment_name([section.key], f"date-{place}") not in early
+            if _name_date_fragment(section, entry, place) not in early
         )
         after = dates.last_day if dates and len(entries) < len(section.entries) else None
         if entries:
-            yield RemainingSection(section_fragment_name([section.key]), replace(section, entries=entries), after)
+            rest = replace(section, entries=entries)
+            key = join_part_key(section.key, "") if _lists_topics(section) else section.key
+            yield RemainingSection(section_fragment_name([key]), rest, after)

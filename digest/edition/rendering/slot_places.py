@@ -1,4 +1,4 @@
-"""Where slots may be: at the end of a whole link to this site, and the sign-up in a line without URLs.
+"""Where slots may be: as a part of the path of a whole link to this site, and the sign-up in a line without URLs.
 
 Operators can write templates of their own, and a slot elsewhere could send a subscriber's token to another site.
 """
@@ -43,10 +43,10 @@ def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slot of a link that is no more than a page of this site and the slot, perhaps with a fragment."""
+    """Yield the slot of a link that is no more than a page of this site and the slot, perhaps with a page below it and a fragment."""
     for path, slot in (("/u/", LEAVE_SLOT), ("/preferences/", PREFERENCES_SLOT)):
         page = base + path
-        is_whole = re.fullmatch(rf"{re.escape(page)}(?:#[\w-]*)?", link.text)
+        is_whole = re.fullmatch(rf"{re.escape(page)}(?:/[a-z-]+)?(?:#[\w-]*)?", link.text)
         if is_whole and link.slots == ((len(page), slot),):
             yield slot
 

@@ -38,6 +38,7 @@ class SourceForm(FormOrQueryModel):
     weight: ShortText = ""
     images: ShortText = ""
     default_topic: ShortText = ""
+    license: ShortText = ""
     primary: bool = False
     own: bool = False
 
@@ -277,7 +278,7 @@ def _adding_page(
         address=address,
         values=_NEW_SOURCE | {"url": source_form.url} | (form or source_form).values(),
         sections=SOURCE_SECTIONS,
-        topics=source_overview.list_topic_names(installation),
+        topics=installation.settings.file.select.topic_names,
         can_write=installation.settings.origin is not None,
         problems=problems,
         refusal=refusal,

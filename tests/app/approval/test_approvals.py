@@ -1,5 +1,6 @@
 """Approving with colleagues: an author alone may not, a note stops it, and what was approved last can stand again at a deadline."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from sqlalchemy import delete, select, update
 
 from digest.app.approval import approvals, edition_approval
 from digest.app.editing import changes as editing
-from digest.app.editing.edit_application import apply_current_settings_to_draft, is_draft_outdated
+from digest.app.editing import edit_history
+from digest.app.editing.edit_application import ApprovedEditionError, apply_current_settings_to_draft, is_draft_outdated
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval import approval_check
@@ -19,12 +21,12 @@ from digest.edition.editing.edits import EditionField
 from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
-from digest.store.approval_models import ApprovalState, SentBackNote
+from digest.store.approval_models import ApprovalSignature, ApprovalState, SentBackNote
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, EditionStory
 from subscribers.crypto.keys import KeyRing
-from tests.app.editing.test_changes import ROOMY, TITLES, form, headlines, url_of
+from tests.app.editing.test_changes import ROOMY, TITLES, agreed, form, headlines, url_of
 from tests.edition.drafting.test_drafts import add, bodies, drafted
 from tests.moments import DRAFTING as NOW
 
@@ -74,7 +76,7 @@ def approve(install: Installation, actor: Actor) -> None:
 
 
 def write_intro(install: Installation, actor: Actor, text: str) -> None:
-    editing.set_edition_text(install, form(actor=actor), EditionField.INTRO, text)
+    editing.set_edition_text(install, agreed(install, form(actor=actor)), EditionField.INTRO, text)
 
 
 def edition_of(install: Installation) -> Edition:
@@ -172,7 +174,7 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
     approve(install_on_both, PRIYA)
     approved, said, before = bodies(install_on_both.database), headlines(install_on_both), edition_of(install_on_both)
     write_intro(install_on_both, DANA, "After all")
-    editing.drop_stories(install_on_both, form(actor=DANA), url_of(TITLES[0]))
+    editing.drop_stories(install_on_both, agreed(install_on_both, form(actor=DANA)), url_of(TITLES[0]))
     assert bodies(install_on_both.database) != approved
     assert approvals.reinstate_last_approval(install_on_both, "current", actor=SCHEDULER, now=LATER) == 1
     assert (bodies(install_on_both.database), headlines(install_on_both)) == (approved, said)
@@ -186,6 +188,70 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
     assert (last.act, last.actor, last.detail["version"]) == ("reinstated an approval", "scheduler", 1)
     write_intro(install_on_both, DANA, "Once more")
     assert version_states(install_on_both) == [ApprovalState.SUPERSEDED]
+
+
+def slip(install: Installation) -> None:
+    """Drop a story of an approved edition by mistake."""
+    write_intro(install, DANA, "Good mourning.")
+    edit_history.undo_own_last_edit(install, form(actor=DANA))
+    assert edition_of(install).state == EditionState.APPROVED
+    editing.drop_stories(install, agreed(install, form(actor=DANA)), url_of(TITLES[0]))
+    assert edition_of(install).state == EditionState.DRAFT
+
+
+def test_undoing_a_slip_reinstates_the_approval_in_the_same_transaction(install_on_both: Installation) -> None:
+    approve(install_on_both, DANA)
+    before = edition_of(install_on_both)
+    slip(install_on_both)
+    result = edit_history.undo_own_last_edit(install_on_both, form(actor=DANA))
+    after = edition_of(install_on_both)
+    assert (after.state, after.approved_by, after.approved_at) == (before.state, before.approved_by, before.approved_at)
+    assert version_states(install_on_both) == [ApprovalState.STANDING]
+    with install_on_both.database.read() as session:
+        edition = session.scalars(select(Edition)).one()
+        keys, settings = install_on_both.keys, install_on_both.settings
+        approval_check.verify_approval(session, edition, settings=settings, keys=keys)
+        entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+    assert result.state.approved
+    assert entry is not None
+    assert (entry.act, entry.detail["approval"], entry.detail["version"]) == ("edited", "reinstated", 1)
+    # The next slip is asked about again.
+    with pytest.raises(ApprovedEditionError):
+        editing.drop_stories(install_on_both, form(actor=DANA), url_of(TITLES[0]))
+
+
+def revoke(install: Installation) -> None:
+    edition_approval.revoke_approval(install, "current", actor=DANA, now=LATER)
+
+
+def send_back(install: Installation) -> None:
+    approvals.send_back_edition(install, "current", "The intro is cold.", actor=PRIYA, now=LATER)
+
+
+def move_send_time(install: Installation) -> None:
+    with install.database.write() as session:
+        session.scalars(select(Edition)).one().release_at += timedelta(days=1)
+
+
+def leave_gap(install: Installation) -> None:
+    with install.database.write() as session:
+        session.scalars(select(Edition)).one().opens_at += timedelta(days=1)
+
+
+def forge_signature(install: Installation) -> None:
+    with install.database.write() as session:
+        session.execute(update(ApprovalSignature).values(actor="staff 4"))
+
+
+@pytest.mark.parametrize("hindrance", [revoke, send_back, move_send_time, leave_gap, forge_signature])
+def test_an_approval_isnt_reinstated_if_it_was_revoked_or_the_edition_cant_be_sent(
+    install: Installation, hindrance: Callable[[Installation], None]
+) -> None:
+    approve(install, DANA)
+    slip(install)
+    hindrance(install)
+    edit_history.undo_own_last_edit(install, form(actor=DANA))
+    assert edition_of(install).state == EditionState.DRAFT
 
 
 def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None:

@@ -51,6 +51,7 @@ from digest.timetable import DueJob
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from tests.actors import ADMIN, EDITOR
+from tests.app.editing.test_changes import agreed
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
 
@@ -147,7 +148,8 @@ class SimulatedWeek:
         edition_approval.approve_edition(self.install, name, mark, actor=ADMIN, now=self.now)
 
     def write_subject(self, name: str, text: str) -> None:
-        editing.set_edition_text(self.install, EditForm(name, EDITOR, self.now), EditionField.SUBJECT, text)
+        form = agreed(self.install, EditForm(name, EDITOR, self.now))
+        editing.set_edition_text(self.install, form, EditionField.SUBJECT, text)
 
     @property
     def states(self) -> dict[str, EditionState]:
@@ -362,7 +364,8 @@ def test_a_gone_article_keeps_the_week_from_going_until_it_is_taken_out_and_appr
     assert week.mails("edition") == []
     assert week.mails("notice") == ["No. 147 is paused because visitors can't read an article"]
     assert any("Remove it and approve the edition again" in sentence for sentence in week.outlook())
-    editing.drop_stories(week.install, EditForm("2027-W11", EDITOR, week.now), page_address(EARLY))
+    form = agreed(week.install, EditForm("2027-W11", EDITOR, week.now))
+    editing.drop_stories(week.install, form, page_address(EARLY))
     assert week.states == {"2027-W11": EditionState.DRAFT}
     assert not any("read an article anymore" in sentence for sentence in week.outlook())
     week.approve("2027-W11")

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from digest.deliver.compose.dkim import SigningKey
+from digest.settings import SourceSettings
 from tests.app.doctor.outside import DAYS_LEFT, MAIL_HOST, SITE_HOST, OutsideSetup, make_certificate
 
 KEY_NAME = "one._domainkey.hls.test"
@@ -129,8 +130,16 @@ def turn_clock_back(world: OutsideSetup) -> None:
     world.now -= timedelta(minutes=5)
 
 
+def list_silent_source(world: OutsideSetup) -> None:
+    """List a source at a port where nothing listens."""
+    limits = world.settings.file.limits.model_copy(update={"allow_networks": ["127.0.0.0/8"]})
+    silent = SourceSettings(url="http://127.0.0.1:1/feed", name="Port", publisher="Port")
+    world.change_settings(file=world.settings.file.model_copy(update={"limits": limits, "sources": [silent]}))
+
+
 BOUNCE_DOMAIN = "bounce.hls.test"
 OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
+    "a source that doesn't answer": (list_silent_source, "source-answers", "digest sources test URL"),
     "no SPF": (drop(BOUNCE_DOMAIN, "TXT"), "spf", f'"v=spf1 a:{MAIL_HOST} -all"'),
     "two SPF records": (
         set_text(BOUNCE_DOMAIN, "v=spf1 mx:s.test ~all", "v=spf1 ip4:198.51.100.7 -all"),

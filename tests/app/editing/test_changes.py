@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from sqlalchemy import select
 
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
-from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField, StoryField
@@ -61,6 +62,11 @@ def url_of(title: str) -> str:
 
 def form(state: EditingState | None = None, actor: Actor = EDITOR) -> EditForm:
     return EditForm("current", actor, NOW + timedelta(minutes=1), state.last_seq if state else None)
+
+
+def agreed(install: Installation, form: EditForm) -> EditForm:
+    """Return a form whose editor agreed that the change ends the approval."""
+    return replace(form, supersedes=editing_state.read_editing_state(install, form.edition).approval)
 
 
 def headlines(installation: Installation) -> list[str]:
@@ -159,8 +165,9 @@ def test_an_edit_after_approval_makes_a_draft_of_it_in_its_own_transaction(insta
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()
     approve_now(install, edition, NOW)
-    result = editing.set_edition_text(install, form(), EditionField.INTRO, "After all")
-    assert result.approval_revoked
+    with pytest.raises(ApprovedEditionError, match="Confirm that you want to revoke"):
+        editing.set_edition_text(install, form(), EditionField.INTRO, "After all")
+    editing.set_edition_text(install, agreed(install, form()), EditionField.INTRO, "After all")
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()

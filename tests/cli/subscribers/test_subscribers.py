@@ -39,6 +39,15 @@ def test_a_person_is_added_from_standard_input_counted_and_withdrawn(home: Path)
     assert "its owner unsubscribed" in refused.output
 
 
+def test_whoever_unsubscribed_the_wrong_person_restores_them(home: Path) -> None:
+    _run("add", "-", *EVIDENCE, typed="Ada@example.org\n")
+    _run("unsubscribe", "ada@example.org", "--reason", "phone")
+    assert _run("restore", "ada@example.org", "--reason", "wrong person").output == "Restored person 1.\n"
+    assert _run("restore", "ada@example.org", "--reason", "wrong person").exit_code == 1
+    assert json.loads(_run("list", "--json").output)["subscribed"] == 1
+    assert [json.loads(line)["kind"] for line in (home / "left.log").read_text().splitlines()] == ["left", "undone"]
+
+
 @pytest.mark.parametrize(
     "words", [["add", "zebra@nowhere", *EVIDENCE], ["unsubscribe", "zebra@nowhere", "--reason", "x"]]
 )

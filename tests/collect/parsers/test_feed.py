@@ -110,6 +110,36 @@ def test_events_pictures_and_deadlines_in_rss_are_read() -> None:
     assert event.date_basis is DateBasis.ZONE_ASSUMED
 
 
+IMAGE = "<media:content url='https://example.org/a.jpg' medium='image'>{}</media:content>"
+TWO_IMAGES = "<description>&lt;img src='/b.jpg'> (FEMA photo by Ada Quill)</description>"
+
+
+@pytest.mark.parametrize(
+    ("parts", "credit"),
+    [
+        (IMAGE.format("<media:credit>Ada Quill/FEMA</media:credit>"), "Ada Quill/FEMA"),
+        (IMAGE.format("<media:credit>FEMA</media:credit><media:credit>AP</media:credit>"), "FEMA; AP"),
+        (
+            IMAGE.format("") + "<description>Crews came. (FEMA photo by Ada Quill)</description>",
+            "FEMA photo by Ada Quill",
+        ),
+        (TWO_IMAGES, "FEMA photo by Ada Quill"),
+        (IMAGE.format("") + TWO_IMAGES, None),  # of which of the two?
+        (IMAGE.format("<media:credit>FEMA</media:credit>" * 60 + "<media:credit>AP</media:credit>"), "FEMA; AP"),
+        (
+            IMAGE.format("".join(f"<media:credit>Ada Quill {n}/FEMA</media:credit>" for n in range(20))),
+            None,
+        ),  # too long
+        ("<description>No image. (FEMA photo by Ada Quill)</description>", None),
+    ],
+)
+def test_an_image_has_the_credit_of_its_own_item(parts: str, credit: str | None) -> None:
+    document = f"<item><title>Flood</title><link>https://example.org/1</link>{parts}</item>"
+    feed = rss(document).replace("<rss ", "<rss xmlns:media='http://search.yahoo.com/mrss/' ")
+    (parsed,) = items(feed)
+    assert parsed.image_credit == credit
+
+
 def test_an_id_that_is_an_address_stands_in_for_the_link_and_the_text_for_the_title() -> None:
     note = items(RSS)[2]
     assert (note.link, note.title) == ("https://www.example.org/notes/7", "A note without a title.")

@@ -43,6 +43,25 @@ def test_an_event_comes_in_with_its_zone_place_and_page() -> None:
     assert (event.published, event.date_basis) == (datetime(2026, 11, 1, 8, tzinfo=UTC), DateBasis.PUBLISHED)
 
 
+def test_a_description_that_is_only_an_address_is_no_summary() -> None:
+    (event,) = reading("DTSTART;VALUE=DATE:20270114\nDESCRIPTION:https://example.org/summit ").items
+    assert (event.summary, event.link) == ("", "https://example.org/summit")
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [
+        ("Berlin :de:", "Berlin"),
+        ("Galway :ireland: :de:", "Galway"),
+        ("Room 4: the hall", "Room 4: the hall"),
+        (":us:", ""),
+    ],
+)
+def test_codes_that_a_site_shows_as_flags_are_no_part_of_a_place(written: str, place: str) -> None:
+    (event,) = reading(f"DTSTART;VALUE=DATE:20270114\nLOCATION:{written}").items
+    assert (event.place or "") == place
+
+
 def test_day_long_events_are_kept_at_noon_and_end_on_their_last_day() -> None:
     one, three = reading("DTSTART;VALUE=DATE:20270114", "DTSTART;VALUE=DATE:20270114\nDTEND;VALUE=DATE:20270117").items
     assert (one.starts_at, one.ends_at, one.all_day) == (datetime(2027, 1, 14, 12, tzinfo=UTC), None, True)

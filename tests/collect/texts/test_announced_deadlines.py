@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time
+from time import perf_counter
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.texts import announced_deadlines, event_texts, written_times
-from digest.collect.texts.announced_deadlines import find_deadline
+from digest.collect.texts.announced_deadlines import find_deadline, find_deadlines
 
 PUBLISHED = datetime(2026, 11, 16, tzinfo=UTC)
 EASTERN, UTC_NAME = "America/New_York", "UTC"
@@ -97,6 +98,53 @@ def test_what_is_due_is_named_where_the_sentence_does(said: str, label: str) -> 
     deadline = find_deadline(said, PUBLISHED)
     assert deadline is not None
     assert deadline.label == label
+
+
+@pytest.mark.parametrize(
+    ("said", "days"),
+    [
+        (
+            "Terminals must send the Harbor Safety Board a list of all the modems on their ship-to-shore cranes by November 30. Then",
+            [(11, 30)],
+        ),
+        ("Free. Register by November 30.", [(11, 30)]),
+        ("Observers sign up by December 31.", [(12, 31)]),
+        ("$295; the early rate ends December 12.", [(12, 12)]),
+        ("Owners have until Dec. 4 to object.", [(12, 4)]),
+        ("Agencies were ordered to patch the flaw no later than December 2.", [(12, 2)]),
+        ("Letters are due December 9. Plants must reply before Dec 1; the work shall be done by Dec 20.", [(12, 1), (12, 9), (12, 20)]),
+        ("Comments, due December 1, were extended: the comment period is extended until December 8.", [(12, 1), (12, 8)]),
+        ("The deadline, which had been due December 1, was extended to December 8.", [(12, 8)]),
+        ("CISA orders agencies to patch the Citrix flaw by November 30", [(11, 30)]),
+        ("The board gives terminals until November 30 to answer.", [(11, 30)]),
+        ("The storm is expected to reach land by November 22.", []),
+        ("The board must answer. It met before November 18.", []),
+        ("Crews had restored power by November 17.", []),
+    ],
+)  # fmt: skip
+def test_every_deadline_and_obligation_is_found(said: str, days: list[tuple[int, int]]) -> None:
+    assert [deadline.day for deadline in find_deadlines(said, PUBLISHED)] == [date(2026, *day) for day in days]
+
+
+def test_an_obligation_never_hides_the_announced_deadline_of_a_call() -> None:
+    text = "Winners must sign by November 20. Applications close December 11."
+    deadline = find_deadline(text, PUBLISHED)
+    assert deadline is not None
+    assert deadline.day == date(2026, 12, 11)
+
+
+def test_a_hostile_text_takes_bounded_time() -> None:
+    started = perf_counter()
+    for part in (
+        "must ",
+        "must by ",
+        "deadline extended ",
+        "have until ",
+        "due November 30 ",
+        "must " * 30 + "by Dec 4. ",
+    ):
+        find_deadlines(part * (100_000 // len(part)), PUBLISHED)
+    assert perf_counter() - started < 5
 
 
 def test_without_a_publication_date_the_year_must_be_written() -> None:

@@ -303,6 +303,30 @@ def test_the_pages_of_advisories_say_whether_another_took_their_place(database: 
     assert [(change.before, change.after) for change in changes] == [("", said), (said, "")]
 
 
+def test_a_page_names_the_publisher_of_an_aggregator_s_article(database: Database) -> None:
+    hosts = ("a.example", "b.example", "c.example")
+    items = "".join(f"<item><title>News on {host}</title><link>https://{host}/1</link></item>" for host in hosts)
+    web = Web({PORT: fetched(f"<rss><channel><title>Lists</title>{items}</channel></rss>".encode())})
+    visited(database, web, PORT)
+    assert publishers(database) == list(hosts)
+    first, second = "https://a.example/1", "https://b.example/1"
+    data = b'{"@type": "NewsArticle", "headline": "News", "publisher": {"name": "The Wire"}}'
+    page = (
+        b'<html><head><script type="application/ld+json">' + data + b"</script></head><body><p>News</p></body></html>"
+    )
+    web.answers |= {first: fetched(page), second: fetched(b"<html><body><p>News</p></body></html>")}
+    states = check_article_pages(database, web, {first: first, second: second}, workers=1, now=NOON)
+    assert states[first].publisher == "The Wire"
+    assert publishers(database) == ["The Wire", *hosts[1:]]
+    visited(database, web, PORT, force=True)
+    assert publishers(database) == ["The Wire", *hosts[1:]], "its feed, which has only the host, doesn't take it back"
+
+
+def publishers(database: Database) -> list[str]:
+    with database.read() as session:
+        return list(session.scalars(select(Article.publisher).order_by(Article.url)))
+
+
 def superseded(database: Database) -> dict[str, str]:
     with database.read() as session:
         return {article.url: article.superseded for article in session.scalars(select(Article))}

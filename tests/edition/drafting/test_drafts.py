@@ -529,6 +529,22 @@ def test_an_advisory_that_another_has_replaced_is_left_out_until_its_page_stands
     assert reason not in with_pages(install, Pages()).values()
 
 
+def test_the_page_of_an_aggregator_s_lead_names_its_publisher_in_the_same_draft(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    add(database, "port security news", dated=NOW - timedelta(days=1), found=NOW)
+    with database.write() as session:
+        session.execute(update(Article).values(publisher="a.example.org"))
+    data = b'{"@type": "NewsArticle", "headline": "News", "publisher": {"name": "The Wire"}}'
+    page = (
+        b'<html><head><script type="application/ld+json">' + data + b"</script></head><body><p>News</p></body></html>"
+    )
+    weekly.draft_next_edition(install, now=NOW, actor=ADMIN, fetcher=Pages(body=page))
+    with database.read() as session:
+        content = EditionContent.from_json(session.scalars(select(Edition)).one().content)
+    entry = content.sections[0].entries[0]
+    assert (entry.source, entry.credit) == ("The Wire", "")
+
+
 def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)

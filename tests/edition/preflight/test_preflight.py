@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import lru_cache
 from types import TracebackType
 from typing import Self, Unpack
@@ -12,7 +13,13 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptio
 from digest.collect.visits.page_check import PageCheckResult
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
-from digest.edition.content.edition_content import EditionContent, EditionImage, RenderedFragment, SectionEntry
+from digest.edition.content.edition_content import (
+    EditionContent,
+    EditionImage,
+    EntryDate,
+    RenderedFragment,
+    SectionEntry,
+)
 from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, build_mailable_draft, join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.rule_registry import (
@@ -266,6 +273,7 @@ MISPLACED: dict[str, tuple[FragmentKind, tuple[str | Slot, ...]]] = {
     "text: our base in a foreign query": ("text", (f"https://evil.example/?x={HOME}/u/", LEAVE_SLOT, "\n")),
     "text: a word before it": ("text", (f"evil.example/?x={HOME}/u/", LEAVE_SLOT, "\n")),
     "text: more after it": ("text", (f"{HOME}/u/", LEAVE_SLOT, "@evil.example\n")),
+    "text: a host after a page below it": ("text", (f"{HOME}/u/", LEAVE_SLOT, "/page@evil.example\n")),
     "text: alone": ("text", (LEAVE_SLOT, "\n")),
     "text: the sign-up in a URL": ("text", ("https://evil.example/?x=", SIGNUP_SLOT, "\n")),
     "text: the short edition": ("short-text", ("https://evil.example/?x=", LEAVE_SLOT, "\n")),
@@ -283,6 +291,7 @@ def test_a_placeholder_that_could_lead_elsewhere_is_an_error(kind: FragmentKind,
     ("kind", "added"),
     [
         ("html", (f'<a title="x" HREF="{HOME}/preferences/', PREFERENCES_SLOT, '#my-data">x</a>')),
+        ("html", (f'<a href="{HOME}/preferences/', PREFERENCES_SLOT, '/breaking-news">x</a>')),
         ("html", ("<p>You signed up on <b>", SIGNUP_SLOT, "</b>.</p>")),
         ("text", (f"Unsubscribe: {HOME}/u/", LEAVE_SLOT, " any time\n")),
         ("text", ("You signed up on ", SIGNUP_SLOT, ".\n")),
@@ -326,7 +335,25 @@ def _own_page(look: PageCheckResult) -> Callable[[], PreflightInput]:
     return lambda: replace(examined(), own_pages={sound().sections[0].entries[0].url: look})
 
 
+def _lead_mentioning(words: str, **changes: object) -> PreflightInput:
+    """Examine an edition whose lead's summary ends with some words; the next deadline is December 4."""
+    changed = first_entry(sound(), lambda e: replace(e, summary=f"{e.summary} {words}", **changes))  # type: ignore[arg-type]
+    return examined(changed)
+
+
 FAULTS = (
+    Fault(
+        "earlier-dates",
+        FindingLevel.WARNING,
+        "cranes” mentions November 30, but the next deadline is December 4.",
+        lambda: _lead_mentioning("Replies are due by November 30."),
+    ),
+    Fault(
+        "earlier-dates",
+        FindingLevel.WARNING,
+        "The subject, preheader, or intro mentions December 1, but",
+        lambda: examined(replace(sound(), intro="Sign up before December 1.")),
+    ),
     Fault(
         "withdrawn",
         FindingLevel.ERROR,
@@ -682,6 +709,18 @@ def test_odd_but_legal_links_of_the_world_stop_no_edition(link: str) -> None:
     content = sanitize_content(first_entry(sound(), lambda e: replace(e, url=link)))
     assert run_preflight_rules(examined(content)) == ()
     assert "fass" not in content.sections[0].entries[0].url
+
+
+@pytest.mark.parametrize(
+    "words", ["On November 19 the board met.", "It ends December 4.", "The roundtable is on December 3.", "By 11 a.m."]
+)
+def test_days_that_are_over_announced_or_later_need_no_second_look(words: str) -> None:
+    assert run_preflight_rules(_lead_mentioning(words)) == ()
+
+
+def test_a_deadline_that_a_text_states_is_announced() -> None:
+    due = EntryDate("deadline", date(2026, 11, 30), "Monday, November 30", "Deadline")
+    assert run_preflight_rules(_lead_mentioning("Replies are due by November 30.", due=due)) == ()
 
 
 def test_a_postal_address_of_several_lines_passes() -> None:

@@ -36,6 +36,7 @@ from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.import_batches import list_unfinished_imports
 from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.import_undo import abandon_batch
@@ -161,7 +162,14 @@ class Life(RuleBasedStateMachine):
     def _confirm(self, token: str, name: str) -> None:
         with self.database.write() as session:
             link = confirm_subscription(
-                session, KEYS, token, origin=MACHINE, evidence_retention=YEAR, queue=self._queue, now=self.now
+                session,
+                KEYS,
+                token,
+                origin=MACHINE,
+                evidence_retention=YEAR,
+                queue=self._queue,
+                language=ENGLISH,
+                now=self.now,
             )
         if link.stage is ConfirmationLinkState.CONFIRMED and link.new:
             self.stories[name].own_word()

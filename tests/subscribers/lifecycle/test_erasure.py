@@ -30,7 +30,7 @@ from subscribers.signup.rate_limits import SignupLimits
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Base, ConsentEvent, Disclosure, DisclosureTotal, Person, PersonState
-from subscribers.store.signup_models import OneTimeToken, PendingAddressChange, RequestEvidence, SignupRequest
+from subscribers.store.signup_models import OneTimeToken, RequestEvidence, SignupRequest, StoredAddressChange
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, build_web_setup
 
@@ -89,7 +89,7 @@ def _live(world: Any) -> dict[str, Any]:
         )
         request_queue.enqueue_request(session, request_queue.prepare_request(keys, submission), SignupLimits())
         session.flush()
-        moves = list(session.scalars(select(PendingAddressChange.ciphertext)))
+        moves = list(session.scalars(select(StoredAddressChange.ciphertext)))
         return {
             "address": ADA_ADDRESS,
             "local part": "lovelace",
@@ -135,7 +135,7 @@ def test_no_row_of_any_table_leads_to_who_is_erased(both: Any, way: Callable[[An
                     assert session.execute(select(table).where(column == both.ada)).all() == [], table.name
         open_ = select(OneTimeToken).where(OneTimeToken.person == both.ada, OneTimeToken.ended_at.is_(None))
         assert session.scalars(open_).all() == []
-        for model in (QueuedNoticeEmail, PendingAddressChange, RequestEvidence, SignupRequest):
+        for model in (QueuedNoticeEmail, StoredAddressChange, RequestEvidence, SignupRequest):
             assert session.scalars(select(model)).all() == [], model.__tablename__
         states = {row.id: row.state for row in session.scalars(select(Delivery))}
         person = session.get_one(Person, both.ada)

@@ -82,7 +82,7 @@ def test_an_older_link_shows_and_changes_nothing_and_still_leaves(both: Any) -> 
     preferences, leave = f"/preferences/{both.token('preferences')}", f"/u/{both.token('leave')}"
     renew(both)
     before = both.dump()
-    for path in (preferences, f"{preferences}/my-data", f"{leave}/pause"):
+    for path in (preferences, f"{preferences}/my-data", f"{preferences}/breaking-news", f"{leave}/pause"):
         for method in ("GET", "POST"):
             answer = both.client.open(path, method=method, data={"section": "events", "length": "4w"})
             assert "Your preferences for" not in answer.text

@@ -1,3 +1,4 @@
+import re
 from dataclasses import fields
 from datetime import date
 from typing import Any
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from werkzeug.datastructures import MultiDict
 
+from digest.settings.built_in_topics import read_built_in_topics
 from subscribers.address import mask_address
-from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, count_preferences, describe_preferences
+from subscribers.consent.audience import count_preferences
+from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, describe_preferences
 from subscribers.pages import preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.forms import FormError
@@ -28,6 +31,11 @@ def chosen(world: Any) -> Preferences:
         return Preferences.from_json(person.choices)
 
 
+def list_values(page: str, name: str) -> list[str]:
+    """List the values of the boxes of a name in a page, that are checked or not."""
+    return re.findall(rf'<input type="checkbox" name="{name}" value="([^"]+)"', page)
+
+
 def path_of(world: Any) -> str:
     return f"/preferences/{world.token('preferences')}"
 
@@ -37,7 +45,9 @@ def test_the_page_shows_what_is_chosen_and_masks_the_address(world: Any) -> None
     assert answer.status_code == 200
     assert "a•••@analytical.example" in answer.text
     assert "ada.lovelace" not in answer.text
-    assert answer.text.count(" checked") == len(SECTIONS) + 1  # and every edition
+    topics = list_values(answer.text, "topic")
+    assert len(topics) == len(set(topics)) == len(read_built_in_topics())
+    assert answer.text.count(" checked") == len(SECTIONS) + len(topics) + 1  # and every edition
     for contents in ("The lead story and the top stories after it", "More stories, grouped by topic"):
         assert f"<small>{contents}</small>" in answer.text
     assert 'id="my-data"' in answer.text
@@ -53,7 +63,8 @@ def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     assert chosen(both) == Preferences(
         frozenset({"most-read", "topics", "products", "opportunities"}), text_only=True, pause_until=date(2026, 12, 24)
     )
-    assert both.client.get(path_of(both)).text.count(" checked") == 4
+    page = both.client.get(path_of(both)).text
+    assert page.count(" checked") - len(list_values(page, "topic")) == 4
     page = both.client.post(path_of(both), data={"section": SECTIONS})
     assert "All sections. Every edition. Sent as soon as it’s out." in page.text
     assert chosen(both) == Preferences()
@@ -166,7 +177,7 @@ SITE = SiteDetails(
     zone=ZoneInfo("America/New_York"),
     reply_to="editors@news.example.org",
     postal_address="",
-    sections=tuple((key, key.title()) for key in SECTIONS),
+    parts=(*((key, key.title()) for key in SECTIONS), ("topics:energy", "Energy"), ("topics:ports", "Ports")),
     section_contents=dict.fromkeys(SECTIONS, ""),
     recipients=(),
 )
@@ -180,13 +191,13 @@ def test_each_preference_has_its_texts_its_field_in_the_form_and_a_place_in_the_
         texts = PREFERENCE_TEXTS.get(field.name, {})
         if field.name in {"is_readable", "start"}:  # worked out, not chosen
             continue
-        form_name = {"omit": "section"}.get(field.name, field.name)
+        form_name = {"omit": "section", "omit_topics": "topic"}.get(field.name, field.name)
         assert f'name="{form_name}"' in page, f"{field.name} has no field in templates/web/preferences.html"
         assert field.name == "zone" or texts.get("listed", "none") in privacy, f"{field.name} has no `listed` words"
         if isinstance(getattr(Preferences(), field.name), bool):
             assert {"label", "hint", "summary"} <= texts.keys(), f"{field.name} is a checkbox without its texts"
-            checked = describe_preferences(Preferences.from_json({field.name: True}), SITE.sections)
-            assert checked != describe_preferences(Preferences(), SITE.sections), f"{field.name} isn't in the summary"
+            checked = describe_preferences(Preferences.from_json({field.name: True}), SITE.parts)
+            assert checked != describe_preferences(Preferences(), SITE.parts), f"{field.name} isn't in the summary"
         else:
             assert texts.get("problem"), f"{field.name} has no words for a value that can't be saved"
 
@@ -194,8 +205,13 @@ def test_each_preference_has_its_texts_its_field_in_the_form_and_a_place_in_the_
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["section", "text_only", "short", "pause_until", "frequency", "hour", "zone", "x"]),
-            st.text() | st.sampled_from([*SECTIONS, "yes", "fortnightly", "monthly", "6", "23", "UTC"]),
+            st.sampled_from(
+                ["section", "topic", "asks", "text_only", "short", "pause_until", "frequency", "hour", "zone", "x"]
+            ),
+            st.text()
+            | st.sampled_from(
+                [*SECTIONS, "energy", "omit_topics omit", "yes", "fortnightly", "monthly", "6", "23", "UTC"]
+            ),
         )
     ),
     st.dates(date(2020, 1, 1), date(2100, 1, 1)),
@@ -208,6 +224,6 @@ def test_any_form_is_either_kept_or_explained(form: list[tuple[str, str]], today
         words = exc.words
     else:
         assert Preferences.from_json(read.as_json()) == read
-        assert describe_preferences(read, SITE.sections)
+        assert describe_preferences(read, SITE.parts)
         assert read.pause_until is None or read.pause_until > today
     assert words.endswith(".")

@@ -139,7 +139,7 @@ def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:
     assert "SHA-256" not in welcome
     assert "/editions/2026-W46" in welcome
     assert "https://fema.example/2026-W46" in welcome, "the best of the newest edition"
-    assert "Key date: Friday, December 4" in welcome
+    assert "Next deadline: Friday, December 4" in welcome
     assert count(world, QueuedNoticeEmail) == 0
     again = world.client.post(link)
     assert again.status_code == 200

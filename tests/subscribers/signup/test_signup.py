@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.settings import Settings
+from digest.settings import ConsentSettings, Settings, SettingsFileContent
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, evidence, seals, suppression
 from subscribers.consent.evidence import RequestOrigin
+from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import erasure, expiry
@@ -40,6 +41,7 @@ from subscribers.store.signup_models import (
     SignupRequest,
     SignupSurge,
 )
+from subscribers.subscriber_language import ENGLISH
 from tests.conftest import forget_nowhere_else
 from tests.moments import DRAFTING as NOW
 from tests.subscribers.stored_evidence import open_evidence
@@ -59,11 +61,12 @@ class House:
     bounds: SignupLimits = field(default_factory=SignupLimits)
     notes: list[MailRequest] = field(default_factory=list)
     queue: Callable[[Session, MailRequest], None] | None = None
+    settings: Settings = field(default_factory=Settings)
 
     def ask(
         self, address: str = ADA, *, kind: FormKind = "subscribe", machine: RequestOrigin = MACHINE
     ) -> SubmissionOutcome:
-        wording = current_consent_text(Settings()) if kind == "subscribe" else None
+        wording = current_consent_text(self.settings) if kind == "subscribe" else None
         page = "https://hls.today/"
         submission = FormSubmission(kind, read_address(address), self.now, page, "hls.today", wording, machine)
         form = request_queue.prepare_request(KEYS, submission)
@@ -91,6 +94,7 @@ class House:
                 origin=RequestOrigin("93.184.216.99", "Phone/2"),
                 evidence_retention=timedelta(days=90),
                 queue=lambda _session, note: self.notes.append(note),
+                language=ENGLISH,
                 now=self.now,
             )
 
@@ -165,6 +169,36 @@ def unsubscribe_log(tmp_path: Path) -> UnsubscribeLog:
 def house(database: Database, unsubscribe_log: UnsubscribeLog) -> House:
     database.row_keys.find = lambda: KEYS
     return House(database, unsubscribe_log)
+
+
+def chosen(house: House, number: int) -> Preferences:
+    with house.database.read() as session:
+        return Preferences.from_json(session.get_one(Person, number).choices)
+
+
+def test_a_consent_text_that_names_breaking_news_turns_it_on(house: House) -> None:
+    assert chosen(house, house.subscribe("bo@example.org")) == Preferences()
+    consent = ConsentSettings(text="Yes, email me {name} every Friday, and breaking news as it happens.")
+    house.settings = Settings(file=SettingsFileContent(consent=consent))
+    ada = house.subscribe()
+    assert chosen(house, ada) == Preferences(breaking_news=True)
+    kind, body = house.events(ada)[-1]
+    assert (kind, body["method"]) == (ConsentKind.CHOICES_CHANGED, "consent text")
+    assert house.kinds.count("welcome") == 2
+    assert house.sound()
+
+
+def test_agreeing_again_keeps_earlier_preferences(house: House) -> None:
+    ada = house.subscribe()
+    earlier = Preferences(text_only=True, omit=frozenset({"events"}))
+    with house.database.write() as session:
+        change_preferences(session, ada, earlier, house.now)
+    house.leave(ada)
+    house.settings = Settings(
+        file=SettingsFileContent(consent=ConsentSettings(text="Email me {name} and breaking news."))
+    )
+    assert house.subscribe() == ada
+    assert chosen(house, ada) == replace(earlier, breaking_news=True)
 
 
 def test_a_form_is_written_encrypted_and_of_one_size(house: House) -> None:

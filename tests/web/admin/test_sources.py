@@ -90,13 +90,21 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     assert f'name="url" value="{site}feed"' in found.text
     assert acts(filed) == [], "nothing is added before somebody says so"
     answer = submit(
-        client, "/admin/sources", **DESCRIBED, url=f"{site}feed", default_topic="Maritime security", primary="1"
+        client,
+        "/admin/sources",
+        **DESCRIBED,
+        url=f"{site}feed",
+        default_topic="Maritime security",
+        license="CC BY 4.0",
+        primary="1",
     )
     assert answer.status_code == 303
     page = client.get(answer.location).text
     assert "Source added. The next collection will read it." in page
     source = load_settings(tmp_path / "digest.toml", {}).file.sources[1]
     assert (source.name, source.weight, source.images, source.primary) == ("Port News", 1.5, "licensed", True)
+    assert source.license == "CC BY 4.0"
+    assert 'name="license" maxlength="200" autocomplete="off" value="CC BY 4.0"' in page
     assert acts(filed) == [("source added", f"{site}feed")]
     again = submit(client, "/admin/sources/look", address=site)
     assert (again.status_code, "is already listed" in again.text) == (409, True)
@@ -119,6 +127,7 @@ def test_what_cannot_be_added_is_said_beside_the_address(filed: Any, address: st
 def test_wrong_values_of_a_source_are_answered_at_their_field(filed: Any, tmp_path: Path) -> None:
     client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
     path = f"/admin/sources/{number}"
+    assert "Only images that their own credit says a US agency made" in client.get(path).text
     answer = submit(client, path, on=path, **DESCRIBED | {"weight": "9", "images": "all"})
     assert answer.status_code == 400
     assert re.search(r'id="weight"[^>]*value="9"[^>]*aria-invalid="true"', answer.text)

@@ -1,13 +1,16 @@
 """Deadlines and events as a calendar: for one edition and to follow, read back by icalendar, by vobject, and by hand."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import vobject
 from icalendar import Calendar
 
+from digest.edition.content.edition_content import EntryDate
 from digest.store.models import EditionState
 from tests.moments import RELEASE
+from tests.web.conftest import sample_content, store_image
 
 DATES = ("dtstart", "dtend", "dtstamp")
 
@@ -71,3 +74,19 @@ def test_an_edition_that_has_not_gone_out_has_no_calendar(world: Any) -> None:
     assert world.client.get(f"/editions/{world.edition(state=EditionState.APPROVED)}.ics").status_code == 404
     assert world.client.get("/editions/2020-W01.ics").status_code == 404
     assert events_of(world.client.get("/calendar.ics").data) == []
+
+
+def test_a_deadline_that_a_story_states_is_an_entry_of_its_own(world: Any) -> None:
+    content = sample_content(store_image(world.install.database), "2026-W47", 147, "Ports")
+    featured, *others = content.sections
+    due = EntryDate("deadline", date(2026, 11, 30), "Monday, November 30", "Responses due")
+    entries = (replace(featured.entries[0], due=due), *featured.entries[1:])
+    name = world.edition(
+        state=EditionState.SENT, content=replace(content, sections=(replace(featured, entries=entries), *others))
+    )
+    for path in (f"/editions/{name}.ics", "/calendar.ics"):
+        stated, *rest = sorted(events_of(world.client.get(path).data), key=lambda event: str(event["start"]))
+        assert stated["start"] == date(2026, 11, 30)
+        assert stated["summary"] == f"Responses due: {featured.entries[0].headline}"
+        assert len(rest) == 2
+        assert len({event["uid"] for event in (stated, *rest)}) == 3

@@ -160,7 +160,7 @@ def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: A
         content = EditionContent.from_json(find_edition(session, NAME).content)
     words = web_editions.build_card_request(content, "HLS.Today", world.install.settings).words
     assert words.headline == HEADLINE
-    assert words.deadline == "Key date: December 4"
+    assert words.deadline == "Next deadline: December 4"
 
 
 def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_language(world: Any) -> None:
@@ -182,7 +182,7 @@ def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_langu
         for s in content.sections
     )
     words = web_editions.build_card_request(replace(content, sections=sections), "Vigie", settings).words
-    assert (words.issue, words.deadline) == ("Nº 147 · 20 novembre 2026", "Date à retenir : 4 décembre")
+    assert (words.issue, words.deadline) == ("Nº 147 · 20 novembre 2026", "Prochaine échéance : 4 décembre")
 
 
 def test_a_card_that_cannot_be_set_is_none_and_the_page_does_without(world: Any) -> None:

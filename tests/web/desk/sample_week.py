@@ -87,8 +87,10 @@ class SampleWeek:
         return [story_anchor(story.url) for story in self.state.arrangement.sections[section]]
 
     def act(self, word: str, editor: str = "dana", *, client: FlaskClient | None = None, **fields: Any) -> Any:
-        """Press a button of the page as it stands, or as it stood at `seq`."""
-        fields.setdefault("seq", self.state.last_seq)
+        """Press a button of the page as it stands, or as it stood at `seq`, and agree to lose the approval unless `supersedes` is given."""
+        state = self.state
+        fields.setdefault("seq", state.last_seq)
+        fields.setdefault("supersedes", state.approval)
         return (client or self.client(editor)).post(f"{self.path}/act", data={"act": word, **fields})
 
 

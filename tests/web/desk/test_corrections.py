@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from email import message_from_bytes, policy
 from itertools import pairwise
 from typing import Any, cast
@@ -34,8 +34,8 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_sending import run_edition
 from digest.edition.approval import approved_versions as approval
 from digest.edition.archive.corrections import load_correction_blocks
-from digest.edition.content.corrected_content import correct_content, correct_repeated_text
-from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
+from digest.edition.content.corrected_content import correct_content, correct_entry, correct_repeated_text
+from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.edition_queries import find_edition
 from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_corrections
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
@@ -303,6 +303,17 @@ def test_wherever_a_corrected_text_is_shown_it_is_the_right_one_and_dated(world:
         dates = look(calendar).replace("\r\n ", "").replace("\\,", ",")
         assert "SUMMARY:Port resilience exercise, closed to observers" in dates
         assert f"C{DATED}" in dates
+
+
+@pytest.mark.parametrize(("day", "due_day"), [("November 30", date(2026, 11, 30)), ("December 5", None)])
+def test_a_corrected_text_takes_its_deadline_along(day: str, due_day: date | None) -> None:
+    was = "Ports must list modems by November 30."
+    due = EntryDate("deadline", date(2026, 11, 30), "Monday, November 30", "Deadline")
+    entry = SectionEntry("Ports must act", MAPS, summary=f"{was} Then, cranes must be checked.", due=due)
+    text = f"Ports must list all modems by {day}."
+    made = Correction(url=MAPS, section="featured", field="summary", was=entry.summary, becomes=text, at=LATER)
+    corrected = correct_entry(entry, [made])
+    assert (corrected.due.day if corrected.due else None) == due_day
 
 
 def test_a_correction_reads_on_in_every_section_and_after_another_one() -> None:

@@ -209,6 +209,8 @@ def approve_after_a_word_and_a_note(served: ServedWeek, dana: Page, sam: Page, p
     approve(sam, edition, "Approved")
 
     write_intro(priya, edition, "Radios were out for twelve hours.")
+    expect(priya.get_by_role("heading", level=1)).to_have_text("The edition is approved")
+    press_by_keyboard(priya.get_by_role("button", name="Save and revoke approval"))
     dana.goto(edition)
     expect(dana.locator(".head .pill")).to_have_text("Approval revoked")
     expect(dana.locator(".void")).to_contain_text("no longer apply. Priya wrote the intro, Nov 19, 5:35 p.m.")

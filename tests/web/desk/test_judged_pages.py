@@ -18,7 +18,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_of_the_desk(week: SampleWe
     mark = read_edition_status(week.installation, week.name, now=later()).content_hash
     edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     untouched["/approved"] = client.get(week.path).text
-    untouched["/asked"] = week.act(f"drop {third}", unapproved="1").text
+    untouched["/asked"] = week.act(f"drop {third}", supersedes="").text
     week.act(f"drop {third}")
     week.act(f"pin {first}", "sam")
     week.act(f"under {week.anchors('topics')[0]}", main=second)

@@ -21,6 +21,7 @@ class LinkedData:
     title: str = ""
     description: str = ""
     authors: tuple[str, ...] = ()
+    publisher: str = ""
     published: str = ""
     updated: str = ""
     image: str = ""
@@ -42,6 +43,7 @@ def parse_linked_data(scripts: list[str]) -> LinkedData:
         title=texts["headline"] or texts["name"],
         description=texts["description"],
         authors=tuple(_entity_names(node.get("author"))),
+        publisher=next(_entity_names(node.get("publisher")), ""),
         published=texts["datePublished"] or texts["dateCreated"],
         updated=texts["dateModified"],
         image=_image_url(node.get("image")),

@@ -21,7 +21,7 @@ MAX_CLOCK_SKEW = timedelta(minutes=1)  # between machines; a clock that was set 
 HANDOVER_JITTER = timedelta(milliseconds=100)  # by which messages may leave later than they were claimed
 METERED_JITTER = timedelta(milliseconds=10)  # the same where a hundredth of the rate matters
 _MAX_BURST_SHARE = 20  # a twentieth of a span's messages leaves at once, at least one
-_PLACE_SPACING = 1.02  # intervals between places in a queue: a run comes a little late to each
+_SPACED_SHARE = 100  # a hundredth of a spaced rate leaves at once, at least one, and as much time is made up for
 _MAX_CATCH_UP_SHARE = 2  # a half of a span may be made up for
 _SLOTS_PER_SPAN = 100  # in which claims are counted together
 _NEVER = datetime(1, 1, 2, tzinfo=UTC)
@@ -111,22 +111,31 @@ def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, i
 class SpacedRate:
     """At most `max_burst` messages at once, and before any other leaves `interval` passes for each of them.
 
-    Whatever lies in a window, all but the last burst has been paid for within it (GCRA, ITU-T I.371, without tolerance).
+    What a process comes late is made up for, up to `tolerance`. Whatever lies in a window, all but the last burst has been paid for within it
+    and the tolerance before it (GCRA, ITU-T I.371).
     """
 
     max_burst: int
     interval: timedelta
+    tolerance: timedelta
 
     @classmethod
     def from_limit(cls, max_messages: float, span: timedelta) -> "SpacedRate":
         """Return the rate at which no window of `span`, wherever it begins, holds more than `max_messages`, rounded up."""
-        burst = max(1, int(max_messages / _MAX_BURST_SHARE))
-        return cls(burst, (span + HANDOVER_JITTER) / (max_messages - burst + 1))
+        burst = max(1, int(max_messages / _SPACED_SHARE))
+        # A slow rate loses little by coming late.
+        tolerance = span / _SPACED_SHARE * min(1, max_messages / _SPACED_SHARE)
+        paid_span = span + HANDOVER_JITTER + tolerance
+        return cls(burst, paid_span / (max_messages - burst + 1), tolerance)
 
-    def available_messages(self, ready_at: datetime, now: datetime) -> int:
-        """Return how many may leave now, given the moment until which what left before is paid for."""
+    def paid_until(self, ready_at: datetime, now: datetime) -> datetime:
+        """Return until when what left before is paid for: not before what may be made up for, and not as a clock says that was set back."""
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
-        return 0 if now < ready_at <= latest else self.max_burst
+        return max(ready_at, now - self.tolerance) if ready_at <= latest else now
+
+    def available_messages(self, paid_until: datetime, now: datetime) -> int:
+        """Return how many may leave now."""
+        return 0 if now < paid_until else self.max_burst + (now - paid_until) // self.interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +219,8 @@ class _DomainLimit:
     slowed_at: datetime | None = None
     doublings: int = 0
     queue_ends_at: datetime = _NEVER
-    ready_at: datetime = _NEVER  # from when the next one may leave, by the row that all processes share
+    paid_until: datetime = _NEVER  # by the row that all processes share, as this claim found it
+    ready_at: datetime = _NEVER  # from when the next one may leave
     messages_left: int = 0  # that may leave in this claim
     messages_taken: int = 0
     postponed_again: int = 0
@@ -222,8 +232,9 @@ class _DomainLimit:
 
     def begin_claim(self, ready_at: datetime, now: datetime) -> None:
         """Begin a claim with what the shared row says."""
-        self.messages_left = self.rate.available_messages(ready_at, now)
-        self.ready_at = now if self.messages_left else ready_at
+        self.paid_until = self.rate.paid_until(ready_at, now)
+        self.messages_left = self.rate.available_messages(self.paid_until, now)
+        self.ready_at = max(now, self.paid_until)
         self.messages_taken = self.postponed_again = 0
 
     def postponed_until(self, now: datetime, *, fresh: bool) -> datetime | None:
@@ -232,13 +243,13 @@ class _DomainLimit:
         if self.messages_left and not (fresh and self.queue_ends_at > now):
             self.messages_left -= 1
             self.messages_taken += 1
-            self.ready_at = now + interval * self.messages_taken
+            self.ready_at = self.paid_until + interval * self.messages_taken
             return None
         if not fresh:  # it came too early, or others came late: it keeps its place as well as it can
             self.postponed_again += 1
-            return self.ready_at + interval * _PLACE_SPACING * (self.postponed_again - 1)
+            return self.ready_at + interval * (self.postponed_again - 1)
         place = max(self.queue_ends_at, self.ready_at)
-        self.queue_ends_at = place + interval * _PLACE_SPACING
+        self.queue_ends_at = place + interval
         return place
 
     def recover_allowance(self, now: datetime) -> bool:

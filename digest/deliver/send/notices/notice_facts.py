@@ -12,6 +12,7 @@ from digest.edition.archive.correction_check import is_correction_approved
 from digest.edition.archive.corrections import list_corrections
 from digest.edition.content.corrected_content import correct_for_email
 from digest.edition.edition_queries import find_latest_public_edition, find_upcoming_edition
+from digest.edition.part_titles import list_part_titles
 from digest.edition.rendering.mail_layout import BEST_FACTS, describe_top_stories
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
@@ -25,6 +26,7 @@ from subscribers.subscriber_language import SubscriberLanguage
 _TOKEN_PAGES = {
     "data": "my-data",
     "move": "address",
+    "moving": "address/stop",
     "undo": "undo",
     "choices": "restore",
     "stay": "stay",
@@ -83,11 +85,9 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
         emailed_change = preference_changes.find_preferences_before_and_after(
             session, notice.person, first_change, until=notice.due_at
         )
-    described = (
-        describe_preferences(preferences, settings.section_titles, settings.subscriber_language)
-        for preferences in emailed_change
-    )
-    before, after = described
+    language = settings.subscriber_language
+    parts = list_part_titles(settings, language)
+    before, after = (describe_preferences(preferences, parts, language) for preferences in emailed_change)
     return {"before": before, "after": after}
 
 

@@ -5,17 +5,16 @@
 at once and its status is unknown, it's kept until that is resolved, so that it can be sent again.
 
 Somebody waits for a confirmation or a link, so these wait for no rate limit, and are counted against it. Corrections go to
-many: `send_due_corrections` hands them over in a run of their own, at the rate of editions.
+many: `correction_sending` hands them over in a run of their own.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
@@ -28,23 +27,21 @@ from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.server_replies import scrub_addresses
-from digest.deliver.plan.correction_plan import make_correction_delivery_purpose
 from digest.deliver.plan.delivery_plan import BULK_KINDS
 from digest.deliver.plan.domain_groups import select_domain_group_tag
 from digest.deliver.providers.base import HandoverStatus, MessageOutcome, OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
-from digest.deliver.send.claims.claim_statements import CLAIM_ORDER, IS_AFTER_CURSOR, is_in_state
+from digest.deliver.send.claims.claim_statements import is_in_state
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
-from digest.deliver.send.claims.delivery_claims import ClaimCursor, ClaimedDelivery
+from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.deliver.send.claims.retry_policy import StateChange, decide_admin_warning_state_change
 from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.claims.run_progress_file import open_run_file, read_database_instance_id
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
-from digest.deliver.send.limits.rate_limiter import DomainLimitClaim, RateLimiter
+from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.notices.notice_facts import ClaimedNotice, build_template_facts
 from digest.deliver.send.notices.notice_queue import IS_GUARD, IS_URGENT
 from digest.settings import SenderSettings, Settings
-from digest.store.correction_models import Correction
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, QueuedNoticeEmail
 from digest.store.engine import Database
 from subscribers.crypto import link_tokens
@@ -56,7 +53,6 @@ from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
 BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
-MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
@@ -71,32 +67,12 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
     if condition is None:
         return False
     notices = Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(condition))
-    return bool(session.scalar(select(exists().where(notices, _is_due(now)))))
-
-
-def has_due_corrections(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
-    if installation_hold.read_current_hold(session) is not None:
-        return False
-    return _find_correction_purpose(session, ClaimCursor(), now) is not None
-
-
-def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetime) -> str | None:
-    """Return the purpose of a correction with a delivery that's due: after the cursor, else from the start."""
-    approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
-    purposes = [make_correction_delivery_purpose(correction) for correction in approved]
-    due = select(Delivery.purpose).where(Delivery.purpose.in_(purposes), _is_due(now), IS_AFTER_CURSOR).limit(1)
-    from_start = cursor.return_if_due(now)
-    purpose = session.scalar(due, cursor.parameters)
-    if purpose is None and not from_start:
-        cursor.return_to_start(now)
-        purpose = session.scalar(due, cursor.parameters)
-    return purpose
+    return bool(session.scalar(select(exists().where(notices, is_due(now)))))
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
     """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
-    due = select(Delivery.id).join(QueuedNoticeEmail, QueuedNoticeEmail.delivery == Delivery.id).where(_is_due(now))
+    due = select(Delivery.id).join(QueuedNoticeEmail, QueuedNoticeEmail.delivery == Delivery.id).where(is_due(now))
     postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay)
     with database.write() as session:
         session.execute(postponed)
@@ -114,19 +90,20 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     return None if hold.may_be_copy else IS_GUARD
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
+def is_due(now: datetime) -> ColumnElement[bool]:
     """Select what's due of rows that are found by their notice, or by the index of claims."""
     return is_in_state(DeliveryState.WAITING) & (Delivery.next_try_at <= now)
 
 
+RunT = TypeVar("RunT", bound="NoticeRun")
+
+
 @dataclass(kw_only=True)
-class _NoticeRun(HandoverRun):
+class NoticeRun(HandoverRun):
     """One run over the notices that are due; it lives as long as `send_due_notices`."""
 
     composer: NoticeComposer
     rate_limiter: RateLimiter
-    resumes_at: datetime | None = None  # from when the rate limits let more corrections go
-    cursor: ClaimCursor = field(default_factory=ClaimCursor)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -160,52 +137,27 @@ def send_due_notices(
     Raises:
         jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
     """
-    with _open_notice_run(database, provider, keys, settings, clock) as run:
-        hand_over_batches(
-            run, lambda session: _claim_notices(run, session, stopping), partial(_recheck_recipients, run)
-        )
-    return run.results
-
-
-def send_due_corrections(
-    database: Database,
-    provider: Provider,
-    keys: KeyRing,
-    settings: Settings,
-    *,
-    clock: Callable[[], datetime],
-    sleep: Callable[[float], object] = time.sleep,
-    stopping: Callable[[], bool] = lambda: False,
-) -> Counter[HandoverStatus]:
-    """Hand over every correction that is due, at the rate of editions; count what came of them.
-
-    It waits for the rate limits by `sleep`, which may come back early, and ends soon once `stopping` is true.
-
-    Raises:
-        jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
-    """
-    with _open_notice_run(database, provider, keys, settings, clock) as run:
-        with database.write() as session:
-            _delete_finished_notices(session, QueuedNoticeEmail.kind == "correction")
-        hand_over_batches(
-            run,
-            lambda session: _claim_corrections(run, session, stopping),
-            partial(_recheck_recipients, run),
-            lambda: not stopping() and _wait_for_limits(run, sleep),
-        )
+    with open_notice_run(NoticeRun, database, provider, keys, settings, clock) as run:
+        hand_over_batches(run, lambda session: _claim_notices(run, session, stopping), partial(recheck_recipients, run))
     return run.results
 
 
 @contextmanager
-def _open_notice_run(
-    database: Database, provider: Provider, keys: KeyRing, settings: Settings, clock: Callable[[], datetime]
-) -> Iterator[_NoticeRun]:
+def open_notice_run(
+    run_type: type[RunT],
+    database: Database,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    clock: Callable[[], datetime],
+) -> Iterator[RunT]:
+    """Open a run over notices; at its end, the log says why others wait."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
     with (
         open_run_file(settings.runs_folder, read_database_instance_id(database), BATCH_SIZE) as run_file,
         keep_lease(database, run_file.owner, settings) as run_lease,
     ):
-        run = _NoticeRun(
+        run = run_type(
             database=database,
             provider=provider,
             keys=keys,
@@ -222,73 +174,27 @@ def _open_notice_run(
         log.warning("notices wait", why=scrub_addresses(run.stop_reason))
 
 
-def _claim_notices(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
+def _claim_notices(run: NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
     """Claim what is due; what may not go any more is `withdrawn`. What is over loses what it was written from."""
     claimed = []
     condition = None if run.stop_reason else _leaving_notices(session)
     if condition is not None and not stopping():
         now = run.clock()
-        query = _select_due(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
+        query = (
+            select_due_notices(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
+        )
         rows = session.execute(query).all()
         # Each warning goes alone: the server may refuse another's sender, and take nothing more.
-        claimed = _claim_rows(run, session, rows[:1] if rows and rows[0].kind == "guard" else rows, now)
+        claimed = claim_rows(run, session, rows[:1] if rows and rows[0].kind == "guard" else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
         run.may_claim(session)  # says why the others wait
-    _delete_finished_notices(session, IS_URGENT)
+    delete_finished_notices(session, IS_URGENT)
     return claimed
 
 
-def _claim_corrections(run: _NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
-    """Claim as many corrections as the rate limits let go; where they let none go, note until when."""
-    _delete_recorded_notices(run, session)
-    run.resumes_at = None
-    may_claim = run.may_claim(session) and not stopping()
-    purpose = _find_correction_purpose(session, run.cursor, run.clock()) if may_claim else None
-    if purpose is None:
-        return []
-    allowance = run.rate_limiter.current_allowance(session, BATCH_SIZE, run.clock)
-    if not allowance.messages:
-        run.resumes_at = allowance.available_at
-        return []
-    now = run.clock()
-    due = _select_due(now).where(Delivery.purpose == purpose, IS_AFTER_CURSOR).order_by(*CLAIM_ORDER)
-    rows = session.execute(due.limit(allowance.messages), run.cursor.parameters).all()
-    run.cursor.advance(rows)
-    claimed = _claim_rows(run, session, _without_postponed(run, session, rows, now), now)
-    # Without a row, what is due is another process's.
-    run.resumes_at = run.rate_limiter.count_messages(session, len(claimed), run.clock()) or now if rows else None
-    return claimed
-
-
-def _without_postponed(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[Any]:
-    """Return the rows that go now; let the others wait for the turn of their domain."""
-    domain_claim = DomainLimitClaim(session, run.rate_limiter.domain_limits, now)
-    turns = [(row, domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)) for row in rows]
-    claims.postpone_deliveries(session, [(row.id, until) for row, until in turns if until is not None])
-    domain_claim.save()
-    return [row for row, until in turns if until is None]
-
-
-def _wait_for_limits(run: _NoticeRun, sleep: Callable[[float], object]) -> bool:
-    """Wait until the rate limits let more go, a minute at most; return whether to claim again."""
-    if run.stop_reason or run.resumes_at is None:
-        return False
-    seconds = min(run.resumes_at - run.clock(), MAX_LIMIT_WAIT).total_seconds()
-    if seconds > 0:
-        sleep(seconds)
-    return True
-
-
-def _delete_recorded_notices(run: _NoticeRun, session: Session) -> None:
-    """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
-    kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
-    ended = [id_ for id_, change in run.state_changes if change.state not in kept]
-    if ended := [*ended, *run.withdrawn]:
-        session.execute(delete(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery.in_(ended)))
-
-
-def _claim_rows(run: _NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
+def claim_rows(run: NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
+    """Claim rows of `select_due_notices`; end those that were changed from outside, or may not go anymore."""
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
     claims.end_tampered_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
     notices = [notice for notice in opened.values() if notice is not None]
@@ -312,7 +218,8 @@ def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
     return token is None or one_time_tokens.is_made_for(session, token, address)
 
 
-def _select_due(now: datetime) -> Any:
+def select_due_notices(now: datetime) -> Any:
+    """Select what's due, with what it's written from, and lock it."""
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
     tag = select_domain_group_tag(Delivery.domain_tag).label("domain_tag")
@@ -327,12 +234,13 @@ def _select_due(now: datetime) -> Any:
             QueuedNoticeEmail.key_id,
         )
         .join(QueuedNoticeEmail, QueuedNoticeEmail.delivery == Delivery.id)
-        .where(_is_due(now))
+        .where(is_due(now))
         .with_for_update(skip_locked=True, of=Delivery)
     )
 
 
-def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
+def delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
+    """Delete what notices that are over were written from."""
     may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & QueuedNoticeEmail.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
         Delivery.id == QueuedNoticeEmail.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
@@ -341,7 +249,7 @@ def _delete_finished_notices(session: Session, condition: ColumnElement[bool]) -
     session.execute(finished, execution_options={"synchronize_session": False})
 
 
-def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
+def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
     """Return a notice, or None if its rows aren't what was queued: the ID follows from kind and person, and the facts are bound to it."""
     purpose = str(row.purpose)  # SQLite would keep bytes in it
     genuine = find_genuine_ids(run.keys, purpose, [(row.id, row.person, row.message_id)])
@@ -365,7 +273,7 @@ def _decrypt_notice(run: _NoticeRun, row: Any, now: datetime) -> ClaimedNotice |
     )
 
 
-def _recheck_recipients(run: _NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
+def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
     """Ask again who may get a notice, at the moment of handing over, and compose the messages of those."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], run.clock())
@@ -378,7 +286,7 @@ def _recheck_recipients(run: _NoticeRun, notices: Sequence[ClaimedNotice]) -> li
 
 
 def _permitted_addresses(
-    run: _NoticeRun, session: Session, requested: Sequence[tuple[int | None, str]], now: datetime
+    run: NoticeRun, session: Session, requested: Sequence[tuple[int | None, str]], now: datetime
 ) -> dict[tuple[int | None, str], str]:
     """Return the address of each of `requested` (person, kind) that may go now; what is nobody's goes to the editors."""
     sender = run.settings.file.sender
@@ -390,7 +298,7 @@ def _permitted_addresses(
     return permitted | dict.fromkeys(to_editors, sender.reply_to or sender.address)
 
 
-def _compose_message(run: _NoticeRun, notice: ClaimedNotice, address: str) -> OutgoingMessage:
+def _compose_message(run: NoticeRun, notice: ClaimedNotice, address: str) -> OutgoingMessage:
     leave_token, preferences_token = _link_tokens(run, notice, address)
     placeholders = PlaceholderValues(
         to=notice.facts.get("to", address),
@@ -426,7 +334,7 @@ def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
     return settings.file.sender.model_copy(update=before)
 
 
-def _link_tokens(run: _NoticeRun, notice: ClaimedNotice, address: str) -> tuple[str, str]:
+def _link_tokens(run: NoticeRun, notice: ClaimedNotice, address: str) -> tuple[str, str]:
     """Return the tokens to leave and to choose of an email to a subscriber who has `address`; others hold none."""
     if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
         return "", ""

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator
 
 from digest.app.subscribers import subscriber_actions, subscriber_records
-from digest.app.subscribers.subscriber_actions import UnknownPersonError
+from digest.app.subscribers.subscriber_actions import NotRestorableError, UnknownPersonError
 from digest.installation.action_reasons import might_contain_address
 from digest.web.admin.blueprint import (
     admin_pages,
@@ -114,15 +114,15 @@ def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
     return render_template("web/admin/subscribers/look.html", number=number, refusal=refusal)
 
 
-@admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")
+@admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, erase):act>")
 def confirm_subscriber_action(number: int, act: str) -> ResponseReturnValue:
     """Say what an act on a reader will do, and ask why."""
     return _action_page(number, act)
 
 
-@admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, stop, links, erase):act>")
+@admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, erase):act>")
 def change_subscriber(number: int, act: str) -> ResponseReturnValue:
-    """Take a reader off the list, stop mail to them for good, renew their links, or erase them."""
+    """Take a reader off the list, undo that, stop mail to them for good, renew their links, or erase them."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
@@ -131,7 +131,7 @@ def change_subscriber(number: int, act: str) -> ResponseReturnValue:
         changed = _RECORD_ACTIONS[act](installation, actor, number, reason, now=now)
     except FormError as exc:
         return _action_page(number, act, refusal=exc), 400
-    except UnknownPersonError as exc:
+    except (UnknownPersonError, NotRestorableError) as exc:
         return _record_page(number, refusal=exc), 409
     # A stale page, or a form that was sent twice, changes nothing.
     has_changed = changed if isinstance(changed, bool) else changed[1]
@@ -141,6 +141,7 @@ def change_subscriber(number: int, act: str) -> ResponseReturnValue:
 
 _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
     "leave": subscriber_actions.unsubscribe_by_admin,
+    "restore": subscriber_actions.restore_subscriber,
     "stop": subscriber_actions.suppress_address,
     "links": subscriber_actions.renew_person_links,
     _GRAVE_ACTION: subscriber_actions.erase_subscriber,

@@ -20,7 +20,7 @@ from digest.web.desk.editing.page_query import read_number, read_page_query
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
 # What of a form is about its page, and goes along with each choice.
-_PAGE_FIELDS = ("close", "unapproved")
+_PAGE_FIELDS = ("close", "supersedes")
 
 
 Refusals = Sequence[RefusedEdit]

@@ -13,14 +13,13 @@ from digest.app.accounts import staff
 from digest.app.approval import approvals
 from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, presence
-from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.app.editing.presence import HEARTBEAT_PERIOD
-from digest.app.editions import edition_checks, edition_views
+from digest.app.editions import edition_checks
 from digest.app.editions.edition_views import EditionView
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.kinds import SECTION_KINDS
-from digest.store.models import EditionState
 from digest.web.actor_names import replace_edit_authors_with_names
 from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
@@ -41,7 +40,6 @@ from digest.web.desk.outline.story_pool import (
     find_pool_page,
     story_anchor,
 )
-from subscribers.errors import RefusalError
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -89,20 +87,16 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     return page, 409
 
 
-class UnseenApprovalError(RefusalError):
-    """The edition was approved after its editor opened the page."""
-
-
-@editing_pages.app_errorhandler(UnseenApprovalError)
-def ask_before_revoking(_: UnseenApprovalError) -> ResponseReturnValue:
-    """Ask whether the change should revoke an approval that the page didn't show."""
+@editing_pages.app_errorhandler(ApprovedEditionError)
+def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
+    """Ask whether the change should revoke the approval."""
     return render_approval_warning(build_edit_page_url(read_edition_from_url())), 409
 
 
 def render_approval_warning(back: str) -> str:
     """Return the page that asks it; who leaves the edition as it is goes to `back`."""
     context, name = web_context(), read_edition_from_url()
-    dropped_fields, fields = {"csrf_token", "unapproved"}, request.form.items(multi=True)
+    dropped_fields, fields = {"csrf_token", "supersedes"}, request.form.items(multi=True)
     return render_template(
         "web/desk/approval/edit_approved.html",
         overview=approvals.read_approval_overview(context.installation, name),
@@ -114,25 +108,9 @@ def render_approval_warning(back: str) -> str:
 
 
 def read_edit_form(name: str) -> EditForm:
-    """Return who acts on which edition, and the number of the last edit that their page knew.
-
-    Raises:
-        UnseenApprovalError: it was approved since their page was made.
-    """
-    if request.form.get("unapproved"):
-        edition = edition_views.read_edition(web_context().installation, name)
-        if edition.state is EditionState.APPROVED:
-            raise UnseenApprovalError(
-                f"{edition.name} was approved after you opened the page.",
-                "Confirm that you want to revoke the approval.",
-            )
-    return read_form_without_approval_check(name)
-
-
-def read_form_without_approval_check(name: str) -> EditForm:
-    """Return who acts on which edition, for what changes nothing of it."""
-    base_edit = read_number(request.form.get("seq", ""))
-    return EditForm(name, **get_actor_and_time(), based_on=base_edit)
+    """Return who acts on which edition, the number of the last edit that their page knew, and the approval they agreed to lose."""
+    base_edit, supersedes = read_number(request.form.get("seq", "")), request.form.get("supersedes", "")
+    return EditForm(name, **get_actor_and_time(), based_on=base_edit, supersedes=supersedes)
 
 
 def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
@@ -173,7 +151,7 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
     `changed` is what its address has otherwise now.
     """
     if result.conflict:
-        base_edit = read_form_without_approval_check(name).based_on
+        base_edit = read_edit_form(name).based_on
         refused = RefusedEdit((), result.state.last_seq if base_edit is None else base_edit, result)
         return show_conflicts(name, [refused], (), back=build_edit_page_url(name)), 409
     if result.edit and "chosen" in request.form:
@@ -322,6 +300,7 @@ def _tell_news(name: str) -> dict[str, object]:
             "badge": _say("badge", overview),
             "tone": _say("tone", overview),
             "words": _say("words", overview),
+            "approval": state.approval if state else "",
         },
     }
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 
 from digest.app.editing import edit_history
+from digest.app.editing.edit_application import ApprovedEditionError
 from digest.app.editing.edit_history import ApprovalHistoryEntry, EditionHistory, NoteHistoryEntry
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
@@ -17,12 +18,7 @@ from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, Edi
 from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.editing_pages import (
-    UnseenApprovalError,
-    read_edit_form,
-    read_edition_from_url,
-    render_approval_warning,
-)
+from digest.web.desk.editing.editing_pages import read_edit_form, read_edition_from_url, render_approval_warning
 from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.edition.previews import preview_response
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
@@ -42,8 +38,8 @@ def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
-@history_pages.errorhandler(UnseenApprovalError)
-def ask_before_revoking(_: UnseenApprovalError) -> ResponseReturnValue:
+@history_pages.errorhandler(ApprovedEditionError)
+def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
     """Ask whether an approval that the page did not show is to be taken back by the act."""
     return render_approval_warning(url_for("history.show_history", name=read_edition_from_url())), 409
 

@@ -212,7 +212,10 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 def submit_approval(name: str) -> ResponseReturnValue:
     """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
     mark = request.form.get("mark", "")
-    result = edition_approval.approve_edition(web_context().installation, name, mark, **get_actor_and_time())
+    confirmed = request.form.getlist("confirmed")
+    result = edition_approval.approve_edition(
+        web_context().installation, name, mark, confirmed=confirmed, **get_actor_and_time()
+    )
     if result.unchecked:
         return redirect(url_for("desk.show_review_page", name=name, unchecked="yes"), 303)
     return _edition_redirect(name)

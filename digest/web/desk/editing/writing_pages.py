@@ -37,7 +37,6 @@ from digest.web.desk.editing.editing_pages import (
     build_edit_page_url,
     editing_pages,
     read_edit_form,
-    read_form_without_approval_check,
     read_story_form,
     render_edit_page,
 )
@@ -241,7 +240,8 @@ def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:
 
 # What a story that was found or written may say of its article; the rest is decided by the edit.
 _ARTICLE_FIELDS = (
-    *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit", "image", "image_alt"),
+    *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit"),
+    *("image", "image_alt", "image_credit"),
 )
 
 
@@ -269,7 +269,7 @@ def show_story_found_at_url(name: str) -> ResponseReturnValue:
         sections=list_manual_sections(context.settings.file.sections),
         back=back,
         seq=request.form.get("seq", ""),
-        unapproved=request.form.get("unapproved", ""),
+        supersedes=request.form.get("supersedes", ""),
     )
 
 
@@ -315,7 +315,7 @@ def add_story(name: str) -> ResponseReturnValue:
 @story_pages.post("/clipboard")
 def update_clipboard(name: str) -> ResponseReturnValue:
     """Copy a story to one's own clipboard, or take something off it."""
-    installation, form, fields = web_context().installation, read_form_without_approval_check(name), request.form
+    installation, form, fields = web_context().installation, read_edit_form(name), request.form
     if number := fields.get("remove", ""):
         if (clipping := read_number(number)) is not None:
             clipboard.remove_clipboard_item(installation, form, clipping)

@@ -7,7 +7,8 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from digest.app.editing.clipboard import SavedClipboardItem
-from digest.app.editions.edition_dates import find_last_listed_day_by_section
+from digest.app.editions.edition_dates import find_last_listed_day_by_section, list_stated_deadlines
+from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import Edit, EditKind
@@ -44,6 +45,7 @@ class ArrangedStoryRow:
     text_edits: Mapping[str, Edit]
     preview_place: str
     is_regrouped: bool
+    stated_deadlines: tuple[Deadline, ...] = ()  # in its texts
 
     @property
     def anchor(self) -> str:
@@ -207,6 +209,7 @@ def _arrange_rows(
             text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
             preview_place=preview_places[settings.key, number],
             is_regrouped=_is_regrouped(story, edits),
+            stated_deadlines=list_stated_deadlines(content, entry),
         )
         rows.append(row)
     return tuple(rows)

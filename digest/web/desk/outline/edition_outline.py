@@ -107,6 +107,11 @@ class ChecksSummary:
         return "All checks passed"
 
     @property
+    def rules_to_confirm(self) -> list[str]:
+        """The rules for whose warnings approvers must tick a box."""
+        return list(dict.fromkeys(f.finding.rule for f in self.warnings if f.finding.must_be_confirmed))
+
+    @property
     def tally(self) -> str:
         """How many rules found nothing."""
         return f"{self.passed} of {self.total} checks passed"

@@ -1,5 +1,6 @@
 """SendGrid against a loopback fake of v3/mail/send."""
 
+import itertools
 import json
 import logging
 import re
@@ -15,21 +16,26 @@ import pytest
 from pydantic import SecretStr
 
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
+from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider, build_request_body
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.content.placeholders import LEAVE_SLOT, SlottedText
+from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
+from digest.store.engine import Database
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
+from subscribers.store.models import Person
 from tests.conftest import WAIT_TIMEOUT
-from tests.deliver.conftest import DATE_VALUE, EDITION_NAME, DeliverySetup
+from tests.deliver.conftest import DATE_VALUE, EDITION_NAME, KEYS, DeliverySetup, store_approved_edition
 from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 from tests.deliver.kill_harness import wait_until
 from tests.deliver.mark_recorder import MarkRecorder
+from tests.moments import RELEASE, Clock
 
 LETTER = MessageTemplate(
     subject="Hello \u2014 there",
@@ -312,6 +318,36 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
         kinds = [c["type"] for c in body["content"]]
         lone = [p["to"][0]["email"] for p in body["personalizations"]] == ["plain@example.org"]
         assert kinds == (["text/plain"] if lone else ["text/plain", "text/html"])
+
+
+def test_an_edition_of_64_versions_goes_out_in_batches_with_all_that_each_subscriber_chose(
+    database: Database, settings: Settings
+) -> None:
+    topics = [f"t{n}" for n in range(7)]
+    names = ["featured", "topics:", *(f"topics:{topic}.topic" for topic in topics), "topics:.end"]
+    database.row_keys.find = lambda: KEYS
+    store_approved_edition(database, settings, EDITION_NAME, RELEASE, names)
+    world = DeliverySetup(database, settings, KEYS, Clock(RELEASE))
+    combinations = [frozenset(some) for most in range(7) for some in itertools.combinations(topics, most)]
+    omitted = {f"reader{n}@example.org": omit for n, omit in enumerate(combinations)}
+    numbers = world.add_subscribers(*omitted)
+    with world.database.write() as session:
+        for number, omit in zip(numbers, omitted.values(), strict=True):
+            session.get_one(Person, number).choices = Preferences(omit_topics=omit).as_json()
+    with FakeSendGrid() as fake:
+        report = _send(world, fake, batch=100)
+    assert (report.state, report.delivery_counts[DeliveryState.ACCEPTED]) == (EditionState.SENT, len(combinations))
+    assert len(fake.recipients) == len(set(fake.recipients)) == len(combinations) > MAX_VARIANTS
+    exact, contents = 0, set()
+    for body in fake.accepted_bodies:
+        for person in body["personalizations"]:
+            received = set(re.findall(r"section:topics:(t\d)", filled(body, person)))
+            chosen = set(topics) - omitted[person["to"][0]["email"]]
+            assert received >= chosen, "something that was chosen is missing"
+            exact += received == chosen
+            contents.add(frozenset(received))
+    # The full version and its text-only twin are always among the 64, and no one asked for the latter.
+    assert exact == len(contents) == MAX_VARIANTS - 1
 
 
 def test_several_requests_are_on_the_way_at_a_time_and_none_of_them_holds_up_the_claims_of_the_others(

@@ -22,13 +22,11 @@ from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageO
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.limits.rate_limiter import RateLimiter
-from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.notices import correction_sending, notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings, UsageLimitSettings
-from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail
-from digest.store.models import Edition
 from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.consent.evidence import RequestOrigin
@@ -42,6 +40,7 @@ from subscribers.signup.request_processor import RequestProcessor
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState, Suppression
+from subscribers.subscriber_language import ENGLISH
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.delivery_reads import (
     keep_old_snapshot,
@@ -52,6 +51,7 @@ from tests.deliver.delivery_reads import (
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.silent_runs import silence_runs
 from tests.deliver.smtp_servers import run_smtp_server
+from tests.deliver.stored_corrections import store_correction
 from tests.moments import RELEASE
 
 BO = "bo.peep@county.example"
@@ -134,6 +134,7 @@ def confirmed(world: DeliverySetup, provider: ScriptedProvider) -> None:
             origin=MACHINE,
             evidence_retention=timedelta(days=90),
             queue=notice_queue.make_notice_queue(KEYS, world.settings, world.clock),
+            language=ENGLISH,
             now=world.clock(),
         )
 
@@ -429,36 +430,6 @@ def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySet
     assert BO not in line["why"]
 
 
-def correct(world: DeliverySetup, people: Sequence[int]) -> None:
-    """Queue a correction of the edition for people."""
-    texts = {"headline": "Maps", "was": "41,000", "becomes": "4,100", "why": "Ten times too many.", "signature": "Dana"}
-    facts = texts | {"number": "12", "address": "https://news.example.org/editions/2026-W47"}
-    with world.database.write() as session:
-        edition = session.scalars(select(Edition)).one()
-        correction = Correction(
-            edition_id=edition.id,
-            seq=1,
-            at=world.clock(),
-            actor="staff 1",
-            signed="Dana",
-            url="https://fema.example/",
-            section="featured",
-            headline="Maps",
-            field="headline",
-            was="41,000",
-            becomes="4,100",
-            note="Ten times too many.",
-            is_carried=False,
-            mail_approved_at=world.clock(),
-        )
-        session.add(correction)
-        session.flush()
-        requests = [MailRequest("correction", person, str(correction.id), facts) for person in people]
-    rows = notice_queue.prepare_notices(KEYS, world.settings, requests, world.clock())
-    with world.database.write() as session:
-        assert notice_queue.insert_notices(session, rows) == len(people)
-
-
 def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_limit_but_counts(
     world: DeliverySetup,
 ) -> None:
@@ -467,7 +438,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
     world = replace(world, settings=world.settings.model_copy(update={"file": file}))
     places = ["county.example"] * 9 + ["slow.example"] * 3
     people = world.add_subscribers(*(f"reader{number}@{place}" for number, place in enumerate(places)))
-    correct(world, people)
+    store_correction(world, people)
     left: list[tuple[datetime, str]] = []
 
     def accept(messages: Sequence[OutgoingMessage]) -> BatchOutcome:
@@ -476,7 +447,9 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
 
     def send_corrections() -> None:
         provider, sleep = ScriptedProvider(accept), world.clock.sleep
-        notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock, sleep=sleep)
+        correction_sending.send_due_corrections(
+            world.database, provider, KEYS, world.settings, clock=world.clock, sleep=sleep
+        )
 
     assert send(world, ScriptedProvider(accept)) == {}  # a correction is not of the notices that wait for nothing
     send_corrections()
@@ -513,9 +486,9 @@ def test_a_process_that_is_told_to_stop_claims_no_notice_and_the_next_one_does(o
 
 
 def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: DeliverySetup) -> None:
-    correct(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(30))))
+    store_correction(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(30))))
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
-    notices.send_due_corrections(
+    correction_sending.send_due_corrections(
         world.database,
         provider,
         KEYS,
@@ -525,7 +498,7 @@ def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: Delive
         stopping=lambda: bool(provider.received_messages),
     )
     assert (len(provider.received_messages), waiting_notices(world)) == (20, 10)
-    notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
+    correction_sending.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
     assert (len(provider.received_messages), waiting_notices(world)) == (30, 0)
 
 
@@ -534,7 +507,7 @@ def test_a_claim_of_corrections_reads_no_more_at_the_end_beside_an_old_snapshot(
 ) -> None:
     world = postgresql_world
     store_earlier_edition(world.database)
-    correct(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(400))))
+    store_correction(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(400))))
     accept = same_outcome_for_all(HandoverStatus.ACCEPTED)
     read_by_claim = []
 
@@ -544,7 +517,7 @@ def test_a_claim_of_corrections_reads_no_more_at_the_end_beside_an_old_snapshot(
 
     provider = ScriptedProvider(note_claim)
     with keep_old_snapshot(world.database), note_what_is_read(world.database) as read:
-        notices.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
+        correction_sending.send_due_corrections(world.database, provider, KEYS, world.settings, clock=world.clock)
     assert (len(read_by_claim), waiting_notices(world)) == (20, 0)
     assert reads_stay_the_same(read_by_claim[1:]), read_by_claim
 

@@ -18,8 +18,10 @@ from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
 from digest.store.approval_models import Approval, ApprovalState, ApprovedRenderedFragment
+from digest.store.audit import APPROVED
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
+from digest.store.logged_actions import read_actions_since
 from digest.store.models import Edition, EditionState, RenderedEditionFragment
 from digest.web.app import create_app
 from tests.actors import ADMIN, EDITOR
@@ -50,7 +52,12 @@ def button(week: SampleWeek, editor: str) -> str:
 
 
 def write_head(week: SampleWeek, editor: str = "dana", **fields: str) -> None:
-    data = {"seq": week.state.last_seq, **fields, **{f"was-{name}": "" for name in fields}}
+    data = {
+        "seq": week.state.last_seq,
+        "supersedes": week.state.approval,
+        **fields,
+        **{f"was-{name}": "" for name in fields},
+    }
     assert week.client(editor).post(f"{week.path}/head", data=data).status_code == 303
 
 
@@ -333,3 +340,44 @@ def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWee
     assert "disabled" not in button(week, "dana")
     assert approve(week, "dana").status_code == 303
     assert week.state.approved
+
+
+def save_deadline(week: SampleWeek, day: str, was: str = "2026-11-30") -> None:
+    data = {"seq": week.state.last_seq, "due": day, "was-due": was}
+    path = f"{week.path}/story/{week.anchors('featured')[0]}"
+    assert week.client("dana").post(path, data=data).status_code == 303
+
+
+def test_the_deadline_of_a_text_is_proposed_and_one_that_an_editor_removes_takes_a_tick_to_approve(
+    week: SampleWeek,
+) -> None:
+    lead = week.entry("featured", 0)
+    assert (lead["due"]["day"], lead["due"]["text"]) == ("2026-11-30", "Monday, November 30")
+    form = week.client("dana").get(f"{week.path}?open={week.anchors('featured')[0]}").text
+    assert '<option value="2026-11-30" selected>Monday, November 30</option>' in form
+    save_deadline(week, "none")
+    assert week.entry("featured", 0)["due"] is None
+    with week.installation.database.read() as session:
+        preheader = session.scalars(select(Edition.preheader)).one()
+    assert preheader.endswith("Next deadline: Nov 30"), "the roundtable's registration"
+    registration = f"{week.path}/story/{week.anchors('events')[0]}"
+    data = {"seq": week.state.last_seq, "due": "none", "was-due": "2026-11-30"}
+    assert week.client("dana").post(registration, data=data).status_code == 303
+    shown = page(week, "sam")
+    assert "mentions November 30, but the next deadline is December 2" in shown
+    assert "I checked the warnings about dates before the next deadline." in shown
+    refused = approve(week, "sam")
+    assert refused.status_code == 409
+    assert "can&#39;t be approved before someone confirms a warning" in refused.text
+    data = {"mark": mark_of(week), "confirmed": "earlier-dates"}
+    assert week.client("sam").post(f"{week.path}/approve", data=data).status_code == 303
+    with week.installation.database.read() as session:
+        assert session.scalars(select(Edition)).one().state is EditionState.APPROVED
+        (approved,), _ = read_actions_since(session, None, (APPROVED,))
+    assert approved.detail["confirmed"] == ["earlier-dates"]
+
+
+def test_a_removed_deadline_comes_back(week: SampleWeek) -> None:
+    save_deadline(week, "none")
+    save_deadline(week, "2026-11-30", was="none")
+    assert week.entry("featured", 0)["due"]["day"] == "2026-11-30"

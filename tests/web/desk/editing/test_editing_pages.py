@@ -588,12 +588,12 @@ def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek,
     httpserver.expect_request("/ferry").respond_with_data(PAGE, content_type="text/html")
     limits = week.installation.settings.file.limits
     limits.allow_networks.append("127.0.0.0/8")
-    asked = {"seq": 0, "unapproved": "1", "url": httpserver.url_for("/ferry")}
+    asked = {"seq": 0, "supersedes": "1", "url": httpserver.url_for("/ferry")}
     found = week.client().post(f"{week.path}/fetch", data=asked)
     assert "Ferry deckhands get the drill they asked for" in found.text
     assert week.state.last_seq == 0
     form = {k: unescape(v) for k, v in re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', found.text)}
-    assert form["unapproved"] == "1", "an approval that came meanwhile is asked about"
+    assert form["supersedes"] == "1"
     corrected = {"title": "Deckhands get their drill", "summary": "On the real stairs.", "section": "featured"}
     assert 'name="publisher" value="The Ferry Line"' in found.text, "as the page names its site"
     assert 'name="day" value="2026-11-18"' in found.text
@@ -724,13 +724,16 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     mark = read_edition_status(week.installation, week.name, now=later()).content_hash
     edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
     assert "Any change revokes the approval" in page(week)
-    # Who did not see it yet is asked, and loses nothing by that.
-    act, client = {"act": f"up {week.anchors('featured')[1]}", "unapproved": "1", "seq": "0"}, week.client()
+    # Nobody loses it by a slip: each change is asked about first, with all that was typed.
+    act, client = {"act": f"up {week.anchors('featured')[1]}", "seq": "0"}, week.client()
+    words = {"subject": "Cranes first", "preheader": "", "intro": ""}
+    assert client.post(f"{week.path}/head", data=words).status_code == 409
     asked = client.post(f"{week.path}/act", data=act)
     assert (asked.status_code, week.state.approved) == (409, True)
     assert "Approved by Sam, Nov 19, 5:35 p.m." in asked.text
     fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asked.text))
-    assert {key: fields.get(key, "") for key in act} == act | {"unapproved": ""}
+    assert fields.pop("csrf_token")
+    assert fields == act | {"supersedes": week.state.approval}
     assert client.post(f"{week.path}/clipboard", data=act | {"keep": week.anchors("featured")[1]}).status_code == 303
     clock.now = week.state.identity.release_at
     said = "(except paused ones), once an admin sends it, because automatic sending is off."
@@ -742,8 +745,10 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     clock.now += timedelta(days=2)
     assert "and won\u2019t be sent automatically" in page(week)
     clock.now = later()
-    week.act(f"up {week.anchors('featured')[1]}")
+    assert client.post(f"{week.path}/act", data=fields).status_code == 303
     assert "Review and approve" in page(week)
+    assert week.act("undo").status_code == 303
+    assert "Any change revokes the approval" in page(week), "what was approved is approved again"
 
 
 def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week: SampleWeek) -> None:

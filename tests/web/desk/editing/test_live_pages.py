@@ -168,6 +168,7 @@ def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: Clock) -> 
         "badge": "Draft",
         "tone": "",
         "words": words,
+        "approval": "",
     }
 
 

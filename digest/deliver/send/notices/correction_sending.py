@@ -1,0 +1,214 @@
+"""Sending corrections, which go to many: at the rate of editions, and with the same suspicion of a message that's refused.
+
+A refusal after the message was sent may be about the message, so its subscriber waits. If the server refuses too many, the correction
+waits for an hour (`correction_waits`), and then probes go out again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.deliver.control.correction_waits import (
+    WAIT,
+    end_correction_wait,
+    note_correction_wait,
+    read_correction_waits,
+)
+from digest.deliver.plan.correction_plan import make_correction_delivery_purpose
+from digest.deliver.plan.delivery_plan import count_deliveries
+from digest.deliver.plan.domain_groups import select_domain_group_tag
+from digest.deliver.providers.base import HandoverStatus, MessageOutcome, Provider
+from digest.deliver.send.claims import delivery_claims as claims
+from digest.deliver.send.claims.claim_statements import CLAIM_ORDER, IS_AFTER_CURSOR
+from digest.deliver.send.claims.delivery_claims import ClaimCursor, ClaimedDelivery
+from digest.deliver.send.handover import FinishedTaskBatch, hand_over_batches
+from digest.deliver.send.limits.rate_limiter import DomainLimitClaim
+from digest.deliver.send.notices.notice_facts import ClaimedNotice
+from digest.deliver.send.notices.notice_sending import (
+    BATCH_SIZE,
+    NoticeRun,
+    claim_rows,
+    delete_finished_notices,
+    is_due,
+    open_notice_run,
+    recheck_recipients,
+    select_due_notices,
+)
+from digest.deliver.send.refusals.message_suspicion import PROBE_SIZE, MessageSuspicion
+from digest.settings import Settings
+from digest.store.correction_models import Correction
+from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail
+from digest.store.engine import Database
+from subscribers.crypto.keys import KeyRing
+from subscribers.loggers import get_logger
+
+MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
+
+log = get_logger("notices")
+
+
+@dataclass(kw_only=True)
+class _CorrectionRun(NoticeRun):
+    """One run over the corrections that are due."""
+
+    resumes_at: datetime | None = None  # from when the rate limits let more go
+    cursor: ClaimCursor = field(default_factory=ClaimCursor)
+    correction: str = ""  # the purpose of the last claim
+    suspicions: dict[str, MessageSuspicion] = field(default_factory=dict)  # by purpose
+
+    @property
+    def was_just_accepted(self) -> bool:
+        """Whether the server took something of the last batch, and its correction doesn't wait."""
+        accepted = any(change.state is DeliveryState.ACCEPTED for _, change in self.state_changes)
+        return accepted and self.correction in self.suspicions
+
+    def suspect_correction(self, session: Session, purpose: str) -> MessageSuspicion:
+        """Note which correction is claimed now; return what is suspected of its message."""
+        self.correction = purpose
+        if purpose not in self.suspicions:
+            accepted = count_deliveries(session, purpose)[DeliveryState.ACCEPTED]
+            self.suspicions[purpose] = MessageSuspicion(was_accepted=accepted > 0)
+        return self.suspicions[purpose]
+
+    def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
+        """Note what came of a batch. A correction whose message is refused waits."""
+        suspicion = self.suspicions.get(self.correction)
+        if suspicion is None:
+            return super().note_result(result)
+        deferred = super().note_result(suspicion.judge_batch(result))
+        if suspicion.is_confirmed or suspicion.pause_reason:
+            self._let_correction_wait(suspicion.suspect_reply)
+        return deferred
+
+    def _let_correction_wait(self, reply: str) -> None:
+        del self.suspicions[self.correction]
+        with self.database.write() as session:
+            is_first = note_correction_wait(session, self.correction, reply, now=self.clock())
+        if is_first:
+            log.error(
+                "a correction waits: the mail server refuses its message", correction=self.correction, reply=reply
+            )
+
+
+def has_due_corrections(session: Session, *, now: datetime) -> bool:
+    """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
+    if installation_hold.read_current_hold(session) is not None:
+        return False
+    return _find_correction_purpose(session, ClaimCursor(), now) is not None
+
+
+def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetime) -> str | None:
+    """Return the purpose of a correction with a delivery that's due: after the cursor, else from the start."""
+    approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
+    waiting = {purpose for purpose, wait in read_correction_waits(session).items() if not wait.is_over(now)}
+    purposes = {make_correction_delivery_purpose(correction) for correction in approved} - waiting
+    due = select(Delivery.purpose).where(Delivery.purpose.in_(purposes), is_due(now), IS_AFTER_CURSOR).limit(1)
+    from_start = cursor.return_if_due(now)
+    purpose = session.scalar(due, cursor.parameters)
+    if purpose is None and not from_start:
+        cursor.return_to_start(now)
+        purpose = session.scalar(due, cursor.parameters)
+    return purpose
+
+
+def send_due_corrections(
+    database: Database,
+    provider: Provider,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime],
+    sleep: Callable[[float], object] = time.sleep,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Counter[HandoverStatus]:
+    """Hand over every correction that is due, at the rate of editions; count what came of them.
+
+    It waits for the rate limits by `sleep`, which may come back early, and ends soon once `stopping` is true.
+
+    Raises:
+        jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
+    """
+    with open_notice_run(_CorrectionRun, database, provider, keys, settings, clock) as run:
+        with database.write() as session:
+            delete_finished_notices(session, QueuedNoticeEmail.kind == "correction")
+        hand_over_batches(
+            run,
+            lambda session: _claim_corrections(run, session, stopping),
+            partial(recheck_recipients, run),
+            lambda: not stopping() and _wait_for_limits(run, sleep),
+        )
+    return run.results
+
+
+def _claim_corrections(run: _CorrectionRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
+    """Claim as many corrections as the rate limits let go; where they let none go, note until when."""
+    if run.was_just_accepted:
+        end_correction_wait(session, run.correction, now=run.clock())
+    _delete_recorded_notices(run, session)
+    run.resumes_at = None
+    may_claim = run.may_claim(session) and not stopping()
+    purpose = _find_correction_purpose(session, run.cursor, run.clock()) if may_claim else None
+    if purpose is None:
+        return []
+    allowance = run.rate_limiter.current_allowance(session, BATCH_SIZE, run.clock)
+    if not allowance.messages:
+        run.resumes_at = allowance.available_at
+        return []
+    now, suspicion = run.clock(), run.suspect_correction(session, purpose)
+    due = select_due_notices(now).where(Delivery.purpose == purpose)
+    if suspicion.is_probing:
+        avoided = select_domain_group_tag(Delivery.domain_tag).in_(sorted(filter(None, suspicion.avoided_domains)))
+        spread = due.order_by(avoided, Delivery.id)  # IDs are keyed hashes
+        rows = session.execute(spread.limit(min(allowance.messages, PROBE_SIZE))).all()
+    else:
+        in_order = due.where(IS_AFTER_CURSOR).order_by(*CLAIM_ORDER)
+        rows = session.execute(in_order.limit(allowance.messages), run.cursor.parameters).all()
+        run.cursor.advance(rows)
+    going = _without_postponed(run, session, rows, suspicion.domains_at_fault, now)
+    claimed = claim_rows(run, session, going, now)
+    # Without a row, what is due is another process's.
+    run.resumes_at = run.rate_limiter.count_messages(session, len(claimed), run.clock()) or now if rows else None
+    return claimed
+
+
+def _without_postponed(
+    run: _CorrectionRun, session: Session, rows: Sequence[Any], domains_at_fault: Collection[str], now: datetime
+) -> list[Any]:
+    """Return the rows that go now; let the others wait for the turn of their domain, or because it refuses too many."""
+    domain_claim = DomainLimitClaim(session, run.rate_limiter.domain_limits, now)
+
+    def find_turn(row: Any) -> datetime | None:
+        if row.domain_tag in domains_at_fault:
+            return now + WAIT
+        return domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)
+
+    turns = [(row, find_turn(row)) for row in rows]
+    claims.postpone_deliveries(session, [(row.id, until) for row, until in turns if until is not None])
+    domain_claim.save()
+    return [row for row, until in turns if until is None]
+
+
+def _wait_for_limits(run: _CorrectionRun, sleep: Callable[[float], object]) -> bool:
+    """Wait until the rate limits let more go, a minute at most; return whether to claim again."""
+    if run.stop_reason or run.resumes_at is None:
+        return False
+    seconds = min(run.resumes_at - run.clock(), MAX_LIMIT_WAIT).total_seconds()
+    if seconds > 0:
+        sleep(seconds)
+    return True
+
+
+def _delete_recorded_notices(run: _CorrectionRun, session: Session) -> None:
+    """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
+    kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
+    ended = [id_ for id_, change in run.state_changes if change.state not in kept]
+    if ended := [*ended, *run.withdrawn]:
+        session.execute(delete(QueuedNoticeEmail).where(QueuedNoticeEmail.delivery.in_(ended)))

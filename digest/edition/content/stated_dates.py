@@ -1,0 +1,50 @@
+"""Dates that the texts of an edition state: deadlines that can be announced, and all other days that are still ahead."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+
+from digest.collect.documents.deadlines import Deadline
+from digest.collect.texts.announced_deadlines import find_deadlines
+from digest.collect.texts.written_times import find_days
+from digest.edition.content.edition_content import EditionContent, SectionEntry
+
+MAX_AHEAD = timedelta(
+    days=300
+)  # a deadline later than that needs its year, which the line "Next deadline" doesn't give
+
+
+def find_stated_deadlines(entry: SectionEntry, release_at: datetime) -> tuple[Deadline, ...]:
+    """Find the deadlines that an entry's texts state, the soonest first, without those over at the release.
+
+    Of a call with a deadline, only earlier ones count. `release_at` is in the publication's zone.
+    """
+    announced = entry.when.day if entry.when and entry.when.kind == "deadline" else date.max
+    last = min(announced - timedelta(days=1), release_at.date() + MAX_AHEAD)
+    stated = find_deadlines(_join_texts(entry), release_at)
+    return tuple(each for each in stated if each.day <= last and not each.is_past(release_at))
+
+
+def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, date]]:
+    """Find the days from the release on that texts mention: section title, headline, and day.
+
+    The title and the headline are empty for the opening lines and the labeled blocks.
+    """
+    if content.released_on is None:
+        return
+    released_at = datetime.combine(content.released_on, time(), UTC)
+    for title, headline, text in _list_texts(content):
+        for day in dict.fromkeys(written.first for written in find_days(text, released_at)):
+            if day >= content.released_on:
+                yield title, headline, day
+
+
+def _list_texts(content: EditionContent) -> Iterator[tuple[str, str, str]]:
+    yield "", "", f"{content.subject}. {content.preheader}. {content.intro}"
+    for section in content.sections:
+        yield from ((section.title, entry.headline, _join_texts(entry)) for entry in section.entries)
+    for block in content.blocks:
+        yield "", block.headline, f"{block.headline}. {block.text}"
+
+
+def _join_texts(entry: SectionEntry) -> str:
+    return ". ".join((entry.headline, entry.summary, *entry.details, entry.note))

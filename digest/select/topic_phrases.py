@@ -1,0 +1,159 @@
+"""The phrases by which a topic is told: read from its lists, and found in texts by their first two words."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
+
+_TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
+TOGETHER = " + "
+_CACHED_WORDS = 50_000
+_STEM_KEY = 3  # letters by which stems are sought; a shorter stem is none
+
+
+class TopicTier(Enum):
+    """How telling an entry is; the value is what it counts in a category, in the title and in the summary."""
+
+    STRONG = (1.5, 1.0, 0.5)
+    IN_TITLE = (1.5, 1.0, 0.15)
+    WEAK = (0.4, 0.3, 0.15)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopicPhrase:
+    """A phrase of one topic, listed once for all entries that hold it."""
+
+    text: str  # as listed
+    topic_index: int
+    tokens: tuple[str, ...]
+    capitals_only: bool
+    is_stem: bool  # its last word may go on: `cyber*`
+
+    @property
+    def is_plain_word(self) -> bool:
+        """Whether its first word is all that there is to look at."""
+        return len(self.tokens) == 1 and not self.capitals_only
+
+    @property
+    def second_begins(self) -> str | None:
+        """How its second word begins; None where the first says all."""
+        return None if self.is_plain_word else "".join(self.tokens[1:2])
+
+    def stands_at(self, text: "PlacedText", start: int) -> bool:
+        """Return whether the phrase begins at a word of a text."""
+        written = text.tokens[start : start + len(self.tokens)]
+        words = tuple(map(_fold_word, written))
+        *begin, own_last = self.tokens
+        if len(words) < len(self.tokens) or list(words[:-1]) != begin:
+            return False
+        last = words[-1]
+        if last != own_last and not (self.is_stem and last.startswith(own_last)):
+            return False
+        return not self.capitals_only or (not text.is_shouted and all(map(_is_in_capitals, written)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopicEntry:
+    """One entry of a topic's list: groups that must all stand in an article, each by one of its phrases."""
+
+    topic_index: int
+    tier: TopicTier
+    groups: tuple[tuple[TopicPhrase, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedText:
+    """A text of an article, by its words."""
+
+    place: int  # in a tier's values: 0 category, 1 title, 2 summary
+    tokens: tuple[str, ...]  # its words as written
+    is_shouted: bool  # all of it stands in capitals, so that they tell nothing
+
+
+class PhraseIndex:
+    """Finds which of many phrases stand in a text, by their first two words."""
+
+    def __init__(self, phrases: Iterable[TopicPhrase]) -> None:
+        """Index the phrases."""
+        self._whole: dict[str, list[TopicPhrase]] = defaultdict(list)
+        self._stems: dict[str, list[TopicPhrase]] = defaultdict(list)  # of one word that may go on
+        for phrase in phrases:
+            if phrase.is_stem and len(phrase.tokens) == 1:
+                self._stems[phrase.tokens[0][:_STEM_KEY]].append(phrase)
+            else:
+                self._whole[phrase.tokens[0]].append(phrase)
+        self._find_likely = lru_cache(maxsize=_CACHED_WORDS)(self._look_up_word)
+
+    def find_phrases(self, text: PlacedText) -> list[tuple[TopicPhrase, int]]:
+        """Return each phrase that stands in a text, with the place of its first word."""
+        phrases = []
+        for start, likely in enumerate(map(self._find_likely, text.tokens)):
+            if not likely:
+                continue
+            following = "".join(map(_fold_word, text.tokens[start + 1 : start + 2]))
+            phrases += [
+                (phrase, start)
+                for phrase, second in likely
+                if second is None or (following.startswith(second) and phrase.stands_at(text, start))
+            ]
+        return phrases
+
+    def _look_up_word(self, token: str) -> tuple[tuple[TopicPhrase, str | None], ...]:
+        """Return the phrases that a word may begin, each with how its second word begins; None where the first says all."""
+        first = _fold_word(token)
+        stems = self._stems.get(first[:_STEM_KEY], ())
+        stem_phrases = [phrase for phrase in stems if first.startswith(phrase.tokens[0])]
+        phrases = (*self._whole.get(first, ()), *stem_phrases)
+        return tuple((phrase, phrase.second_begins) for phrase in phrases)
+
+
+class TopicListReader:
+    """Reads the lists of one topic; a phrase that stands in several entries is one."""
+
+    def __init__(self, topic_index: int) -> None:
+        self._topic_index = topic_index
+        self._known: dict[str, TopicPhrase | None] = {}  # None: it has no word
+
+    def parse_entries(self, text: str, tier: TopicTier) -> Iterator[TopicEntry]:
+        """Read a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug` (a word of each side of the plus)."""
+        parts = (" ".join(part.split()) for part in text.split(";"))
+        for part in dict.fromkeys(parts):
+            sides = part.split(TOGETHER)
+            separator = "," if len(sides) > 1 else ";"
+            groups = tuple(self.parse_phrases(side, separator) for side in sides)
+            if all(groups):
+                yield TopicEntry(self._topic_index, tier, groups)
+
+    def parse_phrases(self, text: str, separator: str) -> tuple[TopicPhrase, ...]:
+        """Read words and phrases that stand between separators."""
+        listed = (" ".join(part.split()) for part in text.split(separator))
+        return tuple(phrase for text in listed if (phrase := self._parse_phrase(text)))
+
+    def _parse_phrase(self, text: str) -> TopicPhrase | None:
+        if text not in self._known:
+            tokens = tuple(map(_fold_word, _TOKEN.findall(text.removesuffix("*"))))
+            is_stem = text.endswith("*")
+            phrase = TopicPhrase(text, self._topic_index, tokens, text.isupper(), is_stem)
+            self._known[text] = phrase if tokens else None
+        return self._known[text]
+
+
+def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
+    """Return a text's words, or the first `most` of them."""
+    tokens = tuple(_TOKEN.findall(text)[:most])
+    return PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
+
+
+@lru_cache(maxsize=_CACHED_WORDS)
+def _fold_word(word: str) -> str:
+    """Return a word without its genitive, case and plural."""
+    return fold_plural(fold_text(word).removesuffix("'s"))
+
+
+def _is_in_capitals(word: str) -> bool:
+    """Return whether a word stands in capitals, but for its genitive or plural."""
+    return word.removesuffix("'s").removesuffix("\u2019s").rstrip("s").isupper()

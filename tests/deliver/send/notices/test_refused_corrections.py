@@ -1,0 +1,85 @@
+"""A correction whose message the mail server refuses waits, and no subscriber is blamed for it."""
+
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import func, select
+
+from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.notices import correction_sending
+from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
+from tests.deliver.conftest import KEYS, DeliverySetup
+from tests.deliver.smtp_servers import ScriptedSmtpServer
+from tests.deliver.stored_corrections import store_correction
+
+ACCEPTED, REFUSED, WAITING = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.WAITING
+TAKEN, TOO_BIG = b"250 taken", b"552 5.3.4 message too big"
+
+
+def add_recipients(world: DeliverySetup, count: int) -> None:
+    store_correction(world, world.add_subscribers(*(f"r{n}@d{n % 9}.example.org" for n in range(count))))
+
+
+def send(world: DeliverySetup, server: ScriptedSmtpServer) -> None:
+    mail_url = SecretStr(f"smtp://127.0.0.1:{server.port}?starttls=off&connections=1")
+    settings = world.settings.model_copy(update={"mail_url": mail_url})
+    with closing(open_provider(settings)) as provider:
+        correction_sending.send_due_corrections(
+            world.database, provider, KEYS, settings, clock=world.clock, sleep=world.clock.sleep
+        )
+
+
+def is_due(world: DeliverySetup) -> bool:
+    with world.database.read() as session:
+        return correction_sending.has_due_corrections(session, now=world.clock())
+
+
+def states(world: DeliverySetup) -> dict[DeliveryState, int]:
+    with world.database.read() as session:
+        return dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all())
+
+
+def count_tries(server: ScriptedSmtpServer) -> int:
+    return sum(line == b"DATA\r\n" for line in server.received_lines)
+
+
+def test_a_correction_that_the_server_takes_for_nobody_waits_after_two_probes(world: DeliverySetup) -> None:
+    add_recipients(world, 60)
+    with ScriptedSmtpServer({}) as server:
+        server.default_replies = {**server.default_replies, "DOT": TOO_BIG}
+        send(world, server)
+        assert states(world) == {WAITING: 60}
+        assert count_tries(server) <= 30  # a batch and two probes
+        assert not is_due(world)
+        server.default_replies["DOT"] = TAKEN  # the server is mended
+        world.clock.now += timedelta(hours=5)
+        send(world, server)
+    assert states(world) == {ACCEPTED: 60}
+
+
+def test_a_correction_that_the_server_begins_to_refuse_waits(world: DeliverySetup) -> None:
+    add_recipients(world, 100)
+    with ScriptedSmtpServer({"DOT": list[bytes | None]([TAKEN] * 45)}) as server:
+        server.default_replies = {**server.default_replies, "DOT": TOO_BIG}
+        send(world, server)
+        assert states(world) == {ACCEPTED: 45, WAITING: 55}
+        assert not is_due(world)
+        world.clock.now += timedelta(minutes=30)
+        send(world, server)
+        assert count_tries(server) <= 60
+        server.default_replies["DOT"] = TAKEN
+        world.clock.now += timedelta(hours=5)
+        send(world, server)
+    assert states(world) == {ACCEPTED: 100}
+
+
+@pytest.mark.parametrize("reply", [TOO_BIG, b"550 rejected as spam"])
+def test_who_is_refused_a_message_is_not_held_to_have_no_mailbox(world: DeliverySetup, reply: bytes) -> None:
+    add_recipients(world, 20)
+    with ScriptedSmtpServer({"DOT": list[bytes | None]([TAKEN] * 15 + [reply] * 2 + [TAKEN] * 3)}) as server:
+        send(world, server)
+        assert states(world) == {ACCEPTED: 18, WAITING: 2}
+    with world.database.read() as session:
+        assert not session.scalars(select(StoredDeliveryEvent)).all()
