@@ -51,6 +51,7 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         "link to the old address": language.pgettext("how a consent came about or ended", "link to the old address"),
         "link mailed to the owner": language.pgettext("how a consent came about or ended", "one-time link in an email"),
         "link in a mail": language.pgettext("how a consent came about or ended", "preferences or unsubscribe link"),
+        "import undone": language.pgettext("how a consent came about or ended", "import undone"),
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
     }
     return known_methods.get(method, method)

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from subscribers.store.models import ImportBatch
+from subscribers.transfer.import_undo import TAKEN_BACK_OPTIONS, UNDO_PERIOD, UNDONE_OPTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,16 @@ class UnfinishedImport:
     origin: str
     started_at: datetime
     file_hash: str
+    is_undo: bool = False
 
     @property
     def sentence(self) -> str:
         """Say that it was not finished, and what to do."""
+        if self.is_undo:
+            return (
+                f"Undoing import {self.batch} ({self.origin}) was interrupted, so the people in it won't be emailed. To "
+                f"finish, run 'digest subscribers import --undo {self.batch}'."
+            )
         return (
             f"Import {self.batch} ({self.origin}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
             "the people in it won't be emailed. To continue, import the same file again. To undo it, run 'digest "
@@ -33,7 +40,10 @@ def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
     """List the imports that were begun and not finished."""
     query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
     rows = session.scalars(query)
-    return [UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash) for row in rows]
+    return [
+        UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash, UNDONE_OPTION in row.options)
+        for row in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +54,23 @@ class FinishedImport:
     origin: str
     done_at: datetime
     counts: Mapping[str, int]
+    taken_back: bool = False
+
+    @property
+    def undo_until(self) -> datetime:
+        """The moment until which it can be undone."""
+        return self.done_at + UNDO_PERIOD
 
 
 def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
     """List the newest imports that came in whole."""
     done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
     rows = session.scalars(done)
-    return [FinishedImport(row.id, row.origin, row.done_at, row.counts) for row in rows if row.done_at]
+    return [
+        FinishedImport(row.id, row.origin, row.done_at, row.counts, not TAKEN_BACK_OPTIONS.isdisjoint(row.options))
+        for row in rows
+        if row.done_at
+    ]
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:

@@ -27,7 +27,7 @@ from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.import_report import ImportReport, RejectCallback, ignore_reject
 from subscribers.transfer.import_run import ImportContext
-from subscribers.transfer.import_store import AbandonmentResult, abandon_batch, count_batch_people
+from subscribers.transfer.import_undo import UndoResult, abandon_batch, count_batch_people
 from subscribers.transfer.list_file import FileSurvey, read_headings, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
@@ -269,7 +269,7 @@ def count_import_people(installation: Installation, actor: Actor, batch: int, *,
     raise _unknown_import(batch)
 
 
-def abandon_import(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> AbandonmentResult:
+def abandon_import(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> UndoResult:
     """Drop an import that was not finished, with everybody whom it alone brought.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from digest.app.subscribers import inactive_subscribers, list_transfers
+from digest.app.subscribers import import_undo, inactive_subscribers, list_transfers
 from digest.app.subscribers.inactive_subscribers import MOST_YEARS
 from digest.cli.context import (
     EXISTING_FILE,
@@ -80,6 +80,25 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
         )
 
 
+def undo_finished_import(context: CommandContext, batch: int, reason: str, *, confirmed: bool) -> None:
+    """Take a finished import back, once somebody has confirmed it.
+
+    Raises:
+        ImportUndoError: the import can't be undone.
+    """
+    now = context.now()
+    counted = context.act(import_undo.preview_undo, batch, now=now).result
+    click.echo(
+        f"Undoing import {batch} removes {count_with_noun(counted.removed, 'person', 'people')} and keeps "
+        f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} here before, {counted.active:,} active since, and "
+        f"{counted.departed:,} unsubscribed since. {counted.preferences:,} get back their earlier preferences."
+    )
+    if not confirmed:
+        click.confirm("Undo it?", abort=True)
+    result = context.act(import_undo.undo_import, batch, reason, now=now)
+    click.echo(f"Undid import {batch} ({count_with_noun(result.removed, 'person', 'people')} removed).")
+
+
 @click.command(
     "import",
     epilog="""\b
@@ -91,6 +110,7 @@ Examples:
   digest subscribers import expo.csv --attest "paper sign-up sheet, Border Expo 2026" --commit
   digest subscribers import --list                                list unfinished imports
   digest subscribers import --abandon 3                           undo one of them
+  digest subscribers import --undo 3 --reason "wrong file"        undo a finished import, within seven days
 
 \b
 Exit codes:
@@ -121,6 +141,10 @@ Exit codes:
 )
 @flag("--list", "list_", help="List unfinished imports.")
 @click.option("--abandon", type=int, metavar="IMPORT", help="Undo an unfinished import.")
+@click.option("--undo", type=int, metavar="IMPORT", help="Undo an import that was finished in the last seven days.")
+@click.option(
+    "--reason", callback=check_reason, help="With --undo, the reason for the audit log. Don't include addresses."
+)
 @yes_option("Don't ask for confirmation before undoing an import.")
 @json_option("Print the counts or the list as JSON.")
 @pass_command_context
@@ -129,6 +153,8 @@ def import_list(
     file: Path | None,
     list_: bool,
     abandon: int | None,
+    undo: int | None,
+    reason: str | None,
     yes: bool,
     commit: bool,
     attest: str | None,
@@ -145,10 +171,15 @@ def import_list(
     Only people with a recorded confirmation are subscribed. People who unsubscribed, bounced, complained, or were erased
     here are never resubscribed by an import.
     """
-    if [file is not None, list_, abandon is not None].count(True) != 1:
-        raise click.UsageError("Specify a FILE, --list, or --abandon IMPORT.")
+    if [file is not None, list_, abandon is not None, undo is not None].count(True) != 1:
+        raise click.UsageError("Specify a FILE, --list, --abandon IMPORT, or --undo IMPORT.")
     if list_:
         print_unfinished_imports(context, as_json=as_json)
+        return
+    if undo is not None:
+        if not reason:
+            raise click.UsageError("--undo needs a reason. Add --reason.")
+        undo_finished_import(context, undo, reason, confirmed=yes)
         return
     if file is None:
         assert abandon is not None

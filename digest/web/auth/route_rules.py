@@ -148,6 +148,8 @@ ROUTE_RULES = {
     "admin.run_upload_step": ADMIN_FRESH,
     "admin.stop_upload": ADMIN,
     "admin.remove_upload": ADMIN,
+    "admin.show_import_undo": ADMIN,
+    "admin.undo_import": ADMIN_FRESH,
     "admin.download_rejected_rows": ADMIN_FRESH,
     "admin.download_row_outcomes": ADMIN_FRESH,
     "admin.abandon_import": ADMIN_FRESH,

@@ -39,7 +39,7 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.import_batches import list_unfinished_imports
 from subscribers.transfer.import_run import ImportContext
-from subscribers.transfer.import_store import abandon_batch
+from subscribers.transfer.import_undo import abandon_batch
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions

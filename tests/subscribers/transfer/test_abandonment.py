@@ -21,7 +21,7 @@ from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentKind, ImportBatch, Person, PersonState
 from subscribers.transfer.import_batches import list_unfinished_imports
 from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext
-from subscribers.transfer.import_store import PAGE_SIZE, abandon_batch
+from subscribers.transfer.import_undo import PAGE_SIZE, abandon_batch
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from digest.web.server import open_page_server
+from subscribers.consent.audience import count_audience
 from tests.browser import (
     SCHEMES,
     download_by_keyboard,
@@ -16,6 +17,7 @@ from tests.browser import (
     select_by_keyboard,
     show_views,
     sign_in,
+    write_by_keyboard,
 )
 from tests.packed_lists import write_workbook
 from tests.web.admin.subscribers.test_import_pages import post_step, upload
@@ -91,3 +93,34 @@ def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_co
     assert faults == ["", ""]
     assert "cy@county.example" in skipped
     assert "bo@county.example" not in skipped
+
+
+@pytest.mark.parametrize("way", ["pointer", "keyboard"])
+def test_a_finished_import_is_undone(browser: Browser, both: Any, way: str) -> None:
+    client = both.signed_in_client("admin")
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\n")
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+    with open_page_server(both.app, "127.0.0.1", 0) as serving:
+        address = f"http://127.0.0.1:{serving.port}"
+        context = browser.new_context()
+        sign_in(context, both, address, "admin")
+        page = context.new_page()
+        page.goto(f"{address}/admin/import")
+        press = press_by_keyboard if way == "keyboard" else follow
+        faults = [page_faults(page, widths=(390, 1440))]
+        press(page.get_by_role("link", name="Undo import 1…"))
+        expect(page.get_by_role("row", name="Added by this import")).to_contain_text("1")
+        faults.append(page_faults(page, widths=(390, 1440)))
+        for label, text in (("Reason", "wrong file"), ("Type 1", "1")):
+            if way == "keyboard":
+                write_by_keyboard(page.get_by_label(label), text)
+            else:
+                page.get_by_label(label).fill(text)
+        press(page.get_by_role("button", name="Undo import 1"))
+        expect(page.get_by_role("status")).to_have_text("Import 1 was undone.")
+        expect(page.get_by_role("cell", name="Undone")).to_have_count(1)
+        context.close()
+    assert faults == ["", ""]
+    with both.database.read() as session:
+        assert count_audience(session) == 1

@@ -219,6 +219,11 @@ def import_states(tour: Tour) -> Iterator[State]:
     running, done = work(path, "commit")
     yield "importing", running
     yield "imported", done
+    (finished,) = re.findall(r"Import (\d+) is finished", done)
+    undo = f"/admin/import/finished/{finished}/undo"
+    yield "import-undo", tour.get(undo)
+    yield "import-undo-stale", stale(tour).get(undo)
+    yield "import-undo-refused", tour.post(undo, reason="")
     other = upload("email,confirmed_at\n" + "".join(f"p{n}@county.example,2024-01-01\n" for n in range(1100)))
     there = cut_short(tour.world, other)
     yield "import-stopped", tour.get(other)

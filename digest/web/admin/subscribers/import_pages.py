@@ -6,7 +6,7 @@ from flask import abort, get_template_attribute, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from digest.app.subscribers import list_transfers, uploads
+from digest.app.subscribers import import_undo, list_transfers, uploads
 from digest.app.subscribers.upload_files import ListUpload, UploadStage
 from digest.app.subscribers.uploads import UnknownUploadError
 from digest.installation.action_reasons import read_optional_reason
@@ -19,7 +19,7 @@ from digest.web.admin.blueprint import (
 )
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
-from digest.web.forms import Count, FormOrQueryModel, make_field_validator, read_form, read_query
+from digest.web.forms import Count, FormOrQueryModel, ReasonForm, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
@@ -137,6 +137,36 @@ def abandon_import(batch: int) -> ResponseReturnValue:
     return redirect(url_for("admin.list_imports", taken_back=batch), 303)
 
 
+@admin_pages.get("/import/finished/<int(max=2147483647):batch>/undo")
+def show_import_undo(batch: int) -> ResponseReturnValue:
+    """Show what undoing a finished import would do."""
+    return _undo_page(batch)
+
+
+@admin_pages.post("/import/finished/<int(max=2147483647):batch>/undo")
+def undo_import(batch: int) -> ResponseReturnValue:
+    """Take a finished import back; a long one goes on behind the page."""
+    installation, actor, now = get_installation_actor_and_time()
+    try:
+        form = read_form(ReasonForm)
+        require_number_typed_to_confirm(batch)
+        is_over = import_undo.begin_undo(installation, actor, batch, form.reason, now=now)
+    except RefusalError as exc:
+        return _undo_page(batch, refusal=exc), 409
+    shown = url_for("admin.list_imports", taken_back=batch) if is_over else url_for("admin.list_imports", undoing=batch)
+    return redirect(shown, 303)
+
+
+def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> str:
+    installation, actor, now = get_installation_actor_and_time()
+    try:
+        preview = import_undo.preview_undo(installation, actor, batch, now=now)
+    except RefusalError as exc:
+        abort(404, str(exc))
+    fresh = current_staff().is_fresh(now)
+    return render_template("web/admin/subscribers/import_undo.html", preview=preview, fresh=fresh, refusal=refusal)
+
+
 def _find_upload(name: str) -> ListUpload:
     installation, actor, now = get_installation_actor_and_time()
     try:
@@ -184,9 +214,10 @@ def _read_options(upload: ListUpload) -> ImportOptions:
 
 
 class ImportsQuery(FormOrQueryModel):
-    """The number of the import that was just taken back; 0 for none."""
+    """The number of the import that was just taken back, or of which that goes on; 0 for none."""
 
     taken_back: Count = 0
+    undoing: Count = 0
 
 
 def _imports_page(*, refusal: RefusalError | None = None) -> str:
@@ -198,7 +229,8 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
         fresh=current_staff().is_fresh(now),
         services=[form.origin for form in EXPORT_FORMATS],
         refusal=refusal,
-        taken_back=read_query(ImportsQuery).taken_back,
+        now=now,
+        query=read_query(ImportsQuery),
     )
 
 

@@ -332,6 +332,46 @@ def test_an_import_that_was_cut_short_goes_on_or_is_taken_back(world: Any) -> No
         assert count_audience(session) == 2501
 
 
+def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
+    client = both.signed_in_client("admin")
+    rows = f"email,confirmed_at\nbo@county.example,2024-01-01\n{ADA_ADDRESS},2024-01-01\n"
+    path = upload(client, rows)
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+    undo = "/admin/import/finished/1/undo"
+    assert f'<a href="{undo}">Undo import 1…</a>' in client.get("/admin/import").text
+    assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">1</td>' in client.get(undo).text
+    form = fetch_token(client)
+    for fields in ({"reason": "wrong file"}, {"number": "1"}, {"reason": "wrong file", "number": "2"}):
+        assert client.post(undo, data=form | fields).status_code == 409
+    done = client.post(undo, data=form | {"reason": "wrong file", "number": "1"}, follow_redirects=True).text
+    assert ("Import 1 was undone." in done, 'data-label="Undo:">Undone</td>' in done) == (True, True)
+    with both.database.read() as session:
+        assert count_audience(session) == 1
+        entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+        assert entry is not None
+        assert (entry.act, entry.detail["why"], entry.detail["people"]) == ("import undone", "wrong file", 1)
+        assert seals.verify_ledger(session, both.install.keys).sound
+    assert client.get(undo).status_code == 404
+    again = upload(client, rows)
+    assert table_of(post_step(both, client, again, "try")) == {"Consent with evidence": "1", "Already on the list": "1"}
+
+
+def test_an_undo_needs_a_fresh_sign_in_and_an_admin(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\n")
+    post_step(world, client, path, "try")
+    post_step(world, client, path, "commit")
+    stale = world.client
+    stale.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
+    assert "Sign in again to undo it" in stale.get("/admin/import/finished/1/undo").text
+    stale.post("/admin/import/finished/1/undo", data=fetch_token(stale) | {"reason": "wrong file", "number": "1"})
+    with world.database.read() as session:
+        assert count_audience(session) == 2
+    editor = world.signed_in_client("editor")
+    assert editor.get("/admin/import/finished/1/undo").status_code == 403
+
+
 def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: Any) -> None:
     client = world.signed_in_client("admin")
     gone = "\n".join(["Email Address,UNSUB_TIME", *[f"gone{n}@county.example,2024-01-01" for n in range(11)]])

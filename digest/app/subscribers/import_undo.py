@@ -1,0 +1,85 @@
+"""Finished imports that an admin takes back within seven days."""
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+from digest.app.subscribers.running_imports import mark_import_running
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.settings.affected_areas import AffectedArea
+from subscribers.loggers import get_logger
+from subscribers.store.models import ImportBatch
+from subscribers.transfer import import_undo
+from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.import_undo import UndoResult
+
+UNDO = Action("import undone", Role.ADMIN, AffectedArea.ADDRESSES)
+_WAIT_SECONDS = 10.0  # that a page waits; a long list goes on behind it
+
+log = get_logger("imports")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportUndoPreview:
+    """What undoing an import would do. `suppressed` are rows of people who had unsubscribed elsewhere: they stay suppressed."""
+
+    batch: int
+    origin: str
+    until: datetime | None  # None if an undo was interrupted, which can be finished at any time
+    result: UndoResult
+    suppressed: int
+
+
+def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> ImportUndoPreview:
+    """Count what undoing an import would do.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ImportUndoError: the import can't be undone.
+    """
+    UNDO.check_role(installation.database, actor, f"import {batch}", now=now)
+    result = import_undo.count_undo(installation.database, batch, now=now)
+    with installation.database.read() as session:
+        row = session.get_one(ImportBatch, batch)
+        until = row.done_at + import_undo.UNDO_PERIOD if row.done_at else None
+        return ImportUndoPreview(batch, row.origin, until, result, row.counts.get(RowOutcome.DEPARTED, 0))
+
+
+def undo_import(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> UndoResult:
+    """Take a finished import back, or go on with that.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ImportUndoError: the import can't be undone.
+    """
+    with UNDO.steps(installation, actor, f"import {batch}", now=now) as draft:
+        with installation.database.read() as session:
+            row = session.get(ImportBatch, batch)
+            file_hash = row.file_hash if row is not None else ""
+        with mark_import_running(installation.database, file_hash, now=now):
+            result = import_undo.undo_batch(installation.database, batch, actor=actor.name, now=now)
+        draft.detail = {"why": reason, "people": result.removed, "stay": result.kept, "preferences": result.preferences}
+        return result
+
+
+def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> bool:
+    """Take a finished import back in a thread, which goes on if it takes longer than a page waits; return whether it's over.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        ImportUndoError: the import can't be undone.
+    """
+    UNDO.check_permitted(installation.database, actor, f"import {batch}", now=now)
+    import_undo.count_undo(installation.database, batch, now=now)
+
+    def work() -> None:
+        try:
+            undo_import(installation, actor, batch, reason, now=now)
+        except Exception as exc:  # nobody waits for this thread: the list of imports shows that it isn't finished
+            log.exception("undoing an import failed", batch=batch, error=type(exc).__name__)
+
+    thread = threading.Thread(target=work, name="import undo", daemon=True)
+    thread.start()
+    thread.join(_WAIT_SECONDS)
+    return not thread.is_alive()
