@@ -156,11 +156,12 @@ def mailed_links(world: Any) -> list[str]:
         kept += [
             one_time_tokens.issue_token(session, staff.PROOF_PURPOSE, None, now=NOW, expires_at=NOW, serial=str(sam.id))
         ]
-    data, move, restore, old_data, old_move, old_restore, proving, old_proving = kept
+    data, stop, move, restore, old_data, old_move, old_restore, proving, old_proving = kept
     return [
         f"/my-data/{data}",
         f"/my-data/{data}/erase",
         f"/address/{move}",
+        f"/address/stop/{stop}",
         f"/restore/{restore}",
         f"/restore/{old_restore}",
         f"/my-data/{old_data}",
@@ -215,7 +216,7 @@ def test_axe_finds_nothing_none_scrolls_sideways_asks_elsewhere_or_breaks_its_ow
 def answers(world: Any) -> Iterator[tuple[str, dict[str, str]]]:
     """Give the path and the form of every button that a reader can press, each after those before it."""
     leave, preferences = f"/u/{world.token('leave')}", f"/preferences/{world.token('preferences')}"
-    data, erase, move, restore, old_restore, *_ = mailed_links(world)
+    data, erase, move, _, restore, old_restore, *_ = mailed_links(world)
     yield preferences, {"section": "featured", "hour": "6", "zone": "UTC", "frequency": "monthly"}
     yield preferences, {}
     yield preferences, {"section": "featured", "hour": "6", "zone": "nowhere"}

@@ -156,6 +156,10 @@ def subscriber_states(tour: Tour) -> Iterator[State]:
         path = f"/admin/readers/{people[place]}"
         yield f"ask-{act}", tour.get(f"{path}/{act}")
         yield f"done-{act}", tour.post(f"{path}/{act}", reason="asked by letter", number=str(people[place]))
+    yield "ask-restore", tour.get(f"/admin/readers/{people[0]}/restore")
+    yield "done-restore", tour.post(f"/admin/readers/{people[0]}/restore", reason="wrong person")
+    yield "correct", tour.get(f"{ada}/correct")
+    yield "correct-refused", tour.post(f"{ada}/correct", address="nobody", reason="new job")
     yield "ask-erase-refused", tour.post(f"{ada}/erase", reason="x", number="9")
     yield "add-reader", tour.get("/admin/readers/add")
     yield "add-reader-refused", tour.post("/admin/readers/add", address="nobody")
