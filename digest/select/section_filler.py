@@ -252,12 +252,13 @@ class SectionFiller:
     def take_official_actions(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
         """Put official actions on other matters into the reserved places of a section, the best without coverage first."""
         room = min(self.select.official_places, section.most - len(self.sections[section.key]))
-        actions = [s for s in pool if s.url not in self._taken_urls and self.is_official_action(s)]
-        for scored in sorted(actions, key=_uncovered_key):
+        unplaced = [scored for scored in pool if not self.is_taken(scored)]
+        for scored in sorted(unplaced, key=_uncovered_key):
             if len(self.official_urls) >= room:
                 return
-            is_repeat = self.similarity.find_same_matter(scored, self.news_stories) is not None
-            if not is_repeat and not self.is_publisher_full(scored):
+            if not self.is_official_action(scored) or self.is_publisher_full(scored):
+                continue
+            if self.similarity.find_same_matter(scored, self.news_stories) is None:
                 self.take_within_cap(section, scored)
                 self.official_urls.add(self.sections[section.key][-1].url)
 
@@ -268,9 +269,10 @@ class SectionFiller:
             return False
         at_home = (name for name in rules.find_names(lead.title) if name.country == rules.home_country)
         agencies = [" ".join(name.tokens) for name in at_home if not name.state]
-        actions = [lead.title.partition(agency)[2].lstrip(" .") for agency in agencies]
-        is_case = is_case_title(lead.title) and (lead.primary or bool(agencies))
-        return is_case or find_advisory(lead) is not None or any(map(is_agency_action, actions))
+        if not (lead.primary or agencies):
+            return False
+        actions = (lead.title.partition(agency)[2].lstrip(" .") for agency in agencies)
+        return is_case_title(lead.title) or any(map(is_agency_action, actions)) or find_advisory(lead) is not None
 
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill a section with the pins, then with the first of its pool."""

@@ -88,8 +88,8 @@ def test_a_widely_reported_action_takes_no_reserved_place() -> None:
     assert reserved(proposal) == set()
 
 
-def test_an_advisory_or_an_official_source_s_case_needs_no_agency_in_its_title() -> None:
-    advisory = article("ICSA-26-320-01 Harlow pump controllers, ransomware", "CISA")
+def test_an_official_source_s_advisory_or_case_needs_no_agency_in_its_title() -> None:
+    advisory = replace(article("ICSA-26-320-01 Harlow pump controllers, ransomware", "CISA"), primary=True)
     case = replace(article("Envoy sentenced for smuggling migrants", "FBI"), primary=True)
     assert reserved(propose(advisory, case)) == {advisory.title, case.title}
 
