@@ -29,7 +29,8 @@ RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
 EXPORT_COLUMNS = (
     *("email", "status", "asked_at", "asked_where"),
     *("consent_at", "consent_method", "consent_text", "consent_version", "consent_language"),
-    *("sections_left_out", "frequency", "time_zone", "send_hour", "short_edition", "text_only", "paused_until"),
+    *("sections_left_out", "topics_left_out", "frequency", "time_zone", "send_hour"),
+    *("short_edition", "text_only", "breaking_news", "paused_until"),
 )
 # Only these may leave in the clear. Someone who unsubscribed may not be handed on (15 USC 7704(a)(4)(A)(iv)).
 EXPORTABLE_STATES = {
@@ -218,11 +219,13 @@ class _ExportedPerson:
         yield consent.get("wording_version")
         yield consent.get("language")
         yield ", ".join(sorted(preferences.omit))
+        yield ", ".join(sorted(preferences.omit_topics))
         yield f"fortnightly {preferences.start}" if preferences.start else _unless(preferences.frequency, "weekly")
         yield preferences.zone
         yield preferences.hour
         yield "yes" if preferences.short else ""
         yield "yes" if preferences.text_only else ""
+        yield "yes" if preferences.breaking_news else ""
         yield preferences.pause_until
 
 

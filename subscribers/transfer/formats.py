@@ -74,11 +74,13 @@ class ColumnMeaning(LabeledEnum):
     LANGUAGE = "language", "Language (evidence only)"
     TAGS = "tags", "Sections wanted (tags)"
     OMIT = "omit", "Sections not wanted"
+    OMIT_TOPICS = "omit topics", "Topics not wanted"
     FREQUENCY = "frequency", "How often"
     ZONE = "zone", "Time zone (with send hour)"
     HOUR = "hour", "Send hour (with time zone)"
     SHORT = "short", "Short edition (yes or no)"
     TEXT_ONLY = "text only", "Text only (yes or no)"
+    BREAKING_NEWS = "breaking news", "Breaking news (yes or no)"
     PAUSE_UNTIL = "pause until", "Paused until (date)"
     NOTHING = "nothing", "Don't import"
 
@@ -105,11 +107,13 @@ EVIDENCE_MEANINGS = (
 PREFERENCE_MEANINGS = (
     ColumnMeaning.TAGS,
     ColumnMeaning.OMIT,
+    ColumnMeaning.OMIT_TOPICS,
     ColumnMeaning.FREQUENCY,
     ColumnMeaning.ZONE,
     ColumnMeaning.HOUR,
     ColumnMeaning.SHORT,
     ColumnMeaning.TEXT_ONLY,
+    ColumnMeaning.BREAKING_NEWS,
     ColumnMeaning.PAUSE_UNTIL,
 )
 _COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
@@ -192,11 +196,13 @@ class ColumnLayout:
     language: tuple[int, ...] = ()
     tags: tuple[int, ...] = ()
     omit: tuple[int, ...] = ()
+    omit_topics: tuple[int, ...] = ()
     frequency: tuple[int, ...] = ()
     zone: tuple[int, ...] = ()
     hour: tuple[int, ...] = ()
     short: tuple[int, ...] = ()
     text_only: tuple[int, ...] = ()
+    breaking_news: tuple[int, ...] = ()
     pause_until: tuple[int, ...] = ()
     backslash_quotes: bool = False
     headings: tuple[str, ...] = ()

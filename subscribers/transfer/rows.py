@@ -372,10 +372,12 @@ def _read_pause(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _n
 _PREFERENCE_READERS = {
     ColumnMeaning.TAGS: _read_tags,
     ColumnMeaning.OMIT: _read_omitted,
+    ColumnMeaning.OMIT_TOPICS: lambda _layout, text, _values, _now: {"omit_topics": sorted(set(_split_tags(text)))},
     ColumnMeaning.FREQUENCY: _read_frequency,
     ColumnMeaning.ZONE: _read_zone,
     ColumnMeaning.HOUR: _read_hour,
     ColumnMeaning.SHORT: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.SHORT, text),
     ColumnMeaning.TEXT_ONLY: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.TEXT_ONLY, text),
+    ColumnMeaning.BREAKING_NEWS: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.BREAKING_NEWS, text),
     ColumnMeaning.PAUSE_UNTIL: _read_pause,
 }

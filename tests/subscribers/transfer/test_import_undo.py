@@ -208,9 +208,7 @@ def test_an_import_can_be_undone_for_seven_days(context: ImportContext, tmp_path
 
 
 @pytest.mark.parametrize(("batch", "after"), [(1, timedelta(days=7, seconds=1)), (7, timedelta(0))])
-def test_no_other_import_can_be_undone(
-    context: ImportContext, tmp_path: Path, batch: int, after: timedelta
-) -> None:
+def test_no_other_import_can_be_undone(context: ImportContext, tmp_path: Path, batch: int, after: timedelta) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
     with pytest.raises(ImportUndoError):
         undo_batch(context.database, batch, actor="eve", now=NOW + after)

@@ -48,11 +48,12 @@ CHOICES = [
     ("", "", "America/New_York", "17", "yes", ""),
     ("jobs", "", "", "", "yes", "yes"),
     ("", "", "", "", "", "", "2027-02-01"),
+    ("", "", "", "", "", "", "", "maritime, border", "yes"),
 ]
 COLUMNS = (
     *(ColumnMeaning.ADDRESS, ColumnMeaning.CONFIRMED_AT, ColumnMeaning.STATUS),
     *(ColumnMeaning.OMIT, ColumnMeaning.FREQUENCY, ColumnMeaning.ZONE, ColumnMeaning.HOUR, ColumnMeaning.SHORT),
-    *(ColumnMeaning.TEXT_ONLY, ColumnMeaning.PAUSE_UNTIL),
+    *(ColumnMeaning.TEXT_ONLY, ColumnMeaning.PAUSE_UNTIL, ColumnMeaning.OMIT_TOPICS, ColumnMeaning.BREAKING_NEWS),
 )
 
 
@@ -79,9 +80,9 @@ def write_list(file: Path, numbers: range, chance: random.Random) -> Path:
     for number in numbers:
         confirmed = f"2024-0{number % 9 + 1}-02 10:20:30" if number % 10 < 8 else ""
         status = ("", "subscribed", "unconfirmed" if number % 10 == 9 else "active")[number % 3]
-        choices = (*chance.choice(CHOICES), "")[:7]
+        choices = (*chance.choice(CHOICES), "", "", "")[:9]
         rows.append(",".join(f'"{cell}"' for cell in (f"p{number}@example.org", confirmed, status, *choices)))
-    file.write_text("\n".join(["email,agreed,status,a,b,c,d,e,f,g", *rows]))
+    file.write_text("\n".join(["email,agreed,status,a,b,c,d,e,f,g,h,i", *rows]))
     return file
 
 

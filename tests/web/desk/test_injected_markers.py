@@ -67,7 +67,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         for name in (
             *("ask", "at", "back", "below", "came", "clock", "day", "domain", "done", "filter", "from", "import", "moment", "next"),
             *("omit", "open", "order", "page", "panel", "release", "removed", "row", "saved", "show", "since", "sort", "start"),
-            *("state", "tab", "taken_back", "to", "topic", "view", "what"),
+            *("state", "tab", "taken_back", "to", "topic", "undoing", "view", "what"),
         )
     ),
 }  # fmt: skip
