@@ -168,6 +168,7 @@ def mail_links(world: Any) -> list[str]:
     )
     paths = {
         "/confirm/{}": "confirm",
+        "/confirm/{}/preferences": "confirm",
         "/address/{}": "move",
         "/address/stop/{}": "moving",
         "/my-data/{}": "data",

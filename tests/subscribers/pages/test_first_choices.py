@@ -46,7 +46,7 @@ def test_what_the_form_chooses_is_shown_agreed_to_and_kept(both: Any) -> None:
     page = both.client.get("/subscribe").text
     topics = list_values(page, "topic")
     assert "maritime-security" in topics
-    wanted = ["maritime-security", "energy"]
+    wanted = ["maritime-security", "border-security"]
     form = {"email": BO, "asks": ASKS, "topic": wanted, "breaking_news": "yes"}
     assert both.client.post("/subscribe", data=form).status_code == 200
     path = confirmation_path(both)
@@ -60,7 +60,7 @@ def test_what_the_form_chooses_is_shown_agreed_to_and_kept(both: Any) -> None:
 
 
 def test_a_form_that_asks_nothing_more_chooses_nothing(world: Any) -> None:
-    world.client.post("/subscribe", data={"email": BO, "topic": ["energy"], "breaking_news": "yes"})
+    world.client.post("/subscribe", data={"email": BO, "topic": ["border-security"], "breaking_news": "yes"})
     path = confirmation_path(world)
     page = world.client.get(path).text
     assert "breaking news" not in page
@@ -78,7 +78,12 @@ def test_a_form_without_a_topic_is_explained(world: Any) -> None:
 
 
 def test_the_form_of_a_subscriber_changes_nothing(world: Any) -> None:
-    form = {"email": "ada.lovelace@analytical.example", "asks": ASKS, "topic": ["energy"], "breaking_news": "yes"}
+    form = {
+        "email": "ada.lovelace@analytical.example",
+        "asks": ASKS,
+        "topic": ["border-security"],
+        "breaking_news": "yes",
+    }
     world.client.post("/subscribe", data=form)
     process_signup_requests(world.install, clock=lambda: NOW)
     with world.database.read() as session:
@@ -88,7 +93,7 @@ def test_the_form_of_a_subscriber_changes_nothing(world: Any) -> None:
 def test_the_page_after_confirming_asks_for_an_hour(both: Any) -> None:
     both.client.post("/subscribe", data={"email": BO})
     path = confirmation_path(both)
-    form = {"asks": ASKS, "topic": ["energy", "maritime-security"], "breaking_news": "yes"}
+    form = {"asks": ASKS, "topic": ["border-security", "maritime-security"], "breaking_news": "yes"}
     before = both.dump()
     assert both.client.post(f"{path}/preferences", data=form).status_code == 200
     assert both.dump() == before, "the link isn't used yet"
@@ -97,7 +102,7 @@ def test_the_page_after_confirming_asks_for_an_hour(both: Any) -> None:
     assert f'action="{path}/preferences"' in page
     answer = both.client.post(f"{path}/preferences", data=form)
     assert "plus breaking news" in answer.text
-    expected = Preferences(omit_topics=frozenset(topics) - {"energy", "maritime-security"}, breaking_news=True)
+    expected = Preferences(omit_topics=frozenset(topics) - {"border-security", "maritime-security"}, breaking_news=True)
     assert chosen_by_bo(both) == expected
     assert both.client.post(f"{path}/preferences", data={"asks": ASKS}).status_code == 400
     for page in (both.client.get(path).text, both.client.get(f"{path}/preferences").text):

@@ -122,6 +122,7 @@ UNOPENED = frozenset(
             "health.report_readiness",
         ),
         *("admin.show_permission_form", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
+        "signup.show_confirmation_again",
     }
 )
 # Whose forms are refused in the end: a device, a code of this minute and a password are asked for.
