@@ -213,6 +213,7 @@ class SelectionSettings(values.SettingsTable):
     per_publisher: int = file_only_setting(
         3, "The maximum number of stories in an edition with the same main publisher.", ge=1
     )
+    minimum_reads: int = file_only_setting(10, "Stories with fewer page views aren't listed under Most read.", ge=1)
     minimum: int = file_only_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
     repeat_editions: int = file_only_setting(
         4,
