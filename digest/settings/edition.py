@@ -219,6 +219,7 @@ class SelectionSettings(values.SettingsTable):
         "Advisories, rules, sanctions, charges, and declarations compete for them without points for coverage.",
         ge=0,
     )
+    minimum_reads: int = file_only_setting(10, "Stories with fewer page views aren't listed under Most read.", ge=1)
     minimum: int = file_only_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
     repeat_editions: int = file_only_setting(
         4,

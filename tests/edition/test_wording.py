@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.collect.documents.parsed_document import SummaryBasis
-from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
+from digest.edition.content.edition_content import EditionImage, EditionLink, EditionSection, RankedLine, SectionEntry
 from digest.edition.kinds.story_entry import choose_sentences
 from digest.edition.rendering.template_filters import (
     dir_attribute,
@@ -137,3 +137,10 @@ def test_style_sheets_lose_comments_and_change_sides() -> None:
     css = "/* why\n left */\n.a{padding-left:1px}\n\n.b{text-align:right}\n"
     assert minify_css(css, "ltr") == ".a{padding-left:1px}\n.b{text-align:right}"
     assert minify_css(css, "rtl") == ".a{padding-right:1px}\n.b{text-align:left}"
+
+
+def test_a_ranking_counts_the_stories_in_other_sections() -> None:
+    entries = tuple(SectionEntry(name, f"https://example.org/{name}") for name in ("second", "fourth"))
+    elsewhere = (RankedLine(1, "first", "", "Featured"), RankedLine(3, "third", "", "Topics"))
+    section = EditionSection("read", "most-read", "Most read", "", entries, elsewhere)
+    assert [line.headline for line in section.ranking] == ["first", "second", "third", "fourth"]

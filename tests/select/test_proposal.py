@@ -265,6 +265,23 @@ def test_most_read_goes_by_reads_alone_and_repeats_nothing() -> None:
     assert expected
 
 
+def test_most_read_follows_the_sites_own_order_and_leaves_out_what_hardly_anyone_read() -> None:
+    """A day's views of a new story don't put it before one that more people read."""
+    views = {
+        "Alpha note": (1, 0.1),
+        "Beta note": (300, 6),
+        "Gamma note": (299, 0.2),
+        "Delta note": (9, 1),
+        "Eta note": (10, 1),
+    }
+    own = [article(f"{t} today", "HLS", own=True, views=v, days=days) for t, (v, days) in views.items()]
+    sections = [SectionSettings(key="most-read", title="Most read", kind="most-read")]
+    proposal = propose(own, SelectionSettings(minimum=1), sections=sections)
+    assert leads(proposal, "most-read") == ["Beta note today", "Gamma note today", "Eta note today"]
+    lower = propose(own, SelectionSettings(minimum=1, minimum_reads=1), sections=sections)
+    assert leads(lower, "most-read")[-1] == "Alpha note today"
+
+
 def test_without_views_most_read_vanishes_and_the_proposal_says_why_scores_differ() -> None:
     proposal = propose(week())
     assert "most-read" not in proposal.sections

@@ -119,6 +119,16 @@ class SectionEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class RankedLine:
+    """A story of a ranking that is in another section: its place in the ranking, from 1, and that section's title."""
+
+    rank: int
+    headline: str
+    url: str
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
 class EditionSection:
     """One block of the edition; a section without entries is not made."""
 
@@ -127,6 +137,15 @@ class EditionSection:
     title: str
     note: str
     entries: tuple[SectionEntry, ...]
+    ranked_elsewhere: tuple[RankedLine, ...] = ()  # of a ranking
+
+    @property
+    def ranking(self) -> list[SectionEntry | RankedLine]:
+        """The entries and the stories in other sections, in the order of the ranking."""
+        ranked: list[SectionEntry | RankedLine] = list(self.entries)
+        for line in self.ranked_elsewhere:
+            ranked.insert(line.rank - 1, line)
+        return ranked
 
 
 @dataclass(frozen=True, slots=True)

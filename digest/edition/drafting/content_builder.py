@@ -12,6 +12,7 @@ from digest.edition.content.stated_dates import find_stated_deadlines
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import NO_DEADLINE, EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
+from digest.edition.kinds.most_read import count_own_views, make_reading_order_key
 from digest.edition.kinds.opportunities import write_deadline
 from digest.edition.kinds.story_entry import EntryContext
 from digest.edition.rendering.mail_layout import find_next_deadline
@@ -55,6 +56,7 @@ def build_content(
             note = SECTION_KINDS[section.kind].section_note(section, release_at, language)
             labels = (section.key, section.kind, section.title_in(language))
             sections.append(content.EditionSection(*labels, note, entries))
+    sections = [_rank_section(section, sections, arrangement) for section in sections]
     leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
     headlines = [entry.headline for section in leading_first for entry in section.entries]
     subject = content.truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
@@ -75,6 +77,28 @@ def build_content(
         blocks=arrangement.blocks,
         released_on=release_at.date(),
     )
+
+
+def _rank_section(
+    section: content.EditionSection, sections: Sequence[content.EditionSection], arrangement: Arrangement
+) -> content.EditionSection:
+    """Add to a ranking the stories in other sections that were read more than its last one."""
+    if SECTION_KINDS[section.kind].look != "ranking":
+        return section
+    ranked = [
+        (make_reading_order_key(story.original), other, entry)
+        for other in sections
+        for story, entry in zip(arrangement.sections.get(other.key, ()), other.entries, strict=True)
+        if count_own_views(story.original.story)
+    ]
+    ranked.sort(key=lambda place: place[0])
+    lines = [
+        content.RankedLine(rank, entry.headline, entry.url, other.title)
+        for rank, (_, other, entry) in enumerate(ranked, 1)
+        if other is not section
+    ]
+    last = max((rank for rank, (_, other, _) in enumerate(ranked, 1) if other is section), default=0)
+    return replace(section, ranked_elsewhere=tuple(line for line in lines if line.rank < last))
 
 
 def _write_entries(

@@ -5,21 +5,21 @@ from datetime import datetime
 
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.select.section_filler import SectionFiller
-from digest.select.selection_types import ScoredStory
+from digest.select.selection_types import ScoredStory, Story
 from digest.settings import SectionSettings
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
 @register_section_kind
 class MostReadSection(SectionKind):
-    """Stories of the own site by reads a day alone: no cap for a publisher, no pins, and nothing that an editor puts there.
+    """Stories of the own site in its own order, by page views: no cap for a publisher, no pins, and nothing that an editor puts there.
 
     Its heading says what readers did, so it would be untrue of a story that somebody else chose.
     """
 
     name = "most-read"
     pick_order = 2
-    contents = mark_message("The most-read stories on our website that aren’t in another section")
+    contents = mark_message("The most-read stories on our website")
     look = "ranking"
     order_rule = "this section is sorted by page views"
     is_placed_by_hand = False
@@ -35,19 +35,21 @@ class MostReadSection(SectionKind):
         return super().may_take(section, scored) and scored.lead.own
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Order by reads a day; what nobody is known to have read does not come."""
-        reads = {scored.url: _daily_reads(filler, scored) for scored in pool}
-        read = [scored for scored in pool if reads[scored.url]]
-        read.sort(key=lambda scored: (scored.lead.dated_at, scored.url))
-        return sorted(read, key=lambda scored: -reads[scored.url])
+        """Order by page views; stories with too few of them aren't listed."""
+        read = [s for s in pool if count_own_views(s.story) >= filler.select.minimum_reads]
+        return sorted(read, key=make_reading_order_key)
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
-        """Say which week was counted and what is left out, unless the operator wrote a note."""
+        """Say which week was counted, unless the operator wrote a note."""
         day = language.short_month_day(release_at)
-        return section.note or language.gettext("Week ending %(day)s, except stories in other sections", day=day)
+        return section.note or language.gettext("Week ending %(day)s", day=day)
 
 
-def _daily_reads(filler: SectionFiller, scored: ScoredStory) -> float:
-    own = (article for article in scored.story.members if article.own and article.views)
-    reads = map(filler.ranking.week.daily_reads, own)
-    return max(filter(None, reads), default=0.0)
+def count_own_views(story: Story) -> int:
+    """Return the page views of a story's most-read article on the own site; 0 where they aren't known."""
+    return max((article.views or 0 for article in story.members if article.own), default=0)
+
+
+def make_reading_order_key(scored: ScoredStory) -> tuple[int, datetime, str]:
+    """Return the key of the site's own order: the most page views, then the earliest, then by URL."""
+    return (-count_own_views(scored.story), scored.lead.dated_at, scored.url)

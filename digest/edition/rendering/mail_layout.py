@@ -243,7 +243,7 @@ def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntr
                 fragment = _name_date_fragment(section, entry, place)
                 yield DatedEntry(fragment, section.kind, entry, entry.when)
             if entry.due:
-                fragment = section_fragment_name([section.key], f"date-{place}-due")
+                fragment = f"{_name_date_fragment(section, entry, place)}-due"
                 line = SectionEntry(entry.headline, entry.url, source=entry.source, when=entry.due)
                 yield DatedEntry(fragment, section.kind, line, entry.due)
 

@@ -51,10 +51,10 @@ def test_a_section_of_topics_lists_them() -> None:
     assert own_topics.describe_contents(every_topic, ENGLISH) == "More top stories"
 
 
-def test_most_read_says_which_stories_it_leaves_out_unless_the_operator_wrote_a_note() -> None:
+def test_most_read_says_which_week_was_counted_unless_the_operator_wrote_a_note() -> None:
     section = SectionSettings(key="read", title="Most read", kind="most-read")
     note = SECTION_KINDS["most-read"].section_note(section, RELEASE, ENGLISH)
-    assert note == "Week ending Nov 20, except stories in other sections"
+    assert note == "Week ending Nov 20"
     own_note = section.model_copy(update={"note": "This week"})
     assert SECTION_KINDS["most-read"].section_note(own_note, RELEASE, ENGLISH) == "This week"
 
