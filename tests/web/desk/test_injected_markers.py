@@ -105,6 +105,7 @@ UNMET = frozenset(
             "sending.pause_or_resume_all",
             "signup.submit_confirmation",
         ),
+        "admin.undo_import",  # no import is finished in this week
         "approvals.update_draft_to_current_settings",
         "auth.confirm_identity_by_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
@@ -121,6 +122,7 @@ UNOPENED = frozenset(
             "health.report_metrics",
             "health.report_readiness",
         ),
+        "admin.show_import_undo",
         *("admin.show_permission_form", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
         "signup.show_confirmation_again",
     }
