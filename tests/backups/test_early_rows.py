@@ -100,7 +100,7 @@ def world(database: Database, tmp_path: Path) -> WebSetup:
 
 @dataclass
 class Interruption:
-    """What is done right before the snapshot of a backup, what the database held then, and what the snapshot read."""
+    """An action right before a backup's snapshot, with the database's contents then and the rows that the snapshot read."""
 
     act: Callable[[], None] = lambda: None
     measure: Callable[[Session], int] = lambda _: 0
