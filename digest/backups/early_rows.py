@@ -1,4 +1,4 @@
-"""What a backup reads before its snapshot: the deliveries of finished editions, and the events so far.
+"""Reading rows before a backup's snapshot: the deliveries of finished editions, and the events so far.
 
 While a snapshot is kept, PostgreSQL can't remove any outdated row, which slows a send down. So most rows are read before, each page in a
 transaction of its own. Triggers note what changes in them meanwhile: a late bounce, an erasure, retention. Those are read again in the

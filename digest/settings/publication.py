@@ -92,17 +92,17 @@ OfferRule = Literal["offer", "off"]
 
 
 class PreferenceSettings(values.SettingsTable, title="Preferences"):
-    """What subscribers can choose. Everything else on their preferences page is always offered.
+    """Preferences that you can choose not to offer. All others are always on the preferences page.
 
-    If you turn an offer off, subscribers no longer see it, and what they chose has no effect until you turn it on again.
+    If you turn one off, subscribers no longer see it, and their choices have no effect until you turn it on again.
     """
 
     topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
         "offer",
         "Topics",
         "Lets subscribers choose topics in sections that list stories by topic.",
-        "Each topic in `select.topics`, or each built-in one, can be left out. If the choices make more than 64 versions of an "
-        "edition, the rarest ones get the nearest version that leaves out less.",
+        "They can leave out each topic in `select.topics`, or each built-in one. An edition has at most 64 versions. Subscribers "
+        "with rarer combinations get the closest version that leaves out less.",
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
 

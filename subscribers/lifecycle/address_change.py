@@ -54,7 +54,7 @@ class AddressChange:
 
 @dataclass(frozen=True, slots=True)
 class AddressCorrection:
-    """Who of the admins requested a change, why, and the consent text that the owner of the new address is shown."""
+    """An admin's correction: who requested it, why, and the consent text shown to the new address's owner."""
 
     by: str
     reason: str
@@ -63,7 +63,7 @@ class AddressCorrection:
 
 
 class CorrectionOutcome(StrEnum):
-    """What came of an admin's request to correct an address."""
+    """The outcome of an admin's request to correct an address."""
 
     REQUESTED = "requested"
     NOT_SUBSCRIBED = "not subscribed"

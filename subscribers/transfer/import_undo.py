@@ -37,7 +37,7 @@ class ImportUndoError(RefusalError):
 
 
 class UndoOutcome(StrEnum):
-    """What taking an import back does with a person in it."""
+    """The outcome of undoing an import for one person."""
 
     REMOVED = "removed"  # the import alone brought them
     EARLIER = "here before"  # they stay, without the consent and the preferences that the import brought
@@ -66,7 +66,7 @@ class ImportedPerson:
 
 @dataclass(slots=True)
 class UndoResult:
-    """How many people there are of each outcome, and how many get back the preferences that the import had changed."""
+    """The number of people by outcome, and the number whose earlier preferences are restored."""
 
     removed: int = 0
     earlier: int = 0
@@ -76,7 +76,7 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """How many people stay."""
+        """The number of people kept."""
         return self.earlier + self.active + self.departed
 
     def count(self, outcome: UndoOutcome, *, restores: bool) -> None:
@@ -90,7 +90,7 @@ class UndoResult:
 
 @dataclass(slots=True)
 class _Changes:
-    """What one transaction appends and changes."""
+    """The changes of one transaction."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     people: list[dict[str, Any]] = field(default_factory=list)

@@ -140,7 +140,7 @@ def _check_encoding(encoding: str, decoder: codecs.IncrementalDecoder, chunk: by
     except UnicodeDecodeError:
         if encoding != "utf-8-sig":
             raise ListFileError(
-                f"The file starts as {encoding.upper()} but is truncated. Export it again as UTF-8."
+                f"The file looks like {encoding.upper()} but is truncated. Export it again as UTF-8."
             ) from None
         return "latin-1"
     return encoding
@@ -170,7 +170,7 @@ def _refuse_binary_file(first_bytes: bytes) -> None:
 _BINARY_FILES = {
     b"PK\x03\x04": "an archive or a spreadsheet",
     b"\xd0\xcf\x11\xe0": "a document in an old Microsoft format",
-    b"\x1f\x8b": "compressed with gzip",
+    b"\x1f\x8b": "a gzip archive",
     b"7z\xbc\xaf": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
     b"%PDF": "a PDF",

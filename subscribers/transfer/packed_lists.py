@@ -89,7 +89,9 @@ def _find_tables(body: bytes) -> list[PackedTable]:
         is_workbook = not _WORKBOOK_FILES.isdisjoint(archive.namelist())
         return _find_sheets(body) if is_workbook else _find_text_tables(archive)
     except NotImplementedError:
-        raise ListFileError("The ZIP file uses an unusual compression. Unpack it and choose the CSV file.") from None
+        raise ListFileError(
+            "The ZIP file uses an unsupported compression method. Unpack it and choose the CSV file."
+        ) from None
     except _ZIP_ERRORS:
         raise ListFileError("The ZIP file is damaged. Download or export it again.") from None
 
@@ -107,7 +109,7 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
         raise _too_large()
     if any(entry.flag_bits & 1 for entry in entries):
-        raise ListFileError("The file has a password. Unpack it, or save it without the password.")
+        raise ListFileError("The file is password-protected. Unpack it, or save it without a password.")
 
 
 def _find_text_tables(archive: zipfile.ZipFile) -> list[PackedTable]:
@@ -152,7 +154,7 @@ def _find_sheets(body: bytes) -> list[PackedTable]:
         names = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible is SheetVisibleEnum.Visible]
         tables = [_read_sheet(workbook, name) for name in names[:MAX_ENTRIES]]
     except PasswordError:
-        raise ListFileError("The file has a password. Unpack it, or save it without the password.") from None
+        raise ListFileError("The file is password-protected. Unpack it, or save it without a password.") from None
     except CalamineError:
         raise ListFileError("The spreadsheet can't be read. Save it as .xlsx or CSV (UTF-8).") from None
     return [table for table in tables if table is not None][:1]

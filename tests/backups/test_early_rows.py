@@ -100,7 +100,7 @@ def world(database: Database, tmp_path: Path) -> WebSetup:
 
 @dataclass
 class Interruption:
-    """What is done right before the snapshot of a backup, what the database held then, and what the snapshot read."""
+    """An action right before a backup's snapshot, with the database's contents then and the rows that the snapshot read."""
 
     act: Callable[[], None] = lambda: None
     measure: Callable[[Session], int] = lambda _: 0
@@ -332,7 +332,7 @@ def test_a_backup_that_was_killed_is_forgotten_after_some_days(world: WebSetup, 
     creation.create_backup(world.database, tmp_path / "b.zip", now=NOW + timedelta(days=1))
     assert count_rows(world.database, ChangedRow) == noted, "another backup may be under way"
     (forget,) = [step for step in NIGHTLY_STEPS if step.__name__ == "forget_killed_backups"]
-    assert forget(world.install, NOW + timedelta(days=4)) == "1 killed backup forgotten"
+    assert forget(world.install, NOW + timedelta(days=4)) == "cleaned up after 1 killed backup"
     assert count_rows(world.database, ChangedRow) == count_rows(world.database, RunningBackup) == 0
 
 

@@ -22,7 +22,7 @@ log = get_logger("imports")
 
 @dataclass(frozen=True, slots=True)
 class ImportUndoPreview:
-    """What undoing an import would do. `suppressed` are rows of people who had unsubscribed elsewhere: they stay suppressed."""
+    """A preview of undoing an import. `suppressed` counts rows of people who had unsubscribed elsewhere: they stay suppressed."""
 
     batch: int
     origin: str

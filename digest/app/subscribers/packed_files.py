@@ -28,7 +28,7 @@ def unpack_list_file(file: Path, target: Path) -> None:
     size = file.stat().st_size
     if size > MAX_PACKED_BYTES:
         raise ListFileError(
-            f"The file has {size // 1_000_000:,} MB, over the limit of {MAX_PACKED_BYTES // 1_000_000} MB for ZIP files "
+            f"The file is {size // 1_000_000:,} MB, over the limit of {MAX_PACKED_BYTES // 1_000_000} MB for ZIP files "
             "and spreadsheets. Unpack it, or save it as CSV."
         )
     descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)

@@ -41,7 +41,7 @@ class DatedEntry:
 
     @property
     def is_stated_in_text(self) -> bool:
-        """Whether it's a deadline that the texts of a story state, rather than the story's own date."""
+        """True if it's a deadline that a story's texts state, rather than the story's own date."""
         return self.fragment.endswith("-due")
 
     @property

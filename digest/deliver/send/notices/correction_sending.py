@@ -65,7 +65,7 @@ class _CorrectionRun(NoticeRun):
 
     @property
     def was_just_accepted(self) -> bool:
-        """Whether the server took something of the last batch, and its correction doesn't wait."""
+        """True if the server accepted a message of the last batch, and its correction doesn't wait."""
         accepted = any(change.state is DeliveryState.ACCEPTED for _, change in self.state_changes)
         return accepted and self.correction in self.suspicions
 
