@@ -91,7 +91,7 @@ def undo_finished_import(context: CommandContext, batch: int, reason: str, *, co
     click.echo(
         f"Undoing import {batch} removes {count_with_noun(counted.removed, 'person', 'people')} and keeps "
         f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} here before, {counted.active:,} active since, and "
-        f"{counted.departed:,} unsubscribed since. {counted.preferences:,} get back their earlier preferences."
+        f"{counted.departed:,} unsubscribed since. Earlier preferences restored: {counted.preferences:,}."
     )
     if not confirmed:
         click.confirm("Undo it?", abort=True)
