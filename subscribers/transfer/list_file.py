@@ -25,7 +25,7 @@ from subscribers.transfer.options import ImportOptions
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
 _END_MARKER = "\x1eend of file\x1e"  # no file holds it; it comes back as a row of its own where all quotes are closed
 _SEPARATORS = ",;\t|"
-_SAMPLE_ROWS = 200  # in which addresses are looked for
+SAMPLE_ROWS = 200  # in which addresses are looked for
 _CHUNK_BYTES = 1 << 20
 
 NumberedFields = tuple[int, list[str]]
@@ -196,7 +196,7 @@ def detect_layout(
         rows: list[list[str]] = []
         filled = (fields for fields in parse_rows(path, encoding, separator) if any(fields))
         with suppress(ListFileError):  # it's read once more, as a whole
-            rows.extend(islice(filled, _SAMPLE_ROWS))
+            rows.extend(islice(filled, SAMPLE_ROWS))
         first = rows[0] if rows else []
         layout = recognize_layout(first, rows[1:], file_name=path.name, file_status=file_status)
         if layout is not None:

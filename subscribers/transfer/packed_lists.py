@@ -18,14 +18,13 @@ from itertools import islice
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
 
 from subscribers.transfer.formats import ColumnLayout, ImportedSubscriberStatus, normalize_heading, recognize_layout
-from subscribers.transfer.list_file import ListFileError, detect_layout, hash_and_encoding, parse_rows
+from subscribers.transfer.list_file import SAMPLE_ROWS, ListFileError, detect_layout, hash_and_encoding, parse_rows
 
 MAX_ENTRIES = 1000
 MAX_UNPACKED_BYTES = 512_000_000
 PIECE_BYTES = 32_000_000  # of the table, which a child gives at a time
 ZIP_START, OLE_START = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 PACKED_STARTS = (ZIP_START, OLE_START)
-_SAMPLE_ROWS = 200
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt")
 _WORKBOOK_FILES = frozenset({"xl/workbook.xml", "xl/workbook.bin", "content.xml"})
 STATUS_HEADING = "File status"
@@ -166,7 +165,7 @@ def _read_sheet(workbook: CalamineWorkbook, name: str) -> PackedTable | None:
     def read_rows() -> Iterator[Sequence[str]]:
         return (list(map(_cell_text, row)) for row in sheet.iter_rows())
 
-    rows = list(islice((row for row in read_rows() if any(row)), _SAMPLE_ROWS))
+    rows = list(islice((row for row in read_rows() if any(row)), SAMPLE_ROWS))
     layout = recognize_layout(rows[0], rows[1:]) if rows else None
     return _make_table(layout, read_rows) if layout is not None else None
 

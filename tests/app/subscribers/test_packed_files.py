@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from digest.app.subscribers import packed_files
 from digest.app.subscribers.packed_files import lend_readable_list
+from digest.collect.sandbox.client import SandboxError
 from subscribers.transfer import packed_lists
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows, survey_file
 from subscribers.transfer.rows import parse_row
@@ -257,3 +259,13 @@ def test_a_packed_file_beyond_what_the_sandbox_takes_is_refused(tmp_path: Path) 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ListFileError, match="No such file"), lend_readable_list(tmp_path / "gone.zip", tmp_path):
         pass
+
+
+def test_a_sandbox_that_fails_is_named_without_quoting_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_body: bytes) -> None:
+        raise SandboxError(f"couldn't read the document: {ROW}")
+
+    monkeypatch.setattr(packed_files, "unpack_list_in_child", fail)
+    with pytest.raises(ListFileError, match="process that unpacks files failed") as refusal:
+        open_list(tmp_path, zip_files({"list.csv": CSV}))
+    assert ROW not in str(refusal.value)
