@@ -107,11 +107,13 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
     )
 
     breaking_news: Annotated[OfferRule, AffectedArea.NONE] = setting(
-        "offer",
+        "off",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who agree to a consent text that contains the words “breaking news”, in the language "
-        "of `publication.language`. Each of these emails has a link that turns them off.",
+        "If it's off, the sign-up form, the preferences page, and the privacy page don't mention them. Offer them once you're "
+        "ready to send them, because people agree to them when they sign up. They're also on for people who agree to a consent "
+        "text that contains the words “breaking news”, in the language of `publication.language`, unless they agree because "
+        "an admin corrects their address. Each of these emails has a link that turns them off.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 

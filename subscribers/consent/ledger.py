@@ -47,6 +47,7 @@ _STATE_AFTER = {
 }
 # Nobody agreed to mail before it: 1970-01-01 is a computer's zero, 0001-01-01 another's.
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
+STOPPED_CHANGE_METHOD = "link to the old address"  # of an address change that puts the one before back
 PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
 ERASED_ROWS_FIELD = (
     "sealed_rows"  # of an erasure: how many sealed rows about disclosures lost their salt by it, by table
@@ -82,6 +83,27 @@ def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind
     """Return the last event of a person, or their last one of some kinds; None where there is none."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
     return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
+
+
+def find_last_consent(
+    chain: Iterable[ConsentEvent], kinds: Collection[ConsentKind] = GRANT_KINDS
+) -> tuple[datetime, dict[str, Any]] | None:
+    """Return when a person last consented, by an event of some kinds, and that event's body; None if they never did.
+
+    The owner of a new address who agreed to a correction that was undone is somebody else, so that isn't this person's consent.
+
+    Args:
+        chain: the person's events in their order, at least all consents and address changes.
+        kinds: the kinds of events that count as consent.
+    """
+    consents: list[tuple[datetime, dict[str, Any]]] = []
+    for event in chain:
+        body = json.loads(event.body)
+        if event.kind in kinds:
+            consents.append((event.at, body))
+        elif event.kind == ConsentKind.ADDRESS_CHANGED and body.get("method") == STOPPED_CHANGE_METHOD:
+            consents = [consent for consent in consents if "requested_by" not in consent[1]]
+    return consents[-1] if consents else None
 
 
 def append_event(

@@ -133,9 +133,9 @@ def save_preferences(token: str) -> ResponseReturnValue:
 def list_asked_preferences(form: MultiDict[str, str], site: SiteDetails) -> frozenset[str]:
     """Return the names of the preferences that a form asks for; it lists them in `asks`.
 
-    One without `asks` is of a page that was opened before it had any.
+    One without `asks` is of a page that was opened before it had any, and asked for less.
     """
-    asked = form.get("asks", "").split() or ASKED_PREFERENCES - {"omit_topics"}
+    asked = form.get("asks", "").split() or ASKED_PREFERENCES - {"omit_topics", "breaking_news"}
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 
@@ -165,7 +165,9 @@ def read_preferences_form(
     else:
         at = _find_unoffered(preferences, site, today)
     if at:
-        raise FormError({at: language.translate_text(PREFERENCE_TEXTS[at]["problem"])})
+        texts = PREFERENCE_TEXTS[at]
+        shorter = "" if "omit" in list_asked_preferences(form, site) else texts.get("problem_without_sections")
+        raise FormError({at: language.translate_text(shorter or texts["problem"])})
     return preferences
 
 

@@ -20,7 +20,7 @@ from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_f
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.phrases import short_month_day
-from subscribers.transfer.exports import EXPORTABLE_STATES, ExportRecipient
+from subscribers.transfer.exports import ExportRecipient
 
 FIRST_QUESTIONS = 50  # that the form offers: a new sender does well to begin with few
 MAX_QUESTIONS = 5000  # of one press
@@ -123,7 +123,6 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         query=query,
         refusal=refusal,
         own_people=OWN_PEOPLE,
-        states=EXPORTABLE_STATES,
     )
 
 
