@@ -215,7 +215,7 @@ class SelectionSettings(values.SettingsTable):
     )
     official_places: int = file_only_setting(
         2,
-        "The number of places in Topics that are reserved for official actions reported by few publishers.",
+        "The number of places in each Topics section that are reserved for official actions reported by few publishers.",
         "Advisories, rules, sanctions, charges, and declarations compete for them without points for coverage.",
         ge=0,
     )
