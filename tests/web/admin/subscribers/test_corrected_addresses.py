@@ -212,7 +212,7 @@ def test_what_happens_before_the_confirmation_ends_it(both: Any, meanwhile: Call
 def test_admins_can_request_three_a_week_and_mailboxes_have_their_limit(both: Any) -> None:
     for hours in range(3):
         correct(both, f"ada{hours}@newjob.example", NOW + timedelta(hours=hours))
-    with pytest.raises(CorrectionRefusedError, match="No more emails"):
+    with pytest.raises(CorrectionRefusedError, match="The limit on emails"):
         correct(both, "ada4@newjob.example", NOW + timedelta(hours=4))
 
 
