@@ -91,6 +91,7 @@ _HOURS = {str(hour): hour for hour in range(24)}
 _CHECKED_LISTS = {"omit": "section", "omit_topics": "topic"}  # by the names of their fields in the form
 _TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {*_CHECKED_LISTS, *CHECKBOXES}
 ASKED_PREFERENCES = frozenset(PREFERENCE_TEXTS)
+_EARLIER_PREFERENCES = ASKED_PREFERENCES - {"omit_topics", "breaking_news"}  # on pages without `asks`
 
 
 def _read_link(token: str) -> OpenedLink:
@@ -133,9 +134,9 @@ def save_preferences(token: str) -> ResponseReturnValue:
 def list_asked_preferences(form: MultiDict[str, str], site: SiteDetails) -> frozenset[str]:
     """Return the names of the preferences that a form asks for; it lists them in `asks`.
 
-    One without `asks` is of a page that was opened before it had any.
+    One without `asks` is of a page that was opened in an earlier version.
     """
-    asked = form.get("asks", "").split() or ASKED_PREFERENCES - {"omit_topics"}
+    asked = form.get("asks", "").split() or _EARLIER_PREFERENCES
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 

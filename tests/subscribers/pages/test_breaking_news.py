@@ -23,6 +23,8 @@ from tests.moments import DRAFTING as NOW
 from tests.subscribers.pages.test_my_data import Inbox
 from tests.subscribers.pages.test_preferences import SECTIONS, chosen, path_of
 
+CHOSEN = {"asks": "omit pause_until breaking_news", "section": SECTIONS, "breaking_news": "yes"}
+
 
 def choose(world: Any, preferences: Preferences) -> None:
     with world.database.write() as session:
@@ -66,11 +68,10 @@ def test_only_a_subscribers_own_link_turns_it_off(world: Any) -> None:
 
 def test_the_choice_is_saved_described_and_restored(both: Any) -> None:
     assert 'name="breaking_news" value="yes">' in both.client.get(path_of(both)).text
-    page = both.client.post(path_of(both), data={"section": SECTIONS, "breaking_news": "yes"}).text
+    page = both.client.post(path_of(both), data=CHOSEN).text
     assert "All sections, plus breaking news. Every edition." in page
     assert chosen(both) == Preferences(breaking_news=True)
-    paused = {"section": SECTIONS, "breaking_news": "yes", "pause_until": "2026-12-24"}
-    page = both.client.post(path_of(both), data=paused).text
+    page = both.client.post(path_of(both), data={**CHOSEN, "pause_until": "2026-12-24"}).text
     assert "Paused until December 24, 2026, then all sections, plus breaking news." in page
     assert not chosen(both).gets_breaking_news(date(2026, 12, 1))
 
@@ -86,10 +87,10 @@ def test_a_publication_that_does_not_offer_it_keeps_earlier_choices(world: Any) 
     plain = without_offer(world)
     page = plain.client.get(path_of(plain)).text
     assert "breaking" not in page.lower()
-    plain.client.post(path_of(plain), data={"section": SECTIONS, "breaking_news": "yes"})
+    plain.client.post(path_of(plain), data=CHOSEN)
     assert chosen(plain) == Preferences(), "a preference that isn't offered was taken"
     choose(plain, Preferences(breaking_news=True))
-    plain.client.post(path_of(plain), data={"section": ["events"]})
+    plain.client.post(path_of(plain), data={"asks": CHOSEN["asks"], "section": ["events"]})
     assert chosen(plain).breaking_news, "a preference that isn't shown was lost"
     plain.client.post(f"{path_of(plain)}/breaking-news")
     assert not chosen(plain).breaking_news, "the link in an earlier email must work on"
