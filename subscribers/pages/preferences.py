@@ -91,6 +91,7 @@ _HOURS = {str(hour): hour for hour in range(24)}
 _CHECKED_LISTS = {"omit": "section", "omit_topics": "topic"}  # by the names of their fields in the form
 _TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {*_CHECKED_LISTS, *CHECKBOXES}
 ASKED_PREFERENCES = frozenset(PREFERENCE_TEXTS)
+_EARLIER_PREFERENCES = ASKED_PREFERENCES - {"omit_topics", "breaking_news"}  # on pages without `asks`
 
 
 def _read_link(token: str) -> OpenedLink:
@@ -135,7 +136,7 @@ def list_asked_preferences(form: MultiDict[str, str], site: SiteDetails) -> froz
 
     One without `asks` is of a page that was opened before it had any, and asked for less.
     """
-    asked = form.get("asks", "").split() or ASKED_PREFERENCES - {"omit_topics", "breaking_news"}
+    asked = form.get("asks", "").split() or _EARLIER_PREFERENCES
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 

@@ -601,14 +601,15 @@ def test_nothing_is_sent_that_was_not_approved_or_whose_approval_was_taken_back(
 
 
 APPROVED_BY_ONE = (
-    "edit 1; approve 1; approve 2; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
+    "edit 1; approve 1; approve 2; drop 1; undo 1; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
     "deadline skip; draft-news; send"
 )
 DONE_BY_ONE = {
     "edited": 1,
     "approval refused": 1,
     "approved": 1,
-    "dropped": 1,
+    "dropped": 2,
+    "undone": 1,
     "reinstated": 1,
     "undone to what was approved": 1,
     "sent in part": 1,

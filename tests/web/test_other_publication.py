@@ -70,7 +70,7 @@ def test_no_page_names_another_publication(install: Installation) -> None:
 
 
 def test_the_doctor_names_what_is_left(one_database: Database, tmp_path: Path) -> None:
-    def said(file: Mapping[str, Mapping[str, object]]) -> list[str]:
+    def said(file: Mapping[str, object]) -> list[str]:
         installation = Installation(Settings.model_validate({"home": tmp_path, "file": file}), one_database)
         return [finding.message for finding in check_default_texts(ExaminedInstallation(installation))]
 
