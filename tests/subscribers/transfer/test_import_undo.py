@@ -270,7 +270,8 @@ def test_a_copy_from_before_an_undo_emails_nobody_of_the_import_and_a_corrected_
     bring_in(context, file, "ada,2024-01-01,,")
     bring_in(context, tmp_path / "other.csv", "bo,2024-01-01,,")
     with context.database.read() as session:
-        done_at, options = session.execute(select(ImportBatch.done_at, ImportBatch.options)).first() or (None, None)
+        before = session.get_one(ImportBatch, 1)
+        done_at, options = before.done_at, dict(before.options)
     undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
 
     def merge() -> list[int]:
