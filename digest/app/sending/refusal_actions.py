@@ -1,9 +1,15 @@
-"""The team's actions on refusals of an edition: list and acknowledge them, and send those for doubtful reasons again."""
+"""The team's actions on refusals of an edition: list and acknowledge them, send emails again, and suppress addresses."""
 
+import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from importlib import resources
 from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.retention import stored_delivery_counts
@@ -16,11 +22,16 @@ from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from subscribers.callback_types import Clock
+from subscribers.consent import suppression
+from subscribers.consent.audience import filter_mailable
 from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.errors import RefusalError
+from subscribers.lifecycle.unsubscribe import ADMIN_METHOD
+from subscribers.store.models import Person
 
 ACKNOWLEDGE = Action("refusals acknowledged", Role.EDITOR, AffectedArea.NONE)
 SEND_AGAIN = Action("refused sent again", Role.ADMIN, AffectedArea.NONE)
+SUPPRESS = Action("refused suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
 
 
 class ChangedRefusalsError(RefusalError):
@@ -29,15 +40,33 @@ class ChangedRefusalsError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class RefusalOverview:
-    """The refusals of an edition by domain and reason, the largest group first, and the domains that have a name, by tag."""
+    """The refusals of an edition by provider and reason, the largest group first, and the domains that have a name, by tag."""
 
     edition: Edition
     groups: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
 
     def choose_resendable(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups to send again that have one of these reasons or keys; see `refused_deliveries.list_resendable`."""
+        """Return the groups to send again that have one of these reasons or keys."""
         return [group for group in self.groups if group.is_resendable(chosen)]
+
+    def choose_suppressible(self, chosen: Collection[str]) -> list[RefusalGroup]:
+        """Return the groups with full or missing mailboxes that have one of these reasons or keys."""
+        return [group for group in self.groups if group.is_suppressible(chosen)]
+
+
+def find_provider_contact(domain: str) -> str:
+    """Find where a mailbox provider answers senders: the URL of its form, else its postmaster (RFC 5321, section 4.5.1).
+
+    Empty for an unknown domain.
+    """
+    return _load_provider_contacts().get(domain) or (f"mailto:postmaster@{domain}" if domain else "")
+
+
+@cache
+def _load_provider_contacts() -> Mapping[str, str]:
+    text = resources.files("digest.app.sending").joinpath("provider_contacts.toml").read_text("utf-8")
+    return {domain: url for url, domains in tomllib.loads(text).items() for domain in domains.split()}
 
 
 def read_refusals(installation: Installation, name: str) -> RefusalOverview:
@@ -113,12 +142,9 @@ def send_refused_again(
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         with installation.read() as session:
-            ids = refused_deliveries.list_resendable(session, name, chosen)
-        if len(ids) != confirmed:
-            raise ChangedRefusalsError(
-                f"The number of refused messages changed from {confirmed:,} to {len(ids):,}. Nothing was sent again.",
-                "Check the refusals, then try again.",
-            )
+            refused = refused_deliveries.iterate_refused(session, name)
+            ids = [one.id for one in refused if one.group.recipients and one.group.is_resendable(chosen)]
+        _check_number(len(ids), confirmed, "No emails were sent again.")
         remaining = iter(ids)
         while page := list(islice(remaining, BATCH_SIZE)):
             with installation.write() as session:
@@ -129,3 +155,77 @@ def send_refused_again(
                     stored_delivery_counts.recount_stored_edition(session, name, now=clock())
             sent += len(again)
     return sent
+
+
+def suppress_refused(
+    installation: Installation,
+    name: str,
+    chosen: Collection[str],
+    *,
+    confirmed: int,
+    reason: str,
+    actor: Actor,
+    clock: Clock,
+) -> int:
+    """Suppress the addresses whose mailboxes were full or missing; return how many. The arguments are those of `send_refused_again`.
+
+    Each transaction takes 500, and has its audit row. People who may not be emailed anymore stay as they are.
+
+    Raises:
+        UnknownEditionError: there's no such edition.
+        ChangedRefusalsError: there are more or fewer than `confirmed`.
+        OSError: the unsubscribe log couldn't be written.
+    """
+    name, suppressed = resolve_edition_name(installation, name), 0
+    with SUPPRESS.steps(installation, actor, name, now=clock()) as audit:
+        audit.changed = False
+        with installation.read() as session:
+            refused = refused_deliveries.iterate_refused(session, name)
+            suppressible = [one for one in refused if one.group.recipients and one.group.is_suppressible(chosen)]
+        _check_number(len(suppressible), confirmed, "No addresses were suppressed.")
+        remaining = iter(sorted(one.person for one in suppressible if one.person is not None))
+        while page := list(islice(remaining, BATCH_SIZE)):
+            with installation.write() as session:
+                people = _suppress_people(installation, session, page, reason, actor, clock())
+                audit.detail = {"because": reason, "people": people}
+                if people:
+                    audit.record(session)
+            suppressed += len(people)
+    return suppressed
+
+
+def _suppress_people(
+    installation: Installation, session: Session, numbers: list[int], reason: str, actor: Actor, now: datetime
+) -> list[int]:
+    """Suppress people who may be emailed still; return their numbers. Their departures are synced before the caller commits."""
+    locked = session.scalars(
+        select(Person).where(Person.number.in_(numbers)).order_by(Person.number).with_for_update()
+    ).all()
+    mailable, departures = filter_mailable(session, numbers), {}
+    for person in (person for person in locked if person.number in mailable):
+        departure = suppression.suppress_person(
+            session,
+            installation.keys,
+            person,
+            reason="by an admin",
+            actor=actor.name,
+            now=now,
+            method=f"{ADMIN_METHOD}{reason}",
+        )
+        if departure is not None:
+            departures[person.number] = departure
+    installation.unsubscribe_log.append_all(list(departures.values()), at=now)
+    return list(departures)
+
+
+def _check_number(refused: int, confirmed: int, consequence: str) -> None:
+    """Refuse an action on another number of messages than the person confirmed.
+
+    Raises:
+        ChangedRefusalsError: it's another.
+    """
+    if refused != confirmed:
+        raise ChangedRefusalsError(
+            f"The number of refused messages changed from {confirmed:,} to {refused:,}. {consequence}",
+            "Check the refusals, then try again.",
+        )

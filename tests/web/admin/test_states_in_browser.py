@@ -56,6 +56,7 @@ NO_PAGES = {
     "admin.download_opml": "a file",
     "admin.redirect_to_first_table": "leads to the first table",
     "sending.ask_before_resending": "takes refusals: tests/web/desk/sending/test_refusals.py",
+    "sending.ask_before_suppressing": "takes refusals: tests/web/desk/sending/test_refusals.py",
 }
 SOURCES = "".join(
     f'[[sources]]\nurl = "https://alpha.example/{section}"\nname = "Alpha {section}"\npublisher = "Alpha"\nsection = "{section}"\n'
@@ -240,6 +241,12 @@ def delivery_states(tour: Tour) -> Iterator[State]:
     """Counts and doubts; what a log says; doubts settled; the hold."""
     yield "deliveries", tour.get("/admin/deliveries")
     doubts = f"/admin/deliveries/{NEW}"
+    refused = f"{doubts}/recipients?result=refused"
+    yield "recipients", tour.get(refused)
+    yield "recipients-none", tour.get(f"{doubts}/recipients?result=expired")
+    yield "recipients-stale", stale(tour).get(refused)
+    yield "recipients-without-reason", tour.post(refused)
+    yield "recipients-with-addresses", tour.post(refused, why="An email bounced or was reported as spam")
     yield "doubts-refused", tour.post(f"{doubts}/doubts", reason="")
     log = {"file": (io.BytesIO(write_log(tour.world)), "mail.log")}
     yield "log-evidence", tour.post(f"{doubts}/log", **log)

@@ -131,7 +131,7 @@ def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_
             )
             for id_ in ids
         )
-    rows = re.findall(r'<th scope="row">([^<]+)</th><td>([^<]*)<.*?data-label="Emails">(\d+)<', page_of(going))
+    rows = re.findall(r'<th scope="row">([^<]+)</th><td><b>([^<]*)<.*?data-label="Emails">(\d+)<', page_of(going))
     assert rows == [
         ("gmail.com", "Blocked by policy or reputation", "5"),
         ("Unnamed provider 000000", "No such mailbox", "3"),
