@@ -299,7 +299,14 @@ class DeliveryRecipients:
 
 
 def view_delivery_recipients(
-    installation: Installation, actor: Actor, name: str, *, result: str, group: str, below: int | None, now: datetime
+    installation: Installation,
+    actor: Actor,
+    name: str,
+    *,
+    result: str,
+    group: str,
+    below: int | None,
+    now: datetime,
 ) -> DeliveryRecipients:
     """List who was to get an edition, with one result (see `RESULT_STATES`), or of one group of refusals, by its key.
 
@@ -343,7 +350,8 @@ def _find_recipient_numbers(
     of_edition = Delivery.purpose == make_edition_delivery_purpose(name)
     in_state: ColumnElement[bool] = Delivery.state.in_(states)
     some = select(Delivery.id).where(of_edition, in_state).limit(MAX_SORTED + 1)
-    is_sorted = (session.scalar(select(func.count()).select_from(some.subquery())) or 0) <= MAX_SORTED
+    counted = select(func.count()).select_from(some.subquery())
+    is_sorted = (session.scalar(counted) or 0) <= MAX_SORTED
     number: ColumnElement[int | None] = Delivery.person + 0 if is_sorted else Delivery.person.expression
     if not is_sorted:
         in_state = func.lower(Delivery.state).in_([state.value for state in states])
@@ -358,10 +366,11 @@ def _load_recipients(
     session: Session, name: str, numbers: Sequence[int], words: Mapping[int, str]
 ) -> tuple[DeliveryRecipient, ...]:
     purpose = make_edition_delivery_purpose(name)
-    rows = session.scalars(select(Delivery).where(Delivery.purpose == purpose, Delivery.person.in_(numbers)))
-    deliveries = {row.person: row for row in rows}
-    return tuple(
-        DeliveryRecipient(one, row.state, row.handed_at, words.get(one.number) or quote_refusal(row.reply))
-        for one in load_subscribers(session, numbers)
-        if (row := deliveries.get(one.number)) is not None
-    )
+    theirs = select(Delivery).where(Delivery.purpose == purpose, Delivery.person.in_(numbers))
+    deliveries = {row.person: row for row in session.scalars(theirs)}
+    recipients = []
+    for one in load_subscribers(session, numbers):
+        row = deliveries[one.number]
+        reply = words.get(one.number) or quote_refusal(row.reply)
+        recipients.append(DeliveryRecipient(one, row.state, row.handed_at, reply))
+    return tuple(recipients)

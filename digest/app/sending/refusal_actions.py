@@ -1,7 +1,7 @@
 """The team's actions on refusals of an edition: list and acknowledge them, send emails again, and suppress addresses."""
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.retention import stored_delivery_counts
 from digest.deliver.send.refusals import refused_deliveries
-from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, map_tags_to_domain_names
+from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, RefusedDelivery, map_tags_to_domain_names
 from digest.edition.edition_queries import find_edition
 from digest.installation.action_reasons import read_optional_reason
 from digest.installation.audited_actions import Action, Actor, Role
@@ -66,7 +66,8 @@ def find_provider_contact(domain: str) -> str:
 @cache
 def _load_provider_contacts() -> Mapping[str, str]:
     text = resources.files("digest.app.sending").joinpath("provider_contacts.toml").read_text("utf-8")
-    return {domain: url for url, domains in tomllib.loads(text).items() for domain in domains.split()}
+    domains_by_url = tomllib.loads(text)
+    return {domain: url for url, domains in domains_by_url.items() for domain in domains.split()}
 
 
 def read_refusals(installation: Installation, name: str) -> RefusalOverview:
@@ -142,8 +143,7 @@ def send_refused_again(
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         with installation.read() as session:
-            refused = refused_deliveries.iterate_refused(session, name)
-            ids = [one.id for one in refused if one.group.recipients and one.group.is_resendable(chosen)]
+            ids = [one.id for one in _iterate_to_mailable(session, name) if one.group.is_resendable(chosen)]
         _check_number(len(ids), confirmed, "No emails were sent again.")
         remaining = iter(ids)
         while page := list(islice(remaining, BATCH_SIZE)):
@@ -180,10 +180,10 @@ def suppress_refused(
     with SUPPRESS.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         with installation.read() as session:
-            refused = refused_deliveries.iterate_refused(session, name)
-            suppressible = [one for one in refused if one.group.recipients and one.group.is_suppressible(chosen)]
-        _check_number(len(suppressible), confirmed, "No addresses were suppressed.")
-        remaining = iter(sorted(one.person for one in suppressible if one.person is not None))
+            refused = [one for one in _iterate_to_mailable(session, name) if one.group.is_suppressible(chosen)]
+        numbers = sorted(one.person for one in refused if one.person is not None)
+        _check_number(len(numbers), confirmed, "No addresses were suppressed.")
+        remaining = iter(numbers)
         while page := list(islice(remaining, BATCH_SIZE)):
             with installation.write() as session:
                 people = _suppress_people(installation, session, page, reason, actor, clock())
@@ -194,13 +194,22 @@ def suppress_refused(
     return suppressed
 
 
+def _iterate_to_mailable(session: Session, name: str) -> Iterator[RefusedDelivery]:
+    """Iterate over the refused deliveries of an edition to people who may be emailed now."""
+    return (one for one in refused_deliveries.iterate_refused(session, name) if one.group.recipients)
+
+
 def _suppress_people(
-    installation: Installation, session: Session, numbers: list[int], reason: str, actor: Actor, now: datetime
+    installation: Installation,
+    session: Session,
+    numbers: list[int],
+    reason: str,
+    actor: Actor,
+    now: datetime,
 ) -> list[int]:
     """Suppress people who may be emailed still; return their numbers. Their departures are synced before the caller commits."""
-    locked = session.scalars(
-        select(Person).where(Person.number.in_(numbers)).order_by(Person.number).with_for_update()
-    ).all()
+    people = select(Person).where(Person.number.in_(numbers)).order_by(Person.number)
+    locked = session.scalars(people.with_for_update()).all()
     mailable, departures = filter_mailable(session, numbers), {}
     for person in (person for person in locked if person.number in mailable):
         departure = suppression.suppress_person(

@@ -1,6 +1,7 @@
 """One reader's record for admins, and their address for a quarter of an hour, by a disclosure that the reader sees."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -205,22 +206,25 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentEmail, .
     newest_first = func.coalesce(Delivery.handed_at, Delivery.due_at).desc()
     mine = select(Delivery).where(Delivery.person == number).order_by(newest_first, Delivery.id).limit(limit)
     rows = session.scalars(mine).all()
-    events: dict[str | None, list[StoredDeliveryEvent]] = {}
-    reported = select(StoredDeliveryEvent).where(StoredDeliveryEvent.delivery.in_([row.id for row in rows]))
+    events: defaultdict[str | None, list[StoredDeliveryEvent]] = defaultdict(list)
+    ids = [row.id for row in rows]
+    reported = select(StoredDeliveryEvent).where(StoredDeliveryEvent.delivery.in_(ids))
     for event in session.scalars(reported.order_by(StoredDeliveryEvent.at, StoredDeliveryEvent.id)):
-        events.setdefault(event.delivery, []).append(event)
+        events[event.delivery].append(event)
     names = [row.purpose.partition(":")[2] for row in rows if row.purpose.startswith("edition:")]
     query = select(Edition.name, Edition.number).where(Edition.name.in_(names))
     numbers = {row.name: row.number for row in session.execute(query)}
-    return tuple(_describe_mail(row, numbers, events.get(row.id, ())) for row in rows)
+    return tuple(_describe_mail(row, numbers, events[row.id]) for row in rows)
 
 
 def _describe_mail(row: Delivery, numbers: Mapping[str, int], events: Sequence[StoredDeliveryEvent]) -> SentEmail:
     kind, _, name = row.purpose.partition(":")
-    deciding = max((event for event in events if event.cause), key=lambda event: event.id, default=None)
+    with_cause = [event for event in events if event.cause]
+    deciding = max(with_cause, key=lambda event: event.id, default=None)
     detail = deciding.detail if deciding is not None else {}
+    status, reason = detail.get("status", ""), detail.get("reason", "")
     was_refused = row.state in (DeliveryState.REFUSED, DeliveryState.EXPIRED)
-    reply = quote_refusal(row.reply, detail.get("status", ""), detail.get("reason", ""))
+    reply = quote_refusal(row.reply, status, reason)
     return SentEmail(
         at=row.handed_at or row.due_at,
         edition_number=numbers.get(name),

@@ -84,7 +84,13 @@ def _read_recipients(name: str) -> DeliveryRecipients:
     if not query.group and query.result not in delivery_views.RESULT_STATES:
         abort(404)
     return delivery_views.view_delivery_recipients(
-        *(installation, actor, name), result=query.result, group=query.group, below=query.below, now=now
+        installation,
+        actor,
+        name,
+        result=query.result,
+        group=query.group,
+        below=query.below,
+        now=now,
     )
 
 

@@ -54,6 +54,16 @@ def test_a_group_of_refusals_is_listed_with_its_words_and_the_next_step(both: An
     assert "@" not in re.sub(r"mailto:[^\"]*", "", page.partition("<main")[2]), "no address is shown"
 
 
+def test_all_refusals_are_listed_with_their_groups(both: Any) -> None:
+    admin = add_refusals(both).signed_in_client("admin")
+    page = admin.get(f"/admin/deliveries/{NAME}/recipients?group=all").text
+    assert "<h1>11 emails refused</h1>" in page
+    assert len(numbers(page)) == 11
+    assert re.findall(r'data-label="Emails"><a href="[^"]+">(\d+)<', page) == ["8", "2", "1"]
+    none = admin.get(f"/admin/deliveries/{NAME}/recipients?group=message-000000000000").text
+    assert "<h1>0 emails refused</h1>" in none
+
+
 @pytest.mark.parametrize("most", [2, 20_000])
 def test_the_list_goes_on_by_number(both: Any, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     monkeypatch.setattr(delivery_views, "MAX_RECIPIENTS", 2)

@@ -54,6 +54,7 @@ IMAGES, PICTURES_FOLDER = os.environ.get("PICTURES", ""), os.environ.get("PICTUR
 # What is no page of its own, by the route that a browser gets it from.
 NO_PAGES = {
     "admin.download_opml": "a file",
+    "admin.redirect_to_first_page": "leads to the first page",
     "admin.redirect_to_first_table": "leads to the first table",
     "sending.ask_before_resending": "takes refusals: tests/web/desk/sending/test_refusals.py",
     "sending.ask_before_suppressing": "takes refusals: tests/web/desk/sending/test_refusals.py",

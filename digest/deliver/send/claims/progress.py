@@ -131,6 +131,15 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
     )
 
 
+def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None:
+    """Forget what an edition's last run waited for when it ended, because sending was resumed: the next one begins within seconds."""
+    key = _progress_key(edition)
+    stored = installation_hold.read_installation_state(session, key)
+    if stored is not None and not stored["running"]:
+        resumed = {**stored, "waits": "", "until": ""}
+        installation_hold.write_installation_state(session, key, resumed, now=now)
+
+
 def add_to_minute_counts(minutes: tuple[MinuteCount, ...], messages: int, now: datetime) -> tuple[MinuteCount, ...]:
     """Count messages in the minute of `now`; the last KEPT_MINUTES minutes with a number stay."""
     counts = {minute.at: minute.messages for minute in minutes}

@@ -152,6 +152,9 @@ class RefusalGroup:
         return self.reason.is_about_mailbox and self.is_chosen(chosen)
 
 
+_Groups = Sequence[RefusalGroup]
+
+
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     """Group what was refused of an edition, each message once, in one pass over them."""
     refused = _select_refused(session, edition)
@@ -187,9 +190,9 @@ def _select_refused(session: Session, edition: str) -> Subquery:
 
 def _join_event_texts() -> ColumnElement[str]:
     """Join the cause, status, and reason of an event."""
-    texts = (func.coalesce(StoredDeliveryEvent.detail[name].as_string(), "") for name in ("status", "reason"))
     joined: ColumnElement[str] = StoredDeliveryEvent.cause.expression
-    for text in texts:
+    for name in ("status", "reason"):
+        text = func.coalesce(StoredDeliveryEvent.detail[name].as_string(), "")
         joined = joined + _SEPARATOR + text
     return joined
 
@@ -199,7 +202,8 @@ def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
     merged: dict[str, list[RefusalGroup]] = {}
     for group in groups:
         merged.setdefault(group.key, []).append(group)
-    return sorted(map(_merge_alike, merged.values()), key=lambda g: (-g.count, g.key))
+    groups = map(_merge_alike, merged.values())
+    return sorted(groups, key=lambda g: (-g.count, g.key))
 
 
 def _merge_alike(groups: Sequence[RefusalGroup]) -> RefusalGroup:
@@ -211,7 +215,7 @@ def _merge_alike(groups: Sequence[RefusalGroup]) -> RefusalGroup:
     return replace(example, count=count, recipients=recipients)
 
 
-def _keep_most_common(groups: Sequence[RefusalGroup], key: Callable[[RefusalGroup], str]) -> Sequence[RefusalGroup]:
+def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _Groups:
     """Return the groups with the key that most messages have."""
     counts: Counter[str] = Counter()
     for group in groups:
@@ -275,8 +279,9 @@ def iterate_refused(session: Session, edition: str) -> Iterator[RefusedDelivery]
     They're in the order of the batches that they were sealed in: a page changes few of those.
     """
     refused = _select_refused(session, edition)
-    rows = session.execute(select(refused).order_by(refused.c.sealed_in, refused.c.id))
-    return (RefusedDelivery(row.id, row.person, _read_group(row, 1, row.may_mail)) for row in rows)
+    in_order = select(refused).order_by(refused.c.sealed_in, refused.c.id)
+    for row in session.execute(in_order):
+        yield RefusedDelivery(row.id, row.person, _read_group(row, 1, row.may_mail))
 
 
 def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:
