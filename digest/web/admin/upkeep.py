@@ -95,7 +95,7 @@ def show_audit_log() -> ResponseReturnValue:
         query=query.as_url(),
         topics=audit_topics,
         read_detail=audit_log.parse_row_detail,
-        actors=[*names, *_KNOWN_ACTORS],
+        actors=[group for group in (("Team", names), ("Not signed in", _KNOWN_ACTORS)) if group[1]],
         days=[list(rows) for _, rows in days],
     )
 
