@@ -25,7 +25,8 @@ from tests.web.admin.test_sending import NEW, delivery, fill
 from tests.web.forms import post_form
 
 SOURCE = '[[sources]]\nurl = "https://alpha.example/feed"\nname = "Alpha"\npublisher = "Alpha"\n'
-SENDS_NO_PAGE = {"admin.download_opml", "admin.redirect_to_first_table"}  # a file, and a way on
+# A file, and ways on.
+SENDS_NO_PAGE = {"admin.download_opml", "admin.redirect_to_first_page", "admin.redirect_to_first_table"}
 
 
 @pytest.mark.node
@@ -42,6 +43,9 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
     count_growth(world.install, NOW)
     client = world.signed_in_client("admin")
     record = f"/admin/readers/{world.ada}"
+    finished = upload(client, mailchimp_list(3))
+    for step in ("try", "commit"):
+        post_step(world, client, finished, step)
     listed = upload(client, mailchimp_list(40))
     post_step(world, client, listed, "try")
     log = (io.BytesIO(log_text([iso_line(NOW - timedelta(days=2), "anvil", "statistics")])), "mail.log")
@@ -58,9 +62,19 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
             "/admin/readers/silent",
             "/admin/readers/allow",
         ),
-        *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase")),
+        *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase", "/correct")),
         begin(world, client, "analytical"),
-        *("/admin/import", listed, "/admin/deliveries", "/admin/growth", "/admin/health", "/admin/processing"),
+        *(
+            "/admin/import",
+            "/admin/import/finished/1/undo",
+            listed,
+            "/admin/deliveries",
+            f"/admin/deliveries/{NEW}/recipients?result=refused",
+            f"/admin/deliveries/{NEW}/recipients?group=all",
+            "/admin/growth",
+            "/admin/health",
+            "/admin/processing",
+        ),
         post_form(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
         *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1", "/admin/staff/1/reset"),
         *(f"/admin/settings/{table}" for table in EDITABLE_TABLES),
