@@ -73,7 +73,13 @@ def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, throug
     return counts
 
 
-def count_unsubscribe_reasons(session: Session, zone: ZoneInfo, *, after: int, through: int) -> Mapping[DayKey, int]:
+def count_unsubscribe_reasons(
+    session: Session,
+    zone: ZoneInfo,
+    *,
+    after: int,
+    through: int,
+) -> Mapping[DayKey, int]:
     """Count the reasons given by people who unsubscribed, by the events with numbers above `after`, to `through`."""
     query = select(ConsentEvent.at, ConsentEvent.body).where(
         ConsentEvent.id > after, ConsentEvent.id <= through, ConsentEvent.kind == ConsentKind.WITHDRAWN

@@ -1,10 +1,10 @@
 """What left and what came of it, for admins: editions and notices with their counts, refusals, doubts, tests, the hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, func, select, text
+from sqlalchemy import ColumnElement, Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
@@ -57,6 +57,7 @@ RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
     "planned": tuple(DeliveryState),
     "unsent": OPEN_STATES,
     "other": _OTHER_STATES,
+    "complained": (),  # whatever the state
 }
 
 
@@ -228,19 +229,33 @@ def _read_chosen(
 
 
 def _count_complaints(session: Session, edition: Edition) -> int:
-    """Count the readers who complained within a month: an index holds such events by when they came."""
+    query = select(func.count()).select_from(_select_complaints(edition).subquery())
+    return session.scalar(query) or 0
+
+
+def _select_complaints(edition: Edition) -> Select[str | None]:
+    """Select the deliveries that were reported as spam within a month: an index holds such events by when they came."""
     since = edition.planned_at or edition.release_at
     # Not a join: SQLite would begin it at the million deliveries.
     of_edition = (Delivery.id == StoredDeliveryEvent.delivery) & (
         Delivery.purpose == make_edition_delivery_purpose(edition.name)
     )
-    query = select(func.count(StoredDeliveryEvent.delivery.distinct())).where(
-        text(STOP_RULE_EVENTS),
-        StoredDeliveryEvent.received_at.between(since, since + COMPLAINT_SPAN),
-        StoredDeliveryEvent.kind == "complained",
-        exists().where(of_edition),
+    return (
+        select(StoredDeliveryEvent.delivery)
+        .distinct()
+        .where(
+            text(STOP_RULE_EVENTS),
+            StoredDeliveryEvent.received_at.between(since, since + COMPLAINT_SPAN),
+            StoredDeliveryEvent.kind == "complained",
+            exists().where(of_edition),
+        )
     )
-    return session.scalar(query) or 0
+
+
+def _find_complainants(session: Session, edition: Edition) -> list[int]:
+    reported = Delivery.id.in_(_select_complaints(edition))
+    people = session.scalars(select(Delivery.person).where(reported))
+    return [person for person in people if person is not None]
 
 
 def _count_notices(session: Session, kind: str) -> TransactionalEmailCounts | None:
@@ -318,16 +333,19 @@ def view_delivery_recipients(
     with installation.database.snapshot() as session:
         edition = find_edition(session, name)
         words: dict[int, str] = {}
+        groups: Sequence[RefusalGroup] = ()
         if group:
             refused = [one for one in iterate_refused(session, name) if one.group.is_chosen([group])]
             words = {one.person: one.group.reply for one in refused if one.person is not None}
             count, groups = len(refused), merge_refusals(one.group for one in refused)
-            numbers = sorted((n for n in words if below is None or n < below), reverse=True)
-        else:
-            states, groups = RESULT_STATES[result], []
+            numbers = _sort_from_highest(words, below)
+        elif states := RESULT_STATES[result]:
             counts = count_deliveries(session, make_edition_delivery_purpose(name))
             count = sum(counts[state] for state in states)
             numbers = _find_recipient_numbers(session, name, states, below)
+        else:
+            count = _count_complaints(session, edition)
+            numbers = _sort_from_highest(_find_complainants(session, edition), below)
         return DeliveryRecipients(
             edition=edition,
             count=count,
@@ -338,6 +356,10 @@ def view_delivery_recipients(
                 installation.keys, installation.settings.file.limits.domains_per_hour
             ),
         )
+
+
+def _sort_from_highest(numbers: Iterable[int], below: int | None) -> list[int]:
+    return sorted((number for number in numbers if below is None or number < below), reverse=True)
 
 
 def _find_recipient_numbers(

@@ -217,7 +217,11 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentEmail, .
     return tuple(_describe_mail(row, numbers, events[row.id]) for row in rows)
 
 
-def _describe_mail(row: Delivery, numbers: Mapping[str, int], events: Sequence[StoredDeliveryEvent]) -> SentEmail:
+def _describe_mail(
+    row: Delivery,
+    numbers: Mapping[str, int],
+    events: Sequence[StoredDeliveryEvent],
+) -> SentEmail:
     kind, _, name = row.purpose.partition(":")
     with_cause = [event for event in events if event.cause]
     deciding = max(with_cause, key=lambda event: event.id, default=None)

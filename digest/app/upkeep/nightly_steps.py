@@ -217,7 +217,13 @@ def count_growth(installation: Installation, now: datetime) -> str:
     return f"{counted:,} consent events and {editions} editions counted for growth"
 
 
-def _count_in_steps(database: Database, key: str, count: _CountEvents, end: int, now: datetime) -> int:
+def _count_in_steps(
+    database: Database,
+    key: str,
+    count: _CountEvents,
+    end: int,
+    now: datetime,
+) -> int:
     """Add the counts of the events from where they were counted last, as the installation remembers by `key`; return how many events."""
     with database.read() as session:
         begin = _read_counted_through(session, key)

@@ -104,6 +104,7 @@ def _recipients_page(name: str, *, refusal: ApplicationError | None = None) -> s
         view=view,
         query=read_query(RecipientsQuery),
         shown=shown,
+        kept_days=context.installation.settings.file.retention.delivery_days,
         contact_of=refusal_actions.find_provider_contact,
         now=now,
         zone=context.zone,

@@ -110,6 +110,7 @@ ROUTE_RULES = {
     "auth.show_invitation": LINK,
     "auth.submit_invitation": LINK,
     "auth.show_identity_confirmation": EDITOR,
+    "auth.show_kept_form": EDITOR_FRESH,
     "auth.confirm_identity_by_password": EDITOR,
     "auth.confirm_identity_by_passkey": EDITOR,
     "auth.show_own_account": EDITOR,

@@ -1,6 +1,7 @@
 """The list of subscribers behind a count of an edition's deliveries: by number, with the server's words, and addresses after a reason."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import select, update
 
 from digest.app.sending import delivery_views
+from digest.deliver.retention.delivery_disclosures import add_old_deliveries_to_totals
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import AuditEntry
+from digest.store.models import AuditEntry, Edition
 from digest.web.server import open_page_server
 from subscribers.store.models import Disclosure
 from tests.actors import ADMIN
@@ -30,12 +32,18 @@ def numbers(page: str) -> list[int]:
 def test_every_count_of_an_edition_leads_to_its_list(both: Any) -> None:
     people = fill(both)
     admin = both.signed_in_client("admin")
-    links = dict.fromkeys(re.findall(rf'href="({LIST}[^"]*)">(\d+)</a>', admin.get("/admin/deliveries").text))
-    assert {path.partition("result=")[2] for path, _ in links} >= {"planned", "accepted", "refused", "uncertain"}
+    deliveries = admin.get("/admin/deliveries").text
+    links = dict.fromkeys(re.findall(rf'href="({LIST}[^"]*)">(\d+)(?: subscribers?)?</a>', deliveries))
+    results = {path.partition("result=")[2] for path, _ in links}
+    assert results >= {"planned", "accepted", "refused", "uncertain", "complained"}
     for path, count in links:
         page = admin.get(path.replace("&amp;", "&")).text
         assert re.search(rf"<h1>{count} emails? ", page), path
         assert len(numbers(page)) == int(count), path
+    found = admin.get(f"{LIST}?result=complained").text
+    assert ("<h1>1 email reported as spam</h1>" in found, numbers(found)) == (True, people[:1])
+    lede = re.findall(r'<p class="lede">(.*)</p>', deliveries)[0]
+    assert re.findall(r'result=(\w+)">', lede) == ["accepted", "uncertain"]
     assert numbers(admin.get(f"{LIST}?result=uncertain").text) == sorted(people[3:], reverse=True)
     page = admin.get(f"{LIST}?result=expired").text
     assert "<h1>0 emails that failed for three days</h1>" in page
@@ -85,7 +93,33 @@ def test_erased_people_are_counted_but_not_listed(both: Any) -> None:
     page = both.signed_in_client("admin").get(f"{LIST}?result=refused").text
     assert "<h1>2 emails refused</h1>" in page
     assert numbers(page) == []
-    assert "Erased subscribers aren’t listed." in page
+    assert "Erased subscribers and emails older than 400 days aren’t listed." in page
+
+
+def test_a_group_without_a_providers_name_has_a_title_in_english(both: Any) -> None:
+    fill(both)
+    admin = both.signed_in_client("admin")
+    (path,) = re.findall(r'href="([^"]+group=address-\w+)"', admin.get("/admin/deliveries").text)
+    heading = re.findall(r"<h1>(.*)</h1>", admin.get(path.replace("&amp;", "&")).text)
+    tag = path.partition("group=address-")[2]
+    assert heading == [f"1 email refused by an unnamed provider ({tag[:6]})"]
+    with both.database.write() as session:
+        session.execute(update(Delivery).values(person=None, domain_tag=None))
+    page = admin.get(f"{LIST}?group=address-").text
+    assert "<h1>1 email refused (erased subscribers)</h1>" in page
+
+
+def test_a_list_says_from_when_on_emails_are_kept(both: Any) -> None:
+    fill(both)
+    old = NOW - timedelta(days=500)
+    with both.database.write() as session:
+        session.execute(update(Delivery).values(due_at=old, next_try_at=old, handed_at=old))
+        session.execute(update(Edition).values(release_at=old))
+    totals = add_old_deliveries_to_totals(both.database, both.install.keys, both.install.settings, now=NOW)
+    page = both.signed_in_client("admin").get(f"{LIST}?result=accepted").text
+    assert totals > 6
+    assert "<h1>1 email accepted</h1>" in page
+    assert "0 of 1. Erased subscribers and emails older than" in page
 
 
 def test_addresses_are_shown_for_a_reason_that_each_owner_sees(both: Any) -> None:

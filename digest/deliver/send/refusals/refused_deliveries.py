@@ -47,7 +47,7 @@ MIN_REFUSED_SHARE = 0.02  # of the messages that were tried
 REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: mail servers return what they can't deliver within five
 ALL_REASONS = "all"
 # RFC 7372, section 3: DKIM, SPF, or reverse DNS failed, or several of them, as DMARC asks.
-_AUTHENTICATION_CODES = frozenset(f"5.7.{number}" for number in range(20, 27))
+_AUTHENTICATION_CODES = frozenset(f"{kind}.7.{number}" for kind in "45" for number in range(20, 27))
 _VARYING_WORD = re.compile(r"\S*\d\S*")  # in a reply: a queue ID, a time, an IP address
 _SEPARATOR = "\n"  # of an event's texts, which are single lines
 
@@ -107,7 +107,8 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
         return RefusalReason.CHANGED_ROW
     reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, reply).name]
     is_unauthenticated = not _AUTHENTICATION_CODES.isdisjoint(parse_reply_codes("", reply)[1])
-    return RefusalReason.AUTHENTICATION if reason is RefusalReason.REPUTATION and is_unauthenticated else reason
+    may_be_authentication = reason in (RefusalReason.REPUTATION, RefusalReason.DOMAIN)
+    return RefusalReason.AUTHENTICATION if may_be_authentication and is_unauthenticated else reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ class FilterForm(SubscriberQuery):
 def _read_number(text: object) -> object:
     if not isinstance(text, str):
         return text
-    digits = text.strip().lower().removeprefix("subscriber").strip(" #").replace(",", "")
+    number = text.strip().lower().removeprefix("subscriber")
+    digits = number.strip(" #").replace(",", "")
     if not digits.isascii() or not digits.isdigit():
         raise ValueError("Enter a subscriber number, such as 1042.")
     return digits

@@ -139,6 +139,7 @@ def bounce(
         ("policy", "bounced 5.7.1 blocked", "reputation"),
         ("policy", "550 5.7.26 unauthenticated", "authentication"),
         ("policy", "550 5.7.27 null MX", "reputation"),
+        ("", "421 4.7.26 rate limited because it is unauthenticated", "authentication"),
         ("soft", "554 no", "domain"),
         ("", "554 5.4.14 hop count", "domain"),
         ("", "421 4.3.0 shutting down", "domain"),

@@ -354,6 +354,15 @@ def test_acts_on_a_subscriber_ask_why_and_stand_in_the_audit_log(
     assert 'class="note ok"' in admin.get(answer.headers["Location"]).text
 
 
+def test_a_record_says_who_renewed_the_links_and_why(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    post_form(admin, f"{record}/links", reason="forwarded an email", number=str(both.ada))
+    history = " ".join(re.sub(r"<[^>]+>", " ", admin.get(record).text).split())
+    assert "Renewed links. Links in earlier emails work only for unsubscribing." in history
+    assert "Reason: forwarded an email (entered by an admin). By: ann (staff" in history
+    assert "failed verification" not in history
+
+
 @pytest.mark.parametrize("act", ["leave", "stop", "links", "erase"])
 def test_an_act_that_finds_nothing_to_do_says_so_and_is_not_audited(both: Any, act: str) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"

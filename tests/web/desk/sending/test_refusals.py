@@ -98,7 +98,7 @@ def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -
         "Suppress 2…",
         "Suppress 1…",
     ]
-    assert "Most refusals are by gmail.com: blocked by policy or reputation." in page
+    assert "Most were refused by gmail.com: blocked by policy or reputation." in page
     contact = re.findall(r'href="([^"]+)"[^>]*>(Ask [^<]+)<', section)
     assert contact == [
         ("https://support.google.com/mail/contact/gmail_bulk_sender_escalation", "Ask gmail.com to unblock you")
@@ -203,6 +203,14 @@ def test_suppressing_asks_first_and_takes_a_reason(refused: Any) -> None:
     assert "/confirm" in admin.get(links[1]).location, (
         "addresses are suppressed by someone who just confirmed who they are"
     )
+
+
+def test_refusals_of_erased_people_are_said_of_no_provider(refused: Any) -> None:
+    with refused.database.write() as session:
+        session.execute(update(Delivery).values(person=None, domain_tag=None))
+    page = refused.desk.get(f"{PATH}/sending").text
+    assert "9 of 20 emails were accepted. The last email" in page
+    assert '<th scope="row">Erased subscribers</th>' in page
 
 
 @pytest.mark.parametrize(
