@@ -8,6 +8,7 @@ import io
 import re
 from functools import lru_cache
 from gettext import GNUTranslations, NullTranslations
+from itertools import chain
 from pathlib import Path
 
 from subscribers.errors import ApplicationError
@@ -33,10 +34,21 @@ def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
     return None
 
 
-def list_shipped_languages() -> tuple[str, ...]:
-    """List the languages that come with the program, by their tags: English, and those with a catalogue."""
-    files = SHIPPED_CATALOGUES.glob("*/LC_MESSAGES/digest.po")
+def list_languages(operator_folder: Path | None = None) -> tuple[str, ...]:
+    """List the languages that there are, by their tags: English, and those with a catalogue."""
+    folders = [SHIPPED_CATALOGUES, *([operator_folder / "locale"] if operator_folder else [])]
+    files = chain.from_iterable(folder.glob("*/LC_MESSAGES/digest.po") for folder in folders)
     return tuple(sorted({SOURCE_LANGUAGE, *(file.parts[-3].replace("_", "-") for file in files)}))
+
+
+def name_language(code: str) -> str:
+    """Return the English name of a language; empty if there's none."""
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        return Locale.parse(code, sep="-").english_name or ""
+    except (ValueError, UnknownLocaleError):
+        return ""
 
 
 def load_language(code: str, operator_folder: Path | None = None) -> SubscriberLanguage:
@@ -52,7 +64,7 @@ def load_language(code: str, operator_folder: Path | None = None) -> SubscriberL
         return _load_catalogue(code, file, file.stat().st_mtime_ns)
     if base_language(code) != SOURCE_LANGUAGE:
         raise CatalogError(
-            f"there's no catalog for {code!r}: use one of {', '.join(list_shipped_languages())}, or save a "
+            f"there's no catalog for {code!r}: use one of {', '.join(list_languages(operator_folder))}, or save a "
             f"translation of the messages as locale/{code.replace('-', '_')}/LC_MESSAGES/digest.po in the "
             "DIGEST_TEMPLATES folder (see docs/translating.md)"
         )

@@ -8,6 +8,7 @@ from subscribers.subscriber_language import mark_message
 
 # Characters of a whole address: RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254
+MAX_LOCAL_LENGTH = 64  # characters before the @: RFC 5321, section 4.5.3.1.1
 # The specials of RFC 5322, section 3.2.3, but for the dot and the @, and blanks.
 _ENDS_AN_ADDRESS = re.compile(r'[\s()<>\[\]:;,\\"]')
 
@@ -79,6 +80,8 @@ def _parse_address(typed: str) -> Address | None:
         validated = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
         return None
+    if len(validated.local_part) > MAX_LOCAL_LENGTH:
+        return None
     return Address(validated.local_part, (validated.ascii_domain or validated.domain).lower())
 
 
@@ -88,6 +91,8 @@ def _describe_problem(typed: str) -> str:
         return mark_message("the address has no @")
     if not local or not domain:
         return mark_message("text is missing before the @") if domain else mark_message("text is missing after the @")
+    if len(local) > MAX_LOCAL_LENGTH:
+        return mark_message("the part before the @ is longer than 64 characters")
     if not local.isascii():
         return mark_message(
             "the part before the @ has accented or non-Latin characters, which many mail servers reject"

@@ -192,9 +192,9 @@ def select_by_keyboard(select: Locator, label: str) -> None:
     raise AssertionError(f"typing does not find {label}")
 
 
-def sign_in(context: BrowserContext, world: Any, address: str, role: str = "editor") -> None:
-    """Give a browser the session of a member."""
-    name, value = world.session_cookie(role)
+def sign_in(context: BrowserContext, world: Any, address: str, role: str = "editor", **session: Any) -> None:
+    """Give a browser the session of a member; `session` says when they signed in (`session_cookie`)."""
+    name, value = world.session_cookie(role, **session)
     cookie = {"name": name, "value": value, "url": address.replace("http:", "https:"), "secure": True}
     context.add_cookies([cookie])  # type: ignore[list-item]  # a mapping of the shape that Playwright asks for
 

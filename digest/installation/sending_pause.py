@@ -2,12 +2,16 @@
 
 from datetime import datetime
 
+from sqlalchemy import select
+
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
+from digest.deliver.send.claims.progress import forget_wait_reason
 from digest.installation.action_reasons import read_optional_reason
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
+from digest.store.models import Edition, EditionState
 
 HOLD = Action("held", Role.ADMIN, AffectedArea.SENDING)
 RELEASE = Action("released", Role.ADMIN, AffectedArea.SENDING)
@@ -33,4 +37,7 @@ def resume_all_sending(installation: Installation, *, actor: Actor, now: datetim
     """Let mail leave the installation again; False where nothing held it."""
     with RELEASE.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
         audit.changed = installation_hold.resume_all_sending(session)
+        sending = select(Edition.name).where(Edition.state == EditionState.SENDING)
+        for name in session.scalars(sending).all():
+            forget_wait_reason(session, name, now=now)
     return audit.changed

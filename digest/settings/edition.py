@@ -117,6 +117,9 @@ class SourceSettings(values.SettingsTable):
         "image is emailed only if its own credit names an agency or the publisher as its maker, and the credit is shown. "
         "Seals and logos, which are protected, are never emailed.",
     )
+    paused: bool = file_only_setting(
+        False, "Pauses the source.", "No more articles are collected from it, and earlier ones are kept."
+    )
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
     default_topic: str = file_only_setting(
         "",

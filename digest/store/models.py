@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 import subscribers.store.signup_models  # noqa: F401 - so do these
@@ -44,6 +44,7 @@ class Source(Base):
     images: Mapped[Str10] = mapped_column(default="none")
     topics: Mapped[Json]
     default_topic: Mapped[Str100] = mapped_column(default="", server_default="")
+    paused: Mapped[bool] = mapped_column(default=False, server_default=false())
     active: Mapped[bool] = mapped_column(default=True)
 
     kind: Mapped[Str20 | None]

@@ -21,6 +21,7 @@ from digest.app.upkeep.background_backups import BackgroundBackups
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
+from digest.web.kept_forms import KeptForms
 
 STYLE_SHEET_FILES = {
     "reader": ("base.css", "reader.css", "public.css"),
@@ -84,6 +85,7 @@ class WebContext:
     metrics: CachedMetrics = field(default_factory=CachedMetrics)
     uploads: ListUploads = field(default_factory=ListUploads)
     backups: BackgroundBackups = field(default_factory=BackgroundBackups)
+    kept_forms: KeptForms = field(default_factory=KeptForms)
 
     @property
     def settings(self) -> Settings:

@@ -18,7 +18,7 @@ _TONE_ORDER = ("bad", "warn", "ok", "quiet")
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One source, and how it stands: off, new, good, failing, failing for a week, refusing, or gone."""
+    """One source, and how it stands: off, paused, new, good, failing, failing for a week, refusing, or gone."""
 
     source: Source
     status: str
@@ -43,6 +43,8 @@ def build_source_rows(sources: Iterable[Source], now: datetime) -> list[SourceRo
 def _find_standing(source: Source, now: datetime) -> str:
     if not source.active:
         return "off"
+    if source.paused:
+        return "paused"
     fails_long = source.health is SourceHealth.FAILING and now - (source.failing_since or now) >= FAILURE_GRACE
     return "failing for a week" if fails_long else str(source.health)
 

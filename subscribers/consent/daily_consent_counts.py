@@ -5,8 +5,10 @@ adds the counts. The newest few minutes are left to the next night, for a transa
 
 Beside the events stand, night by night, how many are on the list, and how many came onto it and went off it since the night before: by
 their chains, so that these three always agree. The kinds of events alone do not tell that: who is erased may have left before.
+Reasons for unsubscribing are counted with a position of their own, so that those of before they were counted are, too.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -25,7 +27,8 @@ JOINED_KIND, WENT_KIND = (
     "joined",
     "went",
 )  # no events: how many came onto the list, and went off it, since the night before
-NIGHT_KINDS = frozenset({SUBSCRIBERS_KIND, JOINED_KIND, WENT_KIND})
+REASON_KIND = "reason"  # no event: how many unsubscribed for a reason, whose key is in the place of the way
+KINDS_WITHOUT_WAY = frozenset({SUBSCRIBERS_KIND, JOINED_KIND, WENT_KIND, REASON_KIND})
 SETTLING_TIME = timedelta(minutes=10)
 MAX_WAY_LENGTH = 200
 _COUNTED_KINDS = frozenset(ConsentKind) - {
@@ -68,6 +71,35 @@ def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, throug
             way = asked_where if batch is None else f"Import {batch}: {asked_where}"
             counts[at.astimezone(zone).date(), kind.value, way[:MAX_WAY_LENGTH]] += 1
     return counts
+
+
+def count_unsubscribe_reasons(
+    session: Session,
+    zone: ZoneInfo,
+    *,
+    after: int,
+    through: int,
+) -> Mapping[DayKey, int]:
+    """Count the reasons given by people who unsubscribed, by the events with numbers above `after`, to `through`."""
+    query = select(ConsentEvent.at, ConsentEvent.body).where(
+        ConsentEvent.id > after, ConsentEvent.id <= through, ConsentEvent.kind == ConsentKind.WITHDRAWN
+    )
+    counts: Counter[DayKey] = Counter()
+    for at, body in session.execute(query):
+        reason = _read_reason(body)
+        if reason in ledger.UNSUBSCRIBE_REASONS:
+            counts[at.astimezone(zone).date(), REASON_KIND, reason] += 1
+    return counts
+
+
+def _read_reason(body: str) -> str:
+    """Read the reason of an event; empty if it has none, or was damaged, which the nightly check reports."""
+    try:
+        values = json.loads(body)
+    except ValueError:
+        return ""
+    reason = values.get("reason") if isinstance(values, dict) else None
+    return reason if isinstance(reason, str) else ""
 
 
 def count_list_changes(

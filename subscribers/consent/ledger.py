@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.store.compiled_statements import Columns, bind_columns, insert_bound, insert_many
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, table_of
+from subscribers.subscriber_language import mark_message
 
 # The tables rather than the classes: the ORM would go through the rows one by one.
 _PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
@@ -49,6 +50,14 @@ _STATE_AFTER = {
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
 STOPPED_CHANGE_METHOD = "link to the old address"  # of an address change that puts the one before back
 PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
+UNSUBSCRIBE_REASONS = {
+    "often": mark_message("Too many emails"),
+    "topics": mark_message("Not relevant to me"),
+    "long": mark_message("Too long"),
+    "never": mark_message("I didn’t sign up"),
+    "moved": mark_message("I read it elsewhere or at another address"),
+    "job": mark_message("My job has changed"),
+}  # by the key that the ledger stores; no free text, because people write names and addresses into it
 ERASED_ROWS_FIELD = (
     "sealed_rows"  # of an erasure: how many sealed rows about disclosures lost their salt by it, by table
 )

@@ -62,12 +62,14 @@ def build_record_page(
 ) -> dict[str, Any]:
     """Return what the template of the page gets: the record, its language, and how values are written.
 
-    Methods and preferences are put in words; `parts` are the publication's sections and topics, by key (`subscribers.part_keys`) and title.
+    Methods, reasons, and preferences are put in words; `parts` are the publication's sections and topics, by key (`subscribers.part_keys`) and title.
     """
 
     def put_in_words(name: str, value: Any) -> Any:
         if name in {"method", "collection_method"} and value:
             return describe_method(value, language)
+        if name == "reason" and isinstance(value, str):
+            return language.translate_text(ledger.UNSUBSCRIBE_REASONS.get(value, value))
         if name in {"before", "after"} or (name == "choices" and value):
             return describe_preferences(Preferences.from_stored(value), parts, language)
         if isinstance(value, dict):

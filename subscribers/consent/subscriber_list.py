@@ -5,12 +5,16 @@ is asked beyond that is tried on so many people as `SCAN_WINDOW` says, and the p
 index, for it would slow imports by an eighth: so many numbers as `NUMBER_WINDOW` says are looked through for one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, String, func, select
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
@@ -25,13 +29,18 @@ MAX_IMPORTS = 40
 
 @dataclass(frozen=True, slots=True)
 class SubscriberFilter:
-    """Whom a list shows: those who match all that is set. `since` is the earliest moment at which they asked."""
+    """Whom a list shows: those who match all that is set.
+
+    They asked at `since` or later, and before `until`. `paused_on` is a day on which their emails rest, in the publication's zone.
+    """
 
     state: PersonState | None = None
     asked_where: str = ""
     batch: int | None = None
     domain_tag: str = ""
     since: datetime | None = None
+    until: datetime | None = None
+    paused_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +128,40 @@ def _split_conditions(list_filter: SubscriberFilter) -> tuple[list[ColumnElement
         indexed.append(Person.batch == list_filter.batch)
     if list_filter.asked_where:
         indexed.append(Person.asked_where == list_filter.asked_where)
-    date_conditions = [] if list_filter.since is None else [Person.asked_at >= list_filter.since]
-    if list_filter.domain_tag:
-        date_conditions.append(Person.domain_tag == list_filter.domain_tag)
+    others = list(_list_unindexed_conditions(list_filter))
     if list_filter.state is not None:
-        (date_conditions if date_conditions or indexed else indexed).append(Person.state == list_filter.state)
-    return indexed[:1], [*indexed[1:], *date_conditions]
+        (others if others or indexed else indexed).append(Person.state == list_filter.state)
+    return indexed[:1], [*indexed[1:], *others]
+
+
+def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[ColumnElement[bool]]:
+    if list_filter.since is not None:
+        yield Person.asked_at >= list_filter.since
+    if list_filter.until is not None:
+        yield Person.asked_at < list_filter.until
+    if list_filter.domain_tag:
+        yield Person.domain_tag == list_filter.domain_tag
+    if list_filter.paused_on is not None:
+        yield _PauseEnd(Person.choices) > list_filter.paused_on.isoformat()
+
+
+class _PauseEnd(FunctionElement[str]):
+    """The day until which stored preferences pause emails, as text, or NULL. In SQLite they may be damaged, and no JSON."""
+
+    name = "pause_end"
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_PauseEnd, "sqlite")
+def _compile_for_sqlite(element: _PauseEnd, compiler: SQLCompiler, **options: Any) -> str:
+    choices = compiler.process(element.clauses, **options)
+    return f"CASE WHEN json_valid({choices}) THEN json_extract({choices}, '$.pause_until') END"
+
+
+@compiles(_PauseEnd, "postgresql")
+def _compile_for_postgresql(element: _PauseEnd, compiler: SQLCompiler, **options: Any) -> str:
+    return f"({compiler.process(element.clauses, **options)} ->> 'pause_until')"
 
 
 def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement[bool]]:

@@ -165,7 +165,14 @@ def suppress_without_unsubscribe_log(
 
 
 def suppress_person(
-    session: Session, keys: KeyRing, person: Person, *, reason: SuppressionReason, actor: str, now: datetime
+    session: Session,
+    keys: KeyRing,
+    person: Person,
+    *,
+    reason: SuppressionReason,
+    actor: str,
+    now: datetime,
+    method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
     """Suppress a person who is locked (`ledger.lock_person`) as `suppress_without_unsubscribe_log` does an address.
 
@@ -173,12 +180,14 @@ def suppress_person(
     """
     address = people.decrypt_person_address(keys, person)
     if address is not None:
-        return suppress_without_unsubscribe_log(session, keys, address, reason=reason, actor=actor, now=now)
+        return suppress_without_unsubscribe_log(
+            session, keys, address, reason=reason, actor=actor, now=now, method=method
+        )
     raised = False
     if person.lookup is not None:
         key = keys.current("suppression")
         raised = suppress_hashes(session, [(make_departure_hash(key, person.lookup), key.id)], reason, now)
-    cause = {"reason": reason, "actor": actor}
+    cause = {"reason": reason, "actor": actor} | ({"method": method} if method else {})
     recorded = _record_suppression(session, person, reason, cause, graver=raised, now=now)
     return PendingUnsubscribeLogEntry.of_person(person, DEPARTURE_KINDS[reason]) if raised or recorded else None
 

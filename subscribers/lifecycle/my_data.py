@@ -1,6 +1,7 @@
 """What we hold of one person, for that person alone: a link to it by mail, the history of their consent, new links."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -118,8 +119,14 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def start_new_link_generation(session: Session, number: int, *, now: datetime) -> int:
-    """Begin a new generation of links for a person who is there; return it. Their chain says which one it is.
+def start_new_link_generation(
+    session: Session,
+    number: int,
+    *,
+    cause: Mapping[str, str],
+    now: datetime,
+) -> int:
+    """Begin a new generation of links for a person who is there; return it. Their chain says which one it is, and its `cause`.
 
     A restored copy knows nothing of a renewal that came after it was made.
 
@@ -130,5 +137,6 @@ def start_new_link_generation(session: Session, number: int, *, now: datetime) -
     if person is None:
         raise LookupError(f"no person has the number {number}")
     person.link_generation = next_generation(person.link_generation)
-    ledger.append_event(session, person, ConsentKind.LINKS_RENEWED, {"generation": person.link_generation}, now)
+    body = {**cause, "generation": person.link_generation}
+    ledger.append_event(session, person, ConsentKind.LINKS_RENEWED, body, now)
     return person.link_generation

@@ -8,17 +8,6 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from subscribers.subscriber_language import mark_message
-
-UNSUBSCRIBE_REASONS = {
-    "often": mark_message("Too many emails"),
-    "topics": mark_message("Not relevant to me"),
-    "long": mark_message("Too long"),
-    "never": mark_message("I didn’t sign up"),
-    "moved": mark_message("I read it elsewhere or at another address"),
-    "job": mark_message("My job has changed"),
-}  # by the key that the ledger keeps; no free text, for people write names and addresses into that
-
 
 ADMIN_METHOD = "admin: "  # begins the method of what an admin did; the reason follows
 
@@ -40,7 +29,7 @@ def unsubscribe_person(
     Messages that wait for this person are not touched: whoever hands over asks `audience.filter_mailable` first.
 
     `session` is a write transaction; the caller commits, and answers only after that. `method` is "one-click", "page" or
-    "admin: reason", by the admin `actor`; a `reason` that is no key of `UNSUBSCRIBE_REASONS` is dropped.
+    "admin: reason", by the admin `actor`; a `reason` that is no key of `ledger.UNSUBSCRIBE_REASONS` is dropped.
 
     Raises:
         OSError: the departure log could not be written.
@@ -50,7 +39,7 @@ def unsubscribe_person(
         if person is not None and not actor:
             record_repeated_unsubscribe(session, person, method, now)
         return False
-    body = {"method": method} | ({"reason": reason} if reason in UNSUBSCRIBE_REASONS else {})
+    body = {"method": method} | ({"reason": reason} if reason in ledger.UNSUBSCRIBE_REASONS else {})
     body |= {"actor": actor} if actor else {}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
     unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "left"), at=now)

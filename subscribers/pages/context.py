@@ -213,7 +213,7 @@ def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bo
 
 def renew_links_and_make_link_token(session: Session, number: int) -> str:
     """Renew the links in a person's emails; return the token of the new link to their preferences."""
-    start_new_link_generation(session, number, now=page_context.now)
+    start_new_link_generation(session, number, cause={"method": "page"}, now=page_context.now)
     return make_preferences_token(session, number)
 
 

@@ -42,6 +42,7 @@ from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store.one_time_tokens import ActionLinkState
 from subscribers.store.signup_models import FormKind
+from subscribers.transfer.import_report import find_likely_domain
 
 signup_pages = Blueprint("signup", __name__)
 
@@ -76,6 +77,12 @@ def submit_signup() -> Response:
         chosen = _read_signup_choices()
     except FormError as exc:
         return _signup_page(exc.words)
+    meant = find_likely_domain(form.email.domain)
+    if meant and request.form.get("kept") != form.email.domain:
+        question = page_context.language.gettext(
+            "Did you mean %(domain)s? Correct your address, or select the button again if it’s right.", domain=meant
+        )
+        return _signup_page(question, problem_field="email", typed=form, chosen=chosen)
     if chosen.breaking_news:
         wording = page_context.wording_with_breaking_news
     return _store_request("subscribe", form, wording, replace(chosen, breaking_news=False))
@@ -256,8 +263,12 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
     return refused_form_page(outcome)
 
 
-def _signup_page(problem: str, *, problem_field: str = "") -> Response:
+def _signup_page(
+    problem: str, *, problem_field: str = "", typed: AddressForm | None = None, chosen: Preferences = _NOTHING_CHOSEN
+) -> Response:
+    """Show the form, with what's wrong with one that was sent. An address that may be right stays in its field."""
     values = {"days": CONFIRMATION_LIFETIME.days, "problem": problem, "problem_at": problem_field}
+    values |= {"typed": typed, "chosen": chosen}
     page = render_template("web/subscribe.html", **values, **_signup_form_values())
     return private_response(page, 400) if problem else Response(page, mimetype="text/html")
 

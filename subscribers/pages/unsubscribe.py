@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 
 from subscribers.address import mask_address
+from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
 from subscribers.consent.preferences import Preferences
 from subscribers.lifecycle import undo, unsubscribe
 from subscribers.lifecycle.preference_changes import save_preferences_by_link
@@ -182,7 +183,7 @@ def _status_page(session: Session, link: OpenedLink, token: str, *, status: int 
         return render_page(
             "web/leave.html",
             status,
-            reasons=unsubscribe.UNSUBSCRIBE_REASONS,
+            reasons=UNSUBSCRIBE_REASONS,
             token=token,
             masked=mask_address(address.mailbox) if address else "",
             may_pause=is_current,

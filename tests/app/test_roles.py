@@ -54,7 +54,7 @@ TAKES_ADMIN = {
     "upkeep.backups": "back_up_into_folder require_restore_permission create_backup",
     "subscribers.consent_texts": "view_consent_texts",
     "upkeep.database_changes": "move_installation_to_database",
-    "sending.delivery_views": "list_uncertain_ids_without_report view_deliveries",
+    "sending.delivery_views": "list_uncertain_ids_without_report view_deliveries view_delivery_recipients",
     "demo.demo_year": "add_demo_year",
     "sending.uploaded_logs": "UploadedLogs.examine",
     "subscribers.growth": "view_list_growth",
@@ -76,7 +76,7 @@ TAKES_ADMIN = {
     "subscribers.inactive_subscribers": "ask_inactive_subscribers count_inactive_subscribers",
     "sources.configured_sources": "add_source_with_details add_source change_source import_opml import_uploaded_opml remove_source follow_moved_source",
     "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members send_address_verification_link remove_staff_member reset_staff_sign_in view_staff",
-    "sending.refusal_actions": "send_refused_again",
+    "sending.refusal_actions": "send_refused_again suppress_refused",
     "sending.uncertain_delivery_actions": "resolve_by_log resolve_uncertain",
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes take_rejected_rows",
 }

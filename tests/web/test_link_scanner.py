@@ -126,7 +126,9 @@ def find_starts(world: Any) -> list[str]:
     purposes["/preferences/{}/breaking-news"] = "preferences"
     subscribers = [path.format(world.token(purpose)) for path, purpose in purposes.items()]
     subscribers += [f"/u/{world.token('test leave')}", f"/preferences/{world.token('test preferences')}"]
-    return [*plain, *of_edition, f"/desk/editions/{name}/refused/all", *subscribers, *mail_links(world)]
+    refused = f"/desk/editions/{name}/refused/all"
+    of_edition += [refused, f"{refused}/suppress", f"/admin/deliveries/{name}/recipients"]
+    return [*plain, *of_edition, *subscribers, *mail_links(world)]
 
 
 def mail_links(world: Any) -> list[str]:

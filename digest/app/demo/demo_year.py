@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
-from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY
+from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, REASONS_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.edition.calendar.edition_windows import name_edition
@@ -36,7 +36,7 @@ from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
-from subscribers.lifecycle.unsubscribe import UNSUBSCRIBE_REASONS, unsubscribe_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import request_queue
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME, RequestProcessor
@@ -92,7 +92,10 @@ def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> in
     people = add_demo_people(installation, actor, rng, recent, now)
     with installation.write() as session:
         through = session.scalar(select(func.max(ConsentEvent.id))) or 0
-        write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
+        reasons = daily_consent_counts.count_unsubscribe_reasons(session, zone, after=0, through=through)
+        daily_consent_counts.add_day_counts(session, reasons)
+        for key in (GROWTH_STATE_KEY, REASONS_STATE_KEY):
+            write_installation_state(session, key, {"through": through}, now=now)
         subscribers = _write_days(session, year, today, through=through)
         _write_editions(session, rng, zone, subscribers)
         _write_source_days(session, rng, today)
@@ -269,7 +272,7 @@ class _Newcomers:
     def __init__(self, installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> None:
         self._installation, self._actor, self._rng, self._now = installation, actor, rng, now
         self._zone = installation.settings.file.publication.zone
-        self._reasons = sorted(UNSUBSCRIBE_REASONS)
+        self._reasons = sorted(ledger.UNSUBSCRIBE_REASONS)
         self._there: dict[str, list[int]] = defaultdict(list)
         self._invented = LISTED_PEOPLE
 

@@ -71,7 +71,7 @@ def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_source_answers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every source responds with something readable."""
     settings = examined.settings
-    sources = settings.file.sources
+    sources = [source for source in settings.file.sources if not source.paused]
     workers = settings.file.limits.fetch_workers
     with open_fetcher(settings) as fetcher, ThreadPoolExecutor(workers, thread_name_prefix="source") as pool:
         visits = list(pool.map(partial(_visit_without_storing, fetcher, examined.now), sources))

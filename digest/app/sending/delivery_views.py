@@ -1,11 +1,10 @@
 """What left and what came of it, for admins: editions and notices with their counts, refusals, doubts, tests, the hold."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import exists, func, select, text
+from sqlalchemy import ColumnElement, Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
@@ -14,7 +13,7 @@ from digest.app.sending.uncertain_delivery_actions import explain_resend_risk, l
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside_domains import describe_set_aside_domains, list_undecided_domains
-from digest.deliver.events.failure_causes import FailureCause
+from digest.deliver.events.server_replies import quote_refusal
 from digest.deliver.plan.delivery_plan import (
     TEST_PURPOSE_PREFIX,
     DeliveryCounts,
@@ -23,7 +22,13 @@ from digest.deliver.plan.delivery_plan import (
 )
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
-from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, map_tags_to_domain_names
+from digest.deliver.send.refusals.refused_deliveries import (
+    RefusalGroup,
+    group_refusals,
+    iterate_refused,
+    map_tags_to_domain_names,
+    merge_refusals,
+)
 from digest.deliver.send.uncertain.uncertain_deliveries import (
     NOTICES,
     UncertainDelivery,
@@ -33,16 +38,27 @@ from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
-from digest.store.delivery_models import STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
+from digest.store.delivery_models import OPEN_STATES, STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
+from subscribers.consent.subscriber_list import ListedSubscriber, load_subscribers
 
 SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, AffectedArea.NONE)
 PAGE_SIZE = 12  # editions
 MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
 MAX_NOTICES = 5000  # of one kind: the newest are counted
 COMPLAINT_SPAN = timedelta(days=30)  # after an edition went out
-MAX_DOMAINS = 12
 MAX_TESTS = 10
+MAX_RECIPIENTS = 50  # on one page
+MAX_SORTED = 20_000  # deliveries; the page of a state with more of them is found by walking through the edition's
+_OTHER_STATES = (DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
+# What a count of deliveries leads to, by its name in a URL.
+RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
+    **{state.value: (state,) for state in DeliveryState},
+    "planned": tuple(DeliveryState),
+    "unsent": OPEN_STATES,
+    "other": _OTHER_STATES,
+    "complained": (),  # whatever the state
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +71,16 @@ class EditionDeliveries:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusingDomain:
-    """A receiving domain by its tag, its name where it is known without any address, and how many messages it refused."""
-
-    tag: str
-    domain: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class EditionDeliveryProblems:
-    """What is shown of one edition: refusals by cause and by receiving domain, complaints, and what is in doubt.
+    """What is shown of one edition: refusals by mailbox provider and reason, complaints, and deliveries with unknown status.
 
-    `other_domains` are how many more domains refused something, and `other_refusals` how much. `set_aside` says which emails wait for a decision.
+    `domain_names` are the domains that have a name, by tag. `set_aside` says which emails wait for a decision.
     """
 
     edition: Edition
     counts: DeliveryCounts
-    refusals_by_cause: dict[FailureCause, int]
-    refusals_by_domain: tuple[RefusingDomain, ...]
-    other_domains: int
-    other_refusals: int
+    refusals: tuple[RefusalGroup, ...]
+    domain_names: Mapping[str, str]
     complaints: int
     doubts: tuple[UncertainDelivery, ...]
     resend_risk: str
@@ -211,15 +216,11 @@ def _read_chosen(
     installation: Installation, session: Session, edition: Edition, known_counts: DeliveryCounts | None, now: datetime
 ) -> EditionDeliveryProblems:
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
-    groups = group_refusals(session, edition.name)
-    by_domain = _count_by_domain(groups, names)
     return EditionDeliveryProblems(
         edition=edition,
         counts=known_counts or count_deliveries(session, make_edition_delivery_purpose(edition.name)),
-        refusals_by_cause=_count_by_cause(groups),
-        refusals_by_domain=tuple(by_domain[:MAX_DOMAINS]),
-        other_domains=len(by_domain[MAX_DOMAINS:]),
-        other_refusals=sum(row.count for row in by_domain[MAX_DOMAINS:]),
+        refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
+        domain_names=names,
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_oldest_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
@@ -227,36 +228,34 @@ def _read_chosen(
     )
 
 
-def _count_by_cause(groups: Sequence[RefusalGroup]) -> dict[FailureCause, int]:
-    """Count refusals by their cause, the most first."""
-    counts: Counter[FailureCause] = Counter()
-    for group in groups:
-        counts[group.cause] += group.count
-    return dict(counts.most_common())
-
-
-def _count_by_domain(groups: Sequence[RefusalGroup], names: Mapping[str, str]) -> list[RefusingDomain]:
-    """Count refusals by receiving domain, the most first."""
-    counts: Counter[str] = Counter()
-    for group in groups:
-        counts[group.tag] += group.count
-    return [RefusingDomain(tag, names.get(tag, ""), count) for tag, count in counts.most_common()]
-
-
 def _count_complaints(session: Session, edition: Edition) -> int:
-    """Count the readers who complained within a month: an index holds such events by when they came."""
+    query = select(func.count()).select_from(_select_complaints(edition).subquery())
+    return session.scalar(query) or 0
+
+
+def _select_complaints(edition: Edition) -> Select[str | None]:
+    """Select the deliveries that were reported as spam within a month: an index holds such events by when they came."""
     since = edition.planned_at or edition.release_at
     # Not a join: SQLite would begin it at the million deliveries.
     of_edition = (Delivery.id == StoredDeliveryEvent.delivery) & (
         Delivery.purpose == make_edition_delivery_purpose(edition.name)
     )
-    query = select(func.count(StoredDeliveryEvent.delivery.distinct())).where(
-        text(STOP_RULE_EVENTS),
-        StoredDeliveryEvent.received_at.between(since, since + COMPLAINT_SPAN),
-        StoredDeliveryEvent.kind == "complained",
-        exists().where(of_edition),
+    return (
+        select(StoredDeliveryEvent.delivery)
+        .distinct()
+        .where(
+            text(STOP_RULE_EVENTS),
+            StoredDeliveryEvent.received_at.between(since, since + COMPLAINT_SPAN),
+            StoredDeliveryEvent.kind == "complained",
+            exists().where(of_edition),
+        )
     )
-    return session.scalar(query) or 0
+
+
+def _find_complainants(session: Session, edition: Edition) -> list[int]:
+    reported = Delivery.id.in_(_select_complaints(edition))
+    people = session.scalars(select(Delivery.person).where(reported))
+    return [person for person in people if person is not None]
 
 
 def _count_notices(session: Session, kind: str) -> TransactionalEmailCounts | None:
@@ -287,3 +286,113 @@ def _list_tests(session: Session) -> tuple[EditionTestEmailCounts, ...]:
         by_purpose.setdefault(purpose, {})[state] = count
     test_rows = [(row.purpose.split(":")[1], row.at, by_purpose[row.purpose]) for row in rows]
     return tuple(EditionTestEmailCounts(*test) for test in test_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecipient:
+    """The recipient of one delivery, its state, and the reply in the server's words."""
+
+    subscriber: ListedSubscriber
+    state: DeliveryState
+    handed_at: datetime | None
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecipients:
+    """A page of the recipients of an edition with one result, by number from the highest on, and where to go on; None at the end.
+
+    `count` is how many deliveries have the result, with those to people who were erased. `refusals` is the group that was asked for.
+    """
+
+    edition: Edition
+    count: int
+    recipients: tuple[DeliveryRecipient, ...]
+    next_below: int | None
+    refusals: tuple[RefusalGroup, ...]
+    domain_names: Mapping[str, str]
+
+
+def view_delivery_recipients(
+    installation: Installation,
+    actor: Actor,
+    name: str,
+    *,
+    result: str,
+    group: str,
+    below: int | None,
+    now: datetime,
+) -> DeliveryRecipients:
+    """List who was to get an edition, with one result (see `RESULT_STATES`), or of one group of refusals, by its key.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownEditionError: there's no such edition.
+    """
+    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    with installation.database.snapshot() as session:
+        edition = find_edition(session, name)
+        words: dict[int, str] = {}
+        groups: Sequence[RefusalGroup] = ()
+        if group:
+            refused = [one for one in iterate_refused(session, name) if one.group.is_chosen([group])]
+            words = {one.person: one.group.reply for one in refused if one.person is not None}
+            count, groups = len(refused), merge_refusals(one.group for one in refused)
+            numbers = _sort_from_highest(words, below)
+        elif states := RESULT_STATES[result]:
+            counts = count_deliveries(session, make_edition_delivery_purpose(name))
+            count = sum(counts[state] for state in states)
+            numbers = _find_recipient_numbers(session, name, states, below)
+        else:
+            count = _count_complaints(session, edition)
+            numbers = _sort_from_highest(_find_complainants(session, edition), below)
+        return DeliveryRecipients(
+            edition=edition,
+            count=count,
+            recipients=_load_recipients(session, name, numbers[:MAX_RECIPIENTS], words),
+            next_below=numbers[MAX_RECIPIENTS - 1] if len(numbers) > MAX_RECIPIENTS else None,
+            refusals=tuple(groups),
+            domain_names=map_tags_to_domain_names(
+                installation.keys, installation.settings.file.limits.domains_per_hour
+            ),
+        )
+
+
+def _sort_from_highest(numbers: Iterable[int], below: int | None) -> list[int]:
+    return sorted((number for number in numbers if below is None or number < below), reverse=True)
+
+
+def _find_recipient_numbers(
+    session: Session, name: str, states: Sequence[DeliveryState], below: int | None
+) -> list[int]:
+    """Find the next people below a number, and one more, by the index that leads to them soonest.
+
+    SQLite doesn't know how many deliveries have a state. An expression keeps it from using the wrong index.
+    """
+    of_edition = Delivery.purpose == make_edition_delivery_purpose(name)
+    in_state: ColumnElement[bool] = Delivery.state.in_(states)
+    some = select(Delivery.id).where(of_edition, in_state).limit(MAX_SORTED + 1)
+    counted = select(func.count()).select_from(some.subquery())
+    is_sorted = (session.scalar(counted) or 0) <= MAX_SORTED
+    number: ColumnElement[int | None] = Delivery.person + 0 if is_sorted else Delivery.person.expression
+    if not is_sorted:
+        in_state = func.lower(Delivery.state).in_([state.value for state in states])
+    people = select(Delivery.person).where(of_edition, in_state, Delivery.person.is_not(None))
+    if below is not None:
+        people = people.where(number < below)
+    rows = session.scalars(people.order_by(number.desc()).limit(MAX_RECIPIENTS + 1))
+    return [person for person in rows if person is not None]
+
+
+def _load_recipients(
+    session: Session, name: str, numbers: Sequence[int], words: Mapping[int, str]
+) -> tuple[DeliveryRecipient, ...]:
+    purpose = make_edition_delivery_purpose(name)
+    theirs = select(Delivery).where(Delivery.purpose == purpose, Delivery.person.in_(numbers))
+    deliveries = {row.person: row for row in session.scalars(theirs)}
+    recipients = []
+    for one in load_subscribers(session, numbers):
+        row = deliveries[one.number]
+        reply = words.get(one.number) or quote_refusal(row.reply)
+        recipients.append(DeliveryRecipient(one, row.state, row.handed_at, reply))
+    return tuple(recipients)

@@ -1,14 +1,20 @@
-"""The team's actions on refusals of an edition: list and acknowledge them, and send those for doubtful reasons again."""
+"""The team's actions on refusals of an edition: list and acknowledge them, send emails again, and suppress addresses."""
 
-from collections.abc import Collection, Mapping
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from importlib import resources
 from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.retention import stored_delivery_counts
 from digest.deliver.send.refusals import refused_deliveries
-from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, map_tags_to_domain_names
+from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, RefusedDelivery, map_tags_to_domain_names
 from digest.edition.edition_queries import find_edition
 from digest.installation.action_reasons import read_optional_reason
 from digest.installation.audited_actions import Action, Actor, Role
@@ -16,11 +22,16 @@ from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from subscribers.callback_types import Clock
+from subscribers.consent import suppression
+from subscribers.consent.audience import filter_mailable
 from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.errors import RefusalError
+from subscribers.lifecycle.unsubscribe import ADMIN_METHOD
+from subscribers.store.models import Person
 
 ACKNOWLEDGE = Action("refusals acknowledged", Role.EDITOR, AffectedArea.NONE)
 SEND_AGAIN = Action("refused sent again", Role.ADMIN, AffectedArea.NONE)
+SUPPRESS = Action("refused suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
 
 
 class ChangedRefusalsError(RefusalError):
@@ -29,15 +40,34 @@ class ChangedRefusalsError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class RefusalOverview:
-    """The refusals of an edition by domain and reason, the largest group first, and the domains that have a name, by tag."""
+    """The refusals of an edition by provider and reason, the largest group first, and the domains that have a name, by tag."""
 
     edition: Edition
     groups: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
 
     def choose_resendable(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups to send again that have one of these reasons or keys; see `refused_deliveries.list_resendable`."""
+        """Return the groups to send again that have one of these reasons or keys."""
         return [group for group in self.groups if group.is_resendable(chosen)]
+
+    def choose_suppressible(self, chosen: Collection[str]) -> list[RefusalGroup]:
+        """Return the groups with full or missing mailboxes that have one of these reasons or keys."""
+        return [group for group in self.groups if group.is_suppressible(chosen)]
+
+
+def find_provider_contact(domain: str) -> str:
+    """Find where a mailbox provider answers senders: the URL of its form, else its postmaster (RFC 5321, section 4.5.1).
+
+    Empty for an unknown domain.
+    """
+    return _load_provider_contacts().get(domain) or (f"mailto:postmaster@{domain}" if domain else "")
+
+
+@cache
+def _load_provider_contacts() -> Mapping[str, str]:
+    text = resources.files("digest.app.sending").joinpath("provider_contacts.toml").read_text("utf-8")
+    domains_by_url = tomllib.loads(text)
+    return {domain: url for url, domains in domains_by_url.items() for domain in domains.split()}
 
 
 def read_refusals(installation: Installation, name: str) -> RefusalOverview:
@@ -113,12 +143,8 @@ def send_refused_again(
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         with installation.read() as session:
-            ids = refused_deliveries.list_resendable(session, name, chosen)
-        if len(ids) != confirmed:
-            raise ChangedRefusalsError(
-                f"The number of refused messages changed from {confirmed:,} to {len(ids):,}. Nothing was sent again.",
-                "Check the refusals, then try again.",
-            )
+            ids = [one.id for one in _iterate_to_mailable(session, name) if one.group.is_resendable(chosen)]
+        _check_number(len(ids), confirmed, "No emails were sent again.")
         remaining = iter(ids)
         while page := list(islice(remaining, BATCH_SIZE)):
             with installation.write() as session:
@@ -129,3 +155,86 @@ def send_refused_again(
                     stored_delivery_counts.recount_stored_edition(session, name, now=clock())
             sent += len(again)
     return sent
+
+
+def suppress_refused(
+    installation: Installation,
+    name: str,
+    chosen: Collection[str],
+    *,
+    confirmed: int,
+    reason: str,
+    actor: Actor,
+    clock: Clock,
+) -> int:
+    """Suppress the addresses whose mailboxes were full or missing; return how many. The arguments are those of `send_refused_again`.
+
+    Each transaction takes 500, and has its audit row. People who may not be emailed anymore stay as they are.
+
+    Raises:
+        UnknownEditionError: there's no such edition.
+        ChangedRefusalsError: there are more or fewer than `confirmed`.
+        OSError: the unsubscribe log couldn't be written.
+    """
+    name, suppressed = resolve_edition_name(installation, name), 0
+    with SUPPRESS.steps(installation, actor, name, now=clock()) as audit:
+        audit.changed = False
+        with installation.read() as session:
+            refused = [one for one in _iterate_to_mailable(session, name) if one.group.is_suppressible(chosen)]
+        numbers = sorted(one.person for one in refused if one.person is not None)
+        _check_number(len(numbers), confirmed, "No addresses were suppressed.")
+        remaining = iter(numbers)
+        while page := list(islice(remaining, BATCH_SIZE)):
+            with installation.write() as session:
+                people = _suppress_people(installation, session, page, reason, actor, clock())
+                audit.detail = {"because": reason, "people": people}
+                if people:
+                    audit.record(session)
+            suppressed += len(people)
+    return suppressed
+
+
+def _iterate_to_mailable(session: Session, name: str) -> Iterator[RefusedDelivery]:
+    """Iterate over the refused deliveries of an edition to people who may be emailed now."""
+    return (one for one in refused_deliveries.iterate_refused(session, name) if one.group.recipients)
+
+
+def _suppress_people(
+    installation: Installation,
+    session: Session,
+    numbers: list[int],
+    reason: str,
+    actor: Actor,
+    now: datetime,
+) -> list[int]:
+    """Suppress people who may be emailed still; return their numbers. Their departures are synced before the caller commits."""
+    people = select(Person).where(Person.number.in_(numbers)).order_by(Person.number)
+    locked = session.scalars(people.with_for_update()).all()
+    mailable, departures = filter_mailable(session, numbers), {}
+    for person in (person for person in locked if person.number in mailable):
+        departure = suppression.suppress_person(
+            session,
+            installation.keys,
+            person,
+            reason="by an admin",
+            actor=actor.name,
+            now=now,
+            method=f"{ADMIN_METHOD}{reason}",
+        )
+        if departure is not None:
+            departures[person.number] = departure
+    installation.unsubscribe_log.append_all(list(departures.values()), at=now)
+    return list(departures)
+
+
+def _check_number(refused: int, confirmed: int, consequence: str) -> None:
+    """Refuse an action on another number of messages than the person confirmed.
+
+    Raises:
+        ChangedRefusalsError: it's another.
+    """
+    if refused != confirmed:
+        raise ChangedRefusalsError(
+            f"The number of refused messages changed from {confirmed:,} to {refused:,}. {consequence}",
+            "Check the refusals, then try again.",
+        )

@@ -19,6 +19,7 @@ from digest.deliver.retention.delivery_seals import seal_edition
 from digest.deliver.send import staff_test
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import list_silent_runs
+from digest.deliver.send.claims.progress import forget_wait_reason
 from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
 from digest.deliver.send.run import edition_sending
 from digest.deliver.send.run.edition_sending import SendReport
@@ -215,6 +216,8 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
     name = resolve_edition_name(installation, name)
     with RESUME.transaction(installation, actor, name, now=now) as (session, audit):
         audit.changed = edition_control.resume_edition(session, name, now=now)
+        if audit.changed:
+            forget_wait_reason(session, name, now=now)
         waiting = count_deliveries(session, make_edition_delivery_purpose(name))[DeliveryState.WAITING]
     return PauseResult(name, audit.changed, waiting)
 

@@ -1,7 +1,7 @@
 """The sources that articles come from: listed, tried, and added to the settings file, changed there or taken out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from digest.collect.documents.parsed_document import DocumentKind, ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, ParseError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
@@ -40,11 +40,15 @@ class SourceRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class ProbedSource:
-    """A source that could be read: what came in, and the address where it was found."""
+    """A source that could be read: what came in, and the address where it was found.
+
+    `feeds` are those of the site, the one that was read first, if the address is a page's.
+    """
 
     url: str
     document: ParsedDocument
     note: str
+    feeds: tuple[FeedLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,26 @@ def probe_source(settings: Settings, address: str, *, now: datetime) -> ProbedSo
     if isinstance(visit.outcome, VisitFailure):
         raise SourceRefusedError(f"{address}: {visit.outcome.message}")
     assert visit.document, "without a validator an answer is never 'not modified'"
-    return ProbedSource(visit.outcome.moved_to or address, visit.document, visit.note)
+    url = visit.outcome.moved_to or address
+    others = [feed for feed in visit.feeds if feed.url != url]
+    feeds = (FeedLink(url, visit.document.title), *others) if visit.feeds else ()
+    return ProbedSource(url, visit.document, visit.note, feeds)
+
+
+def probe_new_source(installation: Installation, address: str, *, now: datetime) -> ProbedSource:
+    """Visit an address that's no source yet. Feeds of its site that are sources already are left out.
+
+    Raises:
+        SourceRefusedError: it's listed already, or can't be read.
+    """
+    refuse_duplicate_source(installation, address)
+    probed_source = probe_source(installation.settings, address, now=now)
+    listed = {source.url for source in installation.settings.file.sources}
+    feeds = tuple(feed for feed in probed_source.feeds if feed.url not in listed)
+    if probed_source.url in listed and feeds:
+        probed_source = probe_source(installation.settings, feeds[0].url, now=now)
+    refuse_duplicate_source(installation, probed_source.url)
+    return replace(probed_source, feeds=feeds)
 
 
 def parse_web_address(address: str) -> str:
@@ -201,23 +224,46 @@ def change_source(
 ) -> bool:
     """Write new values for a source into the settings file; say whether anything changed.
 
+    With another URL, its row stays, with its articles and its health.
+
     Raises:
         NotPermittedError: the actor is no admin.
+        SourceRefusedError: another source has its new URL.
         SettingsValueError: a value is wrong; its `problems` say which.
         SettingsConflictError: somebody else changed it meanwhile.
         SettingsError: the settings file cannot be read or written.
     """
     with CHANGE.steps(installation, actor, url, now=now) as draft:
-        before = find_configured_source(installation, url)
+        before, new_url = find_configured_source(installation, url), values.get("url", url)
+        if new_url != url:
+            _refuse_taken_url(installation, new_url)
         settings = file_edits.change_source_in_file(installation.settings, url, values, fingerprint=fingerprint)
-        after = next(source for source in settings.file.sources if source.url == values.get("url", url))
+        after = next(source for source in settings.file.sources if source.url == new_url)
         change = describe_change(before, after, values)
         draft.changed, draft.detail = bool(change["after"]), dict(change)
         if draft.changed:
             with installation.database.write() as session:
+                if new_url != url:
+                    session.execute(update(Source).where(Source.url == url).values(moved_to=new_url))
                 sync_sources(session, settings)
                 draft.record(session)
         return draft.changed
+
+
+def _refuse_taken_url(installation: Installation, url: str) -> None:
+    """Refuse a URL that a source has, also one that's no longer in the settings.
+
+    Raises:
+        SourceRefusedError: one has it.
+    """
+    with installation.database.read() as session:
+        owner = select(Source.name).where(Source.url == url)
+        name = session.scalars(owner).first()
+    if name is not None:
+        raise SourceRefusedError(
+            f"Another source, {name!r}, already has the URL {url}.",
+            "Remove this source, or change the other one first.",
+        )
 
 
 def follow_moved_source(
@@ -237,14 +283,8 @@ def follow_moved_source(
     CHANGE.check_role(installation.database, actor, url, now=now)
     with installation.database.read() as session:
         moved_url = session.scalars(select(Source.moved_to).where(Source.url == url)).first()
-        name_at_new_url = session.scalars(select(Source.name).where(Source.url == new_url)).first()
     if moved_url != new_url:
         raise SourceRefusedError(f"{url} no longer redirects to {new_url}.", "Check the source again.")
-    if name_at_new_url is not None:
-        raise SourceRefusedError(
-            f"Another source, {name_at_new_url!r}, already has the URL {new_url}.",
-            "Remove this source, or change the other one first.",
-        )
     change_source(installation, actor, url, {"url": new_url}, fingerprint=fingerprint, now=now)
 
 

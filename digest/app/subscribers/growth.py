@@ -9,14 +9,21 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.deliver.retention.edition_figures import load_edition_figures
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Article
-from subscribers.consent.daily_consent_counts import JOINED_KIND, NIGHT_KINDS, SUBSCRIBERS_KIND, WENT_KIND
-from subscribers.store.models import ConsentKind, DailyConsentCount
+from subscribers.consent.daily_consent_counts import (
+    JOINED_KIND,
+    KINDS_WITHOUT_WAY,
+    REASON_KIND,
+    SUBSCRIBERS_KIND,
+    WENT_KIND,
+)
+from subscribers.store.models import ConsentKind, DailyConsentCount, PersonState
 
 LOOK = Action("growth looked at", Role.ADMIN, AffectedArea.NONE)
 SHOWN_DAYS = 366
@@ -25,6 +32,7 @@ SHOWN_WAYS = 10
 SHOWN_EDITIONS = 10
 SHOWN_ARTICLES = 5
 READ_WINDOW = timedelta(days=21)  # articles that are older are not asked for
+MAX_GAP = timedelta(days=2)  # beyond the days asked for, between two counts that are compared
 _LEFT = ConsentKind.WITHDRAWN.value
 
 
@@ -41,7 +49,10 @@ class SignupSourceCount:
 
 @dataclass(frozen=True, slots=True)
 class EditionResults:
-    """What came of one edition. `unsubscribed_count` counts who left until the next edition, or within a week."""
+    """What came of one edition. `unsubscribed_count` counts who unsubscribed until the next edition, or within a week.
+
+    `reasons` counts those of them who gave a reason, by its key (`subscribers.consent.ledger.UNSUBSCRIBE_REASONS`).
+    """
 
     number: int
     name: str
@@ -49,6 +60,12 @@ class EditionResults:
     refused: int
     complained: int
     unsubscribed_count: int
+    reasons: Mapping[str, int]
+
+    @property
+    def without_reason(self) -> int:
+        """How many unsubscribed without a reason."""
+        return max(0, self.unsubscribed_count - sum(self.reasons.values()))
 
     def share(self, count: int) -> float:
         """Return a count as a part of what was handed over, 0 to 1."""
@@ -68,10 +85,13 @@ class ArticleReadCount:
 class GrowthView:
     """All that the page shows.
 
-    `readers` are the counts of the last year by day; `came` and `went` who came onto the list and went off it in the week to the last
-    of them, None where no night counted that yet. `hours` are those of the newest edition by the clock of the zone.
+    `current` is how many subscribers there are now, `subscribers` the counts of the last year by day. `came` and `went` are who came
+    onto the list and went off it in the week to the last of them, None where no night counted that. `hours` are those of the newest
+    edition by the clock of the zone.
     """
 
+    today: date
+    current: int
     subscribers: tuple[tuple[date, int], ...]
     came: int | None
     went: int | None
@@ -82,8 +102,14 @@ class GrowthView:
     hard_bounces_pause_share: float
     complaints_pause_share: float
 
+    @property
+    def last_count_is_old(self) -> bool:
+        """Whether last night's count is missing, so that what changed since the last one isn't news."""
+        yesterday = self.today - timedelta(days=1)
+        return bool(self.subscribers) and self.subscribers[-1][0] < yesterday
+
     def subscribers_before(self, days: int) -> int | None:
-        """Return how many readers there were so many days before the last count; None where nobody counted then."""
+        """Return how many subscribers there were so many days before the last count; None if there's no count of then."""
         earlier = _find_earlier_count(self.subscribers, days)
         return None if earlier is None else earlier[1]
 
@@ -103,11 +129,14 @@ def view_list_growth(installation: Installation, actor: Actor, *, now: datetime)
     file = installation.settings.file
     zone = file.publication.zone
     today = now.astimezone(zone).date()
+    current = count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
     with installation.database.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
         subscribers = _load_subscriber_counts(session)
         came, went = _count_week(session, subscribers)
         return GrowthView(
+            today=today,
+            current=current,
             subscribers=subscribers,
             came=came,
             went=went,
@@ -137,11 +166,12 @@ def _load_subscriber_counts(session: Session) -> tuple[tuple[date, int], ...]:
 
 
 def _find_earlier_count(subscribers: Sequence[tuple[date, int]], days: int) -> tuple[date, int] | None:
-    """Find the count of so many days before the last one, or the nearest before that."""
+    """Find the count of so many days before the last one, or the nearest before that, if it isn't much older."""
     if not subscribers:
         return None
-    earlier_day = subscribers[-1][0] - timedelta(days=days)
-    return next((counted for counted in reversed(subscribers) if counted[0] <= earlier_day), None)
+    latest = subscribers[-1][0] - timedelta(days=days)
+    earliest = latest - MAX_GAP
+    return next((counted for counted in reversed(subscribers) if earliest <= counted[0] <= latest), None)
 
 
 def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
@@ -149,6 +179,9 @@ def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tu
     if not subscribers:
         return None, None
     earlier = _find_earlier_count(subscribers, 7)
+    counted_days = subscribers[-1][0] - subscribers[0][0]
+    if earlier is None and counted_days >= timedelta(days=7):
+        return None, None
     nights = {day for day, _ in subscribers if earlier is None or day > earlier[0]}
     query = select(DailyConsentCount.day, DailyConsentCount.kind, DailyConsentCount.count).where(
         DailyConsentCount.day.between(min(nights), max(nights)), DailyConsentCount.kind.in_((JOINED_KIND, WENT_KIND))
@@ -165,7 +198,9 @@ def _count_ways(session: Session, today: date) -> tuple[SignupSourceCount, ...]:
     """Count by way who came in the last days, the busiest first; what is beyond `SHOWN_WAYS` is one row."""
     query = (
         select(DailyConsentCount.way, DailyConsentCount.kind, func.sum(DailyConsentCount.count))
-        .where(DailyConsentCount.day > today - timedelta(days=WAY_DAYS), DailyConsentCount.kind.not_in(NIGHT_KINDS))
+        .where(
+            DailyConsentCount.day > today - timedelta(days=WAY_DAYS), DailyConsentCount.kind.not_in(KINDS_WITHOUT_WAY)
+        )
         .group_by(DailyConsentCount.way, DailyConsentCount.kind)
     )
     by_way: dict[str, dict[str, int]] = {}
@@ -198,23 +233,30 @@ def _judge_editions(
     if not figures:
         return []
     days = [figure.release_at.astimezone(zone).date() for figure in figures]
-    query = select(DailyConsentCount.day, func.sum(DailyConsentCount.count)).where(
-        DailyConsentCount.day.between(days[0], today), DailyConsentCount.kind == _LEFT
-    )
-    statement = query.group_by(DailyConsentCount.day)
-    left_by_day = {day: int(count) for day, count in session.execute(statement)}
+    kinds = DailyConsentCount.kind.in_((_LEFT, REASON_KIND))
+    counted = select(DailyConsentCount).where(kinds, DailyConsentCount.day.between(days[0], today))
+    rows = session.scalars(counted).all()
     ends = [*days[1:], days[-1] + timedelta(days=7)]
     return [
-        EditionResults(
-            figure.number,
-            figure.name,
-            figure.handed_over,
-            figure.refused,
-            figure.complained,
-            sum(count for day, count in left_by_day.items() if begin <= day < end),
-        )
+        _judge_edition(figure, [row for row in rows if begin <= row.day < end])
         for figure, begin, end in zip(figures, days, ends, strict=True)
     ]
+
+
+def _judge_edition(figure: EditionFigures, counts: Sequence[DailyConsentCount]) -> EditionResults:
+    reasons: Counter[str] = Counter()
+    for row in counts:
+        if row.kind == REASON_KIND:
+            reasons[row.way] += row.count
+    return EditionResults(
+        figure.number,
+        figure.name,
+        figure.handed_over,
+        figure.refused,
+        figure.complained,
+        sum(row.count for row in counts if row.kind == _LEFT),
+        reasons,
+    )
 
 
 def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[datetime, int], ...]:

@@ -372,6 +372,8 @@ def _describe_filter(list_filter: SubscriberFilter) -> dict[str, Any]:
         "source": list_filter.asked_where,
         "import": list_filter.batch,
         "since": list_filter.since and f"{list_filter.since:%Y-%m-%d}",
+        "before": list_filter.until and f"{list_filter.until:%Y-%m-%d}",
+        "paused on": list_filter.paused_on and list_filter.paused_on.isoformat(),
     }
     return {name: value for name, value in values.items() if value} | domain
 

@@ -51,6 +51,12 @@ def unpack_list_file(file: Path, target: Path) -> None:
         ) from None
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that the service's user alone can read, also if it exists and others can read it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
 @contextmanager
 def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
     """Lend the file itself, or what was unpacked from it below `folder`, which is deleted afterwards.
@@ -65,7 +71,7 @@ def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
     if not packed:
         yield file
         return
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder) as private:  # one that's left behind goes with the old uploads
         table = Path(private) / f"{file.name}.csv"
         unpack_list_file(file, table)

@@ -320,7 +320,8 @@ def renew_person_links(
         person = _find_person(session, installation.keys, whom)
         draft.changed = person.state is not PersonState.ERASED
         if draft.changed:
-            my_data.start_new_link_generation(session, person.number, now=now)
+            cause = {"method": f"{ADMIN_METHOD}{reason}", "actor": actor.name}
+            my_data.start_new_link_generation(session, person.number, cause=cause, now=now)
         draft.subject, draft.detail = f"person {person.number}", {"why": reason}
         return person.number, draft.changed
 

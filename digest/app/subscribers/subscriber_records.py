@@ -1,7 +1,8 @@
 """One reader's record for admins, and their address for a quarter of an hour, by a disclosure that the reader sees."""
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.subscriber_actions import STAFF_RECIPIENT, UnknownPersonError
 from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
+from digest.deliver.events.server_replies import quote_refusal
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.part_titles import list_part_titles
@@ -57,7 +59,10 @@ class ConsentChainEntry:
 
 @dataclass(frozen=True, slots=True)
 class SentEmail:
-    """One mail to a person: an edition by its number, or a notice by its kind; `events` are kinds with their causes."""
+    """One email to a person: an edition by its number, or a transactional email by its kind.
+
+    `events` are kinds with their causes. `reply` is why it was refused, in the server's words.
+    """
 
     at: datetime
     edition_number: int | None
@@ -65,6 +70,7 @@ class SentEmail:
     state: DeliveryState
     tries: int
     cause: FailureCause
+    reply: str
     events: tuple[tuple[str, str], ...]
 
 
@@ -168,6 +174,8 @@ def view_subscriber_record(
 def _read_link(event: ConsentEvent) -> ConsentChainEntry:
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
+    if "reason" in texts:
+        texts["reason"] = ledger.UNSUBSCRIBE_REASONS.get(texts["reason"], texts["reason"])
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
     words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
     return ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
@@ -198,27 +206,38 @@ def _list_mails(session: Session, number: int, limit: int) -> tuple[SentEmail, .
     newest_first = func.coalesce(Delivery.handed_at, Delivery.due_at).desc()
     mine = select(Delivery).where(Delivery.person == number).order_by(newest_first, Delivery.id).limit(limit)
     rows = session.scalars(mine).all()
-    events: dict[str | None, list[tuple[str, str]]] = {}
-    reported = select(StoredDeliveryEvent.delivery, StoredDeliveryEvent.kind, StoredDeliveryEvent.cause).where(
-        StoredDeliveryEvent.delivery.in_([row.id for row in rows])
-    )
-    for delivery, kind, cause in session.execute(reported.order_by(StoredDeliveryEvent.at, StoredDeliveryEvent.id)):
-        events.setdefault(delivery, []).append((kind, cause))
+    events: defaultdict[str | None, list[StoredDeliveryEvent]] = defaultdict(list)
+    ids = [row.id for row in rows]
+    reported = select(StoredDeliveryEvent).where(StoredDeliveryEvent.delivery.in_(ids))
+    for event in session.scalars(reported.order_by(StoredDeliveryEvent.at, StoredDeliveryEvent.id)):
+        events[event.delivery].append(event)
     names = [row.purpose.partition(":")[2] for row in rows if row.purpose.startswith("edition:")]
     query = select(Edition.name, Edition.number).where(Edition.name.in_(names))
-    editions = session.execute(query)
-    numbers = {row.name: row.number for row in editions}
-    return tuple(
-        SentEmail(
-            at=row.handed_at or row.due_at,
-            edition_number=numbers.get(row.purpose.partition(":")[2]),
-            kind=row.purpose.partition(":")[0],
-            state=row.state,
-            tries=row.tries,
-            cause=find_refusal_cause(row.reply, [cause for _, cause in events.get(row.id, ())]),
-            events=tuple(events.get(row.id, ())),
-        )
-        for row in rows
+    numbers = {row.name: row.number for row in session.execute(query)}
+    return tuple(_describe_mail(row, numbers, events[row.id]) for row in rows)
+
+
+def _describe_mail(
+    row: Delivery,
+    numbers: Mapping[str, int],
+    events: Sequence[StoredDeliveryEvent],
+) -> SentEmail:
+    kind, _, name = row.purpose.partition(":")
+    with_cause = [event for event in events if event.cause]
+    deciding = max(with_cause, key=lambda event: event.id, default=None)
+    detail = deciding.detail if deciding is not None else {}
+    status, reason = detail.get("status", ""), detail.get("reason", "")
+    was_refused = row.state in (DeliveryState.REFUSED, DeliveryState.EXPIRED)
+    reply = quote_refusal(row.reply, status, reason)
+    return SentEmail(
+        at=row.handed_at or row.due_at,
+        edition_number=numbers.get(name),
+        kind=kind,
+        state=row.state,
+        tries=row.tries,
+        cause=find_refusal_cause(reply, [deciding.cause] if deciding is not None else []),
+        reply=reply if was_refused else "",
+        events=tuple((event.kind, event.cause) for event in events),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,9 +39,11 @@ from digest.store.account_models import SignInAttempt
 from digest.store.alert_models import Alert, AlertNotification
 from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import verify_audit_log
+from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, DailySourceVisitCounts, ScheduleSlot
 from digest.store.staff import forget_removed_addresses, list_verified_staff
 from subscribers.consent import daily_consent_counts, disclosure_sealing, disclosures, seals
+from subscribers.consent.daily_consent_counts import DayKey
 from subscribers.consent.seals import LedgerProof
 from subscribers.lifecycle import expiry, inactive_subscribers
 from subscribers.loggers import get_logger
@@ -51,12 +54,14 @@ from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.import_batches import drop_import_salts
 
 GROWTH_STATE_KEY = "growth counted"
+REASONS_STATE_KEY = "unsubscribe reasons counted"
 SLOT_RETENTION = timedelta(days=90)
 ALERT_RETENTION = timedelta(days=90)
 MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever is kept of deliveries
 DELETE_BATCH_SIZE = 1000  # rows of one write transaction
 
 log = get_logger("nightly")
+_CountEvents = Callable[..., Mapping[DayKey, int]]  # in a session, of events `after` a number, `through` another
 
 
 FAILED = " failed: "  # what a step that failed has in its outcome
@@ -190,31 +195,55 @@ def count_growth(installation: Installation, now: datetime) -> str:
     """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
     database, zone = installation.database, installation.settings.file.publication.zone
     with database.read() as session:
-        begin, end = _read_counted_through(session), daily_consent_counts.find_last_fully_committed_event(session, now)
-    counted, today = 0, now.astimezone(zone).date()
-    for after in range(begin, end, daily_consent_counts.EVENTS_A_STEP):
-        through = min(after + daily_consent_counts.EVENTS_A_STEP, end)
-        with database.read() as session:
-            counts = daily_consent_counts.count_consent_events(session, zone, after=after, through=through)
-            joined, went = daily_consent_counts.count_list_changes(session, after=after, through=through)
-        with database.write() as session:
-            if _read_counted_through(session) != after:
-                break  # somebody else counts at the same time
-            moves = {
-                (today, daily_consent_counts.JOINED_KIND, ""): joined,
-                (today, daily_consent_counts.WENT_KIND, ""): went,
-            }
-            daily_consent_counts.add_day_counts(session, {**counts, **moves})
-            write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=now)
-        counted += sum(counts.values())
+        end = daily_consent_counts.find_last_fully_committed_event(session, now)
+    today = now.astimezone(zone).date()
+
+    def count_events(session: Session, *, after: int, through: int) -> Mapping[DayKey, int]:
+        counts = daily_consent_counts.count_consent_events(session, zone, after=after, through=through)
+        joined, went = daily_consent_counts.count_list_changes(session, after=after, through=through)
+        moves = {
+            (today, daily_consent_counts.JOINED_KIND, ""): joined,
+            (today, daily_consent_counts.WENT_KIND, ""): went,
+        }
+        return {**counts, **moves}
+
+    count_reasons = partial(daily_consent_counts.count_unsubscribe_reasons, zone=zone)
+    counted = _count_in_steps(database, GROWTH_STATE_KEY, count_events, end, now)
+    _count_in_steps(database, REASONS_STATE_KEY, count_reasons, end, now)
     with database.write() as session:
-        daily_consent_counts.record_subscriber_count(session, today, after=_read_counted_through(session))
+        through = _read_counted_through(session, GROWTH_STATE_KEY)
+        daily_consent_counts.record_subscriber_count(session, today, after=through)
     editions = edition_figures.store_edition_figures(database, now=now)
     return f"{counted:,} consent events and {editions} editions counted for growth"
 
 
-def _read_counted_through(session: Session) -> int:
-    return int((read_installation_state(session, GROWTH_STATE_KEY) or {}).get("through", 0))
+def _count_in_steps(
+    database: Database,
+    key: str,
+    count: _CountEvents,
+    end: int,
+    now: datetime,
+) -> int:
+    """Add the counts of the events from where they were counted last, as the installation remembers by `key`; return how many events."""
+    with database.read() as session:
+        begin = _read_counted_through(session, key)
+    counted = 0
+    for after in range(begin, end, daily_consent_counts.EVENTS_A_STEP):
+        through = min(after + daily_consent_counts.EVENTS_A_STEP, end)
+        with database.read() as session:
+            counts = count(session, after=after, through=through)
+        with database.write() as session:
+            if _read_counted_through(session, key) != after:
+                break  # somebody else counts at the same time
+            daily_consent_counts.add_day_counts(session, counts)
+            write_installation_state(session, key, {"through": through}, now=now)
+        for (_, kind, _), times in counts.items():
+            counted += times if kind not in daily_consent_counts.KINDS_WITHOUT_WAY else 0
+    return counted
+
+
+def _read_counted_through(session: Session, key: str) -> int:
+    return int((read_installation_state(session, key) or {}).get("through", 0))
 
 
 def delete_old_event_payloads(installation: Installation, now: datetime) -> str:

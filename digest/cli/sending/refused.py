@@ -33,8 +33,8 @@ Examples:
 
 An edition ends as "sent with refusals" if at least 5 messages and 2% were refused, not counting addresses that don't exist, until
 someone acknowledges that. Only refusals that don't blame the address can be sent again: those for the reasons "message" (or one of
-its variants), "relay" (your mail server or settings), "reputation" (yours), and "domain" (the receiving one). First fix what the
-replies complain about. Consent is checked again, and no one gets the edition twice.
+its variants), "relay" (your mail server or settings), "reputation" (yours), "authentication" (DKIM, SPF, or reverse DNS), and
+"domain" (the receiving one). First fix what the replies complain about. Consent is checked again, and no one gets the edition twice.
 
 \b
 Exit codes:

@@ -23,7 +23,10 @@ FAILURE_GRACE = timedelta(days=7)  # a source that fails for longer is shown to 
 MAX_RETRY_INTERVAL = timedelta(hours=24)
 MAX_RETRY_AFTER = timedelta(days=7)  # a Retry-After beyond it is a mistake of the publisher's
 FIRST_RETRY_INTERVAL = timedelta(minutes=15)
-_SYNCED_FIELDS = ("name", "publisher", "section", "weight", "primary", "own", "images", "topics", "default_topic")
+_SYNCED_FIELDS = (
+    *("name", "publisher", "section", "weight", "primary", "own", "images", "topics", "default_topic"),
+    "paused",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,8 @@ def choose_next_visit_time(
 
 def is_source_due(source: Source, now: datetime) -> bool:
     """Return whether a source may be visited at `now`."""
-    return source.health is not SourceHealth.GONE and (source.next_try_at is None or source.next_try_at <= now)
+    is_due = source.next_try_at is None or source.next_try_at <= now
+    return is_due and not source.paused and source.health is not SourceHealth.GONE
 
 
 def record_visit_success(source: Source, success: VisitSuccess, now: datetime, jitter: float) -> None:
@@ -157,7 +161,8 @@ def list_source_problems(session: Session, now: datetime) -> list[Source]:
 @cache  # every page of the desk asks
 def _select_bad_sources() -> Select[Source]:
     bad = [SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE]
-    return select(Source).where(Source.active, Source.health.in_(bad))
+    collected = select(Source).where(Source.active, ~Source.paused)
+    return collected.where(Source.health.in_(bad))
 
 
 def describe_source_health(source: Source, now: datetime) -> str:
@@ -175,7 +180,9 @@ def describe_source_health(source: Source, now: datetime) -> str:
             text = f"access denied since {since:%Y-%m-%d}: {source.message}"
         case SourceHealth.GONE:
             text = f"gone since {since:%Y-%m-%d}: {source.message}"
-    return text if source.active else f"no longer in the settings; {text}"
+    if not source.active:
+        return f"no longer in the settings; {text}"
+    return f"paused; {text}" if source.paused else text
 
 
 def ensure_file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:

@@ -246,6 +246,8 @@ def _report_on(source: Source | VisitTarget, **details: Any) -> SourceReport:
 def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
     """Say why a source is not visited; nothing where it is due."""
     zone = settings.file.publication.zone
+    if row.paused:
+        return "paused in the settings"
     if not sources.is_source_due(row, now):
         if row.next_try_at is None:
             return f"gone: {row.message}; only visited with --force, or after you add it again"

@@ -68,13 +68,14 @@ def find_visit_host(url: str) -> str:
 class VisitResult:
     """What a visit gave. `document` is None where it failed, and where nothing has changed since the last.
 
-    `note` says what was left out of a visit that otherwise worked.
+    `note` says what was left out of a visit that otherwise worked. `feeds` are those that a page names, the best first.
     """
 
     outcome: VisitSuccess | VisitFailure
     document: ParsedDocument | None = None
     not_modified: bool = False
     note: str = ""
+    feeds: tuple[FeedLink, ...] = ()
 
 
 def visit_source(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
@@ -120,13 +121,14 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
         return VisitResult(_withheld_failure(barrier))
     reading = _parse_response(answer, now)
     is_page, unread_feeds = reading.kind is DocumentKind.PAGE, ""
+    feeds = tuple(rank_feeds(reading.feeds, answer.url)) if is_page else ()
     if is_page and (feed := _discover_feed(fetcher, reading, answer.url, now)):
         answer, reading, unread_feeds = feed
         answer = replace(answer, moved_to=answer.moved_to or answer.url)
     if failure := _judge_document(fetcher, reading, answer.url):
         return VisitResult(failure)
     reading, note = _append_older_pages(fetcher, answer, reading, now)
-    return VisitResult(_note_success(answer, reading), reading, note=note or unread_feeds)
+    return VisitResult(_note_success(answer, reading), reading, note=note or unread_feeds, feeds=feeds)
 
 
 def _read_feed_instead(fetcher: ContentFetcher, target: VisitTarget, refusal: FetchError, now: datetime) -> VisitResult:

@@ -32,6 +32,19 @@ def scrub_addresses(reply: str | bytes, address: str = "") -> str:
     return text[:MAX_REPLY_LENGTH]
 
 
+_EVENT_WORD = re.compile(r"(?:bounced|dropped) (?=\S)")  # begins the reply that an event left
+
+
+def quote_refusal(reply: str, status: str = "", reason: str = "") -> str:
+    """Return a refusal in the server's own words, with its codes if it gave any.
+
+    `status` and `reason` are those of the event that decided the cause. Without them, the `reply` of the delivery counts.
+    """
+    if not (status or reason):
+        return _EVENT_WORD.sub("", reply, count=1)
+    return reason if reason[:1] in {"4", "5"} else f"{status} {reason}".strip()
+
+
 def _decode_escapes(text: str) -> str:
     return _QUOTED_PRINTABLE.sub(lambda code: chr(int(code[1], 16)), unquote(unquote(text)))
 

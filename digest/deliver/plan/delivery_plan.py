@@ -32,6 +32,11 @@ class DeliveryCounts:
         return self.by_state[state]
 
     @property
+    def intended(self) -> int:
+        """How many were to be sent: without people who paused, had no content in their sections, or unsubscribed before."""
+        return self.planned - self.by_state[DeliveryState.SKIPPED] - self.by_state[DeliveryState.WITHDRAWN]
+
+    @property
     def handed_over(self) -> int:
         """How many were handed over, whatever came of it."""
         return sum(self.by_state[state] for state in HANDED_OVER_STATES)

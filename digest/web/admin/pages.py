@@ -1,5 +1,8 @@
 """The pages for admins, with all their routes, and the row of links that leads to them."""
 
+from flask import redirect, url_for
+from flask.typing import ResponseReturnValue
+
 from digest.web.admin import accounts, sending, sources, upkeep
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.settings import setting_pages
@@ -16,6 +19,13 @@ ADMIN_PLACES = (
     ("health", "Health", "admin.show_health_report"),
     ("settings", "Settings", "admin.redirect_to_first_table"),
 )
+
+
+@admin_pages.get("/")
+def redirect_to_first_page() -> ResponseReturnValue:
+    """Lead to the first place for admins."""
+    _, _, endpoint = ADMIN_PLACES[0]
+    return redirect(url_for(endpoint))
 
 
 @admin_pages.app_context_processor

@@ -8,14 +8,18 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.sending import delivery_views, uncertain_delivery_actions
+from digest.app.sending import delivery_views, refusal_actions, uncertain_delivery_actions
+from digest.app.sending.delivery_views import DeliveryRecipients
 from digest.app.sending.uploaded_logs import LogUploadError
+from digest.app.subscribers import subscriber_records
+from digest.app.subscribers.subscriber_actions import UnknownPersonError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.send.uncertain.log_evidence import LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainResolution
 from digest.edition.edition_queries import UnknownEditionError
 from digest.installation import sending_pause
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time
+from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form, read_query
@@ -40,6 +44,73 @@ class DeliveriesQuery(FormOrQueryModel):
 def list_deliveries() -> ResponseReturnValue:
     """Show what left: a page of editions, and what came of one of them."""
     return _deliveries_page(read_query(DeliveriesQuery).edition)
+
+
+class RecipientsQuery(FormOrQueryModel):
+    """Which deliveries of an edition are listed: those with a result, or of a group of refusals, by its key."""
+
+    result: str = "planned"
+    group: str = ""
+    below: Count | None = None
+
+
+@admin_pages.get("/deliveries/<name>/recipients")
+def list_delivery_recipients(name: str) -> ResponseReturnValue:
+    """List the subscribers behind a count of an edition's deliveries; addresses only while a look at them holds."""
+    return _recipients_page(name)
+
+
+@admin_pages.post("/deliveries/<name>/recipients")
+def show_recipient_addresses(name: str) -> ResponseReturnValue:
+    """Let the member see the addresses of the page: each owner sees that they did, and why."""
+    context = web_context()
+    try:
+        reason = read_address_access_reason()
+        numbers = [one.subscriber.number for one in _read_recipients(name).recipients]
+        if numbers:
+            subscriber_records.reveal_addresses(
+                context.installation, current_staff(), numbers, reason, now=context.clock()
+            )
+    except FormError as exc:
+        return _recipients_page(name, refusal=exc), 400
+    except UnknownPersonError as exc:
+        return _recipients_page(name, refusal=exc), 409
+    return redirect(request.full_path.rstrip("?"), 303)
+
+
+def _read_recipients(name: str) -> DeliveryRecipients:
+    installation, actor, now = get_installation_actor_and_time()
+    query = read_query(RecipientsQuery)
+    if not query.group and query.result not in delivery_views.RESULT_STATES:
+        abort(404)
+    return delivery_views.view_delivery_recipients(
+        installation,
+        actor,
+        name,
+        result=query.result,
+        group=query.group,
+        below=query.below,
+        now=now,
+    )
+
+
+def _recipients_page(name: str, *, refusal: ApplicationError | None = None) -> str:
+    context, now = web_context(), web_context().clock()
+    view = _read_recipients(name)
+    numbers = [one.subscriber.number for one in view.recipients]
+    shown = subscriber_records.find_revealed_addresses(context.installation, current_staff(), numbers, now=now)
+    return render_template(
+        "web/admin/sending/recipients.html",
+        view=view,
+        query=read_query(RecipientsQuery),
+        shown=shown,
+        kept_days=context.installation.settings.file.retention.delivery_days,
+        contact_of=refusal_actions.find_provider_contact,
+        now=now,
+        zone=context.zone,
+        fresh=current_staff().is_fresh(now),
+        refusal=refusal,
+    )
 
 
 @admin_pages.post("/deliveries/<name>/doubts")
@@ -190,6 +261,7 @@ def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> s
         view=view,
         names=staff.read_display_names(installation) if view.hold else {},
         refusal=refusal,
+        contact_of=refusal_actions.find_provider_contact,
         max_doubts=delivery_views.MAX_DOUBTS,
         settled=query.settled,
         fresh=current_staff().is_fresh(now),

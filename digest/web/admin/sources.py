@@ -1,6 +1,6 @@
 """One source, for admins: how it does, what it gave, its values, trying it and taking it out; new ones by address or OPML."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from digest.app.sources import configured_sources as sources
 from digest.app.sources import source_overview
 from digest.app.sources.configured_sources import ProbedSource, SourceRefusedError
 from digest.app.sources.source_overview import SourceView, UnknownSourceNumberError
+from digest.collect.documents.parsed_document import FeedLink
 from digest.settings import SOURCE_SECTIONS, SettingsError, SourceSettings
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
@@ -41,12 +42,13 @@ class SourceForm(FormOrQueryModel):
     license: ShortText = ""
     primary: bool = False
     own: bool = False
+    paused: bool = False
 
     def values(self) -> dict[str, Any]:
         """Return the values, unchecked: of the texts, those that the form has."""
         name = self.name or self.url[:_MAX_TEXT_LENGTH] or "Untitled"
         values_given = self.model_dump(exclude_unset=True, exclude={"url", "fingerprint"})
-        marks = {"primary": self.primary, "own": self.own}
+        marks = {"primary": self.primary, "own": self.own, "paused": self.paused}
         return values_given | marks | {"name": name, "publisher": self.publisher or name}
 
 
@@ -68,10 +70,15 @@ def submit_source_changes(number: int) -> ResponseReturnValue:
     """Save what the settings say of a source."""
     installation, actor, now = get_installation_actor_and_time()
     view, form = _view(number), read_query(SourceForm, request.form)
-    url, fingerprint = view.row.url, form.fingerprint
+    url, fingerprint, values = view.row.url, form.fingerprint, form.values()
     try:
         _require_file()
-        sources.change_source(installation, actor, url, form.values(), fingerprint=fingerprint, now=now)
+        if form.url.strip() not in ("", url):
+            probed_source = _probe_url(form.url)
+            if probed_source.feeds:
+                return _source_page(view, form=form, feeds=probed_source.feeds), 409
+            values |= {"url": probed_source.url}
+        sources.change_source(installation, actor, url, values, fingerprint=fingerprint, now=now)
     except SettingsValueError as exc:
         return _source_page(view, form=form, problems=exc.problems), 400
     except SettingsConflictError as exc:
@@ -143,12 +150,10 @@ def preview_new_source() -> ResponseReturnValue:
     typed = read_form(SourceAddressForm).address
     try:
         address = sources.parse_web_address(typed)
-        sources.refuse_duplicate_source(installation, address)
-        probed_source = sources.probe_source(installation.settings, address, now=now)
-        sources.refuse_duplicate_source(installation, probed_source.url)
     except ValueError:
-        refusal = SourceRefusedError(f"“{typed}” isn't a URL. Enter one such as news.example.org.")
-        return _adding_page(typed, refusal=refusal), 400
+        return _adding_page(typed, refusal=_refuse_text(typed)), 400
+    try:
+        probed_source = sources.probe_new_source(installation, address, now=now)
     except SourceRefusedError as exc:
         return _adding_page(typed, refusal=exc), 409
     return _adding_page(typed, probed_source=probed_source)
@@ -197,6 +202,18 @@ def download_opml() -> ResponseReturnValue:
     return make_download_response(sources.build_opml(web_context().installation), "text/x-opml", "sources.opml")
 
 
+def _probe_url(typed: str) -> ProbedSource:
+    try:
+        address = sources.parse_web_address(typed.strip())
+    except ValueError:
+        raise _refuse_text(typed) from None
+    return sources.probe_source(web_context().settings, address, now=web_context().clock())
+
+
+def _refuse_text(typed: str) -> SourceRefusedError:
+    return SourceRefusedError(f"“{typed}” isn't a URL. Enter one such as news.example.org.")
+
+
 def _view(number: int) -> SourceView:
     installation, actor, now = get_installation_actor_and_time()
     try:
@@ -243,15 +260,18 @@ def _source_page(
     problems: Mapping[str, str] = MappingProxyType({}),
     refusal: ApplicationError | None = None,
     probed_source: ProbedSource | None = None,
+    feeds: Sequence[FeedLink] = (),
 ) -> str:
     now = web_context().clock()
+    typed = form.values() | {"url": form.url or view.row.url} if form else {}
     [row] = build_source_rows([view.row], now)
     return render_template(
         "web/admin/sources/source.html",
         view=view,
         row=row,
         now=now,
-        values=_saved_values(view) | (form.values() if form else {}),
+        values=_saved_values(view) | typed,
+        feeds=feeds,
         sections=SOURCE_SECTIONS,
         problems=problems,
         refusal=refusal,

@@ -89,13 +89,14 @@ def show_audit_log() -> ResponseReturnValue:
     view = audit_log.view_audit_log(installation, actor, query.as_filter(), below=place, now=now)
     days = groupby(view.rows, lambda row: row.at.astimezone(web_context().zone).date())
     names = sorted(view.names.items(), key=lambda item: item[1])
+    groups = (("Team", names), ("Not signed in", _KNOWN_ACTORS))
     return render_template(
         "web/admin/upkeep/audit.html",
         view=view,
         query=query.as_url(),
         topics=audit_topics,
         read_detail=audit_log.parse_row_detail,
-        actors=[*names, *_KNOWN_ACTORS],
+        actors=[(title, members) for title, members in groups if members],
         days=[list(rows) for _, rows in days],
     )
 

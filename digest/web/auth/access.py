@@ -17,6 +17,7 @@ from digest.installation.audited_actions import Actor, ConfirmationRequiredError
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
+from digest.web.kept_forms import read_kept_form
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import client_address
 
@@ -103,10 +104,24 @@ def check_access() -> ResponseReturnValue | None:
 def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
     """Lead to the page that confirms who people are, and from there back.
 
-    A form's way back is the page that it's on, so that people can submit it again from there.
+    A form's way back is the page that it's on. The form itself waits until they've confirmed.
     """
-    back = _here() if _is_look() else sanitize_next_path(request.form.get("back") or request.path)
+    if _is_look():
+        back = _here()
+    else:
+        back = sanitize_next_path(request.form.get("back") or request.path)
+        _keep_form(back)
     return redirect(url_for("auth.show_identity_confirmation", next=back), 303)
+
+
+def _keep_form(back: str) -> None:
+    """Keep the form of this request, unless it brings a file, or is about the member's own account."""
+    context, rule = web_context(), ROUTE_RULES[request.endpoint or ""]
+    if rule.max_bytes is not None or request.blueprint == "auth":
+        return
+    form = read_kept_form(request, back, now=context.clock())
+    if form is not None:
+        context.kept_forms.keep(current_staff().sign_in, form)
 
 
 def _ask_to_sign_in() -> ResponseReturnValue:

@@ -11,6 +11,7 @@ from digest.store.staff import VerificationLink, VerificationLinkState
 from digest.web.auth.access import current_staff, find_current_staff, next_url, read_request_visitor, sanitize_next_path
 from digest.web.auth.cookies import delete_session_cookie, set_session_cookie, set_sign_in_cookies
 from digest.web.context import web_context
+from digest.web.kept_forms import KeptForm
 
 auth_pages = Blueprint("auth", __name__)
 
@@ -155,7 +156,7 @@ def confirm_identity_by_password() -> ResponseReturnValue:
         )
     except (SignInRefusedError, TooManyAttemptsError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), refusal_status(exc)
-    return set_session_cookie(Response(status=303, headers={"Location": next_url(form.get("next"))}), token)
+    return _go_on(token, form.get("next"))
 
 
 @auth_pages.post("/desk/confirm/passkey")
@@ -168,7 +169,30 @@ def confirm_identity_by_passkey() -> ResponseReturnValue:
         )
     except (PasskeyError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), 401
-    return set_session_cookie(Response(status=303, headers={"Location": next_url(form.get("next"))}), token)
+    return _go_on(token, form.get("next"))
+
+
+def _go_on(token: str, next_path: str | None) -> Response:
+    """Lead to the form that waits to be submitted from there, or else to the next page."""
+    form = _find_kept_form(sanitize_next_path(next_path))
+    location = url_for("auth.show_kept_form") if form else next_url(next_path)
+    return set_session_cookie(Response(status=303, headers={"Location": location}), token)
+
+
+def _find_kept_form(back: str = "") -> KeptForm | None:
+    """Find the form that waits; with `back`, only if it's on that page."""
+    context = web_context()
+    form = context.kept_forms.find(current_staff().sign_in, now=context.clock())
+    return form if form is not None and back in ("", form.back) else None
+
+
+@auth_pages.get("/desk/confirm/form")
+def show_kept_form() -> ResponseReturnValue:
+    """Show the form that waited while its sender signed in again, to submit it as it was."""
+    form = _find_kept_form()
+    if form is None:
+        return redirect(url_for("desk.index"), 303)
+    return render_template("web/auth/kept_form.html", form=form)
 
 
 def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:
@@ -178,6 +202,7 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
     return render_template(
         "web/auth/confirm.html",
         next=sanitize_next_path(next_path),
+        keeps_form=_find_kept_form(sanitize_next_path(next_path)) is not None,
         minutes=minutes,
         account=account,
         refusal=refusal,

@@ -255,3 +255,17 @@ def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, 
     left = find_untranslated(read_visible_texts(page), [*recorded, *filter(None, hashes), *changes])
     assert left == ""
     assert '<html lang="he" dir="rtl">' in page
+
+
+def test_a_reason_for_unsubscribing_is_in_the_persons_words(
+    database: Database, ada: int, unsubscribe_log: UnsubscribeLog
+) -> None:
+    with database.write() as session:
+        unsubscribe_person(session, unsubscribe_log, ada, method="page", now=NOW, reason="never")
+    record = _record(database, ada)
+    english, french = (
+        readable_record.build_record_page(record, SECTIONS, load_language(code))["record"]["events"][-1]["details"]
+        for code in ("en", "fr")
+    )
+    assert english["reason"] == "I didn’t sign up"
+    assert french["reason"] == load_language("fr").gettext("I didn’t sign up") != english["reason"]

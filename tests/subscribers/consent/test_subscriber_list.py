@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from digest.store.engine import Database
 from subscribers.consent import audience, subscriber_list
@@ -13,6 +13,11 @@ from subscribers.store.models import ImportBatch, Person, PersonState, table_of
 from tests.moments import DRAFTING as NOW
 
 PEOPLE = 230
+# Those of the second kind are paused on the day; the third's pause is over, and the fourth's ends on that day.
+PAUSES: list[dict[str, Any]] = [
+    {},
+    *({"pause_until": (NOW.date() + timedelta(days=days)).isoformat()} for days in (1, -90, 0)),
+]
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def listed(database: Database) -> Database:
             {
                 "number": number,
                 "state": states[number % 3],
-                "choices": {},
+                "choices": PAUSES[number % 4],
                 "asked_at": NOW - timedelta(days=number % 50),
                 "asked_where": ("form", "expo")[number % 2],
                 "batch": 2 if number > 220 else 1 if number % 10 == 0 else None,
@@ -63,6 +68,15 @@ def walk(database: Database, wanted: SubscriberFilter) -> list[int]:
         (SubscriberFilter(domain_tag=f"{3:032x}"), lambda n: n % 7 == 3),
         (SubscriberFilter(since=NOW - timedelta(days=10)), lambda n: n % 50 <= 10),
         (
+            SubscriberFilter(since=NOW - timedelta(days=10), until=NOW - timedelta(days=4)),
+            lambda n: 4 < n % 50 <= 10,
+        ),
+        (
+            SubscriberFilter(state=PersonState.SUBSCRIBED, paused_on=NOW.date()),
+            lambda n: n % 3 < 2 and n % 4 == 1,
+        ),
+        (SubscriberFilter(batch=1, paused_on=NOW.date()), lambda n: n % 10 == 0 and n <= 220 and n % 4 == 1),
+        (
             SubscriberFilter(state=PersonState.SUBSCRIBED, asked_where="form", since=NOW - timedelta(days=30)),
             lambda n: n % 3 < 2 and n % 2 == 0 and n % 50 <= 30,
         ),
@@ -75,6 +89,21 @@ def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
     monkeypatch.setattr(subscriber_list, "SCAN_WINDOW", window)
     monkeypatch.setattr(subscriber_list, "NUMBER_WINDOW", window)
     assert walk(listed, wanted) == [number for number in range(PEOPLE, 0, -1) if matches(number)]
+
+
+def test_damaged_preferences_are_no_pause_and_break_no_page(sqlite: Database) -> None:
+    """PostgreSQL takes no text that is no JSON."""
+    with sqlite.write() as session:
+        for number, choices in enumerate(("{}", "damaged", '{"pause_until": 3}', '{"pause_until": "2027-01-01"}'), 1):
+            values = {"number": number, "choices": choices, "at": "2026-01-01 00:00:00.000000"}
+            session.execute(
+                text(
+                    "INSERT INTO person (number, state, choices, chain_head, asked_at, asked_where) "
+                    "VALUES (:number, 'subscribed', :choices, '', :at, 'form')"
+                ),
+                values,
+            )
+    assert walk(sqlite, SubscriberFilter(state=PersonState.SUBSCRIBED, paused_on=NOW.date())) == [4]
 
 
 def test_a_page_without_a_match_says_from_where_to_go_on(listed: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -468,3 +468,34 @@ def test_the_embedding_guide_shows_a_form_that_works(world: Any) -> None:
     answer = world.client.post("/subscribe", data={**hidden, field: BO})
     assert answer.status_code == 200
     assert answered(world) == {SignupReplyKind.CONFIRM: 1}
+
+
+def test_a_likely_typo_in_the_domain_is_asked_about_once(world: Any) -> None:
+    form = form_for("bo.peep@gmial.com") | {"form": "embedded"}
+    asked = world.client.post("/subscribe", data=form)
+    assert asked.status_code == 400
+    assert "Did you mean gmail.com?" in asked.text
+    assert 'value="bo.peep@gmial.com"' in asked.text
+    assert asked.headers["Cache-Control"] == "no-store"
+    assert count(world, SignupRequest) == 0
+    hidden = dict(re.findall(r'<input type="hidden" name="(kept|form)" value="([^"]*)">', asked.text))
+    assert hidden == {"kept": "gmial.com", "form": "embedded"}
+    other = world.client.post("/subscribe", data=form_for("bo.peep@gnail.com") | hidden)
+    assert (other.status_code, "Did you mean gmail.com?" in other.text) == (400, True), (
+        "another slip is asked about, too"
+    )
+    assert world.client.post("/subscribe", data=form | hidden).status_code == 200
+    assert world.client.post("/subscribe", data=form_for("bo.peep@gmail.com") | hidden).status_code == 200
+    assert count(world, SignupRequest) == 2
+
+
+@pytest.mark.parametrize("domain", ["gmail.com", "county.example", "mail.com", "gmx.net"])
+def test_a_domain_that_is_right_is_not_asked_about(world: Any, domain: str) -> None:
+    assert world.client.post("/subscribe", data=form_for(f"bo@{domain}")).status_code == 200
+
+
+def test_a_name_before_the_at_sign_has_64_characters_at_most(world: Any) -> None:
+    assert world.client.post("/subscribe", data=form_for(f"{'a' * 64}@county.example")).status_code == 200
+    refused = world.client.post("/subscribe", data=form_for(f"{'a' * 65}@county.example"))
+    assert refused.status_code == 400
+    assert "The part before the @ is longer than 64 characters." in refused.text

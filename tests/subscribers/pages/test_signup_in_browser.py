@@ -19,7 +19,7 @@ from digest.web.server import open_page_server
 from subscribers.address import read_address
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
-from tests.browser import AXE_MAIL, follow, page_faults, show_views
+from tests.browser import AXE_MAIL, enter_by_keyboard, follow, page_faults, show_views, write_by_keyboard
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.run_database import HomeDatabases
@@ -188,3 +188,20 @@ def test_the_browser_asks_for_an_address_before_it_sends(browser: Browser, town:
     expect(page.locator("#email:invalid")).to_have_count(1)
     assert sent == []
     page.close()
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_someone_corrects_a_typo_in_their_domain_by_keyboard(browser: Browser, world: Any, width: int) -> None:
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        context = browser.new_context(viewport={"width": width, "height": 844})
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{serving.port}/subscribe")
+        field = page.get_by_label("Your email address").first
+        write_by_keyboard(field, "bo.peep@gmial.com")
+        enter_by_keyboard(page)
+        expect(page.get_by_text("Did you mean gmail.com?")).to_be_visible()
+        assert page_faults(page) == ""
+        write_by_keyboard(page.get_by_label("Your email address").first, "bo.peep@gmail.com")
+        enter_by_keyboard(page)
+        expect(page.get_by_role("heading", level=1)).to_have_text("Check your inbox")
+        context.close()

@@ -12,10 +12,10 @@ from sqlalchemy import select
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.web.app import create_app
 from subscribers.address import read_address
-from subscribers.consent import suppression
+from subscribers.consent import ledger, suppression
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle import my_data, unsubscribe
+from subscribers.lifecycle import my_data
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, Person, PersonState
@@ -255,7 +255,7 @@ def test_the_one_question_takes_our_reasons_only_and_only_from_the_page(
     world: Any, form: dict[str, str], body: dict[str, str]
 ) -> None:
     page = world.client.get(f"/u/{world.token('leave')}").text
-    assert all(f'value="{reason}"' in page for reason in unsubscribe.UNSUBSCRIBE_REASONS)
+    assert all(f'value="{reason}"' in page for reason in ledger.UNSUBSCRIBE_REASONS)
     assert world.client.post(f"/u/{world.token('leave')}", data=form).status_code == 200
     assert links(world) == [("withdrawn", body)]
 

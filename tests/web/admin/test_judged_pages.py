@@ -25,7 +25,8 @@ from tests.web.admin.test_sending import NEW, delivery, fill
 from tests.web.forms import post_form
 
 SOURCE = '[[sources]]\nurl = "https://alpha.example/feed"\nname = "Alpha"\npublisher = "Alpha"\n'
-SENDS_NO_PAGE = {"admin.download_opml", "admin.redirect_to_first_table"}  # a file, and a way on
+# A file, and ways on.
+SENDS_NO_PAGE = {"admin.download_opml", "admin.redirect_to_first_page", "admin.redirect_to_first_table"}
 
 
 @pytest.mark.node
@@ -68,6 +69,8 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
             "/admin/import/finished/1/undo",
             listed,
             "/admin/deliveries",
+            f"/admin/deliveries/{NEW}/recipients?result=refused",
+            f"/admin/deliveries/{NEW}/recipients?group=all",
             "/admin/growth",
             "/admin/health",
             "/admin/processing",

@@ -245,7 +245,7 @@ def read_the_log(page: Page, desk: Desk) -> None:
     expect(page.get_by_role("status")).to_contain_text("Rows 1 to")
     # By name: the label of a list of choices holds the words of all of them.
     select_by_keyboard(page.locator("select[name=who]"), "ann (staff 1)")
-    select_by_keyboard(page.locator("select[name=what]"), "Access to addresses")
+    select_by_keyboard(page.locator("select[name=what]"), "Access to addresses: all")
     write_by_keyboard(page.locator("input[name=about]"), f"reader {desk.world.ada}")
     write_day_by_keyboard(page.locator("input[name=from]"), NOW.date())
     write_day_by_keyboard(page.locator("input[name=to]"), NOW.date())

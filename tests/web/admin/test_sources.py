@@ -13,6 +13,7 @@ from sqlalchemy import select
 from digest.app.sources import source_overview
 from digest.collect.sources.source_rows import sync_sources
 from digest.collect.sources.source_visit_counts import SourceWeek, count_source_visit, read_source_weeks
+from digest.collect.visits.collection_run import has_unclaimed_visits
 from digest.settings import load_settings
 from digest.store.models import (
     Article,
@@ -326,3 +327,101 @@ def test_visits_are_counted_by_day_on_both_databases(both: Any) -> None:
         [day] = session.scalars(select(DailySourceVisitCounts))
         assert (day.good, day.bad, day.found) == (2, 1, 4)
         assert read_source_weeks(session, NOW.date(), only=[row.id + 1]) == {}
+
+
+SITE_WITH_FEEDS = """<html><head><title>Port</title>
+<link rel="alternate" type="application/rss+xml" title="All news" href="/feed">
+<link rel="alternate" type="application/rss+xml" title="Ships" href="/ships/feed">
+<link rel="alternate" type="application/rss+xml" title="Comments" href="/comments/feed"></head></html>"""
+
+
+@pytest.fixture
+def site_with_feeds(httpserver: HTTPServer) -> str:
+    for path in ("/feed", "/ships/feed", "/comments/feed"):
+        feed = FEED.replace("Port News", f"Feed {path}")
+        httpserver.expect_request(path).respond_with_data(feed, content_type="application/rss+xml")
+    httpserver.expect_request("/").respond_with_data(SITE_WITH_FEEDS, content_type="text/html")
+    return httpserver.url_for("/")
+
+
+def offered_feeds(page: str) -> list[tuple[str, str]]:
+    return re.findall(r'type="radio" name="url" value="([^"]+)"[^>]*><span>([^<]*)<', page)
+
+
+def test_a_new_source_is_one_of_its_sites_feeds(filed: Any, site_with_feeds: str, tmp_path: Path) -> None:
+    client, site = filed.signed_in_client("admin"), site_with_feeds
+    found = submit(client, "/admin/sources/look", address=site).text
+    ships, comments = (f"{site}ships/feed", "Ships"), (f"{site}comments/feed", "Comments")
+    assert offered_feeds(found) == [(f"{site}feed", "Feed /feed"), ships, comments]
+    answer = submit(client, "/admin/sources", **DESCRIBED, url=ships[0])
+    assert answer.status_code == 303
+    assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].url == ships[0]
+    assert submit(client, "/admin/sources", **DESCRIBED | {"name": "All"}, url=f"{site}feed").status_code == 303
+    again = submit(client, "/admin/sources/look", address=site).text
+    assert "Found: Feed /comments/feed" in again, "feeds that are sources already aren't offered again"
+    assert f'name="url" value="{comments[0]}"' in again
+    assert submit(client, "/admin/sources", **DESCRIBED | {"name": "Talk"}, url=comments[0]).status_code == 303
+    assert "is already listed" in submit(client, "/admin/sources/look", address=site).text
+
+
+def test_the_url_of_a_source_is_edited_and_its_articles_stay(filed: Any, site_with_feeds: str, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path, site = f"/admin/sources/{number}", site_with_feeds
+    assert 'name="url" required' in client.get(path).text
+    asked = submit(client, path, on=path, **DESCRIBED, url=site)
+    assert (asked.status_code, "This page has 3 feeds." in asked.text) == (409, True)
+    assert 'id="name" name="name" required maxlength="200" autocomplete="off" value="Port News"' in asked.text
+    new = offered_feeds(asked.text)[1][0]
+    answer = submit(client, path, on=path, **DESCRIBED, url=new)
+    assert answer.status_code == 303
+    [source] = load_settings(tmp_path / "digest.toml", {}).file.sources
+    assert (source.url, source.name) == (new, "Port News")
+    with filed.database.read() as session:
+        row = session.scalars(select(Source)).one()
+        assert (row.id, row.url, row.moved_to, row.active) == (number, new, None, True)
+        audited = session.scalars(select(AuditEntry).where(AuditEntry.act == "source changed")).one()
+    assert (audited.detail["before"]["url"], audited.detail["after"]["url"]) == ("https://alpha.example/feed", new)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("javascript:alert(1)", "isn&#39;t a URL"),
+        ("http://127.0.0.2:9/", "http://127.0.0.2:9/"),
+        ("{site}ships/feed", "Another source, &#39;Ships&#39;, already has the URL"),
+    ],
+)
+def test_a_source_keeps_its_url_where_the_new_one_is_no_source(
+    filed: Any, site_with_feeds: str, tmp_path: Path, url: str, said: str
+) -> None:
+    with filed.database.write() as session:
+        taken = f"{site_with_feeds}ships/feed"
+        session.add(Source(url=taken, name="Ships", publisher="Port", topics={}, active=False))
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path, typed = f"/admin/sources/{number}", url.format(site=site_with_feeds)
+    answer = submit(client, path, on=path, **DESCRIBED, url=typed)
+    assert (answer.status_code, said in answer.text) == (409, True)
+    assert f'name="url" required maxlength="2000" autocomplete="off" inputmode="url" value="{typed}"' in answer.text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
+
+
+def test_a_paused_source_is_not_collected_until_it_is_resumed(filed: Any, tmp_path: Path) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path, as_it_is = f"/admin/sources/{number}", {"name": "Alpha", "publisher": "Alpha Press", "section": "news"}
+    assert submit(client, path, on=path, **as_it_is, paused="1").status_code == 303
+    assert "paused = true\n" in (tmp_path / "digest.toml").read_text("utf-8")
+    for page in (client.get(path).text, filed.desk.get("/desk/sources").text):
+        assert re.search(r'class="pill[^>]*>Paused<', page)
+        assert "No more articles are collected from this source." in page
+    with filed.database.write() as session:
+        row = session.get_one(Source, number)
+        row.health, row.failing_since = SourceHealth.GONE, NOW - timedelta(days=30)
+    assert "needs attention" not in filed.desk.get("/desk/sources").text
+    with filed.database.write() as session:
+        session.get_one(Source, number).health = SourceHealth.NEW
+    settings = load_settings(tmp_path / "digest.toml", {})
+    assert not has_unclaimed_visits(filed.database, settings, now=NOW, since=NOW)
+    assert submit(client, path, on=path, **as_it_is).status_code == 303
+    settings = load_settings(tmp_path / "digest.toml", {})
+    assert has_unclaimed_visits(filed.database, settings, now=NOW, since=NOW)
+    assert "Paused<" not in client.get(path).text

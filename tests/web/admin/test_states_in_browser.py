@@ -54,8 +54,10 @@ IMAGES, PICTURES_FOLDER = os.environ.get("PICTURES", ""), os.environ.get("PICTUR
 # What is no page of its own, by the route that a browser gets it from.
 NO_PAGES = {
     "admin.download_opml": "a file",
+    "admin.redirect_to_first_page": "leads to the first page",
     "admin.redirect_to_first_table": "leads to the first table",
     "sending.ask_before_resending": "takes refusals: tests/web/desk/sending/test_refusals.py",
+    "sending.ask_before_suppressing": "takes refusals: tests/web/desk/sending/test_refusals.py",
 }
 SOURCES = "".join(
     f'[[sources]]\nurl = "https://alpha.example/{section}"\nname = "Alpha {section}"\npublisher = "Alpha"\nsection = "{section}"\n'
@@ -63,6 +65,7 @@ SOURCES = "".join(
 )
 TOLD = '[alerts]\nwebhook = "https://hooks.example.org/x"\n'
 SITE = '<html><head><title>Port</title><link rel="alternate" type="application/rss+xml" href="/feed"></head></html>'
+SECTIONS = SITE.replace("</head>", '<link rel="alternate" type="application/rss+xml" href="/ships/feed"></head>')
 FEED = """<rss version="2.0"><channel><title>Port News</title><item><title>Port reopens</title>
 <link>https://port.example.org/reopens</link><pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item></channel></rss>"""
 OPML = """<opml version="2.0"><body><outline text="Beta" xmlUrl="https://beta.example/feed"/>
@@ -240,6 +243,12 @@ def delivery_states(tour: Tour) -> Iterator[State]:
     """Counts and doubts; what a log says; doubts settled; the hold."""
     yield "deliveries", tour.get("/admin/deliveries")
     doubts = f"/admin/deliveries/{NEW}"
+    refused = f"{doubts}/recipients?result=refused"
+    yield "recipients", tour.get(refused)
+    yield "recipients-none", tour.get(f"{doubts}/recipients?result=expired")
+    yield "recipients-stale", stale(tour).get(refused)
+    yield "recipients-without-reason", tour.post(refused)
+    yield "recipients-with-addresses", tour.post(refused, why="An email bounced or was reported as spam")
     yield "doubts-refused", tour.post(f"{doubts}/doubts", reason="")
     log = {"file": (io.BytesIO(write_log(tour.world)), "mail.log")}
     yield "log-evidence", tour.post(f"{doubts}/log", **log)
@@ -256,12 +265,17 @@ def source_states(tour: Tour, site: str) -> Iterator[State]:
     yield "add-source", tour.get("/admin/sources/add")
     yield "add-source-refused", tour.post("/admin/sources/look", address="ftp://port.example.org/")
     yield "source-found", tour.post("/admin/sources/look", address=site)
+    yield "source-feeds", tour.post("/admin/sources/look", address=f"{site}sections")
     described = {"name": "Port News", "publisher": "Port", "section": "news", "weight": "9", "images": "licensed"}
     yield "source-wrong", tour.post("/admin/sources", url=f"{site}feed", **described)
     yield "source-added", tour.post("/admin/sources", url=f"{site}feed", **described | {"weight": "1.5"})
     yield "source", tour.get("/admin/sources/1")
     tokens = {"fingerprint": re.findall(r'name="fingerprint" value="([^"]+)"', tour.get("/admin/sources/1"))[0]}
     yield "source-changed-wrong", tour.post("/admin/sources/1", **described, **tokens)
+    described["weight"] = "1"
+    yield "source-url-refused", tour.post("/admin/sources/1", **described, **tokens, url="ftp://port.example.org/")
+    yield "source-url-feeds", tour.post("/admin/sources/1", **described, **tokens, url=f"{site}sections")
+    yield "source-paused", tour.post("/admin/sources/1", **described, **tokens, paused="1")
     with tour.world.database.read() as session:
         added = session.scalars(select(Source.id).where(Source.url == f"{site}feed")).one()
     yield "source-tried", tour.post(f"/admin/sources/{added}/test")
@@ -413,6 +427,7 @@ def test_axe_finds_nothing_in_any_state_of_any_page_for_admins_and_each_fits_its
     browser: Browser, worlds: tuple[Any, Any], tmp_path: Path, httpserver: HTTPServer
 ) -> None:
     httpserver.expect_request("/").respond_with_data(SITE, content_type="text/html")
+    httpserver.expect_request("/sections").respond_with_data(SECTIONS, content_type="text/html")
     httpserver.expect_request("/feed").respond_with_data(FEED, content_type="application/rss+xml")
     empty, tour = Tour(worlds[0]), Tour(worlds[1])
     states = [

@@ -241,3 +241,26 @@ def test_a_subject_is_read_as_people_write_it() -> None:
         "person 7",
         "2026-W47",
     ]
+
+
+def test_the_filter_has_its_actions_and_people_in_groups(world: Any) -> None:
+    page = world.signed_in_client("admin").get("/admin/audit").text
+    (people,), (actions,) = (
+        re.findall(rf'<select class="in" name="{name}">(.*?)</select>', page, re.DOTALL) for name in ("who", "what")
+    )
+    assert re.findall(r'<optgroup label="([^"]+)">', people) == ["Team", "Not signed in"]
+    groups = re.findall(r'<optgroup label="([^"]+)">(.*?)</optgroup>', actions, re.DOTALL)
+    assert [html.unescape(name) for name, _ in groups] == list(audit_topics.TOPICS.values())
+    outside = re.sub(r"<optgroup.*?</optgroup>", "", actions, flags=re.DOTALL)
+    assert re.findall(r"<option[^>]*>([^<]*)", outside) == ["All actions"]
+    for (name, options), topic in zip(groups, audit_topics.TOPICS, strict=True):
+        first, *others = re.findall(r'<option value="([^"]+)">([^<]*)', options)
+        assert first == (topic, f"{name}: all")
+        assert all(audit_topics.is_action_in_topic(html.unescape(act), topic) for act, _ in others)
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/admin"])
+def test_the_address_of_the_admin_pages_leads_to_the_first_one(world: Any, path: str) -> None:
+    answer = world.signed_in_client("admin").get(path, follow_redirects=True)
+    assert (answer.status_code, answer.request.path) == (200, "/admin/readers")
+    assert world.desk.get("/admin/").status_code == 403

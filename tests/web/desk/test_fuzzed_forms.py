@@ -154,6 +154,8 @@ NOT_REACHED = {
     "subscribers.stop_address_change": "an address has to be changed: tests/subscribers/pages/test_stopped_address_change.py",
     "subscribers.turn_off_breaking_news": "breaking news has to be offered: tests/subscribers/pages/test_breaking_news.py",
     "admin.correct_address": "no hostile text is an address: tests/web/admin/subscribers/test_corrected_addresses.py",
+    "admin.open_subscriber": "no hostile text is a number: tests/web/admin/subscribers/test_subscriber_pages.py",
+    "sending.suppress_refused": "a mailbox has to be full: tests/web/desk/sending/test_refusals.py",
     "admin.undo_import": "an import has to be finished: tests/web/admin/subscribers/test_import_pages.py",
 }
 

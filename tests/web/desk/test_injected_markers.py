@@ -27,7 +27,8 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         *(f"settings backup: {name}" for name in ("daily", "weekly", "monthly")),
         *(f"settings limits: {name}" for name in ("send_per_hour", "send_per_second", "warm_up", "proxies", "contact_per_network")),
         *(f"settings limits: signups_{name}" for name in ("alert", "first", "further", "per_domain", "per_network", "waiting")),
-        *("admin.change_subscriber: number", "admin.change_member: number", "admin.submit_new_source: weight", "admin.submit_source_changes: weight"),
+        *("admin.change_subscriber: number", "admin.open_subscriber: number", "admin.change_member: number"),
+        *("admin.submit_new_source: weight", "admin.submit_source_changes: weight"),
     ),
     "a colour, a rule of times, a language, a zone, a key or the name of a kept file, and nothing else is taken": (
         *(f"settings branding: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "logo", "logo_dark")),
@@ -106,6 +107,7 @@ UNMET = frozenset(
             "signup.submit_confirmation",
         ),
         "admin.undo_import",  # no import is finished in this week
+        "sending.suppress_refused",  # nor is a mailbox full
         *("signup.save_first_preferences", "subscribers.stop_address_change", "subscribers.turn_off_breaking_news"),
         "approvals.update_draft_to_current_settings",
         "auth.confirm_identity_by_password",  # a password alone
@@ -124,6 +126,7 @@ UNOPENED = frozenset(
             "health.report_readiness",
         ),
         "admin.show_import_undo",
+        *("admin.redirect_to_first_page", "auth.show_kept_form", "sending.ask_before_suppressing"),
         *("admin.show_permission_form", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
         *("subscribers.ask_to_stop_address_change", "subscribers.ask_to_turn_off_breaking_news"),
         "signup.show_confirmation_again",

@@ -36,6 +36,14 @@ class SendProgress:
     resumes_at: datetime | None = None
     minutes: tuple[MinuteCount, ...] = ()
 
+    def starts_soon(self, now: datetime) -> bool:
+        """Return whether the next run is due: none is running, and there's nothing to wait for."""
+        return not (self.running or self.wait_reason or (self.resumes_at and self.resumes_at > now))
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Return whether the next run has been due for so long that nothing seems to start it."""
+        return self.starts_soon(now) and now - self.reported_at > STALE_AFTER
+
     @property
     def per_second(self) -> float:
         """The messages it dealt with per second, on average."""
@@ -129,6 +137,15 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
         resumes_at=datetime.fromisoformat(stored["until"]) if stored["until"] else None,
         minutes=tuple(MinuteCount(datetime.fromisoformat(at), many) for at, many in stored.get("minutes", ())),
     )
+
+
+def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None:
+    """Forget what an edition's last run waited for when it ended, because sending was resumed now: the next one begins within seconds."""
+    key = _progress_key(edition)
+    stored = installation_hold.read_installation_state(session, key)
+    if stored is not None and not stored["running"]:
+        resumed = {**stored, "waits": "", "until": "", "at": now.isoformat()}
+        installation_hold.write_installation_state(session, key, resumed, now=now)
 
 
 def add_to_minute_counts(minutes: tuple[MinuteCount, ...], messages: int, now: datetime) -> tuple[MinuteCount, ...]:

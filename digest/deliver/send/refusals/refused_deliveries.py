@@ -1,20 +1,24 @@
 """What was refused of an edition: why, by which domains, whether someone has to be told, and sending it again.
 
-A delivery that expired counts as refused: each try was. A domain is known by its tag, never by an address.
+A delivery that expired counts as refused: each try was. A mailbox provider is known by the tag of its domain, or of its group
+of domains, never by an address.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Subquery, and_, case, func, select, true, update
+from sqlalchemy import ColumnElement, Subquery, and_, case, func, select, true, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, mark_sent_edition_as_sending
 from digest.deliver.events.delivery_event import EventKind, is_refusal
-from digest.deliver.events.failure_causes import FailureCause, find_refusal_cause
+from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, find_refusal_cause, parse_reply_codes
+from digest.deliver.events.server_replies import quote_refusal
 from digest.deliver.events.smtp_blame import blame_refusal
 from digest.deliver.plan.delivery_plan import (
     DeliveryCounts,
@@ -22,7 +26,7 @@ from digest.deliver.plan.delivery_plan import (
     is_delivery_of_edition,
     make_edition_delivery_purpose,
 )
-from digest.deliver.plan.domain_groups import MAIL_OPERATORS
+from digest.deliver.plan.domain_groups import MAIL_OPERATORS, select_domain_group_tag
 from digest.deliver.retention.delivery_seals import reopen_sealed
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import read_restore_gap
@@ -42,6 +46,10 @@ MIN_REFUSALS = 5  # of an edition, before someone has to acknowledge them
 MIN_REFUSED_SHARE = 0.02  # of the messages that were tried
 REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: mail servers return what they can't deliver within five
 ALL_REASONS = "all"
+# RFC 7372, section 3: DKIM, SPF, or reverse DNS failed, or several of them, as DMARC asks.
+_AUTHENTICATION_CODES = frozenset(f"{kind}.7.{number}" for kind in "45" for number in range(20, 27))
+_VARYING_WORD = re.compile(r"\S*\d\S*")  # in a reply: a queue ID, a time, an IP address
+_SEPARATOR = "\n"  # of an event's texts, which are single lines
 
 
 class RefusalReason(StrEnum):
@@ -50,6 +58,7 @@ class RefusalReason(StrEnum):
     MESSAGE = "message"
     RELAY = "relay"
     REPUTATION = "reputation"
+    AUTHENTICATION = "authentication"
     DOMAIN = "domain"
     ADDRESS = "address"  # the mailbox is full, or the reply gives no reason
     NO_MAILBOX = "no mailbox"
@@ -62,12 +71,26 @@ class RefusalReason(StrEnum):
         return self in _DOUBTFUL
 
     @property
+    def is_about_mailbox(self) -> bool:
+        """Whether the mailbox is full or missing, so that suppressing its address is the next step."""
+        return self in _ABOUT_MAILBOX
+
+    @property
     def is_loss(self) -> bool:
         """Whether someone who exists, and wants the edition, didn't get it."""
         return self not in _NO_LOSS
 
 
-_DOUBTFUL = frozenset({RefusalReason.MESSAGE, RefusalReason.RELAY, RefusalReason.REPUTATION, RefusalReason.DOMAIN})
+_DOUBTFUL = frozenset(
+    {
+        RefusalReason.MESSAGE,
+        RefusalReason.RELAY,
+        RefusalReason.REPUTATION,
+        RefusalReason.AUTHENTICATION,
+        RefusalReason.DOMAIN,
+    }
+)
+_ABOUT_MAILBOX = frozenset({RefusalReason.ADDRESS, RefusalReason.NO_MAILBOX})
 _NO_LOSS = frozenset({RefusalReason.NO_MAILBOX, RefusalReason.DEPARTED})
 _REASON_BY_CAUSE = {
     FailureCause.NO_MAILBOX: RefusalReason.NO_MAILBOX,
@@ -82,14 +105,17 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
     """Return why a message was refused, by the cause and the reply that are stored."""
     if reply == CHANGED_ROW:
         return RefusalReason.CHANGED_ROW
-    return _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, reply).name]
+    reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, reply).name]
+    is_unauthenticated = not _AUTHENTICATION_CODES.isdisjoint(parse_reply_codes("", reply)[1])
+    may_be_authentication = reason in (RefusalReason.REPUTATION, RefusalReason.DOMAIN)
+    return RefusalReason.AUTHENTICATION if may_be_authentication and is_unauthenticated else reason
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalGroup:
-    """How many messages of one domain were refused alike. `recipients` of them may be sent again, to people who may be emailed now.
+    """How many messages one mailbox provider refused alike. `recipients` of them may be sent again, to people who may be emailed now.
 
-    `cause` is that of the last event that names one, else that of the reply. `tag` is empty for erased people.
+    `cause` and `reply` are those of the last event that gives a cause, else those of the delivery. `tag` is empty for erased people.
     """
 
     tag: str
@@ -105,54 +131,98 @@ class RefusalGroup:
 
     @property
     def key(self) -> str:
-        """What people call this and all other groups of the same reason and domain: `reputation-1a2b3c4d5e6f`."""
+        """What people call this and all other groups of the same reason and provider: `reputation-1a2b3c4d5e6f`."""
         return f"{self.reason}-{self.tag[:12]}"
 
+    @property
+    def is_reply_of_cause(self) -> bool:
+        """Whether the reply's own codes don't give another cause."""
+        own_cause = find_failure_cause("", parse_reply_codes("", self.reply)[1])
+        return own_cause in {None, FailureCause.NONE, self.cause}
+
+    def is_chosen(self, chosen: Collection[str]) -> bool:
+        """Return whether they're chosen by `ALL_REASONS`, their reason, or their key."""
+        return not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
+
     def is_resendable(self, chosen: Collection[str]) -> bool:
-        """Return whether they may be sent again, and are chosen by `ALL_REASONS`, their reason, or their key."""
-        names = {ALL_REASONS, str(self.reason), self.key}
-        return self.reason.is_doubtful and not names.isdisjoint(chosen)
+        """Return whether they're chosen, and may be sent again."""
+        return self.reason.is_doubtful and self.is_chosen(chosen)
+
+    def is_suppressible(self, chosen: Collection[str]) -> bool:
+        """Return whether they're chosen, and their mailboxes are full or missing."""
+        return self.reason.is_about_mailbox and self.is_chosen(chosen)
+
+
+_Groups = Sequence[RefusalGroup]
 
 
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     """Group what was refused of an edition, each message once, in one pass over them."""
     refused = _select_refused(session, edition)
-    columns = (refused.c.domain_tag, refused.c.cause, refused.c.reply)
+    columns = (refused.c.provider_tag, refused.c.decision, refused.c.reply)
     counted = (func.count().label("many"), func.sum(refused.c.may_mail).label("recipients"))
     rows = session.execute(select(*columns, *counted).group_by(*columns))
     return [_read_group(row, row.many, row.recipients) for row in rows]
 
 
 def _read_group(row: Any, count: int, recipients: int) -> RefusalGroup:
-    cause = find_refusal_cause(row.reply, [row.cause])
-    return RefusalGroup(row.domain_tag or "", cause, row.reply, count, recipients)
+    event_cause, _, texts = row.decision.partition(_SEPARATOR)
+    status, _, reason = texts.partition(_SEPARATOR)
+    reply = quote_refusal(row.reply, status, reason)
+    return RefusalGroup(row.provider_tag or "", find_refusal_cause(reply, [event_cause]), reply, count, recipients)
 
 
 def _select_refused(session: Session, edition: str) -> Subquery:
-    """Select what was refused of an edition, with the cause of its last event that has one, empty if there's none.
+    """Select what was refused of an edition, with the cause, status, and reason of its last event that has a cause; empty if there's none.
 
     After a restore, what was refused before the backup goes to no one: it may have been sent again since.
     """
     gap = read_restore_gap(session)
     is_known = true() if gap is None else Delivery.handed_at > gap.made_at
     gives_cause = and_(StoredDeliveryEvent.delivery == Delivery.id, StoredDeliveryEvent.cause != FailureCause.NONE)
-    causes = select(StoredDeliveryEvent.cause).where(gives_cause).order_by(StoredDeliveryEvent.id.desc())
-    columns = (Delivery.id, Delivery.domain_tag, Delivery.reply, Delivery.sealed_in)
-    cause = func.coalesce(causes.limit(1).scalar_subquery(), "").label("cause")
+    decisions = select(_join_event_texts()).where(gives_cause).order_by(StoredDeliveryEvent.id.desc())
+    decision = func.coalesce(decisions.limit(1).scalar_subquery(), "").label("decision")
     may_mail = case((and_(build_mailable_person_condition(), is_known), 1), else_=0).label("may_mail")
-    refused = select(*columns, cause, may_mail).outerjoin(Person, Person.number == Delivery.person)
+    provider_tag = select_domain_group_tag(Delivery.domain_tag).label("provider_tag")
+    columns = (Delivery.id, Delivery.person, Delivery.reply, Delivery.sealed_in, provider_tag, decision, may_mail)
+    refused = select(*columns).outerjoin(Person, Person.number == Delivery.person)
     return refused.where(is_delivery_of_edition(edition), _WAS_REFUSED).subquery()
 
 
+def _join_event_texts() -> ColumnElement[str]:
+    """Join the cause, status, and reason of an event."""
+    joined: ColumnElement[str] = StoredDeliveryEvent.cause.expression
+    for name in ("status", "reason"):
+        text = func.coalesce(StoredDeliveryEvent.detail[name].as_string(), "")
+        joined = joined + _SEPARATOR + text
+    return joined
+
+
 def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
-    """Merge groups of the same domain and reason, the largest first; the reply is that of most."""
-    merged: dict[str, RefusalGroup] = {}
-    for group in sorted(groups, key=lambda g: (-g.count, g.reply)):
-        first = merged.setdefault(group.key, group)
-        if first is not group:
-            count, recipients = first.count + group.count, first.recipients + group.recipients
-            merged[group.key] = replace(first, count=count, recipients=recipients)
-    return sorted(merged.values(), key=lambda g: (-g.count, g.key))
+    """Merge groups of the same provider and reason, the largest first. The reply is the most common one of the most common cause."""
+    merged: dict[str, list[RefusalGroup]] = {}
+    for group in groups:
+        merged.setdefault(group.key, []).append(group)
+    groups = map(_merge_alike, merged.values())
+    return sorted(groups, key=lambda g: (-g.count, g.key))
+
+
+def _merge_alike(groups: Sequence[RefusalGroup]) -> RefusalGroup:
+    count, recipients = sum(g.count for g in groups), sum(g.recipients for g in groups)
+    of_cause = _keep_most_common(groups, lambda g: g.cause)
+    of_cause = [g for g in of_cause if g.is_reply_of_cause] or of_cause
+    alike = _keep_most_common(of_cause, lambda g: _VARYING_WORD.sub("#", g.reply))
+    example = min(alike, key=lambda g: (-g.count, g.reply))
+    return replace(example, count=count, recipients=recipients)
+
+
+def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _Groups:
+    """Return the groups with the key that most messages have."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        counts[key(group)] += group.count
+    most_common = max(counts, key=lambda name: (counts[name], name))
+    return [group for group in groups if key(group) == most_common]
 
 
 def is_notable(refusals: int, tried: int) -> bool:
@@ -195,15 +265,24 @@ def _count(session: Session, edition: Edition) -> DeliveryCounts:
     return count_deliveries(session, make_edition_delivery_purpose(edition.name))
 
 
-def list_resendable(session: Session, edition: str, chosen: Collection[str]) -> list[str]:
-    """List the refused deliveries of the `chosen` groups (see `RefusalGroup.is_resendable`) to people who may be emailed now.
+@dataclass(frozen=True, slots=True)
+class RefusedDelivery:
+    """A refused delivery; `person` is None if they were erased. `group` has it alone, with a recipient if they may be emailed now."""
+
+    id: str
+    person: int | None
+    group: RefusalGroup
+
+
+def iterate_refused(session: Session, edition: str) -> Iterator[RefusedDelivery]:
+    """Iterate over the refused deliveries of an edition.
 
     They're in the order of the batches that they were sealed in: a page changes few of those.
     """
     refused = _select_refused(session, edition)
-    mailable = select(refused).where(refused.c.may_mail == 1)
-    rows = session.execute(mailable.order_by(refused.c.sealed_in, refused.c.id))
-    return [row.id for row in rows if _read_group(row, 1, 1).is_resendable(chosen)]
+    in_order = select(refused).order_by(refused.c.sealed_in, refused.c.id)
+    for row in session.execute(in_order):
+        yield RefusedDelivery(row.id, row.person, _read_group(row, 1, row.may_mail))
 
 
 def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:

@@ -20,7 +20,7 @@ from digest.app.subscribers import consent_texts
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
 from digest.renamed_settings_and_commands import EARLIER_TABLES
-from digest.settings import ScheduleSettings, SectionSettings, SettingsError
+from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
 from digest.settings.table_values import SettingsValueError
@@ -31,6 +31,8 @@ from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from subscribers.errors import ApplicationError
+from subscribers.pages.preferences import list_offered_zones
+from subscribers.subscriber_language import ENGLISH
 
 REFRESH_SECONDS = 1  # between two looks of the page at a backup that is being made; it works without scripts
 _Form = Mapping[str, str]
@@ -165,6 +167,7 @@ def _settings_page(
     values: Any = view.values
     find_parts: dict[str, Callable[[], dict[str, Any]]] = {
         "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
+        "publication": lambda: {"offered_values": _list_offered_values(installation.settings)},
         "branding": lambda: {"logo": installation.settings.logo},
         "schedule": lambda: {"pairs": pairs or ([] if problems else _current_pairs(values))},
         "sections": lambda: {"rows": _show_section_rows(values, form, problems)},
@@ -194,7 +197,17 @@ def _settings_page(
     return refresh_page(page, every_seconds=REFRESH_SECONDS if renews else 0)
 
 
-_NO_PARTS: dict[str, Any] = dict.fromkeys(("backups", "logo", "pairs", "rows", "wordings"))
+_PARTS = ("backups", "logo", "offered_values", "pairs", "rows", "wordings")
+_NO_PARTS: dict[str, Any] = dict.fromkeys(_PARTS)
+
+
+def _list_offered_values(settings: Settings) -> dict[str, list[tuple[str, str]]]:
+    """List what can be searched for in a field, by its name, as values and words."""
+    zones = sorted(list_offered_zones())
+    return {
+        "language": setting_changes.list_named_languages(settings),
+        "timezone": [(name, ENGLISH.zone_label(name)) for name in zones],
+    }
 
 
 def _current_pairs(schedule: ScheduleSettings) -> list[SendTimeComparison]:

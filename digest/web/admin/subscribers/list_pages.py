@@ -17,6 +17,7 @@ from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
 from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
+from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.phrases import short_month_day
@@ -253,6 +254,7 @@ def show_growth() -> str:
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
             "hours": _draw_hours(view),
         },
+        unsubscribe_reasons=UNSUBSCRIBE_REASONS,
         gmail_aim=GMAIL_COMPLAINT_AIM,
         limit=RECEIVER_COMPLAINT_LIMIT,
     )

@@ -3,12 +3,12 @@
 A search for a part of an address is begun, watched, and stopped; it shows addresses only on a further click.
 """
 
-from datetime import UTC, date, datetime, time
-from typing import Annotated, Any
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from digest.app.subscribers import address_searches, subscriber_actions, subscriber_records, subscriber_views
 from digest.app.subscribers.address_searches import AddressSearch, SearchStage
@@ -19,11 +19,13 @@ from digest.web.admin.subscribers.address_access_reasons import read_address_acc
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, Day, FormOrQueryModel, ReasonForm, read_form, read_query
+from digest.web.routes import MAX_ROW_NUMBER
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.store.models import PersonState
 
+PAUSED: Literal["paused"] = "paused"  # no state of its own: subscribers whose emails rest today
 MAX_ORIGIN_LENGTH = 200
 REFRESH_SECONDS = 1  # between two looks of the page at a search that runs; it works without scripts
 
@@ -40,11 +42,12 @@ DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash: th
 class SubscriberQuery(FormOrQueryModel):
     """Which readers are listed. What makes no sense, or may hold a subscriber's address, counts as not asked for."""
 
-    state: PersonState | None = None
+    state: PersonState | Literal["paused"] | None = None
     came: Annotated[str, AfterValidator(_check_origin)] = ""
     batch: Count | None = Field(default=None, ge=1, alias="import")
     domain: DomainTag | None = None
     since: Day | None = None
+    until: Day | None = None
     below: Count | None = Field(default=None, ge=1)
 
     def as_url(self) -> dict[str, Any]:
@@ -55,11 +58,13 @@ class SubscriberQuery(FormOrQueryModel):
     def as_filter(self) -> SubscriberFilter:
         """Return the filter that it asks for."""
         return SubscriberFilter(
-            state=self.state,
+            state=PersonState.SUBSCRIBED if self.state == PAUSED else self.state,
             asked_where=self.came,
             batch=self.batch,
             domain_tag=self.domain or "",
             since=_find_midnight(self.since) if self.since else None,
+            until=_find_midnight(self.until + timedelta(days=1)) if self.until else None,
+            paused_on=_find_today() if self.state == PAUSED else None,
         )
 
 
@@ -68,6 +73,16 @@ class FilterForm(SubscriberQuery):
 
     domain: str = ""
     tag: DomainTag | None = None
+
+
+def _read_number(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    number = text.strip().lower().removeprefix("subscriber")
+    digits = number.strip(" #").replace(",", "")
+    if not digits.isascii() or not digits.isdigit():
+        raise ValueError("Enter a subscriber number, such as 1042.")
+    return digits
 
 
 class AddressSearchForm(FormOrQueryModel):
@@ -106,6 +121,29 @@ def filter_subscribers() -> ResponseReturnValue:
     return redirect(url_for("admin.list_subscribers", **filter_values | domain), 303)
 
 
+SubscriberNumber = Annotated[int, BeforeValidator(_read_number), Field(ge=0, le=MAX_ROW_NUMBER)]
+
+
+class SubscriberNumberForm(FormOrQueryModel):
+    """A subscriber's number, as pages and logs write it: 1042, "1,042", "subscriber 1,042", or "#1042"."""
+
+    number: SubscriberNumber = Field(default="")  # type: ignore[assignment]  # an empty field is no number
+
+
+@admin_pages.post("/readers/open")
+def open_subscriber() -> ResponseReturnValue:
+    """Lead to the record of the subscriber with a number."""
+    installation, _, now = get_installation_actor_and_time()
+    try:
+        number = read_form(SubscriberNumberForm).number
+        subscriber_records.require_subscriber(installation, current_staff(), number, now=now)
+    except FormError as exc:
+        return render_subscriber_list(refusal=exc), 400
+    except UnknownPersonError as exc:
+        return render_subscriber_list(refusal=FormError({"number": str(exc)})), 404
+    return redirect(url_for("admin.show_subscriber", number=number), 303)
+
+
 @admin_pages.post("/readers/find")
 def find_subscriber() -> ResponseReturnValue:
     """Find one reader by their whole address, and lead to their record."""
@@ -132,6 +170,11 @@ def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
         fresh=current_staff().is_fresh(now),
         refusal=refusal,
     )
+
+
+def _find_today() -> date:
+    context = web_context()
+    return context.clock().astimezone(context.zone).date()
 
 
 def _find_midnight(day: date) -> datetime:

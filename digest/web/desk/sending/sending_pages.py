@@ -3,7 +3,7 @@
 `sending_words.html` says where the edition is and what happened to it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -211,6 +211,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         is_admin=actor.holds(Role.ADMIN),
         renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
         refusal=refusal,
+        contact_of=refusal_actions.find_provider_contact,
         aside_count=aside_count,
         awaits_decision=phase is SendingPhase.GOING and 0 < view.counts.open <= aside_count,
     )
@@ -235,8 +236,8 @@ def acknowledge_refusals(name: str) -> ResponseReturnValue:
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 
-class ResendForm(ReasonForm):
-    """Why refused messages are sent again, and to how many people the page said that they go."""
+class RefusalActionForm(ReasonForm):
+    """Why refused messages are sent again or their addresses suppressed, and how many people the page said that it concerns."""
 
     recipients: Count
 
@@ -244,32 +245,62 @@ class ResendForm(ReasonForm):
 @sending_pages.get("/editions/<name>/refused/<chosen>")
 def ask_before_resending(name: str, chosen: str) -> ResponseReturnValue:
     """Ask whether to send the refused messages of a reason or a group again; `chosen` is its name, or `all`."""
-    return _resend_page(name, chosen)
+    return _refusal_action_page(name, chosen)
 
 
 @sending_pages.post("/editions/<name>/refused/<chosen>")
 def send_refused_again(name: str, chosen: str) -> ResponseReturnValue:
     """Send the refused messages of a reason or a group again."""
+    return _act_on_refused(refusal_actions.send_refused_again, name, chosen)
+
+
+@sending_pages.get("/editions/<name>/refused/<chosen>/suppress")
+def ask_before_suppressing(name: str, chosen: str) -> ResponseReturnValue:
+    """Ask whether to suppress the addresses of a group whose mailboxes are full or missing."""
+    return _refusal_action_page(name, chosen, suppresses=True)
+
+
+@sending_pages.post("/editions/<name>/refused/<chosen>/suppress")
+def suppress_refused(name: str, chosen: str) -> ResponseReturnValue:
+    """Suppress the addresses of a group whose mailboxes are full or missing."""
+    return _act_on_refused(refusal_actions.suppress_refused, name, chosen, suppresses=True)
+
+
+def _act_on_refused(
+    act: Callable[..., int], name: str, chosen: str, *, suppresses: bool = False
+) -> ResponseReturnValue:
     context = web_context()
-    send_again = partial(refusal_actions.send_refused_again, context.installation, name, [chosen])
+    show = partial(_refusal_action_page, name, chosen, suppresses=suppresses)
     try:
-        form = read_form(ResendForm)
-        send_again(confirmed=form.recipients, reason=form.reason, actor=current_actor(), clock=context.clock)
+        form = read_form(RefusalActionForm)
+        act(
+            context.installation,
+            name,
+            [chosen],
+            confirmed=form.recipients,
+            reason=form.reason,
+            actor=current_actor(),
+            clock=context.clock,
+        )
     except FormError as exc:
-        return _resend_page(name, chosen, refusal=exc), 400
+        return show(refusal=exc), 400
     except (ChangedRefusalsError, EditionControlError) as exc:
-        return _resend_page(name, chosen, refusal=exc), 409
+        return show(refusal=exc), 409
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 
-def _resend_page(name: str, chosen: str, *, refusal: ApplicationError | None = None) -> str:
+def _refusal_action_page(
+    name: str, chosen: str, *, suppresses: bool = False, refusal: ApplicationError | None = None
+) -> str:
     overview = refusal_actions.read_refusals(web_context().installation, name)
+    choose = overview.choose_suppressible if suppresses else overview.choose_resendable
     return render_template(
         "web/desk/sending/resend.html",
         view=overview,
         edition=overview.edition,
-        groups=overview.choose_resendable([chosen]),
+        groups=choose([chosen]),
         chosen=chosen,
+        suppresses=suppresses,
         refusal=refusal,
     )
 

@@ -1,5 +1,6 @@
 """An edition with many refusals says so until someone acknowledges them, and what was refused for a doubtful reason can be sent again."""
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -20,19 +21,22 @@ from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import RestoreGap, mark_open_deliveries_uncertain
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
 from digest.deliver.send.refusals.refused_deliveries import (
+    RefusalGroup,
     RefusalReason,
     find_refusal_reason,
     is_notable,
+    merge_refusals,
     recount_refusals_of_sent_editions,
 )
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.installation.opened_installation import Installation
 from digest.store.alert_models import Alert
-from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
+from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.consent import disclosure_log, seals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from tests.actors import ADMIN, EDITOR
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
@@ -99,7 +103,11 @@ def again(world: DeliverySetup, *chosen: str, confirmed: int) -> int:
 
 
 def bounce(
-    world: DeliverySetup, ids: Sequence[str], cause: FailureCause = FailureCause.POLICY, serial: str = ""
+    world: DeliverySetup,
+    ids: Sequence[str],
+    cause: FailureCause = FailureCause.POLICY,
+    serial: str = "",
+    **detail: str,
 ) -> None:
     """Have a provider report that messages came back."""
     events = [
@@ -112,7 +120,7 @@ def bounce(
             world.clock(),
             f"{id_}{serial}",
             None,
-            {"status": "5.7.1"},
+            {"status": "5.7.1"} | detail,
         )
         for id_ in ids
     ]
@@ -129,6 +137,9 @@ def bounce(
         ("ours", "550 5.1.8 bad sender", "reputation"),
         ("policy", "550 5.7.1 blocked", "reputation"),
         ("policy", "bounced 5.7.1 blocked", "reputation"),
+        ("policy", "550 5.7.26 unauthenticated", "authentication"),
+        ("policy", "550 5.7.27 null MX", "reputation"),
+        ("", "421 4.7.26 rate limited because it is unauthenticated", "authentication"),
         ("soft", "554 no", "domain"),
         ("", "554 5.4.14 hop count", "domain"),
         ("", "421 4.3.0 shutting down", "domain"),
@@ -148,8 +159,60 @@ def bounce(
 def test_a_refusal_has_the_reason_that_the_table_of_blame_gives(cause: str, reply: str, reason: str) -> None:
     found = find_refusal_reason(FailureCause(cause), reply)
     assert found == reason
-    assert found.is_doubtful is (reason in {"message", "relay", "reputation", "domain"})
+    assert found.is_doubtful is (reason in {"message", "relay", "reputation", "authentication", "domain"})
+    assert found.is_about_mailbox is (reason in {"address", "no mailbox"})
     assert found.is_loss is (reason not in {"no mailbox", "departed"})
+
+
+def group(reply: str, count: int = 1, *, cause: FailureCause = FailureCause.POLICY) -> RefusalGroup:
+    return RefusalGroup("a" * 32, cause, reply, count, count)
+
+
+BLOCKED = [group(f"554 5.7.1 [TSS09] blocked due to spam content (in reply to 4Xq{n}zK)") for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param([group("550 5.1.1 no such user", 2)], id="a provider calls an unknown user blocked"),
+        pytest.param([group("550 5.1.1 no such user", 7)], id="its codes give another cause, however often"),
+        pytest.param([group("550 5.7.1 go away", 5)], id="another reply is the most common only word by word"),
+        pytest.param([group("550 5.1.8 bad sender", 4, cause=FailureCause.OUR_FAULT)], id="a smaller cause"),
+        pytest.param([], id="no others"),
+    ],
+)
+def test_the_reply_shown_is_the_most_common_one_of_the_cause_that_most_have(others: list[RefusalGroup]) -> None:
+    for groups in ([*BLOCKED, *others], [*others, *BLOCKED]):
+        (merged,) = merge_refusals(groups)
+        assert merged.reply == "554 5.7.1 [TSS09] blocked due to spam content (in reply to 4Xq0zK)"
+        assert (merged.reason, merged.count) == (RefusalReason.REPUTATION, 6 + sum(each.count for each in others))
+
+
+def test_a_reply_is_of_the_last_event_that_gives_a_cause(world: DeliverySetup) -> None:
+    sent_with(world, [], of=20)
+    (refused, *_) = ids_of(world, ACCEPTED)
+    bounce(world, [refused], FailureCause.SOFT, status="452 4.2.2", reason="452 4.2.2 over quota")
+    bounce(world, [refused], serial="2", status="554 5.7.1", reason="554 5.7.1 [TSS09] spam content")
+    bounce(world, [refused], FailureCause.NONE, serial="3", status="", reason="connection lost")
+    (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME).groups
+    assert (only.reason, only.reply) == (RefusalReason.REPUTATION, "554 5.7.1 [TSS09] spam content")
+    bounce(world, [ids_of(world, ACCEPTED)[0]], serial="4")
+    replies = {each.reply for each in refusal_actions.read_refusals(opened(world), EDITION_NAME).groups}
+    assert replies == {"554 5.7.1 [TSS09] spam content"}
+    with world.database.read() as session:
+        assert "bounced 452 4.2.2" in session.get_one(Delivery, refused).reply, "the delivery keeps the first"
+
+
+def test_domains_of_one_provider_are_one_group(world: DeliverySetup) -> None:
+    world.add_subscribers(*(f"reader{number}@{name}.example" for name in ("one", "two") for number in range(3)))
+    with world.database.write() as session:
+        tags = session.scalars(select(Person.domain_tag).distinct()).all()
+        fresh_until = world.clock()
+        for tag in tags:
+            session.add(RecipientDomainGroup(domain_tag=tag, group_tag="f" * 32, fresh_until=fresh_until))
+    send(world, *[MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked")] * 6)
+    (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME).groups
+    assert (len(tags), only.key, only.count) == (2, f"reputation-{'f' * 12}", 6)
 
 
 @pytest.mark.parametrize(
@@ -278,6 +341,47 @@ def test_only_the_chosen_reasons_and_domains_are_sent_again(world: DeliverySetup
         tags = set(session.scalars(select(Delivery.domain_tag).where(Delivery.state == WAITING)))
         replies = set(session.scalars(select(Delivery.reply).where(Delivery.state == WAITING)))
     assert (tags, replies) == ({chosen.tag}, {TOO_BIG.reply})
+
+
+def suppress(world: DeliverySetup, *chosen: str, confirmed: int) -> int:
+    return refusal_actions.suppress_refused(
+        opened(world), EDITION_NAME, chosen, confirmed=confirmed, reason="gone", actor=ADMIN, clock=world.clock
+    )
+
+
+def test_those_whose_mailboxes_are_full_are_suppressed_once(world: DeliverySetup) -> None:
+    sent_with(world, [FULL] * 3 + [NO_MAILBOX, TOO_BIG], of=20)
+    with pytest.raises(ChangedRefusalsError, match="from 4 to 3"):
+        suppress(world, "address", confirmed=4)
+    full, left = ids_of(world, REFUSED), ""
+    with world.database.write() as session:
+        left = session.scalars(select(Delivery.id).where(Delivery.reply == FULL.reply).limit(1)).one()
+        person = session.get_one(Delivery, left).person
+        assert person is not None
+        unsubscribe_person(session, UnsubscribeLog(world.settings.left_log, KEYS), person, method="page", now=RELEASE)
+    assert suppress(world, "all", confirmed=2) == 2
+    assert suppress(world, "all", confirmed=0) == 0
+    with world.database.read() as session:
+        people = session.scalars(select(Person).where(Person.state == PersonState.SUPPRESSED)).all()
+        by_admin = {
+            event.person: json.loads(event.body)
+            for event in session.scalars(select(ConsentEvent).where(ConsentEvent.kind == ConsentKind.SUPPRESSED))
+            if json.loads(event.body)["reason"] == "by an admin"
+        }
+        row = session.scalars(select(AuditEntry).where(AuditEntry.act == "refused suppressed")).one()
+    assert (len(full), len(people)) == (5, 3), "the third has no mailbox, and was suppressed by the bounce"
+    assert [(body["method"], body["actor"]) for body in by_admin.values()] == [("admin: gone", ADMIN.name)] * 2
+    assert (row.actor, row.subject, row.detail) == (
+        ADMIN.name,
+        EDITION_NAME,
+        {"because": "gone", "people": sorted(by_admin)},
+    )
+    log = world.settings.left_log.read_text()
+    assert log.count('"barred"') == 2, "a restored copy knows it too"
+    assert all(
+        group.recipients == 0
+        for group in refusal_actions.read_refusals(opened(world), EDITION_NAME).choose_suppressible(["all"])
+    )
 
 
 def test_people_who_unsubscribed_meanwhile_are_neither_counted_nor_sent_it(world: DeliverySetup) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from lxml import html as lxml_html
 from sqlalchemy import select
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
@@ -159,6 +160,26 @@ def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert submit(client, "publication", language="fr").status_code == 303
     assert '<html lang="fr"' in filed.client.get("/subscribe").text
+
+
+def test_languages_and_time_zones_can_be_searched_without_scripts(
+    world: Any, tmp_path: Path, move_settings_to_file: Any
+) -> None:
+    folder = tmp_path / "own" / "locale" / "es" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    folder.joinpath("digest.po").write_text('msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n', "utf-8")
+    filed = move_settings_to_file(world, tmp_path, DIGEST_TEMPLATES=str(tmp_path / "own"))
+    admin = filed.signed_in_client("admin")
+    page = lxml_html.fromstring(admin.get("/admin/settings/publication").text)
+    offered = {}
+    for name in ("language", "timezone"):
+        values = page.get_element_by_id(page.get_element_by_id(name).get("list"))
+        offered[name] = {option.get("value"): option.get("label") for option in values}
+    assert offered["language"] == {"en": "English", "es": "Spanish", "fr": "French"}
+    assert (offered["timezone"]["Europe/Berlin"], offered["timezone"]["America/New_York"]) == ("Berlin", "New York")
+    assert "Europe/Kiev" not in offered["timezone"], "each place once"
+    assert submit(admin, "publication", timezone="Europe/Kiev").status_code == 303
+    assert "<datalist" not in admin.get("/admin/settings/sender").text
 
 
 def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:

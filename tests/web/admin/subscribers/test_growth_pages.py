@@ -6,24 +6,32 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from playwright.sync_api import Browser
 from sqlalchemy import event, select, text
 
 from digest.app.subscribers import subscriber_actions
 from digest.app.subscribers.growth import view_list_growth
-from digest.app.upkeep.nightly_steps import count_growth
+from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, count_growth
+from digest.deliver.control.installation_hold import write_installation_state
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, StoredDeliveryEvent
+from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from digest.web.admin.subscribers.list_pages import format_percent
 from digest.web.charts import LimitLine, draw_bar_chart, draw_line_chart, list_axis_ticks
+from digest.web.server import open_page_server
 from subscribers.consent import daily_consent_counts, ledger
+from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store.models import ConsentKind, DailyConsentCount
+from subscribers.store.models import ConsentEvent, ConsentKind, DailyConsentCount
 from tests.actors import ADMIN
+from tests.browser import sign_in
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.web.conftest import sample_evidence
 
+KEYS = KeyRing.from_seed(b"growth")
 DAY = NOW.astimezone(ZoneInfo("America/New_York")).date()
 LATER = NOW + timedelta(days=1)
 
@@ -214,6 +222,107 @@ def test_a_year_is_compared_however_long_ago_the_last_count_was(world: Any) -> N
     fill_year(world)
     view = view_list_growth(world.install, ADMIN, now=NOW + timedelta(days=9))
     assert (view.subscribers_before(365), len(view.subscribers)) == (635, 366)
+
+
+def test_an_old_count_is_no_headline(world: Any) -> None:
+    fill_year(world)
+    with world.database.write() as session:
+        old = DailyConsentCount.day > DAY - timedelta(days=2)
+        session.query(DailyConsentCount).filter(old).delete()
+    page = world.signed_in_client("admin").get("/admin/growth").text
+    assert "<h1>1 subscriber</h1>" in page, "Ada is there now"
+    assert "The last nightly count is from Nov 17." in page
+    assert "last week" not in page
+    assert "up 365" not in page
+
+
+def test_weeks_without_counts_are_not_called_last_week(world: Any) -> None:
+    fill_year(world)
+    with world.database.write() as session:
+        gap = DailyConsentCount.day.between(DAY - timedelta(days=12), DAY - timedelta(days=1))
+        session.query(DailyConsentCount).filter(gap).delete()
+        session.add_all(DailyConsentCount(day=DAY, kind=kind, way="", count=3) for kind in ("joined", "went"))
+    view = view_list_growth(world.install, ADMIN, now=NOW)
+    assert (view.subscribers_before(7), view.came, view.went) == (None, None, None)
+    assert "<h1>1,000 subscribers</h1>" in world.signed_in_client("admin").get("/admin/growth").text
+
+
+def leave(world: Any, address: str, at: datetime, reason: str) -> int:
+    """Have someone unsubscribe on the page, for a reason."""
+    with world.database.write() as session:
+        number = add_subscriber(session, world.install.keys, address, evidence=sample_evidence(), now=at).number
+        log = world.install.unsubscribe_log
+        unsubscribe_person(session, log, number, method="page", now=at, reason=reason)
+    return number
+
+
+def test_reasons_for_unsubscribing_are_counted_by_edition(both: Any) -> None:
+    release = RELEASE - timedelta(days=7)
+    with both.database.write() as session:
+        fields = {"handed_over": 9, "refused": 0, "complained": 0, "hours": {}, "counted_at": NOW}
+        session.add(EditionFigures(name="2026-W46", number=146, release_at=release, **fields))
+    for place, reason in enumerate(["never", "often", "never", "", "no reason of ours"]):
+        leave(both, f"r{place}@county.example", release + timedelta(hours=place + 1), reason)
+    leave(both, "early@county.example", release - timedelta(days=2), "long")
+    with both.database.write() as session:
+        # An installation that counted before reasons were.
+        through = daily_consent_counts.find_last_fully_committed_event(session, NOW)
+        write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=NOW)
+    count_growth(both.install, NOW)
+    leave(both, "late@county.example", NOW, "topics")
+    for _ in range(2):
+        count_growth(both.install, NOW + timedelta(hours=1))
+    [result] = view_list_growth(both.install, ADMIN, now=NOW).standings
+    assert result.reasons == {"never": 2, "often": 1, "topics": 1}
+    page = both.signed_in_client("admin").get("/admin/growth").text
+    table = page[page.index("Reasons for unsubscribing") :]
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', table.partition("</table>")[0])
+    cells = re.findall(r'<td class="num">(\d+)</td>', table.partition("</table>")[0])
+    counted = dict(zip(heads[1:], cells, strict=True))
+    assert (counted["I didn’t sign up"], counted["Too many emails"], counted["Not relevant to me"]) == ("2", "1", "1")
+    assert counted["Too long"] == "0"
+    assert "never" not in table.partition("</table>")[0]
+
+
+def test_a_damaged_event_has_no_reason(database: Database) -> None:
+    zone = ZoneInfo("America/New_York")
+    with database.write() as session:
+        person = add_subscriber(session, KEYS, "ada@example.org", evidence=sample_evidence(), now=NOW).number
+        for seq, body in enumerate(["{", "[]", '{"reason": ["never"]}', '{"reason": "often"}'], 90):
+            event = ConsentEvent(person=person, seq=seq, kind=ConsentKind.WITHDRAWN, at=NOW, body=body)
+            event.previous = event.hash = f"{seq}"
+            session.add(event)
+    with database.read() as session:
+        counts = daily_consent_counts.count_unsubscribe_reasons(session, zone, after=0, through=10**9)
+    assert counts == {(DAY, "reason", "often"): 1}
+
+
+def test_a_record_puts_the_reason_in_words(both: Any) -> None:
+    number = leave(both, "gone@county.example", NOW, "never")
+    page = both.signed_in_client("admin").get(f"/admin/readers/{number}").text
+    assert "Reason: I didn’t sign up." in page
+    assert "never." not in page.partition("<main")[2].partition("<aside")[0]
+
+
+@pytest.mark.chromium
+def test_charts_use_the_width_of_the_page(browser: Browser, world: Any) -> None:
+    fill_year(world)
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        address = f"http://127.0.0.1:{serving.port}"
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        sign_in(context, world, address, "admin")
+        page = context.new_page()
+        page.goto(f"{address}/admin/growth")
+        shares = page.eval_on_selector_all(
+            ".chart svg", "all => all.map(one => one.clientWidth / one.parentElement.clientWidth)"
+        )
+        heights = page.eval_on_selector_all(
+            ".chart svg text", "all => all.map(one => one.getBoundingClientRect().height)"
+        )
+        assert len(shares) == 5
+        assert min(shares) > 0.98
+        assert (min(heights) > 12, max(heights) < 20) == (True, True), "letters keep their size"
+        context.close()
 
 
 def test_an_installation_without_any_count_says_when_there_will_be_some(world: Any) -> None:

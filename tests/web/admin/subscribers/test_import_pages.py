@@ -125,6 +125,7 @@ def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
     # Of the list nothing is in the file but the numbers of its rows: no address, so nobody has to be told of one.
     assert not [text for text in ("@county", "=cmd", "Nn") if text in came.text]
     folder = both.install.settings.uploads_folder / path.rpartition("/")[2]
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
     assert (folder.stat().st_mode & 0o777, {each.stat().st_mode & 0o777 for each in folder.glob("audience.csv*")}) == (
         0o700,
         {0o600},

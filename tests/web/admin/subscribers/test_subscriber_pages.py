@@ -20,6 +20,7 @@ from digest.store.staff import require_staff_member, staff_actor
 from digest.web.filters import refusal_sentence
 from subscribers.address import read_address
 from subscribers.consent import disclosures, suppression
+from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle import my_data
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, Person, PersonState
@@ -80,6 +81,53 @@ def test_the_list_shows_subscribers_by_number_and_no_part_of_an_address(both: An
     assert "bell" not in page
 
 
+@pytest.mark.parametrize("typed", ["{}", "subscriber {}", "#{}", " Subscriber #{} ", "0{}"])
+def test_a_record_opens_by_its_number(world: Any, typed: str) -> None:
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/open", number=typed.format(world.ada))
+    assert (answer.status_code, answer.headers.get("Location")) == (303, f"/admin/readers/{world.ada}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "said"),
+    [
+        ("1,042", 404, "No subscriber has this number."),
+        ("", 400, "Enter a subscriber number, such as 1042."),
+        (ADA_ADDRESS, 400, "Enter a subscriber number, such as 1042."),
+        ("٣", 400, "Enter a subscriber number, such as 1042."),
+        ("9" * 30, 400, "number-said"),
+    ],
+)
+def test_no_record_opens_by_what_is_no_number_of_a_subscriber(world: Any, typed: str, status: int, said: str) -> None:
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/open", number=typed)
+    assert (answer.status_code, said in answer.text) == (status, True)
+    assert ADA_ADDRESS not in answer.text
+    assert post_form(world.desk, "/admin/readers/open", number=str(world.ada)).status_code == 403
+
+
+def test_an_export_takes_the_same_filter(both: Any) -> None:
+    bo = add(both, BO_ADDRESS)
+    with both.database.write() as session:
+        change_preferences(session, bo, Preferences(pause_until=NOW.date() + timedelta(days=3)), NOW)
+    admin = both.signed_in_client("admin")
+    path = "/admin/readers/export?state=paused&until=2026-11-19"
+    page = admin.get(path).text
+    assert "Subscribed, but paused" in page
+    file = post_form(admin, path, reason="to ask them", to="us").text
+    assert (BO_ADDRESS in file, ADA_ADDRESS in file) == (True, False)
+    with both.database.read() as session:
+        row = session.scalars(select(AuditEntry).where(AuditEntry.act == "list exported")).one()
+    assert (row.detail["paused on"], row.detail["before"]) == ("2026-11-19", "2026-11-20")
+
+
+def test_every_count_of_a_state_leads_to_its_list(world: Any) -> None:
+    add(world, BO_ADDRESS)
+    with world.database.write() as session:
+        session.get_one(Person, world.ada).state = PersonState.WITHDRAWN
+    admin = world.signed_in_client("admin")
+    (path,) = re.findall(r'<dd><a href="([^"]+)">1</a></dd>', admin.get("/admin/readers").text)
+    assert f'/admin/readers/{world.ada}">' in admin.get(path).text
+
+
 def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(both: Any) -> None:
     bo = add(both, BO_ADDRESS)
     admin = both.signed_in_client("admin")
@@ -98,6 +146,14 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
     assert listed(came="Border expo") == [bo]
     assert listed(state="subscribed") == [bo, both.ada]
     assert listed(state="withdrawn") == []
+    assert listed(state="paused") == []
+    with both.database.write() as session:
+        pause = Preferences(pause_until=NOW.date() + timedelta(days=3))
+        change_preferences(session, bo, pause, NOW)
+    assert listed(state="paused") == [bo]
+    assert listed(state="paused", came="the form") == [bo], "a source that isn't offered doesn't count"
+    assert listed(until="2026-05-01") == []
+    assert listed(since="2026-05-02", until="2026-05-02") == [bo, both.ada]
     assert listed(state="subscribed", domain="county.example", since="2026-05-01") == [bo]
     assert listed(since="2026-11-30") == []
     assert listed(state="nonsense", since="yesterday") == [bo, both.ada]
@@ -296,6 +352,15 @@ def test_acts_on_a_subscriber_ask_why_and_stand_in_the_audit_log(
     assert state_of(both, both.ada) is state
     assert acts(both) == [(audited, f"person {both.ada}")]
     assert 'class="note ok"' in admin.get(answer.headers["Location"]).text
+
+
+def test_a_record_says_who_renewed_the_links_and_why(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    post_form(admin, f"{record}/links", reason="forwarded an email", number=str(both.ada))
+    history = " ".join(re.sub(r"<[^>]+>", " ", admin.get(record).text).split())
+    assert "Renewed links. Links in earlier emails work only for unsubscribing." in history
+    assert "Reason: forwarded an email (entered by an admin). By: ann (staff" in history
+    assert "failed verification" not in history
 
 
 @pytest.mark.parametrize("act", ["leave", "stop", "links", "erase"])

@@ -1,6 +1,7 @@
 """An edition with refusals at the desk: how it's listed, why they are, acknowledging them, and sending them again."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import select, update
 
+from digest.app.sending.refusal_actions import find_provider_contact
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.server import open_page_server
@@ -82,13 +84,25 @@ def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -
     assert "<h1>Sent, with 10 refusals</h1>" in page
     assert "9 of 20 emails were accepted." in page
     section = page[page.index('id="refused"') :]
-    rows = re.findall(r'<th scope="row">([^<]+)</th><td>([^<]+)<small>“([^”]+)”.*?data-label="Emails">(\d+)<', section)
+    rows = re.findall(
+        r'<th scope="row">([^<]+)</th><td><b>([^<]+)</b><small>“([^”]+)”.*?data-label="Emails"><a href="[^"]+">(\d+)<',
+        section,
+    )
     assert rows == [
         ("gmail.com", "Blocked by policy or reputation", BLOCKED, "8"),
         ("gmail.com", "Mailbox full, or no reason given", FULL, "2"),
         ("gmail.com", "No such mailbox", GONE, "1"),
     ]
-    assert re.findall(r">(Send again to [^<]+)<", section) == ["Send again to 8…"]
+    assert re.findall(r">((?:Send again to|Suppress) [^<]+)<", section) == [
+        "Send again to 8…",
+        "Suppress 2…",
+        "Suppress 1…",
+    ]
+    assert "Most were refused by gmail.com: blocked by policy or reputation." in page
+    contact = re.findall(r'href="([^"]+)"[^>]*>(Ask [^<]+)<', section)
+    assert contact == [
+        ("https://support.google.com/mail/contact/gmail_bulk_sender_escalation", "Ask gmail.com to unblock you")
+    ]
     assert "was sent with 10 refusals" in refused.desk.get("/desk/").text, "every page says it"
 
 
@@ -113,7 +127,9 @@ def test_only_an_admin_sends_again(refused: Any) -> None:
     page = refused.desk.get(f"{PATH}/sending").text
     assert "Send again to" not in page
     assert "an admin can send again" in page
-    for path in (f"{PATH}/refused/all", f"{PATH}/refused/reputation"):
+    assert "Suppress" not in page
+    assert "/admin/" not in page
+    for path in (f"{PATH}/refused/all", f"{PATH}/refused/reputation", f"{PATH}/refused/address/suppress"):
         assert refused.desk.get(path).status_code == 403
         assert post(refused.desk, path, recipients="8", reason="fixed").status_code == 403
     assert states(refused).count(DeliveryState.REFUSED) == 11
@@ -167,10 +183,53 @@ def test_one_word_is_used_for_what_was_refused(refused: Any) -> None:
         assert "ejected" not in page
 
 
+def test_suppressing_asks_first_and_takes_a_reason(refused: Any) -> None:
+    admin = refused.signed_in_client("admin")
+    links = re.findall(r'href="([^"]+/suppress)"', admin.get(f"{PATH}/sending").text)
+    page = admin.get(links[0]).text
+    assert "<h1>Suppress 2 addresses?</h1>" in page
+    assert "This can’t be undone here." in page
+    assert hidden_fields(page)["recipients"] == "2"
+    assert post(admin, links[0], recipients="2", reason="").status_code == 400
+    assert post(admin, links[0], recipients="3", reason="full for months").status_code == 409
+    assert post(admin, links[0], recipients="2", reason="full for months").headers["Location"] == f"{PATH}/sending"
+    with refused.database.read() as session:
+        suppressed = session.scalars(select(Person.number).where(Person.state == PersonState.SUPPRESSED)).all()
+        people = session.scalars(select(Delivery.person).where(Delivery.reply == FULL)).all()
+    assert sorted(suppressed) == sorted(people)
+    assert "There’s nothing to suppress" in admin.get(links[0]).text
+    name, value = refused.session_cookie("admin", fresh_at=NOW - timedelta(days=1))
+    admin.set_cookie(name, value, domain="localhost")
+    assert "/confirm" in admin.get(links[1]).location, (
+        "addresses are suppressed by someone who just confirmed who they are"
+    )
+
+
+def test_refusals_of_erased_people_are_said_of_no_provider(refused: Any) -> None:
+    with refused.database.write() as session:
+        session.execute(update(Delivery).values(person=None, domain_tag=None))
+    page = refused.desk.get(f"{PATH}/sending").text
+    assert "9 of 20 emails were accepted. The last email" in page
+    assert '<th scope="row">Erased subscribers</th>' in page
+
+
+@pytest.mark.parametrize(
+    ("domain", "contact"),
+    [
+        ("googlemail.com", "https://support.google.com/mail/contact/gmail_bulk_sender_escalation"),
+        ("example.org", "mailto:postmaster@example.org"),
+        ("", ""),
+    ],
+)
+def test_every_provider_with_a_name_can_be_asked(domain: str, contact: str) -> None:
+    assert find_provider_contact(domain) == contact
+
+
 @pytest.mark.node
 def test_the_judge_of_html_finds_nothing_on_its_pages(world: Any, tmp_path: Path) -> None:
     admin = add_refusals(world).signed_in_client("admin")
-    paths = (f"{PATH}/sending", f"{PATH}/refused/all", f"{PATH}/refused/nothing")
+    refused = f"{PATH}/refused"
+    paths = (f"{PATH}/sending", f"{refused}/all", f"{refused}/nothing", f"{refused}/all/suppress")
     pages = {path: admin.get(path).text for path in paths}
     assert find_html_faults(pages, tmp_path, "html-validate-desk.json") == ""
 
@@ -183,7 +242,7 @@ def test_an_admin_sends_again_on_a_phone(browser: Browser, world: Any) -> None:
         context = browser.new_context(viewport={"width": 390, "height": 844})
         sign_in(context, world, address, "admin")
         page = context.new_page()
-        paths = [f"{PATH}/sending", f"{PATH}/refused/all"]
+        paths = [f"{PATH}/sending", f"{PATH}/refused/all", f"{PATH}/refused/all/suppress"]
         assert faulty_pages(page, address, paths, widths=(390, 1440)) == {}
         page.set_viewport_size({"width": 390, "height": 844})
         page.goto(f"{address}{PATH}/sending")

@@ -98,6 +98,63 @@ def page_of(world: Any, role: Any = "editor") -> str:
     return text
 
 
+def test_paused_subscribers_are_not_said_to_be_missing(both: Any) -> None:
+    both.edition(state=EditionState.SENT)
+    deliver(both, 131, DeliveryState.ACCEPTED)
+    deliver(both, 40, DeliveryState.SKIPPED)
+    deliver(both, 5, DeliveryState.WITHDRAWN)
+    set_edition(both, planned=176, planned_at=NOW, sent_at=NOW)
+    page = page_of(both, "admin")
+    assert "<h1>131 of 131 accepted</h1>" in page
+    words = " ".join(re.sub(r"<[^>]+>", "", page).split())
+    assert "And 5 unsubscribed before sending and 40 paused or had no content in their sections." in words
+    assert re.search(r'result=skipped">40</a>', page)
+    deliveries = both.signed_in_client("admin").get("/admin/deliveries").text
+    assert "accepted 131 of 131 emails for No. 147." in re.sub(r"</?a[^>]*>", "", deliveries)
+    assert "<b>131</b> of 131 emails accepted." in both.desk.get("/desk/editions/2026-W47").text
+
+
+@pytest.mark.parametrize("stops_all", [False, True])
+def test_after_resuming_the_page_does_not_say_what_the_last_run_waited_for(going: Any, *, stops_all: bool) -> None:
+    reason = "All sending is paused" if stops_all else "The edition is paused"
+    with going.database.write() as session:
+        writer = ProgressWriter("2026-W47", NOW - timedelta(minutes=2))
+        writer.write_progress(session, 80, NOW, running=False, wait_reason=reason, resumes_at=NOW + timedelta(hours=3))
+    install, confirmed = going.install, replace(ADMIN, confirmed_at=NOW)
+    if stops_all:
+        sending_pause.pause_all_sending(install, reason="", actor=confirmed, now=NOW)
+        sending_pause.resume_all_sending(install, actor=confirmed, now=NOW)
+    else:
+        sending.pause_edition(install, "2026-W47", reason="", actor=ADMIN, now=NOW)
+        sending.resume_edition(install, "2026-W47", actor=ADMIN, now=NOW)
+    page = page_of(going)
+    assert "Sending starts within seconds." in page
+    assert reason not in page
+    assert "It resumes" not in page
+
+
+def test_where_nothing_runs_after_resuming_the_page_says_so(going: Any) -> None:
+    before = NOW - timedelta(minutes=3)
+    with going.database.write() as session:
+        writer = ProgressWriter("2026-W47", before - timedelta(minutes=2))
+        writer.write_progress(session, 80, before, running=False, wait_reason="The edition is paused")
+    sending.pause_edition(going.install, "2026-W47", reason="", actor=ADMIN, now=before)
+    sending.resume_edition(going.install, "2026-W47", actor=ADMIN, now=before)
+    page = page_of(going)
+    assert "within seconds" not in page
+    assert "Sending should have started by now." in page
+
+
+def test_emails_that_are_all_due_later_do_not_start_within_seconds(both: Any) -> None:
+    both.edition()
+    deliver(both, 3, DeliveryState.ACCEPTED)
+    deliver(both, 2, DeliveryState.WAITING, next_try_at=NOW + timedelta(hours=3))
+    set_edition(both, state=EditionState.SENDING, planned=5, planned_at=NOW)
+    page = page_of(both)
+    assert "within seconds" not in page
+    assert "2 emails are due later" in page
+
+
 def test_the_page_counts_all_that_is_planned_and_says_how_long_it_takes(going: Any) -> None:
     with going.database.write() as session:
         writer = ProgressWriter("2026-W47", NOW - timedelta(minutes=2))
@@ -131,7 +188,7 @@ def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_
             )
             for id_ in ids
         )
-    rows = re.findall(r'<th scope="row">([^<]+)</th><td>([^<]*)<.*?data-label="Emails">(\d+)<', page_of(going))
+    rows = re.findall(r'<th scope="row">([^<]+)</th><td><b>([^<]*)<.*?data-label="Emails">(\d+)<', page_of(going))
     assert rows == [
         ("gmail.com", "Blocked by policy or reputation", "5"),
         ("Unnamed provider 000000", "No such mailbox", "3"),

@@ -1,0 +1,60 @@
+"""Forms that wait while someone signs in again: in memory alone, and no longer than a sign-in counts as recent."""
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import Request
+from flask_wtf.csrf import validate_csrf
+
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME
+
+TOKEN_FIELD = "csrf_token"  # noqa: S105 - the field's name
+_SECRET_FIELD = "passphrase"  # noqa: S105 - the field's name
+
+
+@dataclass(frozen=True, slots=True)
+class KeptForm:
+    """A form as it was submitted: its fields without the token, its URL below the base URL, and the page that it's on (`back`)."""
+
+    path: str
+    fields: tuple[tuple[str, str], ...]
+    back: str
+    kept_at: datetime
+
+
+class KeptForms:
+    """The forms of one process, the last one of each sign-in. It lives as long as the application."""
+
+    def __init__(self) -> None:
+        self._forms: dict[str, KeptForm] = {}
+        self._lock = threading.Lock()
+
+    def keep(self, sign_in: str, form: KeptForm) -> None:
+        """Keep a form instead of an earlier one of the same sign-in, and drop old ones."""
+        with self._lock:
+            forms = self._forms.items()
+            recent = {key: one for key, one in forms if not _is_old(one, form.kept_at)}
+            self._forms = recent | {sign_in: form}
+
+    def find(self, sign_in: str, *, now: datetime) -> KeptForm | None:
+        """Find the form of a sign-in; None if there's none."""
+        form = self._forms.get(sign_in)
+        return None if form is None or _is_old(form, now) else form
+
+
+def _is_old(form: KeptForm, now: datetime) -> bool:
+    return now - form.kept_at >= CONFIRMATION_LIFETIME
+
+
+def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
+    """Read a form that can be submitted again later; None if it has a file or a secret, or comes from another site."""
+    if request.files or _SECRET_FIELD in request.form:
+        return None
+    try:
+        validate_csrf(request.form.get(TOKEN_FIELD))
+    except ValueError:
+        return None
+    typed = request.form.items(multi=True)
+    fields = tuple((name, text) for name, text in typed if name != TOKEN_FIELD)
+    return KeptForm(request.full_path.rstrip("?"), fields, back, now)
