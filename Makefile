@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test test-postgresql lint types audit size bench soak pictures look messages settings pins wheel clean
+.PHONY: help demo serve test test-postgresql lint types audit size bench soak pictures look messages settings pins wheel dist clean
 help:            ## Show what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -58,6 +58,11 @@ pictures: $(VENV)/.stamp  ## Take the pictures of the README, docs/editors.md an
 wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
 	@ls dist/*.whl
+
+dist: $(VENV)/.stamp  ## Build a release into ./dist: the wheel, its SBOM, manual pages, shell completion, and checksums
+	@rm -rf dist
+	@$(BIN)/python -m tests.tools.build_release dist
+	@cat dist/SHA256SUMS
 
 look: $(VENV)/.stamp  ## Look at the mail in every way that it is met, and measure it; pictures and a table into ./look (needs Chromium)
 	@$(BIN)/python -m tests.tools.look_harness

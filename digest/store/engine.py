@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from subscribers.errors import ApplicationError
 from subscribers.store.keyed_row_seals import ROW_KEYS, RowSealKeys
 from subscribers.store.models import Base, table_of
 
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
 _IDLE_SINCE = "idle since"
@@ -262,21 +262,47 @@ class SchemaTooNewError(ApplicationError):
     """The database belongs to a newer version of this program."""
 
 
+class MigrationError(ApplicationError):
+    """A migration failed. The message says why, and how to go back."""
+
+
 def migrate_schema(database: Database, revision: str = "head") -> None:
-    """Bring the schema to `revision`; a no-op when it is there already, and then without importing Alembic.
+    """Bring the schema to `revision` in one transaction; a no-op if it's there already, and then without importing Alembic.
 
     Raises:
         SchemaTooNewError: a newer version brought it further than this one knows.
+        MigrationError: a migration failed, and the schema is as it was.
+        sqlalchemy.exc.DBAPIError: the database doesn't respond.
     """
     current, newest = read_schema_revision(database), newest_schema_revision()
     if revision == "head" and current == newest:
         return
     refuse_newer_schema(current)
-    with database.engine.execution_options(immediate=True).begin() as connection:
+    with (
+        database.engine.execution_options(immediate=True).connect() as connection,
+        _explain_failed_migration(current),
+        connection.begin(),
+    ):
         run_migrations_to_revision(connection, revision)
         if revision == "head":
             # Runs of the version before hand over nothing more.
             connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
+
+
+@contextmanager
+def _explain_failed_migration(revision: str | None) -> Iterator[None]:
+    """Turn whatever ends a migration into an error that says how to go back."""
+    try:
+        yield
+    except Exception as exc:
+        reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else f"{type(exc).__name__}: {exc}"
+        raise MigrationError(
+            f"Upgrading the database from schema {revision or 'none'} failed and was undone: {reason.rstrip('.')}.",
+            remedy=(
+                "The database is as the previous version left it. To go back, install that version and start it; you "
+                "don't need a backup. Then report this error."
+            ),
+        ) from exc
 
 
 def refuse_newer_schema(revision: str | None) -> None:
@@ -289,7 +315,7 @@ def refuse_newer_schema(revision: str | None) -> None:
     if revision is not None and revision > newest:
         raise SchemaTooNewError(
             f"The database belongs to a newer version of this program (schema {revision}; this version supports "
-            f"{newest}) and wasn't changed. Install that version (pip install --upgrade hls-digest), or restore a "
+            f"{newest}) and wasn't changed. Install that version (pip install --upgrade hls_digest-….whl), or restore a "
             "backup made before the upgrade."
         )
 
@@ -304,7 +330,7 @@ def run_migrations_to_revision(connection: Connection, revision: str) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", "digest:migrations")
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
@@ -331,5 +357,5 @@ def has_schema(database: Database) -> bool:
 @cache
 def newest_schema_revision() -> str:
     """Name the schema's revision that this version works with, by the names of the migrations' files."""
-    files = resources.files("digest.migrations").joinpath("versions").iterdir()
+    files = (MIGRATIONS / "versions").iterdir()
     return max(file.name.partition("_")[0] for file in files if file.name[0].isdigit())

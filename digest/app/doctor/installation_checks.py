@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select, text
 
+from digest import __version__
 from digest.app.doctor.check_registry import ExaminedInstallation, doctor_check, report_error, report_ok, report_warning
 from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
@@ -47,7 +48,7 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> Iterator[D
     for name in shared:
         yield report_error(f"The import name {name} belongs to {' and '.join(sorted(set(owners[name])))}.")
     if not shared:
-        yield report_ok("our import names are ours only")
+        yield report_ok(f"hls-digest {__version__} is the only owner of its import names")
 
 
 @doctor_check(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from digest import logs
+from digest import __version__, logs
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
@@ -119,7 +119,7 @@ def doctor(
     else:
         findings = _examine_installation(context, world)
     counts = Counter(finding.level for finding in findings)
-    summary = {"errors": counts["error"], "warnings": counts["warning"]}
+    summary = {"version": __version__, "errors": counts["error"], "warnings": counts["warning"]}
     result = summary | {"findings": [asdict(finding) for finding in findings]}
     print_result(result, _describe_findings(findings), as_json=as_json, indent=2)
     if counts["error"]:

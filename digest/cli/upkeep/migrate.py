@@ -99,7 +99,7 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
 @click.command(
     epilog="""\b
 Example:
-  systemctl stop digest && pip install --upgrade hls-digest && digest upgrade && systemctl start digest
+  systemctl stop digest && pip install --upgrade hls_digest-*.whl && digest upgrade && systemctl start digest
 
 \b
 The backup is a file 'before-upgrade-…' in backup.folder, or in the 'backups' folder of DIGEST_HOME. To go back, install the
@@ -109,7 +109,7 @@ previous version and run 'digest restore FILE --replace'. Delete the backup when
 Exit codes:
   0  the schema is up to date, and everything passed verification
   1  not upgraded, with no changes made; or the ledger failed verification
-  2  usage error, no database, or a database from a newer version"""
+  2  usage error, no database, a database from a newer version, or a migration failed and was undone"""
 )
 @pass_command_context
 def upgrade(context: CommandContext) -> None:

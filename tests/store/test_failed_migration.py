@@ -1,0 +1,106 @@
+# ruff: noqa: F811 - pytest finds the imported fixture by its name
+"""A migration that fails in the middle leaves the old schema and every row, and the message says how to go back."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import inspect, text
+
+import scheduler
+from digest.cli import digest
+from digest.store import engine
+from digest.store.engine import newest_schema_revision, open_database
+from tests.store.test_upgrade_command import OLD, old_url  # noqa: F401
+
+SHIPPED = engine.MIGRATIONS
+BROKEN = '''"""Change much, then fail."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9998"
+down_revision = "{before}"
+
+
+def upgrade() -> None:
+    op.create_table("half_done", sa.Column("id", sa.Integer, primary_key=True))
+    op.execute("UPDATE person SET ciphertext = NULL")
+    op.execute("DELETE FROM suppression")
+    with op.batch_alter_table("edition") as batch:
+        batch.add_column(sa.Column("half_done", sa.Integer))
+    {fault}
+'''
+FAULTS = {
+    "a refused statement": ('op.execute("INSERT INTO missing_table VALUES (1)")', "missing_table"),
+    "a mistake of ours": ('raise KeyError("word")', "KeyError: 'word'"),
+}
+
+
+@pytest.fixture(params=FAULTS)
+def reason(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Put a newest migration in place that fails, and give what the message says of it."""
+    fault, reason = FAULTS[request.param]
+    migrations = tmp_path / "migrations"
+    shutil.copytree(engine.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
+    broken = BROKEN.format(before=newest_schema_revision(), fault=fault)
+    (migrations / "versions" / "9998_broken.py").write_text(broken, "utf-8")
+    monkeypatch.setattr(engine, "MIGRATIONS", migrations)
+    newest_schema_revision.cache_clear()
+    yield reason
+    newest_schema_revision.cache_clear()
+
+
+def describe(url: str) -> tuple[dict[str, list[str]], str | None, list[int]]:
+    """Describe a database: its tables with their columns, the schema's revision, and the number of rows that the fault changes."""
+    with closing(open_database(url)) as database, database.engine.connect() as connection:
+        inspector = inspect(connection)
+        names = inspector.get_table_names()
+        columns = {name: [column["name"] for column in inspector.get_columns(name)] for name in names}
+        counts = [
+            connection.scalar(text(f"SELECT count({column}) FROM {table}")) or 0
+            for table, column in (("person", "ciphertext"), ("suppression", "id"), ("edition", "id"))
+        ]
+        revision = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return columns, revision, counts
+
+
+@pytest.mark.parametrize("command", ["upgrade", "serve", "work", "draft"])
+def test_the_old_schema_remains_and_nothing_starts(old_url: str, reason: str, command: str) -> None:
+    before = describe(old_url)
+    refused = CliRunner().invoke(digest, [command])
+    assert (refused.exit_code, describe(old_url)) == (2, before), refused.output
+    assert f"Upgrading the database from schema {OLD} failed and was undone: " in refused.output
+    assert reason in refused.output
+    assert "The database is as the previous version left it. To go back, install that version" in refused.output
+
+
+def test_the_timetables_process_does_not_start_either(
+    old_url: str,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = describe(old_url)
+    monkeypatch.setattr(sys, "argv", ["hls-scheduler"])
+    with pytest.raises(SystemExit, match="failed and was undone") as ended:
+        scheduler.main()
+    assert reason in str(ended.value)
+    assert describe(old_url) == before
+
+
+def test_the_previous_version_goes_on_where_it_was(
+    old_url: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stand-in is this version without the migration that failed."""
+    refused = CliRunner().invoke(digest, ["upgrade"])
+    assert (refused.exit_code, reason in refused.output) == (2, True)
+    monkeypatch.setattr(engine, "MIGRATIONS", SHIPPED)
+    newest_schema_revision.cache_clear()
+    shutil.rmtree(tmp_path / "home" / "backups")  # its file would have the same name within a second
+    done = CliRunner().invoke(digest, ["upgrade"])
+    assert done.exit_code == 0, done.output
+    assert describe(old_url)[1] == newest_schema_revision()
