@@ -22,7 +22,7 @@
   // One after the other: each is sent on the state that the one before has left.
   const inTurn = (work) => {
     waiting += 1;
-    queue = queue.then(work).catch(() => say("Not saved because the server doesn’t respond. Your text stays here."))
+    queue = queue.then(() => work()).catch(() => say("Not saved because the server doesn’t respond. Your text stays here."))
       .finally(() => { waiting -= 1; });
     return queue;
   };
@@ -161,20 +161,51 @@
     if (find(".frame.inbox, .frame.text")) showView(find(".seg a")); else leadTo(place);
   });
 
-  const refresh = async () => {
-    const shown = new URL(location.href);
+  let shownQuery = location.search;
+  const refresh = async (href = location.href) => {
+    const shown = new URL(href), isOther = shown.search !== location.search;
+    if (isOther) listed = 0;
     if (listed) shown.searchParams.set("rows", listed);
     const answer = await fetch(shown, { redirect: "error" });
-    if (!answer.ok) return location.reload();
+    if (!answer.ok) return location.assign(href);
     const fresh = parse(await answer.text());
     // It goes out: its page is another one.
-    if (!find("#desk[data-presence]", fresh)) return location.reload();
+    if (!find("#desk[data-presence]", fresh)) return location.assign(href);
     const saved = find("#saved", fresh).textContent;
     await letGo;
     await untilDated();
+    if (isOther) history.pushState(null, "", href);
     swap(fresh);
     return saved;
   };
+
+  // A link to another state of this page changes the page in place: what is in sight stays where it is, and the way back leads back.
+  const visit = (href) => inTurn(async () => {
+    if ([...unsaved].some((control) => control.isConnected && control.form.dataset.saves !== "own")) return location.assign(href);
+    if (await refresh(href) === undefined) return;
+    const target = document.getElementById(new URL(href).hash.slice(1));
+    if (target?.id === "found") find("#stories").scrollTop = 0;
+    if (target?.matches(ROWS)) focusRow(target); else target?.focus({ preventScroll: Boolean(target.closest(".fields")) });
+    showOpen();
+    // Colleagues see at once what is open now.
+    lastBeat = 0;
+    beat();
+  });
+  const showOpen = () => {
+    const row = find(".st.sel");
+    row?.scrollIntoView({ block: "nearest" });
+    if (row && row.dataset.place !== place) leadTo(row.dataset.place);
+  };
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("#stories a[href], #edition a[href]");
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (link.origin + link.pathname !== location.origin + location.pathname || link.search === location.search) return;
+    event.preventDefault();
+    visit(link.href);
+  });
+  // Where panes scroll, the way back would lead to the story that an address names, and away from what is in sight.
+  if (window.innerWidth >= 960) history.scrollRestoration = "manual";
+  window.addEventListener("popstate", () => { if (location.search !== shownQuery) inTurn(refresh); });
 
   // Where the list ends more of it comes, and what came stays.
   let listed = 0;
@@ -213,6 +244,8 @@
     const held = document.activeElement, kept = describeFocus(held);
     const present = find("#present");
     document.title = fresh.title;
+    shownQuery = location.search;
+    for (const selector of ["#desk", ".tabs"]) find(selector).className = find(selector, fresh).className;
     const parts = [
       "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .elsewhere", "#preview .size",
       "#stories", "#edition", ".sticky",
@@ -221,13 +254,13 @@
       const old = find(selector), now = find(selector, fresh);
       if (!old || !now) continue;
       if (selector === "#stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
-      const top = old.scrollTop, open = findAll("details[open][id]", old).map((one) => one.id);
+      const top = old.scrollTop, open = findAll("details[open]", old).map(nameFold);
       // A field that is taken out and put back was not left.
       swapping = true;
       keepForms(old, now);
       old.replaceChildren(...now.childNodes);
       swapping = false;
-      for (const id of open) { const one = document.getElementById(id); if (one) one.open = true; }
+      for (const fold of findAll("details", old)) if (nameFold(fold) && open.includes(nameFold(fold))) fold.open = true;
       old.scrollTop = top;
     }
     find("#present").replaceWith(present);
@@ -241,6 +274,8 @@
     showUnsaved();
     restoreFocus(held, kept);
   };
+
+  const nameFold = (fold) => fold.id || fold.matches(".why") && fold.closest(ROWS).dataset.story;
 
   // What is written on an older state than the page has now says on which, where somebody changed the same since: it is shown both.
   const squeeze = (text) => text.trim().replace(/\s+/g, " ");
@@ -337,6 +372,12 @@
     }
     menu.append(fresh);
   };
+
+  // A row's words lead to its fields, as its "Edit" does.
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest(".st h3, .st .thumb, .st .meta")?.closest(".st");
+    if (row && !event.target.closest("a, button")) follow(".acts a[href*='open=']", row);
+  });
 
   // The second of two quick clicks is on whatever has come under the mouse by then.
   document.addEventListener("click", (event) => {
@@ -630,6 +671,7 @@
   const KEYS = {
     j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
     x: () => press("drop"), c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    w: () => follow(".why > summary", currentRow()),
     u: () => followInMenu("a[href*='panel=under']"), M: () => followInMenu("a[href*='panel=merge']"),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),
     s: writeHead, b: () => reach("#new-block", 1), n: () => reach("#own-url", 0), v: () => reach(".seg [aria-current]", 2),
@@ -697,7 +739,7 @@
     return takes(section) ? { row: head, section, after: true } : null;
   };
   document.addEventListener("pointerdown", (event) => {
-    const row = event.target.closest(".grip") ? event.target.closest("li.st") : event.target.closest("li.cand, .tray li");
+    const row = event.target.closest(".grip, .st h3, .thumb") ? event.target.closest("li.st") : event.target.closest("li.cand, .tray li");
     if (row && row.dataset.story && !event.target.closest("a, button, input, select, textarea, summary")) row.draggable = true;
   });
   document.addEventListener("dragstart", (event) => {
@@ -788,11 +830,11 @@
     if (present.textContent !== parts.map((part) => part.textContent || part).join("")) present.replaceChildren(...parts);
     findAll(".here").forEach((one) => one.remove());
     for (const one of now.others.filter((other) => other.at)) {
-      const row = document.getElementById(one.at), body = row && row.matches(".st") && find("h3", row);
-      if (!body) continue;
-      const here = document.createElement("p");
+      const row = document.getElementById(one.at), line = row && row.matches(".st") && find(".meta", row);
+      if (!line) continue;
+      const here = document.createElement("b");
       Object.assign(here, { className: "here", textContent: `${one.name} has this story open.` });
-      body.after(here);
+      line.prepend(here, " ");
     }
     const tab = find(".tabs a"), count = find(".sig", tab), heading = find("#h-tray");
     if (now.tray && count) count.textContent = `${now.tray} new`;
@@ -822,6 +864,7 @@
   watchList();
   for (const part of findAll("form[data-saves] [data-fresh=picture]")) demandWords(part.closest("form"));
   showUnsaved();
+  showOpen();
   // The row that the address names is the keyboard's.
   const named = document.getElementById(location.hash.slice(1));
   if (named && named.matches(ROWS) && document.activeElement === document.body) focusRow(named);

@@ -62,7 +62,7 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
 ) -> None:
     assert missing(install) == ["No backup has been made yet. To make one now, use 'digest backup'."]
     with install.database.read() as session:
-        on_page = write_attention_for_pages(session, NOW, install.settings.file)
+        on_page = write_attention_for_pages(session, NOW, install.settings.file, is_admin=False).for_admins
     assert (
         "No backup has been made yet. To make one now, use “Back up now” under Admin → Settings → Backups." in on_page
     )

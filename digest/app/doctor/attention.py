@@ -55,12 +55,14 @@ class AttentionKind:
     """What can need a person, by a name that never changes: what is asked, and what to do. `digest doctor` checks each by its name.
 
     Without a `remedy`, the providers' are given. The sentences of one that `tells_remedy` say themselves what to do: the remedy is in the docs alone.
+    Editors act on one that is `for_editors`, or have to know it before they approve; only admins can do anything about the others.
     """
 
     name: str
     meaning: str
     remedy: str = ""
     tells_remedy: bool = False
+    for_editors: bool = False
 
 
 _KINDS = (
@@ -69,24 +71,28 @@ _KINDS = (
         "Sending isn't paused",
         "Ask the person who paused sending whether the reason is resolved, then run 'digest resume --all'.",
         tells_remedy=True,
+        for_editors=True,
     ),
     AttentionKind(
         "paused",
         "No edition is paused partway through sending",
         "Run 'digest resume EDITION' to continue, or 'digest cancel EDITION' to cancel the rest.",
         tells_remedy=True,
+        for_editors=True,
     ),
     AttentionKind(
         "set-aside",
         "No emails of an edition are set aside by a stop rule",
         "Run 'digest set-aside EDITION' for the reasons, then add --send to send the emails or --drop to drop them.",
         tells_remedy=True,
+        for_editors=True,
     ),
     AttentionKind(
         "gone-articles",
         "Visitors can read every article in upcoming editions",
         "Remove or replace the article, and approve the edition again.",
         tells_remedy=True,
+        for_editors=True,
     ),
     AttentionKind(
         "signup-surge",
@@ -120,6 +126,7 @@ _KINDS = (
         "Approved editions are sent at their send time",
         "Decide whether the edition is still worth sending.",
         tells_remedy=True,
+        for_editors=True,
     ),
     AttentionKind(
         "dead-source",
@@ -139,6 +146,7 @@ _KINDS = (
         "missed-deadline",
         "Editions are approved by their deadline",
         "Approve the edition on its page or with 'digest approve EDITION'.",
+        for_editors=True,
     ),
     AttentionKind(
         "unfed-section",
@@ -162,6 +170,7 @@ _KINDS = (
         "Run 'digest refused EDITION', or open the edition under Sent. Send again what was refused for a doubtful reason, or "
         "acknowledge the refusals.",
         tells_remedy=True,
+        for_editors=True,
     ),
     AttentionKind(
         "refused-correction",
@@ -169,6 +178,7 @@ _KINDS = (
         "Check what its reply says about size, content, or links, or ask your mail provider. The correction is retried every "
         "hour.",
         tells_remedy=True,
+        for_editors=True,
     ),
     AttentionKind(
         "missing-backup", "The last scheduled backup was made and verified", "Run 'digest backup'.", tells_remedy=True
@@ -239,12 +249,31 @@ def write_attention_sentences(
     return [finding.sentence for finding in findings]
 
 
+@dataclass(frozen=True, slots=True)
+class PageNotes:
+    """What a page of the desk says of what needs attention, in sentences: to those who can act on it, and what only admins can act on."""
+
+    own: tuple[str, ...]
+    for_admins: tuple[str, ...] = ()
+
+
 def write_attention_for_pages(
-    session: Session, now: datetime, file: SettingsFileContent, *, pause_told: str = "", deadline_told: str = ""
-) -> list[str]:
+    session: Session,
+    now: datetime,
+    file: SettingsFileContent,
+    *,
+    is_admin: bool,
+    pause_told: str = "",
+    deadline_told: str = "",
+) -> PageNotes:
     """Give the sentences as the desk's pages say them, with places to click, the publication's time and colleagues' names."""
     findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
-    return [finding.page_sentence or finding.sentence for finding in findings]
+    own: list[str] = []
+    for_admins: list[str] = []
+    for finding in findings:
+        notes = own if is_admin or ATTENTION_KINDS[finding.kind].for_editors else for_admins
+        notes.append(finding.page_sentence or finding.sentence)
+    return PageNotes(tuple(own), tuple(for_admins))
 
 
 @cache  # every page of the desk asks

@@ -156,8 +156,8 @@ def kind_of_page(app: Any, path: str) -> tuple[Any, ...] | None:
 
 
 def read_links(path: str, page: lxml.html.HtmlElement) -> Iterator[str]:
-    """Give the addresses of our own that a page links to."""
-    for link in page.xpath("//a/@href | //iframe/@src"):
+    """Give the addresses of our own that a page links to; a template's links lead nowhere until a script fills them in."""
+    for link in page.xpath("//a[not(ancestor::template)]/@href | //iframe/@src"):
         goal = urlsplit(urljoin(SITE + path, link))
         if goal.netloc == "news.example.org":
             yield goal.path + (f"?{goal.query}" if goal.query else "")

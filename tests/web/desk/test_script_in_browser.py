@@ -285,7 +285,7 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     expect(desk.locator("ol[data-section=topics] h3").first).to_have_text(second)
     candidate = desk.locator("li.cand:has(button)").first
     headline = candidate.locator("h3").inner_text()
-    drag(desk, candidate.locator(".score"), rows.nth(0))
+    drag(desk, candidate.locator("p.meta").first, rows.nth(0))
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(headline)
 
 

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from digest.app.approval import approvals, edition_approval
-from digest.app.doctor.attention import write_attention_for_pages
+from digest.app.doctor.attention import PageNotes, write_attention_for_pages
 from digest.app.editing import edit_application, editing_state
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks, edition_views
@@ -23,8 +23,9 @@ from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import COMING_STATES, UnknownEditionError
 from digest.edition.preflight.rule_registry import PreflightFinding
+from digest.installation.audited_actions import Role
 from digest.store.models import EditionState
-from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
+from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.editing_pages import read_edition_from_url, render_edit_page
@@ -63,18 +64,23 @@ def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
 
 
 @desk_pages.app_context_processor
-def provide_attention_messages() -> dict[str, Callable[[str], list[str]]]:
-    """Lend the layout the sentences that stand above every page of the desk."""
+def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
+    """Lend the layout the sentences above every page of the desk, by who can act on them."""
 
-    def sentences(pause_told: str = "", deadline_told: str = "") -> list[str]:
-        context = web_context()
+    def read_notes(pause_told: str = "", deadline_told: str = "") -> PageNotes:
+        context, staff = web_context(), find_current_staff()
+        is_read_by_admin = staff is not None and staff.role == Role.ADMIN
         with context.database.read() as session:
-            file = context.installation.settings.file
             return write_attention_for_pages(
-                session, context.clock(), file, pause_told=pause_told, deadline_told=deadline_told
+                session,
+                context.clock(),
+                context.installation.settings.file,
+                is_admin=is_read_by_admin,
+                pause_told=pause_told,
+                deadline_told=deadline_told,
             )
 
-    return {"attention": sentences}
+    return {"attention": read_notes}
 
 
 @desk_pages.get("/")

@@ -84,10 +84,10 @@ def test_a_row_names_its_story_where_one_acts_on_it_and_its_menu_is_sent_once_fo
         assert menu[1].count(anchor) >= 7
         return set(re.findall(r'name="act" value="([a-z]+) ', menu[1]))
 
-    assert actions_of(first) == {"pin", "drop"}
+    assert actions_of(first) == {"down", "pin", "drop"}
     week.act(f"pin {second}")
-    assert actions_of(second) == {"lead", "unpin", "drop"}
-    assert actions_of(third) == {"lead", "pin", "drop"}
+    assert actions_of(second) == {"up", "down", "lead", "unpin", "drop"}
+    assert actions_of(third) == {"up", "down", "lead", "pin", "drop"}
     # The menu does not stay open where something was done by it.
     form = re.search(r'<form id="act".*?</form>', page(week, f"?view=dark&panel=more&about={third}"), re.DOTALL)
     assert form is not None
@@ -217,9 +217,9 @@ def test_the_list_shows_as_many_as_came_while_one_scrolled(week: SampleWeek) -> 
 
 def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(week: SampleWeek) -> None:
     listed = "".join(re.findall(r'<li class="cand.+?</li>', page(week, "?filter=all&q=calendar"), re.DOTALL))
-    assert re.search(r"<p>Event: \w+day, \w+ \d+, [^<]+\. ", listed), listed
+    assert re.search(r"<p class=\"meta\">Event: \w+day, \w+ \d+, [^<]+\. ", listed), listed
     every = page(week, "?filter=all&topic_filter=&order=newest") + page(week, "?filter=all&start=40")
-    assert re.search(r"<p>Deadline: \w+day, \w+ \d+", every)
+    assert re.search(r"<p class=\"meta\">Deadline: \w+day, \w+ \d+", every)
 
 
 def test_a_section_of_dates_says_which_of_its_stories_the_mail_sorts_by_date_before_the_sections(
@@ -293,7 +293,9 @@ def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: S
     week.act(f"up {week.anchors('featured')[1]}")
     week.act(f"down {week.anchors('featured')[3]}", editor="sam")
     assert 'title="Undo: made “' in page(week)
-    assert re.search(">Undo: made “[^”]+” the lead</button>", page(week)), "which story stands in its words too"
+    assert re.search('>Undo<span class="what">: made “[^”]+” the lead</span></button>', page(week)), (
+        "which story stands in its words too"
+    )
     week.act("undo")
     assert week.headlines("featured")[:2] == before[:2]
     assert week.headlines("featured")[3:5] == [before[4], before[3]]
@@ -512,7 +514,7 @@ def test_a_finding_stands_at_its_place_with_the_way_to_mend_it(week: SampleWeek)
     text = page(week)
     head = text[text.index('<dl class="mailhead"') : text.index("</dl>")]
     assert "The subject has 99 characters" in head
-    assert f'{week.path}?open=head#head-subject">Edit it</a>' in head
+    assert f'{week.path}?open=head#head-subject">Edit<span class="hidden"> the subject</span></a>' in head
     (section,) = re.findall(
         r'<div class="sec" id="section-([\w-]+)">(?:(?!<ol).)*stories. The settings allow \d', text, re.DOTALL
     )
@@ -626,7 +628,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week
         "Sorted by page views. You can\u2019t add or move stories here. The next story by page views replaces" in shown
     )
     assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown
-    own = re.search(r'<details class="fold" id="own".*?</details></details>', shown, re.DOTALL)
+    own = re.search(r'<details class="own" id="own".*?</details></details>', shown, re.DOTALL)
     assert own is not None
     assert '<option value="topics"' in own[0]
     assert '<option value="most-read"' not in own[0]

@@ -56,11 +56,32 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         assert "All sending has been paused since " in page
         assert "eve@news.example.org paused it (“a restored copy”). Ask whether that's resolved." in html.unescape(page)
         assert "If it is, an admin can resume sending under Admin → Deliveries." in page
-        assert not re.search(r'class="attention"[^>]*>[^<]*(UTC|staff \d|&#39;digest )', page)
+        shown = "".join(re.findall(r'<details class="notes".*?</details>', page, re.DOTALL))
+        assert "up to 640 in an hour" in shown
+        assert not re.search(r"UTC|staff \d|&#39;digest ", shown)
     with world.database.write() as session:
         session.execute(update(SignupSurge).values(ended_at=NOW))
         installation_hold.resume_all_sending(session)
     assert 'class="attention"' not in world.desk.get("/desk/").text
+
+
+def test_what_only_admins_can_act_on_is_folded_for_editors(world: Any) -> None:
+    world.edition()
+    with world.database.write() as session:
+        session.add(SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 640}))
+        installation_hold.save_pull_troubles(session, "sendgrid", ["bounces: HTTP 500"], now=NOW)
+        installation_hold.pause_all_sending(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+
+    def list_notes(role: str) -> dict[str, list[str]]:
+        """Give the heading of each line of notes, and how many sentences are in it."""
+        page = world.signed_in_client(role).get("/desk/sources").text
+        folds = re.findall(r'<details class="notes".*?<b>(.*?)</b>(.*?)</details>', page, re.DOTALL)
+        return {heading: re.findall(r"<li>(.*?)</li>", rest) for heading, rest in folds}
+
+    own, for_admins = list_notes("editor").values()
+    assert list(list_notes("editor")) == ["1 note", "2 notes for admins"]
+    assert "All sending has been paused since" in own[0]
+    assert list_notes("admin") == {"3 notes": [*own, *for_admins]}
 
 
 def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:

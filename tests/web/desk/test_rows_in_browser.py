@@ -1,0 +1,193 @@
+"""The edition's page as an editor reads it: how much is in sight, and that nothing moves under the pointer, in a real browser."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from digest.deliver.control import installation_hold
+from digest.web.server import open_page_server
+from subscribers.signup.rate_limits import SURGE_KIND
+from subscribers.store.signup_models import SignupSurge
+from tests.browser import axe_report, follow, keep_first_rows, sign_in, tab_to
+from tests.web.desk.sample_week import SampleWeek, later
+from tests.web.desk.test_desk_in_browser import LIKE_ROWS
+
+pytestmark = pytest.mark.chromium
+
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+# How many of some rows are whole in a pane, and above the foot of a phone.
+WHOLE_ROWS = """([rows, pane]) => {
+  const within = document.querySelector(pane).getBoundingClientRect(), foot = document.querySelector(".sticky").getBoundingClientRect();
+  const top = Math.max(0, within.top), bottom = Math.min(innerHeight, within.bottom, foot.height ? foot.top : innerHeight);
+  const boxes = [...document.querySelectorAll(rows)].map((row) => row.getBoundingClientRect());
+  return boxes.filter((box) => box.height && box.top >= top && box.bottom <= bottom).length;
+}"""
+PLACES = "selector => [...document.querySelectorAll(selector)].map((one) => [one.id || one.name, one.getBoundingClientRect().top])"
+ROWS, FIELDS = "#edition li.st", ".fields :is(input, textarea, select)[name]:not([type=hidden])"
+
+
+@dataclass(frozen=True)
+class ServedWeek:
+    """A copy of the week as it is served, and a browser for it."""
+
+    week: SampleWeek
+    address: str
+    browser: Browser
+
+    def open(self, viewport: dict[str, int], query: str = "") -> Page:
+        """Open the edition's page as Dana."""
+        context = self.browser.new_context(viewport=viewport)  # type: ignore[arg-type]  # a mapping of the shape that Playwright asks for
+        sign_in(context, self.week, self.address, "dana")
+        page = context.new_page()
+        page.goto(f"{self.address}{self.week.path}{query}")
+        return page
+
+
+@pytest.fixture
+def served(week: SampleWeek, browser: Browser) -> Iterator[ServedWeek]:
+    week.app.config["WTF_CSRF_ENABLED"] = True
+    with open_page_server(week.app, "127.0.0.1", 0) as serving:
+        yield ServedWeek(week, f"http://127.0.0.1:{serving.port}", browser)
+    for context in browser.contexts:
+        context.close()
+
+
+def count_whole_rows(page: Page, rows: str, pane: str) -> int:
+    return int(page.evaluate(WHOLE_ROWS, [rows, pane]))
+
+
+def places(page: Page, selector: str) -> list[tuple[str, float]]:
+    """Say where each of some things is, from the top of the window."""
+    return [(name, top) for name, top in page.evaluate(PLACES, selector)]
+
+
+def row(page: Page, position: int) -> Locator:
+    return page.locator(ROWS).nth(position)
+
+
+def test_ten_stories_and_eight_candidates_are_in_sight_and_each_row_is_one_line(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    assert count_whole_rows(page, ROWS, "#edition") >= 10
+    assert count_whole_rows(page, "li.cand", "#stories") >= 8
+    assert set(
+        page.locator("ol[data-section=featured] > li").evaluate_all("rows => rows.map(r => r.offsetHeight)")
+    ) == {44}
+    images = page.locator("ol[data-section=featured] img.thumb")
+    expect(images.first).to_be_in_viewport()
+    assert images.first.evaluate("image => [image.width, image.height]") == [56, 32]
+    assert page.locator(".head").evaluate("head => head.offsetHeight") <= 56
+    assert page.locator(".state").evaluate("state => state.offsetHeight") <= 40
+
+
+def test_a_phone_shows_the_state_of_the_edition_how_to_approve_it_and_four_stories(served: ServedWeek) -> None:
+    page = served.open(PHONE)
+    for part in (".head .pill", ".head .plan:not(#stands)", ".sticky .go"):
+        expect(page.locator(part)).to_be_in_viewport(ratio=1)
+    assert count_whole_rows(page, ROWS, "#edition") >= 4
+    # By hand, its words lead to a story's fields, and its menu to all that a row has on a wide page.
+    second = row(page, 1)
+    second.get_by_text("More").first.click()
+    for name in ("Edit", "Show in the preview"):
+        expect(second.get_by_role("link", name=name)).to_be_in_viewport()
+    second.get_by_role("button", name="Move down").click()
+    expect(page.locator("ol[data-section=featured] > li").nth(2)).to_have_id(served.week.anchors("featured")[2])
+    first = row(page, 0).locator("h3").inner_text()
+    row(page, 0).locator("h3").click()
+    expect(page.locator(".fields input[name=headline]")).to_have_value(first)
+    # By keyboard.
+    page.goto(served.address + served.week.path)
+    tab_to(row(page, 1).locator("details.more > summary"))
+    page.keyboard.press("Enter")
+    tab_to(row(page, 1).get_by_role("link", name="Edit"))
+    page.keyboard.press("Enter")
+    expect(page.locator(".fields input[name=headline]")).to_be_focused()
+
+
+def test_reasons_and_scores_are_shown_on_demand_below_their_row(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = places(page, ROWS)
+    reasons = row(page, 1).locator(".why > p")
+    expect(reasons).to_be_hidden()
+    # By pointer: what a row can do comes with the pointer, and moves nothing.
+    row(page, 1).hover()
+    assert places(page, ROWS) == before
+    row(page, 1).locator(".why > summary").click()
+    expect(reasons).to_contain_text(re.compile(r"Score \d+\.\d: coverage \d"))
+    assert places(page, ROWS)[:2] == before[:2]
+    # It stays open while the page around it is brought up to date.
+    row(page, 2).get_by_role("button", name="Down").click()
+    expect(page.locator("#saved")).to_contain_text("Saved")
+    expect(reasons).to_be_visible()
+    # By keyboard, there and in the list of stories.
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("w")
+    expect(page.locator(f"{ROWS}:focus .why > p")).to_be_visible()
+    candidate = page.locator("li.cand").first
+    page.keyboard.press("/")
+    tab_to(candidate.locator(".why > summary"))
+    page.keyboard.press("Enter")
+    expect(candidate.locator(".why > p")).to_contain_text(re.compile(r"Score \d+\.\d: "))
+    keep_first_rows(page, LIKE_ROWS)
+    assert axe_report(page) == ""
+    page.emulate_media(color_scheme="dark")
+    assert axe_report(page) == ""
+
+
+def test_no_row_moves_when_a_story_opens_or_closes_and_no_field_when_it_is_left(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE)
+    page.locator("#edition").evaluate("pane => pane.scrollTo(0, 120)")
+    before = places(page, ROWS)
+    headline, summary = (page.locator(f".fields [name={name}]") for name in ("headline", "summary"))
+    row(page, 5).locator("h3").click()
+    expect(headline).to_be_focused()
+    assert places(page, ROWS) == before
+    expect(page).to_have_url(re.compile(f"[?]open={week.anchors('featured')[5]}"))
+    fields = places(page, FIELDS)
+    headline.fill("Written anew")
+    assert places(page, FIELDS) == fields
+    summary.click()
+    expect(page.locator("[data-fresh=headline]")).to_contain_text("wrote:")
+    expect(page.locator("#unsaved")).to_be_empty()
+    assert places(page, FIELDS) == fields
+    assert places(page, ROWS) == before
+    # Another one instead, by keyboard, and none.
+    page.keyboard.press("Escape")
+    expect(page.locator(".fields")).to_have_count(0)
+    expect(row(page, 5)).to_be_focused()
+    page.keyboard.press("j")
+    page.keyboard.press("e")
+    expect(headline).to_be_focused()
+    assert places(page, ROWS) == before
+    page.go_back()
+    expect(page.locator(".fields")).to_have_count(0)
+    assert places(page, ROWS) == before
+    # The subject's fields come where a story's do.
+    page.locator("#edition").evaluate("pane => pane.scrollTo(0, 0)")
+    before = places(page, ROWS)
+    follow(page.get_by_role("link", name="Edit the subject"))
+    expect(page.get_by_label("Subject")).to_be_focused()
+    assert places(page, ROWS) == before
+
+
+def test_what_only_admins_can_act_on_is_one_folded_line_for_editors(served: ServedWeek) -> None:
+    with served.week.installation.database.write() as session:
+        session.add(SignupSurge(kind=SURGE_KIND, at=later(), detail={"most": 640}))
+        installation_hold.save_pull_troubles(session, "sendgrid", ["bounces: HTTP 500"], now=later())
+    for viewport in (WIDE, PHONE):
+        page = served.open(viewport)
+        expect(page.locator(".attention")).to_have_count(0)
+        notes, told = page.locator(".state .notes"), page.get_by_text("up to 640 in an hour")
+        expect(notes.locator("summary")).to_have_text("2 notes for admins")
+        expect(notes.locator("summary")).to_be_in_viewport()
+        expect(told).to_be_hidden()
+        before = places(page, ROWS)
+        notes.locator("summary").click()
+        expect(told).to_be_in_viewport()
+        assert places(page, ROWS) == before
+        assert axe_report(page) == ""
+        notes.locator("summary").press("Enter")
+        expect(told).to_be_hidden()
