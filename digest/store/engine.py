@@ -299,8 +299,8 @@ def _explain_failed_migration(revision: str | None) -> Iterator[None]:
         raise MigrationError(
             f"Upgrading the database from schema {revision or 'none'} failed and was undone: {reason.rstrip('.')}.",
             remedy=(
-                "The database is as the previous version left it. To go back, install that version and start it; you "
-                "don't need a backup. Then report this error."
+                "Install the previous version and start it: the database is as that version left it, so you don't need a "
+                "backup. Then report this error."
             ),
         ) from exc
 

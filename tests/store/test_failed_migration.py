@@ -76,7 +76,7 @@ def test_the_old_schema_remains_and_nothing_starts(old_url: str, reason: str, co
     assert (refused.exit_code, describe(old_url)) == (2, before), refused.output
     assert f"Upgrading the database from schema {OLD} failed and was undone: " in refused.output
     assert reason in refused.output
-    assert "The database is as the previous version left it. To go back, install that version" in refused.output
+    assert "Install the previous version and start it: the database is as that version left it" in refused.output
 
 
 def test_the_timetables_process_does_not_start_either(
