@@ -39,6 +39,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         *("auth.submit_password: password", "auth.submit_password: code"),
         *("auth.submit_new_password: password", "auth.submit_new_password: code"),
     ),
+    "a source answers there before it's saved: tests/web/admin/test_sources.py": ("admin.submit_source_changes: url",),
     "the key of a device comes with it: tests/web/auth gives it one": ("auth.submit_passkey: name",),
     "it is looked up, and pages hold no address": (
         *("admin.find_subscriber: address", "admin.begin_search: part", "admin.filter_subscribers: domain", "admin.remove_suppression: address"),
