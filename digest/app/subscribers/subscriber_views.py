@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import select
 
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
+from digest.edition.edition_queries import IS_REGULAR
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -18,6 +19,7 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import AddressError, read_address
 from subscribers.consent import audience, subscriber_list
+from subscribers.consent.breaking_news import count_breaking_news_audience
 from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, SubscriberFilter
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.mailbox_identity import is_large_provider
@@ -78,6 +80,15 @@ def count_subscribers(
         return cached.counts
 
 
+def count_edition_audience(installation: Installation, edition: Edition, *, now: datetime) -> int:
+    """Count the subscribers: all for a regular edition, and for breaking news those who get it now."""
+    if not edition.is_breaking_news:
+        return count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
+    today = now.astimezone(installation.settings.file.publication.zone).date()
+    with installation.read() as session:
+        return count_breaking_news_audience(session, today).recipients
+
+
 @dataclass(frozen=True, slots=True)
 class LastEditionDeliveryStates:
     """The edition that went out last, and what came of it for each of some readers."""
@@ -112,8 +123,8 @@ def view_subscriber_list(
     counts = count_subscribers(installation.database, now=now)
     with installation.database.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
-        newest = select(Edition).where(Edition.state.in_(_SENT_STATES)).order_by(Edition.release_at.desc()).limit(1)
-        edition = session.scalar(newest)
+        newest = select(Edition).where(IS_REGULAR, Edition.state.in_(_SENT_STATES))
+        edition = session.scalar(newest.order_by(Edition.release_at.desc()).limit(1))
         last_edition = None
         if edition is not None:
             numbers = [subscriber.number for subscriber in page.subscribers]

@@ -30,7 +30,7 @@ from digest.edition.content.fragment_names import (
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
-from digest.store.models import Edition
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition
 from subscribers.consent.audience import AudienceMember, count_preferences
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
@@ -54,7 +54,9 @@ class EditionVariants:
 
     @cached_property
     def parts(self) -> frozenset[str]:
-        """The keys of the sections and topics that a reader may leave out."""
+        """The keys of the sections and topics that a reader may leave out: none of breaking news."""
+        if self.edition.number == BREAKING_NEWS_NUMBER:
+            return frozenset()
         keys = list_part_keys(p.name for p in self.edition.pieces)
         return keys if self.has_topics else frozenset(split_part_key(key)[0] for key in keys)
 

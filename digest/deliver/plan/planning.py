@@ -18,7 +18,7 @@ from digest.deliver.compose.identifiers import make_delivery_ids, make_message_i
 from digest.deliver.compose.variants import create_variants, omits_every_part
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.edition.approval.approved_versions import read_mailable_edition
-from digest.edition.edition_queries import find_edition
+from digest.edition.edition_queries import IS_REGULAR, find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState
 from digest.store.engine import Database
@@ -131,7 +131,8 @@ def plan_deliveries(
 
     Once all are written, the list is fixed: later subscribers get the next edition. Several processes may plan one edition:
     each page is written only while none of them has fixed the list. Subscribers whose email is paused, who want fewer
-    editions, or who left out every section that this one has, get a row that's `skipped`. While a page is written, a thread
+    editions, or who left out every section that this one has, get a row that's `skipped`. Breaking news is for those who get it,
+    at once, whatever they chose besides. While a page is written, a thread
     reads the next one and computes its IDs.
 
     Raises:
@@ -149,6 +150,7 @@ def plan_deliveries(
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
+            is_breaking_news=edition.is_breaking_news,
         )
         month_purposes = _purposes_of_month(session, edition, settings)
 
@@ -184,6 +186,7 @@ class _PlannedRows:
     release: EditionRelease
     today: date
     now: datetime
+    is_breaking_news: bool
 
     def rows_for(
         self, subscribers: Sequence[audience.MemberPreferences], served: Collection[int | None]
@@ -198,14 +201,12 @@ class _PlannedRows:
     def _row_for(
         self, subscriber: audience.MemberPreferences, delivery_id: str, *, had_one_this_month: bool
     ) -> dict[str, Any]:
-        due = self.release.due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
-        paused = subscriber.preferences.is_paused(self.today)
-        skipped = due is None or paused or omits_every_part(subscriber.preferences, self.parts)
+        due = self._due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
         return {
             "id": delivery_id,
             "purpose": self.purpose,
             "person": subscriber.number,
-            "state": DeliveryState.SKIPPED if skipped else DeliveryState.WAITING,
+            "state": DeliveryState.WAITING if due else DeliveryState.SKIPPED,
             "due_at": due or self.now,
             "next_try_at": due or self.now,
             "tries": 0,
@@ -215,19 +216,28 @@ class _PlannedRows:
             "reply": "",
         }
 
+    def _due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
+        """Return when the edition is due for a subscriber, in UTC; None if they're skipped."""
+        if self.is_breaking_news:
+            return self.now if preferences.gets_breaking_news(self.today) else None
+        if preferences.is_paused(self.today) or omits_every_part(preferences, self.parts):
+            return None
+        return self.release.due_time(preferences, had_one_this_month=had_one_this_month)
+
 
 def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
     went = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
-    before = (Edition.id != edition.id, Edition.release_at < edition.release_at)
+    before = (IS_REGULAR, Edition.id != edition.id, Edition.release_at < edition.release_at)
     previous = session.scalar(select(func.max(Edition.release_at)).where(went, *before))
     return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
 
 
 def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
-    """Return the purposes of the other editions that are released in the same month, earlier or later."""
+    """Return the purposes of the other regular editions that are released in the same month, earlier or later."""
     begins, ends = find_month_bounds(edition.release_at, settings.file.publication.zone)
-    conditions = (Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
-    return [make_edition_delivery_purpose(name) for name in session.scalars(select(Edition.name).where(*conditions))]
+    in_month = (Edition.release_at >= begins, Edition.release_at < ends)
+    others = select(Edition.name).where(IS_REGULAR, *in_month, Edition.id != edition.id)
+    return [make_edition_delivery_purpose(name) for name in session.scalars(others)]
 
 
 def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:

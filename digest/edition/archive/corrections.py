@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.content.corrected_content import correct_entry
 from digest.edition.content.edition_content import BlockWithAuthors, EditionContent, LabeledBlock, SectionEntry
-from digest.edition.edition_queries import OUTGOING_STATES
+from digest.edition.edition_queries import IS_REGULAR, OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row
@@ -118,7 +118,7 @@ def load_correction_blocks(
 ) -> tuple[BlockWithAuthors, ...]:
     """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
     before = select(func.max(Edition.release_at)).where(
-        Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
+        IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
     )
     query = (
         select(Correction, Edition)

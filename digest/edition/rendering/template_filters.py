@@ -19,6 +19,7 @@ from digest.edition.rendering.inline_markup import render_inline_markup, strip_i
 from digest.edition.rendering.mail_layout import UpcomingDates
 from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.edition.rendering.text_lines import wrap_text
+from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.subscriber_language import SubscriberLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
@@ -140,6 +141,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "host": lambda url: site_name(url) or url,
         "inline_markup": render_inline_markup,
         "issue": partial(write_issue, language=language),
+        "issue_heading": partial(write_issue_heading, language=language),
         "lean": minify_css,
         "look": lambda kind: SECTION_KINDS[kind].look,
         "month_day": language.month_day,
@@ -159,8 +161,17 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
 
 
 def write_issue(number: object, language: SubscriberLanguage) -> str:
-    """Write "No. 147"."""
+    """Write "No. 147", or "breaking news" for an extra edition."""
+    if str(number) == str(BREAKING_NEWS_NUMBER):  # the facts of an email hold it as text
+        return language.gettext("breaking news")
     return language.gettext("No. %(number)s", number=number)
+
+
+def write_issue_heading(number: object, language: SubscriberLanguage) -> str:
+    """Write the same to stand alone, as in a masthead."""
+    if number == BREAKING_NEWS_NUMBER:
+        return language.gettext("Breaking news")
+    return language.pgettext("alone, as in a masthead", "No. %(number)s", number=number)
 
 
 def write_dates_title(dates: UpcomingDates, language: SubscriberLanguage) -> str:
