@@ -1,5 +1,6 @@
 """Breaking news from a terminal: `digest breaking-news`, and what `digest send` says before it."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def run(*words: str) -> str:
 def home(new_home: Path) -> Path:
     """Give a new installation with an article and a list."""
     now = datetime.now(UTC)
-    (new_home / "digest.toml").write_text(
+    Path(os.environ.get("DIGEST_SETTINGS", "digest.toml")).write_text(
         '[sender]\npostal_address = "1 Main St, Springfield"\n[schedule]\nfinal_check_minutes = 0\n'
     )
     with open_installation(load_settings()) as installation:

@@ -23,6 +23,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import EditionField
 from digest.installation.opened_installation import Installation
 from digest.settings import SelectionSettings
+from digest.store.audit import SETTINGS_CHANGED
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Article, AuditEntry, Edition, EditionState
 from subscribers.consent.breaking_news import BreakingNewsAudience
@@ -31,6 +32,7 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from tests.actors import ADMIN
 from tests.app.approval.test_approvals import DANA, LATER, PRIYA, SAM, approve, install, install_on_both
 from tests.app.editing.test_changes import TITLES, url_of
+from tests.app.test_four_eyes import log_change
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.edition.drafting.test_drafts import add, bodies, drafted
 from tests.moments import DRAFTING, RELEASE
@@ -195,6 +197,15 @@ def test_a_draft_of_it_is_no_regular_edition_and_holds_up_no_approval(install_on
     assert (following.name, edition(install_on_both, name).state) == ("2026-W48", EditionState.DRAFT)
     content = EditionContent.from_json(following.content)
     assert [entry.headline for section in content.sections for entry in section.entries] == ["Levee breaks at Cairo"]
+
+
+def test_what_it_does_not_show_is_not_published_by_it(install_on_both: Installation) -> None:
+    change = {"before": {"intro": ""}, "after": {"intro": "Log in at evil.example"}}
+    log_change(install_on_both, SETTINGS_CHANGED, "publication", change)
+    approve_news(install_on_both, draft(install_on_both))
+    with pytest.raises(ApprovalError, match="You wrote"):
+        approve(install_on_both, DANA)
+    approve(install_on_both, PRIYA)
 
 
 def pause(install: Installation, name: str) -> None:
