@@ -107,6 +107,7 @@ UNMET = frozenset(
         ),
         "admin.undo_import",  # no import is finished in this week
         "approvals.update_draft_to_current_settings",
+        "breaking_news.send_now",
         "auth.confirm_identity_by_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
     }
@@ -123,6 +124,7 @@ UNOPENED = frozenset(
             "health.report_readiness",
         ),
         "admin.show_import_undo",
+        "breaking_news.ask_before_sending_now",  # no breaking news is drafted in this week
         *("admin.show_permission_form", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
         "signup.show_confirmation_again",
     }

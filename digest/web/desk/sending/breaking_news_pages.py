@@ -72,4 +72,5 @@ def _send_now_page(name: str) -> ResponseReturnValue:
         view=view,
         edition=edition,
         standing=read_approval_status(edition.name),
+        renews=edition.state != EditionState.APPROVED and request.args.get("renew") != "no",
     )

@@ -6,10 +6,13 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from sqlalchemy import select
 
+from digest.app.approval import edition_approval
+from digest.app.editions.edition_status import read_edition_status
 from digest.store.models import Edition
 from digest.web.server import open_page_server
+from tests.actors import EDITOR
 from tests.browser import faulty_pages, follow, press_by_keyboard, sign_in, tick_by_keyboard
-from tests.web.desk.sample_week import SampleWeek
+from tests.web.desk.sample_week import SampleWeek, later
 from tests.web.desk.sending.test_breaking_news_pages import PATH, add_recipients
 
 pytestmark = pytest.mark.chromium
@@ -53,7 +56,7 @@ def test_it_is_drafted_approved_and_sent_by_pointer_on_a_phone(
     page.goto(f"{address}{NEWS}/send-now")
     button = page.get_by_role("button", name="Send now to 3 subscribers")
     expect(button).to_be_disabled()
-    assert faulty_pages(page, address, [PATH, f"{NEWS}/send-now", f"{NEWS}/sending"], widths=(390, 1440)) == {}
+    assert faulty_pages(page, address, [PATH, f"{NEWS}/send-now?renew=no", f"{NEWS}/sending"], widths=(390, 1440)) == {}
 
     sam, review = open_page(browser, served, "sam", PHONE)
     review.goto(f"{address}{NEWS}/approve")
@@ -92,3 +95,21 @@ def test_it_is_drafted_approved_and_sent_by_keyboard_alone(browser: Browser, ser
     assert was_requested(week)
     dana.close()
     sam.close()
+
+
+def test_the_page_that_waits_shows_the_email_and_learns_of_an_approval(
+    browser: Browser, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    dana, page = open_page(browser, served, "dana", DESKTOP)
+    page.goto(address + PATH)
+    page.get_by_role("checkbox").nth(1).check()
+    follow(page.get_by_role("button", name="Draft breaking news"))
+    page.goto(f"{address}{NEWS}/send-now")
+    expect(page.frame_locator("iframe").get_by_text("Turn off breaking news")).to_have_count(1)
+    button = page.get_by_role("button", name="Send now to 3 subscribers")
+    expect(button).to_be_disabled()
+    mark = read_edition_status(week.installation, "2026-W47-2", now=later()).content_hash
+    edition_approval.approve_edition(week.installation, "2026-W47-2", mark, actor=EDITOR, now=later())
+    expect(button).to_be_enabled()
+    dana.close()
