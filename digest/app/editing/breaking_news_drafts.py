@@ -31,8 +31,8 @@ from digest.edition.edition_queries import COMING_STATES, IS_REGULAR
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
-from digest.select.selection_types import Proposal
-from digest.settings import SectionSettings, Settings
+from digest.select.selection_types import CandidateArticle, Proposal
+from digest.settings import NEWS_SECTION, SectionSettings, Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import BREAKING_NEWS_NUMBER, Article, Edition, Source
 
@@ -42,12 +42,16 @@ SUGGESTED_FROM, MAX_SUGGESTIONS = timedelta(days=1), 20
 _PROPOSAL = ProposalWithLateStories(Proposal(), is_breaking_news=True)
 
 
-def list_suggested_articles(installation: Installation, *, now: datetime) -> Sequence[Article]:
-    """List the newest articles of the last day that visitors can read, the newest first."""
-    readable = (Article.withdrawn_at.is_(None), Article.superseded == "")
-    recent = select(Article).where(Article.dated_at > now - SUGGESTED_FROM, Article.dated_at <= now, *readable)
+def list_suggested_articles(installation: Installation, *, now: datetime) -> Sequence[CandidateArticle]:
+    """List the newest news articles of the last day that visitors can read, the newest first."""
+    readable = (Article.withdrawn_at.is_(None), Article.superseded == "", Source.section == NEWS_SECTION)
+    recent = (
+        select(Article, Source).join(Source).where(Article.dated_at > now - SUGGESTED_FROM, Article.dated_at <= now)
+    )
+    newest = recent.where(*readable).order_by(Article.dated_at.desc(), Article.id).limit(MAX_SUGGESTIONS)
     with installation.read() as session:
-        return session.scalars(recent.order_by(Article.dated_at.desc(), Article.id).limit(MAX_SUGGESTIONS)).all()
+        candidates = [build_candidate(*row) for row in session.execute(newest)]
+    return list({candidate.url: candidate for candidate in candidates}.values())
 
 
 def list_coming_breaking_news(installation: Installation) -> Sequence[Edition]:
