@@ -268,7 +268,14 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     with install.database.write() as session:
         session.add(Source(name="Port News", publisher="Port News", url="https://port.example/feed", topics=[]))
     # Before anybody was shown an address, no page of the staff holds one.
-    arguments: dict[str, Any] = {"name": edition, "seq": 1, "act": "leave", "view": "phone", "table": "limits"}
+    arguments: dict[str, Any] = {
+        "name": edition,
+        "seq": 1,
+        "act": "leave",
+        "view": "phone",
+        "table": "limits",
+        "batch": 1,
+    }
     arguments |= {"key": "confirm", "chosen": "all"}
     subscribers, first = [{"number": number} for number in numbers], [{"number": 1}]
     own_values: dict[str, list[dict[str, Any]]] = {

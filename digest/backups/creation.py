@@ -123,7 +123,7 @@ def _create_archive(part: Path, passphrase: str | None) -> Iterator[ArchiveWrite
 
 @dataclass(slots=True)
 class _RowCount:
-    """How many rows were read, and how many lines were copied, of how many; reported now and then."""
+    """Counts rows read and lines copied, and reports progress from time to time."""
 
     total: int
     progress: Progress

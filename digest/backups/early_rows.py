@@ -1,4 +1,4 @@
-"""What a backup reads before its snapshot: the deliveries of finished editions, and the events so far.
+"""Reading rows before a backup's snapshot: the deliveries of finished editions, and the events so far.
 
 While a snapshot is kept, PostgreSQL can't remove any outdated row, which slows a send down. So most rows are read before, each page in a
 transaction of its own. Triggers note what changes in them meanwhile: a late bounce, an erasure, retention. Those are read again in the
@@ -32,6 +32,17 @@ from subscribers.store.models import DisclosureLogEntry, table_of
 MAX_BACKUP_TIME = timedelta(days=3)  # after which it counts as killed, and nothing is noted for it anymore
 WRITERS_TIMEOUT = 30.0  # seconds to wait for the end of transactions that began before the backup
 _POLL_SECONDS = 0.02
+
+# The triggers of migration 0074 that are on: a table that's made anew, as changing it on SQLite does, has lost its own.
+_ACTIVE_TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('delivery', 'event')",
+    "postgresql": "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A') AND"
+    " tgrelid IN ('delivery'::regclass, 'event'::regclass)",
+}
+_REQUIRED_TRIGGERS = {
+    "sqlite": frozenset({"delivery_changed", "delivery_deleted", "event_changed", "event_deleted"}),
+    "postgresql": frozenset({"delivery_changed", "event_changed", "event_added"}),
+}
 
 Condition = ColumnElement[bool]
 Key = Column[Any]
@@ -169,7 +180,7 @@ SplitTables = Mapping[str, SplitTable]
 def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator[SplitTables]:
     """Lend the tables to read in two parts, by name. Until the end of the block, the database notes each change of early rows.
 
-    Their lines wait in the folder. If an old transaction doesn't end, there are no such tables.
+    Their lines wait in the folder. If an old transaction doesn't end, or the triggers are missing, there are no such tables.
     """
     delete_stale_notes(database, now=now)
     with database.write() as session:
@@ -177,7 +188,8 @@ def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator
         backup = RunningBackup(started_at=now, last_event=last_event)
         session.add(backup)
     try:
-        splits = _choose_splits(database, last_event) if _have_writers_ended(database) else ()
+        is_noted = _has_triggers(database) and _have_writers_ended(database)
+        splits = _choose_splits(database, last_event) if is_noted else ()
         with ExitStack() as spools:
             tables = [
                 SplitTable(split, backup.id, spools.enter_context(closing(LineSpool(folder)))) for split in splits
@@ -197,6 +209,13 @@ def _delete_notes(database: Database, condition: Condition) -> int:
     without_backup = ChangedRow.backup.not_in(select(RunningBackup.id))
     database.delete_in_batches(ChangedRow, without_backup, size=READ_BATCH_SIZE)
     return backups
+
+
+def _has_triggers(database: Database) -> bool:
+    dialect = database.engine.dialect.name
+    with database.read() as session:
+        active = session.scalars(text(_ACTIVE_TRIGGERS[dialect]))
+        return _REQUIRED_TRIGGERS[dialect] <= set(active)
 
 
 def _have_writers_ended(database: Database) -> bool:

@@ -34,7 +34,7 @@ class PlaceName:
 
 
 class ArticlePlaces(NamedTuple):
-    """Where an article is set, by the codes of ISO 3166: the countries that it names, and the states at home in its title.
+    """The places that an article is about, by their ISO 3166 codes: the countries it names, and the home states in its title.
 
     `names` are the words that it writes only with a capital; they're listed if it has such a state.
     """

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from operator import itemgetter
 from typing import Any, ClassVar
 
@@ -251,16 +252,18 @@ class SectionFiller:
 
     def take_official_actions(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
         """Put official actions on other matters into the reserved places of a section, the best without coverage first."""
-        room = min(self.select.official_places, section.most - len(self.sections[section.key]))
+        free_places = max(section.most - len(self.sections[section.key]), 0)
         unplaced = [scored for scored in pool if not self.is_taken(scored)]
-        for scored in sorted(unplaced, key=_uncovered_key):
-            if len(self.official_urls) >= room:
-                return
-            if not self.is_official_action(scored) or self.is_publisher_full(scored):
-                continue
-            if self.similarity.find_same_matter(scored, self.news_stories) is None:
-                self.take_within_cap(section, scored)
-                self.official_urls.add(self.sections[section.key][-1].url)
+        fit = filter(self._may_have_reserved_place, sorted(unplaced, key=_uncovered_key))
+        for scored in islice(fit, min(self.select.official_places, free_places)):
+            self.take_within_cap(section, scored)
+            self.official_urls.add(self.sections[section.key][-1].url)
+
+    def _may_have_reserved_place(self, scored: ScoredStory) -> bool:
+        """Return whether a story is an official action on a matter that isn't in yet; it depends on what was taken before."""
+        if not self.is_official_action(scored) or self.is_publisher_full(scored):
+            return False
+        return self.similarity.find_same_matter(scored, self.news_stories) is None
 
     def is_official_action(self, scored: ScoredStory) -> bool:
         """Return whether a story that few publishers have is an action by an official source, the country, or one of its agencies."""

@@ -117,7 +117,8 @@ def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArt
     aggregated = [a for a in articles if a.aggregated]
     if not aggregated:
         return articles
-    named_last = sorted(aggregated, key=lambda a: (a.publisher != site_name(a.url), a.publisher))
+    by_publisher = sorted(aggregated, key=attrgetter("publisher"))
+    named_last = sorted(by_publisher, key=lambda a: a.publisher != site_name(a.url))
     names = {site_name(a.url): a.publisher for a in named_last}
     own_names = _name_main_sites(a for a in articles if not a.aggregated)
 
@@ -133,8 +134,10 @@ def _name_main_sites(articles: Iterable[CandidateArticle]) -> dict[str, str]:
     sites: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for article in articles:
         sites[article.publisher, article.source][site_name(article.url)] += 1
-    by_source = sorted(sites.items(), key=itemgetter(0))
-    return {min(counts, key=lambda site: (-counts[site], site)): publisher for (publisher, _), counts in by_source}
+    return {
+        min(counts, key=lambda site: (-counts[site], site)): publisher
+        for (publisher, _), counts in sorted(sites.items(), key=itemgetter(0))
+    }
 
 
 def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
@@ -266,7 +269,8 @@ def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArti
         else:
             also[article.publisher] = article
     by_date = attrgetter("dated_at", "publisher", "url")
-    return Story(lead, tuple(sorted(also.values(), key=by_date)), tuple(sorted(further, key=by_date)))
+    also_reported = sorted(also.values(), key=by_date)
+    return Story(lead, tuple(also_reported), tuple(sorted(further, key=by_date)))
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:

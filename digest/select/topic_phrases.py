@@ -16,7 +16,7 @@ _STEM_KEY = 3  # letters by which stems are sought; a shorter stem is none
 
 
 class TopicTier(Enum):
-    """How telling an entry is; the value is what it counts in a category, in the title and in the summary."""
+    """The strength of an entry. The value is its points in a category, in the title, and in the summary."""
 
     STRONG = (1.5, 1.0, 0.5)
     IN_TITLE = (1.5, 1.0, 0.15)
@@ -35,12 +35,12 @@ class TopicPhrase:
 
     @property
     def is_plain_word(self) -> bool:
-        """Whether its first word is all that there is to look at."""
+        """True if only its first word has to be checked."""
         return len(self.tokens) == 1 and not self.capitals_only
 
     @property
     def second_begins(self) -> str | None:
-        """How its second word begins; None where the first says all."""
+        """The start of its second word; None if the first is enough."""
         return None if self.is_plain_word else "".join(self.tokens[1:2])
 
     def stands_at(self, text: "PlacedText", start: int) -> bool:

@@ -139,7 +139,8 @@ class TopicRules:
             words.setdefault(default, []).append(f"the default topic of {candidate.source}")
         points = {topic: _sum_points(of_topic) for topic, of_topic in counted.items()}
         least = {topic: _find_least_points(candidate, topic, of_topic) for topic, of_topic in counted.items()}
-        return {topic: total for topic, total in points.items() if total >= least[topic] - _ROUNDING}, words
+        decided = filter(lambda topic: points[topic] >= least[topic] - _ROUNDING, points)
+        return {topic: points[topic] for topic in decided}, words
 
     def _weigh_default_topic(self, candidate: CandidateArticle) -> float:
         """Return what a source's default topic counts.

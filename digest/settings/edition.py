@@ -113,9 +113,9 @@ class SourceSettings(values.SettingsTable):
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
         "Images are emailed if they're your `own` or `licensed`, or `credited` to a US agency.",
-        "Images that US agencies make are in the public domain, but agencies also use those of others. `credited` takes an "
-        "image only if its own credit names an agency or the publisher as its maker, and shows that credit. It never takes "
-        "seals and logos, which are protected.",
+        "Images that US agencies make are in the public domain, but agencies also use images by others. With `credited`, an "
+        "image is emailed only if its own credit names an agency or the publisher as its maker, and the credit is shown. "
+        "Seals and logos, which are protected, are never emailed.",
     )
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
     default_topic: str = file_only_setting(
@@ -132,8 +132,8 @@ class SourceSettings(values.SettingsTable):
     )
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
-        "The day on which its URL was last known to answer, such as 2026-08-09.",
-        "`digest doctor --online` names it if the source no longer answers.",
+        "The last day its URL was known to work, such as 2026-08-09.",
+        "`digest doctor --online` shows it if the source no longer answers.",
     )
 
 
@@ -215,7 +215,7 @@ class SelectionSettings(values.SettingsTable):
     )
     official_places: int = file_only_setting(
         2,
-        "The number of places in Topics that are reserved for official actions reported by few publishers.",
+        "The number of places in each Topics section that are reserved for official actions reported by few publishers.",
         "Advisories, rules, sanctions, charges, and declarations compete for them without points for coverage.",
         ge=0,
     )

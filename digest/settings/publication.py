@@ -92,26 +92,28 @@ OfferRule = Literal["offer", "off"]
 
 
 class PreferenceSettings(values.SettingsTable, title="Preferences"):
-    """What subscribers can choose. Everything else on their preferences page is always offered.
+    """Preferences that you can choose not to offer. All others are always on the preferences page.
 
-    If you turn an offer off, subscribers no longer see it, and what they chose has no effect until you turn it on again.
+    If you turn one off, subscribers no longer see it, and their choices have no effect until you turn it on again.
     """
 
     topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
         "offer",
         "Topics",
         "Lets subscribers choose topics in sections that list stories by topic.",
-        "Each topic in `select.topics`, or each built-in one, can be left out. If the choices make more than 64 versions of an "
-        "edition, the rarest ones get the nearest version that leaves out less.",
+        "They can leave out each topic in `select.topics`, or each built-in one. An edition has at most 64 versions. Subscribers "
+        "with rarer combinations get the closest version that leaves out less.",
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
 
     breaking_news: Annotated[OfferRule, AffectedArea.NONE] = setting(
-        "offer",
+        "off",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who agree to a consent text that contains the words “breaking news”, in the language "
-        "of `publication.language`. Each of these emails has a link that turns them off.",
+        "If it's off, the sign-up form, the preferences page, and the privacy page don't mention them. Offer them once you're "
+        "ready to send them, because people agree to them when they sign up. They're also on for people who agree to a consent "
+        "text that contains the words “breaking news”, in the language of `publication.language`, unless they agree because "
+        "an admin corrects their address. Each of these emails has a link that turns them off.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 

@@ -75,7 +75,7 @@ class AudienceMember:
 
 @dataclass(frozen=True, slots=True)
 class MemberPreferences:
-    """What decides whether and when one person who may be emailed gets an edition."""
+    """The values that decide whether and when a person who may be emailed gets an edition."""
 
     number: int
     preferences: Preferences

@@ -6,6 +6,7 @@ address a request came from; once it is gone, nobody can guess it back, not even
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,9 +52,9 @@ def store_evidence(
     session.add(RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until))
 
 
-def delete_evidence_of(session: Session, person: int) -> None:
-    """Drop what is kept of a person's events: their address goes, and so does this."""
-    events = select(ConsentEvent.id).where(ConsentEvent.person == person)
+def delete_evidence_of(session: Session, numbers: Collection[int]) -> None:
+    """Delete what's kept of the events of people (at most 1,000): their addresses go, and so does this."""
+    events = select(ConsentEvent.id).where(ConsentEvent.person.in_(numbers))
     session.execute(delete(RequestEvidence).where(RequestEvidence.event.in_(events)))
 
 

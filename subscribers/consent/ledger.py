@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from sqlalchemy import Dialect, bindparam, select, update
+from sqlalchemy import ColumnElement, Dialect, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from subscribers.store.compiled_statements import Columns, bind_columns, insert_bound, insert_many
@@ -19,8 +19,12 @@ _PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
 GRANT_KINDS = frozenset(
     {ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE, ConsentKind.RESTORED}
 )
+UNDO_PERIOD = timedelta(days=7)  # for which leaving, an address change, or an import can be undone
 # A person's own word, which ends a departure before it; no import is one.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
+# Their own acts other than leaving, which people who have forgotten us don't do (`is_sign_of_life`).
+SIGN_OF_LIFE_KINDS = OWN_CONSENT_KINDS | {ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
+_BATCH_FIELD = "batch"  # in what an import, or undoing it, appended
 DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 # These leave a person where they stand.
 UNMOVING_KINDS = frozenset(
@@ -43,6 +47,7 @@ _STATE_AFTER = {
 }
 # Nobody agreed to mail before it: 1970-01-01 is a computer's zero, 0001-01-01 another's.
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
+STOPPED_CHANGE_METHOD = "link to the old address"  # of an address change that puts the one before back
 PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
 ERASED_ROWS_FIELD = (
     "sealed_rows"  # of an erasure: how many sealed rows about disclosures lost their salt by it, by table
@@ -78,6 +83,27 @@ def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind
     """Return the last event of a person, or their last one of some kinds; None where there is none."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
     return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
+
+
+def find_last_consent(
+    chain: Iterable[ConsentEvent], kinds: Collection[ConsentKind] = GRANT_KINDS
+) -> tuple[datetime, dict[str, Any]] | None:
+    """Return when a person last consented, by an event of some kinds, and that event's body; None if they never did.
+
+    The owner of a new address who agreed to a correction that was undone is somebody else, so that isn't this person's consent.
+
+    Args:
+        chain: the person's events in their order, at least all consents and address changes.
+        kinds: the kinds of events that count as consent.
+    """
+    consents: list[tuple[datetime, dict[str, Any]]] = []
+    for event in chain:
+        body = json.loads(event.body)
+        if event.kind in kinds:
+            consents.append((event.at, body))
+        elif event.kind == ConsentKind.ADDRESS_CHANGED and body.get("method") == STOPPED_CHANGE_METHOD:
+            consents = [consent for consent in consents if "requested_by" not in consent[1]]
+    return consents[-1] if consents else None
 
 
 def append_event(
@@ -232,6 +258,17 @@ def hash_raw_chain_link(
         f'"person":{person},"previous":"{previous}","seq":{seq}}}'
     )
     return hashlib.sha256(link.encode()).hexdigest()
+
+
+def is_sign_of_life(kind: ConsentKind, body: dict[str, Any]) -> bool:
+    """Return whether an event is a person's own act other than leaving. What an import appends isn't. Pure."""
+    return kind in SIGN_OF_LIFE_KINDS and _BATCH_FIELD not in body
+
+
+def match_signs_of_life(event: type[ConsentEvent]) -> ColumnElement[bool]:
+    """Return the condition for events that are signs of life (`is_sign_of_life`)."""
+    by_import = event.body.contains(f'"{_BATCH_FIELD}":')  # canonical JSON; in a string, the quotes would be escaped
+    return event.kind.in_(SIGN_OF_LIFE_KINDS) & ~by_import
 
 
 def truncate_to_millisecond(at: datetime) -> datetime:

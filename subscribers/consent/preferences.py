@@ -55,7 +55,7 @@ def _declare(default: Any, **texts: str) -> Any:
     Args:
         default: the value of subscribers who haven't chosen.
         texts: `listed` names it in the privacy page's list (once for all that share the words), and `problem` says what
-            to do if the form's value can't be saved. A `StrictBool` is a checkbox in the group `legend` with `label` and
+            to do if the form's value can't be saved, `problem_without_sections` in a form without sections. A `StrictBool` is a checkbox in the group `legend` with `label` and
             `hint`, and its `summary` adds to the description of the email, `%(sections)s`.
     """
     return Field(default, json_schema_extra=dict(texts))
@@ -81,6 +81,7 @@ class Preferences:
         frozenset(),
         listed=mark_message("topics"),
         problem=mark_message("Choose at least one topic, or leave out the section."),
+        problem_without_sections=mark_message("Choose at least one topic."),
     )
     frequency: Frequency = _declare("weekly", listed=mark_message("how often"), problem=_NOT_OFFERED)
     start: Annotated[date | None, BeforeValidator(_parse_day)] = Field(default=None, validate_default=True)
@@ -204,9 +205,10 @@ def group_checkboxes(hidden: Collection[str]) -> dict[str, dict[str, dict[str, s
     return groups
 
 
-def describe_preference_options(language: SubscriberLanguage) -> str:
-    """List what subscribers can choose, in the words of the privacy page."""
-    listed = dict.fromkeys(texts["listed"] for texts in PREFERENCE_TEXTS.values() if "listed" in texts)
+def describe_preference_options(language: SubscriberLanguage, hidden: Collection[str] = ()) -> str:
+    """List what subscribers can choose, in the words of the privacy page, without the `hidden` preferences."""
+    offered = (texts for name, texts in PREFERENCE_TEXTS.items() if name not in hidden)
+    listed = dict.fromkeys(texts["listed"] for texts in offered if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])
 
 

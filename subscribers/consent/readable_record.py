@@ -1,6 +1,5 @@
 """A person's record made readable: `web/record.html` shows what `transfer.exports.build_person_record` gives as JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -25,8 +24,7 @@ def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[st
 
     Language, method and notice are those of the last consent among `events`, a person's chain in its order.
     """
-    consents = [json.loads(event.body) for event in events if event.kind in ledger.GRANT_KINDS]
-    last_consent: dict[str, Any] = consents[-1] if consents else {}
+    _, last_consent = ledger.find_last_consent(events) or (None, {})
     purpose = {
         "purpose": mark_message("to send the newsletter by email"),
         "lawful_basis": "consent",
@@ -48,7 +46,7 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         "one-click": language.pgettext("how a consent came about or ended", "one-click"),
         ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
         "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
-        "link to the old address": language.pgettext("how a consent came about or ended", "link to the old address"),
+        ledger.STOPPED_CHANGE_METHOD: language.pgettext("how a consent came about or ended", "link to the old address"),
         "link mailed to the owner": language.pgettext("how a consent came about or ended", "one-time link in an email"),
         "link in a mail": language.pgettext("how a consent came about or ended", "preferences or unsubscribe link"),
         "import undone": language.pgettext("how a consent came about or ended", "import undone"),

@@ -22,8 +22,11 @@ from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 from subscribers.store.models import Person
 
-# "undone" ends a "left" before it.
-UnsubscribeLogEntryKind = Literal["left", "bounced", "barred", "complained", "complained by mail", "erased", "undone"]
+IMPORT_UNDONE: Literal["import undone"] = "import undone"
+# "undone" ends a "left" before it; "import undone" is about an import and no person.
+UnsubscribeLogEntryKind = Literal[
+    "left", "bounced", "barred", "complained", "complained by mail", "erased", "undone", "import undone"
+]
 
 
 log = get_logger("unsubscribe log")

@@ -30,7 +30,6 @@ from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, T
 from subscribers.store.signup_models import StoredAddressChange
 
 ADDRESS_CHANGE_LIFETIME = timedelta(days=7)
-UNDO_PERIOD = timedelta(days=7)  # from the confirmation on
 STOP_PURPOSE: OneTimePurpose = "stop address change"
 
 
@@ -54,7 +53,7 @@ class AddressChange:
 
 @dataclass(frozen=True, slots=True)
 class AddressCorrection:
-    """Who of the admins requested a change, why, and the consent text that the owner of the new address is shown."""
+    """An admin's correction: who requested it, why, and the consent text shown to the new address's owner."""
 
     by: str
     reason: str
@@ -63,7 +62,7 @@ class AddressCorrection:
 
 
 class CorrectionOutcome(StrEnum):
-    """What came of an admin's request to correct an address."""
+    """The outcome of an admin's request to correct an address."""
 
     REQUESTED = "requested"
     NOT_SUBSCRIBED = "not subscribed"
@@ -169,7 +168,7 @@ def _begin_change(
     one_time_tokens.revoke_tokens(session, number, "change address", now=now)
     expires_at = now + ADDRESS_CHANGE_LIFETIME
     token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
-    stop_ends_at = expires_at + UNDO_PERIOD
+    stop_ends_at = expires_at + ledger.UNDO_PERIOD
     # It belongs to the old address, and has to work when that isn't the person's anymore: `address_change_stop` compares.
     stop_token = one_time_tokens.issue_token(
         session, STOP_PURPOSE, None, now=now, expires_at=stop_ends_at, serial=str(number)
@@ -278,7 +277,7 @@ def confirm_address_change(
             session.delete(row)
             continue
         if row.changed_at is None:
-            row.changed_at, row.until = now, now + UNDO_PERIOD
+            row.changed_at, row.until = now, now + ledger.UNDO_PERIOD
         encrypt_addresses(keys, row, ChangedAddresses(new, old))
     return AddressChange(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
 

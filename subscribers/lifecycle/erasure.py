@@ -6,19 +6,18 @@ One way for everybody who may wish it: the person's own page, an admin's hand, t
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
-from subscribers.consent import disclosures, evidence, ledger, suppression
+from subscribers.consent import disclosures, ledger, suppression
 from subscribers.consent.ledger import ERASED_ROWS_FIELD
+from subscribers.consent.personal_data import clear_all_traces
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_address
 from subscribers.signup import request_queue
-from subscribers.store import one_time_tokens, people
+from subscribers.store import people
 from subscribers.store.models import ConsentKind, Person, PersonState
-from subscribers.store.signup_models import StoredAddressChange
 
 ForgetElsewhere = Callable[[Session, int, Address | None], Mapping[str, int]]
 """Lets go of a person elsewhere (their email, a provider), in the same transaction, while the address is still known.
@@ -66,7 +65,7 @@ def erase_person(
     released |= disclosures.detach_disclosures(session, number)
     ledger.append_event(session, person, ConsentKind.ERASED, _describe_erasure(method, released), now)
     unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "erased"), at=now)
-    _clear_person(session, person, keep_lookup=full_address is None, now=now)
+    clear_all_traces(session, [number], keep_lookup=full_address is None, now=now)
     return True
 
 
@@ -74,15 +73,3 @@ def _describe_erasure(method: str, released: Mapping[str, int]) -> dict[str, obj
     """Say how somebody was erased, and how many rows lead to nobody from now on: the check of the seals counts them."""
     sealed = {table: rows for table, rows in sorted(released.items()) if rows}
     return {"method": method} | ({ERASED_ROWS_FIELD: sealed} if sealed else {})
-
-
-def _clear_person(session: Session, person: Person, *, keep_lookup: bool, now: datetime) -> None:
-    """Take out all that leads to the person. What was disclosed stays countable, and names nobody.
-
-    Links that were mailed keep their hashes for a while, so that their pages can say that all is erased.
-    """
-    people.clear_personal_data(session, [person.number], keep_lookup=keep_lookup)
-    one_time_tokens.revoke_all_tokens(session, person.number, now=now)
-    session.execute(delete(StoredAddressChange).where(StoredAddressChange.person == person.number))
-    evidence.delete_evidence_of(session, person.number)
-    session.flush()

@@ -77,7 +77,7 @@ def expire_request(session: Session, number: int, seq: int, now: datetime) -> No
         # Whoever was asked by us keeps the look-up hash, or a later list would have them asked again.
         keep_lookup = not never or had_permission_pass(session, number)
         people.clear_personal_data(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
-        evidence.delete_evidence_of(session, number)
+        evidence.delete_evidence_of(session, [number])
     ledger.append_event(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
 
 

@@ -31,10 +31,6 @@ ANSWER_PERIOD = timedelta(days=30)
 SILENCE_METHOD = "question after a long silence"
 NO_ANSWER_METHOD = "no answer to a question after a long silence"
 STAY_PURPOSE: OneTimePurpose = "stay"
-# Their own acts, which somebody who has forgotten us does not do.
-_WORD_KINDS = frozenset(
-    {ConsentKind.CONFIRMED, ConsentKind.UNDONE, ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +87,12 @@ def _query_silent(silent_since: datetime) -> Select[int]:
     """Ask for readers who consented and spoke before a moment alone, and were not asked since they last spoke."""
     sign_of_life, question, answer = (aliased(ConsentEvent) for _ in range(3))
     has_spoken = exists().where(
-        sign_of_life.person == Person.number, sign_of_life.kind.in_(_WORD_KINDS), sign_of_life.at > silent_since
+        sign_of_life.person == Person.number,
+        ledger.match_signs_of_life(sign_of_life),
+        sign_of_life.at > silent_since,
     )
     has_answered = exists().where(
-        answer.person == question.person, answer.seq > question.seq, answer.kind.in_(_WORD_KINDS)
+        answer.person == question.person, answer.seq > question.seq, ledger.match_signs_of_life(answer)
     )
     was_asked = exists().where(question.person == Person.number, question.kind == ConsentKind.RE_ASKED, ~has_answered)
     conditions: tuple[ColumnElement[bool], ...] = (
@@ -240,4 +238,6 @@ def _is_to_leave(session: Session, number: int, seq: int) -> bool:
     )
     events = session.execute(later.order_by(ConsentEvent.seq)).all()
     question = json.loads(events[0].body)
-    return bool(question["takes_off"]) and not any(event.kind in _WORD_KINDS for event in events[1:])
+    return bool(question["takes_off"]) and not any(
+        ledger.is_sign_of_life(event.kind, json.loads(event.body)) for event in events[1:]
+    )

@@ -78,10 +78,10 @@ _KIND_SENTENCES = {
     ConsentKind.ATTESTED: mark_message("An editor vouched for your consent"),
     ConsentKind.WITHDRAWN: mark_message("You unsubscribed"),
     ConsentKind.UNDONE: mark_message("You resubscribed"),
-    ConsentKind.WITHDRAWN_AGAIN: mark_message("You unsubscribed, though an editor had unsubscribed you already"),
+    ConsentKind.WITHDRAWN_AGAIN: mark_message("You unsubscribed (an editor had already unsubscribed you)"),
     ConsentKind.RESTORED: mark_message("An editor who had unsubscribed you by mistake restored your subscription"),
     ConsentKind.RE_ASKED: mark_message("We asked whether you want this newsletter"),
-    ConsentKind.ADDRESS_CHANGED: mark_message("You changed your address"),
+    ConsentKind.ADDRESS_CHANGED: mark_message("Your address changed"),
     ConsentKind.CHOICES_CHANGED: mark_message("Your preferences changed"),
     ConsentKind.BOUNCED: mark_message("An email to you bounced"),
     ConsentKind.COMPLAINED: mark_message("Our email was reported as spam"),
@@ -95,11 +95,16 @@ _KIND_SENTENCES = {
 }
 
 
+_UNDONE_IMPORT_SENTENCE = mark_message("The import of your address was undone")
+
+
 def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> ConsentHistoryEntry:
     body = json.loads(event.body)
+    is_undone_import = event.kind is ConsentKind.EXPIRED and "batch" in body
+    what = _UNDONE_IMPORT_SENTENCE if is_undone_import else _KIND_SENTENCES[event.kind]
     return ConsentHistoryEntry(
         at=event.at,
-        what=language.translate_text(_KIND_SENTENCES[event.kind]),
+        what=language.translate_text(what),
         how=describe_method(_text_value(body, "method"), language),
         where=_text_value(body, "where") or _text_value(body, "page"),
         wording=read_consent_text_of_event(body),

@@ -8,7 +8,7 @@ An admin can undo their own slip, and nothing that the reader or anybody else di
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
@@ -19,10 +19,10 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe import ADMIN_METHOD, find_unsubscribe_by_admin
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
+from subscribers.transfer.import_undo import is_taken_back
 
-UNDO_PERIOD = timedelta(days=7)
 UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
 # Begins the method of a departure that was reported: whoever holds a forwarded mail can forge such a report by mail.
 REPORTED_METHOD = "provider: "
@@ -53,7 +53,7 @@ def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datet
     from `withdrawn`, for good.
     """
     departure = _find_undoable_departure(session, number, now=now)
-    return departure.at + UNDO_PERIOD if departure else None
+    return departure.at + ledger.UNDO_PERIOD if departure else None
 
 
 def _find_undoable_departure(session: Session, number: int, *, now: datetime) -> ConsentEvent | None:
@@ -64,7 +64,7 @@ def _find_undoable_departure(session: Session, number: int, *, now: datetime) ->
     method = json.loads(last.body).get("method", "") if last is not None else ""
     if last is None or not (method in UNDOABLE_METHODS or method.startswith(REPORTED_METHOD)):
         return None
-    return last if now < last.at + UNDO_PERIOD else None
+    return last if now < last.at + ledger.UNDO_PERIOD else None
 
 
 def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
@@ -89,13 +89,18 @@ def request_undo_link(session: Session, number: int, queue: QueueMail, *, now: d
     if not one_time_tokens.may_email_link(session, number, _BY_MAIL, now=now):
         return
     token = _issue_token(session, _BY_MAIL, departure, now)
-    facts = {"token": token, "expires_at": (departure.at + UNDO_PERIOD).isoformat()}
+    facts = {"token": token, "expires_at": (departure.at + ledger.UNDO_PERIOD).isoformat()}
     queue(session, MailRequest("undo", number, str(departure.seq), facts))
 
 
 def _issue_token(session: Session, purpose: OneTimePurpose, departure: ConsentEvent, now: datetime) -> str:
     return one_time_tokens.issue_token(
-        session, purpose, departure.person, now=now, expires_at=departure.at + UNDO_PERIOD, serial=str(departure.seq)
+        session,
+        purpose,
+        departure.person,
+        now=now,
+        expires_at=departure.at + ledger.UNDO_PERIOD,
+        serial=str(departure.seq),
     )
 
 
@@ -137,14 +142,29 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
 def find_restorable_unsubscribe(session: Session, person: Person, actor: str, *, now: datetime) -> ConsentEvent | None:
     """Return the event by which an admin unsubscribed a person, while that admin can undo it.
 
-    They can for 7 days, once in that time, unless the person has unsubscribed, bounced, complained, or been erased since.
+    They can for 7 days, once in that time, unless the person has unsubscribed, bounced, complained, or been erased since, or
+    the import that they were subscribed by was undone.
     """
     by_admin = find_unsubscribe_by_admin(session, person)
-    if by_admin is None or by_admin[1] != actor or person.ciphertext is None:
+    if (
+        by_admin is None
+        or by_admin[1] != actor
+        or person.ciphertext is None
+        or not _has_standing_grant(session, person)
+    ):
         return None
     restored = ledger.find_last_event(session, person.number, {ConsentKind.RESTORED})
-    had_one = restored is not None and now < restored.at + UNDO_PERIOD
-    return by_admin[0] if now < by_admin[0].at + UNDO_PERIOD and not had_one else None
+    had_one = restored is not None and now < restored.at + ledger.UNDO_PERIOD
+    return by_admin[0] if now < by_admin[0].at + ledger.UNDO_PERIOD and not had_one else None
+
+
+def _has_standing_grant(session: Session, person: Person) -> bool:
+    """Return whether the consent from before a person was unsubscribed still counts: restoring gives none of its own."""
+    kinds = (ledger.GRANT_KINDS | ledger.SIGN_OF_LIFE_KINDS) - {ConsentKind.RESTORED}
+    last = ledger.find_last_event(session, person.number, kinds)
+    number = json.loads(last.body).get("batch") if last is not None else None
+    batch = session.get(ImportBatch, number) if number is not None else None
+    return last is not None and (batch is None or not is_taken_back(batch))
 
 
 def restore_by_admin(
@@ -183,5 +203,5 @@ def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLi
         return UndoLink(ActionLinkState.DONE, preferences=Preferences.from_stored(person.choices))
     departure = _find_undoable_departure(session, person.number, now=now)
     if link.state is TokenState.FRESH and departure is not None and link.serial == str(departure.seq):
-        return UndoLink(ActionLinkState.OPEN, departure.at + UNDO_PERIOD)
+        return UndoLink(ActionLinkState.OPEN, departure.at + ledger.UNDO_PERIOD)
     return UndoLink(ActionLinkState.OVER)

@@ -14,13 +14,19 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
-from subscribers.consent.unsubscribe_log import UnsubscribeLog, UnsubscribeLogEntry, UnsubscribeLogEntryKind
+from subscribers.consent.unsubscribe_log import (
+    IMPORT_UNDONE,
+    UnsubscribeLog,
+    UnsubscribeLogEntry,
+    UnsubscribeLogEntryKind,
+)
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_departure_hash, make_lookup_hash
 from subscribers.lifecycle import erasure
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.transfer.import_undo import repeat_lost_undos
 
 BATCH_SIZE = 1000
 _REASON_BY_KIND: dict[UnsubscribeLogEntryKind, suppression.SuppressionReason] = {
@@ -30,10 +36,11 @@ _REASON_BY_KIND: dict[UnsubscribeLogEntryKind, suppression.SuppressionReason] = 
 
 @dataclass(slots=True)
 class LogMergeResult:
-    """How many people of the copy had departed since, by how; how many unknown hashes were suppressed."""
+    """How many people of the copy had departed since, by how; how many unknown hashes were suppressed; which imports were undone."""
 
     departed: Counter[UnsubscribeLogEntryKind] = field(default_factory=Counter)
     unknown_hashes: int = 0
+    undone_imports: list[int] = field(default_factory=list)
 
 
 def merge_unsubscribe_log(
@@ -57,8 +64,8 @@ def merge_unsubscribe_log(
         KeyFileError: the departure log names a key that is not in the key file.
         OSError: the departure log could not be written.
     """
-    departures = _group_by_person(unsubscribe_log.read())
-    merged = LogMergeResult()
+    departures = _group_by_person(entry for entry in unsubscribe_log.read() if entry.kind != IMPORT_UNDONE)
+    merged = LogMergeResult(undone_imports=repeat_lost_undos(session, unsubscribe_log, now=now))
     matched: set[str] = set()
     pairs = sorted({(d.key_id, d.lookup_key) for several in departures.values() for d in several})
     for person in _stream_people(session) if departures else ():

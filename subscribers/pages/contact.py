@@ -117,5 +117,5 @@ def privacy() -> str:
         "web/privacy.html",
         evidence_days=page_context.evidence_retention.days,
         mail_days=page_context.delivery_retention.days,
-        choices=describe_preference_options(page_context.language),
+        choices=describe_preference_options(page_context.language, page_context.site.hidden_preferences),
     )

@@ -91,6 +91,7 @@ _HOURS = {str(hour): hour for hour in range(24)}
 _CHECKED_LISTS = {"omit": "section", "omit_topics": "topic"}  # by the names of their fields in the form
 _TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {*_CHECKED_LISTS, *CHECKBOXES}
 ASKED_PREFERENCES = frozenset(PREFERENCE_TEXTS)
+_EARLIER_PREFERENCES = ASKED_PREFERENCES - {"omit_topics", "breaking_news"}  # on pages without `asks`
 
 
 def _read_link(token: str) -> OpenedLink:
@@ -133,9 +134,9 @@ def save_preferences(token: str) -> ResponseReturnValue:
 def list_asked_preferences(form: MultiDict[str, str], site: SiteDetails) -> frozenset[str]:
     """Return the names of the preferences that a form asks for; it lists them in `asks`.
 
-    One without `asks` is of a page that was opened before it had any.
+    One without `asks` is of a page that was opened before it had any, and asked for less.
     """
-    asked = form.get("asks", "").split() or ASKED_PREFERENCES - {"omit_topics"}
+    asked = form.get("asks", "").split() or _EARLIER_PREFERENCES
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 
@@ -165,7 +166,9 @@ def read_preferences_form(
     else:
         at = _find_unoffered(preferences, site, today)
     if at:
-        raise FormError({at: language.translate_text(PREFERENCE_TEXTS[at]["problem"])})
+        texts = PREFERENCE_TEXTS[at]
+        shorter = "" if "omit" in list_asked_preferences(form, site) else texts.get("problem_without_sections")
+        raise FormError({at: language.translate_text(shorter or texts["problem"])})
     return preferences
 
 

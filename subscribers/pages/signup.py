@@ -119,9 +119,7 @@ def request_lost_link() -> Response:
 def show_confirmation(token: str) -> Response:
     """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
     with page_context.database.read() as session:
-        return _confirmation_page(
-            session, confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.now), token
-        )
+        return _confirmation_page(session, _look_up_confirmation(session, token), token)
 
 
 @signup_pages.post("/confirm/<token>")
@@ -162,9 +160,15 @@ def save_first_preferences(token: str) -> Response:
         return _welcome_page(session, token, is_saved=person is not None)
 
 
+def _look_up_confirmation(session: Session, token: str) -> confirmation.ConfirmationLink:
+    return confirmation.look_up_confirmation(
+        session, page_context.keys, token, language=page_context.language, now=page_context.now
+    )
+
+
 def _welcome_page(session: Session, token: str, *, problem: str = "", is_saved: bool = False) -> Response:
     """Show what was saved, or what couldn't be; a while after the confirmation, only how the link stands."""
-    link = confirmation.look_up_confirmation(session, page_context.keys, token, now=page_context.now)
+    link = _look_up_confirmation(session, token)
     person = confirmation.find_new_subscriber(session, token, now=page_context.now)
     if person is None:
         return _confirmation_page(session, link, token)
@@ -263,14 +267,9 @@ def _confirmation_page(session: Session, link: confirmation.ConfirmationLink, to
         case ConfirmationLinkState.UNKNOWN:
             return unknown_link_page()
         case ConfirmationLinkState.OPEN:
-            form_choices = Preferences.from_json(link.choices)
-            described = describe_preferences(form_choices, page_context.site.parts, page_context.language)
-            return render_page(
-                "web/confirm.html",
-                link=link,
-                masked=mask_address(link.address),
-                chosen=described if link.choices else "",
-            )
+            parts, language = page_context.site.parts, page_context.language
+            chosen_text = describe_preferences(link.chosen, parts, language) if link.chosen else ""
+            return render_page("web/confirm.html", link=link, masked=mask_address(link.address), chosen=chosen_text)
         case ConfirmationLinkState.CONFIRMED:
             coming = page_context.describe_first_edition(session, page_context.now)
             person = confirmation.find_new_subscriber(session, token, now=page_context.now) if link.new else None

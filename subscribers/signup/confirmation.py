@@ -5,7 +5,7 @@ as the token lives, once: what comes afterwards with the same token is told how 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -21,7 +21,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
-from subscribers.store.models import ConsentKind, Person
+from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import TokenLookup, TokenState
 from subscribers.store.signup_models import StoredAddressChange
 from subscribers.subscriber_language import SubscriberLanguage
@@ -52,12 +52,14 @@ class ConfirmationLink:
     day: datetime | None = None  # when it ran out, or was used
     new: bool = False  # it was this very request that confirmed
     by_us: bool = False  # nobody asked for it: a list named them, and we asked
-    choices: Mapping[str, Any] = field(default_factory=dict)  # preferences that were chosen in the form
+    chosen: Preferences | None = None  # what confirming leaves them with, if the form chose anything
 
 
-def look_up_confirmation(session: Session, keys: KeyRing, token: str, *, now: datetime) -> ConfirmationLink:
-    """Return how a confirmation link stands; nothing is changed."""
-    return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
+def look_up_confirmation(
+    session: Session, keys: KeyRing, token: str, *, language: SubscriberLanguage, now: datetime
+) -> ConfirmationLink:
+    """Return how a confirmation link stands; nothing is changed. `language` is the subscribers', as for `confirm_subscription`."""
+    return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now), language)
 
 
 def confirm_subscription(
@@ -74,55 +76,65 @@ def confirm_subscription(
     """Confirm, if the link is open: consent, receipt and the end of all other open links are one commit.
 
     Preferences that were chosen in the form count from now on. A text that names breaking news, in the subscribers'
-    `language`, turns it on.
+    `language`, turns it on. One that doesn't turns off what somebody had chosen before they left.
 
     A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
     once, and a link that was used never brings back who has left since.
     """
-    link = _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
+    link = look_up_confirmation(session, keys, token, language=language, now=now)
     if link.stage is not ConfirmationLinkState.OPEN:
         return link
     used = one_time_tokens.use_token(session, token, "confirm", now=now)
     if used.state is not TokenState.FRESH or used.person is None:  # somebody pressed twice, and we are second
-        return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now))
+        return look_up_confirmation(session, keys, token, language=language, now=now)
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
+    request = ledger.read_event_body(session, person.number, int(used.serial))
+    preferences = _merge_preferences(person, request, language)
     _record_consent(session, keys, person, int(used.serial), origin, evidence_retention, queue, now=now)
-    _apply_choices(session, person, ledger.read_event_body(session, person.number, int(used.serial)), language, now)
+    if preferences.is_readable:
+        change_preferences(session, person.number, preferences, now, method=CONFIRMATION_METHOD)
     one_time_tokens.revoke_tokens(session, person.number, "confirm", now=now, used=True)
     return ConfirmationLink(
         ConfirmationLinkState.CONFIRMED, link.address, link.wording, link.where, link.asked_at, now, new=True
     )
 
 
-def _apply_choices(
-    session: Session, person: Person, request: Mapping[str, Any], language: SubscriberLanguage, now: datetime
-) -> None:
-    """Change what was chosen in the form, and what the text says; earlier preferences that can't be read stay."""
+def _merge_preferences(person: Person, request: Mapping[str, Any], language: SubscriberLanguage) -> Preferences:
+    """Return the preferences that confirming leaves a person with; earlier ones that can't be read stay.
+
+    Breaking news follows the text, as a new consent covers no more than that. Subscribers keep what they have.
+    """
     earlier = Preferences.from_stored(person.choices)
     if not earlier.is_readable:
-        return
+        return earlier
     preferences = Preferences.from_json({**earlier.as_json(), **request.get("choices", {})})
-    if names_breaking_news(read_consent_text_of_event(request), language):
-        preferences = replace(preferences, breaking_news=True)
-    change_preferences(session, person.number, preferences, now, method=CONFIRMATION_METHOD)
+    is_kept = preferences.breaking_news and person.state is PersonState.SUBSCRIBED
+    is_agreed = names_breaking_news(read_consent_text_of_event(request), language)
+    return replace(preferences, breaking_news=is_kept or is_agreed)
 
 
 def find_new_subscriber(session: Session, token: str, *, now: datetime, for_update: bool = False) -> Person | None:
-    """Return the person who confirmed with a link within `WELCOME_PERIOD`: the page that followed can still change preferences."""
+    """Return the person who confirmed with a link within `WELCOME_PERIOD`: the page that followed can still change preferences.
+
+    Not if they can't be read: that page doesn't ask for all of them, such as a pause that may be lost.
+    """
     used = one_time_tokens.look_up_token(session, token, "confirm", now=now)
     is_recent = used.state is TokenState.USED and used.ended_at is not None and now < used.ended_at + WELCOME_PERIOD
     person = session.get(Person, used.person, with_for_update=for_update or None) if is_recent and used.person else None
-    is_mailable = person is not None and audience.may_email_person(session, person.number)
-    return person if is_mailable else None
+    if person is None or not audience.may_email_person(session, person.number):
+        return None
+    return person if Preferences.from_stored(person.choices).is_readable else None
 
 
-def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -> ConfirmationLink:
+def _describe_link(
+    session: Session, keys: KeyRing, token_lookup: TokenLookup, language: SubscriberLanguage
+) -> ConfirmationLink:
     person = session.get(Person, token_lookup.person, populate_existing=True) if token_lookup.person else None
     if token_lookup.state is TokenState.UNKNOWN or person is None:
         return ConfirmationLink(ConfirmationLinkState.UNKNOWN)
     if token_lookup.state is TokenState.FRESH:
-        return _describe_open_link(session, keys, token_lookup, person)
+        return _describe_open_link(session, keys, token_lookup, person, language)
     if audience.may_email_person(session, person.number):
         return ConfirmationLink(ConfirmationLinkState.CONFIRMED, day=token_lookup.ended_at)
     if token_lookup.state is TokenState.USED:
@@ -130,7 +142,9 @@ def _describe_link(session: Session, keys: KeyRing, token_lookup: TokenLookup) -
     return ConfirmationLink(ConfirmationLinkState.EXPIRED, day=token_lookup.expires_at)
 
 
-def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person) -> ConfirmationLink:
+def _describe_open_link(
+    session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person, language: SubscriberLanguage
+) -> ConfirmationLink:
     """Look at a link that has not run out: an erasure or a complaint since the request shuts it all the same."""
     address = people.decrypt_person_address(keys, person)
     suppressed = suppression.find_suppression(session, keys, address) if address else None
@@ -146,7 +160,7 @@ def _describe_open_link(session: Session, keys: KeyRing, token_lookup: TokenLook
         asked_at,
         token_lookup.expires_at,
         by_us=request["method"] == ledger.PERMISSION_METHOD,
-        choices=request.get("choices", {}),
+        chosen=_merge_preferences(person, request, language) if request.get("choices") else None,
     )
 
 

@@ -52,6 +52,8 @@ class SignupReplyKind(StrEnum):
 class AddressStatus:
     """What is known of an address: whether it is mailed now, waits for its confirmation, is suppressed and why.
 
+    `pending` says that a request for the same preferences, by the same consent text, waits: another one is a request of its own.
+
     `recent_mails` is what its mailbox got in the last 30 days because of forms.
     """
 
@@ -169,9 +171,10 @@ class RequestProcessor:
         if person is not None and _has_left_since(session, person, submission.sent_at):
             return SignupReplyKind.NOTHING
         barred = suppression.find_suppression(session, self.keys, submission.address)
-        status = self._load_address_status(session, person, barred, request, now)
+        waiting = _find_same_request_token(session, number, submission, now) if number else None
+        status = self._load_address_status(session, person, barred, request, is_pending=waiting is not None, now=now)
         answer = decide_signup_answer(submission.kind, status, self.signup_limits, now=now)
-        note = self._build_note(session, answer, submission, person, now)
+        note = self._build_note(session, answer, submission, person, waiting, now)
         if note is not None:
             rate_limits.record_signup_mail(session, request.mailbox_tag, answer, now)
             self.queue(session, note)
@@ -183,6 +186,7 @@ class RequestProcessor:
         answer: SignupReplyKind,
         submission: FormSubmission,
         person: Person | None,
+        waiting: OneTimeToken | None,
         now: datetime,
     ) -> MailRequest | None:
         """Return the mail that an answer is; a confirmation is written down first."""
@@ -190,8 +194,8 @@ class RequestProcessor:
             return self._record_request(session, submission, person, now)
         if person is None or answer is SignupReplyKind.NOTHING:
             return None
-        if answer is SignupReplyKind.REMIND:
-            return self._build_reminder(session, person, now)
+        if waiting is not None and answer is SignupReplyKind.REMIND:
+            return self._build_reminder(session, person, waiting, now)
         return MailRequest("known" if answer is SignupReplyKind.KNOWN else "link", person.number, f"{now:%Y-%m-%d}")
 
     def _load_address_status(
@@ -200,13 +204,15 @@ class RequestProcessor:
         person: Person | None,
         suppression_row: Suppression | None,
         request: SignupRequest,
+        *,
+        is_pending: bool,
         now: datetime,
     ) -> AddressStatus:
         number = person.number if person is not None else 0
         erased = person is not None and person.state is PersonState.ERASED
         return AddressStatus(
             subscribed=suppression_row is None and audience.may_email_person(session, number),
-            pending=_find_own_request_token(session, number, now) is not None,
+            pending=is_pending,
             suppression_reason=suppression_row.reason if suppression_row else "erased" if erased else "",
             recent_mails=tuple(rate_limits.list_recent_mails(session, request.mailbox_tag, now=now)),
         )
@@ -256,10 +262,8 @@ class RequestProcessor:
             self._issue_confirmation_context(session, person, event.seq, expires_at, now),
         )
 
-    def _build_reminder(self, session: Session, person: Person, now: datetime) -> MailRequest:
+    def _build_reminder(self, session: Session, person: Person, first: OneTimeToken, now: datetime) -> MailRequest:
         """Return the one reminder: a second token, for the first cannot be read back, which runs out with it."""
-        first = _find_own_request_token(session, person.number, now)
-        assert first is not None, "who is reminded waits"
         facts = self._issue_confirmation_context(session, person, int(first.serial), first.expires_at, now)
         return MailRequest("remind", person.number, first.serial, facts)
 
@@ -287,11 +291,21 @@ def _has_left_since(session: Session, person: Person, moment: datetime) -> bool:
     return last is not None and last.at > moment
 
 
-def _find_own_request_token(session: Session, number: int, now: datetime) -> OneTimeToken | None:
-    """Return the first open link that a form of theirs brought about: a question of ours does not stand in its way."""
-    links = one_time_tokens.list_open_tokens(session, number, "confirm", now=now)
-    method = {link.serial: ledger.read_event_body(session, number, int(link.serial))["method"] for link in links}
-    return next((link for link in links if method[link.serial] != ledger.PERMISSION_METHOD), None)
+def _find_same_request_token(
+    session: Session, number: int, submission: FormSubmission, now: datetime
+) -> OneTimeToken | None:
+    """Return the first open link of a form that asked for the same by the same text.
+
+    Anybody can type an address, so the form before may be a stranger's: its choices mustn't count for the owner's. A question
+    of ours isn't a form.
+    """
+    asked = (submission.wording and submission.wording.hash, dict(submission.choices))
+    for link in one_time_tokens.list_open_tokens(session, number, "confirm", now=now):
+        body = ledger.read_event_body(session, number, int(link.serial))
+        is_form = body["method"] != ledger.PERMISSION_METHOD
+        if is_form and (body["wording_hash"], body.get("choices", {})) == asked:
+            return link
+    return None
 
 
 def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:

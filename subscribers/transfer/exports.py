@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
-from subscribers.consent.ledger import GRANT_KINDS, IMPORTED_SUFFIX, format_ledger_time
+from subscribers.consent.ledger import GRANT_KINDS, IMPORTED_SUFFIX, find_last_consent, format_ledger_time
 from subscribers.consent.subscriber_list import SubscriberFilter, build_filter_conditions
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.errors import RefusalError
@@ -32,12 +32,6 @@ EXPORT_COLUMNS = (
     *("sections_left_out", "topics_left_out", "frequency", "time_zone", "send_hour"),
     *("short_edition", "text_only", "breaking_news", "paused_until"),
 )
-# Only these may leave in the clear. Someone who unsubscribed may not be handed on (15 USC 7704(a)(4)(A)(iv)).
-EXPORTABLE_STATES = {
-    PersonState.SUBSCRIBED: "subscribed",
-    PersonState.UNVERIFIED: "unconfirmed",
-    PersonState.REQUESTED: "unconfirmed",
-}
 EVERYONE = SubscriberFilter()
 # Undoing an unsubscribe restores the consent from before.
 _CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}
@@ -158,19 +152,21 @@ def export_list(
 ) -> ListExportResult:
     """Write everyone who may be mailed now and matches the filter to `file`, as CSV, in constant memory.
 
-    A filter can also ask for those who never confirmed. Who does not open is left out and named.
+    Nobody else may leave in the clear: those who unsubscribed may not be handed on (15 USC 7704(a)(4)(A)(iv)), and the
+    privacy page promises those who never confirmed that their address only serves to ask them. They couldn't see the
+    export in their data, either. Who does not open is left out and named.
     Each part is on record before its addresses are written: a crash leaves people who were told of one
     disclosure too many, never of one too few.
 
     Raises:
         ExportStateError: the filter asks for people whose addresses may not leave.
     """
-    state = list_filter.state or PersonState.SUBSCRIBED
-    if state not in EXPORTABLE_STATES:
+    if list_filter.state not in {None, PersonState.SUBSCRIBED}:
         raise ExportStateError(
-            "Addresses of people who unsubscribed or are suppressed may not be exported. Choose another state."
+            "Addresses of people who never confirmed, unsubscribed, or are suppressed may not be exported. Choose "
+            "another state."
         )
-    conditions = build_filter_conditions(replace(list_filter, state=state))
+    conditions = build_filter_conditions(replace(list_filter, state=PersonState.SUBSCRIBED))
     writer = SpreadsheetCsvWriter(file)
     writer.write_row(EXPORT_COLUMNS)
     with database.write() as session:
@@ -189,7 +185,7 @@ def export_list(
             bits = _number_bitmap(row.member.number for row, _ in subscribers)
             session.add(ListExportPart(export=name, first=first, bits=bits))
         for row, address in subscribers:
-            writer.write_row((address, EXPORTABLE_STATES[state], *row.describe()))
+            writer.write_row((address, str(PersonState.SUBSCRIBED), *row.describe()))
         result.people += len(subscribers)
         progress(result.people)
     with database.write() as session:
@@ -267,12 +263,15 @@ def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[
 
 def _load_consents(session: Session, numbers: Sequence[int]) -> dict[int, tuple[datetime, dict[str, Any]]]:
     """Return when some people (at most 1,000) last consented, and what that event says."""
+    kinds = _CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (
-        select(ConsentEvent.person, ConsentEvent.at, ConsentEvent.body)
-        .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.in_(_CONSENT_KINDS))
-        .order_by(ConsentEvent.seq)
+        select(ConsentEvent)
+        .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.in_(kinds))
+        .order_by(ConsentEvent.person, ConsentEvent.seq)
     )
-    return {person: (at, json.loads(body)) for person, at, body in session.execute(query)}
+    chains = groupby(session.scalars(query), key=lambda event: event.person)
+    consents = {person: find_last_consent(chain, _CONSENT_KINDS) for person, chain in chains}
+    return {person: consent for person, consent in consents.items() if consent}
 
 
 def _number_bitmap(numbers: Iterable[int]) -> bytes:

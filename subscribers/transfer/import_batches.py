@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from subscribers.consent import ledger
 from subscribers.store.models import ImportBatch
-from subscribers.transfer.import_undo import TAKEN_BACK_OPTIONS, UNDO_PERIOD, UNDONE_OPTION
+from subscribers.transfer.import_undo import UNDONE_OPTION, is_taken_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class UnfinishedImport:
         if self.is_undo:
             return (
                 f"Undoing import {self.batch} ({self.origin}) was interrupted, so the people in it won't be emailed. To "
-                f"finish, run 'digest subscribers import --undo {self.batch}'."
+                f"finish, run 'digest subscribers import --undo {self.batch} --reason \"…\"'."
             )
         return (
             f"Import {self.batch} ({self.origin}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
@@ -59,7 +60,7 @@ class FinishedImport:
     @property
     def undo_until(self) -> datetime:
         """The moment until which it can be undone."""
-        return self.done_at + UNDO_PERIOD
+        return self.done_at + ledger.UNDO_PERIOD
 
 
 def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
@@ -67,9 +68,7 @@ def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImpor
     done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
     rows = session.scalars(done)
     return [
-        FinishedImport(row.id, row.origin, row.done_at, row.counts, not TAKEN_BACK_OPTIONS.isdisjoint(row.options))
-        for row in rows
-        if row.done_at
+        FinishedImport(row.id, row.origin, row.done_at, row.counts, is_taken_back(row)) for row in rows if row.done_at
     ]
 
 

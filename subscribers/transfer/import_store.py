@@ -16,6 +16,7 @@ from subscribers.store.compiled_statements import Columns, matches_any
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, ImportBatch, Person
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
+from subscribers.transfer.import_undo import check_no_undo_interrupted
 from subscribers.transfer.row_builder import PersonChange
 
 _LOCK_TIMEOUT = "200ms"
@@ -50,7 +51,12 @@ class ImportStep:
 
 
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
-    """Find the people behind some addresses (at most 1,000), each by their address's current look-up hash."""
+    """Find the people behind some addresses (at most 1,000), each by their address's current look-up hash.
+
+    Raises:
+        ImportUndoError: an import is being undone, also if that began after this one.
+    """
+    check_no_undo_interrupted(session)
     current = {old: address.lookup for address in hashes for old in (address.lookup, *address.older_lookups)}
     statement = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
     unfinished = set(session.scalars(statement))

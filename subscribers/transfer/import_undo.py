@@ -7,24 +7,23 @@ had unsubscribed stays. From the first moment on, nobody of the import is in the
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.consent.personal_data import clear_all_traces
+from subscribers.consent.unsubscribe_log import IMPORT_UNDONE, PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
-from subscribers.store.people import clear_personal_data
 
 PAGE_SIZE = 500  # people a transaction
-UNDO_PERIOD = timedelta(days=7)
 UNDO_METHOD = "import undone"
 UNDONE_OPTION = "undone"  # among a batch's options, so that its file isn't taken for one that came in before
-_IMPORTED_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.UNVERIFIED})
 # Not a person's word on being subscribed.
 _SILENT_KINDS = frozenset({ConsentKind.BOUND, ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
 
@@ -37,7 +36,7 @@ class ImportUndoError(RefusalError):
 
 
 class UndoOutcome(StrEnum):
-    """What taking an import back does with a person in it."""
+    """The outcome of undoing an import for one person."""
 
     REMOVED = "removed"  # the import alone brought them
     EARLIER = "here before"  # they stay, without the consent and the preferences that the import brought
@@ -66,7 +65,7 @@ class ImportedPerson:
 
 @dataclass(slots=True)
 class UndoResult:
-    """How many people there are of each outcome, and how many get back the preferences that the import had changed."""
+    """The number of people by outcome, and the number whose earlier preferences are restored."""
 
     removed: int = 0
     earlier: int = 0
@@ -76,7 +75,7 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """How many people stay."""
+        """The number of people kept."""
         return self.earlier + self.active + self.departed
 
     def count(self, outcome: UndoOutcome, *, restores: bool) -> None:
@@ -90,7 +89,7 @@ class UndoResult:
 
 @dataclass(slots=True)
 class _Changes:
-    """What one transaction appends and changes."""
+    """The changes of one transaction."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     people: list[dict[str, Any]] = field(default_factory=list)
@@ -108,9 +107,14 @@ def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True
     own = [link.seq for link in spoken if link.body.get("batch") == batch]
     if not own:  # it took over what another import that was never finished had begun
         return UndoOutcome.REMOVED if len(spoken) == 1 else UndoOutcome.EARLIER
-    if person.state not in _IMPORTED_STATES or spoken[-1].seq > own[-1]:
-        return UndoOutcome.ACTIVE if was_finished else UndoOutcome.EARLIER
-    return UndoOutcome.EARLIER if spoken[0].seq < own[0] else UndoOutcome.REMOVED
+    later = [link for link in spoken if link.seq > own[-1]]
+    is_active = any(ledger.is_sign_of_life(link.kind, link.body) for link in later)
+    if is_active and was_finished:
+        return UndoOutcome.ACTIVE
+    # Anyone can type an address into the form, so a request isn't yet the person's act, but it waits for their answer.
+    has_requested = any(link.kind is ConsentKind.REQUESTED for link in spoken)
+    is_earlier = is_active or has_requested or spoken[0].seq < own[0]
+    return UndoOutcome.EARLIER if is_earlier else UndoOutcome.REMOVED
 
 
 def find_overwritten_preferences(person: ImportedPerson, batch: int) -> dict[str, Any] | None:
@@ -135,24 +139,89 @@ def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: date
     return _take_back(database, batch, actor=actor, now=now, is_undo=is_undo)
 
 
-def undo_batch(database: PeopleDatabase, batch: int, *, actor: str, now: datetime) -> UndoResult:
+def undo_batch(
+    database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
+) -> UndoResult:
     """Take a finished import back, or go on with that. Nobody of it is emailed from the first moment on.
+
+    The unsubscribe log gets one entry, before the commit as for those who leave: a copy restored from before the undo
+    learns of it (`repeat_lost_undos`).
 
     Raises:
         ImportUndoError: there's no such import, it isn't finished, or it was finished more than seven days ago.
+        OSError: the unsubscribe log couldn't be written.
     """
     with database.write() as session:
         row = session.get(ImportBatch, batch, with_for_update=True, populate_existing=True)
         if not is_undo_interrupted(row):
             check_undoable(row, batch, now=now)
             assert row is not None
-            row.done_at, row.options = None, {**row.options, UNDONE_OPTION: ledger.format_ledger_time(now)}
+            unsubscribe_log.append(_make_log_entry(row), at=now)
+            _mark_undone(row, now)
     return _take_back(database, batch, actor=actor, now=now, is_undo=True)
+
+
+def _mark_undone(row: ImportBatch, now: datetime) -> None:
+    row.done_at, row.options = None, {**row.options, UNDONE_OPTION: ledger.format_ledger_time(now)}
+
+
+def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
+    """Make the entry that an import is undone. It names the import by its file and start: a restored copy counts anew."""
+    name = f"{row.file_hash} {ledger.format_ledger_time(row.started_at)}"
+    return PendingUnsubscribeLogEntry(name, "", IMPORT_UNDONE)
+
+
+def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> list[int]:
+    """Begin to undo the imports of a restored copy that were undone after it was made; return their numbers.
+
+    Nobody of them is emailed. They're listed as interrupted undos, which an admin finishes.
+
+    Raises:
+        UnsubscribeLogError: the unsubscribe log is damaged.
+        KeyFileError: it names a key that isn't in the key file.
+    """
+    entries = [entry for entry in unsubscribe_log.read() if entry.kind == IMPORT_UNDONE]
+    numbers = []
+    for row in session.scalars(select(ImportBatch).order_by(ImportBatch.id)) if entries else ():
+        lookup = _make_log_entry(row).lookup
+        is_named = any(unsubscribe_log.hash_lookup(lookup, entry.key_id) == entry.person_hash for entry in entries)
+        if is_named and not is_taken_back(row):
+            _mark_undone(row, now)
+            numbers.append(row.id)
+    session.flush()
+    return numbers
 
 
 def is_undo_interrupted(row: ImportBatch | None) -> bool:
     """Return whether taking an import back was begun and not finished."""
     return row is not None and row.done_at is None and UNDONE_OPTION in row.options
+
+
+def is_taken_back(row: ImportBatch) -> bool:
+    """Return whether an import was taken back, or that was begun."""
+    return not TAKEN_BACK_OPTIONS.isdisjoint(row.options)
+
+
+def check_no_undo_interrupted(session: Session) -> None:
+    """Check that no import is being taken back: its people would be taken for those of an import that goes on.
+
+    Raises:
+        ImportUndoError: one is.
+    """
+    unfinished = session.scalars(select(ImportBatch).where(ImportBatch.done_at.is_(None)))
+    row = next(filter(is_undo_interrupted, unfinished), None)
+    if row is not None:
+        raise ImportUndoError(f"Import {row.id} is being undone. Finish undoing it, then import the file again.")
+
+
+def check_can_begin(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
+    """Check that taking an import back can begin, or go on.
+
+    Raises:
+        ImportUndoError: it can't.
+    """
+    if not is_undo_interrupted(row):
+        check_undoable(row, batch, now=now)
 
 
 def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
@@ -161,11 +230,11 @@ def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> Non
     Raises:
         ImportUndoError: it can't.
     """
-    if row is None or row.done_at is None or TAKEN_BACK_OPTIONS & row.options.keys():
+    if row is None or row.done_at is None or is_taken_back(row):
         raise ImportUndoError(f"There's no finished import {batch} to undo. Check its number in the list of imports.")
-    if now > row.done_at + UNDO_PERIOD:
+    if now > row.done_at + ledger.UNDO_PERIOD:
         raise ImportUndoError(
-            f"Import {batch} was finished more than {UNDO_PERIOD.days} days ago, so it can't be undone. Unsubscribe people "
+            f"Import {batch} was finished more than {ledger.UNDO_PERIOD.days} days ago, so it can't be undone. Unsubscribe people "
             "one by one instead."
         )
 
@@ -176,17 +245,29 @@ def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoRe
     Raises:
         ImportUndoError: see `undo_batch`.
     """
-    result, after = UndoResult(), 0
+    after = 0
     with database.read() as session:
         row = session.get(ImportBatch, batch)
-        if not is_undo_interrupted(row):
-            check_undoable(row, batch, now=now)
-        while people := _load_people(session, batch, after):
+        check_can_begin(row, batch, now=now)
+        result = UndoResult(removed=_count_people_without_other_events(session, batch))
+        while people := _load_people(session, batch, after, where=_has_other_events(batch)):
             for person in people:
                 outcome = decide_undo(person, batch)
                 result.count(outcome, restores=_restores_preferences(person, outcome, batch))
             after = people[-1].number
     return result
+
+
+def _has_other_events(batch: int) -> ColumnElement[bool]:
+    """Return the condition for people who have an event that an import didn't append, or who have departed."""
+    by_import = ConsentEvent.body.contains(f'"batch":{batch},')  # canonical JSON; more fields follow this one
+    return Person.state.in_(ledger.DEPARTED_STATES) | exists().where(ConsentEvent.person == Person.number, ~by_import)
+
+
+def _count_people_without_other_events(session: Session, batch: int) -> int:
+    """Count the people whom `decide_undo` removes by their import's events alone: most of them, so they aren't loaded."""
+    query = select(func.count()).select_from(Person).where(Person.batch == batch, ~_has_other_events(batch))
+    return session.scalar(query) or 0
 
 
 def _restores_preferences(person: ImportedPerson, outcome: UndoOutcome, batch: int) -> bool:
@@ -208,11 +289,14 @@ def _take_back(database: PeopleDatabase, batch: int, *, actor: str, now: datetim
             after = people[-1].number if people else 0  # once more from the start: an import may run on beside us
 
 
-def _load_people(session: Session, batch: int, after: int, *, lock: bool = False) -> list[ImportedPerson]:
+def _load_people(
+    session: Session, batch: int, after: int, *, where: ColumnElement[bool] | None = None, lock: bool = False
+) -> list[ImportedPerson]:
     columns = (Person.number, Person.state, Person.chain_head)
     query = (
         select(*columns).where(Person.batch == batch, Person.number > after).order_by(Person.number).limit(PAGE_SIZE)
     )
+    query = query if where is None else query.where(where)
     rows = session.execute(query.with_for_update() if lock else query).all()
     links: dict[int, list[ImportedLink]] = {row.number: [] for row in rows}
     events = select(
@@ -233,7 +317,7 @@ def _take_people_back(
         _append_changes(changes, person, outcome, body, now)
         result.count(outcome, restores=_restores_preferences(person, outcome, body["batch"]))
     ledger.insert_chain_links(session, changes.events, changed_people=changes.people)
-    clear_personal_data(session, changes.removed)
+    clear_all_traces(session, changes.removed, now=now)
 
 
 def _append_changes(

@@ -30,7 +30,7 @@ from subscribers.transfer.import_report import (
 )
 from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
 from subscribers.transfer.import_store import lock_unfinished_batch
-from subscribers.transfer.import_undo import is_undo_interrupted
+from subscribers.transfer.import_undo import check_no_undo_interrupted
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile
@@ -141,6 +141,7 @@ def run_import(
 
     Raises:
         ListFileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
+        ImportUndoError: an import is being undone.
         OSError: the departure log, or the account of the rows, could not be written.
     """
     report, batch, reached = _open_batch(context, survey, options, now)
@@ -230,13 +231,11 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
 
     Raises:
         ListFileError: an import of the file with other options was not finished.
+        ImportUndoError: an import is being undone.
     """
+    check_no_undo_interrupted(session)
     query = select(ImportBatch).where(ImportBatch.file_hash == survey.file_hash).order_by(ImportBatch.id.desc())
     several = list(session.scalars(query))
-    if any(is_undo_interrupted(row) for row in several):
-        raise ListFileError(
-            "An earlier import of this file is being undone. Finish undoing it, then import the file again."
-        )
     same = next((row for row in several if row.options == options.as_json()), None)
     if same is None and any(row.done_at is None for row in several):
         raise ListFileError(

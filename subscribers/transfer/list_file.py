@@ -25,7 +25,7 @@ from subscribers.transfer.options import ImportOptions
 _MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
 _END_MARKER = "\x1eend of file\x1e"  # no file holds it; it comes back as a row of its own where all quotes are closed
 _SEPARATORS = ",;\t|"
-_SAMPLE_ROWS = 200  # in which addresses are looked for
+SAMPLE_ROWS = 200  # in which addresses are looked for
 _CHUNK_BYTES = 1 << 20
 
 NumberedFields = tuple[int, list[str]]
@@ -140,7 +140,7 @@ def _check_encoding(encoding: str, decoder: codecs.IncrementalDecoder, chunk: by
     except UnicodeDecodeError:
         if encoding != "utf-8-sig":
             raise ListFileError(
-                f"The file starts as {encoding.upper()} but is truncated. Export it again as UTF-8."
+                f"The file looks like {encoding.upper()} but is truncated. Export it again as UTF-8."
             ) from None
         return "latin-1"
     return encoding
@@ -170,7 +170,7 @@ def _refuse_binary_file(first_bytes: bytes) -> None:
 _BINARY_FILES = {
     b"PK\x03\x04": "an archive or a spreadsheet",
     b"\xd0\xcf\x11\xe0": "a document in an old Microsoft format",
-    b"\x1f\x8b": "compressed with gzip",
+    b"\x1f\x8b": "a gzip archive",
     b"7z\xbc\xaf": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
     b"%PDF": "a PDF",
@@ -196,7 +196,7 @@ def detect_layout(
         rows: list[list[str]] = []
         filled = (fields for fields in parse_rows(path, encoding, separator) if any(fields))
         with suppress(ListFileError):  # it's read once more, as a whole
-            rows.extend(islice(filled, _SAMPLE_ROWS))
+            rows.extend(islice(filled, SAMPLE_ROWS))
         first = rows[0] if rows else []
         layout = recognize_layout(first, rows[1:], file_name=path.name, file_status=file_status)
         if layout is not None:

@@ -18,14 +18,13 @@ from itertools import islice
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
 
 from subscribers.transfer.formats import ColumnLayout, ImportedSubscriberStatus, normalize_heading, recognize_layout
-from subscribers.transfer.list_file import ListFileError, detect_layout, hash_and_encoding, parse_rows
+from subscribers.transfer.list_file import SAMPLE_ROWS, ListFileError, detect_layout, hash_and_encoding, parse_rows
 
 MAX_ENTRIES = 1000
 MAX_UNPACKED_BYTES = 512_000_000
 PIECE_BYTES = 32_000_000  # of the table, which a child gives at a time
 ZIP_START, OLE_START = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 PACKED_STARTS = (ZIP_START, OLE_START)
-_SAMPLE_ROWS = 200
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt")
 _WORKBOOK_FILES = frozenset({"xl/workbook.xml", "xl/workbook.bin", "content.xml"})
 STATUS_HEADING = "File status"
@@ -89,7 +88,9 @@ def _find_tables(body: bytes) -> list[PackedTable]:
         is_workbook = not _WORKBOOK_FILES.isdisjoint(archive.namelist())
         return _find_sheets(body) if is_workbook else _find_text_tables(archive)
     except NotImplementedError:
-        raise ListFileError("The ZIP file uses an unusual compression. Unpack it and choose the CSV file.") from None
+        raise ListFileError(
+            "The ZIP file uses an unsupported compression method. Unpack it and choose the CSV file."
+        ) from None
     except _ZIP_ERRORS:
         raise ListFileError("The ZIP file is damaged. Download or export it again.") from None
 
@@ -107,7 +108,7 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
         raise _too_large()
     if any(entry.flag_bits & 1 for entry in entries):
-        raise ListFileError("The file has a password. Unpack it, or save it without the password.")
+        raise ListFileError("The file is password-protected. Unpack it, or save it without a password.")
 
 
 def _find_text_tables(archive: zipfile.ZipFile) -> list[PackedTable]:
@@ -152,7 +153,7 @@ def _find_sheets(body: bytes) -> list[PackedTable]:
         names = [sheet.name for sheet in workbook.sheets_metadata if sheet.visible is SheetVisibleEnum.Visible]
         tables = [_read_sheet(workbook, name) for name in names[:MAX_ENTRIES]]
     except PasswordError:
-        raise ListFileError("The file has a password. Unpack it, or save it without the password.") from None
+        raise ListFileError("The file is password-protected. Unpack it, or save it without a password.") from None
     except CalamineError:
         raise ListFileError("The spreadsheet can't be read. Save it as .xlsx or CSV (UTF-8).") from None
     return [table for table in tables if table is not None][:1]
@@ -164,7 +165,7 @@ def _read_sheet(workbook: CalamineWorkbook, name: str) -> PackedTable | None:
     def read_rows() -> Iterator[Sequence[str]]:
         return (list(map(_cell_text, row)) for row in sheet.iter_rows())
 
-    rows = list(islice((row for row in read_rows() if any(row)), _SAMPLE_ROWS))
+    rows = list(islice((row for row in read_rows() if any(row)), SAMPLE_ROWS))
     layout = recognize_layout(rows[0], rows[1:]) if rows else None
     return _make_table(layout, read_rows) if layout is not None else None
 

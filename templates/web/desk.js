@@ -120,7 +120,8 @@
   };
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter;
-    const changes = form.id === "act" ? button && button.name === "act" : form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
+    const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
+    const changes = form.id === "act" ? button && button.name === "act" : isSaved;
     if (!changes || !mustAsk()) return;
     event.preventDefault();
     event.stopPropagation();

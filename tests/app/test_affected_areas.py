@@ -51,7 +51,7 @@ SETTINGS = {
     AffectedArea.RETENTION: "retention",
     AffectedArea.SENDER: "publication.site relay.dkim_record sender",
     AffectedArea.TEXT: "publication.about sections.title",
-    AffectedArea.NONE: "publication readership schedule sections select select.weights sources sponsor",
+    AffectedArea.NONE: "preferences publication readership schedule sections select select.weights sources sponsor",
 }
 
 

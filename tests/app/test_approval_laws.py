@@ -56,7 +56,7 @@ from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import add_subscriber
 from tests.actors import ADMIN
-from tests.app.editing.test_changes import ROOMY, TITLES, url_of
+from tests.app.editing.test_changes import ROOMY, TITLES, agreed, url_of
 from tests.edition.drafting.test_drafts import add, drafted
 from tests.moments import DRAFTING as NOW
 from tests.run_database import run_on_server, sibling_database_url
@@ -262,7 +262,7 @@ class WatchedEdition:
         """Do an act of an editor on the edition; return whether it was done. A refused one leaves the draft as it is."""
         before = self.draft()
         try:
-            result = act(EditForm(self.name, actor, self.now))
+            result = act(agreed(self.install, EditForm(self.name, actor, self.now)))
         except EditRefusedError:
             assert self.draft() == before
             return False
@@ -270,7 +270,17 @@ class WatchedEdition:
         assert result.edit is not None
         self.done[what] += 1
         self.supersede()
+        self.reinstate()
         return True
+
+    def reinstate(self) -> None:
+        """Let the last approved version stand again, if the draft is what it was and nobody asked for a change since."""
+        stood = [v for v in self.versions if v.stood and v.state is not ApprovalState.TAKEN_BACK]
+        if not stood or self.open_notes or self.has_ended:
+            return
+        if (stood[-1].seen, stood[-1].authors) == (self.draft(), self.authors()):
+            stood[-1].state = ApprovalState.STANDING
+            self.done["undone to what was approved"] += 1
 
     def approve(self, actor: Actor) -> None:
         self.approve_mark(actor, read_edition_status(self.install, self.name, now=self.now).content_hash)
@@ -511,6 +521,7 @@ PASSAGES = (
     "approve-together; send-back 1; approve 2; deadline send-last-approved; finish-notes 3",
     "approve 1; edit 2; send-back 3; approve 1; finish-notes 2; undo 2; approve-unseen 3",
     "edit 1; approve 2; undo 1; approve 2; approve 3",
+    "approve-together; drop 1; undo 1; move 2; undo 2",
     "draft-news; approve 1; draft-again; approve 2",
     "drop 1; move 2; deadline wait",
     "edit 1; deadline skip; approve 2; bring-back 3",
@@ -590,15 +601,17 @@ def test_nothing_is_sent_that_was_not_approved_or_whose_approval_was_taken_back(
 
 
 APPROVED_BY_ONE = (
-    "edit 1; approve 1; approve 2; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
+    "edit 1; approve 1; approve 2; drop 1; undo 1; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
     "deadline skip; draft-news; send"
 )
 DONE_BY_ONE = {
     "edited": 1,
     "approval refused": 1,
     "approved": 1,
-    "dropped": 1,
+    "dropped": 2,
+    "undone": 1,
     "reinstated": 1,
+    "undone to what was approved": 1,
     "sent in part": 1,
     "sent": 1,
 }

@@ -47,7 +47,7 @@ from tests.app.approval.test_approvals import (
     wants_two,
     write_intro,
 )
-from tests.app.editing.test_changes import TITLES, form, url_of
+from tests.app.editing.test_changes import TITLES, agreed, form, url_of
 from tests.app.test_approval_laws import with_deadline_rule
 from tests.edition.drafting.test_drafts import add, drafted
 from tests.moments import DRAFTING as NOW
@@ -59,7 +59,7 @@ OFFER = LabeledBlock("offer", "sponsor", "Anvils", "Anvil & Sons", "Cast iron.",
 
 
 def pin(install: Installation, actor: Actor) -> None:
-    editing.pin_story(install, form(actor=actor), url_of(TITLES[0]), pinned=True)
+    editing.pin_story(install, agreed(install, form(actor=actor)), url_of(TITLES[0]), pinned=True)
 
 
 def only_dana(install: Installation) -> None:
@@ -235,7 +235,9 @@ def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state
     test_a_correction_that_the_next_edition_carries_is_its_authors(install)
     edits = editing_state.read_editing_state(install, "current")
     carried = next(block for block in edits.arrangement.blocks if block.kind == "correction")
-    editing.save_labeled_block(install, form(actor=PRIYA), replace(carried, last_day=date(2026, 12, 20)))
+    editing.save_labeled_block(
+        install, agreed(install, form(actor=PRIYA)), replace(carried, last_day=date(2026, 12, 20))
+    )
     week = timedelta(days=7)
     with install.database.write() as session:
         session.execute(update(Edition).where(Edition.name == "2026-W47").values(state=state))

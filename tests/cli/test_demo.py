@@ -110,7 +110,7 @@ def test_the_week_after_is_left_as_a_draft_that_an_editor_may_take_up(made: Path
         findings = edition_checks.check_edition(install, "current", now=after)
     assert (state.name, state.edits) == ("2026-W48", ())
     assert [key for key, stories in state.arrangement.sections.items() if len(stories) < 2] == []
-    assert {finding.rule for finding in findings} == {"intro"}, "nobody has written its intro yet"
+    assert {finding.rule for finding in findings} == {"intro", "earlier-dates"}, "an editor looks at these"
     assert {finding.level for finding in findings} == {FindingLevel.WARNING}
     assert {path.name for path in (made / "outbox").iterdir()} == {"edition"}
     assert [path.name for path in (made / "web").glob("*.html")] == ["2026-W47.html"]

@@ -12,7 +12,7 @@ from lxml import html as lxml_html
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey
 from digest.deliver.compose.variants import EditionVariants, create_variants, omits_every_part
-from digest.edition.content.edition_content import EditionContent, EntryDate, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EntryDate, RankedLine, SectionEntry
 from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import MAIL_KINDS, build_mailable_draft
 from digest.edition.preflight.message_rules import GMAIL_CLIP_SIZE
@@ -119,6 +119,20 @@ def test_leaving_out_every_topic_is_leaving_out_the_section(variants: EditionVar
     alone = Preferences(omit=others, omit_topics=ALL_TOPICS - {"fire-service"})
     assert not omits_every_part(alone, variants.parts)
     assert omits_every_part(replace(alone, omit_topics=ALL_TOPICS), variants.parts)
+
+
+def test_a_ranking_does_not_point_to_sections_that_may_be_left_out(full_content: EditionContent) -> None:
+    line = RankedLine(1, "Exercise", "https://example.org/exercise", "Events")
+    sections = [
+        replace(one, ranked_elsewhere=(line,)) if one.key == "most-read" else one for one in full_content.sections
+    ]
+    content = replace(full_content, sections=tuple(sections))
+    for body in bodies(variants_of(content), Preferences(omit=frozenset({"events"}))):
+        assert line.headline in body
+        assert line.url in body
+        assert "In Events" not in body
+    pieces = render_edition(content, build_publication_context(OURS), create_mail_environment(OURS))
+    assert {piece.kind for piece in pieces if "In Events" in piece.body} == {"web", "page"}
 
 
 def test_a_publication_that_does_not_offer_topics_sends_all_of_them(content: EditionContent) -> None:

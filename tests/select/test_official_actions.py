@@ -1,5 +1,6 @@
 """News that only an agency reports has reserved places, for which coverage doesn't count."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.selection_types import CandidateArticle, PreviousEditions, Proposal
-from digest.settings import DEFAULT_SECTIONS, SelectionSettings
+from digest.settings import DEFAULT_SECTIONS, SectionSettings, SelectionSettings
 from tests.moments import DRAFTING as NOW
 from tests.select.test_proposal import TITLES, article
 
@@ -28,11 +29,15 @@ def widely_reported() -> list[CandidateArticle]:
     ]
 
 
-def propose(*candidates: CandidateArticle, official_places: int = 2) -> Proposal:
+def propose(
+    *candidates: CandidateArticle,
+    official_places: int = 2,
+    sections: Sequence[SectionSettings] = DEFAULT_SECTIONS,
+) -> Proposal:
     return propose_edition(
         [*widely_reported(), *candidates],
         select=SelectionSettings(official_places=official_places),
-        sections=DEFAULT_SECTIONS,
+        sections=sections,
         kinds=SECTION_KINDS,
         now=NOW,
         previous=PreviousEditions(),
@@ -56,6 +61,13 @@ def test_official_actions_have_the_places_that_the_settings_reserve(places: int)
     assert reserved(proposal) <= set(ACTIONS)
     assert len(proposal.sections["topics"]) == 8
     assert titles(proposal) & set(ACTIONS) == reserved(proposal)
+
+
+def test_each_section_of_topics_has_its_own_reserved_places() -> None:
+    sections = [SectionSettings(key=key, title=key.title(), kind="topics", most=4) for key in ("topics", "more")]
+    proposal = propose(*map(article, ACTIONS), official_places=1, sections=sections)
+    placed = [{p.scored.lead.title for p in proposal.sections[key]} for key in ("topics", "more")]
+    assert [len(stories & reserved(proposal)) for stories in placed] == [1, 1]
 
 
 def test_actions_compete_without_their_coverage() -> None:

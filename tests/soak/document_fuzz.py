@@ -49,6 +49,7 @@ from subscribers.crypto.passphrase import encrypt_text
 from subscribers.transfer.list_file import ListFileError, read_rows, survey_file
 from tests.collect.parsers.test_hostile_documents import SEEDS
 from tests.moments import AFTER_RELEASE as NOW
+from tests.packed_lists import write_workbook, zip_files
 
 ROOT = Path(__file__).parent.parent.parent
 URL = "https://www.example.org/a/feed"
@@ -180,6 +181,15 @@ def random_document(chance: random.Random, seeds: list[bytes]) -> bytes:
     return body[: chance.randrange(1, len(body) + 1)] if chance.random() < 0.2 else body
 
 
+def _packed_list_seeds() -> list[bytes]:
+    rows = [["Email", "Status"], ["ada@county.example", "subscribed"]]
+    lists = {
+        "subscribed_members.csv": "Email Address\nada@county.example\n",
+        "unsubscribed_members.csv": "Email Address\n",
+    }
+    return [write_workbook({"People": rows}), zip_files(lists)]
+
+
 def _image_seeds() -> list[bytes]:
     seeds = []
     for kind in ("JPEG", "PNG", "GIF", "WEBP"):
@@ -238,6 +248,9 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
         FuzzedParser("posts of SendGrid", [_WEBHOOK_SEED], lambda body: parse_webhook_body(body, NOW)),
         FuzzedParser("mail logs", _LOG_SEEDS, from_file(_read_log), (MailLogError,)),
         FuzzedParser("lists", _LIST_SEEDS, from_file(lambda file: list(read_rows(survey_file(file)))), (ListFileError,)),
+        FuzzedParser(
+            "packed lists", _packed_list_seeds(), lambda body: list(client.unpack_list_in_child(body)), (DocumentRefusedError,), "unpack list"
+        ),
         FuzzedParser(
             "readership", _READERSHIP_SEEDS, lambda body: parse_readership_csv(body, "https://hls.example/"), (ReadershipError,)
         ),

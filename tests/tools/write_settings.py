@@ -33,12 +33,12 @@ _SAMPLE_HEAD = """\
 """
 _SAMPLE_SOURCES = """\
 #
-# Texts from US agencies are in the public domain; their images are if an agency made them, which `images = "credited"`
-# takes from each image's own credit.
+# Texts from US agencies are in the public domain. So are images that an agency made: `images = "credited"` decides that
+# by each image's own credit.
 # `digest sources test URL` shows what a URL provides. `digest doctor --online` shows which sources answer, and why others
-# don't: agencies in particular refuse many servers. `checked` is empty where the URL is known from public code alone.
-# Left out for lack of a feed that is known to answer: DHS OIG, FAA, SAM.gov, and Grants.gov. Ask hstoday.us before you
-# add it, because it answers 403 to most servers.
+# don't. Agencies in particular refuse many servers. `checked` is empty if the URL is known only from public code.
+# DHS OIG, FAA, SAM.gov, and Grants.gov aren't included, because they have no feed that's known to work. Before you add
+# hstoday.us, ask its publisher: it refuses most servers (403).
 """
 _GUIDE_HEAD = """\
 # Settings

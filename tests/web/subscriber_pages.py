@@ -161,7 +161,7 @@ def _choose(tour: SubscriberPages) -> None:
         ("zone", {"zone": "Mars"}),
     ):
         tour.visit(f"preferences, {name}", path, 400, data=form | changed)
-    tour.visit("breaking news", path, data=form | {"breaking_news": "yes"})
+    tour.visit("breaking news", path, data={"asks": "breaking_news", "breaking_news": "yes"})
     tour.visit("turn off breaking news", f"{path}/breaking-news")
     tour.visit("breaking news is off", f"{path}/breaking-news", data={})
     restore = tour.link("restore")

@@ -56,6 +56,7 @@ UNSHOWN = {
     "corrections.show_correction_recipients": "a correction",
     "admin.confirm_source_removal": "a source that the settings file names",
     "admin.show_log_evidence": "an uploaded log",
+    "admin.show_import_undo": "a finished import",
     "admin.show_search": "an uploaded list of addresses",
     "admin.show_upload": "an uploaded list of readers",
     "auth.draw_authenticator_qr_code": "a sign-in app that is being set up",

@@ -1,6 +1,7 @@
 """A publication of another name: nothing of HLS.Today stands in its mails and pages."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ OWN = {
         "site": "https://vigie.example/",
         "about": "Vigie informe les secours.",
     },
+    "select": {"topics": {"Secours en mer": ["canot"]}},
     "sender": {
         "name": "Vigie",
         "address": "lettre@vigie.example",
@@ -68,7 +70,7 @@ def test_no_page_names_another_publication(install: Installation) -> None:
 
 
 def test_the_doctor_names_what_is_left(one_database: Database, tmp_path: Path) -> None:
-    def said(file: dict[str, dict[str, str]]) -> list[str]:
+    def said(file: Mapping[str, object]) -> list[str]:
         installation = Installation(Settings.model_validate({"home": tmp_path, "file": file}), one_database)
         return [finding.message for finding in check_default_texts(ExaminedInstallation(installation))]
 

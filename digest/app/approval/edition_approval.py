@@ -115,7 +115,7 @@ def _require_confirmation(name: str, findings: Iterable[PreflightFinding], confi
     for rule, sentence in to_confirm.items():
         if rule not in confirmed:
             raise approval.ApprovalError(
-                f"{name} can't be approved before someone confirms a warning. {sentence}",
+                f"{name} can't be approved until someone confirms a warning. {sentence}",
                 f"Check its box on the edition's review page, or add '--confirm {rule}'.",
             )
     return sorted(to_confirm)

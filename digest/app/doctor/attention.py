@@ -165,9 +165,9 @@ _KINDS = (
     ),
     AttentionKind(
         "refused-correction",
-        "The mail server accepts the emails of corrections",
-        "Check what its reply says about size, content, or links, or ask your mail provider. The correction is tried again "
-        "every hour.",
+        "The mail server accepts correction emails",
+        "Check what its reply says about size, content, or links, or ask your mail provider. The correction is retried every "
+        "hour.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -346,9 +346,9 @@ def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
         if purpose in waits and session.scalar(waiting):
             yield AttentionFinding(
                 "refused-correction",
-                f"The mail server refuses the emails of correction {correction.seq} of {edition.title}: "
+                f"The mail server refuses the emails for correction {correction.seq} of {edition.title}: "
                 f"{end_sentence(waits[purpose].reply)} Check what this reply says about size, content, or links. The "
-                "correction is tried again every hour.",
+                "correction is retried every hour.",
                 f"{edition.name} {correction.seq}",
             )
 

@@ -64,12 +64,12 @@ def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "source-answers",
-    "Test it with 'digest sources test URL'. If its URL changed, correct it in the settings. If it refuses this server, ask "
-    "its publisher to allow it.",
+    "Test the source with 'digest sources test URL'. If its URL changed, correct it in the settings. If it refuses this "
+    "server, ask its publisher to allow it.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Every source answers with something that can be read."""
+    """Every source responds with something readable."""
     settings = examined.settings
     sources = settings.file.sources
     workers = settings.file.limits.fetch_workers

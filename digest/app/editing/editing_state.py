@@ -37,7 +37,7 @@ class EditingState:
 
     @property
     def approved(self) -> bool:
-        """Whether the edition is sent as it is now unless someone changes it."""
+        """True if the edition will be sent as it is now unless someone changes it."""
         return bool(self.approval)
 
     @property

@@ -8,6 +8,7 @@ from digest.app.subscribers.running_imports import mark_import_running
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
+from subscribers.consent import ledger
 from subscribers.loggers import get_logger
 from subscribers.store.models import ImportBatch
 from subscribers.transfer import import_undo
@@ -22,7 +23,7 @@ log = get_logger("imports")
 
 @dataclass(frozen=True, slots=True)
 class ImportUndoPreview:
-    """What undoing an import would do. `suppressed` are rows of people who had unsubscribed elsewhere: they stay suppressed."""
+    """A preview of undoing an import. `suppressed` counts rows of people who had unsubscribed elsewhere: they stay suppressed."""
 
     batch: int
     origin: str
@@ -42,7 +43,7 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
     result = import_undo.count_undo(installation.database, batch, now=now)
     with installation.database.read() as session:
         row = session.get_one(ImportBatch, batch)
-        until = row.done_at + import_undo.UNDO_PERIOD if row.done_at else None
+        until = row.done_at + ledger.UNDO_PERIOD if row.done_at else None
         return ImportUndoPreview(batch, row.origin, until, result, row.counts.get(RowOutcome.DEPARTED, 0))
 
 
@@ -58,7 +59,8 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
             row = session.get(ImportBatch, batch)
             file_hash = row.file_hash if row is not None else ""
         with mark_import_running(installation.database, file_hash, now=now):
-            result = import_undo.undo_batch(installation.database, batch, actor=actor.name, now=now)
+            log_file = installation.unsubscribe_log
+            result = import_undo.undo_batch(installation.database, log_file, batch, actor=actor.name, now=now)
         draft.detail = {"why": reason, "people": result.removed, "stay": result.kept, "preferences": result.preferences}
         return result
 
@@ -69,17 +71,23 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
     Raises:
         NotPermittedError: the actor is no admin.
         ImportUndoError: the import can't be undone.
+        Exception: whatever ended the undo while the page waited; it can be finished later.
     """
     UNDO.check_permitted(installation.database, actor, f"import {batch}", now=now)
-    import_undo.count_undo(installation.database, batch, now=now)
+    with installation.database.read() as session:
+        import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
+    failures: list[Exception] = []
 
     def work() -> None:
         try:
             undo_import(installation, actor, batch, reason, now=now)
-        except Exception as exc:  # nobody waits for this thread: the list of imports shows that it isn't finished
+        except Exception as exc:  # after the page has gone, the list of imports shows that it isn't finished
+            failures.append(exc)
             log.exception("undoing an import failed", batch=batch, error=type(exc).__name__)
 
     thread = threading.Thread(target=work, name="import undo", daemon=True)
     thread.start()
     thread.join(_WAIT_SECONDS)
+    if failures:
+        raise failures[0]
     return not thread.is_alive()

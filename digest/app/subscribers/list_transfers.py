@@ -39,6 +39,7 @@ EXPORT = Action("list exported", Role.ADMIN, AffectedArea.ADDRESSES)
 ASK = Action("people re-asked", Role.ADMIN, AffectedArea.ADDRESSES)
 PULL = Action("suppressions pulled", Role.ADMIN, AffectedArea.NONE)
 
+_PIECE_CHARACTERS = 1 << 16
 MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
 
@@ -134,6 +135,13 @@ def import_list(
         draft.detail |= {"counts": report.as_json()}
     rejected_file = rejected_rows_path(file)
     return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
+
+
+def read_pieces(file: IO[str]) -> Iterator[str]:
+    """Yield the text of an open file from its start, a piece at a time, and close the file."""
+    with file:
+        file.seek(0)
+        yield from iter(partial(file.read, _PIECE_CHARACTERS), "")
 
 
 @contextmanager

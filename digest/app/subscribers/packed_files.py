@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from digest.collect.sandbox.client import DocumentLimitError, DocumentRefusedError, unpack_list_in_child
+from digest.collect.sandbox.client import DocumentLimitError, DocumentRefusedError, SandboxError, unpack_list_in_child
+from subscribers.loggers import get_logger
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.packed_lists import PACKED_STARTS
 
+log = get_logger("uploads")
 MAX_PACKED_BYTES = 90_000_000  # what the sandbox takes in one message, with room for its head
 
 
@@ -23,12 +25,12 @@ def unpack_list_file(file: Path, target: Path) -> None:
     """Write the list in a ZIP file or a spreadsheet to a new CSV file.
 
     Raises:
-        ListFileError: there's none, or it's too large or too complex.
+        ListFileError: there's none, it's too large or too complex, or the sandbox failed.
     """
     size = file.stat().st_size
     if size > MAX_PACKED_BYTES:
         raise ListFileError(
-            f"The file has {size // 1_000_000:,} MB, over the limit of {MAX_PACKED_BYTES // 1_000_000} MB for ZIP files "
+            f"The file is {size // 1_000_000:,} MB, over the limit of {MAX_PACKED_BYTES // 1_000_000} MB for ZIP files "
             "and spreadsheets. Unpack it, or save it as CSV."
         )
     descriptor = os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
@@ -42,6 +44,11 @@ def unpack_list_file(file: Path, target: Path) -> None:
         ) from None
     except DocumentRefusedError as exc:
         raise ListFileError(str(exc)) from None
+    except SandboxError as exc:
+        log.error("unpacking a list failed", error=type(exc).__name__)  # noqa: TRY400 - its text may quote the file
+        raise ListFileError(
+            "The file can't be opened, because the process that unpacks files failed. Try again, or save the list as CSV."
+        ) from None
 
 
 @contextmanager

@@ -152,10 +152,10 @@ def restore_subscriber(
 
 
 _CORRECTION_REFUSALS = {
-    CorrectionOutcome.NOT_SUBSCRIBED: "Only the address of a subscriber, or of one whose mailbox bounced in the last 30 days, can be corrected.",
+    CorrectionOutcome.NOT_SUBSCRIBED: "You can correct the address only of a subscriber, or of someone whose mailbox bounced in the last 30 days.",
     CorrectionOutcome.SAME_ADDRESS: "This is the subscriber's address already.",
     CorrectionOutcome.UNAVAILABLE: "This address is subscribed, was in the past, or is suppressed. Its owner can sign up with it.",
-    CorrectionOutcome.TOO_MANY: "No more emails can be sent about this: the limits on emails to this subscriber, mailbox, or domain are reached. Try again in a week.",
+    CorrectionOutcome.TOO_MANY: "The limit on emails to this subscriber, mailbox, or domain has been reached. Try again in a week.",
 }
 
 

@@ -161,7 +161,7 @@ def view_subscriber_record(
             names=map_staff_display_names(session, with_numbers=True),
             unsubscribed_at=slip.at if slip else None,
             may_correct_address=address_change.may_correct_address(session, person),
-            restorable_until=slip.at + undo.UNDO_PERIOD if slip else None,
+            restorable_until=slip.at + ledger.UNDO_PERIOD if slip else None,
         )
 
 

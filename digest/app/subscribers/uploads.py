@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -49,7 +48,6 @@ TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, AffectedArea.ADDRESSES)
 SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
 
 _ROWS_A_PIECE = 2000  # of a file of outcomes
-_PIECE_CHARACTERS = 1 << 18  # of a file of rejected rows
 _NAME = re.compile(r"[0-9a-f]{16}")
 
 log = get_logger("uploads")
@@ -382,12 +380,7 @@ def take_rejected_rows(
         file = list_transfers.rejected_rows_path(upload.file)
         if upload.is_running or not file.exists():
             raise UploadError("There are no skipped rows, or the list hasn't been checked yet. Start a dry run.")
-    return _read_pieces(file)
-
-
-def _read_pieces(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from iter(partial(file.read, _PIECE_CHARACTERS), "")
+    return list_transfers.read_pieces(file.open(encoding="utf-8", newline=""))
 
 
 def _write_pieces(accounts: Iterator[ImportRowResult], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:

@@ -275,7 +275,7 @@ def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: dat
 def forget_killed_backups(installation: Installation, now: datetime) -> str:
     """Forget backups that were killed, so that no change is noted for them anymore."""
     forgotten = early_rows.delete_stale_notes(installation.database, now=now)
-    return f"{count_with_noun(forgotten, 'killed backup')} forgotten"
+    return f"cleaned up after {count_with_noun(forgotten, 'killed backup')}"
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:

@@ -144,7 +144,7 @@ Exit codes:
 @reason_option("ledger")
 @pass_command_context
 def restore(context: CommandContext, address: Address, reason: str) -> None:
-    """Subscribe a person again whom you unsubscribed by mistake, and email them about it.
+    """Resubscribe someone you unsubscribed by mistake, and email them about it.
 
     This works for seven days, unless they unsubscribe, report spam, bounce, or are erased first. Only the admin who
     unsubscribed them can do it. The other admins are emailed. You can't undo this, but you can unsubscribe them again.

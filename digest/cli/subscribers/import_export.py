@@ -26,9 +26,8 @@ from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.phrases import count_with_noun
-from subscribers.store.models import PersonState
 from subscribers.transfer.decisions import RowOutcome, RowReason
-from subscribers.transfer.exports import EXPORTABLE_STATES, ExportRecipient
+from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, ImportedSubscriberStatus
 from subscribers.transfer.import_batches import UnfinishedImport
 from subscribers.transfer.import_report import MAX_PROBLEMS, ROW_FLAGS, ImportReport
@@ -91,7 +90,7 @@ def undo_finished_import(context: CommandContext, batch: int, reason: str, *, co
     click.echo(
         f"Undoing import {batch} removes {count_with_noun(counted.removed, 'person', 'people')} and keeps "
         f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} here before, {counted.active:,} active since, and "
-        f"{counted.departed:,} unsubscribed since. {counted.preferences:,} get back their earlier preferences."
+        f"{counted.departed:,} unsubscribed since. Earlier preferences restored: {counted.preferences:,}."
     )
     if not confirmed:
         click.confirm("Undo it?", abort=True)
@@ -265,7 +264,6 @@ def _import_as_json(report: ImportReport, rejected_file: Path | None) -> dict[st
 Example:
   digest subscribers export list.csv --reason "moving to another provider" --to "Example Mail Ltd"
   digest subscribers export new.csv --since 2026-06-01 --reason "survey"
-  digest subscribers export unconfirmed.csv --state unverified --reason "moving"
 
 \b
 Exit codes:
@@ -288,11 +286,6 @@ Exit codes:
     callback=check_reason,
     help="Recipient of the file, shown to every subscriber in it.",
 )
-@click.option(
-    "--state",
-    type=click.Choice([str(state) for state in EXPORTABLE_STATES]),
-    help="Only people in this state. The default is subscribed.",
-)
 @click.option("--source", default="", help="Only people from this sign-up source.")
 @click.option("--import", "batch", type=click.IntRange(1), help="Only people from this import.")
 @click.option(
@@ -304,19 +297,16 @@ def export(
     file: Path,
     reason: str,
     to_whom: str,
-    state: str | None,
     source: str,
     batch: int | None,
     since: datetime | None,
 ) -> None:
     """Export active subscribers to a CSV file that only you can read. Each of them can see the export in their data.
 
-    The file includes consent and preferences, and another installation can import it. People who unsubscribed or are
-    suppressed are never exported.
+    The file includes consent and preferences, and another installation can import it. People who never confirmed,
+    unsubscribed, or are suppressed are never exported.
     """
-    chosen = SubscriberFilter(
-        PersonState(state) if state else None, source, batch, since=since.replace(tzinfo=UTC) if since else None
-    )
+    chosen = SubscriberFilter(asked_where=source, batch=batch, since=since.replace(tzinfo=UTC) if since else None)
     with show_progress("Exporting") as progress:
         exported = context.act(
             list_transfers.export_list,

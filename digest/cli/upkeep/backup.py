@@ -226,6 +226,8 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
             "you send anything, find its newest copy, put it there, and restore again."
         )
     yield "All sending is paused. Next steps:"
+    for batch in result.departures.undone_imports:
+        yield f'  digest subscribers import --undo {batch} --reason "…"   it was undone after the backup'
     yield "  digest subscribers pull --all      gets unsubscribes from a provider's lists"
     for name, count in result.open_editions.items():
         if count:
@@ -248,6 +250,7 @@ def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[s
         "journal": result.unsubscribe_log_found,
         "departed": dict(result.departures.departed),
         "strangers_barred": result.departures.unknown_hashes,
+        "undone_imports": result.departures.undone_imports,
         "unfinished": list(result.open_editions),
         "uncertain": result.open_editions,
         "uncertain_notices": result.uncertain_notices,

@@ -91,7 +91,7 @@ def extract_prose(markup: str) -> str:
     """
     text = ""
     for paragraph in list_paragraphs(markup):
-        is_open = text and not _SENTENCE_END.search(text[-4:]) and not paragraph[:1].islower()
+        is_open = text and not _ends_sentence(text) and not paragraph[:1].islower()
         text = f"{text}{'.' if is_open else ''} {paragraph}".lstrip()
     return text
 
@@ -170,4 +170,8 @@ def _is_prose(block: _Block) -> bool:
     is_notice = words <= _MAX_NOTICE_WORDS and _NOTICE.match(block.text) and not block.text.endswith(".")
     if words < _MIN_WORDS or is_notice or _INVITATION.match(block.text):
         return False
-    return block.tag == "p" or (block.tag == "div" and bool(_SENTENCE_END.search(block.text[-4:])))
+    return block.tag == "p" or (block.tag == "div" and _ends_sentence(block.text))
+
+
+def _ends_sentence(text: str) -> bool:
+    return bool(_SENTENCE_END.search(text[-4:]))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
+from itertools import chain
 from typing import Any
 
 from digest.collect.documents.deadlines import Deadline
@@ -310,7 +311,8 @@ def _find_image_credit(raw: RawItem) -> str | None:
     """Return whom the document credits with the item's image, or the text if there's no more than one image to mean."""
     credits_given = [text_cleanup.clean_name(credit) for credit in raw.image_credits]
     if not credits_given:
-        embedded = {address for markup in (raw.content, raw.summary) for address, _ in _images_in(markup)}
+        images = chain.from_iterable(map(_images_in, (raw.content, raw.summary)))
+        embedded = {address for address, _ in images}
         if len(embedded | {raw.image or ""} - {""}) > 1:
             return None
         markups = filter(_WITH_CREDIT.search, (raw.summary, raw.content, raw.image_alt))

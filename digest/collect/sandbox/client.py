@@ -272,7 +272,7 @@ def parse_saved_file_in_child(body: bytes, *, file_url: str, site: str, now: dat
 
 @dataclass(frozen=True, slots=True)
 class ArticlePageFindings:
-    """What an article's page says of itself; each is empty where it says nothing, or can't be read.
+    """Facts that an article's page states about itself. Each is empty if the page doesn't state it or can't be read.
 
     `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …"), and
     `publisher` whose page it is.

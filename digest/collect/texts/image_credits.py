@@ -1,4 +1,4 @@
-"""Whom an item credits with its image, and whether that's a US agency, whose own images are in the public domain (17 USC 105).
+"""Image credits: finding them, and recognizing those of US agencies, whose own images are in the public domain (17 USC 105).
 
 Agencies also show images of others (news agencies, contractors, courtesy photos), so an image counts as an agency's only if its credit
 has one of the few forms that say so. Seals and logos are protected by laws of their own (such as 18 USC 506 and 1017), whoever drew them.

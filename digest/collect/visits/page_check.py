@@ -39,7 +39,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What a page said: whether a visitor can read it, what became of the advisory on it ("superseded by …"), and whose it is."""
+    """A page's state: whether a visitor can read it, what became of the advisory on it ("superseded by …"), and its publisher."""
 
     exists: bool
     supersession: str = ""

@@ -13,7 +13,7 @@ MAX_VARIANTS = 64
 
 
 class VariantKey(NamedTuple):
-    """What tells the variants of an edition apart: the parts left out, text only, and the short edition.
+    """The differences between an edition's variants: the parts left out, text only, and the short edition.
 
     A section that is left out is there by its own key and those of its topics (`digest.edition.content.fragment_names`).
     """

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
+from digest.store.delivery_models import OPEN_STATES, Delivery, StoredInstallationValue
 
 WAIT = timedelta(hours=1)
-_STATE_KEY = "refused corrections"
+_PREFIX = "refusal of "  # of the names of installation states, one per correction, so that processes don't overwrite each other's
+_NAME = StoredInstallationValue.name
+_IS_WAIT = _NAME.startswith(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +33,29 @@ class CorrectionWait:
 
 def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
     """Return the corrections that wait or waited, by the purpose of their deliveries, until an email of them is accepted."""
-    stored = installation_hold.read_installation_state(session, _STATE_KEY) or {}
+    rows = session.execute(select(_NAME, StoredInstallationValue.value).where(_IS_WAIT))
     return {
-        purpose: CorrectionWait(datetime.fromisoformat(one["until"]), one["reply"]) for purpose, one in stored.items()
+        name.removeprefix(_PREFIX): CorrectionWait(datetime.fromisoformat(stored["until"]), stored["reply"])
+        for name, stored in rows
     }
 
 
 def note_correction_wait(session: Session, purpose: str, reply: str, *, now: datetime) -> bool:
     """Let the emails of a correction wait; return whether it's the first time since one was accepted."""
-    waits = read_correction_waits(session)
-    _write_waits(session, {**waits, purpose: CorrectionWait(now + WAIT, reply)}, now)
-    return purpose not in waits
+    key = _PREFIX + purpose
+    is_first = installation_hold.read_installation_state(session, key) is None
+    stored = {"until": (now + WAIT).isoformat(), "reply": reply}
+    installation_hold.write_installation_state(session, key, stored, now=now)
+    return is_first
 
 
-def end_correction_wait(session: Session, purpose: str, *, now: datetime) -> None:
+def end_correction_wait(session: Session, purpose: str) -> None:
     """Forget that the emails of a correction waited: one was accepted."""
-    waits = read_correction_waits(session)
-    if purpose in waits:
-        _write_waits(session, {each: wait for each, wait in waits.items() if each != purpose}, now)
+    installation_hold.delete_installation_state(session, _PREFIX + purpose)
 
 
-def _write_waits(session: Session, waits: Mapping[str, CorrectionWait], now: datetime) -> None:
-    stored = {purpose: {"until": wait.until.isoformat(), "reply": wait.reply} for purpose, wait in waits.items()}
-    installation_hold.write_installation_state(session, _STATE_KEY, stored, now=now)
+def delete_finished_waits(session: Session) -> None:
+    """Forget the corrections that have no email left to send, even if none was accepted."""
+    is_own = Delivery.purpose == func.substr(_NAME, len(_PREFIX) + 1)
+    is_unfinished = exists().where(is_own, Delivery.state.in_(OPEN_STATES))
+    session.execute(delete(StoredInstallationValue).where(_IS_WAIT, ~is_unfinished))

@@ -25,25 +25,26 @@ def find_stated_deadlines(entry: SectionEntry, release_at: datetime) -> tuple[De
 
 
 def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, date]]:
-    """Find the days from the release on that texts mention: section title, headline, and day.
+    """Find the days after the release day that texts mention: section title, what mentions it, and day.
 
-    The title and the headline are empty for the opening lines and the labeled blocks.
+    The title is empty for the opening lines and the labeled blocks.
     """
     if content.released_on is None:
         return
     released_at = datetime.combine(content.released_on, time(), UTC)
-    for title, headline, text in _list_texts(content):
+    for title, source, text in _list_texts(content):
         for day in dict.fromkeys(written.first for written in find_days(text, released_at)):
-            if day >= content.released_on:
-                yield title, headline, day
+            if day > content.released_on:
+                yield title, source, day
 
 
 def _list_texts(content: EditionContent) -> Iterator[tuple[str, str, str]]:
-    yield "", "", f"{content.subject}. {content.preheader}. {content.intro}"
+    yield "", "The subject, preheader, or intro", f"{content.subject}. {content.preheader}. {content.intro}"
     for section in content.sections:
-        yield from ((section.title, entry.headline, _join_texts(entry)) for entry in section.entries)
+        yield from ((section.title, f"“{entry.headline}”", _join_texts(entry)) for entry in section.entries)
     for block in content.blocks:
-        yield "", block.headline, f"{block.headline}. {block.text}"
+        source = f"“{block.headline}”" if block.headline else "A labeled block"
+        yield "", source, f"{block.headline}. {block.text}"
 
 
 def _join_texts(entry: SectionEntry) -> str:

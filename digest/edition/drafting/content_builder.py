@@ -102,13 +102,14 @@ def _rank_section(
         if count_own_views(story.original.story)
     ]
     ranked.sort(key=lambda place: place[0])
-    lines = [
+    places = [(rank, other, entry) for rank, (_, other, entry) in enumerate(ranked, 1)]
+    last = max((rank for rank, other, _ in places if other is section), default=0)
+    lines = (
         content.RankedLine(rank, entry.headline, entry.url, other.title)
-        for rank, (_, other, entry) in enumerate(ranked, 1)
-        if other is not section
-    ]
-    last = max((rank for rank, (_, other, _) in enumerate(ranked, 1) if other is section), default=0)
-    return replace(section, ranked_elsewhere=tuple(line for line in lines if line.rank < last))
+        for rank, other, entry in places
+        if other is not section and rank < last
+    )
+    return replace(section, ranked_elsewhere=tuple(lines))
 
 
 def _write_entries(

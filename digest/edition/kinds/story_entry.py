@@ -23,7 +23,7 @@ NOTHING_MORE = mark_message("this report is new.")
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """What entries are written for: the publication's time zone, its language, the images by a candidate's `image`, and the send time in that zone."""
+    """The context in which entries are written: the publication's time zone and language, images by a candidate's `image`, and the send time in that zone."""
 
     zone: ZoneInfo
     language: SubscriberLanguage

@@ -159,11 +159,10 @@ def check_dates_before_next_deadline(examined: PreflightInput) -> Iterator[Prefl
     content = examined.content
     deadline = find_next_deadline(content.sections)
     announced = {dated.when.day for dated in list_dated_entries(content.sections)}
-    for title, headline, day in find_mentioned_days(content) if deadline else ():
+    for title, source, day in find_mentioned_days(content) if deadline else ():
         if deadline and day < deadline.when.day and day not in announced:
-            text = f"“{headline}”" if headline else "The subject, preheader, or intro"
             yield warning_finding(
-                f"{text} mentions {month_day(day)}, but the next deadline is {month_day(deadline.when.day)}.",
+                f"{source} mentions {month_day(day)}, but the next deadline is {month_day(deadline.when.day)}.",
                 "Check whether something is due earlier.",
                 title,
             )

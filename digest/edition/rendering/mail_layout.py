@@ -41,7 +41,7 @@ class DatedEntry:
 
     @property
     def is_stated_in_text(self) -> bool:
-        """Whether it's a deadline that the texts of a story state, rather than the story's own date."""
+        """True if it's a deadline that a story's texts state, rather than the story's own date."""
         return self.fragment.endswith("-due")
 
     @property
@@ -118,7 +118,8 @@ class RemainingSection:
     def topics(self) -> tuple[TopicStories, ...]:
         """Its stories by topic, each a fragment, if it lists topics."""
         groups = _group_by_part(self.section).items()
-        return tuple(TopicStories(section_fragment_name([key], "topic"), e[0].kicker, e) for key, e in groups)
+        named = ((section_fragment_name([key], "topic"), entries) for key, entries in groups)
+        return tuple(TopicStories(name, entries[0].kicker, entries) for name, entries in named)
 
     @property
     def end_fragment(self) -> str:
@@ -231,7 +232,8 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
 
 def find_next_deadline(sections: Iterable[EditionSection], today: date = date.min) -> DatedEntry | None:
     """Return the earliest deadline of all sections from a day on: a call's own, or one that a story's texts state."""
-    deadlines = (d for d in list_dated_entries(sections) if d.when.kind == "deadline" and d.when.day >= today)
+    coming = (dated for dated in list_dated_entries(sections) if dated.when.day >= today)
+    deadlines = (dated for dated in coming if dated.when.kind == "deadline")
     return min(deadlines, key=_date_order, default=None)
 
 

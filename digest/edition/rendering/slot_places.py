@@ -1,4 +1,4 @@
-"""Where slots may be: as a part of the path of a whole link to this site, and the sign-up in a line without URLs.
+"""Allowed places for slots: in the path of a whole link to this site, and, for the sign-up, in a line without URLs.
 
 Operators can write templates of their own, and a slot elsewhere could send a subscriber's token to another site.
 """

@@ -1,4 +1,4 @@
-"""Whom an item names as the maker of its image."""
+"""Add the maker of an item's image."""
 
 import sqlalchemy as sa
 from alembic import op

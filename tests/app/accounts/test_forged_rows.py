@@ -502,7 +502,8 @@ UNJUDGED_SUBSCRIBERS = {
     "digest/app/accounts/own_account.py",
     "digest/app/editing/presence.py",
     "digest/edition/approval/unpublished_setting_changes.py",  # a forged edit there only makes it stricter
-    "digest/deliver/send/notices/notice_sending.py",
+    "digest/app/doctor/attention.py",
+    "digest/deliver/send/notices/correction_sending.py",
     "digest/installation/guarded_action_notices.py",
     "digest/store/staff_revocations.py",
     "subscribers/lifecycle/preference_changes.py",

@@ -22,7 +22,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionProposal, EditionState
 from tests.app.approval.test_approvals import DANA, PRIYA, approve, edition_of, install, install_on_both
-from tests.app.editing.test_changes import form, headlines, url_of
+from tests.app.editing.test_changes import agreed, form, headlines, url_of
 from tests.edition.drafting.test_drafts import drafted
 from tests.moments import DRAFTING as NOW
 
@@ -41,7 +41,7 @@ def test_each_version_keeps_what_editors_had_changed_when_it_was_approved(instal
     approve(install_on_both, PRIYA)
     untouched = EditorChangeCounts(len(proposed), len(proposed), dropped=0, moved=0, added=0, rewritten=0)
     assert counts_of(install_on_both) == [untouched]
-    editing.drop_stories(install_on_both, form(actor=DANA), url_of(proposed[0]))
+    editing.drop_stories(install_on_both, agreed(install_on_both, form(actor=DANA)), url_of(proposed[0]))
     editing.set_story_text(
         install_on_both, form(actor=DANA), url_of(proposed[1]), StoryField.HEADLINE, "A headline of ours"
     )

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from digest.app.subscribers import packed_files
 from digest.app.subscribers.packed_files import lend_readable_list
+from digest.collect.sandbox.client import SandboxError
 from subscribers.transfer import packed_lists
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows, survey_file
 from subscribers.transfer.rows import parse_row
@@ -170,7 +172,7 @@ HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "broken UTF-32": (codecs.BOM_UTF32_LE + b"\xff\xff\xff\xff", "UTF-32"),
     "null bytes": (b"\0" * 4096, NO_ADDRESS),
     "noise": (bytes(range(256)) * 64, NO_ADDRESS),
-    "gzip": (gzip.compress(CSV.encode(), mtime=0), "compressed with gzip"),
+    "gzip": (gzip.compress(CSV.encode(), mtime=0), "a gzip archive"),
     "7-Zip": (b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "7-Zip"),
     "RAR": (b"Rar!\x1a\x07\x01\0" + b"\0" * 40, "RAR"),
     "PDF": (b"%PDF-1.7\n%\xe2\xe3", "a PDF"),
@@ -187,8 +189,8 @@ HOSTILE: dict[str, tuple[bytes | Callable[[], bytes], str]] = {
     "a ZIP file with an offset beyond its end": (_declare(GOOD_ZIP, 42, struct.pack("<I", 1 << 30)), DAMAGED),
     "a ZIP file that declares 4 GB": (_declare(GOOD_ZIP, 24, struct.pack("<I", 4_000_000_000)), "more than 512 MB"),
     "a ZIP file that declares too little": (_declare(GOOD_ZIP, 24, struct.pack("<I", 3)), DAMAGED),
-    "a password": (_declare(GOOD_ZIP, 8, b"\x01\0"), "has a password"),
-    "an unknown compression": (_declare(GOOD_ZIP, 10, struct.pack("<H", 97)), "unusual compression"),
+    "a password": (_declare(GOOD_ZIP, 8, b"\x01\0"), "password-protected"),
+    "an unknown compression": (_declare(GOOD_ZIP, 10, struct.pack("<H", 97)), "unsupported compression"),
     "two thousand files": (lambda: zip_files({f"{n}.csv": "email\n" for n in range(2000)}), "more than 1,000 files"),
     "a bomb of five megabytes": (BOMB, NO_ADDRESS),
     "a bomb of six hundred": (
@@ -257,3 +259,13 @@ def test_a_packed_file_beyond_what_the_sandbox_takes_is_refused(tmp_path: Path) 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ListFileError, match="No such file"), lend_readable_list(tmp_path / "gone.zip", tmp_path):
         pass
+
+
+def test_a_sandbox_that_fails_is_named_without_quoting_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_body: bytes) -> None:
+        raise SandboxError(f"couldn't read the document: {ROW}")
+
+    monkeypatch.setattr(packed_files, "unpack_list_in_child", fail)
+    with pytest.raises(ListFileError, match="process that unpacks files failed") as refusal:
+        open_list(tmp_path, zip_files({"list.csv": CSV}))
+    assert ROW not in str(refusal.value)

@@ -17,6 +17,7 @@ from digest.edition.content.edition_content import (
     EditionContent,
     EditionImage,
     EntryDate,
+    LabeledBlock,
     RenderedFragment,
     SectionEntry,
 )
@@ -353,6 +354,18 @@ FAULTS = (
         FindingLevel.WARNING,
         "The subject, preheader, or intro mentions December 1, but",
         lambda: examined(replace(sound(), intro="Sign up before December 1.")),
+    ),
+    Fault(
+        "earlier-dates",
+        FindingLevel.WARNING,
+        "“Grants” mentions December 1, but",
+        lambda: examined(replace(sound(), blocks=(LabeledBlock("b", "opportunity", "Grants", text="By December 1."),))),
+    ),
+    Fault(
+        "earlier-dates",
+        FindingLevel.WARNING,
+        "A labeled block mentions December 1, but",
+        lambda: examined(replace(sound(), blocks=(LabeledBlock("b", "sponsor", "", text="Until December 1."),))),
     ),
     Fault(
         "withdrawn",
@@ -716,6 +729,12 @@ def test_odd_but_legal_links_of_the_world_stop_no_edition(link: str) -> None:
 )
 def test_days_that_are_over_announced_or_later_need_no_second_look(words: str) -> None:
     assert run_preflight_rules(_lead_mentioning(words)) == ()
+
+
+def test_the_release_day_is_not_upcoming() -> None:
+    assert run_preflight_rules(_lead_mentioning("The board met on November 20.")) == ()
+    (finding,) = run_preflight_rules(_lead_mentioning("The board meets on November 21."))
+    assert finding.rule == "earlier-dates"
 
 
 def test_a_deadline_that_a_text_states_is_announced() -> None:

@@ -34,7 +34,7 @@ from subscribers.store.signup_models import OneTimeToken, RequestEvidence, Signu
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, build_web_setup
 
-BO = "bo@elsewhere.example"
+BO = "bo@relocated.example"
 # What may still name the number of an emptied row: its chain, and hashes of spent links, so that their pages can say it.
 STAYS = {"consent_event", "one_time"}
 
@@ -94,7 +94,7 @@ def _live(world: Any) -> dict[str, Any]:
             "address": ADA_ADDRESS,
             "local part": "lovelace",
             "domain": "analytical",
-            "new address": "elsewhere",
+            "new address": "relocated",
             "look-up": person.lookup,
             "sealed address": person.ciphertext,
             "domain tag": person.domain_tag,

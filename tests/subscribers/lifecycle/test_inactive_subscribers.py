@@ -15,14 +15,14 @@ from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers
 from digest.app.upkeep.nightly_steps import resolve_inactivity_questions
 from digest.installation.audited_actions import terminal_actor
 from digest.web.app import create_app
-from subscribers.consent import seals
+from subscribers.consent import ledger, seals
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.inactive_subscribers import ANSWER_PERIOD
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
-from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, read_folder
 from tests.subscribers.ledger_replay import find_ledger_differences
@@ -103,6 +103,23 @@ def test_only_who_was_silent_for_so_long_is_counted(both: WebSetup) -> None:
     assert (count(both), count(both, 1), count(both, 5)) == (1, 2, 0)
     assert (ask(both), ask(both)) == (1, 0)
     assert [str(event.kind) for event in chain(both, old)] == ["attested", "re-asked"]
+
+
+def test_preferences_that_an_import_set_are_no_sign_of_life(both: WebSetup) -> None:
+    number = add_old_subscriber(both, "old", years=3)
+
+    def set_preferences_by_import(now: datetime) -> None:
+        with both.database.write() as session:
+            row = ledger.lock_person(session, number)
+            assert row is not None
+            body = {"before": {}, "after": {}, "batch": 5}
+            ledger.append_event(session, row, ConsentKind.CHOICES_CHANGED, body, now)
+
+    set_preferences_by_import(NOW - timedelta(days=30))
+    assert (count(both), ask(both, takes_off=True)) == (1, 1)
+    set_preferences_by_import(NOW + timedelta(days=1))
+    assert count(both) == 0, "not asked twice"
+    assert resolve_inactivity_questions(both.install, NOW + ANSWER_PERIOD).startswith("1 ")
 
 
 def test_a_yes_is_a_new_consent_and_the_first_one_stays_in_mind(both: WebSetup) -> None:

@@ -23,6 +23,8 @@ from tests.moments import DRAFTING as NOW
 from tests.subscribers.pages.test_my_data import Inbox
 from tests.subscribers.pages.test_preferences import SECTIONS, chosen, path_of
 
+CHOSEN = {"asks": "omit pause_until breaking_news", "section": SECTIONS, "breaking_news": "yes"}
+
 
 def choose(world: Any, preferences: Preferences) -> None:
     with world.database.write() as session:
@@ -66,10 +68,11 @@ def test_only_a_subscribers_own_link_turns_it_off(world: Any) -> None:
 
 def test_the_choice_is_saved_described_and_restored(both: Any) -> None:
     assert 'name="breaking_news" value="yes">' in both.client.get(path_of(both)).text
-    page = both.client.post(path_of(both), data={"section": SECTIONS, "breaking_news": "yes"}).text
+    asks = {"asks": "omit frequency breaking_news pause_until", "section": SECTIONS, "breaking_news": "yes"}
+    page = both.client.post(path_of(both), data=asks).text
     assert "All sections, plus breaking news. Every edition." in page
     assert chosen(both) == Preferences(breaking_news=True)
-    paused = {"section": SECTIONS, "breaking_news": "yes", "pause_until": "2026-12-24"}
+    paused = asks | {"pause_until": "2026-12-24"}
     page = both.client.post(path_of(both), data=paused).text
     assert "Paused until December 24, 2026, then all sections, plus breaking news." in page
     assert not chosen(both).gets_breaking_news(date(2026, 12, 1))
@@ -77,19 +80,30 @@ def test_the_choice_is_saved_described_and_restored(both: Any) -> None:
 
 def without_offer(world: Any) -> Any:
     settings: Settings = world.install.settings
-    file = settings.file.model_copy(update={"preferences": PreferenceSettings(breaking_news="off")})
+    file = settings.file.model_copy(update={"preferences": PreferenceSettings()})
     install = Installation(settings.model_copy(update={"file": file}), world.database)
     return replace(world, install=install, app=create_app(install, clock=lambda: NOW))
 
 
+def test_a_page_that_did_not_ask_for_it_keeps_it(world: Any) -> None:
+    choose(world, Preferences(breaking_news=True))
+    world.client.post(path_of(world), data={"section": SECTIONS, "text_only": "yes"})
+    assert chosen(world) == Preferences(breaking_news=True, text_only=True)
+
+
+def test_the_privacy_page_names_it_if_it_is_offered(world: Any) -> None:
+    assert "breaking news" in world.client.get("/privacy").text
+
+
 def test_a_publication_that_does_not_offer_it_keeps_earlier_choices(world: Any) -> None:
     plain = without_offer(world)
-    page = plain.client.get(path_of(plain)).text
-    assert "breaking" not in page.lower()
-    plain.client.post(path_of(plain), data={"section": SECTIONS, "breaking_news": "yes"})
+    for path in (path_of(plain), "/subscribe", "/privacy"):
+        assert "breaking" not in plain.client.get(path).text.lower()
+    asks = {"asks": "omit breaking_news", "section": SECTIONS, "breaking_news": "yes"}
+    plain.client.post(path_of(plain), data=asks)
     assert chosen(plain) == Preferences(), "a preference that isn't offered was taken"
     choose(plain, Preferences(breaking_news=True))
-    plain.client.post(path_of(plain), data={"section": ["events"]})
+    plain.client.post(path_of(plain), data={"asks": CHOSEN["asks"], "section": ["events"]})
     assert chosen(plain).breaking_news, "a preference that isn't shown was lost"
     plain.client.post(f"{path_of(plain)}/breaking-news")
     assert not chosen(plain).breaking_news, "the link in an earlier email must work on"
@@ -105,8 +119,8 @@ def test_an_email_says_why_it_came_and_leads_to_the_page(tmp_path: Path, name: s
     link = f"{base}/preferences/{marks.mark(PREFERENCES_SLOT)}/breaking-news"
     template = create_mail_environment(settings).get_template(f"mail/edition/breaking_news.{name}")
     part = marks.split(template.render(breaking_news_off=link))
-    words = {"en": "because you chose it", "fr": "parce que vous les avez choisies"}[language]
-    assert words in part.text
+    words = {"en": "because you signed up for it", "fr": "parce que vous avez accepté de les recevoir"}[language]
+    assert words in " ".join(part.text.split())
     assert [slot for _, slot in part.slots] == [PREFERENCES_SLOT]
     assert list(find_misplaced_slots(part, base, is_html=name == "html")) == []
 

@@ -1,6 +1,7 @@
 """Topics and breaking news that are chosen while signing up, and on the page that follows."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from playwright.sync_api import Browser, expect
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.catalogs import load_language
-from digest.settings import ConsentSettings, Settings, SettingsFileContent
+from digest.installation.opened_installation import Installation
+from digest.settings import ConsentSettings, PreferenceSettings, Settings, SettingsFileContent
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.consent.breaking_news import names_breaking_news
@@ -20,8 +22,8 @@ from subscribers.store.models import Person
 from tests.browser import follow, page_faults, press_by_keyboard, tab_to
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, read_email
-from tests.subscribers.pages.test_breaking_news import press
-from tests.subscribers.pages.test_preferences import list_values
+from tests.subscribers.pages.test_breaking_news import choose, press
+from tests.subscribers.pages.test_preferences import chosen, list_values
 
 BO = "bo@harbor.example"
 ASKS = "breaking_news omit_topics"
@@ -59,6 +61,37 @@ def test_what_the_form_chooses_is_shown_agreed_to_and_kept(both: Any) -> None:
     assert chosen_by_bo(both) == Preferences(omit_topics=frozenset(topics) - set(wanted), breaking_news=True)
 
 
+def test_the_page_describes_what_confirming_leaves_a_returning_subscriber_with(both: Any) -> None:
+    earlier = Preferences(omit=frozenset({"events"}), frequency="monthly", breaking_news=True)
+    choose(both, earlier)
+    both.client.post(f"/u/{both.token('leave')}")
+    topics = list_values(both.client.get("/subscribe").text, "topic")
+    form = {"email": "ada.lovelace@analytical.example", "asks": ASKS, "topic": topics[1:]}
+    both.client.post("/subscribe", data=form)
+    path = confirmation_path(both)
+    page = both.client.get(path).text
+    assert "Once a month: the first edition of the month." in page
+    assert "All sections" not in page
+    assert "breaking news" not in page
+    both.client.post(path)
+    assert chosen(both) == replace(earlier, omit_topics=frozenset(topics[:1]), breaking_news=False)
+
+
+def test_preferences_that_cannot_be_read_stay_until_all_are_asked_for(both: Any) -> None:
+    both.client.post("/subscribe", data={"email": BO})
+    path = confirmation_path(both)
+    damaged = {"pause_until": "2099-99-99"}
+    with both.database.write() as session:
+        session.query(Person).filter(Person.number != both.ada).one().choices = damaged
+    page = both.client.post(path).text
+    assert "You’re subscribed" in page
+    assert list_values(page, "topic") == []
+    form = {"asks": ASKS, "topic": ["border-security"]}
+    assert "Saved." not in both.client.post(f"{path}/preferences", data=form).text
+    with both.database.read() as session:
+        assert session.query(Person).filter(Person.number != both.ada).one().choices == damaged
+
+
 def test_a_form_that_asks_nothing_more_chooses_nothing(world: Any) -> None:
     world.client.post("/subscribe", data={"email": BO, "topic": ["border-security"], "breaking_news": "yes"})
     path = confirmation_path(world)
@@ -69,11 +102,27 @@ def test_a_form_that_asks_nothing_more_chooses_nothing(world: Any) -> None:
     assert chosen_by_bo(world) == Preferences()
 
 
+@pytest.mark.parametrize(
+    ("offered", "summary"),
+    [
+        ({"breaking_news": "offer"}, "Choose topics and breaking news (optional)"),
+        ({"breaking_news": "off"}, "Choose topics (optional)"),
+        ({"breaking_news": "offer", "topics": "off"}, "Breaking news"),
+    ],
+)
+def test_the_form_says_what_can_be_chosen(world: Any, offered: dict[str, Any], summary: str) -> None:
+    settings: Settings = world.install.settings
+    file = settings.file.model_copy(update={"preferences": PreferenceSettings(**offered)})
+    install = Installation(settings.model_copy(update={"file": file}), world.database)
+    page = create_app(install, clock=lambda: NOW).test_client().get("/subscribe").text
+    assert f"<summary>{summary}</summary>" in page
+
+
 def test_a_form_without_a_topic_is_explained(world: Any) -> None:
     before = world.dump()
     answer = world.client.post("/subscribe", data={"email": BO, "asks": ASKS})
     assert answer.status_code == 400
-    assert "Choose at least one topic" in answer.text
+    assert "Choose at least one topic.<" in answer.text
     assert world.dump() == before
 
 
@@ -146,7 +195,7 @@ def test_a_new_subscriber_chooses_topics_and_breaking_news(
         page.goto(f"{site}/subscribe")
         page.get_by_label("Your email address").fill(BO)
         summary, topic = (
-            page.get_by_text("Choose topics and alerts"),
+            page.get_by_text("Choose topics and breaking news"),
             page.get_by_role("checkbox", name="Public health"),
         )
         if by_keyboard:

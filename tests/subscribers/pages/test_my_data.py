@@ -12,16 +12,18 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.app.sending import background_tasks
+from digest.catalogs import load_language
 from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure, QueuedNoticeEmail
 from digest.store.models import EditionState
 from digest.web.app import create_app
 from subscribers.address import Address, read_address
-from subscribers.consent import disclosures, suppression
+from subscribers.consent import disclosures, ledger, suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.expiry import expire_unconfirmed
+from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
-from subscribers.store.models import ConsentEvent, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, StoredAddressChange
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
@@ -460,6 +462,33 @@ def test_moves_of_many_subscribers_and_forms_together_mail_one_mailbox_a_few_tim
     mailed = [str(mail["To"]) for mail in Inbox(world).new()]
     assert answers == {200}
     assert sum("elsewhere" in address for address in mailed) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "language", "sentence"),
+    [
+        (ConsentKind.EXPIRED, {"batch": 1, "method": "import undone"}, "en", "The import of your address was undone"),
+        (
+            ConsentKind.EXPIRED,
+            {"batch": 1, "method": "import abandoned"},
+            "en",
+            "The import of your address was undone",
+        ),
+        (ConsentKind.EXPIRED, {"request": 1}, "en", "A request expired without confirmation"),
+        (ConsentKind.ADDRESS_CHANGED, {"method": "link to the old address"}, "en", "Your address changed"),
+        (ConsentKind.WITHDRAWN_AGAIN, {}, "en", "You unsubscribed (an editor had already unsubscribed you)"),
+        (ConsentKind.EXPIRED, {"batch": 1}, "fr", "L’importation de votre adresse a été annulée"),
+        (ConsentKind.ADDRESS_CHANGED, {}, "fr", "Votre adresse a changé"),
+    ],
+)
+def test_what_happened_to_a_consent_is_said_as_it_was(
+    world: Any, kind: ConsentKind, body: dict[str, Any], language: str, sentence: str
+) -> None:
+    with world.database.write() as session:
+        person = ledger.lock_person(session, world.ada)
+        assert person is not None
+        ledger.append_event(session, person, kind, body, NOW)
+        assert list_consent_history(session, world.ada, load_language(language))[-1].what == sentence
 
 
 def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -> None:

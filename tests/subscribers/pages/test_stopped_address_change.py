@@ -130,6 +130,7 @@ def test_for_seven_days_after_the_confirmation_the_link_puts_the_old_address_bac
     assert world.dump() == before
     undone = thief.press(link, later)
     assert "Future editions will go to this address, a•••@analytical.example, again." in undone.text
+    assert "The address change is undone" in undone.text
     assert (address_of(world), state_of(world), count_changes(world)) == (ADA, PersonState.SUBSCRIBED, 0)
     assert kinds_in_log(world) == ["left", "undone", "left", "undone"]
     with world.database.read() as session:

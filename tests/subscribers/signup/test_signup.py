@@ -49,6 +49,7 @@ from tests.subscribers.stored_evidence import open_evidence
 KEYS = KeyRing.from_seed(b"sign-up tests")
 ADA = "Ada.Lovelace@analytical.example"
 MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
+NO_CHOICE = Preferences()
 
 
 @dataclass
@@ -64,11 +65,18 @@ class House:
     settings: Settings = field(default_factory=Settings)
 
     def ask(
-        self, address: str = ADA, *, kind: FormKind = "subscribe", machine: RequestOrigin = MACHINE
+        self,
+        address: str = ADA,
+        *,
+        kind: FormKind = "subscribe",
+        machine: RequestOrigin = MACHINE,
+        preferences: Preferences = NO_CHOICE,
     ) -> SubmissionOutcome:
         wording = current_consent_text(self.settings) if kind == "subscribe" else None
         page = "https://hls.today/"
-        submission = FormSubmission(kind, read_address(address), self.now, page, "hls.today", wording, machine)
+        submission = FormSubmission(
+            kind, read_address(address), self.now, page, "hls.today", wording, machine, preferences.as_json()
+        )
         form = request_queue.prepare_request(KEYS, submission)
         with self.database.write() as session:
             return request_queue.enqueue_request(session, form, self.bounds)
@@ -79,10 +87,12 @@ class House:
         answers = worker.process_pending(lambda: self.now)
         return {answer: count for answer, count in answers.items() if count}
 
-    def asked(self, address: str = ADA, **by: float) -> dict[SignupReplyKind, int]:
+    def asked(
+        self, address: str = ADA, *, preferences: Preferences = NO_CHOICE, **by: float
+    ) -> dict[SignupReplyKind, int]:
         """Let time pass, send a form, and have it answered."""
         self.now += timedelta(**by)
-        assert self.ask(address) is SubmissionOutcome.ACCEPTED
+        assert self.ask(address, preferences=preferences) is SubmissionOutcome.ACCEPTED
         return self.work()
 
     def confirm(self, token: str | None = None) -> ConfirmationLink:
@@ -100,7 +110,7 @@ class House:
 
     def look(self, token: str | None = None) -> ConfirmationLink:
         with self.database.read() as session:
-            return confirmation.look_up_confirmation(session, KEYS, token or self.token, now=self.now)
+            return confirmation.look_up_confirmation(session, KEYS, token or self.token, language=ENGLISH, now=self.now)
 
     @property
     def token(self) -> str:
@@ -199,6 +209,28 @@ def test_agreeing_again_keeps_earlier_preferences(house: House) -> None:
     )
     assert house.subscribe() == ada
     assert chosen(house, ada) == replace(earlier, breaking_news=True)
+
+
+def test_breaking_news_ends_with_the_consent_that_included_it(house: House) -> None:
+    consent = ConsentSettings(text="Email me {name} and breaking news.")
+    house.settings = Settings(file=SettingsFileContent(consent=consent))
+    ada = house.subscribe()
+    assert chosen(house, ada).breaking_news
+    house.leave(ada)
+    house.settings = Settings()
+    assert house.subscribe() == ada
+    assert chosen(house, ada) == Preferences()
+    assert house.sound()
+
+
+def test_a_link_that_a_subscriber_confirms_late_keeps_breaking_news(house: House) -> None:
+    house.asked()
+    with house.database.write() as session:
+        vouched = ConsentEvidence("Yes", "", "en", "Expo", "signed list", "staff 1", house.now)
+        ada = manual_signup.add_subscriber(session, KEYS, ADA, evidence=vouched, now=house.now).number
+        change_preferences(session, ada, Preferences(breaking_news=True), house.now)
+    house.confirm()
+    assert chosen(house, ada) == Preferences(breaking_news=True)
 
 
 def test_a_form_is_written_encrypted_and_of_one_size(house: House) -> None:
@@ -304,6 +336,53 @@ def test_of_two_links_each_confirms_and_both_are_spent(house: House) -> None:
     assert not house.confirm().new
     assert house.look().stage is ConfirmationLinkState.CONFIRMED
     assert house.kinds == ["confirm", "remind", "welcome"]
+
+
+def test_a_form_with_other_choices_is_a_request_of_its_own(house: House) -> None:
+    own_choice = Preferences(omit_topics=frozenset({"public-health"}))
+    house.asked()
+    first = house.token
+    assert house.asked(preferences=own_choice, minutes=1) == {SignupReplyKind.CONFIRM: 1}
+    second = house.token
+    assert house.asked(preferences=own_choice, hours=2) == {SignupReplyKind.REMIND: 1}
+    assert house.asked(hours=2) == {SignupReplyKind.NOTHING: 1}, "one reminder in all"
+    assert house.look(first).chosen is None
+    assert house.look(second).chosen == house.look().chosen == own_choice
+    assert house.confirm(second).new
+    person = house.person()
+    assert person is not None
+    assert chosen(house, person.number) == own_choice
+    assert {house.look(token).stage for token in (first, house.token)} == {ConfirmationLinkState.CONFIRMED}
+    assert house.sound()
+
+
+def test_a_form_with_another_consent_text_is_a_request_of_its_own(house: House) -> None:
+    house.asked()
+    consent = ConsentSettings(text="Email me {name} and breaking news.")
+    house.settings = Settings(file=SettingsFileContent(consent=consent))
+    assert house.asked(minutes=1) == {SignupReplyKind.CONFIRM: 1}
+    assert house.look().wording == "Email me HLS.Today and breaking news."
+
+
+def test_forms_that_differ_each_time_email_a_mailbox_within_its_limit(house: House) -> None:
+    topics = [f"topic-{number}" for number in range(house.bounds.per_address_month + 3)]
+    for topic in topics:
+        house.asked(preferences=Preferences(omit_topics=frozenset({topic})), hours=1)
+    assert house.kinds == ["confirm"] * house.bounds.per_address_month
+
+
+def test_every_one_of_several_requests_that_nobody_confirms_runs_out(house: House) -> None:
+    house.asked()
+    house.asked(preferences=Preferences(omit_topics=frozenset({"public-health"})), days=1)
+    person = house.person()
+    assert person is not None
+    house.now += timedelta(days=6)
+    expiry.expire_unconfirmed(house.database, now=house.now)
+    assert house.person() is not None, "the second link is open"
+    house.now += timedelta(days=1)
+    expiry.expire_unconfirmed(house.database, now=house.now)
+    assert house.person() is None
+    assert house.count(RequestEvidence) == 0
 
 
 def test_a_spent_link_brings_nobody_back(house: House) -> None:

@@ -1,7 +1,7 @@
 """A finished import is taken back within seven days: events are appended, nobody is suppressed, and others are kept."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import audience, disclosures, ledger, seals
+from subscribers.consent import audience, disclosures, evidence, ledger, seals
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
+from subscribers.lifecycle.undo import find_restorable_unsubscribe
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.store import people
+from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
+from subscribers.store import one_time_tokens, people
 from subscribers.store.models import (
     ConsentEvent,
     ConsentKind,
@@ -25,6 +27,8 @@ from subscribers.store.models import (
     PersonState,
     Suppression,
 )
+from subscribers.store.one_time_tokens import TokenState
+from subscribers.store.signup_models import RequestEvidence, StoredAddressChange
 from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.formats import ColumnMeaning
 from subscribers.transfer.import_batches import list_finished_imports, list_unfinished_imports
@@ -43,7 +47,7 @@ from subscribers.transfer.import_undo import (
     undo_batch,
 )
 from subscribers.transfer.imports import run_import
-from subscribers.transfer.list_file import ListFileError, survey_file
+from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW
 from tests.subscribers.crashes import Crash, crash_at
@@ -62,12 +66,12 @@ def context(database: Database, tmp_path: Path) -> ImportContext:
     return ImportContext(database, KEYS, UnsubscribeLog(tmp_path / "left.log", KEYS), "terminal:eve")
 
 
-def bring_in(context: ImportContext, file: Path, *rows: str) -> dict[str, int]:
+def bring_in(context: ImportContext, file: Path, *rows: str, now: datetime = NOW) -> dict[str, int]:
     """Import a list whose rows are a name, a confirmation time, a status, and whether they want the short edition."""
     if rows:
         lines = (f"{name}@example.org,{rest}" for name, _, rest in (row.partition(",") for row in rows))
         file.write_text("\n".join(["email,agreed,status,short", *lines, ""]))
-    report = run_import(context, survey_file(file, OPTIONS), OPTIONS, now=NOW, on_reject=ignore_reject)
+    report = run_import(context, survey_file(file, OPTIONS), OPTIONS, now=now, on_reject=ignore_reject)
     return {str(outcome): report.counts[outcome] for outcome in RowOutcome if report.counts[outcome]}
 
 
@@ -117,10 +121,9 @@ def test_everyone_whom_the_import_alone_brought_goes_and_everyone_else_stays(
         ledger.append_event(session, confirming, Kind.CONFIRMED, {}, LATER)
         session.add(Disclosure(person=number_of(session, "stays"), at=LATER, to_whom="us", why="a look", reference=""))
         before = session.scalar(select(func.count()).select_from(ConsentEvent)) or 0
-        gone_log = context.unsubscribe_log.path.read_text()
     expected = UndoResult(removed=2, earlier=2, active=1, departed=1, preferences=1)
     assert count_undo(context.database, 2, now=LATER) == expected
-    assert undo_batch(context.database, 2, actor="eve", now=LATER) == expected
+    assert undo_batch(context.database, context.unsubscribe_log, 2, actor="eve", now=LATER) == expected
     assert emailable(context) == {"member", "confirms", "chooses"}
     states = {name: state_of(context, name) for name in ("before", "waited", "leaves", "stays", "bare")}
     assert states == {
@@ -136,7 +139,8 @@ def test_everyone_whom_the_import_alone_brought_goes_and_everyone_else_stays(
         assert session.scalar(select(func.count()).select_from(Disclosure)) == 1
         (finished, _) = list_finished_imports(session, limit=5)
     assert (finished.batch, finished.taken_back) == (2, True)
-    assert context.unsubscribe_log.path.read_text() == gone_log
+    log_entries = list(context.unsubscribe_log.read())
+    assert [entry.kind for entry in log_entries] == ["left", "import undone"]
     check_ledger(context)
     assert bring_in(context, file) == {"subscribed": 3, "known": 3, "left or suppressed": 2, "unverified": 1}
     assert {"stays", "before"} <= emailable(context)
@@ -155,7 +159,7 @@ def test_preferences_that_the_import_overwrote_return_unless_they_were_changed_s
     assert choices_of(context, "ada") == {"short": True}
     with context.database.write() as session:
         change_preferences(session, number_of(session, "bo"), Preferences(text_only=True), LATER)
-    result = undo_batch(context.database, 2, actor="eve", now=LATER)
+    result = undo_batch(context.database, context.unsubscribe_log, 2, actor="eve", now=LATER)
     assert (result.earlier, result.active, result.preferences) == (1, 1, 1)
     assert (choices_of(context, "ada"), choices_of(context, "bo")) == ({"frequency": "monthly"}, {"text_only": True})
     assert (state_of(context, "ada"), state_of(context, "bo")) == (PersonState.UNVERIFIED, PersonState.SUBSCRIBED)
@@ -169,16 +173,18 @@ def test_an_undo_that_is_cut_short_stops_all_email_and_is_finished_by_the_next(
     many = [f"r{number},2024-01-01,," for number in range(2 * PAGE_SIZE + 10)]
     bring_in(context, file, *many)
     with pytest.raises(Crash), crash_at(3):
-        undo_batch(context.database, 1, actor="eve", now=LATER)
+        undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
     assert emailable(context) == set()
     with context.database.read() as session:
         (unfinished,) = list_unfinished_imports(session)
     assert (unfinished.batch, unfinished.is_undo) == (1, True)
-    assert "--undo 1" in unfinished.sentence
-    with pytest.raises(ListFileError, match="is being undone"):
-        bring_in(context, file)
+    assert "--undo 1 --reason" in unfinished.sentence
+    other = tmp_path / "other.csv"
+    for refused_file, rows in ((file, []), (other, [f"r{PAGE_SIZE + 1},2024-01-01,,", "new,2024-01-01,,"])):
+        with pytest.raises(ImportUndoError, match="is being undone"):
+            bring_in(context, refused_file, *rows)
     long_after = LATER + timedelta(days=30)
-    result = undo_batch(context.database, 1, actor="eve", now=long_after)
+    result = undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=long_after)
     assert result.removed == len(many) - PAGE_SIZE
     with context.database.read() as session:
         assert list_unfinished_imports(session) == []
@@ -194,7 +200,7 @@ def test_an_interrupted_undo_that_is_dropped_like_an_unfinished_import_ends_as_a
     with context.database.write() as session:
         change_preferences(session, number_of(session, f"r{PAGE_SIZE + 1}"), Preferences(short=True), LATER)
     with pytest.raises(Crash), crash_at(2):
-        undo_batch(context.database, 1, actor="eve", now=LATER)
+        undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
     abandon_batch(context.database, 1, actor="eve", now=LATER)
     assert emailable(context) == {f"r{PAGE_SIZE + 1}"}
     with context.database.read() as session:
@@ -204,14 +210,17 @@ def test_an_interrupted_undo_that_is_dropped_like_an_unfinished_import_ends_as_a
 @pytest.mark.parametrize("days", [0, 6.99])
 def test_an_import_can_be_undone_for_seven_days(context: ImportContext, tmp_path: Path, days: float) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
-    assert undo_batch(context.database, 1, actor="eve", now=NOW + timedelta(days=days)).removed == 1
+    assert (
+        undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=NOW + timedelta(days=days)).removed
+        == 1
+    )
 
 
 @pytest.mark.parametrize(("batch", "after"), [(1, timedelta(days=7, seconds=1)), (7, timedelta(0))])
 def test_no_other_import_can_be_undone(context: ImportContext, tmp_path: Path, batch: int, after: timedelta) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
     with pytest.raises(ImportUndoError):
-        undo_batch(context.database, batch, actor="eve", now=NOW + after)
+        undo_batch(context.database, context.unsubscribe_log, batch, actor="eve", now=NOW + after)
     with pytest.raises(ImportUndoError):
         count_undo(context.database, batch, now=NOW + after)
     assert emailable(context) == {"ada"}
@@ -219,19 +228,96 @@ def test_no_other_import_can_be_undone(context: ImportContext, tmp_path: Path, b
 
 def test_an_import_is_undone_once(context: ImportContext, tmp_path: Path) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
-    undo_batch(context.database, 1, actor="eve", now=LATER)
+    undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
     with pytest.raises(ImportUndoError, match="no finished import 1"):
-        undo_batch(context.database, 1, actor="eve", now=LATER)
+        undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
 
 
 def test_a_record_says_who_undid_the_import(context: ImportContext, tmp_path: Path) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
-    undo_batch(context.database, 1, actor="staff 3", now=LATER)
+    undo_batch(context.database, context.unsubscribe_log, 1, actor="staff 3", now=LATER)
     with context.database.read() as session:
         last = session.scalars(select(ConsentEvent).order_by(ConsentEvent.seq.desc())).first()
         assert last is not None
         assert (last.kind, last.body) == (Kind.ERASED, '{"actor":"staff 3","batch":1,"method":"import undone"}')
         assert disclosures.list_disclosures(session, last.person) == []
+
+
+def test_everything_that_leads_to_a_removed_person_goes_as_in_an_erasure(
+    context: ImportContext, tmp_path: Path
+) -> None:
+    bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
+    with context.database.write() as session:
+        number = number_of(session, "ada")
+        until = LATER + timedelta(days=30)
+        token = one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=until)
+        change = {"hash": "0" * 64, "person": number, "until": until, "ciphertext": b"x", "key_id": "1"}
+        session.add(StoredAddressChange(**change))
+        first = session.scalars(select(ConsentEvent.id).where(ConsentEvent.person == number)).one()
+        origin = evidence.RequestOrigin("203.0.113.9", "Browser")
+        evidence.store_evidence(session, KEYS, session.get_one(ConsentEvent, first), origin, salt=b"s", until=until)
+    undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
+    with context.database.read() as session:
+        assert one_time_tokens.look_up_token(session, token, "my data", now=LATER).state is TokenState.USED
+        for table in (StoredAddressChange, RequestEvidence):
+            assert session.scalars(select(table)).all() == []
+
+
+def test_a_copy_from_before_an_undo_emails_nobody_of_the_import_and_a_corrected_one_stays(
+    context: ImportContext, tmp_path: Path
+) -> None:
+    file = tmp_path / "list.csv"
+    bring_in(context, file, "ada,2024-01-01,,")
+    bring_in(context, tmp_path / "other.csv", "bo,2024-01-01,,")
+    with context.database.read() as session:
+        before_undo = session.execute(select(ImportBatch.done_at, ImportBatch.options)).first()
+        assert before_undo is not None
+        done_at, options = before_undo
+    undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
+
+    def merge() -> list[int]:
+        with context.database.write() as session:
+            merged = merge_unsubscribe_log(
+                session, context.unsubscribe_log, KEYS, forget_elsewhere=lambda *_: {}, now=LATER
+            )
+            assert (merged.unknown_hashes, merged.departed) == (0, {})
+            return merged.undone_imports
+
+    assert merge() == []
+    assert bring_in(context, file, now=LATER) == {"subscribed": 1}
+    assert merge() == []
+    assert emailable(context) == {"ada", "bo"}, "the corrected import counts"
+    with context.database.write() as session:  # as in a copy of before the undo
+        row = session.get_one(ImportBatch, 1)
+        row.done_at, row.options = done_at, options
+        session.get_one(Person, number_of(session, "ada")).batch = 1
+    assert merge() == [1]
+    assert emailable(context) == {"bo"}
+    with context.database.read() as session:
+        assert [unfinished.is_undo for unfinished in list_unfinished_imports(session)] == [True]
+    assert merge() == []
+
+
+@pytest.mark.parametrize("since", [None, Preferences(text_only=True)])
+def test_an_admins_unsubscribe_is_not_restored_on_a_consent_that_was_taken_back(
+    context: ImportContext, tmp_path: Path, since: Preferences | None
+) -> None:
+    bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,", "bare,,,")
+    with context.database.write() as session:
+        numbers = [number_of(session, name) for name in ("ada", "bare")]
+        if since is not None:
+            change_preferences(session, numbers[0], since, NOW)
+        for number in numbers:
+            unsubscribe_person(session, context.unsubscribe_log, number, method="admin: slip", now=LATER, actor="eve")
+
+    def restorable() -> list[bool]:
+        with context.database.read() as session:
+            people_ = [session.get_one(Person, number) for number in numbers]
+            return [find_restorable_unsubscribe(session, row, "eve", now=LATER) is not None for row in people_]
+
+    assert restorable() == [True, False]
+    undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)
+    assert restorable() == [since is not None, False]
 
 
 def _person(state: PersonState, *links: tuple[ConsentKind, int | None]) -> ImportedPerson:
@@ -254,7 +340,14 @@ def _person(state: PersonState, *links: tuple[ConsentKind, int | None]) -> Impor
         (_person(PersonState.SUBSCRIBED, (Kind.REQUESTED, None), (Kind.IMPORTED, 5)), UndoOutcome.EARLIER),
         (_person(PersonState.SUBSCRIBED, (Kind.IMPORTED, 5), (Kind.CHOICES_CHANGED, None)), UndoOutcome.ACTIVE),
         (_person(PersonState.SUBSCRIBED, (Kind.IMPORTED, 5), (Kind.ADDRESS_CHANGED, None)), UndoOutcome.ACTIVE),
-        (_person(PersonState.REQUESTED, (Kind.LISTED, 5), (Kind.RE_ASKED, None)), UndoOutcome.ACTIVE),
+        (_person(PersonState.REQUESTED, (Kind.LISTED, 5), (Kind.RE_ASKED, None)), UndoOutcome.REMOVED),
+        (_person(PersonState.SUBSCRIBED, (Kind.IMPORTED, 5), (Kind.RE_ASKED, None)), UndoOutcome.REMOVED),
+        (_person(PersonState.UNVERIFIED, (Kind.LISTED, 5), (Kind.REQUESTED, None)), UndoOutcome.EARLIER),
+        (
+            _person(PersonState.SUBSCRIBED, (Kind.IMPORTED, 5), (Kind.WITHDRAWN, None), (Kind.RESTORED, None)),
+            UndoOutcome.REMOVED,
+        ),
+        (_person(PersonState.SUBSCRIBED, (Kind.IMPORTED, 5), (Kind.CHOICES_CHANGED, 4)), UndoOutcome.REMOVED),
         (
             _person(PersonState.SUBSCRIBED, (Kind.IMPORTED, 5), (Kind.WITHDRAWN, None), (Kind.UNDONE, None)),
             UndoOutcome.ACTIVE,

@@ -180,30 +180,25 @@ def test_the_same_people_may_be_emailed_elsewhere_and_the_same_may_not(
     assert all(states.values()), f"people of each kind: {states}"
     expected = emailable(database, KEYS)
     assert len(expected) > PEOPLE * 0.8
-    file, unconfirmed = tmp_path / "list.csv", tmp_path / "unconfirmed.csv"
+    file = tmp_path / "list.csv"
     with file.open("w", newline="", encoding="utf-8") as stream:
         exported = export_list(database, KEYS, stream, RECIPIENT, now=NOW)
     assert (exported.people, exported.damaged) == (len(expected), [])
-    with unconfirmed.open("w", newline="", encoding="utf-8") as stream:
-        waiting = SubscriberFilter(state=PersonState.UNVERIFIED)
-        assert export_list(database, KEYS, stream, RECIPIENT, now=NOW, list_filter=waiting).people > 0
     there = context_of(elsewhere, OTHER_KEYS, tmp_path)
-    for each in (file, unconfirmed):
-        survey = survey_file(each)
-        assert survey.layout.origin == "hls-digest"
-        report = run_import(there, survey, ImportOptions(), now=NOW, on_reject=ignore_reject)
-        assert report.counts["rejected"] == 0
+    survey = survey_file(file)
+    assert survey.layout.origin == "hls-digest"
+    report = run_import(there, survey, ImportOptions(), now=NOW, on_reject=ignore_reject)
+    assert report.counts["rejected"] == 0
     arrived = emailable(elsewhere, OTHER_KEYS)
     assert arrived.keys() == expected.keys()
     assert [address for address in expected if arrived[address] != expected[address]] == []
     with elsewhere.read() as session:
         assert seals.verify_ledger(session, OTHER_KEYS).sound
-        states_there = audience.count_people_by_state(session)
-    assert states_there[PersonState.UNVERIFIED] == states[PersonState.UNVERIFIED]
+        assert audience.count_people_by_state(session)[PersonState.SUBSCRIBED] == len(expected)
 
 
-@pytest.mark.parametrize("state", [PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED])
-def test_who_unsubscribed_is_exported_by_no_filter(one_database: Database, state: PersonState) -> None:
+@pytest.mark.parametrize("state", [state for state in PersonState if state is not PersonState.SUBSCRIBED])
+def test_only_subscribers_are_exported_by_any_filter(one_database: Database, state: PersonState) -> None:
     file = io.StringIO()
     with pytest.raises(ExportStateError, match="may not be exported"):
         export_list(one_database, KEYS, file, RECIPIENT, now=NOW, list_filter=SubscriberFilter(state=state))
@@ -222,7 +217,7 @@ def test_a_filter_exports_those_who_match_and_only_they_see_it(database: Databas
     filters = {
         SubscriberFilter(batch=1): ["p0@example.org"],
         SubscriberFilter(since=since): ["p1@example.org"],
-        SubscriberFilter(state=PersonState.UNVERIFIED, batch=2): ["bare1@example.org"],
+        SubscriberFilter(state=PersonState.SUBSCRIBED, batch=2): ["p1@example.org"],
         SubscriberFilter(asked_where="nowhere"): [],
     }
     for chosen, addresses in filters.items():
@@ -230,10 +225,10 @@ def test_a_filter_exports_those_who_match_and_only_they_see_it(database: Databas
         export_list(database, KEYS, text, RECIPIENT, now=NOW, list_filter=chosen)
         rows = list(csv.DictReader(io.StringIO(text.getvalue())))
         assert [row["email"] for row in rows] == addresses
-        assert {row["status"] for row in rows} <= {"unconfirmed" if chosen.state else "subscribed"}
+        assert {row["status"] for row in rows} <= {"subscribed"}
     with database.read() as session:
         seen = {number: len(disclosures.list_disclosures(session, number)) for number in range(1, 5)}
-    assert seen == {1: 1, 2: 0, 3: 1, 4: 1}
+    assert seen == {1: 1, 2: 0, 3: 2, 4: 0}
 
 
 def test_texts_of_a_list_never_bring_an_address_into_the_record(one_database: Database, tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
     count_growth(world.install, NOW)
     client = world.signed_in_client("admin")
     record = f"/admin/readers/{world.ada}"
+    finished = upload(client, mailchimp_list(3))
+    for step in ("try", "commit"):
+        post_step(world, client, finished, step)
     listed = upload(client, mailchimp_list(40))
     post_step(world, client, listed, "try")
     log = (io.BytesIO(log_text([iso_line(NOW - timedelta(days=2), "anvil", "statistics")])), "mail.log")
@@ -58,9 +61,17 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
             "/admin/readers/silent",
             "/admin/readers/allow",
         ),
-        *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase")),
+        *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase", "/correct")),
         begin(world, client, "analytical"),
-        *("/admin/import", listed, "/admin/deliveries", "/admin/growth", "/admin/health", "/admin/processing"),
+        *(
+            "/admin/import",
+            "/admin/import/finished/1/undo",
+            listed,
+            "/admin/deliveries",
+            "/admin/growth",
+            "/admin/health",
+            "/admin/processing",
+        ),
         post_form(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
         *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1", "/admin/staff/1/reset"),
         *(f"/admin/settings/{table}" for table in EDITABLE_TABLES),

@@ -127,7 +127,7 @@ def test_what_cannot_be_added_is_said_beside_the_address(filed: Any, address: st
 def test_wrong_values_of_a_source_are_answered_at_their_field(filed: Any, tmp_path: Path) -> None:
     client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
     path = f"/admin/sources/{number}"
-    assert "Only images that their own credit says a US agency made" in client.get(path).text
+    assert "Only images credited to a US agency" in client.get(path).text
     answer = submit(client, path, on=path, **DESCRIBED | {"weight": "9", "images": "all"})
     assert answer.status_code == 400
     assert re.search(r'id="weight"[^>]*value="9"[^>]*aria-invalid="true"', answer.text)

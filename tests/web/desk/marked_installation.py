@@ -158,7 +158,7 @@ QUERIES = {
     "admin.list_deliveries": ("edition",),
     "admin.show_subscriber": ("done",),
     "admin.show_source": ("saved",),
-    "admin.list_imports": ("taken_back",),
+    "admin.list_imports": ("taken_back", "undoing"),
     "desk.edition": ("tab", "view", "filter", "order", "topic_filter", "q", "start", "open", "panel", "about", "omit", "show"),
     "desk.show_sources": ("removed",),
     "desk.list_sent_editions": ("before",),

@@ -151,6 +151,11 @@ NOT_REACHED = {
     "admin.submit_new_source": "a site has to answer: tests/web/admin/test_sources.py",
     "admin.follow_moved_source": "a source has to have moved: tests/web/admin/test_sources.py",
     "signup.submit_confirmation": "a sign-up has to be processed: tests/web/test_subscriber_life.py",
+    "signup.save_first_preferences": "a sign-up has to be confirmed: tests/subscribers/pages/test_first_choices.py",
+    "subscribers.stop_address_change": "an address has to be changed: tests/subscribers/pages/test_stopped_address_change.py",
+    "subscribers.turn_off_breaking_news": "breaking news has to be offered: tests/subscribers/pages/test_breaking_news.py",
+    "admin.correct_address": "no hostile text is an address: tests/web/admin/subscribers/test_corrected_addresses.py",
+    "admin.undo_import": "an import has to be finished: tests/web/admin/subscribers/test_import_pages.py",
 }
 
 

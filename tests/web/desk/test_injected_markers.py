@@ -41,12 +41,12 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     "the key of a device comes with it: tests/web/auth gives it one": ("auth.submit_passkey: name",),
     "it is looked up, and pages hold no address": (
         *("admin.find_subscriber: address", "admin.begin_search: part", "admin.filter_subscribers: domain", "admin.remove_suppression: address"),
+        "admin.correct_address: address",
         "signup.request_lost_link: email",
     ),
     "who fills it is a machine, and gets nothing": (
         *("signup.submit_signup: website", "signup.request_lost_link: website", "subscribers.write_to_the_editors: website"),
     ),
-    "the reader's own record has it alone: tests/subscribers/pages": ("admin.add_subscriber: language",),
     "a file keeps no name": ("admin.upload_mail_log: file", "admin.upload_opml: file", "editing.save_story: file"),
     "what was found there is shown, with an address of its own": ("admin.preview_new_source: address",),
     "only names that are known are kept of it": ("outside: user agent",),
@@ -54,7 +54,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     "it names, it is kept or it is compared, and is shown nowhere": (
         *(f"outside: feed, {name}" for name in ("author", "category", "id")),
         *(f"outside: atom, {name}" for name in ("author", "id", "name")),
-        *(f"outside: json, {name}" for name in ("author", "id", "name", "tag")),
+        *(f"outside: json, {name}" for name in ("author", "id", "name", "tag", "text")),
         *(f"outside: page, {name}" for name in ("author", "description", "text", "title")),
         *("outside: event, id", "outside: list of readers, name"),
     ),
@@ -65,7 +65,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     "what its page does not know is as if it were not there": tuple(
         f"query: {name}"
         for name in (
-            *("ask", "at", "back", "below", "came", "clock", "day", "domain", "done", "filter", "from", "import", "moment", "next"),
+            *("ask", "at", "back", "below", "clock", "day", "domain", "done", "filter", "from", "import", "moment", "next"),
             *("omit", "open", "order", "page", "panel", "release", "removed", "row", "saved", "show", "since", "sort", "start"),
             *("state", "tab", "taken_back", "to", "topic", "undoing", "view", "what"),
         )
@@ -106,6 +106,7 @@ UNMET = frozenset(
             "signup.submit_confirmation",
         ),
         "admin.undo_import",  # no import is finished in this week
+        *("signup.save_first_preferences", "subscribers.stop_address_change", "subscribers.turn_off_breaking_news"),
         "approvals.update_draft_to_current_settings",
         "breaking_news.send_now",
         "auth.confirm_identity_by_password",  # a password alone
@@ -126,6 +127,7 @@ UNOPENED = frozenset(
         "admin.show_import_undo",
         "breaking_news.ask_before_sending_now",  # no breaking news is drafted in this week
         *("admin.show_permission_form", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
+        *("subscribers.ask_to_stop_address_change", "subscribers.ask_to_turn_off_breaking_news"),
         "signup.show_confirmation_again",
     }
 )

@@ -294,19 +294,19 @@ def correct_it_for_those_who_got_the_error(
     write_by_keyboard(dana.get_by_label("Corrected text"), RIGHT)
     write_by_keyboard(dana.get_by_label("Explanation"), "We had it the wrong way round.")
     press_by_keyboard(dana.get_by_role("button", name="Correct the archive"))
-    expect(dana.locator("h1")).to_have_text("5 subscribers received the error")
+    expect(dana.locator("h1")).to_have_text("6 subscribers received the error")
     asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
     assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
-    press_by_keyboard(dana.get_by_role("button", name="Request the email to 4 subscribers"))
+    press_by_keyboard(dana.get_by_role("button", name="Request the email to 5 subscribers"))
     expect(dana.locator("#email")).to_contain_text("Waiting for approval")
     for colleague, button in zip(colleagues, ("Approve the email", "Approve and email the correction"), strict=True):
         served.turn_clock(AFTERWARDS)
         assert served.received(subject="Correction to No. 147") == []
         colleague.goto(f"{served.address}{path}/1")
-        press_by_keyboard(colleague.get_by_role("button", name=f"{button} to 4 subscribers"))
+        press_by_keyboard(colleague.get_by_role("button", name=f"{button} to 5 subscribers"))
     expect(colleagues[-1].locator("h1")).to_have_text("The correction was approved")
     for _ in range(2):  # asked of again, the timetable mails nobody twice
         served.turn_clock(AFTERWARDS)
-        assert served.received(subject="Correction to No. 147") == ["all", "nine", "text", "uncertain"]
+        assert served.received(subject="Correction to No. 147") == ["all", "nine", "text", "uncertain", "without"]
     dana.goto(f"{served.address}/editions/{served.week.name}")
     expect(dana.locator("h3").filter(has_text=RIGHT).locator("del")).to_have_text(wrong)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.deliver.control.correction_waits import (
     WAIT,
+    delete_finished_waits,
     end_correction_wait,
     note_correction_wait,
     read_correction_waits,
@@ -65,7 +66,7 @@ class _CorrectionRun(NoticeRun):
 
     @property
     def was_just_accepted(self) -> bool:
-        """Whether the server took something of the last batch, and its correction doesn't wait."""
+        """True if the server accepted a message of the last batch, and its correction doesn't wait."""
         accepted = any(change.state is DeliveryState.ACCEPTED for _, change in self.state_changes)
         return accepted and self.correction in self.suspicions
 
@@ -107,9 +108,11 @@ def has_due_corrections(session: Session, *, now: datetime) -> bool:
 def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetime) -> str | None:
     """Return the purpose of a correction with a delivery that's due: after the cursor, else from the start."""
     approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
-    waiting = {purpose for purpose, wait in read_correction_waits(session).items() if not wait.is_over(now)}
+    waits = read_correction_waits(session)
+    waiting = {purpose for purpose, wait in waits.items() if not wait.is_over(now)}
     purposes = {make_correction_delivery_purpose(correction) for correction in approved} - waiting
-    due = select(Delivery.purpose).where(Delivery.purpose.in_(purposes), is_due(now), IS_AFTER_CURSOR).limit(1)
+    conditions = (Delivery.purpose.in_(purposes), is_due(now), IS_AFTER_CURSOR)
+    due = select(Delivery.purpose).where(*conditions).limit(1)
     from_start = cursor.return_if_due(now)
     purpose = session.scalar(due, cursor.parameters)
     if purpose is None and not from_start:
@@ -144,13 +147,15 @@ def send_due_corrections(
             partial(recheck_recipients, run),
             lambda: not stopping() and _wait_for_limits(run, sleep),
         )
+        with database.write() as session:
+            delete_finished_waits(session)
     return run.results
 
 
 def _claim_corrections(run: _CorrectionRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
     """Claim as many corrections as the rate limits let go; where they let none go, note until when."""
     if run.was_just_accepted:
-        end_correction_wait(session, run.correction, now=run.clock())
+        end_correction_wait(session, run.correction)
     _delete_recorded_notices(run, session)
     run.resumes_at = None
     may_claim = run.may_claim(session) and not stopping()
@@ -173,8 +178,9 @@ def _claim_corrections(run: _CorrectionRun, session: Session, stopping: Callable
         run.cursor.advance(rows)
     going = _without_postponed(run, session, rows, suspicion.domains_at_fault, now)
     claimed = claim_rows(run, session, going, now)
-    # Without a row, what is due is another process's.
-    run.resumes_at = run.rate_limiter.count_messages(session, len(claimed), run.clock()) or now if rows else None
+    if rows:  # without one, what is due is another process's
+        limited_until = run.rate_limiter.count_messages(session, len(claimed), run.clock())
+        run.resumes_at = limited_until or now
     return claimed
 
 
@@ -190,7 +196,8 @@ def _without_postponed(
         return domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)
 
     turns = [(row, find_turn(row)) for row in rows]
-    claims.postpone_deliveries(session, [(row.id, until) for row, until in turns if until is not None])
+    postponed = [(row.id, until) for row, until in turns if until is not None]
+    claims.postpone_deliveries(session, postponed)
     domain_claim.save()
     return [row for row, until in turns if until is None]
 

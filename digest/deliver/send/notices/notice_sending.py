@@ -9,7 +9,7 @@ many: `correction_sending` hands them over in a run of their own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -72,8 +72,10 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
     """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
-    due = select(Delivery.id).join(QueuedNoticeEmail, QueuedNoticeEmail.delivery == Delivery.id).where(is_due(now))
-    postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=now + delay)
+    is_queued = QueuedNoticeEmail.delivery == Delivery.id
+    due = select(Delivery.id).join(QueuedNoticeEmail, is_queued).where(is_due(now))
+    next_try_at = now + delay
+    postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=next_try_at)
     with database.write() as session:
         session.execute(postponed)
 
@@ -180,12 +182,11 @@ def _claim_notices(run: NoticeRun, session: Session, stopping: Callable[[], bool
     condition = None if run.stop_reason else _leaving_notices(session)
     if condition is not None and not stopping():
         now = run.clock()
-        query = (
-            select_due_notices(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at).limit(BATCH_SIZE)
-        )
-        rows = session.execute(query).all()
+        in_order = select_due_notices(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at)
+        rows = session.execute(in_order.limit(BATCH_SIZE)).all()
         # Each warning goes alone: the server may refuse another's sender, and take nothing more.
-        claimed = claim_rows(run, session, rows[:1] if rows and rows[0].kind == "guard" else rows, now)
+        starts_with_warning = bool(rows) and rows[0].kind == "guard"
+        claimed = claim_rows(run, session, rows[:1] if starts_with_warning else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
         run.may_claim(session)  # says why the others wait
@@ -198,8 +199,9 @@ def claim_rows(run: NoticeRun, session: Session, rows: Sequence[Any], now: datet
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
     claims.end_tampered_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
     notices = [notice for notice in opened.values() if notice is not None]
-    permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], now)
-    claimed = [n for n in notices if (n.person, n.kind) in permitted and not _has_dead_link(session, n)]
+    permitted = _permitted_addresses(run, session, notices, now)
+    allowed = [n for n in notices if (n.person, n.kind) in permitted]
+    claimed = [n for n in allowed if not _has_dead_link(session, n)]
     claims.take_leases(session, run.lease, [n.delivery_id for n in claimed], now=now)
     claims.end_unneeded_deliveries(
         session, [(n.delivery_id, DeliveryState.WITHDRAWN) for n in notices if n not in claimed]
@@ -252,7 +254,8 @@ def delete_finished_notices(session: Session, condition: ColumnElement[bool]) ->
 def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
     """Return a notice, or None if its rows aren't what was queued: the ID follows from kind and person, and the facts are bound to it."""
     purpose = str(row.purpose)  # SQLite would keep bytes in it
-    genuine = find_genuine_ids(run.keys, purpose, [(row.id, row.person, row.message_id)])
+    message = (row.id, row.person, row.message_id)
+    genuine = find_genuine_ids(run.keys, purpose, [message])
     if not genuine or row.kind != purpose.partition(":")[0]:
         return None
     try:
@@ -276,7 +279,7 @@ def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | 
 def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
     """Ask again who may get a notice, at the moment of handing over, and compose the messages of those."""
     with run.database.read() as session:
-        permitted = _permitted_addresses(run, session, [(n.person, n.kind) for n in notices], run.clock())
+        permitted = _permitted_addresses(run, session, notices, run.clock())
         going = [
             (notice, address)
             for notice in notices
@@ -286,9 +289,10 @@ def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list
 
 
 def _permitted_addresses(
-    run: NoticeRun, session: Session, requested: Sequence[tuple[int | None, str]], now: datetime
+    run: NoticeRun, session: Session, notices: Iterable[ClaimedNotice], now: datetime
 ) -> dict[tuple[int | None, str], str]:
-    """Return the address of each of `requested` (person, kind) that may go now; what is nobody's goes to the editors."""
+    """Return the addresses of the notices that may go now, by person and kind. A notice without a person goes to the editors."""
+    requested = [(notice.person, notice.kind) for notice in notices]
     sender = run.settings.file.sender
     to_people = [(person, kind) for person, kind in requested if person is not None]
     permitted: dict[tuple[int | None, str], str] = dict(

@@ -1,9 +1,8 @@
 """What admins do with the list as a whole: export it, ask people, let a suppressed address sign up again, see it grow."""
 
 import tempfile
-from collections.abc import Iterator
 from datetime import date
-from typing import IO, Annotated, Literal
+from typing import Annotated, Literal
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -21,13 +20,12 @@ from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_f
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.phrases import short_month_day
-from subscribers.transfer.exports import EXPORTABLE_STATES, ExportRecipient
+from subscribers.transfer.exports import ExportRecipient
 
 FIRST_QUESTIONS = 50  # that the form offers: a new sender does well to begin with few
 MAX_QUESTIONS = 5000  # of one press
 OFFERED_YEARS = (1, 2, 3, 5)
 OWN_PEOPLE = "the people who run this list"
-_PIECE_LENGTH = 1 << 16  # characters of a file that are sent at once
 # Sender guidelines of the receivers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of November 2026.
 RECEIVER_COMPLAINT_LIMIT = 0.003
 GMAIL_COMPLAINT_AIM = 0.001
@@ -108,14 +106,7 @@ def export_list() -> ResponseReturnValue:
         file.close()
         return _export_page(query, refusal=exc), 409
     day = now.astimezone(web_context().zone).date()
-    return make_download_response(_read_pieces(file), "text/csv", f"readers-{day}.csv")
-
-
-def _read_pieces(file: IO[str]) -> Iterator[str]:
-    with file:
-        file.seek(0)
-        while piece := file.read(_PIECE_LENGTH):
-            yield piece
+    return make_download_response(list_transfers.read_pieces(file), "text/csv", f"readers-{day}.csv")
 
 
 def _read_whole_query() -> SubscriberQuery:
@@ -132,7 +123,6 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         query=query,
         refusal=refusal,
         own_people=OWN_PEOPLE,
-        states=EXPORTABLE_STATES,
     )
 
 

@@ -5,14 +5,17 @@ from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 
+from digest.deliver.control.correction_waits import note_correction_wait, read_correction_waits
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.notices import correction_sending
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
+from digest.store.engine import Database
 from tests.deliver.conftest import KEYS, DeliverySetup
 from tests.deliver.smtp_servers import ScriptedSmtpServer
 from tests.deliver.stored_corrections import store_correction
+from tests.moments import RELEASE
 
 ACCEPTED, REFUSED, WAITING = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.WAITING
 TAKEN, TOO_BIG = b"250 taken", b"552 5.3.4 message too big"
@@ -73,6 +76,29 @@ def test_a_correction_that_the_server_begins_to_refuse_waits(world: DeliverySetu
         world.clock.now += timedelta(hours=5)
         send(world, server)
     assert states(world) == {ACCEPTED: 100}
+
+
+def test_a_wait_ends_with_a_correction_of_which_nothing_is_accepted(world: DeliverySetup) -> None:
+    add_recipients(world, 30)
+    with ScriptedSmtpServer({}) as server:
+        server.default_replies = {**server.default_replies, "DOT": TOO_BIG}
+        send(world, server)
+        with world.database.write() as session:
+            assert read_correction_waits(session)
+            expire = update(Delivery).where(Delivery.state == WAITING)
+            session.execute(expire.values(state=DeliveryState.EXPIRED))
+        send(world, server)
+    with world.database.read() as session:
+        assert not read_correction_waits(session)
+
+
+def test_corrections_refused_at_once_by_two_processes_both_wait(postgresql: Database) -> None:
+    with postgresql.write() as first, postgresql.write() as second:
+        second.execute(text("SET LOCAL lock_timeout = '2s'"))
+        assert note_correction_wait(first, "correction:1", "552", now=RELEASE)
+        assert note_correction_wait(second, "correction:2", "552", now=RELEASE)
+    with postgresql.read() as session:
+        assert set(read_correction_waits(session)) == {"correction:1", "correction:2"}
 
 
 @pytest.mark.parametrize("reply", [TOO_BIG, b"550 rejected as spam"])

@@ -1,5 +1,7 @@
 """An admin corrects an address: its new owner confirms, the old one can stop it, and nobody who left is emailed."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -20,6 +22,7 @@ from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbac
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentKind, PersonState
+from subscribers.transfer.exports import DataController, ExportRecipient, build_person_record, export_list
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import ADA, Inbox, at
@@ -58,7 +61,7 @@ def test_the_new_address_counts_once_its_owner_agrees(both: Any) -> None:
     mails = {str(mail["To"]): mail for mail in inbox.new()}
     assert set(mails) == {ADA, NEW}
     texts = {to: " ".join(plain_text(mail).split()) for to, mail in mails.items()}
-    assert all("An editor of HLS.Today was asked to send it to" in text for text in texts.values())
+    assert all("An editor of HLS.Today was asked to send the newsletter to" in text for text in texts.values())
     assert address_of(both) == ADA
     link = read_link(mails[NEW])
     page = both.client.get(link).text
@@ -76,6 +79,31 @@ def test_the_new_address_counts_once_its_owner_agrees(both: Any) -> None:
     assert at(both, NOW + DAY).post(read_link(mails[ADA])).status_code == 200, "the old address undoes it"
     assert (address_of(both), state_of(both)) == (ADA, PersonState.SUBSCRIBED)
     assert [entry.kind for entry in log_of(both).read()] == ["left", "undone", "left", "undone"]
+
+
+def exported_consents(world: Any) -> list[tuple[str, ...]]:
+    """Return the consent that an export and the person's own record show of each subscriber."""
+    text, keys = io.StringIO(newline=""), world.install.keys
+    export_list(world.database, keys, text, ExportRecipient("us", "test"), now=NOW)
+    rows = list(csv.DictReader(io.StringIO(text.getvalue())))
+    with world.database.read() as session:
+        record = build_person_record(session, keys, world.ada, controller=DataController("", "", "", ""), now=NOW)
+    assert record is not None
+    processing = record["pii_processing"]
+    shown = [str(processing["language"]), str(processing["purposes"][0]["collection_method"])]
+    return [(row["consent_at"], row["consent_method"], row["consent_text"], *shown) for row in rows]
+
+
+def test_a_consent_to_a_wrong_address_is_not_the_subscribers(both: Any) -> None:
+    before = exported_consents(both)
+    inbox = Inbox(both)
+    correct(both)
+    links = {str(mail["To"]): read_link(mail) for mail in inbox.new()}
+    both.client.post(links[NEW])
+    assert "link to the new address" in str(exported_consents(both))
+    at(both, NOW + DAY).post(links[ADA])
+    assert address_of(both) == ADA
+    assert exported_consents(both) == before
 
 
 def test_the_old_address_stops_it_before(both: Any) -> None:
@@ -184,7 +212,7 @@ def test_what_happens_before_the_confirmation_ends_it(both: Any, meanwhile: Call
 def test_admins_can_request_three_a_week_and_mailboxes_have_their_limit(both: Any) -> None:
     for hours in range(3):
         correct(both, f"ada{hours}@newjob.example", NOW + timedelta(hours=hours))
-    with pytest.raises(CorrectionRefusedError, match="No more emails"):
+    with pytest.raises(CorrectionRefusedError, match="The limit on emails"):
         correct(both, "ada4@newjob.example", NOW + timedelta(hours=4))
 
 

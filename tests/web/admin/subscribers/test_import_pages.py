@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import WorkStoppedError
+from digest.app.subscribers.import_undo import begin_undo
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadStage,
@@ -28,6 +29,7 @@ from digest.web.server import open_page_server
 from subscribers.consent import seals
 from subscribers.consent.audience import count_audience
 from subscribers.store.models import Person, Suppression
+from subscribers.transfer import import_undo
 from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
 from tests.packed_lists import write_workbook, zip_files
@@ -355,6 +357,37 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     assert client.get(undo).status_code == 404
     again = upload(client, rows)
     assert table_of(post_step(both, client, again, "try")) == {"Consent with evidence": "1", "Already on the list": "1"}
+
+
+def test_an_undo_that_fails_at_once_is_not_reported_as_done(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = both.signed_in_client("admin")
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\n")
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+
+    def fail(*_: object) -> None:
+        raise OSError("full")
+
+    page, form = "/admin/import/finished/1/undo", fetch_token(client) | {"reason": "wrong file", "number": "1"}
+    with monkeypatch.context() as patch:
+        patch.setattr(import_undo, "_take_people_back", fail)
+        with pytest.raises(OSError, match="full"):
+            begin_undo(both.install, EVE, 1, "wrong file", now=NOW)
+    listed = client.get("/admin/import").text
+    assert "People left in it: 1. They don’t get email." in listed
+    assert "Undoing it was interrupted" in client.get(page).text
+    assert "Import 1 was undone." in client.post(page, data=form, follow_redirects=True).text
+
+
+def test_the_preview_of_an_undo_reads_no_chain_of_people_whom_the_import_alone_brought(
+    both: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = both.signed_in_client("admin")
+    path = upload(client, f"email,confirmed_at\nbo@county.example,2024-01-01\n{ADA_ADDRESS},2024-01-01\n")
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+    monkeypatch.setattr(import_undo, "decide_undo", None)
+    assert import_undo.count_undo(both.database, 1, now=NOW) == import_undo.UndoResult(removed=1)
 
 
 def test_an_undo_needs_a_fresh_sign_in_and_an_admin(world: Any) -> None:

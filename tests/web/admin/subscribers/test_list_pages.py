@@ -111,8 +111,8 @@ def test_a_filter_that_cannot_be_read_exports_nobody(world: Any) -> None:
     assert (answer.status_code, "@" in answer.text) == (400, False)
 
 
-@pytest.mark.parametrize("state", ["withdrawn", "suppressed", "erased"])
-def test_who_unsubscribed_is_not_exported(world: Any, state: str) -> None:
+@pytest.mark.parametrize("state", ["requested", "unverified", "withdrawn", "suppressed", "erased"])
+def test_only_subscribers_are_exported(world: Any, state: str) -> None:
     answer = post(world.signed_in_client("admin"), f"/admin/readers/export?state={state}", reason="survey")
     assert (answer.status_code, "may not be exported" in answer.text) == (409, True)
 

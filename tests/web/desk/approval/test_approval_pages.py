@@ -368,7 +368,7 @@ def test_the_deadline_of_a_text_is_proposed_and_one_that_an_editor_removes_takes
     assert "I checked the warnings about dates before the next deadline." in shown
     refused = approve(week, "sam")
     assert refused.status_code == 409
-    assert "can&#39;t be approved before someone confirms a warning" in refused.text
+    assert "can&#39;t be approved until someone confirms a warning" in refused.text
     data = {"mark": mark_of(week), "confirmed": "earlier-dates"}
     assert week.client("sam").post(f"{week.path}/approve", data=data).status_code == 303
     with week.installation.database.read() as session:
