@@ -94,7 +94,7 @@ def next_edition_number(session: Session, first_number: int) -> int:
     had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
     # Compared here: to SQLite, a text would be the greatest number.
     numbers = [
-        *session.scalars(select(Edition.number).where(had)),
+        *session.scalars(select(Edition.number).where(IS_REGULAR, had)),
         *filter(None, session.scalars(select(ImportedEdition.number))),
     ]
     return max(numbers, default=first_number - 1) + 1
@@ -114,12 +114,17 @@ def find_last_cut_off(session: Session, release_at: datetime) -> datetime | None
 def explain_missed_release(edition: Edition, now: datetime) -> str:
     """Return what to do about an approved edition whose release was missed by more than a day; empty for any other.
 
-    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides.
+    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides. Breaking news counts from its approval.
     """
     if edition.state != EditionState.APPROVED or edition.approved_at is None:
         return ""
     if now - max(edition.release_at, edition.approved_at) <= MISSED_RELEASE_LIMIT:
         return ""
+    if edition.is_breaking_news:
+        return (
+            "It was approved more than a day ago. Check the news, then revoke the approval and approve it again, or cancel "
+            f"it with 'digest cancel {edition.name}'."
+        )
     return (
         f"It missed its send time by more than a day, so it won't be sent automatically. Send it with 'digest send {edition.name}', "
         f"or cancel it with 'digest cancel {edition.name}'."

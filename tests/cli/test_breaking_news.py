@@ -49,10 +49,10 @@ def test_it_is_drafted_shown_and_sent() -> None:
         now = datetime.now(UTC)
         status = read_edition_status(installation, name, now=now)
         assert status.release_sentence == (
-            f"Extra {name} will be sent to 3 subscribers who get breaking news, immediately. It can't be recalled."
+            f"Extra {name} will be sent to 5 subscribers who get breaking news, immediately. It can't be recalled."
         )
         edition_approval.approve_edition(installation, name, status.content_hash, actor=EDITOR, now=now)
-    assert "3 accepted" in run("send", name)
+    assert "5 accepted" in run("send", name)
 
 
 @pytest.mark.usefixtures("home")

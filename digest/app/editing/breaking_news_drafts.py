@@ -1,12 +1,13 @@
 """Drafting an extra edition of breaking news: the stories that an editor names, in their order, and nothing else.
 
-Each story is an edit that adds it, so that its editor is an author of the edition, and someone else has to approve it.
+Each story is an edit that adds it. So its editor is an author of the edition, and someone else has to approve it.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from digest.app.editing.editing_state import EditRefusedError
@@ -29,12 +30,12 @@ from digest.edition.editing.edits import Edit, EditKind
 from digest.edition.editing.stored_proposal import ProposalWithLateStories, pack_proposal
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR
 from digest.edition.kinds import SECTION_KINDS
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import CandidateArticle, Proposal
 from digest.settings import NEWS_SECTION, SectionSettings, Settings
 from digest.settings.affected_areas import AffectedArea
-from digest.store.models import BREAKING_NEWS_NUMBER, Article, Edition, Source
+from digest.store.models import BREAKING_NEWS_NUMBER, Article, Edition, EditionStory, Source
 
 DRAFT_BREAKING_NEWS = Action("breaking news drafted", Role.EDITOR, AffectedArea.NONE)
 MAX_STORIES = 10
@@ -71,7 +72,8 @@ def draft_breaking_news(
 ) -> str:
     """Draft an extra edition of the stories at these URLs, and return its name.
 
-    Articles that weren't collected are fetched; `fetcher` replaces the network.
+    If one of exactly these stories isn't sent yet, that is returned instead: a form may be sent twice, and two editors may have the same
+    thought. Articles that weren't collected are fetched; `fetcher` replaces the network.
 
     Raises:
         EditRefusedError: no stories are named, or too many; or one can't be read.
@@ -84,11 +86,31 @@ def draft_breaking_news(
             )
         articles = [_describe_article(installation, url, now, fetcher) for url in urls]
         edits = _add_articles(articles, installation.settings, actor, now)
-        with installation.write() as session:
-            edition = _store_edition(session, installation.settings, edits, now)
-            audit.subject, audit.detail = edition.name, {"stories": len(edits)}
-            audit.record(session)
-            return edition.name
+        try:
+            return _store_once(installation, edits, audit, now)
+        except IntegrityError:  # on PostgreSQL, someone else took the name at the same moment
+            return _store_once(installation, edits, audit, now)
+
+
+def _store_once(installation: Installation, edits: Sequence[Edit], audit: PendingAuditEntry, now: datetime) -> str:
+    with installation.write() as session:
+        if name := _find_same_draft(session, {edit.target for edit in edits}):
+            audit.subject, audit.changed = name, False
+            return name
+        edition = _store_edition(session, installation.settings, edits, now)
+        audit.subject, audit.detail = edition.name, {"stories": len(edits)}
+        audit.record(session)
+        return edition.name
+
+
+def _find_same_draft(session: Session, urls: set[str]) -> str:
+    """Return the name of unsent breaking news of exactly these stories; empty if there's none."""
+    placed = select(EditionStory.url).where(EditionStory.section.is_not(None))
+    coming = select(Edition.id, Edition.name).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
+    for row in session.execute(coming.order_by(Edition.id)).all():
+        if set(session.scalars(placed.where(EditionStory.edition_id == row.id))) == urls:
+            return row.name
+    return ""
 
 
 def _describe_article(

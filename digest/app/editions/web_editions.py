@@ -16,6 +16,7 @@ from digest.collect.codec.encoded_image import ImageError, SocialCardTexts
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_names import write_issue_heading
 from digest.edition.edition_queries import (
     IS_REGULAR,
     PUBLIC_STATES,
@@ -25,7 +26,7 @@ from digest.edition.edition_queries import (
 )
 from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_fragment_corrections
 from digest.edition.rendering.mail_layout import arrange_email
-from digest.edition.rendering.template_filters import without_weekday, write_issue_heading
+from digest.edition.rendering.template_filters import without_weekday
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction

@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 
 from digest.app.editions.web_editions import EditionPage
 from digest.edition.content.edition_content import EditionImage, SectionEntry, truncate_text
+from digest.edition.content.edition_names import write_issue
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
-from digest.edition.rendering.template_filters import without_weekday, write_issue
+from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import PublicationSettings
 from subscribers.subscriber_language import SubscriberLanguage
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import select
 
-from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
+from digest.deliver.plan.delivery_plan import count_breaking_news_recipients, make_edition_delivery_purpose
 from digest.edition.edition_queries import IS_REGULAR
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
@@ -19,7 +19,6 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import AddressError, read_address
 from subscribers.consent import audience, subscriber_list
-from subscribers.consent.breaking_news import count_breaking_news_audience
 from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, SubscriberFilter
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.mailbox_identity import is_large_provider
@@ -84,9 +83,8 @@ def count_edition_audience(installation: Installation, edition: Edition, *, now:
     """Count the subscribers: all for a regular edition, and for breaking news those who get it now."""
     if not edition.is_breaking_news:
         return count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
-    today = now.astimezone(installation.settings.file.publication.zone).date()
     with installation.read() as session:
-        return count_breaking_news_audience(session, today).recipients
+        return count_breaking_news_recipients(session, installation.settings, now).recipients
 
 
 @dataclass(frozen=True, slots=True)

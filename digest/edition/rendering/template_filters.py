@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
+from digest.edition.content.edition_names import write_issue, write_issue_heading
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import write_summary_credit
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
@@ -19,7 +20,6 @@ from digest.edition.rendering.inline_markup import render_inline_markup, strip_i
 from digest.edition.rendering.mail_layout import UpcomingDates
 from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.edition.rendering.text_lines import wrap_text
-from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.subscriber_language import SubscriberLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
@@ -158,20 +158,6 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "without_weekday": without_weekday,
         "wrap": wrap_text,
     }
-
-
-def write_issue(number: object, language: SubscriberLanguage) -> str:
-    """Write "No. 147", or "breaking news" for an extra edition."""
-    if str(number) == str(BREAKING_NEWS_NUMBER):  # the facts of an email hold it as text
-        return language.gettext("breaking news")
-    return language.gettext("No. %(number)s", number=number)
-
-
-def write_issue_heading(number: object, language: SubscriberLanguage) -> str:
-    """Write the same to stand alone, as in a masthead."""
-    if number == BREAKING_NEWS_NUMBER:
-        return language.gettext("Breaking news")
-    return language.pgettext("alone, as in a masthead", "No. %(number)s", number=number)
 
 
 def write_dates_title(dates: UpcomingDates, language: SubscriberLanguage) -> str:
