@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import select
 
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from digest.cli import digest
 from digest.installation.opened_installation import create_key_file, open_installation
 from digest.settings import load_settings
+from digest.store.models import AuditEntry
 from tests.actors import EDITOR
 from tests.app.editing.test_changes import TITLES, url_of
 from tests.app.sending.test_breaking_news import add_list
@@ -45,6 +47,9 @@ def test_it_is_drafted_shown_and_sent() -> None:
     assert f"digest send {name}" in drafted
     assert "BREAKING NEWS" in run("show", name, "--as", "text").upper()
     assert "(breaking news)" in run("status", name)
+    refused = CliRunner().invoke(digest, ["send", name])
+    assert refused.exit_code == 2
+    assert f"Extra {name} is a draft. It can be sent once it's approved." in refused.output
     with open_installation(load_settings()) as installation:
         now = datetime.now(UTC)
         status = read_edition_status(installation, name, now=now)
@@ -53,6 +58,10 @@ def test_it_is_drafted_shown_and_sent() -> None:
         )
         edition_approval.approve_edition(installation, name, status.content_hash, actor=EDITOR, now=now)
     assert "5 accepted" in run("send", name)
+    assert "5 accepted" in run("send", name), "a second time changes nothing"
+    with open_installation(load_settings()) as installation, installation.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "send now")).all()
+    assert [(row.subject, row.detail) for row in rows] == [(name, {"recipients": 5})]
 
 
 @pytest.mark.usefixtures("home")

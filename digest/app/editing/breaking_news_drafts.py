@@ -107,9 +107,9 @@ def _find_same_draft(session: Session, urls: set[str]) -> str:
     """Return the name of unsent breaking news of exactly these stories; empty if there's none."""
     placed = select(EditionStory.url).where(EditionStory.section.is_not(None))
     coming = select(Edition.id, Edition.name).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
-    for row in session.execute(coming.order_by(Edition.id)).all():
-        if set(session.scalars(placed.where(EditionStory.edition_id == row.id))) == urls:
-            return row.name
+    for edition_id, name in session.execute(coming.order_by(Edition.id)).all():
+        if set(session.scalars(placed.where(EditionStory.edition_id == edition_id))) == urls:
+            return name
     return ""
 
 
