@@ -3,7 +3,7 @@
 Each story is an edit that adds it. So its editor is an author of the edition, and someone else has to approve it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -84,8 +84,10 @@ def draft_breaking_news(
             raise EditRefusedError(
                 f"Breaking news has 1 to {MAX_STORIES} stories, not {len(urls)}.", "Choose the stories that can't wait."
             )
-        articles = [_describe_article(installation, url, now, fetcher) for url in urls]
-        edits = _add_articles(articles, installation.settings, actor, now)
+        # Two URLs may lead to one article.
+        described = (_describe_article(installation, url, now, fetcher) for url in urls)
+        articles = {article["url"]: article for article in described}
+        edits = _add_articles(articles.values(), installation.settings, actor, now)
         try:
             return _store_once(installation, edits, audit, now)
         except IntegrityError:  # on PostgreSQL, someone else took the name at the same moment
@@ -130,7 +132,7 @@ def _describe_article(
 
 
 def _add_articles(
-    articles: Sequence[dict[str, object]], settings: Settings, actor: Actor, now: datetime
+    articles: Iterable[dict[str, object]], settings: Settings, actor: Actor, now: datetime
 ) -> tuple[Edit, ...]:
     section = _choose_section(settings)
     edits: list[Edit] = []

@@ -389,6 +389,12 @@ def test_the_same_stories_are_sent_once(install_on_both: Installation) -> None:
     assert ready(install) == (other,)
 
 
+def test_a_story_named_by_two_urls_is_in_it_once(install: Installation) -> None:
+    url = url_of(TITLES[0])
+    name = draft_breaking_news(install, [url, f"{url}?utm_source=x", f" {url}"], actor=DANA, now=LATER)
+    assert len(read_editing_state(install, name).edits) == 1
+
+
 def test_what_a_subscriber_is_told_of_it_has_no_number(install: Installation) -> None:
     numbers = add_list(install)
     send_approved(install)
