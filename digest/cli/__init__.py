@@ -12,6 +12,7 @@ from digest.cli.lazy_group import ErrorReportingGroup
 COMMAND_PLACES = {
     **dict.fromkeys(("init", "doctor", "serve"), "digest.cli.upkeep.installation"),
     **dict.fromkeys(("draft", "show", "check", "approve"), "digest.cli.editions.group"),
+    "breaking-news": "digest.cli.editions.group:draft_breaking_news",
     **dict.fromkeys(("pause", "resume", "cancel"), "digest.cli.sending.control"),
     "set-aside": "digest.cli.sending.set_aside_domains:manage_set_aside_domains",
     "correct": "digest.cli.editions.correct",

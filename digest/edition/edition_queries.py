@@ -13,7 +13,7 @@ from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.placeholders import unpack_slots
 from digest.settings import Settings
 from digest.store.imported_edition_models import ImportedEdition
-from digest.store.models import Edition, EditionState, RenderedEditionFragment
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, RenderedEditionFragment
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
@@ -22,6 +22,8 @@ UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
 PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # anybody may read these
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
+# Breaking news has no part in the order of editions: in their windows, numbers, repeats, and archive.
+IS_REGULAR = Edition.number != BREAKING_NEWS_NUMBER
 
 
 class UnknownEditionError(ApplicationError):
@@ -59,8 +61,8 @@ def make_release_slot_key(release_at: datetime) -> str:
 
 
 def find_upcoming_or_last_edition(session: Session) -> Edition | None:
-    """Find the edition that is worked on: the next one that is not sent, else the one that was sent last."""
-    editions = select(Edition).order_by(Edition.release_at.desc(), Edition.id.desc())
+    """Find the regular edition that is worked on: the next one that is not sent, else the one that was sent last."""
+    editions = select(Edition).where(IS_REGULAR).order_by(Edition.release_at.desc(), Edition.id.desc())
     coming = editions.where(Edition.state.not_in(FINISHED_STATES))
     return session.scalar(coming.limit(1)) or session.scalar(editions.limit(1))
 
@@ -78,7 +80,8 @@ def find_next_release(
     if same is not None:
         return release, same
     latest = calendar.latest_release(now)
-    waiting = select(Edition).where(Edition.state.in_(COMING_STATES)).order_by(Edition.release_at)
+    is_waiting = (IS_REGULAR, Edition.state.in_(COMING_STATES))
+    waiting = select(Edition).where(*is_waiting).order_by(Edition.release_at)
     if latest is not None:
         waiting = waiting.where(Edition.release_at > latest.release_at)
     outside = (e for e in session.scalars(waiting) if calendar.find_release(e.release_at) is None)
@@ -91,15 +94,15 @@ def next_edition_number(session: Session, first_number: int) -> int:
     had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
     # Compared here: to SQLite, a text would be the greatest number.
     numbers = [
-        *session.scalars(select(Edition.number).where(had)),
+        *session.scalars(select(Edition.number).where(IS_REGULAR, had)),
         *filter(None, session.scalars(select(ImportedEdition.number))),
     ]
     return max(numbers, default=first_number - 1) + 1
 
 
 def select_editions_before(release_at: datetime) -> Select[Edition]:
-    """Ask for the editions that go out before a release, in no order."""
-    return select(Edition).where(Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
+    """Ask for the regular editions that go out before a release, in no order."""
+    return select(Edition).where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
 
 
 def find_last_cut_off(session: Session, release_at: datetime) -> datetime | None:
@@ -111,12 +114,17 @@ def find_last_cut_off(session: Session, release_at: datetime) -> datetime | None
 def explain_missed_release(edition: Edition, now: datetime) -> str:
     """Return what to do about an approved edition whose release was missed by more than a day; empty for any other.
 
-    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides.
+    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides. Breaking news counts from its approval.
     """
     if edition.state != EditionState.APPROVED or edition.approved_at is None:
         return ""
     if now - max(edition.release_at, edition.approved_at) <= MISSED_RELEASE_LIMIT:
         return ""
+    if edition.is_breaking_news:
+        return (
+            "It was approved more than a day ago. Check the news, then revoke the approval and approve it again, or cancel "
+            f"it with 'digest cancel {edition.name}'."
+        )
     return (
         f"It missed its send time by more than a day, so it won't be sent automatically. Send it with 'digest send {edition.name}', "
         f"or cancel it with 'digest cancel {edition.name}'."
@@ -153,6 +161,6 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
 
 
 def find_latest_public_edition(session: Session, now: datetime) -> Edition | None:
-    """Return the newest edition that is public at `now`, None before the first."""
-    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
+    """Return the newest regular edition that is public at `now`, None before the first."""
+    public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
     return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))

@@ -107,12 +107,12 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
     )
 
     breaking_news: Annotated[OfferRule, AffectedArea.NONE] = setting(
-        "off",
+        "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "If it's off, the sign-up form, the preferences page, and the privacy page don't mention them. Offer them once you're "
-        "ready to send them, because people agree to them when they sign up. They're also on for people who agree to a consent "
-        "text that contains the words “breaking news”, in the language of `publication.language`, unless they agree because "
+        "If it's off, the sign-up form, the preferences page, and the privacy page don't mention them, and none can be sent. "
+        "Turn it off if you'll never send any, because people agree to them when they sign up. They're also on for people who "
+        "agree to a consent text that contains the words “breaking news”, in the language of `publication.language`, unless they agree because "
         "an admin corrects their address. Each of these emails has a link that turns them off.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
@@ -121,6 +121,11 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
     def hidden(self) -> frozenset[str]:
         """The names of the preferences that aren't offered."""
         return frozenset({"topics": "omit_topics"}.get(name, name) for name, offer in self if offer == "off")
+
+    @property
+    def offers_breaking_news(self) -> bool:
+        """Whether subscribers can choose breaking news. If not, their choices have no effect."""
+        return "breaking_news" not in self.hidden
 
 
 class SenderSettings(values.SettingsTable, title="Sender"):

@@ -167,6 +167,9 @@ class MediaFile(Base):
     made_at: Mapped[Moment]
 
 
+BREAKING_NEWS_NUMBER = 0  # of every extra edition of breaking news: it takes no number from the regular ones
+
+
 class EditionState(StrEnum):
     """draft → approved → sending → sent; incomplete (stored as "held") while there is too little to send."""
 
@@ -219,6 +222,8 @@ class Edition(Base):
     paused_at: Mapped[datetime | None]
     paused_because: Mapped[str] = mapped_column(default="", server_default="")
     resumed_at: Mapped[datetime | None]
+    # When someone chose to send approved breaking news now; the end of the approval clears it.
+    send_requested_at: Mapped[datetime | None]
     # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
     canary: Mapped[int | None]
     canary_until: Mapped[datetime | None]
@@ -227,6 +232,16 @@ class Edition(Base):
     # Of a sent edition: the refusals that someone has to acknowledge (0: few, or acknowledged), and how many were acknowledged.
     refusals: Mapped[int] = mapped_column(default=0, server_default="0")
     acknowledged_refusals: Mapped[int] = mapped_column(default=0, server_default="0")
+
+    @property
+    def is_breaking_news(self) -> bool:
+        """Whether it's an extra edition of breaking news."""
+        return self.number == BREAKING_NEWS_NUMBER
+
+    @property
+    def title(self) -> str:
+        """What the team calls it, such as "No. 148"."""
+        return f"Extra {self.name}" if self.is_breaking_news else f"No. {self.number}"
 
     @property
     def has_refusals(self) -> bool:

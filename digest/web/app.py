@@ -48,6 +48,7 @@ from digest.web.desk.editing.history_pages import history_pages
 from digest.web.desk.editing.pages import desk_pages
 from digest.web.desk.editing.writing_pages import story_pages
 from digest.web.desk.edition.preview_pages import gallery_pages, preview_pages
+from digest.web.desk.sending.breaking_news_pages import breaking_news_pages
 from digest.web.desk.sending.sending_pages import sending_pages
 from digest.web.health import health_pages
 from digest.web.hooks.pages import webhook_pages
@@ -93,7 +94,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     for blueprint in (
         *(admin_pages, approval_pages, archive_pages, auth_pages, calendar_pages, correction_pages),
         *(desk_pages, editing_pages, gallery_pages, health_pages, history_pages, live_pages, preview_pages),
-        *(sending_pages, story_pages),
+        *(breaking_news_pages, sending_pages, story_pages),
     ):
         app.register_blueprint(blueprint)
     # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.

@@ -84,6 +84,8 @@ TAKES_EDITOR = {
     "accounts.own_account": "add_own_passkey change_own_display_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
     "approval.approvals": "mark_note_done reinstate_last_approval send_back_edition",
     "calendar.releases": "add_release move_release restore_release skip_release",
+    "editing.breaking_news_drafts": "draft_breaking_news",
+    "sending.breaking_news": "send_now",
     "editing.clipboard": "copy_story_to_clipboard copy_text_to_clipboard remove_clipboard_item remove_text_from_clipboard",
     "approval.correction_emails": "approve_correction_email request_correction_email",
     "editing.corrections": "correct_story",

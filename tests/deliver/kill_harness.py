@@ -37,8 +37,8 @@ OFFICE = SenderSettings().reply_to  # gets the alerts as long as there is no adm
 IN_DOUBT_STATES = (DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 
 # A new process in a few milliseconds: forked from a server that has imported everything, has sent once, and has one thread.
-_process_context = multiprocessing.get_context("forkserver")
-_process_context.set_forkserver_preload(["pytest", "tests.deliver.warm_sender"])
+process_context = multiprocessing.get_context("forkserver")
+process_context.set_forkserver_preload(["pytest", "tests.deliver.warm_sender"])
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class KillableSend:
     def start_process(self, **more: Any) -> BaseProcess:
         """Start a process that sends, or goes on with what an earlier one left; `more` are its `SendOptions`."""
         # As a daemon, so that one which a failed test leaves behind does not keep the run from ending.
-        process = _process_context.Process(target=run_send, args=(replace(self.options, **more),), daemon=True)
+        process = process_context.Process(target=run_send, args=(replace(self.options, **more),), daemon=True)
         process.start()
         return process
 

@@ -23,7 +23,7 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition, make_release_slot_key
+from digest.edition.edition_queries import IS_REGULAR, UNAPPROVED_STATES, find_edition, make_release_slot_key
 from digest.installation.audited_actions import SCHEDULER
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_deadline_email_key, queue_staff_mail
@@ -101,7 +101,7 @@ def _is_without_draft(session: Session, installation: Installation, step: _DueSt
     planned = calendar_store.load_calendar(session, installation.settings.file)
     release_at = step.release.release_at
     before = planned.latest_release(release_at - timedelta(microseconds=1))
-    around = [Edition.release_at < planned.next_release(release_at).release_at]
+    around = [IS_REGULAR, Edition.release_at < planned.next_release(release_at).release_at]
     around += [Edition.release_at > before.release_at] if before else []
     return step.at == release_at and session.scalar(select(Edition.id).where(*around).limit(1)) is None
 

@@ -161,7 +161,7 @@ def _tell_editors(
     local = edition.release_at.astimezone(installation.settings.file.publication.zone)
     facts = {
         "edition": edition.name,
-        "number": str(edition.number),
+        "number": edition.title,
         "release": f"{weekday_date(local)}, {hour_in_zone(local)}",
         "stories": "\n".join(f"{finding.headline} ({finding.what})" for finding in article_check.gone),
         "stopped": "yes" if article_check.pause_reason else "",

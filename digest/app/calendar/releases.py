@@ -32,7 +32,13 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.edition_queries import COMING_STATES, OUTGOING_STATES, make_release_slot_key, next_edition_number
+from digest.edition.edition_queries import (
+    COMING_STATES,
+    IS_REGULAR,
+    OUTGOING_STATES,
+    make_release_slot_key,
+    next_edition_number,
+)
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -77,7 +83,7 @@ def read_calendar(installation: Installation, *, now: datetime, count: int = LIS
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
-        late = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at <= now)
+        late = select(Edition).where(IS_REGULAR, Edition.state.in_(COMING_STATES), Edition.release_at <= now)
         due = [
             calendar.find_release(edition.release_at) or PlannedRelease(edition.release_at, edition.release_at)
             for edition in session.scalars(late.order_by(Edition.release_at))

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.calendar import calendar_store, release_calendar
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseSteps, plan_steps
+from digest.edition.edition_queries import IS_REGULAR
 from digest.settings import SettingsFileContent
 from digest.store.models import Edition, ScheduleSlot
 from digest.store.schedule_slots import find_schedule_start
@@ -72,7 +73,7 @@ def list_upcoming_steps(session: Session, file: SettingsFileContent, now: dateti
 
 
 def _find_name(session: Session, release: PlannedRelease) -> str | None:
-    return session.scalar(select(Edition.name).where(Edition.release_at == release.release_at))
+    return session.scalar(select(Edition.name).where(IS_REGULAR, Edition.release_at == release.release_at))
 
 
 def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -> Iterator[UpcomingStep]:

@@ -293,7 +293,7 @@ def _find_passed_deadlines(
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
             goes = "" if edition.release_at <= now else ", and it will be sent at its send time"
             deadline_sentence = (
-                f"No. {edition.number} wasn't approved by its deadline ({by}). You can still approve it{goes}."
+                f"{edition.title} wasn't approved by its deadline ({by}). You can still approve it{goes}."
             )
             yield AttentionFinding("missed-deadline", deadline_sentence, edition.name)
 
@@ -326,9 +326,9 @@ def _find_in_sending(
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
         if is_resting and edition.name != pause_told:
-            sentence = explain_blocked_send(edition.name, edition, None, called=f"No. {edition.number}")
+            sentence = explain_blocked_send(edition.name, edition, None, called=edition.title)
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
-            on_page = f"No. {edition.number} is paused{reason} You can resume it on its page."
+            on_page = f"{edition.title} is paused{reason} You can resume it on its page."
             yield AttentionFinding("paused", sentence, edition.name, on_page)
         aside = set_aside_domains.list_undecided_domains(edition)
         if aside and edition.name != pause_told:
@@ -340,11 +340,11 @@ def _find_in_sending(
     yield from _find_refused_corrections(session)
     for edition in editions:
         if words := explain_missed_release(edition, now):
-            yield AttentionFinding("missed-release", f"No. {edition.number} wasn't sent. {words}", edition.name)
+            yield AttentionFinding("missed-release", f"{edition.title} wasn't sent. {words}", edition.name)
 
 
 def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> AttentionFinding:
-    what = f"No. {edition.number}: {set_aside_domains.describe_set_aside_domains(aside)}, because {end_sentence(aside[-1].reason)}"
+    what = f"{edition.title}: {set_aside_domains.describe_set_aside_domains(aside)}, because {end_sentence(aside[-1].reason)}"
     return AttentionFinding(
         "set-aside",
         f"{what} To send or drop these emails, run 'digest set-aside {edition.name}'.",
@@ -356,9 +356,8 @@ def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> Attent
 def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
     """Find the editions that were sent with refusals, until someone acknowledges them."""
     sent = (Edition.state == EditionState.SENT, Edition.refusals > 0)
-    columns = (Edition.name, Edition.number, Edition.refusals)
-    for row in session.execute(select(*columns).where(*sent).order_by(Edition.release_at)):
-        said = f"No. {row.number} was sent with {row.refusals:,} refusals."
+    for row in session.scalars(select(Edition).where(*sent).order_by(Edition.release_at)):
+        said = f"{row.title} was sent with {row.refusals:,} refusals."
         way = f"To see why, and to send again or acknowledge them, run 'digest refused {row.name}'."
         on_page = "Open it under Sent to see why, and to send again or acknowledge them."
         yield AttentionFinding("refusals", f"{said} {way}", row.name, f"{said} {on_page}")
@@ -369,17 +368,17 @@ def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
     waits = read_correction_waits(session)
     if not waits:
         return
-    corrections = select(Correction, Edition.number, Edition.name).join(Edition, Edition.id == Correction.edition_id)
-    for correction, number, name in session.execute(corrections.order_by(Correction.id)):
+    corrections = select(Correction, Edition).join(Edition, Edition.id == Correction.edition_id)
+    for correction, edition in session.execute(corrections.order_by(Correction.id)):
         purpose = make_correction_delivery_purpose(correction)
         waiting = select(Delivery.id).where(Delivery.purpose == purpose, IS_WAITING).limit(1)
         if purpose in waits and session.scalar(waiting):
             yield AttentionFinding(
                 "refused-correction",
-                f"The mail server refuses the emails for correction {correction.seq} of No. {number}: "
+                f"The mail server refuses the emails for correction {correction.seq} of {edition.title}: "
                 f"{end_sentence(waits[purpose].reply)} Check what this reply says about size, content, or links. The "
                 "correction is retried every hour.",
-                f"{name} {correction.seq}",
+                f"{edition.name} {correction.seq}",
             )
 
 
@@ -416,7 +415,7 @@ def _find_stuck_sends(
             reason = progress.wait_reason if progress else ""
             why = f" Reason: {reason}." if reason else ""
             sentence, on_page = (
-                f"No. {edition.number} has made no progress since {since}. Overdue emails: {count:,}.{why}"
+                f"{edition.title} has made no progress since {since}. Overdue emails: {count:,}.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
             )
             yield AttentionFinding("stuck-send", sentence, edition.name, on_page)
@@ -499,7 +498,7 @@ def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterat
     """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
     for edition in editions:
         if missing_articles := _list_gone_articles(session, edition):
-            sentence = f"No. {edition.number}: {article_recheck_results.describe_missing_articles(missing_articles)}"
+            sentence = f"{edition.title}: {article_recheck_results.describe_missing_articles(missing_articles)}"
             yield AttentionFinding("gone-articles", sentence, edition.name)
 
 

@@ -54,15 +54,37 @@ def fetch_story(
     """
     EDIT.check_role(installation.database, actor, edition, now=now)
     state = read_editing_state(installation, edition)
-    url = usable_url(address.strip())
-    if url is None:
-        raise EditRefusedError("This isn't a URL.", "Enter a URL that begins with https:// or http://.")
+    article = fetch_article(installation, address, now=now, fetcher=fetcher)
+    url = article["url"]
+    existing_name = state.arrangement.name_target(url) if url in state.arrangement.story_names else ""
+    return FetchedStory(article, existing_name)
+
+
+def fetch_article(
+    installation: Installation, address: str, *, now: datetime, fetcher: ContentFetcher | None = None
+) -> dict[str, Any]:
+    """Fetch a page and return the fields of the article on it, as in `FetchedStory`. `fetcher` replaces the network.
+
+    Raises:
+        EditRefusedError: there is no page that may be read, or no article on it; what to do is said.
+    """
+    url = read_story_url(address)
     fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
     with fetcher_context as active_fetcher:
         item, site = _read_article(active_fetcher, url, now)
-    name = state.arrangement.name_target(item.url)
-    existing_name = name if item.url in state.arrangement.story_names else ""
-    return FetchedStory(_describe_item(installation, item, site), existing_name)
+    return _describe_item(installation, item, site)
+
+
+def read_story_url(typed: str) -> str:
+    """Return a story's URL as someone typed it.
+
+    Raises:
+        EditRefusedError: it isn't one.
+    """
+    url = usable_url(typed.strip())
+    if url is None:
+        raise EditRefusedError("This isn't a URL.", "Enter a URL that begins with https:// or http://.")
+    return url
 
 
 def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:

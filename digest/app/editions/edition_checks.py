@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.sample_emails import fill_sample_placeholders
-from digest.app.subscribers.subscriber_views import count_subscribers
+from digest.app.subscribers.subscriber_views import count_edition_audience
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
@@ -40,7 +40,6 @@ from digest.installation.opened_installation import Installation
 from digest.select.selection_types import format_edition_name
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
 from digest.templating import find_template_mistakes
-from subscribers.store.models import PersonState
 
 OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by then is a warning
 
@@ -94,7 +93,7 @@ def _count_sending_days(
     limits = installation.settings.file.limits
     if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
         return 1, 0
-    subscribers = count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
+    subscribers = count_edition_audience(installation, edition, now=now)
     sends_at = max(edition.release_at, now)
     return count_sending_days(limits, subscribers, read_first_handover(session, now), sends_at), subscribers
 

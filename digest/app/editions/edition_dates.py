@@ -12,10 +12,10 @@ from digest.app.editions.edition_views import find_public_edition, list_edition_
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.corrected_content import correct_content, find_correction_time
 from digest.edition.content.edition_content import EditionContent, EntryDate, SectionEntry
+from digest.edition.content.edition_names import write_issue
 from digest.edition.content.fragment_names import list_fragment_sections
 from digest.edition.content.stated_dates import find_stated_deadlines
 from digest.edition.rendering.mail_layout import DatedEntry, arrange_email, list_dated_entries
-from digest.edition.rendering.template_filters import write_issue
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction

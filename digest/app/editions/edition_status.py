@@ -3,14 +3,22 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.orm import Session
+
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.deliver.plan.delivery_plan import (
+    DeliveryCounts,
+    count_breaking_news_recipients,
+    count_deliveries,
+    make_edition_delivery_purpose,
+)
 from digest.deliver.send.claims.progress import SendProgress, describe_progress, read_progress
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.approval import approved_versions as approval
 from digest.edition.edition_queries import find_edition, find_upcoming_or_last_edition
 from digest.installation.opened_installation import Installation
-from digest.store.models import EditionState
+from digest.settings import Settings
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
 from subscribers.consent import audience
 from subscribers.phrases import count_with_noun, weekday_date
 from subscribers.store.models import PersonState
@@ -46,6 +54,11 @@ class EditionStatus:
     progress: SendProgress | None
     progress_sentence: str
 
+    @property
+    def is_breaking_news(self) -> bool:
+        """Whether it's an extra edition of breaking news."""
+        return self.number == BREAKING_NEWS_NUMBER
+
 
 def read_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus:
     """Say where an edition stands.
@@ -56,10 +69,10 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
     zone = installation.settings.file.publication.zone
     with installation.database.read() as session:
         edition = find_edition(session, name)
-        subscribers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
         local = edition.release_at.astimezone(zone)
         release = f"{weekday_date(local)}, {local:%H:%M %Z}"
-        when = f"on {release}" if edition.release_at > now else f"immediately (it was due {release})"
+        if edition.is_breaking_news:
+            release = "as soon as it's approved and someone chooses to send it"
         counts = count_deliveries(session, make_edition_delivery_purpose(edition.name))
         progress = read_progress(session, edition.name)
         blocked = explain_blocked_send(
@@ -73,12 +86,22 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
             refusals=edition.refusals if edition.has_refusals else 0,
             content_hash=approval.read_current_content_hash(session, edition, installation.settings),
             release_text=release,
-            release_sentence=f"No. {edition.number} will be sent to {count_with_noun(subscribers, 'subscriber')} {when}.",
+            release_sentence=_write_release_sentence(session, edition, installation.settings, release, now),
             delivery_counts=counts,
             blocked_reason=blocked,
             progress=progress,
             progress_sentence="" if blocked else describe_progress(progress, counts.open, now, zone),
         )
+
+
+def _write_release_sentence(session: Session, edition: Edition, settings: Settings, release: str, now: datetime) -> str:
+    if edition.is_breaking_news:
+        recipients = count_breaking_news_recipients(session, settings, now).recipients
+        those = f"{count_with_noun(recipients, 'subscriber')} who get{'s' * (recipients == 1)} breaking news"
+        return f"{edition.title} will be sent to {those}, immediately. It can't be recalled."
+    subscribers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
+    when = f"on {release}" if edition.release_at > now else f"immediately (it was due {release})"
+    return f"{edition.title} will be sent to {count_with_noun(subscribers, 'subscriber')} {when}."
 
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:

@@ -17,7 +17,7 @@ from digest.app.editions.editor_changes import (
     list_edition_change_counts,
 )
 from digest.app.editions.web_editions import list_shown_corrections
-from digest.app.subscribers.subscriber_views import count_subscribers
+from digest.app.subscribers.subscriber_views import count_edition_audience
 from digest.collect.articles.images import load_image
 from digest.deliver.control.installation_hold import read_current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
@@ -28,7 +28,7 @@ from digest.edition.archive import corrections, verified_editions
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.edition_queries import PUBLIC_STATES, explain_missed_release, find_edition
+from digest.edition.edition_queries import IS_REGULAR, PUBLIC_STATES, explain_missed_release, find_edition
 from digest.edition.rendering.corrected_copy import insert_corrections
 from digest.installation.opened_installation import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
@@ -36,7 +36,6 @@ from digest.store.engine import newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from digest.store.schedule_slots import find_schedule_start
 from subscribers.errors import ApplicationError
-from subscribers.store.models import PersonState
 
 SENT_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
 SENT_PAGE_SIZE = 50  # editions
@@ -101,7 +100,6 @@ def view_edition(
         UnknownEditionError: there is none of that name.
     """
     settings = installation.settings
-    subscribers = count_subscribers(installation.database, now=now)
     with installation.database.read() as session:
         edition = find_edition(session, name)
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
@@ -109,7 +107,7 @@ def view_edition(
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
-            audience_size=subscribers[PersonState.SUBSCRIBED],
+            audience_size=count_edition_audience(installation, edition, now=now),
             sent=_sent_edition(
                 session,
                 edition,
@@ -212,7 +210,7 @@ def search_edition_stories(
 
 def list_public_editions(installation: Installation, most: int) -> list[tuple[Edition, EditionContent]]:
     """List the newest editions that anybody may read, with what they say in the versions that were approved, the newest first."""
-    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+    public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
     with installation.database.read() as session:
         editions = session.scalars(newest_first.limit(most)).all()

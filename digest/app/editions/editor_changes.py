@@ -13,6 +13,7 @@ from digest.edition.content.editor_changes import EditorChangeCounts, count_edit
 from digest.edition.drafting.composition import build_proposed_content
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing.edit_log import load_proposal
+from digest.edition.edition_queries import IS_REGULAR
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState
@@ -71,6 +72,7 @@ def list_edition_change_counts(session: Session) -> Sequence[EditionChangeCounts
         select(Edition.name, Edition.number, Edition.release_at, Approval.editor_counts)
         .join(Approval, Approval.edition_id == Edition.id)
         .where(
+            IS_REGULAR,
             Edition.state.in_(_SHOWN_STATES),
             Approval.state == ApprovalState.STANDING,
             Approval.editor_counts.is_not(None),

@@ -16,7 +16,14 @@ from digest.collect.codec.encoded_image import ImageError, SocialCardTexts
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import PUBLIC_STATES, UpcomingEdition, find_edition, find_upcoming_edition
+from digest.edition.content.edition_names import write_issue_heading
+from digest.edition.edition_queries import (
+    IS_REGULAR,
+    PUBLIC_STATES,
+    UpcomingEdition,
+    find_edition,
+    find_upcoming_edition,
+)
 from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_fragment_corrections
 from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.template_filters import without_weekday
@@ -163,7 +170,7 @@ def list_shown_corrections(all_corrections: Iterable[Correction], settings: Sett
 
 def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionListItem | None:
     """Find the edition that went out next after one, or last before it."""
-    query = select(*LIST_ITEM_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
+    query = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     if later:
         query = query.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
     else:
@@ -218,7 +225,7 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
     layout = arrange_email(content)
     lead, deadline, language = layout.lead, layout.next_deadline, settings.subscriber_language
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
-    issue = language.pgettext("alone, as in a masthead", "No. %(number)s", number=content.number)
+    issue = write_issue_heading(content.number, language)
     due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
     words = SocialCardTexts(
         name=publication_name,

@@ -49,7 +49,7 @@ def _email_pause(installation: Installation, name: str, now: datetime) -> bool:
             return False  # another process was quicker, or somebody let it go on
         counts = count_deliveries(session, make_edition_delivery_purpose(name))
         facts = {
-            "number": str(edition.number),
+            "number": edition.title,
             "reason": edition.paused_because,
             "waiting": f"{counts.open:,}",
             "handed_over": f"{counts.handed_over:,}",

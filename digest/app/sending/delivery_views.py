@@ -164,7 +164,7 @@ def view_deliveries(
         )
         return DeliveriesView(
             editions=tuple(editions),
-            older_than=rows[PAGE_SIZE - 1].number if len(rows) > PAGE_SIZE else None,
+            older_than=rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None,
             chosen=chosen,
             notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
             notice_doubts=tuple(read_oldest_uncertain_deliveries(session, NOTICES, limit=MAX_DOUBTS, now=now)),
@@ -174,11 +174,12 @@ def view_deliveries(
 
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
-    """List a page of the editions that have gone out, newest first, and the one after it; `below` is a number to begin under."""
+    """List a page of the editions that have gone out, newest first, and the one after it; `below` is the ID of the edition before it in the list."""
     gone_out = select(Edition).where(Edition.state.in_(SENT_STATES))
-    sent = gone_out.order_by(Edition.number.desc())
+    sent = gone_out.order_by(Edition.release_at.desc())
     if below is not None:
-        sent = sent.where(Edition.number < below)
+        newer = select(Edition.release_at).where(Edition.id == below)
+        sent = sent.where(Edition.release_at < newer.scalar_subquery())
     return session.scalars(sent.limit(PAGE_SIZE + 1)).all()
 
 

@@ -25,7 +25,7 @@ from digest.deliver.send.run import edition_sending
 from digest.deliver.send.run.edition_sending import SendReport
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.deliver.send.staff_test import StaffTestReport
-from digest.edition.edition_queries import explain_missed_release, find_edition
+from digest.edition.edition_queries import IS_REGULAR, explain_missed_release, find_edition
 from digest.installation.action_reasons import read_optional_reason
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
@@ -248,15 +248,16 @@ class PendingSends:
 
 
 def find_pending_sends(installation: Installation, *, now: datetime) -> PendingSends:
-    """Find what to send: approved editions whose time has come, and those that were cut short.
+    """Find what to send: approved editions whose time has come, breaking news that someone chose to send, and those that were cut short.
 
     None that is paused is ready, none whose articles are yet to be looked at again, and none at all while the installation is held.
+    Breaking news isn't ready while the settings don't offer it.
     """
-    due = select(Edition).where(
-        Edition.paused_at.is_(None),
-        (Edition.state == EditionState.SENDING)
-        | ((Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)),
-    )
+    is_due = (Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)
+    due = select(Edition).where(Edition.paused_at.is_(None), (Edition.state == EditionState.SENDING) | is_due)
+    is_requested = Edition.send_requested_at.is_not(None)
+    offers_news = installation.settings.file.preferences.offers_breaking_news
+    due = due.where(IS_REGULAR | is_requested if offers_news else IS_REGULAR)
     with installation.read() as session:
         hold = installation_hold.read_current_hold(session)
         editions = session.scalars(due.order_by(Edition.release_at)).all()

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from digest.app.approval import final_check
 from digest.app.approval.edition_approval import APPROVE, REVOKE_APPROVAL
 from digest.app.editions.count_cache import CountCache
-from digest.app.sending import automatic_pause_emails, refusal_actions, uncertain_delivery_actions
+from digest.app.sending import automatic_pause_emails, breaking_news, refusal_actions, uncertain_delivery_actions
 from digest.app.sending import send_control as sending
 from digest.app.sending.set_aside_domains import DECIDE, DomainAwaitingDecision, list_domains_awaiting_in_session
-from digest.app.subscribers.subscriber_views import count_subscribers
+from digest.app.subscribers.subscriber_views import count_edition_audience
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside_domains import PARKED_FROM
@@ -32,13 +32,13 @@ from digest.installation import sending_pause
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
-from subscribers.store.models import PersonState
 
 MAX_LISTED_ACTIONS = 20  # acts: the newest
 
 _EDITION_ACTIONS = (
     APPROVE,
     REVOKE_APPROVAL,
+    breaking_news.SEND_NOW,
     sending.SEND,
     sending.PAUSE,
     sending.RESUME,
@@ -128,9 +128,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
     return SendingView(
         counted_at=now,
         edition=edition,
-        audience_size=0
-        if edition.planned_at
-        else count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED],
+        audience_size=0 if edition.planned_at else count_edition_audience(installation, edition, now=now),
         counts=counts,
         due_later=due_later,
         next_due_at=next_due_at,

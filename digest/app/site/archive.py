@@ -28,7 +28,7 @@ from digest.edition.archive.story_archive import (
 )
 from digest.edition.content.corrected_content import correct_content
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
+from digest.edition.edition_queries import IS_REGULAR, PUBLIC_STATES, UpcomingEdition, find_upcoming_edition
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_fragment_corrections
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
@@ -131,7 +131,7 @@ _Corrections = Mapping[str, tuple[Correction, ...]]  # by the name of their edit
 
 
 def _list_editions(session: Session, before: int | None, limit: int) -> tuple[EditionList, _Corrections]:
-    public = Edition.state.in_(PUBLIC_STATES)
+    public = IS_REGULAR & Edition.state.in_(PUBLIC_STATES)
     newest_first = (Edition.release_at.desc(), Edition.id.desc())
     query = select(*LIST_ITEM_COLUMNS).where(public).order_by(*newest_first)
     if before is not None:
@@ -152,7 +152,7 @@ def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionList
 
 def list_edition_items(installation: Installation) -> list[EditionListItem]:
     """List every edition that anybody may read, the newest first: for the map of the site."""
-    public = select(*LIST_ITEM_COLUMNS).where(Edition.state.in_(PUBLIC_STATES))
+    public = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
         return _read_lines(session, session.execute(query).all())[0]
@@ -161,7 +161,7 @@ def list_edition_items(installation: Installation) -> list[EditionListItem]:
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     """Read the newest editions with what their pages say, corrected."""
     zone, language = installation.settings.file.publication.zone, installation.settings.subscriber_language
-    public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
+    public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
         editions = list(session.scalars(query.limit(FEED_EDITIONS)))

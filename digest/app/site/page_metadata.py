@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from digest.app.editions.web_editions import EditionPage
 from digest.edition.content.edition_content import EditionImage, SectionEntry, truncate_text
+from digest.edition.content.edition_names import write_issue
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
 from digest.edition.rendering.template_filters import without_weekday
@@ -57,7 +58,7 @@ def build_page_metadata(
         short_headline = mark_corrected_title(truncate_text(plain_headline, room), *correction)
     else:
         short_headline = headline
-    issue = f"{publication.name} {language.gettext('No. %(number)s', number=content.number)}"
+    issue = f"{publication.name} {write_issue(content.number, language)}"
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
     description = language.gettext(
         "%(issue)s, %(day)s. %(text)s",

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect.sources.source_visit_counts import SourceWeek, read_source_weeks
-from digest.edition.edition_queries import COMING_STATES
+from digest.edition.edition_queries import COMING_STATES, IS_REGULAR
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import SourceSettings
@@ -83,7 +83,8 @@ class SourceView:
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
     """Read what each source brought in the last weeks, and to the newest edition."""
     today = now.astimezone(installation.settings.file.publication.zone).date()
-    newest = select(Edition).where(Edition.state != EditionState.CANCELLED).order_by(Edition.release_at.desc()).limit(1)
+    drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
+    newest = drafted.order_by(Edition.release_at.desc()).limit(1)
     with installation.database.read() as session:
         weeks = read_source_weeks(session, today)
         edition = session.scalar(newest)
@@ -109,7 +110,7 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
     settings = installation.settings
     today = now.astimezone(settings.file.publication.zone).date()
     gone_out = (EditionState.SENT, EditionState.SENDING, EditionState.APPROVED)
-    recent = select(Edition).where(Edition.state.in_(gone_out)).order_by(Edition.release_at.desc())
+    recent = select(Edition).where(IS_REGULAR, Edition.state.in_(gone_out)).order_by(Edition.release_at.desc())
     with installation.database.read() as session:
         row = session.get(Source, number)
         if row is None:

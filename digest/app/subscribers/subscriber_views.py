@@ -9,7 +9,8 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import select
 
-from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
+from digest.deliver.plan.delivery_plan import count_breaking_news_recipients, make_edition_delivery_purpose
+from digest.edition.edition_queries import IS_REGULAR
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -78,6 +79,14 @@ def count_subscribers(
         return cached.counts
 
 
+def count_edition_audience(installation: Installation, edition: Edition, *, now: datetime) -> int:
+    """Count the subscribers: all for a regular edition, and for breaking news those who get it now."""
+    if not edition.is_breaking_news:
+        return count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
+    with installation.read() as session:
+        return count_breaking_news_recipients(session, installation.settings, now).recipients
+
+
 @dataclass(frozen=True, slots=True)
 class LastEditionDeliveryStates:
     """The edition that went out last, and what came of it for each of some readers."""
@@ -112,8 +121,8 @@ def view_subscriber_list(
     counts = count_subscribers(installation.database, now=now)
     with installation.database.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
-        newest = select(Edition).where(Edition.state.in_(_SENT_STATES)).order_by(Edition.release_at.desc()).limit(1)
-        edition = session.scalar(newest)
+        newest = select(Edition).where(IS_REGULAR, Edition.state.in_(_SENT_STATES))
+        edition = session.scalar(newest.order_by(Edition.release_at.desc()).limit(1))
         last_edition = None
         if edition is not None:
             numbers = [subscriber.number for subscriber in page.subscribers]

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from digest.app.approval import approvals, edition_approval
-from digest.app.editing import edit_application
+from digest.app.editing import breaking_news_drafts, edit_application
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import read_edition_status
@@ -136,6 +136,25 @@ def _describe_draft(context: CommandContext, drafted: DraftResult, *, explain: b
         yield f"Held: {drafted.incomplete_reason}"
     else:
         yield f"Next: run 'digest check {drafted.name}', then review the edition ('digest serve')."
+
+
+@click.command(
+    "breaking-news",
+    epilog="""\b
+Examples:
+  digest breaking-news https://news.example.org/2026/levee
+  digest breaking-news https://a.example.org/levee https://b.example.org/shelters
+
+Name 1 to 10 articles, in order. Pages that weren't collected are loaded first. Then someone else approves it
+('digest approve'), and 'digest send' sends it now. Only subscribers who get breaking news receive it. The regular edition
+doesn't change. Exit codes: 0 drafted, 1 a story can't be used.""",
+)
+@click.argument("urls", metavar="URL...", nargs=-1, required=True)
+@pass_command_context
+def draft_breaking_news(context: CommandContext, urls: tuple[str, ...]) -> None:
+    """Draft an extra edition of breaking news from the articles at these URLs."""
+    name = breaking_news_drafts.draft_breaking_news(context.installation, urls, actor=context.actor, now=context.now())
+    click.echo(f"Drafted {name}. Next: run 'digest approve {name}', then 'digest send {name}'.")
 
 
 @click.command(

@@ -6,6 +6,7 @@ import click
 
 from digest.app.approval import final_check
 from digest.app.editions.edition_status import describe_delivery_counts, read_edition_status
+from digest.app.sending import breaking_news
 from digest.app.sending import send_control as sending
 from digest.cli.context import CommandContext, flag, pass_command_context, yes_option
 from digest.cli.terminal import show_progress
@@ -56,6 +57,8 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     overview = read_edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
         click.confirm(f"{overview.release_sentence} Send now?", abort=True)
+    if overview.is_breaking_news:
+        breaking_news.send_now(installation, overview.name, actor=context.actor, now=context.now())
     _recheck_articles(context, overview.name)
     report = _run_send(context, overview.name, wait=wait)
     if report is None:

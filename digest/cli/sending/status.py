@@ -50,7 +50,7 @@ def _describe_edition(overview: EditionStatus | None) -> Iterator[str]:
         yield "There's no edition yet. The scheduler makes the first draft, or run 'digest draft'."
         return
     rows = {
-        "edition": f"{overview.name} (No. {overview.number})",
+        "edition": f"{overview.name} ({'breaking news' if overview.is_breaking_news else f'No. {overview.number}'})",
         "state": overview.state_words,
         "content hash": overview.content_hash[:7],
         "release": overview.release_text,

@@ -30,7 +30,7 @@ from digest.edition.content.fragment_names import (
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
-from digest.store.models import Edition
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition
 from subscribers.consent.audience import AudienceMember, count_preferences
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
@@ -47,16 +47,30 @@ class EditionVariants:
     edition: MailableEdition
     zone: ZoneInfo  # the publication's
     language: SubscriberLanguage  # what readers are written to in
-    has_topics: bool = True  # readers may leave out topics, not sections alone
+    hidden_preferences: frozenset[str]  # which the publication doesn't offer, and so have no effect
     # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
     chosen_variants: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> frozenset[str]:
-        """The keys of the sections and topics that a reader may leave out."""
+        """The keys of the sections and topics that a reader may leave out: none of breaking news."""
+        if self.is_breaking_news:
+            return frozenset()
         keys = list_part_keys(p.name for p in self.edition.pieces)
-        return keys if self.has_topics else frozenset(split_part_key(key)[0] for key in keys)
+        has_topics = "omit_topics" not in self.hidden_preferences
+        return keys if has_topics else frozenset(split_part_key(key)[0] for key in keys)
+
+    @property
+    def is_breaking_news(self) -> bool:
+        """Whether it's an extra edition of breaking news."""
+        return self.edition.number == BREAKING_NEWS_NUMBER
+
+    def is_owed(self, preferences: Preferences, today: date) -> bool:
+        """Return whether a subscriber with these preferences gets the edition on `today`, a day in the publication's zone."""
+        if self.is_breaking_news:
+            return "breaking_news" not in self.hidden_preferences and preferences.gets_breaking_news(today)
+        return not (preferences.is_paused(today) or omits_every_part(preferences, self.parts))
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
         """Return whether the short edition says anything to a reader who left parts out.
@@ -120,8 +134,8 @@ class EditionVariants:
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
     """Create the variants of an edition, or of an approved version of it."""
-    has_topics = "omit_topics" not in settings.file.preferences.hidden
-    return EditionVariants(edition, settings.file.publication.zone, settings.subscriber_language, has_topics)
+    file = settings.file
+    return EditionVariants(edition, file.publication.zone, settings.subscriber_language, file.preferences.hidden)
 
 
 def count_variant_subscribers(session: Session, variants: EditionVariants) -> Counter[VariantKey]:

@@ -93,11 +93,12 @@ def needs_article_check_before_send(session: Session, edition: Edition, *, minut
 
 
 def lacks_current_article_check(session: Session, edition: Edition) -> bool:
-    """Whether an edition is approved, and was not looked at as it was approved."""
+    """Whether an edition is approved, and was not looked at as it was approved; breaking news, not since someone chose to send it."""
     article_check = read_article_check(session, edition.name)
-    return edition.state is EditionState.APPROVED and (
-        article_check is None or article_check.approved_at != edition.approved_at
-    )
+    if edition.state is not EditionState.APPROVED or article_check is None:
+        return edition.state is EditionState.APPROVED
+    is_earlier = edition.send_requested_at is not None and article_check.at < edition.send_requested_at
+    return is_earlier or article_check.approved_at != edition.approved_at
 
 
 def find_due_article_checks(session: Session, *, minutes: int, now: datetime) -> list[str]:

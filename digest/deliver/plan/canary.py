@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Edition
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition
 from subscribers.address import read_address
 from subscribers.crypto.keys import KeyRing
 from subscribers.store import people
 
 MIN_EDITION_SIZE = 1000
 MIN_CANARY_SIZE, MAX_CANARY_SIZE = 20, 500
+MAX_BREAKING_NEWS_WAIT = timedelta(minutes=2)  # that the rest of breaking news waits for its canary
 CANARY_DUE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -81,8 +82,9 @@ def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
 
 
 def record_canary_end(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
-    """Note that the canary is out; return the moment until which the rest waits."""
-    until = now + observe_for
+    """Note that the canary is out; return the moment until which the rest waits. Breaking news waits for two minutes at most."""
+    number = session.scalar(select(Edition.number).where(Edition.name == edition))
+    until = now + (min(observe_for, MAX_BREAKING_NEWS_WAIT) if number == BREAKING_NEWS_NUMBER else observe_for)
     waits = (Edition.name == edition, Edition.canary_until.is_(None))
     session.execute(update(Edition).where(*waits).values(canary_until=until))
     return until

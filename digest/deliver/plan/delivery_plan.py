@@ -1,14 +1,17 @@
 """The deliveries of an edition, or of another purpose: what queries ask of them, and their counts by state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
+from digest.settings import Settings
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import CLAIMED_STATES, OPEN_STATES, Delivery, DeliveryState, DeliveryTotal
 from digest.store.models import Edition
+from subscribers.consent.breaking_news import BreakingNewsAudience, count_breaking_news_audience
 
 # What's sent to many at once. After a restore, no one knows which of it went out.
 BULK_KINDS = ("edition", "correction", "ask", "stay")
@@ -92,6 +95,13 @@ def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
     name = purpose.removeprefix("edition:")
     planned = session.scalar(select(Edition.planned).where(Edition.name == name)) if name != purpose else None
     return DeliveryCounts(sum(states.values()) if planned is None else planned, states)
+
+
+def count_breaking_news_recipients(session: Session, settings: Settings, now: datetime) -> BreakingNewsAudience:
+    """Count the subscribers who get breaking news now; no one does while the settings don't offer it."""
+    file = settings.file
+    audience = count_breaking_news_audience(session, now.astimezone(file.publication.zone).date())
+    return audience if file.preferences.offers_breaking_news else replace(audience, recipients=0)
 
 
 def has_at_most_deliveries(session: Session, purpose: str, messages: int) -> bool:

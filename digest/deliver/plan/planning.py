@@ -15,10 +15,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
-from digest.deliver.compose.variants import create_variants, omits_every_part
+from digest.deliver.compose.variants import EditionVariants, create_variants
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.edition.approval.approved_versions import read_mailable_edition
-from digest.edition.edition_queries import find_edition
+from digest.edition.edition_queries import IS_REGULAR, find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState
 from digest.store.engine import Database
@@ -127,12 +127,12 @@ def _load_zone(name: str) -> ZoneInfo | None:
 def plan_deliveries(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime
 ) -> DeliveryCounts:
-    """Write one delivery for each subscriber, in pages of 1,000; a second time changes nothing.
+    """Write one delivery for each subscriber, or for each who chose breaking news, in pages of 1,000; a second time changes nothing.
 
     Once all are written, the list is fixed: later subscribers get the next edition. Several processes may plan one edition:
     each page is written only while none of them has fixed the list. Subscribers whose email is paused, who want fewer
-    editions, or who left out every section that this one has, get a row that's `skipped`. While a page is written, a thread
-    reads the next one and computes its IDs.
+    editions, or who left out every section that this one has, get a row that's `skipped`. Breaking news is due at once, whatever
+    the other preferences are. While a page is written, a thread reads the next one and computes its IDs.
 
     Raises:
         UnknownEditionError: there is no edition of that name.
@@ -145,31 +145,32 @@ def plan_deliveries(
             purpose=make_edition_delivery_purpose(name),
             keys=keys,
             list_domain=settings.file.sender.list_id,
-            parts=create_variants(read_mailable_edition(session, edition, settings), settings).parts,
+            variants=create_variants(read_mailable_edition(session, edition, settings), settings),
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
         )
         month_purposes = _purposes_of_month(session, edition, settings)
 
-    def read_page(after: int) -> list[dict[str, Any]]:
+    def read_page(after: int) -> tuple[int | None, list[dict[str, Any]]]:
         with database.read() as session:
             page = audience.load_preferences_page(session, after_number=after, page_size=MAX_TRANSACTION_ROWS)
             monthly = [subscriber.number for subscriber in page if subscriber.preferences.frequency == "monthly"]
             served = _served_subscribers(session, month_purposes, monthly)
-        return rows.rows_for(page, served)
+        return page[-1].number if page else None, rows.rows_for(page, served)
 
     with ThreadPoolExecutor(1) as reader:
-        page = read_page(0)
-        while page:
-            next_page = reader.submit(read_page, page[-1]["person"])
+        last_number, page = read_page(0)
+        while last_number is not None:
+            next_page = reader.submit(read_page, last_number)
             with database.write() as session:
                 # A process that was stopped since its last page finds the list fixed by another.
                 if find_edition(session, name, lock=True).planned_at is not None:
                     return count_deliveries(session, rows.purpose)
-                # What an earlier, interrupted planning wrote stands.
-                insert_missing(session, table_of(Delivery), page)
-            page = next_page.result()
+                # What an earlier, interrupted planning wrote stands. Breaking news may be for no one of a page.
+                if page:
+                    insert_missing(session, table_of(Delivery), page)
+            last_number, page = next_page.result()
     return _close_plan(database, name, now)
 
 
@@ -180,7 +181,7 @@ class _PlannedRows:
     purpose: str
     keys: KeyRing
     list_domain: str
-    parts: frozenset[str]
+    variants: EditionVariants
     release: EditionRelease
     today: date
     now: datetime
@@ -189,6 +190,8 @@ class _PlannedRows:
         self, subscribers: Sequence[audience.MemberPreferences], served: Collection[int | None]
     ) -> list[dict[str, Any]]:
         """Return the rows for some readers, of whom those in `served` had an edition this month."""
+        if self.variants.is_breaking_news:
+            subscribers = [subscriber for subscriber in subscribers if subscriber.preferences.breaking_news]
         delivery_ids = make_delivery_ids(self.keys, self.purpose, (subscriber.number for subscriber in subscribers))
         return [
             self._row_for(subscriber, delivery_id, had_one_this_month=subscriber.number in served)
@@ -198,14 +201,12 @@ class _PlannedRows:
     def _row_for(
         self, subscriber: audience.MemberPreferences, delivery_id: str, *, had_one_this_month: bool
     ) -> dict[str, Any]:
-        due = self.release.due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
-        paused = subscriber.preferences.is_paused(self.today)
-        skipped = due is None or paused or omits_every_part(subscriber.preferences, self.parts)
+        due = self._due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
         return {
             "id": delivery_id,
             "purpose": self.purpose,
             "person": subscriber.number,
-            "state": DeliveryState.SKIPPED if skipped else DeliveryState.WAITING,
+            "state": DeliveryState.WAITING if due else DeliveryState.SKIPPED,
             "due_at": due or self.now,
             "next_try_at": due or self.now,
             "tries": 0,
@@ -215,19 +216,28 @@ class _PlannedRows:
             "reply": "",
         }
 
+    def _due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
+        """Return when the edition is due for a subscriber, in UTC; None if they're skipped."""
+        if not self.variants.is_owed(preferences, self.today):
+            return None
+        if self.variants.is_breaking_news:
+            return self.now
+        return self.release.due_time(preferences, had_one_this_month=had_one_this_month)
+
 
 def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
     went = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
-    before = (Edition.id != edition.id, Edition.release_at < edition.release_at)
+    before = (IS_REGULAR, Edition.id != edition.id, Edition.release_at < edition.release_at)
     previous = session.scalar(select(func.max(Edition.release_at)).where(went, *before))
     return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
 
 
 def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
-    """Return the purposes of the other editions that are released in the same month, earlier or later."""
+    """Return the purposes of the other regular editions that are released in the same month, earlier or later."""
     begins, ends = find_month_bounds(edition.release_at, settings.file.publication.zone)
-    conditions = (Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
-    return [make_edition_delivery_purpose(name) for name in session.scalars(select(Edition.name).where(*conditions))]
+    in_month = (Edition.release_at >= begins, Edition.release_at < ends)
+    others = select(Edition.name).where(IS_REGULAR, *in_month, Edition.id != edition.id)
+    return [make_edition_delivery_purpose(name) for name in session.scalars(others)]
 
 
 def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, StoredDeliveryEvent
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
 from subscribers.store.database import is_postgresql
 from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row
 
@@ -41,8 +41,9 @@ def store_edition_figures(database: Database, *, now: datetime) -> int:
 
 
 def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
-    """Return what is kept of the last editions, the oldest first."""
-    newest_first = session.scalars(select(EditionFigures).order_by(EditionFigures.release_at.desc()))
+    """Return what is kept of the last regular editions, the oldest first."""
+    regular = select(EditionFigures).where(EditionFigures.number != BREAKING_NEWS_NUMBER)
+    newest_first = session.scalars(regular.order_by(EditionFigures.release_at.desc()))
     genuine = (figures for figures in newest_first if is_genuine_row(session, figures))
     return list(reversed(list(islice(genuine, limit))))
 

@@ -26,7 +26,7 @@ from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
 from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
-from digest.edition.edition_queries import find_last_cut_off, load_rendered_fragments
+from digest.edition.edition_queries import IS_REGULAR, find_last_cut_off, load_rendered_fragments
 from digest.settings import Settings
 from digest.store.approval_models import (
     Approval,
@@ -303,12 +303,14 @@ def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> i
 
 
 def check_article_window_continuity(session: Session, edition: Edition) -> None:
-    """Check that an edition's articles follow on those of the edition before.
+    """Check that a regular edition's articles follow on those of the edition before.
 
     Raises:
         ApprovalError: another edition covers its week, or there is a gap before it.
     """
-    newer = select(Edition.name).where(Edition.release_at > edition.release_at).limit(1)
+    if edition.is_breaking_news:
+        return
+    newer = select(Edition.name).where(IS_REGULAR, Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
         raise ApprovalError(
             f"{name} was drafted later and covers the week of {edition.name} too.", "Approve the other edition."
@@ -372,7 +374,7 @@ def supersede_approval(
     for approval in ended:
         approval.ended_by_edit = by_edit
         _end_approval(approval, ApprovalState.SUPERSEDED, actor=actor, now=now, because=because)
-    edition.approved_by = edition.approved_at = None
+    edition.approved_by = edition.approved_at = edition.send_requested_at = None
     session.flush()
     return bool(ended)
 
@@ -402,7 +404,7 @@ def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now:
         )
     for approval in open_approvals:
         _end_approval(approval, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
-    edition.approved_by = edition.approved_at = None
+    edition.approved_by = edition.approved_at = edition.send_requested_at = None
     if edition.state == EditionState.APPROVED:
         edition.state = EditionState.DRAFT
     session.flush()

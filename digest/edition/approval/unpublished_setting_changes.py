@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import is_staff_name
 from digest.edition.editing.edits import EditKind
-from digest.edition.edition_queries import OUTGOING_STATES
+from digest.edition.edition_queries import IS_REGULAR, OUTGOING_STATES
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings.values import redact_url
 from digest.store.approval_models import Approval, ApprovalState
@@ -59,7 +59,7 @@ def _find_last_showing(session: Session, edition: Edition, written_over: str = "
         select(func.max(_SHOWN_AT))
         .select_from(Edition)
         .outerjoin(Approval, _STANDING)
-        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+        .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
     )
     if written_over:
         wrote = select(EditionEdit.id).where(
@@ -100,7 +100,7 @@ def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[date
     query = (
         select(Edition.id, _SHOWN_AT)
         .outerjoin(Approval, _STANDING)
-        .where(Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+        .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
         .order_by(_SHOWN_AT.desc())
     )
     contents = select(func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.content.corrected_content import correct_entry
 from digest.edition.content.edition_content import BlockWithAuthors, EditionContent, LabeledBlock, SectionEntry
-from digest.edition.edition_queries import OUTGOING_STATES
+from digest.edition.content.edition_names import write_issue
+from digest.edition.edition_queries import IS_REGULAR, OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row
@@ -118,7 +119,7 @@ def load_correction_blocks(
 ) -> tuple[BlockWithAuthors, ...]:
     """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
     before = select(func.max(Edition.release_at)).where(
-        Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
+        IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
     )
     query = (
         select(Correction, Edition)
@@ -151,7 +152,9 @@ def make_correction_block(
     return LabeledBlock(
         id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
         kind="correction",
-        headline=language.gettext("In No. %(number)s we wrote: “%(was)s”", number=edition.number, was=sent),
+        headline=language.gettext(
+            "In %(issue)s we wrote: “%(was)s”", issue=write_issue(edition.number, language), was=sent
+        ),
         text=language.gettext(
             "It should have read: “%(becomes)s” %(note)s", becomes=correction.becomes, note=correction.note
         ),

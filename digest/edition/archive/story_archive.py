@@ -99,7 +99,9 @@ def split_search_query(typed: str) -> tuple[str, ...]:
 
 
 def archive_edition_stories(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
-    """Store the stories of an edition as its page says them, in place of those that are there."""
+    """Store the stories of a regular edition as its page says them, in place of those that are there."""
+    if edition.is_breaking_news:
+        return
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
     if rows := list_story_rows(edition, parse_sections(edition.content), tuple(corrections)):
         session.execute(insert(ArchivedStory), rows)

@@ -33,9 +33,10 @@ def build_step_rules(schedule: ScheduleSettings) -> StepRules:
 
 
 def find_deadline(session: Session, file: SettingsFileContent, edition: Edition) -> datetime | None:
-    """Return until when a coming edition is to be approved; None where its release stands in the calendar no more."""
+    """Return until when a coming edition is to be approved; None where its release stands in the calendar no more, or never did."""
     planned = load_calendar(session, file)
-    release = None if planned.rule.period else planned.find_release(edition.release_at)
+    is_planned = not (planned.rule.period or edition.is_breaking_news)
+    release = planned.find_release(edition.release_at) if is_planned else None
     if release is None or release.is_skipped:
         return None
     return plan_steps(planned, release, build_step_rules(file.schedule)).deadline

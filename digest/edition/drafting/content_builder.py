@@ -19,6 +19,7 @@ from digest.edition.rendering.mail_layout import find_next_deadline
 from digest.select.selection_types import SummaryOrigin
 from digest.select.story_similarity import MAX_RELATED
 from digest.settings import SectionSettings, SettingsFileContent
+from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.subscriber_language import SubscriberLanguage
 
 # Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
@@ -34,6 +35,11 @@ class EditionIdentity:
     name: str
     number: int
     release_at: datetime  # UTC
+
+    @property
+    def is_breaking_news(self) -> bool:
+        """Whether it's an extra edition of breaking news."""
+        return self.number == BREAKING_NEWS_NUMBER
 
 
 def build_content(
@@ -63,7 +69,11 @@ def build_content(
     deadline = find_next_deadline(sections)
     preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
     written = arrangement.texts
-    intro = written.get(EditionField.INTRO, file.publication.intro)
+    # The standing intro is about a regular edition.
+    usual_intro, usual_editor = (
+        ("", "") if identity.is_breaking_news else (file.publication.intro, file.publication.editor)
+    )
+    intro = written.get(EditionField.INTRO, usual_intro)
     return content.EditionContent(
         name=identity.name,
         number=identity.number,
@@ -72,7 +82,7 @@ def build_content(
         date=language.weekday_date(release_at),
         minutes=count_reading_minutes(intro, sections, arrangement.blocks),
         intro=intro,
-        editor=written.get(EditionField.EDITOR, file.publication.editor),
+        editor=written.get(EditionField.EDITOR, usual_editor),
         sections=tuple(sections),
         blocks=arrangement.blocks,
         released_on=release_at.date(),

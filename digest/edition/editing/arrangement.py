@@ -177,7 +177,7 @@ def arrange_edition(
 def _list_given_blocks(proposal: ProposalWithLateStories, file: SettingsFileContent) -> list[LabeledBlock]:
     """List the blocks that are there before the first edit: the sponsor's of the settings, and those that earlier editions wrote."""
     blocks = list(proposal.blocks)
-    if paid := file.sponsor:
+    if (paid := file.sponsor) and not proposal.is_breaking_news:
         words = (paid.headline, paid.name, paid.text, paid.url)
         blocks.insert(0, LabeledBlock(SPONSOR_BLOCK_ID, "sponsor", *words))
     return blocks
@@ -198,6 +198,7 @@ def _read_arrangement(
             next_up[key] = following.url
     blocks = board.blocks.values()
     left_out = board.list_in_state(StoryState.LEFT_OUT)
+    minimum = 1 if proposal.is_breaking_news else file.select.minimum
     return Arrangement(
         sections=sections,
         left_out=tuple(LeftOutStory(story.scored, story.reason) for story in left_out),
@@ -212,7 +213,7 @@ def _read_arrangement(
         story_names=dict(_name_stories(board)),
         given_blocks=tuple(_name_given_authors(proposal, file)),
         next_up=next_up,
-        incomplete_reason=explain_shortage(_count_news(board), file.select.minimum),
+        incomplete_reason=explain_shortage(_count_news(board), minimum),
     )
 
 

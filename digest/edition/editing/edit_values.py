@@ -32,6 +32,12 @@ def decode_image_crops(value: object) -> ImageCrops:
     return _CUTS.validate_python(value)
 
 
+def describe_added_article(article: CandidateArticle) -> dict[str, Any]:
+    """Return an article as the value of an edit that adds it; the edit names its URL."""
+    plain: dict[str, Any] = _ARTICLE.dump_python(article, mode="json", exclude={"url"})
+    return plain
+
+
 def read_added_article(edit: Edit) -> CandidateArticle | None:
     """Make the article of an added story; None where what was written cannot be one."""
     described = edit.value.get("article")

@@ -38,6 +38,7 @@ class ProposalWithLateStories:
     refused_pictures: tuple[str, ...] = ()  # by `image`, those that were asked for after the draft and could not be had
     blocks: tuple[LabeledBlock, ...] = ()  # that run on the day of the release, from earlier editions
     block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # who wrote them there, by a block's `id`
+    is_breaking_news: bool = False  # it's complete with one story, and no sponsor's block runs in it
 
     def list_scored(self) -> Iterator[ScoredStory]:
         """Return every story: those proposed, those left out, those in the tray."""

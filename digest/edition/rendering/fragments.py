@@ -17,6 +17,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment, SectionEntry
+from digest.edition.content.edition_names import write_issue
 from digest.edition.content.fragment_names import is_continuation_fragment
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
@@ -25,7 +26,7 @@ from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
-from digest.edition.rendering.template_filters import join_address_lines, template_filters, write_issue
+from digest.edition.rendering.template_filters import join_address_lines, template_filters
 from digest.settings import BrandingSettings, LightAndDarkLogo, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment

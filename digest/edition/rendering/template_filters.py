@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
+from digest.edition.content.edition_names import write_issue, write_issue_heading
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import write_summary_credit
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
@@ -140,6 +141,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "host": lambda url: site_name(url) or url,
         "inline_markup": render_inline_markup,
         "issue": partial(write_issue, language=language),
+        "issue_heading": partial(write_issue_heading, language=language),
         "lean": minify_css,
         "look": lambda kind: SECTION_KINDS[kind].look,
         "month_day": language.month_day,
@@ -156,11 +158,6 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "without_weekday": without_weekday,
         "wrap": wrap_text,
     }
-
-
-def write_issue(number: object, language: SubscriberLanguage) -> str:
-    """Write "No. 147"."""
-    return language.gettext("No. %(number)s", number=number)
 
 
 def write_dates_title(dates: UpcomingDates, language: SubscriberLanguage) -> str:

@@ -27,7 +27,19 @@ _LOCAL_PATH = re.compile(
 )  # visible ASCII without a backslash; no second slash at its start
 STAFF_BLUEPRINTS = frozenset(
     {
-        *("admin", "approvals", "auth", "calendar", "corrections", "desk", "editing", "gallery", "history", "live"),
+        *(
+            "admin",
+            "approvals",
+            "auth",
+            "breaking_news",
+            "calendar",
+            "corrections",
+            "desk",
+            "editing",
+            "gallery",
+            "history",
+            "live",
+        ),
         *("previews", "sending", "stories"),
     }
 )

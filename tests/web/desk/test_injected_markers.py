@@ -111,6 +111,7 @@ UNMET = frozenset(
         "sending.suppress_refused",  # nor is a mailbox full
         *("signup.save_first_preferences", "subscribers.stop_address_change", "subscribers.turn_off_breaking_news"),
         "approvals.update_draft_to_current_settings",
+        "breaking_news.send_now",
         "auth.confirm_identity_by_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
     }
@@ -128,6 +129,7 @@ UNOPENED = frozenset(
         ),
         "admin.show_import_undo",
         *("admin.redirect_to_first_page", "auth.show_kept_form", "sending.ask_before_suppressing"),
+        "breaking_news.ask_before_sending_now",  # no breaking news is drafted in this week
         *("admin.show_permission_form", "subscribers.show_how_things_stand", "subscribers.show_preferences_again"),
         *("subscribers.ask_to_stop_address_change", "subscribers.ask_to_turn_off_breaking_news"),
         "signup.show_confirmation_again",

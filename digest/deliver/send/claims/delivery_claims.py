@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
-from digest.deliver.compose.variants import EditionVariants, omits_every_part
+from digest.deliver.compose.variants import EditionVariants
 from digest.deliver.control.set_aside_domains import SetAsideDomain, find_holding, make_variant_tag
 from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, make_edition_delivery_purpose
 from digest.deliver.providers.base import Provider
@@ -247,9 +247,7 @@ def _tag_variant(subscriber: AudienceMember, variants: EditionVariants) -> str:
 def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:
     if subscriber is None:
         return DeliveryState.WITHDRAWN
-    if subscriber.preferences.is_paused(today) or omits_every_part(subscriber.preferences, variants.parts):
-        return DeliveryState.SKIPPED
-    return DeliveryState.RESERVED
+    return DeliveryState.RESERVED if variants.is_owed(subscriber.preferences, today) else DeliveryState.SKIPPED
 
 
 def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:

@@ -39,7 +39,7 @@ from digest.deliver.send.run.send_run_state import SendRun
 from digest.deliver.send.run.send_workers import count_run_file_slots
 from digest.edition.approval import approval_check
 from digest.edition.archive.story_archive import archive_edition_stories
-from digest.edition.edition_queries import find_edition
+from digest.edition.edition_queries import IS_REGULAR, find_edition
 from digest.settings import Settings, is_local_url
 from digest.store.audit import record_audit
 from digest.store.delivery_models import DeliveryState
@@ -127,7 +127,8 @@ def run_edition(
 
     Raises:
         UnknownEditionError: there is no such edition.
-        SendError: it is a draft, held, paused or cancelled, its links lead to this machine alone, or the installation is held.
+        SendError: it is a draft, held, paused or cancelled, its links lead to this machine alone, or the installation is held;
+            or it's breaking news that no one chose to send, or that is turned off.
         ApprovalError: it is not what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
@@ -194,6 +195,8 @@ def _begin_sending(
                 f"{name} is {edition.state.predicate}. Only approved editions can be sent.",
                 "Approve the edition first.",
             )
+        if edition.is_breaking_news:
+            _require_order(edition, settings)
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
         if provider.name != "outbox" and is_local_url(mailable.base_url):
             raise SendError(
@@ -206,6 +209,20 @@ def _begin_sending(
         variants = create_variants(mailable, settings)
     with database.read() as session:
         return variants.limit_to(count_variant_subscribers(session, variants))
+
+
+def _require_order(edition: Edition, settings: Settings) -> None:
+    """Refuse breaking news that no one chose to send, or that the settings don't offer."""
+    if not settings.file.preferences.offers_breaking_news:
+        raise SendError(
+            f"{edition.name} can't be sent because breaking news is turned off.",
+            'Set preferences.breaking_news to "offer" first.',
+        )
+    if edition.send_requested_at is None:
+        raise SendError(
+            f"{edition.name} is breaking news, and no one has chosen to send it.",
+            f"Choose Send now on its page, or run 'digest send {edition.name}'.",
+        )
 
 
 def _prepare_first_send(
@@ -231,9 +248,12 @@ def _prepare_first_send(
 
 
 def _previous_planned_count(session: Session, edition: Edition) -> int | None:
+    """Return how many subscribers the list had for the last edition; None if there's none, or for breaking news, which few may get."""
+    if edition.is_breaking_news:
+        return None
     query = (
         select(Edition.planned)
-        .where(Edition.state == EditionState.SENT, Edition.release_at < edition.release_at)
+        .where(IS_REGULAR, Edition.state == EditionState.SENT, Edition.release_at < edition.release_at)
         .order_by(Edition.release_at.desc())
         .limit(1)
     )

@@ -224,6 +224,8 @@ def submit_approval(name: str) -> ResponseReturnValue:
     )
     if result.unchecked:
         return redirect(url_for("desk.show_review_page", name=name, unchecked="yes"), 303)
+    if edition_views.read_edition(web_context().installation, name).is_breaking_news:
+        return redirect(url_for("breaking_news.ask_before_sending_now", name=name), 303)
     return _edition_redirect(name)
 
 

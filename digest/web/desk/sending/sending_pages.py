@@ -311,8 +311,9 @@ def cancel_sending(name: str) -> ResponseReturnValue:
     context = web_context()
     edition = edition_views.read_edition(context.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")
-    if typed.strip() != str(edition.number):
-        refusal = f"The number doesn't match. To cancel this edition, type {edition.number}."
+    expected = str(edition.number or edition.name)
+    if typed.strip() != expected:
+        refusal = f"The number doesn't match. To cancel this edition, type {expected}."
         return _sending_page(name, refusal=refusal), 422
     sending.cancel_edition(context.installation, edition.name, **get_actor_and_time())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)

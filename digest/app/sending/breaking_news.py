@@ -1,0 +1,150 @@
+"""Sending breaking news: who gets an extra edition, what keeps it from being sent, and someone's decision to send it now."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.deliver.control import installation_hold
+from digest.deliver.plan.canary import MAX_BREAKING_NEWS_WAIT, compute_canary_size
+from digest.deliver.plan.delivery_plan import count_breaking_news_recipients
+from digest.deliver.providers import registry
+from digest.edition.approval.approved_versions import find_valid_approval
+from digest.edition.edition_queries import (
+    COMING_STATES,
+    IS_REGULAR,
+    PUBLIC_STATES,
+    explain_missed_release,
+    find_edition,
+)
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings
+from digest.settings.affected_areas import AffectedArea
+from digest.store.models import Edition, EditionState, EditionStory
+from subscribers.consent.breaking_news import BreakingNewsAudience
+from subscribers.errors import RefusalError
+from subscribers.phrases import end_sentence
+
+SEND_NOW = Action("send now", Role.EDITOR, AffectedArea.NONE)
+
+
+class SendNowError(RefusalError):
+    """Breaking news can't be sent now; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendNowView:
+    """An extra edition before it's sent, with its audience. `obstacle` says why it can't be sent and what to do; None if it can.
+
+    `canary` is how many emails are sent first and watched for `canary_minutes`; 0 if all are sent at once. `checks_links` says if
+    the last check comes before.
+    """
+
+    edition: Edition
+    audience: BreakingNewsAudience
+    canary: int
+    canary_minutes: int
+    checks_links: bool
+    obstacle: tuple[str, str] | None
+
+
+def view_send_now(installation: Installation, name: str, *, now: datetime) -> SendNowView:
+    """Read an extra edition as the page shows it that asks whether to send it.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    settings = installation.settings
+    with installation.read() as session:
+        edition = find_edition(session, name)
+        audience = count_breaking_news_recipients(session, settings, now)
+        obstacle = _find_obstacle(session, edition, settings, audience.recipients, now)
+    planned = audience.recipients + audience.paused
+    minutes = min(settings.file.alerts.canary_minutes, MAX_BREAKING_NEWS_WAIT // timedelta(minutes=1))
+    is_watched = bool(minutes) and not registry.writes_files(settings)
+    canary = min(compute_canary_size(planned), audience.recipients) if is_watched else 0
+    checks_links = bool(settings.file.schedule.final_check_minutes)
+    return SendNowView(edition, audience, canary, minutes, checks_links, obstacle)
+
+
+def send_now(
+    installation: Installation, name: str, *, actor: Actor, now: datetime, content_hash: str | None = None
+) -> None:
+    """Let the scheduler send approved breaking news now, once its last check is done; a second time changes nothing.
+
+    `content_hash` is that of the version that the actor saw, if they saw one.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+        SendNowError: it isn't breaking news, isn't approved, or is paused; all sending is; it's for no one; its stories were sent;
+            or another version was approved since.
+    """
+    settings = installation.settings
+    with SEND_NOW.transaction(installation, actor, name, now=now) as (session, audit):
+        # All of them: while this one is decided on, no other of the same stories is.
+        coming = select(Edition).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
+        session.scalars(coming.order_by(Edition.id).with_for_update()).all()
+        edition = find_edition(session, name)
+        if edition.send_requested_at is not None:
+            audit.changed = False
+            return
+        recipients = count_breaking_news_recipients(session, settings, now).recipients
+        if obstacle := _find_obstacle(session, edition, settings, recipients, now):
+            raise SendNowError(*obstacle)
+        approval = find_valid_approval(session, edition)
+        if approval and content_hash not in {None, approval.content_hash}:
+            raise SendNowError(
+                "Another version was approved since you opened this page.", "Check it before you send it."
+            )
+        edition.send_requested_at = now
+        audit.detail = {"recipients": recipients}
+
+
+def _find_obstacle(
+    session: Session, edition: Edition, settings: Settings, recipients: int, now: datetime
+) -> tuple[str, str] | None:
+    """Find why an edition can't be sent now, and what to do; None if it can."""
+    return next(_find_obstacles(session, edition, settings, recipients, now), None)
+
+
+def _find_obstacles(
+    session: Session, edition: Edition, settings: Settings, recipients: int, now: datetime
+) -> Iterator[tuple[str, str]]:
+    title = edition.title
+    if not edition.is_breaking_news:
+        yield f"{title} is a regular edition.", "It's sent at its send time."
+    if not settings.file.preferences.offers_breaking_news:
+        yield "Breaking news is turned off.", "An admin can offer it under Settings → Preferences."
+    if edition.state != EditionState.APPROVED:
+        yield f"{title} is {edition.state.predicate}.", "It can be sent once it's approved."
+    if explain_missed_release(edition, now):
+        yield (
+            f"{title} was approved more than a day ago.",
+            "Check the news, then revoke the approval and approve it again.",
+        )
+    if earlier := _find_same_news(session, edition):
+        yield f"{earlier} had the same stories.", "To change what it said, correct it. Or add what's new."
+    if hold := installation_hold.read_current_hold(session):
+        yield str(hold), "Resume all sending first."
+    if edition.paused_at is not None:
+        reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
+        yield f"{title} is paused{reason}", "Resume sending first."
+    if not recipients:
+        yield "No subscribers get breaking news.", "They can choose it in their preferences."
+
+
+def _find_same_news(session: Session, edition: Edition) -> str:
+    """Return the title of breaking news that was or is being sent with all of this edition's stories; empty if there's none."""
+    is_requested = (Edition.state == EditionState.APPROVED) & Edition.send_requested_at.is_not(None)
+    is_sent = Edition.state.in_(PUBLIC_STATES) | is_requested
+    query = select(EditionStory.url, Edition).join(Edition, Edition.id == EditionStory.edition_id)
+    placed = query.where(~IS_REGULAR, EditionStory.section.is_not(None), is_sent | (Edition.id == edition.id))
+    urls_by_edition: defaultdict[Edition, set[str]] = defaultdict(set)
+    for url, other in session.execute(placed.order_by(Edition.id)):
+        urls_by_edition[other].add(url)
+    own = urls_by_edition.pop(edition, set())
+    return next((other.title for other, urls in urls_by_edition.items() if own <= urls), "")

@@ -1,0 +1,98 @@
+"""Breaking news at the desk: an extra edition of named stories, and the page that sends it now."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app.editing import breaking_news_drafts
+from digest.app.editing.editing_state import EditRefusedError
+from digest.app.sending import breaking_news
+from digest.app.sending.breaking_news import SendNowError
+from digest.store.models import Edition, EditionState
+from digest.web.auth.access import get_actor_and_time
+from digest.web.context import web_context
+from digest.web.desk.approval.approval_pages import read_approval_status
+
+breaking_news_pages = Blueprint("breaking_news", __name__, url_prefix="/desk")
+SHOWN_EVERYWHERE = timedelta(days=1)  # after it's drafted
+
+
+@breaking_news_pages.app_context_processor
+def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[Edition]]]:
+    """Let every page of the desk show breaking news that someone has to approve or send."""
+
+    def unsent_breaking_news() -> Sequence[Edition]:
+        if request.blueprint == breaking_news_pages.name or not request.path.startswith("/desk"):
+            return ()
+        context = web_context()
+        coming = breaking_news_drafts.list_coming_breaking_news(context.installation)
+        begins = context.clock() - SHOWN_EVERYWHERE
+        return [each for each in coming if each.send_requested_at is None and each.drafted_at > begins]
+
+    return {"unsent_breaking_news": unsent_breaking_news}
+
+
+@breaking_news_pages.get("/breaking-news")
+def show_breaking_news() -> ResponseReturnValue:
+    """Ask for the stories of an extra edition, and list those that aren't sent yet."""
+    return _draft_page()
+
+
+@breaking_news_pages.post("/breaking-news")
+def draft_breaking_news() -> ResponseReturnValue:
+    """Draft an extra edition of the chosen stories, and open it."""
+    addresses = [*request.form.getlist("story"), *request.form.get("urls", "").split()]
+    try:
+        name = breaking_news_drafts.draft_breaking_news(web_context().installation, addresses, **get_actor_and_time())
+    except EditRefusedError as exc:
+        return _draft_page(str(exc)), 409
+    return redirect(url_for("desk.edition", name=name), 303)
+
+
+def _draft_page(refusal: str = "") -> str:
+    context = web_context()
+    return render_template(
+        "web/desk/sending/breaking_news.html",
+        articles=breaking_news_drafts.list_suggested_articles(context.installation, now=context.clock()),
+        coming=breaking_news_drafts.list_coming_breaking_news(context.installation),
+        chosen=request.form.getlist("story"),
+        typed=request.form.get("urls", ""),
+        max_stories=breaking_news_drafts.MAX_STORIES,
+        is_offered=context.installation.settings.file.preferences.offers_breaking_news,
+        refusal=refusal,
+    )
+
+
+@breaking_news_pages.get("/editions/<name>/send-now")
+def ask_before_sending_now(name: str) -> ResponseReturnValue:
+    """Ask whether to send breaking news now, with the number of subscribers who get it."""
+    return _send_now_page(name)
+
+
+@breaking_news_pages.post("/editions/<name>/send-now")
+def send_now(name: str) -> ResponseReturnValue:
+    """Send breaking news now, and lead to the page of its sending."""
+    shown = request.form.get("mark", "")
+    try:
+        breaking_news.send_now(web_context().installation, name, content_hash=shown, **get_actor_and_time())
+    except SendNowError as exc:
+        return make_response(_send_now_page(name, str(exc)), 409)
+    return redirect(url_for("sending.show_sending", name=name), 303)
+
+
+def _send_now_page(name: str, refusal: str = "") -> ResponseReturnValue:
+    context = web_context()
+    view = breaking_news.view_send_now(context.installation, name, now=context.clock())
+    edition = view.edition
+    if edition.send_requested_at or edition.state in {EditionState.SENDING, EditionState.SENT}:
+        return redirect(url_for("sending.show_sending", name=edition.name), 303)
+    return render_template(
+        "web/desk/sending/send_now.html",
+        view=view,
+        edition=edition,
+        refusal="" if view.obstacle else refusal,  # which the page gives anyway
+        standing=read_approval_status(edition.name),
+        renews=edition.state != EditionState.APPROVED and request.args.get("renew") != "no",
+    )
