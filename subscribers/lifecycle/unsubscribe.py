@@ -20,9 +20,6 @@ UNSUBSCRIBE_REASONS = {
 }  # by the key that the ledger keeps; no free text, for people write names and addresses into that
 
 
-ADMIN_METHOD = "admin: "  # begins the method of what an admin did; the reason follows
-
-
 def unsubscribe_person(
     session: Session,
     unsubscribe_log: UnsubscribeLog,
@@ -72,5 +69,4 @@ def find_unsubscribe_by_admin(session: Session, person: Person) -> tuple[Consent
         return None
     last = ledger.find_last_event(session, person.number, {ConsentKind.WITHDRAWN, ConsentKind.WITHDRAWN_AGAIN})
     body = json.loads(last.body) if last is not None and last.kind is ConsentKind.WITHDRAWN else {}
-    is_by_admin = body.get("method", "").startswith(ADMIN_METHOD)
-    return (last, body.get("actor", "")) if last is not None and is_by_admin else None
+    return (last, body.get("actor", "")) if last is not None and ledger.is_by_admin(body) else None
