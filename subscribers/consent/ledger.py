@@ -26,6 +26,7 @@ OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
 # Their own acts other than leaving, which people who have forgotten us don't do (`is_sign_of_life`).
 SIGN_OF_LIFE_KINDS = OWN_CONSENT_KINDS | {ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
 _BATCH_FIELD = "batch"  # in what an import, or undoing it, appended
+ADMIN_METHOD = "admin: "  # begins the method of an admin's action; the reason follows
 DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
 # These leave a person where they stand.
 UNMOVING_KINDS = frozenset(
@@ -270,14 +271,20 @@ def hash_raw_chain_link(
 
 
 def is_sign_of_life(kind: ConsentKind, body: dict[str, Any]) -> bool:
-    """Return whether an event is a person's own act other than leaving. What an import appends isn't. Pure."""
-    return kind in SIGN_OF_LIFE_KINDS and _BATCH_FIELD not in body
+    """Return whether an event is a person's own act other than leaving. What an import or an admin appends isn't. Pure."""
+    return kind in SIGN_OF_LIFE_KINDS and _BATCH_FIELD not in body and not is_by_admin(body)
+
+
+def is_by_admin(body: dict[str, Any]) -> bool:
+    """Return whether an event with this body is an admin's action. Pure."""
+    return str(body.get("method", "")).startswith(ADMIN_METHOD)
 
 
 def match_signs_of_life(event: type[ConsentEvent]) -> ColumnElement[bool]:
     """Return the condition for events that are signs of life (`is_sign_of_life`)."""
     by_import = event.body.contains(f'"{_BATCH_FIELD}":')  # canonical JSON; in a string, the quotes would be escaped
-    return event.kind.in_(SIGN_OF_LIFE_KINDS) & ~by_import
+    by_admin = event.body.contains(f'"method":"{ADMIN_METHOD}')
+    return event.kind.in_(SIGN_OF_LIFE_KINDS) & ~by_import & ~by_admin
 
 
 def truncate_to_millisecond(at: datetime) -> datetime:

@@ -212,10 +212,10 @@ def describe_preference_options(language: SubscriberLanguage, hidden: Collection
     return language.join_words([language.translate_text(words) for words in listed])
 
 
-def change_preferences(
-    session: Session, number: int, preferences: Preferences, now: datetime, *, method: str = ""
-) -> bool:
-    """Store a reader's choices, with an event that says what changed, and by which `method`; return False where nothing did.
+def change_preferences(session: Session, number: int, preferences: Preferences, now: datetime, **origin: str) -> bool:
+    """Store a subscriber's preferences, with an event that says what changed; return False if nothing did.
+
+    `origin` is what else the event says: the `method`, and the `actor` if it's an admin.
 
     Raises:
         LookupError: there is no such person.
@@ -227,8 +227,7 @@ def change_preferences(
     if person.choices == after:
         return False
     person.choices = after
-    body = {"before": before, "after": after} | ({"method": method} if method else {})
-    ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, body, now)
+    ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {"before": before, "after": after, **origin}, now)
     return True
 
 

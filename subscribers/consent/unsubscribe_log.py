@@ -23,9 +23,19 @@ from subscribers.loggers import get_logger
 from subscribers.store.models import Person
 
 IMPORT_UNDONE: Literal["import undone"] = "import undone"
-# "undone" ends a "left" before it; "import undone" is about an import and no person.
+PREFERENCES_CHANGED: Literal["preferences changed"] = "preferences changed"
+# "undone" ends a "left" before it; "import undone" is about an import and no person. "preferences changed" is written if an
+# admin changed them, or their owner put them back.
 UnsubscribeLogEntryKind = Literal[
-    "left", "bounced", "barred", "complained", "complained by mail", "erased", "undone", "import undone"
+    "left",
+    "bounced",
+    "barred",
+    "complained",
+    "complained by mail",
+    "erased",
+    "undone",
+    "import undone",
+    "preferences changed",
 ]
 
 

@@ -1,7 +1,7 @@
-"""Choices that were made by a link in a mail: they last, the owner is told, and can put back what stood before.
+"""Preferences that were changed by a link in an email, or by an admin: the owner is told, and can put back the earlier ones.
 
-Whoever was forwarded a mail can choose by its link. So each change is named to the owner of the address: the first one at
-once, those of the day that follows in one mail at its end. The mail holds a one-time link.
+Anyone who was forwarded an email can use its link. So each change is named to the owner of the address: the first one at
+once, those of the day that follows in one email at its end. An admin's changes are named at once. The email has a one-time link.
 """
 
 import json
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.unsubscribe_log import PREFERENCES_CHANGED, PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -28,13 +29,17 @@ _NOTHING_CHOSEN = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRestoration:
-    """A link looked up: the choices now, and those that it puts back while it is open."""
+    """A link looked up: the preferences now, and those that it puts back while it's open.
+
+    `by_editor` says that an admin changed them.
+    """
 
     stage: ActionLinkState
     person: int | None = None
     current: Preferences = _NOTHING_CHOSEN
     earlier: Preferences = _NOTHING_CHOSEN
     until: datetime | None = None
+    by_editor: bool = False
     changed: bool = False  # it was this very request that put them back
 
 
@@ -49,16 +54,54 @@ def save_preferences_by_link(
     if not change_preferences(session, number, preferences, now, method="link in a mail"):
         return
     due_at = _next_notice_time(_load_recent_notices(session, number, now), now)
-    if due_at is None:
-        return
+    if due_at is not None:
+        _queue_notice(session, number, queue, now, due_at)
+
+
+def save_preferences_by_admin(
+    session: Session,
+    unsubscribe_log: UnsubscribeLog,
+    number: int,
+    preferences: Preferences,
+    queue: QueueMail,
+    *,
+    actor: str,
+    reason: str,
+    now: datetime,
+) -> bool:
+    """Store what an admin changed for a subscriber, who is emailed at once; return False if it changes nothing.
+
+    The unsubscribe log is synced first, so that a restore can name those whose change it lost.
+
+    Raises:
+        LookupError: there is no such person.
+        OSError: the unsubscribe log couldn't be written.
+    """
+    method = f"{ledger.ADMIN_METHOD}{reason}"
+    if not change_preferences(session, number, preferences, now, method=method, actor=actor):
+        return False
+    _log_change(session, unsubscribe_log, number, now)
+    _queue_notice(session, number, queue, now, now, by_editor="yes", reason=reason)
+    return True
+
+
+def _log_change(session: Session, unsubscribe_log: UnsubscribeLog, number: int, now: datetime) -> None:
+    person = session.get_one(Person, number)
+    unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, PREFERENCES_CHANGED), at=now)
+
+
+def _queue_notice(
+    session: Session, number: int, queue: QueueMail, now: datetime, due_at: datetime, **facts: str
+) -> None:
+    """Queue the email that names the change just made, with a link that puts the earlier preferences back."""
     change = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
     assert change is not None, "it was written a moment ago"
     expires_at = due_at + RESTORE_PERIOD
     token = one_time_tokens.issue_token(
         session, RESTORE_PURPOSE, number, now=now, expires_at=expires_at, serial=str(change.seq)
     )
-    facts = {"token": token, "expires_at": expires_at.isoformat(), "first_change": change.seq}
-    queue(session, MailRequest("choices", number, str(change.seq), facts, due_at=due_at))
+    link = {"token": token, "expires_at": expires_at.isoformat(), "first_change": change.seq}
+    queue(session, MailRequest("choices", number, str(change.seq), facts | link, due_at=due_at))
 
 
 def _load_recent_notices(session: Session, number: int, now: datetime) -> Sequence[OneTimeToken]:
@@ -96,18 +139,24 @@ def look_up_restoration(session: Session, token: str, *, now: datetime) -> Prefe
     return _describe_token(session, one_time_tokens.look_up_token(session, token, RESTORE_PURPOSE, now=now))
 
 
-def restore_preferences(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
-    """Put back what stood before the changes that a mail named, if its link is open; twice is once.
+def restore_preferences(
+    session: Session, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
+) -> PreferenceRestoration:
+    """Put back the preferences from before the changes that an email named, if its link is open. Idempotent.
 
-    The owner did it, by a link that was mailed to them alone: no mail follows. All that was changed since goes too, and with
-    it the mail that waits to name it.
+    The owner did it, with a link that was emailed to them alone, so no email follows. All that was changed since is undone too,
+    and the email that waits to name it isn't sent.
+
+    Raises:
+        OSError: the unsubscribe log couldn't be written.
     """
     link = look_up_restoration(session, token, now=now)
     if link.stage is not ActionLinkState.OPEN or link.person is None:
         return link
     if one_time_tokens.use_token(session, token, RESTORE_PURPOSE, now=now).state is not TokenState.FRESH:
         return look_up_restoration(session, token, now=now)
-    change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner")
+    if change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner"):
+        _log_change(session, unsubscribe_log, link.person, now)
     one_time_tokens.revoke_tokens(session, link.person, RESTORE_PURPOSE, now=now, used=True)
     return PreferenceRestoration(ActionLinkState.DONE, link.person, link.earlier, changed=True)
 
@@ -122,5 +171,11 @@ def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoratio
     if link.state is TokenState.USED:
         return PreferenceRestoration(ActionLinkState.DONE, person.number, current)
     first_change = ledger.read_event_body(session, person.number, int(link.serial))
-    earlier = Preferences.from_json(first_change["before"])
-    return PreferenceRestoration(ActionLinkState.OPEN, person.number, current, earlier, link.expires_at)
+    return PreferenceRestoration(
+        ActionLinkState.OPEN,
+        person.number,
+        current,
+        earlier=Preferences.from_json(first_change["before"]),
+        until=link.expires_at,
+        by_editor=ledger.is_by_admin(first_change),
+    )

@@ -16,7 +16,7 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle.unsubscribe import ADMIN_METHOD, find_unsubscribe_by_admin
+from subscribers.lifecycle.unsubscribe import find_unsubscribe_by_admin
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
@@ -181,7 +181,7 @@ def restore_by_admin(
         return None
     if suppression.find_suppression(session, keys, address) is not None:
         return None
-    body = {"method": f"{ADMIN_METHOD}{reason}", "actor": actor, "undoes": departure.seq}
+    body = {"method": f"{ledger.ADMIN_METHOD}{reason}", "actor": actor, "undoes": departure.seq}
     ledger.append_event(session, person, ConsentKind.RESTORED, body, now)
     queue(session, MailRequest("restored", number, str(departure.seq), {"since": departure.at.isoformat()}))
     return PendingUnsubscribeLogEntry.of_person(person, "undone")

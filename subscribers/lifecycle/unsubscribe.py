@@ -9,9 +9,6 @@ from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
-ADMIN_METHOD = "admin: "  # begins the method of what an admin did; the reason follows
-
-
 def unsubscribe_person(
     session: Session,
     unsubscribe_log: UnsubscribeLog,
@@ -61,5 +58,4 @@ def find_unsubscribe_by_admin(session: Session, person: Person) -> tuple[Consent
         return None
     last = ledger.find_last_event(session, person.number, {ConsentKind.WITHDRAWN, ConsentKind.WITHDRAWN_AGAIN})
     body = json.loads(last.body) if last is not None and last.kind is ConsentKind.WITHDRAWN else {}
-    is_by_admin = body.get("method", "").startswith(ADMIN_METHOD)
-    return (last, body.get("actor", "")) if last is not None and is_by_admin else None
+    return (last, body.get("actor", "")) if last is not None and ledger.is_by_admin(body) else None

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import (
     IMPORT_UNDONE,
+    PREFERENCES_CHANGED,
     UnsubscribeLog,
     UnsubscribeLogEntry,
     UnsubscribeLogEntryKind,
@@ -36,11 +37,16 @@ _REASON_BY_KIND: dict[UnsubscribeLogEntryKind, suppression.SuppressionReason] = 
 
 @dataclass(slots=True)
 class LogMergeResult:
-    """How many people of the copy had departed since, by how; how many unknown hashes were suppressed; which imports were undone."""
+    """How many people of the copy had departed since, by how; how many unknown hashes were suppressed; which imports were undone.
+
+    `changed_preferences` are the numbers of subscribers whose preferences an admin changed, or who put them back, without the
+    copy knowing of it.
+    """
 
     departed: Counter[UnsubscribeLogEntryKind] = field(default_factory=Counter)
     unknown_hashes: int = 0
     undone_imports: list[int] = field(default_factory=list)
+    changed_preferences: list[int] = field(default_factory=list)
 
 
 def merge_unsubscribe_log(
@@ -64,12 +70,15 @@ def merge_unsubscribe_log(
         KeyFileError: the departure log names a key that is not in the key file.
         OSError: the departure log could not be written.
     """
-    departures = _group_by_person(entry for entry in unsubscribe_log.read() if entry.kind != IMPORT_UNDONE)
+    entries = [entry for entry in unsubscribe_log.read() if entry.kind != IMPORT_UNDONE]
+    departures = _group_by_person(entry for entry in entries if entry.kind != PREFERENCES_CHANGED)
+    changes = {entry.person_hash: entry.at for entry in entries if entry.kind == PREFERENCES_CHANGED}
     merged = LogMergeResult(undone_imports=repeat_lost_undos(session, unsubscribe_log, now=now))
     matched: set[str] = set()
-    pairs = sorted({(d.key_id, d.lookup_key) for several in departures.values() for d in several})
-    for person in _stream_people(session) if departures else ():
-        names = _hash_person(keys, person, pairs) & departures.keys()
+    pairs = sorted({(entry.key_id, entry.lookup_key) for entry in entries})
+    for person in _stream_people(session) if entries else ():
+        hashes = _hash_person(keys, person, pairs)
+        names = hashes & departures.keys()
         if names:
             matched |= names
             theirs = [departure for who in sorted(names) for departure in departures[who]]
@@ -83,6 +92,9 @@ def merge_unsubscribe_log(
                 forget_elsewhere=forget_elsewhere,
                 now=now,
             )
+        changed_at = max((changes[who] for who in hashes & changes.keys()), default=None)
+        if changed_at and _is_change_lost(session, person.number, changed_at):
+            merged.changed_preferences.append(person.number)
     for who in departures.keys() - matched:
         merged.unknown_hashes += _suppress_hash(session, departures[who], now)
     return merged
@@ -98,6 +110,14 @@ def _group_by_person(departures: Iterable[UnsubscribeLogEntry]) -> dict[str, lis
         else:
             by_person.setdefault(departure.person_hash, []).append(departure)
     return {who: several for who, several in by_person.items() if several}
+
+
+def _is_change_lost(session: Session, number: int, changed_at: datetime) -> bool:
+    """Return whether a subscriber's preferences in the copy are older than a change."""
+    if session.get_one(Person, number, populate_existing=True).state is not PersonState.SUBSCRIBED:
+        return False
+    last = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
+    return last is None or last.at < changed_at
 
 
 def _stream_people(session: Session) -> Iterator[Any]:

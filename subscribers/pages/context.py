@@ -29,7 +29,7 @@ from subscribers.lifecycle.my_data import start_new_link_generation
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import QueueMail
 from subscribers.pages.forms import FormModel
-from subscribers.part_keys import split_part_key
+from subscribers.pages.preferences_form import OfferedPreferences
 from subscribers.phrases import sentence
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.store import people
@@ -42,8 +42,8 @@ subscriber_pages = Blueprint("subscribers", __name__)
 log = get_logger("pages")
 
 
-@dataclass(frozen=True, slots=True)
-class SiteDetails:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteDetails(OfferedPreferences):
     """What the pages say of the publication, and whom it lets know an address."""
 
     name: str
@@ -55,28 +55,9 @@ class SiteDetails:
     zone: ZoneInfo
     reply_to: str
     postal_address: str
-    parts: tuple[tuple[str, str], ...]  # key (`subscribers.part_keys`) and title of each section and topic
     section_contents: Mapping[str, str]  # by key
     recipients: tuple[str, ...]  # sentences
-    hidden_preferences: frozenset[str] = frozenset()  # names of those that the publication doesn't offer
     max_variants: int = 64  # versions of an edition
-
-    @property
-    def sections(self) -> tuple[tuple[str, str], ...]:
-        """The key and title of each section."""
-        return tuple((key, title) for key, title in self.parts if not split_part_key(key)[1])
-
-    @property
-    def topics(self) -> tuple[tuple[str, str], ...]:
-        """The key and title of each topic, by title; none if subscribers can't choose them."""
-        topics = {topic: title for key, title in self.parts if (topic := split_part_key(key)[1])}
-        return tuple(sorted(topics.items(), key=lambda topic: topic[1].casefold()))
-
-    @property
-    def topic_sections(self) -> tuple[str, ...]:
-        """The titles of the sections that topics can be left out of."""
-        keys = {split_part_key(key)[0] for key, _ in self.parts if split_part_key(key)[1]}
-        return tuple(title for key, title in self.sections if key in keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from subscribers.pages.context import (
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
-from subscribers.pages.preferences import change_asked, list_asked_preferences, read_preferences_form
+from subscribers.pages.preferences_form import change_asked, list_asked_preferences, read_preferences_form
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationLinkState
 from subscribers.signup.rate_limits import UNREADABLE_ADDRESS, SubmissionOutcome

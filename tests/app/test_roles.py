@@ -68,6 +68,7 @@ TAKES_ADMIN = {
     "settings.custom_templates": "copy_shipped_templates",
     "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person send_data_link renew_person_links export_person_data suppress_address verify_ledger request_address_correction restore_subscriber unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
+    "subscribers.subscriber_preferences": "change_subscriber_preferences view_subscriber_preferences",
     "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
     "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",
     "sending.send_control": "cancel_edition send_edition",

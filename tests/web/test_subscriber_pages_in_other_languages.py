@@ -16,7 +16,7 @@ from digest.catalogs import load_language
 from digest.settings.mail_frequency import MailFrequency
 from digest.store.engine import open_database
 from digest.web.server import open_page_server
-from subscribers.pages.preferences import zones_by_region
+from subscribers.pages.preferences_form import zones_by_region
 from tests.pseudo_language import OPENING, find_untranslated, read_visible_texts, texts_of, write_pseudo_catalogue
 from tests.run_database import HomeDatabases
 from tests.web.conftest import build_web_setup, sample_content, sample_evidence, store_image

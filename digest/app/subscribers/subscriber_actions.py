@@ -20,12 +20,13 @@ from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
 from subscribers.callback_types import Progress
 from subscribers.consent import audience, disclosures, readable_record, seals, suppression
+from subscribers.consent.ledger import ADMIN_METHOD
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.lifecycle import address_change, my_data, undo
 from subscribers.lifecycle.address_change import AddressCorrection, CorrectionOutcome
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.unsubscribe import ADMIN_METHOD, unsubscribe_person
+from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
@@ -94,7 +95,7 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
     """
     address = read_address(address_text)
     with FIND.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = _find_person(session, installation.keys, address).number
+        number = find_person_row(session, installation.keys, address).number
         draft.subject = f"person {number}"
         return number
 
@@ -112,7 +113,7 @@ def unsubscribe_by_admin(
         OSError: the departure log could not be written.
     """
     with WITHDRAW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = _find_person(session, installation.keys, whom).number
+        number = find_person_row(session, installation.keys, whom).number
         draft.changed = unsubscribe_person(
             session,
             installation.unsubscribe_log,
@@ -137,7 +138,7 @@ def restore_subscriber(
     """
     keys = installation.keys
     with RESTORE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = _find_person(session, keys, whom).number
+        number = find_person_row(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         queue = notice_queue.make_notice_queue(keys, installation.settings, lambda: now)
         undone = undo.restore_by_admin(session, keys, number, actor=actor.name, reason=reason, queue=queue, now=now)
@@ -173,7 +174,7 @@ def request_address_correction(
     settings, wording = installation.settings, current_consent_text(installation.settings)
     address = read_address(address_text)
     with CORRECT_ADDRESS.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
-        _find_person(session, installation.keys, number)
+        find_person_row(session, installation.keys, number)
         draft.detail = {"why": reason}
         outcome = address_change.request_correction(
             session,
@@ -203,7 +204,7 @@ def export_person_data(
     """
     settings = installation.settings
     with SHOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = _find_person(session, installation.keys, whom).number
+        number = find_person_row(session, installation.keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         disclosures.record_disclosures(
             session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=reference, now=now
@@ -243,7 +244,7 @@ def erase_subscriber(
     """
     with ERASE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         keys = installation.keys
-        number = _find_person(session, keys, whom).number
+        number = find_person_row(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
         draft.changed = erase_person(
             session,
@@ -317,7 +318,7 @@ def renew_person_links(
         UnknownPersonError: nobody of this address is on the list.
     """
     with RENEW_LINKS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
-        person = _find_person(session, installation.keys, whom)
+        person = find_person_row(session, installation.keys, whom)
         draft.changed = person.state is not PersonState.ERASED
         if draft.changed:
             cause = {"method": f"{ADMIN_METHOD}{reason}", "actor": actor.name}
@@ -370,13 +371,13 @@ def verify_ledger(
 
 
 def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address:
-    address = people.decrypt_person_address(keys, _find_person(session, keys, number))
+    address = people.decrypt_person_address(keys, find_person_row(session, keys, number))
     if address is None:
         raise UnknownPersonError("This subscriber's address is no longer stored, so the number can't be used here.")
     return address
 
 
-def _find_person(session: Session, keys: KeyRing, whom: Address | int) -> Person:
+def find_person_row(session: Session, keys: KeyRing, whom: Address | int) -> Person:
     """Find a person.
 
     Raises:

@@ -36,6 +36,7 @@ from subscribers.store.models import ConsentKind
         "import": "digest.cli.subscribers.import_export:import_list",
         "export": "digest.cli.subscribers.import_export:export",
         "ask": "digest.cli.subscribers.import_export:ask_people_to_confirm",
+        "preferences": "digest.cli.subscribers.preferences:change_preferences",
         "pull": "digest.cli.subscribers.import_export:pull_suppressions",
     },
     epilog="\b\nExample:\n  digest subscribers list",

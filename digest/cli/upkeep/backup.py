@@ -228,6 +228,8 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
     yield "All sending is paused. Next steps:"
     for batch in result.departures.undone_imports:
         yield f'  digest subscribers import --undo {batch} --reason "…"   it was undone after the backup'
+    for number in result.departures.changed_preferences:
+        yield f"  digest subscribers show {number}          preferences: an admin changed them, or their owner put them back, after the backup"
     yield "  digest subscribers pull --all      gets unsubscribes from a provider's lists"
     for name, count in result.open_editions.items():
         if count:
@@ -251,6 +253,7 @@ def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[s
         "departed": dict(result.departures.departed),
         "strangers_barred": result.departures.unknown_hashes,
         "undone_imports": result.departures.undone_imports,
+        "changed_preferences": result.departures.changed_preferences,
         "unfinished": list(result.open_editions),
         "uncertain": result.open_editions,
         "uncertain_notices": result.uncertain_notices,

@@ -205,6 +205,8 @@ ROUTE_RULES = {
     "admin.show_subscriber": ADMIN,
     "admin.show_address_correction_form": ADMIN_FRESH,
     "admin.correct_address": ADMIN_FRESH,
+    "admin.show_preferences_form": ADMIN_FRESH,
+    "admin.submit_preferences": ADMIN_FRESH,
     "admin.ask_address_access_reason": ADMIN_FRESH,
     "admin.show_address": ADMIN_FRESH,
     "admin.confirm_subscriber_action": ADMIN_FRESH,

@@ -48,6 +48,53 @@ def test_whoever_unsubscribed_the_wrong_person_restores_them(home: Path) -> None
     assert [json.loads(line)["kind"] for line in (home / "left.log").read_text().splitlines()] == ["left", "undone"]
 
 
+def test_an_admin_pauses_a_subscriber_and_changes_their_preferences(home: Path) -> None:
+    _run("add", "-", *EVIDENCE, typed="Ada@example.org\n")
+    words = ["--frequency", "monthly", "--sections", "featured,events", "--hour", "9", "--zone", "Europe/Paris"]
+    paused = ["--pause-until", f"{datetime.now(UTC).year + 1}-01-01", "--text-only", "yes", "--reason", "phone"]
+    for _ in range(2):
+        result = _run("preferences", "-", *words, *paused, typed="ada@example.org\n")
+        assert result.exit_code == 0, result.output
+    assert result.output == "No change. These were the preferences of person 1 already.\n"
+    choices = json.loads(_run("show", "1").output)["pii_information"]["choices"]
+    omitted = choices.pop("omit")
+    assert {"featured", "events"}.isdisjoint(omitted)
+    assert omitted
+    assert choices == {
+        "frequency": "monthly",
+        "hour": 9,
+        "pause_until": paused[1],
+        "text_only": True,
+        "zone": "Europe/Paris",
+    }
+    back = ["--pause-until", "none", "--hour", "none", "--text-only", "no", "--reason", "wrong person"]
+    assert _run("preferences", "1", *back).output == (
+        "Changed the preferences of person 1. They'll be emailed about it.\n"
+    )
+    choices = json.loads(_run("show", "1").output)["pii_information"]["choices"]
+    assert choices == {"omit": omitted, "frequency": "monthly"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "Choose a preference to change"),
+        (["--frequency", "daily"], 2, "daily"),
+        (["--sections", "featurd"], 1, "There's no section 'featurd'. Choose from featured,"),
+        (["--pause-until", "2020-01-01"], 1, "Not changed. Choose a day between tomorrow and a year from now"),
+        (["--zone", "Nowhere"], 2, "Enter --hour, too."),
+        (["--zone", "Nowhere", "--hour", "9"], 1, "Choose an hour and a time zone"),
+        (["--breaking-news", "yes"], 1, "Not changed. Your publication doesn't offer breaking_news."),
+    ],
+)
+def test_preferences_that_cannot_be_saved_are_refused(home: Path, words: list[str], code: int, said: str) -> None:
+    _run("add", "-", *EVIDENCE, typed="Ada@example.org\n")
+    result = _run("preferences", "1", *words, "--reason", "phone")
+    assert result.exit_code == code
+    assert said in " ".join(result.output.split())
+    assert json.loads(_run("show", "1").output)["pii_information"]["choices"] == {}
+
+
 @pytest.mark.parametrize(
     "words", [["add", "zebra@nowhere", *EVIDENCE], ["unsubscribe", "zebra@nowhere", "--reason", "x"]]
 )

@@ -26,7 +26,7 @@ from digest.deliver.send.run.edition_sending import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Frequency, Preferences, PreferencesError
-from subscribers.pages import preferences
+from subscribers.pages import preferences_form as preferences
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.moments import RELEASE
 

@@ -14,10 +14,10 @@ from digest.settings.built_in_topics import read_built_in_topics
 from subscribers.address import mask_address
 from subscribers.consent.audience import count_preferences
 from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, describe_preferences
-from subscribers.pages import preferences
+from subscribers.pages import preferences_form as preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.forms import FormError
-from subscribers.pages.preferences import read_preferences_form
+from subscribers.pages.preferences_form import read_preferences_form
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 

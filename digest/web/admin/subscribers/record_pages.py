@@ -9,7 +9,7 @@ from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator
 
-from digest.app.subscribers import subscriber_actions, subscriber_records
+from digest.app.subscribers import subscriber_actions, subscriber_preferences, subscriber_records
 from digest.app.subscribers.subscriber_actions import NotRestorableError, UnknownPersonError
 from digest.installation.action_reasons import might_contain_address
 from digest.web.admin.blueprint import (
@@ -22,10 +22,13 @@ from digest.web.admin.subscribers.address_access_reasons import read_address_acc
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
+from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
+from subscribers.pages.preferences_form import zones_by_region
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
+from subscribers.subscriber_language import ENGLISH
 
 DATA_REQUEST_REASON = "to answer your request for your data"
 
@@ -179,6 +182,53 @@ def correct_address(number: int) -> ResponseReturnValue:
 def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str:
     _check_subscriber(number)
     return render_template("web/admin/subscribers/correct_address.html", number=number, refusal=refusal)
+
+
+@admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, preferences):form>")
+def show_preferences_form(number: int, form: str) -> ResponseReturnValue:
+    """Show a subscriber's preferences, or only the pause, to be changed with a reason."""
+    return _preferences_page(number, form)
+
+
+@admin_pages.post("/readers/<int(max=2147483647):number>/<any(pause, preferences):form>")
+def submit_preferences(number: int, form: str) -> ResponseReturnValue:
+    """Change a subscriber's preferences. They're emailed, and can undo it."""
+    installation, actor, now = get_installation_actor_and_time()
+    try:
+        reason = read_form(ReasonForm).reason
+        _, has_changed = subscriber_preferences.change_subscriber_preferences(
+            installation, actor, number, request.form, reason, now=now
+        )
+    except UnknownPersonError:
+        abort(404, "No subscriber has this number.")
+    except RefusalError as exc:
+        return _preferences_page(number, form, refusal=exc)
+    done_action = form if has_changed else f"{_UNCHANGED_PREFIX}preferences"
+    return redirect(url_for("admin.show_subscriber", number=number, done=done_action), 303)
+
+
+def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = None) -> ResponseReturnValue:
+    installation, actor, now = get_installation_actor_and_time()
+    try:
+        current = subscriber_preferences.view_subscriber_preferences(installation, actor, number, now=now)
+    except UnknownPersonError:
+        abort(404, "No subscriber has this number.")
+    except RefusalError as exc:
+        return _record_page(number, refusal=exc), 409
+    page = render_template(
+        "web/admin/subscribers/change_preferences.html",
+        number=number,
+        form=form,
+        current=current,
+        values=request.form if isinstance(refusal, FormError) else current.form,
+        asked={"pause_until"} if form == "pause" else current.asked,
+        frequencies=FREQUENCY_LABELS,
+        checkboxes=CHECKBOXES,
+        zones=zones_by_region(ENGLISH),
+        publication_zone=web_context().zone.key,
+        refusal=refusal,
+    )
+    return page, 400 if refusal else 200
 
 
 def _check_subscriber(number: int) -> None:

@@ -1,0 +1,151 @@
+"""Changing a subscriber's preferences as an admin, a pause among them: they're emailed a link that puts the earlier ones back."""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from werkzeug.datastructures import MultiDict
+
+from digest.app.subscribers.subscriber_actions import AN_ADDRESS, UnknownPersonError, find_person_row
+from digest.deliver.send.notices import notice_queue
+from digest.edition.part_titles import list_part_titles
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings
+from digest.settings.affected_areas import AffectedArea
+from subscribers.address import Address
+from subscribers.consent import ledger
+from subscribers.consent.preferences import Preferences
+from subscribers.errors import RefusalError
+from subscribers.lifecycle.preference_changes import save_preferences_by_admin
+from subscribers.pages import preferences_form
+from subscribers.pages.forms import FormError
+from subscribers.pages.preferences_form import ASKED_PREFERENCES, CHECKED_LISTS, OfferedPreferences
+from subscribers.store.models import Person, PersonState
+from subscribers.subscriber_language import ENGLISH
+
+SHOW_PREFERENCES = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
+CHANGE_PREFERENCES = Action("preferences changed", Role.ADMIN, AffectedArea.ADDRESSES)
+_SEEN_FIELD = "seen"  # of the form: the preferences that it was filled in from
+
+
+class PreferencesRefusedError(RefusalError):
+    """The preferences can't be changed like this; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberPreferences:
+    """A subscriber's preferences as a form, with what it offers.
+
+    `seen` goes back with the form: it's refused if the preferences have changed since. `asked` are the names of those that an
+    admin can change.
+    """
+
+    offered: OfferedPreferences
+    form: MultiDict[str, str]
+    seen: str
+    asked: frozenset[str]
+
+
+def view_subscriber_preferences(
+    installation: Installation, actor: Actor, number: int, *, now: datetime
+) -> SubscriberPreferences:
+    """Return a subscriber's preferences, to be changed.
+
+    Raises:
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: nobody has this number.
+        PreferencesRefusedError: the person isn't subscribed.
+    """
+    SHOW_PREFERENCES.check_role(installation.database, actor, f"person {number}", now=now)
+    offered = _list_offered_preferences(installation.settings)
+    with installation.database.read() as session:
+        person = session.get(Person, number)
+        if person is None:
+            raise UnknownPersonError("No subscriber has this number.")
+        _check_subscribed(person)
+        preferences = Preferences.from_stored(person.choices)
+        asked = ASKED_PREFERENCES - offered.hidden_preferences
+        asked -= frozenset() if preferences.breaking_news else {"breaking_news"}
+        asked -= frozenset() if offered.topics else {"omit_topics"}
+        form = preferences_form.write_preferences_form(preferences, offered)
+        return SubscriberPreferences(offered, form, _describe_stored(person), asked)
+
+
+def change_subscriber_preferences(
+    installation: Installation,
+    actor: Actor,
+    whom: Address | int,
+    form: MultiDict[str, str],
+    reason: str,
+    *,
+    now: datetime,
+) -> tuple[int, bool]:
+    """Change a subscriber's preferences as a form says; return their number, and whether anything changed.
+
+    They're emailed at once, with the reason and a link that puts the earlier ones back for seven days. `whom` is their address or number.
+    The form's `asks` names the preferences to change (`preferences_form.list_asked_preferences`).
+
+    Raises:
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: nobody has this address or number.
+        FormError: a choice can't be saved.
+        PreferencesRefusedError: the person isn't subscribed, the form is outdated, or it turns on breaking news.
+        OSError: the unsubscribe log couldn't be written.
+    """
+    settings, keys = installation.settings, installation.keys
+    today = now.astimezone(settings.file.publication.zone).date()
+    with CHANGE_PREFERENCES.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = find_person_row(session, keys, whom).number
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        person = ledger.lock_person(session, number)
+        assert person is not None, "it was found in this transaction"
+        _check_subscribed(person)
+        if form.get(_SEEN_FIELD, _describe_stored(person)) != _describe_stored(person):
+            raise PreferencesRefusedError(
+                "The subscriber's preferences have changed since you opened this form.", "Check them and try again."
+            )
+        changed = _read_change(form, Preferences.from_stored(person.choices), settings, today)
+        draft.changed = save_preferences_by_admin(
+            session,
+            installation.unsubscribe_log,
+            number,
+            changed,
+            notice_queue.make_notice_queue(keys, settings, lambda: now),
+            actor=actor.name,
+            reason=reason,
+            now=now,
+        )
+        return number, draft.changed
+
+
+def _check_subscribed(person: Person) -> None:
+    if person.state is not PersonState.SUBSCRIBED or person.ciphertext is None:
+        raise PreferencesRefusedError("This person isn't subscribed.", "You can change only subscribers' preferences.")
+
+
+def _describe_stored(person: Person) -> str:
+    return json.dumps(person.choices, sort_keys=True)
+
+
+def _read_change(form: MultiDict[str, str], old: Preferences, settings: Settings, today: date) -> Preferences:
+    offered = _list_offered_preferences(settings)
+    if hidden := offered.hidden_preferences.intersection(form.get("asks", "").split()):
+        raise PreferencesRefusedError(f"Your publication doesn't offer {min(hidden)}.", "Change your settings first.")
+    for name, keys in preferences_form.list_offered(offered).items():
+        field = CHECKED_LISTS[name]
+        if unknown := sorted(set(form.getlist(field)) - set(keys)):
+            raise FormError({name: f"There's no {field} {unknown[0]!r}. Choose from {', '.join(keys)}."})
+    new = preferences_form.read_preferences_form(form, offered, today, ENGLISH)
+    changed = preferences_form.change_asked(old, new, preferences_form.list_asked_preferences(form, offered))
+    if changed.breaking_news and not old.breaking_news:
+        raise PreferencesRefusedError(
+            "Only subscribers can turn on breaking news for themselves.",
+            "Ask them to use the preferences link in one of your emails.",
+        )
+    return changed
+
+
+def _list_offered_preferences(settings: Settings) -> OfferedPreferences:
+    hidden = settings.file.preferences.hidden
+    return OfferedPreferences(parts=list_part_titles(settings, ENGLISH), hidden_preferences=hidden)

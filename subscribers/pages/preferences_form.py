@@ -1,0 +1,174 @@
+"""The form of preferences: what it offers, and what it says, for subscribers and for admins who fill it in for one."""
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+from zoneinfo import available_timezones
+
+from werkzeug.datastructures import MultiDict
+
+from subscribers.consent.preferences import CHECKBOXES, PREFERENCE_TEXTS, Preferences, PreferencesError
+from subscribers.pages.forms import FormError
+from subscribers.part_keys import split_part_key
+from subscribers.subscriber_language import SubscriberLanguage, mark_message
+
+REGIONS = (
+    *(mark_message("Africa"), mark_message("America"), mark_message("Antarctica"), mark_message("Arctic")),
+    *(mark_message("Asia"), mark_message("Atlantic"), mark_message("Australia"), mark_message("Europe")),
+    *(mark_message("Indian"), mark_message("Pacific")),
+)
+# Where most readers of an English newsletter live, from west to east; they stand first.
+COMMON_ZONES = (
+    *("Pacific/Honolulu", "America/Anchorage", "America/Los_Angeles", "America/Phoenix", "America/Denver"),
+    *("America/Chicago", "America/New_York", "America/Halifax", "UTC", "Europe/London", "Europe/Paris"),
+    *("Europe/Berlin", "Asia/Kolkata", "Asia/Singapore", "Asia/Tokyo", "Australia/Sydney"),
+)
+MAX_PAUSE = timedelta(days=366)
+_HOURS = {str(hour): hour for hour in range(24)}
+CHECKED_LISTS = {"omit": "section", "omit_topics": "topic"}  # by the names of their fields in the form
+_TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {*CHECKED_LISTS, *CHECKBOXES}
+ASKED_PREFERENCES = frozenset(PREFERENCE_TEXTS)
+_EARLIER_PREFERENCES = ASKED_PREFERENCES - {"omit_topics", "breaking_news"}  # on pages without `asks`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedPreferences:
+    """What a publication offers its subscribers to choose."""
+
+    parts: tuple[tuple[str, str], ...]  # key (`subscribers.part_keys`) and title of each section and topic
+    hidden_preferences: frozenset[str] = frozenset()  # names of those that the publication doesn't offer
+
+    @property
+    def sections(self) -> tuple[tuple[str, str], ...]:
+        """The key and title of each section."""
+        return tuple((key, title) for key, title in self.parts if not split_part_key(key)[1])
+
+    @property
+    def topics(self) -> tuple[tuple[str, str], ...]:
+        """The key and title of each topic, by title; none if subscribers can't choose them."""
+        topics = {topic: title for key, title in self.parts if (topic := split_part_key(key)[1])}
+        return tuple(sorted(topics.items(), key=lambda topic: topic[1].casefold()))
+
+    @property
+    def topic_sections(self) -> tuple[str, ...]:
+        """The titles of the sections that topics can be left out of."""
+        keys = {split_part_key(key)[0] for key, _ in self.parts if split_part_key(key)[1]}
+        return tuple(title for key, title in self.sections if key in keys)
+
+
+@lru_cache(maxsize=1)
+def list_known_zones() -> frozenset[str]:
+    """Return every zone that this machine knows."""
+    return frozenset(available_timezones())
+
+
+@lru_cache(maxsize=1)
+def list_offered_zones() -> frozenset[str]:
+    """Return the zones that a reader may pick: each place once, by its present name, as the time zone database lists them by country.
+
+    The database knows some 180 older names beside them, such as Europe/Kiev for Europe/Kyiv. Who chose one keeps it.
+    """
+    table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    lines = table.splitlines()
+    names = {line.split("\t")[2] for line in lines if line and not line.startswith("#")}
+    return frozenset({*names, "UTC"}) & list_known_zones()
+
+
+@lru_cache(maxsize=8)
+def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the zones that are offered as name and words, each once: the common ones first, the others by region."""
+    common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in list_known_zones())
+    other_zones = sorted(list_offered_zones() - set(COMMON_ZONES))
+    return {mark_message("Common"): common} | {
+        region: tuple((name, language.zone_label(name)) for name in other_zones if name.startswith(f"{region}/"))
+        for region in REGIONS
+    }
+
+
+def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) -> frozenset[str]:
+    """Return the names of the preferences that a form asks for; it lists them in `asks`.
+
+    One without `asks` is of a page that was opened before it had any, and asked for less.
+    """
+    asked = form.get("asks", "").split() or _EARLIER_PREFERENCES
+    return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
+
+
+def change_asked(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
+    """Return the old preferences with the new values of those that were asked. The weeks of an unchanged rhythm go on."""
+    changed = {name: getattr(new, name) for name in asked}
+    if "frequency" in asked:
+        changed["start"] = old.start if new.frequency == old.frequency else new.start
+    return replace(old, is_readable=True, **changed)
+
+
+def read_preferences_form(
+    form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
+) -> Preferences:
+    """Read the form.
+
+    The form names the sections and topics that are wanted, and what is kept are those that are not: a section that the
+    publication starts later comes to everybody, until they say no to it.
+
+    Raises:
+        FormError: a choice can't be kept.
+    """
+    try:
+        preferences = Preferences.from_json(_read_choices(form, site, today))
+    except PreferencesError as exc:
+        at = str(exc).partition(":")[0]
+    else:
+        at = _find_unoffered(preferences, site, today)
+    if at:
+        texts = PREFERENCE_TEXTS[at]
+        shorter = "" if "omit" in list_asked_preferences(form, site) else texts.get("problem_without_sections")
+        raise FormError({at: language.translate_text(shorter or texts["problem"])})
+    return preferences
+
+
+def _read_choices(form: MultiDict[str, str], site: OfferedPreferences, today: date) -> dict[str, Any]:
+    """Return what the form says of the preferences that it asks for, as `Preferences.from_json` takes it."""
+    asked = list_asked_preferences(form, site)
+    typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}
+    values: dict[str, Any] = {name: text for name, text in typed.items() if text}
+    values |= {name: form.get(name) == "yes" for name in CHECKBOXES if name in asked}
+    for name, offered in list_offered(site).items():
+        if name in asked:
+            values[name] = [key for key in offered if key not in form.getlist(CHECKED_LISTS[name])]
+    if "hour" in values:
+        values["hour"] = _HOURS.get(values["hour"], values["hour"])
+    else:
+        values.pop("zone", None)
+    if values.get("frequency") == "fortnightly":
+        values["start"] = today
+    return values
+
+
+def list_offered(site: OfferedPreferences) -> dict[str, list[str]]:
+    """Return the keys that a form offers to check, by the preference that keeps those left unchecked."""
+    return {"omit": [key for key, _ in site.sections], "omit_topics": [key for key, _ in site.topics]}
+
+
+def write_preferences_form(preferences: Preferences, site: OfferedPreferences) -> MultiDict[str, str]:
+    """Return the form that says what a subscriber has chosen, as `read_preferences_form` reads it."""
+    form = MultiDict[str, str]((name, "yes") for name in CHECKBOXES if getattr(preferences, name))
+    for name in _TYPED_FIELDS:
+        value = getattr(preferences, name)
+        form.add(name, "" if value is None else str(value))
+    for name, offered in list_offered(site).items():
+        form.setlist(CHECKED_LISTS[name], [key for key in offered if key not in getattr(preferences, name)])
+    return form
+
+
+def _find_unoffered(preferences: Preferences, site: OfferedPreferences, today: date) -> str:
+    """Return the field whose value is sound, but which the form doesn't offer; empty if there's none."""
+    until, offered_keys = preferences.pause_until, list_offered(site)
+    offered = {
+        "omit": len(preferences.omit) < len(offered_keys["omit"]),
+        "omit_topics": not preferences.omit_topics or len(preferences.omit_topics) < len(offered_keys["omit_topics"]),
+        "zone": not preferences.zone or preferences.zone in list_known_zones(),
+        "pause_until": until is None or today < until <= today + MAX_PAUSE,
+    }
+    return next((name for name, is_offered in offered.items() if not is_offered), "")

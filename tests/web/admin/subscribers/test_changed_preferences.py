@@ -1,0 +1,260 @@
+"""An admin pauses a subscriber or changes their preferences: they're emailed, and can undo it."""
+
+import json
+import re
+from datetime import date, timedelta
+from email.message import EmailMessage
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from werkzeug.datastructures import MultiDict
+
+from digest.app.subscribers import subscriber_actions
+from digest.app.subscribers.subscriber_preferences import PreferencesRefusedError, change_subscriber_preferences
+from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
+from digest.store.models import AuditEntry
+from subscribers.consent import ledger
+from subscribers.consent.preferences import Preferences
+from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.lifecycle.unsubscribe_log_merge import LogMergeResult, merge_unsubscribe_log
+from subscribers.pages.forms import FormError
+from subscribers.store.models import ConsentEvent, ConsentKind, Person
+from subscribers.store.signup_models import OneTimeToken
+from tests.moments import DRAFTING as NOW
+from tests.subscribers.pages.test_choice_changes import chosen, restore_path_of, words_of
+from tests.subscribers.pages.test_my_data import ADA, Inbox, at
+from tests.web.admin.subscribers.test_restored_subscribers import DANA, events_of, kinds_in_log
+from tests.web.conftest import build_web_setup
+from tests.web.forms import post_form
+
+DAY = timedelta(days=1)
+UNTIL = date(2026, 12, 31)
+
+
+def change(world: Any, now: Any = NOW, **values: str) -> bool:
+    form = MultiDict({"asks": " ".join(values), **values})
+    _, changed = change_subscriber_preferences(world.install, DANA, world.ada, form, "asked by phone", now=now)
+    return changed
+
+
+def pause(world: Any, now: Any = NOW) -> EmailMessage:
+    inbox = Inbox(world)
+    inbox.new(now)
+    assert change(world, now, pause_until=str(UNTIL))
+    (mail,) = inbox.new(now)
+    return mail
+
+
+def test_a_pause_is_recorded_and_emailed_with_its_reason_and_the_person_undoes_it(both: Any) -> None:
+    mail = pause(both)
+    assert (mail["To"], mail["Subject"]) == (ADA, "Your preferences for HLS.Today changed")
+    assert "An editor of HLS.Today changed what this address gets. The reason given: asked by phone" in words_of(mail)
+    assert "NOW Paused until December 31, 2026, then all sections." in words_of(mail)
+    assert "forwarded" not in words_of(mail)
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert chosen(both) == Preferences(pause_until=UNTIL)
+    event = events_of(both)[-1]
+    assert (event.kind, json.loads(event.body)) == (
+        ConsentKind.CHOICES_CHANGED,
+        {"actor": "staff 41", "after": {"pause_until": "2026-12-31"}, "before": {}, "method": "admin: asked by phone"},
+    )
+    with both.database.read() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "preferences changed")).all()
+        assert [(row.actor, row.subject, row.detail) for row in rows] == [
+            ("staff 41", f"person {both.ada}", {"why": "asked by phone"})
+        ]
+    path, stored = restore_path_of(mail), both.dump()
+    page = both.client.get(path).text
+    assert both.dump() == stored, "a GET changes nothing"
+    assert "An editor changed your preferences." in page
+    assert "Also renew the links" not in page
+    assert "We’ve restored your preferences" in both.client.post(path).text
+    assert chosen(both) == Preferences()
+    assert "works only once" in both.client.post(path).text
+
+
+@pytest.mark.parametrize(("days", "status"), [(6.99, 200), (7.01, 410)])
+def test_the_link_works_for_seven_days(world: Any, days: float, status: int) -> None:
+    path = restore_path_of(pause(world))
+    assert at(world, NOW + timedelta(days=days)).post(path).status_code == status
+    assert (chosen(world) == Preferences()) == (status == 200)
+
+
+def test_the_link_ends_when_its_owner_unsubscribes(world: Any) -> None:
+    path = restore_path_of(pause(world))
+    world.client.post(f"/u/{world.token('leave')}")
+    assert at(world, NOW).post(path).status_code == 410
+
+
+def test_what_changes_nothing_is_not_emailed(both: Any) -> None:
+    assert not change(both, frequency="weekly")
+    assert Inbox(both).new() == []
+    assert kinds_in_log(both) == []
+
+
+def test_each_change_by_an_admin_is_emailed_at_once(world: Any) -> None:
+    pause(world)
+    inbox = Inbox(world)
+    inbox.new()
+    change(world, NOW + timedelta(minutes=5), pause_until="")
+    (mail,) = inbox.new(NOW + timedelta(minutes=5))
+    assert "NOW All sections." in words_of(mail)
+
+
+def test_only_subscribers_have_preferences_to_change(both: Any) -> None:
+    subscriber_actions.unsubscribe_by_admin(both.install, DANA, both.ada, "asked", now=NOW)
+    with pytest.raises(PreferencesRefusedError):
+        change(both, pause_until=str(UNTIL))
+    assert Inbox(both).new() == []
+
+
+def test_an_admin_cannot_turn_on_breaking_news(both: Any) -> None:
+    with pytest.raises(PreferencesRefusedError, match="Only subscribers can turn on breaking news"):
+        change(both, breaking_news="yes")
+    assert chosen(both) == Preferences()
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"pause_until": "2026-01-01"}, "pause_until"),
+        ({"pause_until": "soon"}, "pause_until"),
+        ({"hour": "9", "zone": ""}, "hour"),
+        ({"frequency": "daily"}, "frequency"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_in_words(both: Any, values: dict[str, str], name: str) -> None:
+    with pytest.raises(FormError) as refusal:
+        change(both, **values)
+    assert list(refusal.value.problems) == [name]
+    assert chosen(both) == Preferences()
+
+
+def test_an_unknown_section_is_refused_instead_of_leaving_the_others_out(both: Any) -> None:
+    form = MultiDict([("asks", "omit"), ("section", "featurd")])
+    with pytest.raises(FormError, match="There's no section 'featurd'"):
+        change_subscriber_preferences(both.install, DANA, both.ada, form, "asked", now=NOW)
+
+
+def test_it_is_no_sign_of_life(both: Any) -> None:
+    pause(both)
+    with both.database.read() as session:
+        mine = ConsentEvent.person == both.ada
+        events = session.scalars(select(ConsentEvent).where(mine)).all()
+        signs = session.scalars(select(ConsentEvent).where(mine, ledger.match_signs_of_life(ConsentEvent))).all()
+    assert [ledger.is_sign_of_life(event.kind, json.loads(event.body)) for event in events][-1] is False
+    assert ConsentKind.CHOICES_CHANGED not in {event.kind for event in signs}
+
+
+def merge(world: Any) -> LogMergeResult:
+    log = UnsubscribeLog(world.install.settings.left_log, world.install.keys)
+    with world.database.write() as session:
+        return merge_unsubscribe_log(
+            session, log, world.install.keys, forget_elsewhere=erase_from_deliveries, now=NOW + 3 * DAY
+        )
+
+
+def go_back(world: Any, events: int, choices: dict[str, Any]) -> None:
+    """Make the database one that is restored from before everything but the first events."""
+    with world.database.write() as session:
+        session.query(ConsentEvent).filter(ConsentEvent.person == world.ada, ConsentEvent.seq > events).delete()
+        person = session.get_one(Person, world.ada)
+        person.choices = choices
+        last = ledger.find_last_event(session, world.ada)
+        assert last is not None
+        person.chain_head = last.hash
+
+
+def test_a_copy_from_before_names_the_lost_change(both: Any) -> None:
+    before = len(events_of(both))
+    pause(both)
+    assert merge(both).changed_preferences == [], "the copy knows of it"
+    go_back(both, before, {})
+    merged = merge(both)
+    assert (merged.changed_preferences, merged.unknown_hashes) == ([both.ada], 0)
+    assert chosen(both) == Preferences()
+
+
+def test_a_copy_from_before_it_was_undone_names_the_person_and_the_link_undoes_it_again(both: Any) -> None:
+    path, before = restore_path_of(pause(both)), len(events_of(both))
+    copied = chosen(both).as_json()
+    at(both, NOW + DAY).post(path)
+    assert merge(both).changed_preferences == []
+    go_back(both, before, copied)
+    with both.database.write() as session:
+        for token in session.scalars(select(OneTimeToken)):
+            token.ended_at, token.used = None, False
+    assert merge(both).changed_preferences == [both.ada]
+    assert at(both, NOW + 2 * DAY).post(path).status_code == 200
+    assert chosen(both) == Preferences()
+    assert merge(both).changed_preferences == []
+
+
+def test_of_people_who_left_since_no_lost_change_is_named(both: Any) -> None:
+    before = len(events_of(both))
+    pause(both)
+    go_back(both, before, {})
+    subscriber_actions.unsubscribe_by_admin(both.install, DANA, both.ada, "asked", now=NOW + DAY)
+    assert merge(both).changed_preferences == []
+
+
+def test_the_record_leads_to_the_form_which_shows_the_preferences_and_changes_them(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    page = admin.get(record).text
+    assert f'href="{record}/pause"' in page
+    form = admin.get(f"{record}/preferences").text
+    assert "link that restores their earlier preferences for seven days. You can undo this too" in form
+    assert 'name="breaking_news"' not in form, "only the subscriber turns it on"
+    values = {
+        "asks": "omit frequency",
+        "seen": re.search(r'name="seen" value="([^"]*)"', form)[1],  # type: ignore[index]
+        "section": ["featured", "events"],
+        "frequency": "monthly",
+        "reason": "asked by phone",
+    }
+    answer = post_form(admin, f"{record}/preferences", **values)
+    assert answer.headers["Location"] == f"{record}?done=preferences"
+    page = admin.get(answer.headers["Location"]).text
+    assert "The preferences were changed." in page
+    assert "Featured and Events. Once a month" in page
+    assert "Reason: asked by phone (entered by an admin)" in page
+    assert chosen(both).frequency == "monthly"
+    outdated = post_form(admin, f"{record}/preferences", **values)
+    assert outdated.status_code == 400
+    assert "have changed since you opened this form" in unescape(outdated.text)
+
+
+def test_a_refused_form_keeps_what_was_typed(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    answer = post_form(admin, f"{record}/pause", asks="pause_until", pause_until="2026-01-01", reason="asked by phone")
+    assert answer.status_code == 400
+    assert "Choose a day between tomorrow and a year from now" in answer.text
+    assert 'value="2026-01-01"' in answer.text
+    assert 'value="asked by phone"' in answer.text
+    assert post_form(admin, f"{record}/pause", asks="pause_until", pause_until=str(UNTIL)).status_code == 400
+    assert chosen(both) == Preferences()
+
+
+def test_every_action_says_beforehand_whether_it_can_be_undone(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    page = admin.get(record).text
+    panel = page.partition('<aside class="panel"')[2].partition("</aside>")[0]
+    paths = set(re.findall(rf'href="({record}/[a-z]+)"', page))
+    assert {path.rpartition("/")[2] for path in paths} >= {"address", "pause", "preferences", "correct", "request"}
+    for path in paths:
+        assert re.search(r"\bundo\b", admin.get(path).text), path
+    forms = re.findall(r"<form.*?</form>\s*<p class=\"hint\">(.*?)</p>", panel, re.DOTALL)
+    assert len(forms) == panel.count("<form")
+    assert all("undo" in hint for hint in forms)
+
+
+def test_the_email_and_its_page_are_in_the_subscribers_language(one_database: Any, tmp_path: Path) -> None:
+    world = build_web_setup(one_database, tmp_path, language="fr")
+    mail = pause(world)
+    assert mail["Subject"] == "Vos préférences pour HLS.Today ont changé"
+    assert "Motif indiqué : asked by phone" in words_of(mail)
+    page = unescape(world.client.get(restore_path_of(mail)).text)
+    assert "La rédaction a modifié vos préférences." in page
