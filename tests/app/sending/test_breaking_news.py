@@ -62,9 +62,10 @@ LIST: tuple[tuple[Preferences, bool], ...] = (
     (Preferences(), False),
     (Preferences(breaking_news=True, pause_until=TODAY + timedelta(days=90)), False),
 )
+ALL_PREFERENCES = tuple(preferences for preferences, _ in LIST)
 
 
-def add_list(install: Installation, chosen: Sequence[Preferences] = tuple(each for each, _ in LIST)) -> list[int]:
+def add_list(install: Installation, chosen: Sequence[Preferences] = ALL_PREFERENCES) -> list[int]:
     """Put people with these preferences on the list; return their numbers."""
     evidence = ConsentEvidence(
         wording="Yes.",
