@@ -124,7 +124,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
 
     @property
     def offers_breaking_news(self) -> bool:
-        """Whether subscribers can choose breaking news. If not, their choices have no effect."""
+        """True if subscribers can choose breaking news. If not, their choices have no effect."""
         return "breaking_news" not in self.hidden
 
 

@@ -235,12 +235,12 @@ class Edition(Base):
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition of breaking news."""
+        """True for an extra edition of breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property
     def title(self) -> str:
-        """What the team calls it, such as "No. 148"."""
+        """The name that the team uses, such as "No. 148"."""
         return f"Extra {self.name}" if self.is_breaking_news else f"No. {self.number}"
 
     @property

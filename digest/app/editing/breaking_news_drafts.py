@@ -40,6 +40,7 @@ from digest.store.models import BREAKING_NEWS_NUMBER, Article, Edition, EditionS
 DRAFT_BREAKING_NEWS = Action("breaking news drafted", Role.EDITOR, AffectedArea.NONE)
 MAX_STORIES = 10
 SUGGESTED_FROM, MAX_SUGGESTIONS = timedelta(days=1), 20
+PRESSING_FOR = timedelta(days=1)  # after it's drafted
 _PROPOSAL = ProposalWithLateStories(Proposal(), is_breaking_news=True)
 
 
@@ -60,6 +61,12 @@ def list_coming_breaking_news(installation: Installation) -> Sequence[Edition]:
     coming = select(Edition).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
     with installation.read() as session:
         return session.scalars(coming.order_by(Edition.release_at.desc())).all()
+
+
+def list_pressing_breaking_news(installation: Installation, *, now: datetime) -> Sequence[Edition]:
+    """List the extra editions that someone has to approve or send, from the first day after they're drafted."""
+    coming = list_coming_breaking_news(installation)
+    return [each for each in coming if each.send_requested_at is None and now - each.drafted_at < PRESSING_FOR]
 
 
 def draft_breaking_news(

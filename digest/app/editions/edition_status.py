@@ -56,7 +56,7 @@ class EditionStatus:
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition of breaking news."""
+        """True for an extra edition of breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
 

@@ -26,13 +26,13 @@ from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition, EditionState, EditionStory
 from subscribers.consent.breaking_news import BreakingNewsAudience
-from subscribers.errors import RefusalError
+from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
 
 SEND_NOW = Action("send now", Role.EDITOR, AffectedArea.NONE)
 
 
-class SendNowError(RefusalError):
+class SendNowError(ApplicationError):
     """Breaking news can't be sent now; the message says why and what to do."""
 
 

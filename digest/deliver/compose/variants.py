@@ -63,7 +63,7 @@ class EditionVariants:
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition of breaking news."""
+        """True for an extra edition of breaking news."""
         return self.edition.number == BREAKING_NEWS_NUMBER
 
     def is_owed(self, preferences: Preferences, today: date) -> bool:

@@ -93,7 +93,7 @@ def needs_article_check_before_send(session: Session, edition: Edition, *, minut
 
 
 def lacks_current_article_check(session: Session, edition: Edition) -> bool:
-    """Whether an edition is approved, and was not looked at as it was approved; breaking news, not since someone chose to send it."""
+    """Return whether an edition was approved and not checked since; for breaking news, not since someone chose to send it."""
     article_check = read_article_check(session, edition.name)
     if edition.state is not EditionState.APPROVED or article_check is None:
         return edition.state is EditionState.APPROVED

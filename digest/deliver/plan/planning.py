@@ -167,7 +167,7 @@ def plan_deliveries(
                 # A process that was stopped since its last page finds the list fixed by another.
                 if find_edition(session, name, lock=True).planned_at is not None:
                     return count_deliveries(session, rows.purpose)
-                # What an earlier, interrupted planning wrote stands. Breaking news may be for no one of a page.
+                # Rows that an earlier, interrupted planning wrote are kept. A page may have no one who gets breaking news.
                 if page:
                     insert_missing(session, table_of(Delivery), page)
             last_number, page = next_page.result()

@@ -33,7 +33,7 @@ def build_step_rules(schedule: ScheduleSettings) -> StepRules:
 
 
 def find_deadline(session: Session, file: SettingsFileContent, edition: Edition) -> datetime | None:
-    """Return until when a coming edition is to be approved; None where its release stands in the calendar no more, or never did."""
+    """Return the time by which a coming edition should be approved; None if its release isn't in the calendar."""
     planned = load_calendar(session, file)
     is_planned = not (planned.rule.period or edition.is_breaking_news)
     release = planned.find_release(edition.release_at) if is_planned else None

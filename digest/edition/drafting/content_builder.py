@@ -38,7 +38,7 @@ class EditionIdentity:
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition of breaking news."""
+        """True for an extra edition of breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
 

@@ -62,9 +62,10 @@ LIST: tuple[tuple[Preferences, bool], ...] = (
     (Preferences(), False),
     (Preferences(breaking_news=True, pause_until=TODAY + timedelta(days=90)), False),
 )
+ALL_PREFERENCES = tuple(preferences for preferences, _ in LIST)
 
 
-def add_list(install: Installation, chosen: Sequence[Preferences] = tuple(each for each, _ in LIST)) -> list[int]:
+def add_list(install: Installation, chosen: Sequence[Preferences] = ALL_PREFERENCES) -> list[int]:
     """Put people with these preferences on the list; return their numbers."""
     evidence = ConsentEvidence(
         wording="Yes.",
@@ -310,7 +311,7 @@ def test_an_edit_asks_first_and_takes_the_order_back_for_good(install_on_both: I
     agreed = replace(form, supersedes=read_editing_state(install, name).approval)
     editing.set_edition_text(install, agreed, EditionField.SUBJECT, "Breaking: a hurricane turns")
     assert edition(install, name).send_requested_at is None
-    # The undo reinstates the approval, but nobody has chosen to send it since.
+    # The undo reinstates the approval, but no one has chosen to send it since.
     edit_history.undo_own_last_edit(install, form)
     assert edition(install, name).state == EditionState.APPROVED
     assert ready(install) == ()

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from digest.app.sending import breaking_news
 from digest.deliver.send.run.edition_sending import run_edition
 from digest.installation.opened_installation import Installation
 from digest.store.models import EditionState
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.app.approval.test_approvals import LATER, SAM, install, install_on_both
-from tests.app.sending.test_breaking_news import LIST, TODAY, add_list, approve_news, breaking_news, draft, edition
+from tests.app.sending.test_breaking_news import LIST, TODAY, add_list, approve_news, draft, edition
 from tests.deliver.kill_harness import WAIT_TIMEOUT, process_context, subscriber_number
 from tests.deliver.killed_process import accept, send_until_killed
 from tests.deliver.scripted_provider import ScriptedProvider

@@ -1,7 +1,6 @@
 """Breaking news at the desk: an extra edition of named stories, and the page that sends it now."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -10,26 +9,23 @@ from digest.app.editing import breaking_news_drafts
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.sending import breaking_news
 from digest.app.sending.breaking_news import SendNowError
-from digest.store.models import Edition, EditionState
+from digest.store.models import EditionState
 from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
 
 breaking_news_pages = Blueprint("breaking_news", __name__, url_prefix="/desk")
-SHOWN_EVERYWHERE = timedelta(days=1)  # after it's drafted
 
 
 @breaking_news_pages.app_context_processor
-def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[Edition]]]:
+def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
     """Let every page of the desk show breaking news that someone has to approve or send."""
 
-    def unsent_breaking_news() -> Sequence[Edition]:
+    def unsent_breaking_news() -> Sequence[object]:
         if request.blueprint == breaking_news_pages.name or not request.path.startswith("/desk"):
             return ()
         context = web_context()
-        coming = breaking_news_drafts.list_coming_breaking_news(context.installation)
-        begins = context.clock() - SHOWN_EVERYWHERE
-        return [each for each in coming if each.send_requested_at is None and each.drafted_at > begins]
+        return breaking_news_drafts.list_pressing_breaking_news(context.installation, now=context.clock())
 
     return {"unsent_breaking_news": unsent_breaking_news}
 

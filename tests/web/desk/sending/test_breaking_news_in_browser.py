@@ -51,7 +51,7 @@ def was_requested(week: SampleWeek) -> bool:
 
 @dataclass(frozen=True)
 class Hand:
-    """How someone uses a page."""
+    """A way to use a page: by pointer or by keyboard."""
 
     press: Callable[[Locator], None]
     tick: Callable[[Locator], None]
