@@ -40,7 +40,8 @@ def ask_git(root: Path, *arguments: str) -> str:
         OSError: Git isn't installed.
     """
     command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return finished.stdout.strip()
 
 
 def list_changelog_sections(root: Path) -> list[str]:

@@ -22,6 +22,7 @@ from digest.app import jobs
 from digest.app.calendar.upcoming_steps import list_schedule_rules
 from digest.app.sending import send_control as sending
 from digest.deliver.send.run.edition_sending import SendReport
+from digest.folder_owner import continue_as_owner
 from digest.installation.opened_installation import Installation, open_installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import load_settings
@@ -296,6 +297,7 @@ def main() -> None:
     logs.configure_logging()
     try:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
+        continue_as_owner(settings.home)
         logs.configure_logging(log_format=settings.log_format)
         with stop_on_signal() as stopping, open_installation(settings) as installation:
             _ = installation.keys  # a missing key file is said now, not at the first release

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from digest.cli.lazy_group import CommandRefusedError
+from digest.folder_owner import continue_as_owner
 from subscribers.callback_types import Progress
 from subscribers.errors import RefusalError
 
@@ -66,14 +67,17 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> "Settings":
-        """The settings, checked.
+        """The settings, checked. From then on, root's process is that of the installation's owner.
 
         Raises:
             SettingsError: with every problem in them.
+            FolderOwnerError: root can't continue as the owner.
         """
         from digest.settings import load_settings
 
-        return load_settings(self.settings_file)
+        settings = load_settings(self.settings_file)
+        leave_root(settings.home)
+        return settings
 
     @property
     def installation(self) -> "Installation":
@@ -169,6 +173,16 @@ class CommandContext:
         if moment_option is not None and moment_option.tzinfo is None:
             moment_option = moment_option.replace(tzinfo=self.settings.file.publication.zone)
         return moment_option and moment_option.astimezone(UTC)
+
+
+def leave_root(folder: Path) -> None:
+    """Have root's process continue as the owner of an installation's folder, and say so.
+
+    Raises:
+        FolderOwnerError: it can't.
+    """
+    if name := continue_as_owner(folder):
+        click.echo(f"Running as {name}, the owner of {folder}", err=True)
 
 
 def _show_progress(label: str) -> AbstractContextManager[Progress]:

@@ -14,7 +14,7 @@ from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, SetupQ
 from digest.app.setup.completion import apply_setup_plan, load_dkim_signer_if_usable, require_setup_permission
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
 from digest.app.setup.remaining_steps import list_remaining_steps
-from digest.cli.context import FILE_PATH, CommandContext, flag, pass_command_context, yes_option
+from digest.cli.context import FILE_PATH, CommandContext, flag, leave_root, pass_command_context, yes_option
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
@@ -75,6 +75,7 @@ def setup(
     configurations for nginx and Caddy, a container file, and a compose file. At the end, it lists your next steps.
     """
     settings_file = _find_settings_file(context, folder)
+    leave_root(settings_file.parent)
     settings = load_settings(settings_file, may_be_missing=True)
     if context.acting_email is not None:
         context.act(require_setup_permission, now=context.now())
@@ -91,7 +92,8 @@ def setup(
     if is_changed and not (yes or batch):
         click.confirm("Write these changes?", abort=True, default=True)
     result = apply_setup_plan(plan, context.identify_actor, now=context.now())
-    print_recovery_copy(result.settings.key_file, result.new_keys.to_json() if result.new_keys else None)
+    keys = result.new_keys.to_json() if result.new_keys else None
+    print_recovery_copy(result.settings.key_file, keys, is_secret=batch)  # a script's output is kept in logs
     _show_steps(list_remaining_steps(plan, result.signer, result.problem))
     if result.problem:
         raise SystemExit(1)

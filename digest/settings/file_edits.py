@@ -20,6 +20,7 @@ from tomlkit.items import AoT, Array, Table
 
 from digest.settings import table_values
 from digest.settings.edition import SectionSettings, SourceSettings
+from digest.settings.environment_keys import find_locked_changes
 from digest.settings.loader import SettingsError, parse_settings_text
 from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFileContent
 
@@ -104,8 +105,7 @@ def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mappi
             new_file = table_values.replace_table_values(before, table, values)
             changed = table_values.find_changed_values(getattr(before, table), getattr(new_file, table), values)
             text = _set_table_values(text, table, changed) if changed else text
-            if parse_settings_text(settings, text).file != new_file:
-                raise SettingsError(f"Can't update [{table}] automatically. Edit the file by hand.")
+            _check_written(settings, parse_settings_text(settings, text).file, new_file, f"[{table}]")
     except TOMLKitError as exc:
         raise SettingsError(f"The settings weren't changed: {exc}") from exc
     return text
@@ -197,8 +197,7 @@ def _rewrite_file(
             before = file.read_bytes().decode("utf-8") if file.exists() else ""
             after, new_file = edit(before, parse_settings_text(settings, before).file)
             checked = parse_settings_text(settings, after)
-            if checked.file != new_file:
-                raise SettingsError(f"Can't update {file} automatically. Edit it by hand.")
+            _check_written(settings, checked.file, new_file, str(file))
             if after != before:
                 replace_text_file(file, after)
     except (OSError, UnicodeDecodeError) as exc:
@@ -207,6 +206,21 @@ def _rewrite_file(
     except TOMLKitError as exc:
         raise SettingsError(f"{file} wasn't changed: {exc}") from exc
     return checked.model_copy(update={"origin": settings.origin or Path(SETTINGS_FILE_NAME)})
+
+
+def _check_written(settings: Settings, written: SettingsFileContent, wanted: SettingsFileContent, place: str) -> None:
+    """Refuse a file that doesn't say what it should: the environment decides about a key, or only a person can change the text.
+
+    Raises:
+        SettingsError: it doesn't.
+    """
+    if variables := list(find_locked_changes(settings, written, wanted)):
+        raise SettingsError(
+            f"The environment sets {' and '.join(variables)}, which takes precedence over digest.toml.",
+            remedy="Change it there, and restart.",
+        )
+    if written != wanted:
+        raise SettingsError(f"Can't update {place} automatically. Edit it by hand.")
 
 
 @contextmanager

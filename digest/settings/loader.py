@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import SecretStr, ValidationError
 
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
+from digest.settings.environment_keys import PREFIX, list_key_variables, set_keys
 from digest.settings.misspelled_names import suggest_key, suggest_name
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
 from digest.settings.setting_lines import (
@@ -30,17 +31,14 @@ class SettingsError(ApplicationError):
 
 
 # A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's, `logo` is the database's.
-_OTHER_FIELDS = {"file", "origin", "logo"}
-ENVIRONMENT_PREFIX = "DIGEST_"
-ENVIRONMENT_FIELDS = {
-    f"{ENVIRONMENT_PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS
-}
-_SECRET_FIELDS = [
+_OTHER_FIELDS = {"file", "origin", "logo", "key_variables"}
+ENVIRONMENT_FIELDS = {f"{PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
+SECRET_FIELDS = [
     name
     for name, field in Settings.model_fields.items()
     if name == "database_url" or SecretStr in (field.annotation, *get_args(field.annotation))
 ]
-_CREDENTIALS = {f"digest.{name.replace('_', '-')}": name for name in _SECRET_FIELDS}
+_CREDENTIALS = {f"digest.{name.replace('_', '-')}": name for name in SECRET_FIELDS}
 
 
 def load_settings(
@@ -67,6 +65,8 @@ def load_settings(
     values = _read_file_values(file)
     values |= _read_credentials(variables)
     values |= {field: variables[key] for key, field in ENVIRONMENT_FIELDS.items() if variables.get(key)}
+    key_variables = list_key_variables().keys()
+    values["key_variables"] = {name: text for name, text in variables.items() if text and name in key_variables}
     problems = [_describe_unknown_variable(name, environment_file, environ) for name in _list_unknown(variables)]
     return _validate_settings(values, file, problems)
 
@@ -76,12 +76,13 @@ def _read_file_values(file: Path) -> dict[str, Any]:
 
 
 def _list_unknown(variables: Iterable[str]) -> list[str]:
-    known_variables = ENVIRONMENT_FIELDS.keys() | _OTHER_VARIABLES
-    return sorted(name for name in variables if name.startswith(ENVIRONMENT_PREFIX) and name not in known_variables)
+    known_variables = ENVIRONMENT_FIELDS.keys() | list_key_variables().keys() | _OTHER_VARIABLES
+    return sorted(name for name in variables if name.startswith(PREFIX) and name not in known_variables)
 
 
 def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
-    suggested = suggest_name(name, (*ENVIRONMENT_FIELDS, *_OPERATORS_VARIABLES), prefix=ENVIRONMENT_PREFIX)
+    names = (*ENVIRONMENT_FIELDS, *list_key_variables(), *_OPERATORS_VARIABLES)
+    suggested = suggest_name(name, names, prefix=PREFIX)
     number = None if process_environ.get(name) else find_variable_line(read_text_or_empty(file), name)
     place = f"line {number} of {file.absolute()}" if number else "in this process's environment"
     return f"{name} isn't a setting{suggested} ({place})"
@@ -134,12 +135,17 @@ def parse_settings_text(settings: Settings, text: str) -> Settings:
 
 def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], text: str | None = None) -> Settings:
     """Make the settings of their values; `text` is what the file holds, None reads it where a problem is to be placed."""
+    key_variables = values.get("key_variables", {})
+    if key_variables:
+        values = values | {"file": set_keys(values.get("file", {}), key_variables)}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as exc:
         text = read_text_or_empty(file) if text is None else text
         errors = exc.errors(include_url=False, include_input=False)
-        problems += [_describe_problem(dict(error), file, text) for error in errors]
+        for error in map(dict, errors):
+            problem = _describe_variable_problem(error, key_variables)
+            problems.append(problem or _describe_problem(error, file, text))
         raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
     if problems:
         raise SettingsError(_problem_report(file, problems))
@@ -194,6 +200,17 @@ def _explain_toml_error(file: Path, text: str, message: str) -> SettingsError:
     words, _, at = message.partition(" (at ")
     position = at.rstrip(")") or "end of document"
     return SettingsError(f"{file.absolute()} isn't valid TOML, at {position}: {words}.", remedy="Correct it there.")
+
+
+def _describe_variable_problem(error: Mapping[str, Any], key_variables: Iterable[str]) -> str:
+    """Describe a problem with a key that the environment sets; empty if it's another's."""
+    _, *path = error["loc"] or ("",)
+    for variable in key_variables:
+        key, _ = list_key_variables()[variable]
+        if tuple(path[: len(key)]) == key:
+            steps = _join_steps(path[len(key) :])
+            return ": ".join(filter(None, (variable, steps, describe_value_error(error))))
+    return ""
 
 
 def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from digest.renamed_settings_and_commands import RENAMED_SETTINGS
+from digest.settings.environment_keys import find_model
 from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import KeyPath
 
@@ -45,13 +45,6 @@ def find_table(path: KeyPath) -> type[BaseModel] | None:
             field = table.model_fields.get(step)
             table = find_model(field.annotation) if field else None
     return table
-
-
-def find_model(annotation: Any) -> type[BaseModel] | None:
-    """Find the model in an annotation such as `list[Model]` or `Model | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for part in get_args(annotation) if (model := find_model(part))), None)
 
 
 def _has_key(table: str, key: str) -> bool:

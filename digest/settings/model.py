@@ -1,6 +1,7 @@
 """All settings of a process: `digest.toml`, and what comes from the environment."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -132,6 +133,7 @@ class Settings(_ProviderFields):
     )
     templates: Path | None = None  # the operator's own templates, looked at first
     origin: Path | None = None  # the digest.toml that was read
+    key_variables: Mapping[str, str] = {}  # those of `digest.settings.environment_keys` that are set, with their texts
     logo: LightAndDarkLogo | None = (
         None  # the pictures that `branding.logo` and `branding.logo_dark` name, once they were looked up
     )

@@ -390,6 +390,7 @@ class ScheduleSlot(Base):
     at: Mapped[Moment]
     owner: Mapped[Str80]
     lease_until: Mapped[Moment]  # a taker that is silent for longer is dead, and another may take over
+    taken_at: Mapped[datetime | None]  # by its last taker; not known of slots of before schema 0082
     done_at: Mapped[datetime | None]
     outcome: Mapped[str] = mapped_column(default="")
 

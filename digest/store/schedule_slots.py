@@ -24,7 +24,8 @@ def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: da
     lease = now + SLOT_LEASE
     try:
         with database.write() as session:
-            session.add(ScheduleSlot(job=slot.job, at=slot.at, owner=str(owner), lease_until=lease))
+            taken = {"owner": str(owner), "lease_until": lease, "taken_at": now}
+            session.add(ScheduleSlot(job=slot.job, at=slot.at, **taken))
     except IntegrityError:
         pass
     else:
@@ -34,7 +35,7 @@ def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: da
         row = session.scalars(locked).one()
         if row.done_at or not (row.lease_until < now or owner.knows_dead(row.owner)):
             return False
-        row.owner, row.lease_until = str(owner), lease
+        row.owner, row.lease_until, row.taken_at = str(owner), lease, now
         return True
 
 

@@ -1,12 +1,13 @@
 """Build the application that serves all pages from an opened installation; everything is wired here."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, g, render_template, request
 from flask.templating import Environment as PageEnvironment
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from jinja2 import BaseLoader, StrictUndefined
@@ -88,6 +89,9 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _set_up_templates(app, settings, scripts)
     follow_settings = _make_settings_follower(app, installation, clock)
     follow_settings()
+    if settings.metrics_token:  # else nobody can read them
+        app.before_request(_note_start)
+        app.after_request(_observe_duration)
     app.before_request(follow_settings)
     app.before_request(check_access)
     csrf = CSRFProtect(app)
@@ -113,6 +117,16 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     if prefix:
         app.wsgi_app = _PathPrefixMiddleware(app.wsgi_app, prefix)  # type: ignore[method-assign]  # as Flask's docs wrap it
     return app
+
+
+def _note_start() -> None:
+    g.started = time.perf_counter()
+
+
+def _observe_duration(response: Response) -> Response:
+    seconds = time.perf_counter() - g.started
+    web_context().metrics.observe_request(request.blueprint or "none", response.status_code, seconds)
+    return response
 
 
 def _load_styles(loader: BaseLoader, settings: Settings) -> PublicFiles:

@@ -35,6 +35,7 @@ migration moves no row, and the first start with the keys (here `add_missing_add
 0037 moves no row: fragments of before have no slots, and what was approved of a coming edition is to be approved again.
 0043 takes corrections whose emails were queued for approved; the email of one that was only requested needs an approval.
 0060 moves no row: those that let somebody in are sealed when the installation is opened with its keys.
+0082 moves no row: slots of before don't say when they were taken.
 0012 adds the tables of staff accounts and moves no row: who was on the staff before signs in by a link first.
 """
 

@@ -174,3 +174,26 @@ def test_an_upgrade_leaves_what_is_approved_and_what_can_not_be_updated_alone(in
     assert done.exit_code == 0, done.output
     assert "was updated" not in done.output
     assert colors_and_actions(initialised_home) == ({"#00606B"}, [])
+
+
+def test_if_needed_an_old_database_is_upgraded_and_then_left_alone(old_url: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(digest, ["upgrade", "--if-needed"])
+    assert (done.exit_code, revision_of(old_url)) == (0, newest_schema_revision()), done.output
+    assert "All records and seals passed verification." in done.output
+    backups = list((tmp_path / "home" / "backups").iterdir())
+    with closing(open_database(old_url)) as database, database.read() as session:
+        session.execute(text("SELECT count(*) FROM person"))  # someone works with it
+        again = CliRunner().invoke(digest, ["upgrade", "--if-needed"])
+    assert (again.exit_code, again.output) == (0, "The schema is already up to date.\n")
+    assert list((tmp_path / "home" / "backups").iterdir()) == backups
+
+
+def test_if_needed_refuses_like_the_upgrade_itself(
+    old_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_database(old_url)) as database, database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    refused = CliRunner().invoke(digest, ["upgrade", "--if-needed"])
+    assert (refused.exit_code, "belongs to a newer version" in refused.output) == (2, True)
+    monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "elsewhere"))
+    assert CliRunner().invoke(digest, ["upgrade", "--if-needed"]).exit_code == 2

@@ -1,20 +1,27 @@
 """Metrics: correct numbers, no personal data, and only with the token."""
 
+import re
+import shutil
+import subprocess
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr, ValidationError
 
 from digest.app.accounts.sign_in_log import SCOPE
+from digest.app.jobs import SLOT_JOBS
 from digest.deliver.control import installation_hold
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState, ScheduleSlot
+from digest.templating import create_jinja_environment
 from digest.web.app import create_app
 from subscribers.store.signup_models import RateLimitCount
 from tests.conftest import ROOT
@@ -45,7 +52,12 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         session.add(Delivery(id="a", purpose="edition:2026-W47", state=DeliveryState.ACCEPTED, **due))
         session.add(Delivery(id="b", purpose="confirm:1", state=DeliveryState.WAITING, **due))
         session.add(Alert(kind="disk-space", subject="", sentence="s", seen_at=NOW, opened_at=NOW))
-        session.add(ScheduleSlot(job="collect", at=NOW, owner="o", lease_until=NOW, done_at=NOW))
+        for job, ago in (("collect", 30), ("backup", None)):
+            taken_at = None if ago is None else NOW - timedelta(seconds=ago)
+            session.add(ScheduleSlot(job=job, at=NOW, owner="o", lease_until=NOW, taken_at=taken_at, done_at=NOW))
+        earlier = NOW - timedelta(days=1)
+        slower = {"taken_at": earlier - timedelta(hours=1), "done_at": earlier}
+        session.add(ScheduleSlot(job="collect", at=earlier, owner="o", lease_until=NOW, **slower))
         session.add(RateLimitCount(scope=SCOPE, tag="wrong code", began=NOW - timedelta(minutes=50), count=2))
         installation_hold.pause_all_sending(session, "a look", actor="eve", now=NOW)
         stored = {"proved_at": NOW.isoformat(), "trouble": ""}
@@ -66,6 +78,8 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         ("digest_alerts_open", "disk-space"): 1,
         ("digest_alerts_open", "dead-source"): 0,
         ("digest_job_done_timestamp_seconds", "collect"): NOW.timestamp(),
+        ("digest_job_duration_seconds", "collect"): 30,
+        ("digest_job_duration_seconds", "backup"): None,
         ("digest_next_release_timestamp_seconds",): RELEASE.timestamp(),
         ("digest_backup_proved_timestamp_seconds",): NOW.timestamp(),
     }
@@ -116,3 +130,46 @@ def test_who_asks_again_within_seconds_gets_the_same(world: Any) -> None:
         with world.database.write() as session:
             installation_hold.pause_all_sending(session, "a look", actor="eve", now=NOW)
     assert held == [0, 0, 1]
+
+
+def test_requests_are_counted_by_area_and_status_with_their_durations(world: Any) -> None:
+    client = guard_metrics(world, TOKEN)
+    for path in ("/subscribe", "/subscribe", "/nowhere", "/desk/"):
+        client.get(path)
+    samples = read_samples(client.get("/metrics", headers=BEARER).text)
+    prefix = "digest_request_duration_seconds"
+    counts = {key[1:]: value for key, value in samples.items() if key[0] == f"{prefix}_count"}
+    assert counts == {("signup", "2xx"): 2, ("none", "4xx"): 1, ("desk", "3xx"): 1}
+    assert 0 < samples[f"{prefix}_sum", "signup", "2xx"] < 60
+    assert samples[f"{prefix}_bucket", "signup", "+Inf", "2xx"] == 2
+    documented = (ROOT / "docs" / "maintenance.md").read_text("utf-8")
+    assert all(f"`{name}`" in documented for name, *_ in samples if name.startswith("digest_"))
+
+
+def test_without_a_token_requests_are_not_measured(world: Any) -> None:
+    client = guard_metrics(world, None)
+    client.get("/subscribe")
+    assert client.application.extensions["digest"].metrics._requests is None
+
+
+def test_the_alert_rules_ask_for_metrics_and_jobs_that_there_are(world: Any, tmp_path: Path) -> None:
+    with world.database.write() as session:
+        taken = {"taken_at": NOW, "done_at": NOW, "owner": "o", "lease_until": NOW}
+        session.add(ScheduleSlot(job="nightly", at=NOW, **taken))
+        stored = {"proved_at": NOW.isoformat(), "trouble": ""}
+        installation_hold.write_installation_state(session, "backup", stored, now=NOW)
+    client = guard_metrics(world, TOKEN)
+    client.get("/subscribe")
+    names = {name for name, *_ in read_samples(client.get("/metrics", headers=BEARER).text)}
+    text = create_jinja_environment().get_template("setup/prometheus-rules.yml").render({"name": "Harbor Weekly"})
+    (group,) = yaml.safe_load(text)["groups"]
+    expressions = [rule["expr"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in group["rules"]}) == len(expressions) >= 10
+    assert all(rule["annotations"]["summary"].endswith(".") for rule in group["rules"])
+    assert {name for text in expressions for name in re.findall(r"digest_\w+", text)} <= names
+    jobs = {job for text in expressions for job in re.findall(r'digest_\w+\{job="(\w+)"', text)}
+    assert jobs == {"nightly"}
+    assert jobs <= SLOT_JOBS.keys()
+    if promtool := shutil.which("promtool"):
+        (tmp_path / "rules.yml").write_text(text, "utf-8")
+        subprocess.run([promtool, "check", "rules", str(tmp_path / "rules.yml")], check=True, capture_output=True)

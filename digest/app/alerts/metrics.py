@@ -26,6 +26,7 @@ from subscribers.consent import audience
 from subscribers.store.models import PersonState
 
 if TYPE_CHECKING:
+    from prometheus_client import Histogram
     from prometheus_client.core import GaugeMetricFamily
     from prometheus_client.metrics_core import Metric
 
@@ -103,9 +104,16 @@ class InstallationCollector:
         yield make_single_gauge("notices_due", "Transactional emails that are due but not sent.", due or 0)
 
     def _collect_schedule(self, session: Session) -> Iterator["Metric"]:
-        last_done = select(ScheduleSlot.job, func.max(ScheduleSlot.done_at)).group_by(ScheduleSlot.job)
+        done_at = func.max(ScheduleSlot.done_at).label("done_at")
+        last_done = select(ScheduleSlot.job, done_at).group_by(ScheduleSlot.job)
         times = {job: at.timestamp() for job, at in session.execute(last_done) if at}
         yield make_labeled_gauge("job_done_timestamp_seconds", "Last time each scheduled job finished.", "job", times)
+        last = last_done.subquery()
+        is_last = (ScheduleSlot.job == last.c.job) & (ScheduleSlot.done_at == last.c.done_at)
+        runs = select(ScheduleSlot.job, ScheduleSlot.taken_at, ScheduleSlot.done_at).join(last, is_last)
+        durations = {job: end - start for job, start, end in session.execute(runs) if start and end}
+        seconds = {job: duration.total_seconds() for job, duration in durations.items()}
+        yield make_labeled_gauge("job_duration_seconds", "How long each job took the last time.", "job", seconds)
         release = load_calendar(session, self.installation.settings.file).next_release(self.now)
         at = release.release_at.timestamp()
         yield make_single_gauge("next_release_timestamp_seconds", "Next send time.", at)
@@ -122,14 +130,24 @@ def _list_counted_editions(session: Session) -> list[str]:
     return [*sending, *session.scalars(newest)]
 
 
-def render_metrics(installation: Installation, *, now: datetime) -> bytes:
+def render_metrics(installation: Installation, *, now: datetime, requests: "Histogram | None" = None) -> bytes:
     """Write all metrics, those of this process among them."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # pages start without it
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    if requests is not None:
+        registry.register(requests)
     registry.register(cast("Any", InstallationCollector(installation, now)))
     return bytes(generate_latest(registry))
+
+
+def _make_request_histogram() -> "Histogram":
+    from prometheus_client import Histogram, disable_created_metrics  # pages start without it
+
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    meaning = "How long requests took, by area of the site and status."
+    return Histogram("digest_request_duration_seconds", meaning, ("area", "status"), registry=None)
 
 
 @dataclass(slots=True)
@@ -139,10 +157,17 @@ class CachedMetrics:
     _text: bytes = b""
     _counted_at: datetime | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _requests: "Histogram | None" = None
+
+    def observe_request(self, area: str, status: int, seconds: float) -> None:
+        """Count a request: to which area of the site it was, how it was answered, and how long that took."""
+        if self._requests is None:
+            self._requests = _make_request_histogram()
+        self._requests.labels(area, f"{status // 100}xx").observe(seconds)
 
     def write_or_recall(self, installation: Installation, *, now: datetime) -> bytes:
         """Return the metrics, at most some seconds old."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:
-                self._text, self._counted_at = render_metrics(installation, now=now), now
+                self._text, self._counted_at = render_metrics(installation, now=now, requests=self._requests), now
             return self._text

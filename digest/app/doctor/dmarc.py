@@ -128,3 +128,19 @@ def _find_record_problems(record: DmarcRecord) -> list[str]:
     if "rua" not in tags:
         problems.append(f"{place} has no report address (rua=), so you won't learn about email that fails DMARC.")
     return problems
+
+
+def get_domain(address: str) -> str:
+    """Return the domain of an address as it's written."""
+    return address.rpartition("@")[2]
+
+
+def choose_report_address(sender: str, reply_to: str) -> str:
+    """Choose where a sender's reports go: to its reply address if the same owner can agree to that in DNS, else to the sender."""
+    domain, reply_domain = (get_domain(address).lower() for address in (sender, reply_to))
+    return reply_to if f".{domain}".endswith(f".{reply_domain}") else sender
+
+
+def name_report_consent(domain: str, report_domain: str) -> str:
+    """Name the record by which another domain agrees to receive a domain's reports (RFC 9990, section 4)."""
+    return f"{domain}._report._dmarc.{report_domain}"

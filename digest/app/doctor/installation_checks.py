@@ -20,6 +20,7 @@ from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
+from digest.folder_owner import name_user
 from digest.installation.opened_installation import explain_missing_key_file
 from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
@@ -69,7 +70,7 @@ def _find_folder_problems(folder: Path) -> Iterator[DoctorFinding]:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK) or not mode & stat.S_IWUSR:
         yield report_error(
             f"Can't write to {folder}.",
-            f"Run: chmod 700 {folder}. If another user owns it, first run: sudo chown $(id -un) {folder}",
+            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {folder}",
         )
     elif mode & OTHERS:
         yield report_error(f"Other users can open {folder} (mode {mode:04o}).", f"Run: chmod 700 {folder}")
@@ -149,7 +150,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
     if not os.access(file, os.R_OK | os.W_OK) or not file.stat().st_mode & stat.S_IWUSR:
         yield report_error(
             f"Can't write to {file}, so subscribers can't unsubscribe.",
-            f"Run: chmod 600 {file}. If another user owns it, first run: sudo chown $(id -un) {file}",
+            f"Run: chmod 600 {file}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {file}",
         )
         return
     try:

@@ -270,7 +270,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
 def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The domain in From has a DMARC policy (RFC 9989, section 4.10.1) with a report address."""
     sender = examined.settings.file.sender
-    domain, reports = _sender_domain(examined.settings), sender.reply_to or sender.address
+    domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
     discovery = dmarc.discover_policy(examined.outside.names, domain)
     if discovery.record is None:
         problems = discovery.problems or (
@@ -304,7 +304,7 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
     for report_domain in sorted(report_domains):
         if dmarc.are_aligned(names, record.domain, report_domain, strict=False):
             continue
-        place = f"{record.domain}._report._dmarc.{report_domain}"
+        place = dmarc.name_report_consent(record.domain, report_domain)
         if not any(dmarc.parse_record_tags(text).get("v") == "DMARC1" for text in names.find_texts(place)):
             yield report_warning(
                 f"DMARC reports for {record.domain} go to {report_domain}, which hasn't agreed to receive them.",

@@ -34,6 +34,7 @@ from digest.edition.archive.verified_editions import find_altered_editions, find
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import PUBLIC_STATES, UNAPPROVED_STATES
+from digest.folder_owner import name_user
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
@@ -320,7 +321,7 @@ def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
         return report_error(
             f"No backups can be made because {folder} isn't a writable folder.",
             (
-                f"Run: sudo chown $(id -un) {folder}. Or choose another folder under [backup] in "
+                f"Run as root: chown {name_user(os.geteuid())} {folder}. Or choose another folder under [backup] in "
                 f"{settings.settings_place}."
             ),
         )

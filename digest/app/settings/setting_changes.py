@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
@@ -26,6 +26,7 @@ from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.affected_areas import AffectedArea, find_affected_area
+from digest.settings.environment_keys import find_key_variable
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
     SettingsValueError,
@@ -104,6 +105,7 @@ class SettingsView:
     `values` is the table, of the sections the list of them; `fingerprint` goes back with the form. `file` is where
     they stand, empty where they come from no file and so can't be changed. `approved` are editions that have to be approved
     anew where the sender changes; `sending` whether one goes out now. `guarded` are the settings that people confirm to change.
+    `locked` names the variables that set settings in the environment, by the settings' names; that of the whole list is under "".
     """
 
     table: str
@@ -116,6 +118,7 @@ class SettingsView:
     approved: tuple[str, ...] = ()
     sending: tuple[str, ...] = ()
     guarded: frozenset[str] = frozenset()
+    locked: Mapping[str, str] = field(default_factory=dict)
 
 
 def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
@@ -139,8 +142,17 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         changes=_list_changes(installation, table),
         approved=tuple(name for name, state in approved.items() if state is EditionState.APPROVED),
         sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
+        locked=_find_locked(settings, table),
         guarded=_find_guarded(values) if isinstance(values, BaseModel) else frozenset(),
     )
+
+
+def _find_locked(settings: Settings, table: str) -> dict[str, str]:
+    values = getattr(settings.file, table)
+    names = type(values).model_fields if isinstance(values, BaseModel) else []
+    paths = {name: (table, name) for name in names} or {"": (table,)}
+    variables = {name: find_key_variable(settings, path) for name, path in paths.items()}
+    return {name: variable for name, variable in variables.items() if variable}
 
 
 def _find_guarded(table: BaseModel) -> frozenset[str]:

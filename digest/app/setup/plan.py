@@ -30,11 +30,13 @@ CONTAINER_USER = (
     10025  # user and group in the container where the folder is root's, who is none there; no account has to be of it
 )
 DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback: 5432 may be this machine's own
-DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml")
+DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml", "prometheus-rules.yml")
 FIRST_DAY = 500  # messages of a warm-up; below twice as many nothing is capped
 _WARM_UP_STEPS = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1000, 2000)  # of the first day's messages, a day each
 _RSA_BITS = 2048  # RFC 8301, section 3.2
-_SECRET_LINE = re.compile(r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY)=).*|(://[^:@/\s]*:)[^@\s]*@")
+_SECRET_LINE = re.compile(
+    r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY|TOKEN|SECRET)=).*|(://[^:@/\s]*:)[^@\s]*@"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,7 @@ def _plan_deployment(
         "database_port": DATABASE_PORT,
         "user_id": user_id,
         "group_id": group_id,
-        "below_home": any(path.is_relative_to(home) for path in (folder, program) for home in ("/home", "/root")),
+        "below_home": any(is_below_home(path) for path in (folder, program, *find_python_places())),
     }
     environment = create_jinja_environment(settings.templates)
     for name in DEPLOYED_FILES:
@@ -264,6 +266,16 @@ def _plan_deployment(
         present.replace("@database/", f"@127.0.0.1:{DATABASE_PORT}/") if present else _make_database_variables()
     )
     yield PlannedFile(password_file, present, database_url, 0o600, is_key=True)
+
+
+def find_python_places() -> tuple[Path, ...]:
+    """Return where Python itself is, to which an environment only links, and where its library is."""
+    return Path(sys.executable).resolve(), Path(sys.base_prefix).resolve()
+
+
+def is_below_home(path: Path) -> bool:
+    """Tell whether a path is under a folder that systemd's `ProtectHome=yes` hides (systemd.exec(5))."""
+    return any(path.is_relative_to(place) for place in ("/home", "/root", "/run/user"))
 
 
 def _make_database_variables() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from digest.app.doctor.dmarc import choose_report_address, get_domain, name_report_consent
 from digest.app.setup.answers import SetupAnswers
 from digest.app.setup.plan import SYSTEM_USER, SetupPlan
 from digest.deliver.compose.dkim import DkimSigner, quote_record_text
@@ -18,9 +19,10 @@ _MX_NOTE = (
     "Bounces and replies (for MAILHOST, enter the mail server of this domain; ask the provider of your mailboxes)"
 )
 _DMARC_NOTE = "DMARC (change to p=quarantine once reports show that all your email passes)"
+_REPORT_NOTE = "DMARC (agrees to receive the reports, because their address is at another domain)"
 _PTR_NOTE = (
     "PTR record, set by your hosting provider, from this server's IP address to the mail server's name "
-    "(which must have that IP address)"
+    "(with Postfix, set myhostname to that name)"
 )
 
 
@@ -58,8 +60,11 @@ def _dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Iterator[D
             name = f"{key.selector}._domainkey.{signer.domain}"
             yield DnsRecord(name, "TXT", quote_record_text(key.dns_record()), "DKIM")
     yield DnsRecord(domain, "MX", "10 MAILHOST.", _MX_NOTE)
-    policy = f'"v=DMARC1; p=none; rua=mailto:{answers.reply_to}"'
-    yield DnsRecord(f"_dmarc.{domain}", "TXT", policy, _DMARC_NOTE)
+    reports = choose_report_address(answers.sender_address, answers.reply_to)
+    yield DnsRecord(f"_dmarc.{domain}", "TXT", f'"v=DMARC1; p=none; rua=mailto:{reports}"', _DMARC_NOTE)
+    if not reports.endswith(f"@{domain}"):
+        place = name_report_consent(domain, get_domain(reports))
+        yield DnsRecord(place, "TXT", '"v=DMARC1"', _REPORT_NOTE)
     if is_here:
         yield DnsRecord(ip_address(EXAMPLE_ADDRESS).reverse_pointer, "PTR", f"{answers.host}.", _PTR_NOTE)
 
@@ -77,7 +82,7 @@ def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: st
         "deploy": plan.folder / "deploy",
         "named": settings_option,
         "user": SYSTEM_USER,
-        "digest": f"sudo -u {SYSTEM_USER} digest{settings_option}",
+        "digest": f"digest{settings_option}",
         "you": f"you@{plan.answers.reply_to.rpartition('@')[2]}",
     }
     text = create_jinja_environment().get_template("setup/steps.txt").render(facts)

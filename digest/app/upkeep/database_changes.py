@@ -1,7 +1,7 @@
 """Changes of the whole database: its schema upgraded after a backup, or everything moved to another database; both are proved."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -87,14 +87,7 @@ def upgrade_installation(
         BackupError: somebody works with it, or it cannot be backed up; nothing has changed. Or rows are missing afterwards.
         UpgradeError: an edition is going out that this version couldn't go on with.
     """
-    refuse_missing_files(settings)
-    with closing(open_database(settings.effective_database_url)) as database:
-        before = read_schema_revision(database)
-        refuse_newer_schema(before)
-        if before is None:
-            raise InstallationError(
-                f"The database in {settings.home} doesn't exist or isn't responding. Run 'digest init' first."
-            )
+    with _open_existing_database(settings) as (database, before):
         is_old = before != newest_schema_revision()
         if before < _FIRST_WITH_SLOTS:
             _refuse_edition_on_its_way(database)
@@ -114,6 +107,31 @@ def upgrade_installation(
                 record_audit(session, "upgraded", "installation", detail, actor=actor.name, now=now)
         drafts = tuple(_update_drafts(installation, actor, now))
     return UpgradeResult(before, newest_schema_revision(), backup, proof, drafts)
+
+
+def needs_upgrade(settings: Settings) -> bool:
+    """Tell whether the schema is older than this version's.
+
+    Raises:
+        InstallationError: there is no installation, or its database is out of reach.
+        SchemaTooNewError: a newer version has worked with it.
+    """
+    with _open_existing_database(settings) as (_, revision):
+        return revision != newest_schema_revision()
+
+
+@contextmanager
+def _open_existing_database(settings: Settings) -> Iterator[tuple[Database, str]]:
+    """Open the database as it is, and read its schema's revision."""
+    refuse_missing_files(settings)
+    with closing(open_database(settings.effective_database_url)) as database:
+        revision = read_schema_revision(database)
+        refuse_newer_schema(revision)
+        if revision is None:
+            raise InstallationError(
+                f"The database in {settings.home} doesn't exist or isn't responding. Run 'digest init' first."
+            )
+        yield database, revision
 
 
 def _update_drafts(installation: Installation, actor: Actor, now: datetime) -> Iterator[str]:

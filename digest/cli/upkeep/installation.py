@@ -25,7 +25,15 @@ from digest.app.doctor.examination import (
 from digest.app.doctor.network_access import NetworkAccess
 from digest.app.doctor.received_message import MAX_MESSAGE_BYTES, ReceivedMessage, examine_message, restore_line_endings
 from digest.app.jobs import JobContext
-from digest.cli.context import FILE_PATH, CommandContext, flag, json_option, pass_command_context, print_result
+from digest.cli.context import (
+    FILE_PATH,
+    CommandContext,
+    flag,
+    json_option,
+    leave_root,
+    pass_command_context,
+    print_result,
+)
 from digest.cli.terminal import show_progress
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.kind import DoctorFinding
@@ -57,6 +65,7 @@ Exit codes: 0 done, 2 not possible."""
 def init(context: CommandContext, target: Path | None) -> None:
     """Create a settings file, keys, and an empty database. Existing ones aren't changed."""
     target = target or context.settings_file or Path(os.environ.get("DIGEST_SETTINGS") or SETTINGS_FILE_NAME)
+    leave_root(target.parent)
     if target.exists():
         click.echo(f"{target} already exists and wasn't changed")
     else:
@@ -67,10 +76,9 @@ def init(context: CommandContext, target: Path | None) -> None:
         new_keys = create_key_file(installation)
     print_recovery_copy(settings.key_file, new_keys.to_json() if new_keys else None)
     click.echo(
-        f'"{settings.home}: the database is ready\\nBefore an edition can be approved, set '
-        "sender.postal_address in digest.toml and an https URL\\nin DIGEST_BASE_URL. 'digest doctor' shows "
-        "what's missing.\\nNext: 'digest staff add EMAIL --role admin', 'digest collect', 'digest draft', "
-        "'digest serve'.\""
+        f"{settings.home}: the database is ready\nBefore an edition can be approved, set sender.postal_address in "
+        "digest.toml and an https URL\nin DIGEST_BASE_URL. 'digest doctor' shows what's missing.\nNext: 'digest staff "
+        "add EMAIL --role admin', 'digest collect', 'digest draft', 'digest serve'."
     )
 
 

@@ -178,13 +178,13 @@ def _print_rotation(result: RotationResult) -> None:
         click.echo(f"{unmoved.row.capitalize()} keeps the old key: {unmoved.reason}.", err=True)
 
 
-def print_recovery_copy(file: Path, recovery_copy: str | None) -> None:
-    """Print the recovery copy of keys that were just made; None: they were there already."""
+def print_recovery_copy(file: Path, recovery_copy: str | None, *, is_secret: bool = False) -> None:
+    """Print the recovery copy of keys that were just made; None: they were there already. One that's secret is left in its file."""
     if recovery_copy is None:
         click.echo(f"{file} already exists and wasn't changed")
         return
+    shown = f" To restore a lost key file, use this recovery copy:\n\n{recovery_copy.strip()}\n"
     click.echo(
         f"Created the keys in {file}.\nWithout this file, email addresses can never be read again. Keep a copy "
-        "apart from the backups,\nprinted or in a safe. To restore a lost key file, use this recovery "
-        f"copy:\n\n{recovery_copy.strip()}\n"
+        f"apart from the backups,\nprinted or in a safe.{'' if is_secret else shown}"
     )

@@ -8,6 +8,7 @@ import click
 from digest.app.upkeep import database_changes
 from digest.cli.context import (
     CommandContext,
+    flag,
     json_option,
     pass_command_context,
     prefix_refusals,
@@ -111,13 +112,17 @@ Exit codes:
   1  not upgraded, with no changes made; or the ledger failed verification
   2  usage error, no database, a database from a newer version, or a migration failed and was undone"""
 )
+@flag("--if-needed", help="Do nothing if the schema is up to date. The service runs this before it starts.")
 @pass_command_context
-def upgrade(context: CommandContext) -> None:
+def upgrade(context: CommandContext, *, if_needed: bool) -> None:
     """Back up the database, upgrade its schema, and verify it. Most other commands also upgrade it, but without a backup."""
     if context.acting_email is not None:
         raise click.UsageError(
             "--as doesn't work with 'digest upgrade', which is always recorded under the terminal's user. Leave out --as."
         )
+    if if_needed and not database_changes.needs_upgrade(context.settings):
+        click.echo("The schema is already up to date.")
+        return
     with prefix_refusals("Not upgraded"):
         result = database_changes.upgrade_installation(
             context.settings, context.terminal, now=context.now(), show_progress=show_progress

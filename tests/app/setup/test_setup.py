@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from email import message_from_bytes
 from pathlib import Path
 
@@ -11,18 +12,26 @@ from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
+from digest.app.doctor.network_access import NetworkAccess
+from digest.app.setup import plan as setup_plan
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers, propose_answer
-from digest.app.setup.plan import CONTAINER_USER, plan_setup, propose_warm_up
+from digest.app.setup.plan import CONTAINER_USER, PlannedFile, plan_setup, propose_warm_up
 from digest.app.setup.remaining_steps import list_dns_records
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.smtp import kind as smtp_kind
 from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
+from digest.settings.loader import ENVIRONMENT_FIELDS, SECRET_FIELDS
 from digest.store.models import AuditEntry
 from digest.web.app import create_app
 from digest.web.auth.route_rules import ROUTE_RULES
+from tests.app.doctor.fake_name_server import FakeNameServer, Records
+from tests.conftest import WAIT_TIMEOUT
+from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 
+SECRET_VARIABLES = {name for name, field in ENVIRONMENT_FIELDS.items() if field in SECRET_FIELDS}
+DNS_CHECKS = ("spf", "dkim-record", "dmarc", "alignment", "exchangers", "reverse-name")
 ANSWERS: dict[str, object] = {
     "name": "Harbor Weekly",
     "tagline": "The week on the waterfront",
@@ -102,10 +111,33 @@ def test_its_key_signs_and_the_printed_record_is_the_keys(made: tuple[Path, str]
     assert "d=news.harbor.example" in fields["DKIM-Signature"]
 
 
-def test_nothing_secret_is_printed_but_the_recovery_copy(made: tuple[Path, str]) -> None:
-    assert "s3cret" not in made[1]
-    assert "PRIVATE KEY" not in made[1]
-    assert "POSTGRES_PASSWORD" not in made[1]
+def test_a_script_gets_nothing_secret_printed_also_no_recovery_copy(made: tuple[Path, str]) -> None:
+    folder, printed = made
+    assert "s3cret" not in printed
+    assert "PRIVATE KEY" not in printed
+    assert "POSTGRES_PASSWORD" not in printed
+    key_file = folder / "digest-data" / "keys.json"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    secrets = re.findall(r"[\w+/=-]{32,}", key_file.read_text("utf-8"))
+    assert secrets
+    assert [secret for secret in secrets if secret in printed] == []
+    assert f"Created the keys in {key_file}." in printed
+
+
+def test_whoever_is_asked_gets_the_recovery_copy_printed(tmp_path: Path) -> None:
+    answers = write_answers(tmp_path)
+    done = run(tmp_path / "srv", "--answers", str(answers), "--yes")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "srv" / "digest-data" / "keys.json").read_text("utf-8").strip() in done.output
+
+
+@pytest.mark.parametrize("variable", sorted(SECRET_VARIABLES))
+def test_a_secret_beside_a_changed_line_is_masked(variable: str) -> None:
+    before = f"{variable}=scheme://user:hunter2@host\nDIGEST_BASE_URL=https://a.example\n"
+    planned = PlannedFile(Path("digest.env"), before, before.replace("a.example", "b.example"))
+    shown = list(planned.show_difference())
+    assert any(variable in line for line in shown)
+    assert "hunter2" not in "".join(shown)
 
 
 def test_run_again_it_changes_nothing_and_prints_the_same_steps(made: tuple[Path, str]) -> None:
@@ -419,3 +451,53 @@ def test_the_records_are_those_that_the_doctor_looks_for(made: tuple[Path, str])
     own = complete_answers(ANSWERS | {"smtp_host": "localhost"}, {})
     assert "1.2.0.192.in-addr.arpa. PTR news.harbor.example." in [str(record) for record in list_dns_records(own, None)]
     assert "digest doctor --online\n" in made[1]
+
+
+@pytest.mark.parametrize(
+    "reply_to", ["editors@harbor.example", "editors@news.harbor.example", "editors@mailboxes.example"]
+)
+def test_the_printed_records_satisfy_the_doctor(tmp_path: Path, reply_to: str) -> None:
+    """The mail server is this machine's, and calls itself by the name in the records. Others' mailboxes have records already."""
+    with run_smtp_server(RecordingHandler(), server_hostname="news.harbor.example") as port:
+        own = {"smtp_host": "127.0.0.1", "smtp_port": port, "smtp_user": "-", "smtp_password": None}
+        done = run(tmp_path / "srv", "--batch", "--answers", str(write_answers(tmp_path, **own, reply_to=reply_to)))
+        assert done.exit_code == 0, done.output
+        records: Records = {("mx.mailboxes.example", "A"): ["192.0.2.9"]}
+        records |= {(domain, "MX"): ["10 mx.mailboxes.example."] for domain in ("harbor.example", "mailboxes.example")}
+        for name, kind, value in re.findall(r"(?m)^ +(\S+)\. (A|TXT|MX|PTR) (.+)$", done.output):
+            records[name, kind] = [value.replace("MAILHOST.", "mx.mailboxes.example.")]
+        assert ("1.2.0.192.in-addr.arpa", "PTR") in records
+        settings = load_settings(tmp_path / "srv" / "digest.toml", {})
+        with FakeNameServer(records) as names, open_installation(settings) as installation:
+            outside = NetworkAccess(("127.0.0.1", int(names.server_address[1])), timeout=WAIT_TIMEOUT)
+            findings = run_checks(ExaminedInstallation(installation, outside=outside), DNS_CHECKS)
+    assert [finding for finding in findings if finding.level != "ok"] == []
+    assert {finding.check for finding in findings} == {*DNS_CHECKS}
+
+
+@pytest.mark.parametrize(
+    ("place", "protection"),
+    [
+        ("/home/ada/.pyenv/versions/3.12/bin/python3.12", "read-only"),
+        ("/root/python/bin/python3", "read-only"),
+        ("/run/user/1000/python", "read-only"),
+        ("/opt/hls-digest/bin/python", "yes"),
+        ("/homes/ada", "yes"),
+    ],
+)
+def test_the_unit_sees_the_home_folder_in_which_python_really_is(
+    made: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, protection: str
+) -> None:
+    monkeypatch.setattr(setup_plan, "find_python_places", lambda: (Path(place),))
+    monkeypatch.setattr(sys, "executable", "/opt/hls-digest/bin/python")
+    settings = load_settings(made[0] / "digest.toml", {})
+    plan = plan_setup(tmp_path, tmp_path / "digest.toml", complete_answers(ANSWERS, {}), settings, {})
+    unit = next(file.after for file in plan.files if file.path.name == "digest.service")
+    assert f"ProtectHome={protection}\n" in unit
+
+
+def test_python_is_where_its_environment_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").touch()
+    (tmp_path / "python").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert setup_plan.find_python_places()[0] == (tmp_path / "real").resolve()

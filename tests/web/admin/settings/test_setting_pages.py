@@ -350,3 +350,29 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     assert filed.install.settings.logo.light == logo.light
     assert filed.install.settings.logo.dark != logo.dark
     assert filed.desk.post("/admin/settings/branding/logos").status_code in {400, 403}
+
+
+def test_what_the_environment_sets_is_locked_and_named(world: Any, tmp_path: Path, move_settings_to_file: Any) -> None:
+    environment = {
+        "DIGEST_PUBLICATION__NAME": "Port News",
+        "DIGEST_SECTIONS": '[{key = "news", title = "News", kind = "stories"}]',
+    }
+    locked = move_settings_to_file(world, tmp_path, **environment)
+    client = locked.signed_in_client("admin")
+    page = client.get("/admin/settings/publication").text
+    (field,) = re.findall(
+        r'<fieldset disabled>\s*<div class="fld"><label class="lab" for="name">.*?</fieldset>', page, re.DOTALL
+    )
+    assert 'value="Port News"' in field
+    assert "Set in the environment with <code>DIGEST_PUBLICATION__NAME</code>. Change it there and restart." in field
+    assert page.count("<fieldset disabled>") == 1
+    before = (tmp_path / "digest.toml").read_bytes()
+    refused = submit(client, "publication", name="Other News")
+    assert (refused.status_code, "DIGEST_PUBLICATION__NAME" in refused.text) == (409, True)
+    assert (tmp_path / "digest.toml").read_bytes() == before
+    assert submit(client, "publication", tagline="All of it").status_code == 303
+    assert locked.install.settings.file.publication.name == "Port News"
+    sections = client.get("/admin/settings/sections").text
+    assert "The environment sets this list with <code>DIGEST_SECTIONS</code>." in sections
+    assert sections.index("<fieldset disabled>") < sections.index('name="0.title"')
+    assert submit(client, "sections", **write_section_fields(locked) | {"0.title": "Others"}).status_code == 409

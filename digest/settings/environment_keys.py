@@ -1,0 +1,95 @@
+"""Variables of the environment that set keys of `digest.toml`, one for each key: that of `limits.proxies` ends in LIMITS__PROXIES.
+
+The value is text for a key that takes text, else TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set as a whole.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from digest.settings.model import Settings, SettingsFileContent
+
+PREFIX = "DIGEST_"
+SEPARATOR = "__"
+SettingPath = tuple[str, ...]  # such as ("limits", "proxies")
+
+
+def name_variable(path: SettingPath) -> str:
+    """Return the variable that sets the key at a path."""
+    return f"{PREFIX}{SEPARATOR.join(path).upper()}"
+
+
+@cache
+def list_key_variables() -> Mapping[str, tuple[SettingPath, FieldInfo]]:
+    """Return the path and field of each key by its variable."""
+    return MappingProxyType({name_variable(path): (path, field) for path, field in _list_keys(SettingsFileContent)})
+
+
+def _list_keys(table: type[BaseModel], above: SettingPath = ()) -> Iterator[tuple[SettingPath, FieldInfo]]:
+    for name, field in table.model_fields.items():
+        model = find_model(field.annotation)
+        if model and get_origin(field.annotation) is not list:
+            yield from _list_keys(model, (*above, name))
+        else:
+            yield (*above, name), field
+
+
+def find_model(annotation: Any) -> type[BaseModel] | None:
+    """Find the model in an annotation such as `list[Model]` or `Model | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := find_model(part))), None)
+
+
+def set_keys(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a settings file with those that variables set in their place; `texts` has them by variable."""
+    merged = dict(values)
+    for variable, text in texts.items():
+        (*above, name), field = list_key_variables()[variable]
+        table = merged
+        for step in above:
+            below = table.get(step)
+            table[step] = table = dict(below) if isinstance(below, Mapping) else {}
+        table[name] = _read_value(field, text)
+    return merged
+
+
+def _read_value(field: FieldInfo, text: str) -> Any:
+    if _takes_text(field.annotation):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # its field says what it must be
+
+
+def _takes_text(annotation: Any) -> bool:
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return all(isinstance(part, str) for part in parts)
+    return annotation is str or (get_origin(annotation) not in {list, dict} and str in parts)
+
+
+def find_key_variable(settings: Settings, path: SettingPath) -> str:
+    """Return the variable by which the environment sets a key; empty if it doesn't."""
+    variable = name_variable(path)
+    return variable if variable in settings.key_variables else ""
+
+
+def find_locked_changes(settings: Settings, before: SettingsFileContent, after: SettingsFileContent) -> Iterator[str]:
+    """Yield the variables that set keys in which two settings files differ."""
+    for variable in settings.key_variables:
+        path, _ = list_key_variables()[variable]
+        if _get_value(before, path) != _get_value(after, path):
+            yield variable
+
+
+def _get_value(table: Any, path: SettingPath) -> Any:
+    for step in path:
+        table = getattr(table, step, None)
+    return table

@@ -1,0 +1,122 @@
+"""What root runs in a service's folder goes on as the folder's owner, or says which command to run instead."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from digest import folder_owner
+from digest.folder_owner import FolderOwnerError, continue_as_owner, name_user
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+OWNER = 54321  # without an account
+# The modules are imported as root: this machine's Python may be where only root reads.
+AS_OWNER = """
+import os, sys
+from pathlib import Path
+from digest import folder_owner
+folder_owner.PROGRAM_FILES = ()
+folder = Path(sys.argv[1])
+name = folder_owner.continue_as_owner(folder)
+(folder / "written").touch()
+print(name, os.getuid(), os.geteuid(), os.getgid(), os.getgroups())
+try:
+    os.seteuid(0)
+except PermissionError:
+    print("for good")
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Make a folder of a service, where its owner can reach it."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o711)
+        place = Path(name) / "srv"
+        place.mkdir()
+        give_away(place)
+        yield place
+
+
+def give_away(place: Path) -> None:
+    """Make the owner that of a folder and everything in it."""
+    for path in (place, *place.rglob("*")):
+        os.chown(path, OWNER, OWNER)
+
+
+def run_python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_process_is_the_owners_for_good(folder: Path) -> None:
+    done = run_python(AS_OWNER, str(folder))
+    assert done.stdout == f"{OWNER} {OWNER} {OWNER} {OWNER} [{OWNER}]\nfor good\n", done.stderr
+    written = (folder / "written").stat()
+    assert (written.st_uid, written.st_gid) == (OWNER, OWNER)
+
+
+def test_a_folder_that_is_missing_is_taken_for_its_parent_folders(folder: Path) -> None:
+    done = run_python(AS_OWNER.replace('(folder / "written").touch()', ""), str(folder / "digest-data" / "more"))
+    assert done.stdout.startswith(f"{OWNER} {OWNER} "), done.stderr
+
+
+def test_in_its_own_folder_root_stays_root(tmp_path: Path) -> None:
+    assert continue_as_owner(tmp_path) is None
+    assert (os.getuid(), os.geteuid()) == (0, 0)
+
+
+def test_an_owner_who_cannot_read_the_program_is_refused_with_the_command_to_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "python"
+    secret.touch(mode=0o600)
+    monkeypatch.setattr(folder_owner, "PROGRAM_FILES", (str(secret),))
+    before = os.getuid(), os.geteuid(), os.getegid(), os.getgroups()
+    with pytest.raises(FolderOwnerError, match=rf"{OWNER}, who can't read .*(sudo|runuser) -u {OWNER} -- digest …"):
+        continue_as_owner(folder)
+    assert (os.getuid(), os.geteuid(), os.getegid(), os.getgroups()) == before
+
+
+def test_where_the_system_does_not_allow_it_the_command_is_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(folder_owner, "PROGRAM_FILES", ())
+    monkeypatch.setattr(os, "setuid", refuse)
+    monkeypatch.setattr(os, "setgid", lambda _: None)
+    monkeypatch.setattr(os, "setgroups", lambda _: None)
+    with pytest.raises(
+        FolderOwnerError, match=rf"can't continue as another user here\. Run: \w+ -u {OWNER} -- digest …"
+    ):
+        continue_as_owner(folder)
+
+
+def test_a_user_without_an_account_is_called_by_number() -> None:
+    assert (name_user(0), name_user(OWNER)) == ("root", str(OWNER))
+
+
+@pytest.mark.sqlite  # the files in the folder are what this is about
+def test_a_command_of_roots_leaves_no_file_of_roots_behind(folder: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
+
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(Path(sys.executable).with_name("digest")), *words]
+        return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+
+    os.chown(folder, 0, 0)
+    made = run("init")
+    assert (made.returncode, "\\n" in made.stdout) == (0, False), made.stdout
+    give_away(folder)
+    done = run("subscribers", "list")
+    if done.returncode:  # this machine's Python is where only root reads
+        assert f" -u {OWNER} -- digest …" in done.stderr, done.stderr
+    else:
+        assert f"Running as {OWNER}, the owner of " in done.stderr
+    assert {path.stat().st_uid for path in (folder, *folder.rglob("*"))} == {OWNER}
