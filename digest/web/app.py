@@ -56,8 +56,8 @@ from digest.web.hooks.pages import webhook_pages
 from digest.web.security import RedactingFlask, add_default_headers, log_response
 from subscribers.loggers import get_logger
 from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa: F401 - they add their routes
-from subscribers.pages.context import ERROR_TEXTS, OTHER_ERROR_ADVICE, page_context, subscriber_pages
-from subscribers.pages.signup import HONEYPOT_FIELD, signup_pages
+from subscribers.pages.context import ERROR_TEXTS, HONEYPOT_FIELD, OTHER_ERROR_ADVICE, page_context, subscriber_pages
+from subscribers.pages.signup import signup_pages
 
 CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
 MAX_FORM_BYTES = 64 * 1024

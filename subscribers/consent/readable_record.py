@@ -1,12 +1,13 @@
 """A person's record made readable: `web/record.html` shows what `transfer.exports.build_person_record` gives as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from subscribers.consent import ledger
-from subscribers.consent.preferences import Preferences, describe_preferences
+from subscribers.consent.preferences import Preferences, describe_preference_options, describe_preferences
 from subscribers.store.models import ConsentEvent
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
@@ -17,6 +18,21 @@ _PLAIN_VALUES = {
     "reader": mark_message("the subscriber"),
 }
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationFacts:
+    """What an answer to a data request says about the publication, besides the record.
+
+    `parts` are its sections and topics, by key (`subscribers.part_keys`) and title, `recipients` sentences. Evidence of consent
+    and records of emails are kept for a number of days.
+    """
+
+    parts: Sequence[tuple[str, str]]
+    recipients: Sequence[str] = ()
+    evidence_days: int = 0
+    mail_days: int = 0
+    hidden_preferences: Collection[str] = ()
 
 
 def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[str, Any]:
@@ -52,18 +68,21 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         "import undone": language.pgettext("how a consent came about or ended", "import undone"),
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
     }
+    if method.startswith(ledger.ADMIN_METHOD):
+        return language.gettext("an editor (%(reason)s)", reason=method.removeprefix(ledger.ADMIN_METHOD))
     return known_methods.get(method, method)
 
 
 def build_record_page(
     record: Mapping[str, Any],
-    parts: Sequence[tuple[str, str]],
+    facts: PublicationFacts,
     language: SubscriberLanguage = ENGLISH,
 ) -> dict[str, Any]:
     """Return what the template of the page gets: the record, its language, and how values are written.
 
-    Methods, reasons, and preferences are put in words; `parts` are the publication's sections and topics, by key (`subscribers.part_keys`) and title.
+    Methods, reasons, and preferences are put in words.
     """
+    parts = facts.parts
 
     def put_in_words(name: str, value: Any) -> Any:
         if name in {"method", "collection_method"} and value:
@@ -84,6 +103,10 @@ def build_record_page(
         "language": language,
         "write_value": partial(format_record_value, language=language),
         "grant_kinds": _GRANT_KINDS,
+        "recipients": facts.recipients,
+        "evidence_days": facts.evidence_days,
+        "mail_days": facts.mail_days,
+        "choices": describe_preference_options(language, facts.hidden_preferences),
     }
 
 

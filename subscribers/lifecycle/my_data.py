@@ -95,14 +95,21 @@ _KIND_SENTENCES = {
     ConsentKind.EXPIRED: mark_message("A request expired without confirmation"),
 }
 
-
+_BY_EDITOR_SENTENCES = {
+    ConsentKind.WITHDRAWN: mark_message("An editor unsubscribed you"),
+    ConsentKind.CHOICES_CHANGED: mark_message("An editor changed your preferences"),
+    ConsentKind.LINKS_RENEWED: mark_message("An editor renewed the links in your emails"),
+    ConsentKind.SUPPRESSED: mark_message("An editor stopped all email to your address"),
+    ConsentKind.ERASED: mark_message("An editor erased your data"),
+}
 _UNDONE_IMPORT_SENTENCE = mark_message("The import of your address was undone")
 
 
 def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> ConsentHistoryEntry:
     body = json.loads(event.body)
     is_undone_import = event.kind is ConsentKind.EXPIRED and "batch" in body
-    what = _UNDONE_IMPORT_SENTENCE if is_undone_import else _KIND_SENTENCES[event.kind]
+    sentences = _KIND_SENTENCES | (_BY_EDITOR_SENTENCES if ledger.is_by_admin(body) else {})
+    what = _UNDONE_IMPORT_SENTENCE if is_undone_import else sentences[event.kind]
     return ConsentHistoryEntry(
         at=event.at,
         what=language.translate_text(what),
@@ -119,16 +126,10 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def start_new_link_generation(
-    session: Session,
-    number: int,
-    *,
-    cause: Mapping[str, str],
-    now: datetime,
-) -> int:
-    """Begin a new generation of links for a person who is there; return it. Their chain says which one it is, and its `cause`.
+def start_new_link_generation(session: Session, number: int, *, now: datetime, **origin: str) -> int:
+    """Begin a new generation of links for a person who is there; return it. Their chain says which one it is.
 
-    A restored copy knows nothing of a renewal that came after it was made.
+    `origin` is what else the event says: the `method`, and the `actor` if it's an admin. A restored copy knows nothing of a renewal that came after it was made.
 
     Raises:
         LookupError: there is no such person.
@@ -137,6 +138,6 @@ def start_new_link_generation(
     if person is None:
         raise LookupError(f"no person has the number {number}")
     person.link_generation = next_generation(person.link_generation)
-    body = {**cause, "generation": person.link_generation}
+    body = {"generation": person.link_generation, **origin}
     ledger.append_event(session, person, ConsentKind.LINKS_RENEWED, body, now)
     return person.link_generation

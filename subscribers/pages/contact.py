@@ -15,6 +15,7 @@ from subscribers.consent.preferences import describe_preference_options
 from subscribers.mail_requests import MailRequest
 from subscribers.pages.context import (
     OptionalAddress,
+    ask_again_if_trapped,
     page_context,
     private_response,
     refused_form_page,
@@ -22,7 +23,7 @@ from subscribers.pages.context import (
     subscriber_pages,
 )
 from subscribers.pages.forms import FormError, FormModel, read_form
-from subscribers.pages.signup import HONEYPOT_FIELD, client_address
+from subscribers.pages.signup import client_address
 from subscribers.signup.rate_limits import (
     NetworkHashes,
     SubmissionOutcome,
@@ -74,8 +75,8 @@ def contact() -> Response:
 @subscriber_pages.post("/contact")
 def write_to_the_editors() -> Response:
     """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
-    if request.form.get(HONEYPOT_FIELD):
-        return _sent_page("")
+    if trapped := ask_again_if_trapped():
+        return trapped
     try:
         line = read_form(EditorMessage, request.form)
     except FormError as exc:

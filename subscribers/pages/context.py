@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, Response, abort, current_app, render_template
+from flask import Blueprint, Response, abort, current_app, render_template, request
 from pydantic import Field, PlainValidator
 from sqlalchemy.orm import Session
 from werkzeug.local import LocalProxy
@@ -38,6 +38,7 @@ from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 from subscribers.transfer.exports import DataController
 
+HONEYPOT_FIELD = "website"  # a hidden field, which programs fill in
 subscriber_pages = Blueprint("subscribers", __name__)
 log = get_logger("pages")
 
@@ -194,7 +195,7 @@ def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bo
 
 def renew_links_and_make_link_token(session: Session, number: int) -> str:
     """Renew the links in a person's emails; return the token of the new link to their preferences."""
-    start_new_link_generation(session, number, cause={"method": "page"}, now=page_context.now)
+    start_new_link_generation(session, number, now=page_context.now, method="link mailed to the owner")
     return make_preferences_token(session, number)
 
 
@@ -223,6 +224,17 @@ def refused_form_page(outcome: SubmissionOutcome) -> Response:
     response = render_page("web/too_many.html", 503 if in_all else 429, outcome=outcome.name)
     response.headers["Retry-After"] = "86400" if outcome is SubmissionOutcome.DOMAIN_LIMIT_REACHED else "3600"
     return response
+
+
+def ask_again_if_trapped() -> Response | None:
+    """Return the page that asks to send a form again if its hidden field is filled in; None if it isn't.
+
+    A browser may have filled it in, or a page's style may have shown it. The page keeps the other fields.
+    """
+    if not request.form.get(HONEYPOT_FIELD):
+        return None
+    fields = [(name, value) for name, value in request.form.items(multi=True) if name != HONEYPOT_FIELD]
+    return render_page("web/ask_again.html", fields=fields)
 
 
 def render_page(template: str, status: int = 200, **values: object) -> Response:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from base64 import b64encode
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from flask import Response, abort, render_template, request
 from flask.typing import ResponseReturnValue
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from subscribers.address import mask_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.consent.readable_record import PublicationFacts
 from subscribers.lifecycle import address_change, address_change_stop
 from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
@@ -35,7 +36,7 @@ from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, TokenState
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
-from subscribers.transfer.exports import build_person_record, convert_disclosure_to_json
+from subscribers.transfer.exports import build_person_record, convert_disclosure_to_json, write_portable_copy
 
 
 @subscriber_pages.get("/my-data/<token>")
@@ -49,7 +50,15 @@ def my_data(token: str) -> ResponseReturnValue:
 def show_my_record(token: str) -> ResponseReturnValue:
     """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
     record = _record_for_token(token, page_context.language)
-    values = readable_record.build_record_page(record, page_context.site.parts, page_context.language)
+    site = page_context.site
+    facts = PublicationFacts(
+        parts=site.parts,
+        recipients=site.recipients,
+        evidence_days=page_context.evidence_retention.days,
+        mail_days=page_context.delivery_retention.days,
+        hidden_preferences=site.hidden_preferences,
+    )
+    values = readable_record.build_record_page(record, facts, page_context.language)
     page = render_template("web/record.html", **values)
     response = private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
@@ -69,6 +78,17 @@ def download_my_data(token: str) -> ResponseReturnValue:
     response = private_response(json.dumps(_record_for_token(token, ENGLISH), indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
+    return response
+
+
+@subscriber_pages.post("/my-data/<token>/copy.<any(csv, json):form>")
+def download_portable_copy(token: str, form: Literal["csv", "json"]) -> ResponseReturnValue:
+    """Return what a person gave us, for themselves or another service (GDPR, Article 20)."""
+    with page_context.database.read() as session:
+        person = _find_owner(session, token)
+        response = private_response(write_portable_copy(session, page_context.keys, person.number, form))
+    response.mimetype = "text/csv" if form == "csv" else "application/json"
+    response.headers["Content-Disposition"] = f'attachment; filename="my-copy.{form}"'
     return response
 
 

@@ -27,6 +27,8 @@ from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import StayLink
 from subscribers.pages.context import (
     AddressForm,
+    ask_again_if_trapped,
+    make_preferences_token,
     page_context,
     private_response,
     refused_form_page,
@@ -50,7 +52,6 @@ signup_pages = Blueprint("signup", __name__)
 _FORWARDED_ENTRY = re.compile(r"(?:\[(?P<inner>[^\]]+)\]|(?P<v4>[\d.]+(?=:)))(?::\d{1,5})?|(?P<plain>.+)", re.ASCII)
 _NOTHING_CHOSEN = Preferences()
 SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
-HONEYPOT_FIELD = "website"  # no person sees this field: whoever fills it in is a program
 
 
 @signup_pages.get("/subscribe")
@@ -62,8 +63,8 @@ def subscribe() -> Response:
 @signup_pages.post("/subscribe")
 def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
-    if request.form.get(HONEYPOT_FIELD):
-        return _request_answer("subscribe", SubmissionOutcome.ACCEPTED)
+    if trapped := ask_again_if_trapped():
+        return trapped
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
@@ -111,8 +112,8 @@ def lost_link() -> Response:
 @signup_pages.post("/preferences")
 def request_lost_link() -> Response:
     """Take the form, and answer it without a look at who it is."""
-    if request.form.get(HONEYPOT_FIELD):
-        return _request_answer("lost link", SubmissionOutcome.ACCEPTED)
+    if trapped := ask_again_if_trapped():
+        return trapped
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
@@ -187,6 +188,7 @@ def _welcome_page(session: Session, token: str, *, problem: str = "", is_saved: 
         link=link,
         chosen=chosen,
         token=token,
+        preferences_token=make_preferences_token(session, person.number),
         saved=saved,
         problem=problem,
         **_signup_form_values(),
@@ -286,6 +288,7 @@ def _confirmation_page(session: Session, link: confirmation.ConfirmationLink, to
             person = confirmation.find_new_subscriber(session, token, now=page_context.now) if link.new else None
             chosen = Preferences.from_stored(person.choices) if person else None
             values = {"link": link, "coming": coming, "chosen": chosen, "token": token, "saved": "", "problem": ""}
+            values["preferences_token"] = make_preferences_token(session, person.number) if person else ""
             return render_page("web/confirmed.html", 200, **values, **_signup_form_values())
     return render_page("web/expired.html", 410, link=link)
 

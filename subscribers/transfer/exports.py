@@ -4,18 +4,20 @@ A record's fields are named after ISO/IEC TS 27560:2023 (header, processing, par
 the W3C's Data Privacy Vocabulary spells them.
 """
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
 from subscribers.consent.ledger import GRANT_KINDS, IMPORTED_SUFFIX, find_last_consent, format_ledger_time
+from subscribers.consent.preferences import Preferences
 from subscribers.consent.subscriber_list import SubscriberFilter, build_filter_conditions
 from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.errors import RefusalError
@@ -127,6 +129,36 @@ def build_person_record(
             *other_disclosures,
         ],
     }
+
+
+def write_portable_copy(session: Session, keys: KeyRing, number: int, form: Literal["csv", "json"]) -> str:
+    """Write what a person gave us, for themselves or another service, in the columns of a list's export (GDPR, Article 20).
+
+    Raises:
+        LookupError: there is no such person.
+        DecryptionError: their address can't be decrypted.
+    """
+    person = session.get_one(Person, number)
+    address = people.decrypt_person_address(keys, person)
+    member = audience.AudienceMember(
+        number=number,
+        encrypted_address=(b"", ""),
+        preferences=Preferences.from_stored(person.choices),
+        asked_at=person.asked_at,
+        asked_where=person.asked_where,
+        domain_tag=None,
+        lookup=(None, None),
+    )
+    row = _ExportedPerson(member, *_load_consents(session, [number]).get(number, (None, {})))
+    values = ["" if value is None else str(value) for value in row.describe()]
+    copy = dict(zip(EXPORT_COLUMNS, [address.mailbox if address else "", str(person.state), *values], strict=True))
+    if form == "json":
+        return json.dumps(copy, indent=2, ensure_ascii=False) + "\n"
+    file = io.StringIO(newline="")
+    writer = SpreadsheetCsvWriter(file)
+    writer.write_row(copy.keys())
+    writer.write_row(copy.values())
+    return file.getvalue()
 
 
 def convert_disclosure_to_json(disclosure: disclosures.AddressDisclosure) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.demo.sample_week import DEMO_ACTOR, SAMPLE_ADMIN, SAMPLE_NOW
-from digest.app.subscribers import subscriber_actions
+from digest.app.subscribers import data_requests, subscriber_actions
 from digest.app.upkeep import audit_log
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import open_installation
@@ -105,7 +105,7 @@ def _record_a_morning(world: Any) -> None:
             record_audit(session, act, subject, detail, actor=actor, now=NOW - timedelta(hours=hours))
     ann = Actor("staff 1", Role.ADMIN, ActionEntryPoint.DESK, confirmed_at=NOW - timedelta(minutes=50))
     subscriber_actions.find_person(world.install, ann, ADA_ADDRESS, now=NOW - timedelta(hours=1))
-    subscriber_actions.send_data_link(world.install, ann, world.ada, "asked by phone", now=NOW - timedelta(minutes=40))
+    data_requests.send_data_link(world.install, ann, world.ada, "asked by phone", now=NOW - timedelta(minutes=40))
     audit_log.check_audit_log(world.install, ann, now=NOW)
 
 

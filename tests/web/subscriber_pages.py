@@ -203,6 +203,8 @@ def _see_data(tour: SubscriberPages) -> None:
     tour.visit("my data", path)
     tour.visit("my record", f"{path}/record", data={})
     tour.visit("my-data.json", f"{path}/download", data={})
+    tour.visit("my-copy.csv", f"{path}/copy.csv", data={})
+    tour.visit("my-copy.json", f"{path}/copy.json", data={})
     tour.visit("my data, wrong address", f"{path}/address", 400, data={"email": "bo"})
     tour.visit("move asked", f"{path}/address", data={"email": "new@elsewhere.example"})
     move, stop = tour.link("address"), tour.link("address/stop")

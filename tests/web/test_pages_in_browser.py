@@ -344,7 +344,7 @@ def test_a_subscriber_has_their_record_shown_and_prints_it(
         page = without_scripts.new_page()
         page.on("console", lambda message: said.append(message.text))
         page.goto(f"http://127.0.0.1:{serving.port}{mailed_links(world)[0]}")
-        follow(page.get_by_role("button", name="Show a printable version"))
+        follow(page.get_by_role("button", name="Show all my data"))
         expect(page.get_by_role("heading", level=1)).to_have_text("Your data record")
         expect(page.locator("main")).to_contain_text("ada.lovelace@analytical.example")
         box = page.locator("main").bounding_box()

@@ -25,7 +25,7 @@ from tests.web.subscriber_pages import WRITTEN_BY_STAFF, visit_all
 LEFT_EDGE = "element => element.getBoundingClientRect().left"
 MADE_UP = "he"  # it runs from right to left
 RECORD = "my record"  # it shows what is stored as it is stored
-FILES = (".atom", ".json", ".ics")
+FILES = (".atom", ".json", ".ics", ".csv")
 # One page of each kind that has something of its own that could be too wide.
 SHOWN = (
     *("/", "edition", "/topics/maritime", "search found", "/subscribe", "confirm", "asked", "preferences saved"),

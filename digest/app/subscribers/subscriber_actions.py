@@ -1,25 +1,21 @@
 """What an admin does to one person, and the consent ledger of them all."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
-from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.notices import notice_queue
-from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.audit_chain import AuditProof, verify_audit_log
-from digest.templating import create_jinja_environment
 from subscribers.address import Address, read_address
 from subscribers.callback_types import Progress
-from subscribers.consent import audience, disclosures, readable_record, seals, suppression
+from subscribers.consent import audience, seals, suppression
 from subscribers.consent.ledger import ADMIN_METHOD
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
@@ -31,19 +27,16 @@ from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_
 from subscribers.store import people
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import mark_message
-from subscribers.transfer.exports import DataController, build_person_record, convert_disclosure_to_json
 
 ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
 FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
 WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
 RESTORE = Action("subscriber restored", Role.ADMIN, AffectedArea.CONSENT)
 CORRECT_ADDRESS = Action("address correction requested", Role.ADMIN, AffectedArea.CONSENT)
-SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
 ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
 SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
 ALLOW = Action("sign-up allowed", Role.ADMIN, AffectedArea.CONSENT)
 COUNT = Action("people counted", Role.ADMIN, AffectedArea.NONE)
-MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
 RENEW_LINKS = Action("links renewed", Role.ADMIN, AffectedArea.ADDRESSES)
 VERIFY = Action("ledger verified", Role.ADMIN, AffectedArea.NONE)
 
@@ -191,45 +184,6 @@ def request_address_correction(
     return True
 
 
-def export_person_data(
-    installation: Installation, actor: Actor, whom: Address | int, reason: str, *, reference: str = "", now: datetime
-) -> dict[str, Any]:
-    """Give all that is held of one person, as JSON values. The look is itself a disclosure, which the person can see.
-
-    `whom` is their address or their number, `reference` the sign-in in which a member of the staff looks.
-
-    Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
-    """
-    settings = installation.settings
-    with SHOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
-        number = find_person_row(session, installation.keys, whom).number
-        draft.subject, draft.detail = f"person {number}", {"why": reason}
-        disclosures.record_disclosures(
-            session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=reference, now=now
-        )
-        publication, sender = settings.file.publication, settings.file.sender
-        record = build_person_record(
-            session,
-            installation.keys,
-            number,
-            controller=DataController(publication.name, sender.reply_to, sender.postal_address, publication.site),
-            now=now,
-            other_disclosures=map(convert_disclosure_to_json, list_delivery_disclosures(session, number, settings)),
-        )
-        assert record is not None, "the person was found in this transaction"
-        return record
-
-
-def render_record_page(installation: Installation, record: Mapping[str, Any]) -> str:
-    """Give a person's record as a page to print."""
-    settings = installation.settings
-    page = create_jinja_environment(settings.templates, settings.subscriber_language).get_template("web/record.html")
-    parts = list_part_titles(settings, settings.subscriber_language)
-    return page.render(readable_record.build_record_page(record, parts, settings.subscriber_language))
-
-
 def erase_subscriber(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
@@ -321,25 +275,10 @@ def renew_person_links(
         person = find_person_row(session, installation.keys, whom)
         draft.changed = person.state is not PersonState.ERASED
         if draft.changed:
-            cause = {"method": f"{ADMIN_METHOD}{reason}", "actor": actor.name}
-            my_data.start_new_link_generation(session, person.number, cause=cause, now=now)
+            method = f"{ADMIN_METHOD}{reason}"
+            my_data.start_new_link_generation(session, person.number, now=now, method=method, actor=actor.name)
         draft.subject, draft.detail = f"person {person.number}", {"why": reason}
         return person.number, draft.changed
-
-
-def send_data_link(
-    installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
-) -> my_data.DataLinkOutcome:
-    """Have a link to their data mailed to a person, as if they had asked on the page; say what came of it.
-
-    Raises:
-        NotPermittedError: the actor is no admin.
-    """
-    with MAIL_DATA_LINK.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
-        queue = notice_queue.make_notice_queue(installation.keys, installation.settings, lambda: now)
-        outcome = my_data.request_data_link(session, number, queue, now=now)
-        draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}
-        return outcome
 
 
 def count_people_by_state(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:

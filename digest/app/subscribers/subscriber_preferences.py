@@ -121,7 +121,7 @@ def change_subscriber_preferences(
 
 def _check_subscribed(person: Person) -> None:
     if person.state is not PersonState.SUBSCRIBED or person.ciphertext is None:
-        raise PreferencesRefusedError("This person isn't subscribed.", "You can change only subscribers' preferences.")
+        raise PreferencesRefusedError("This person isn't subscribed, so preferences have no effect.")
 
 
 def _describe_stored(person: Person) -> str:

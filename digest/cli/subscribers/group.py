@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,6 +29,9 @@ from subscribers.consent.seals import LedgerProof
 from subscribers.phrases import count_with_noun
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
+
+if TYPE_CHECKING:
+    from digest.app.subscribers.data_requests import AnswerForm
 
 
 @click.group(
@@ -276,19 +280,22 @@ Exit codes:
     callback=check_reason,
     help="Reason for viewing the record, shown to the subscriber in the list of who has received their address.",
 )
-@click.option("--form", type=click.Choice(["json", "html"]), default="json", show_default=True)
+@click.option(
+    "--form",
+    type=click.Choice(["json", "html", "csv", "portable"]),
+    default="json",
+    show_default=True,
+    help="Everything as JSON, an answer to print (GDPR Article 15), or a portable copy as CSV or JSON (Article 20).",
+)
 @pass_command_context
-def show(context: CommandContext, whom: Address | int, reason: str, form: str) -> None:
+def show(context: CommandContext, whom: Address | int, reason: str, form: "AnswerForm") -> None:
     """Show everything stored about a person (ISO/IEC TS 27560), including consent texts and disclosures.
 
     The person can see that you viewed their data, when, and why.
     """
-    installation = context.installation
-    record = subscriber_actions.export_person_data(installation, context.actor, whom, reason, now=context.now())
-    if form == "html":
-        click.echo(subscriber_actions.render_record_page(installation, record))
-    else:
-        click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    from digest.app.subscribers.data_requests import write_data_answer
+
+    click.echo(context.act(write_data_answer, whom, form, reason, now=context.now()).rstrip("\n"))
 
 
 @subscribers.command(

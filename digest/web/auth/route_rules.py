@@ -80,6 +80,7 @@ ROUTE_RULES = {
     "subscribers.my_data": LINK,
     "subscribers.show_my_record": LINK,
     "subscribers.download_my_data": LINK,
+    "subscribers.download_portable_copy": LINK,
     "subscribers.ask_to_erase": LINK,
     "subscribers.erase_now": LINK,
     "subscribers.renew_my_links": LINK,

@@ -18,6 +18,7 @@ from digest.store.engine import Database
 from digest.templating import create_jinja_environment
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.preferences import Preferences, change_preferences
+from subscribers.consent.readable_record import PublicationFacts
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.erasure import erase_person
@@ -41,6 +42,7 @@ YES = ConsentEvidence(
     agreed_at=NOW - timedelta(days=9),
 )
 SECTIONS = [("featured", "Featured"), ("events", "Events")]
+FACTS = PublicationFacts(SECTIONS)
 DESK = DataController("HLS.Today", "editors@news.example.org", "1 Main St, Springfield", "https://hls.today/")
 
 
@@ -67,7 +69,7 @@ def _record(database: Database, number: int) -> dict[str, Any]:
 
 def _page(record: dict[str, Any]) -> str:
     page = create_jinja_environment().get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, SECTIONS))
+    return page.render(readable_record.build_record_page(record, FACTS))
 
 
 class _Text(HTMLParser):
@@ -246,7 +248,7 @@ def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, 
     with database.read() as session:
         record = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
     assert record is not None
-    values = readable_record.build_record_page(json.loads(json.dumps(record)), SECTIONS, language)
+    values = readable_record.build_record_page(json.loads(json.dumps(record)), FACTS, language)
     page = create_jinja_environment(language=language).get_template("web/record.html").render(values)
     recorded = (YES.wording, *YES.as_json().values(), "Kim", "a question", "r-7", "ada@example.org", "person-1", "UTC")
     recorded += astuple(DESK)

@@ -63,6 +63,23 @@ def test_a_renewal_leaves_where_a_person_stands_and_is_in_their_record(world: An
     assert history[-1].what == "The links in your emails were renewed"
 
 
+def test_the_record_says_who_renewed_the_links_and_why(world: Any) -> None:
+    ask(world)
+    (mail,) = Inbox(world).new()
+    data = f"/my-data/{secret_of(mail)}"
+    world.client.post(f"{data}/renew-links")
+    subscriber_actions.renew_person_links(world.install, ADMIN, world.ada, "forwarded an edition", now=NOW)
+    record = world.signed_in_client("admin").get(f"/admin/readers/{world.ada}").text
+    assert record.count("<b>Renewed links.</b> Links in earlier emails work only for unsubscribing.") == 2
+    assert "Reason: forwarded an edition (entered by an admin)" in record
+    assert "Method: link mailed to the owner" in record
+    page = world.client.get(data).text
+    assert "<b>An editor renewed the links in your emails</b>" in page
+    assert "how: an editor (forwarded an edition)" in page
+    assert "<b>The links in your emails were renewed</b>" in page
+    assert "how: one-time link in an email" in page
+
+
 def set_generation(world: Any, generation: int) -> None:
     with world.database.write() as session:
         session.get_one(Person, world.ada).link_generation = generation

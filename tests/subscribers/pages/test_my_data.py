@@ -1,17 +1,23 @@
 """A reader's data: the link to it, what it shows, taking it along, another address, erasure; and a line to the editors."""
 
+import csv
+import io
 import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import html as lxml_html
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.app.sending import background_tasks
+from digest.app.subscribers import subscriber_actions
 from digest.catalogs import load_language
 from digest.store.delivery_models import Delivery, DeliveryState, ProviderErasure, QueuedNoticeEmail
 from digest.store.models import EditionState
@@ -25,14 +31,20 @@ from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, StoredAddressChange
+from subscribers.transfer.exports import EXPORT_COLUMNS
+from tests.actors import ADMIN
+from tests.conftest import ROOT
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 from tests.sent_emails import plain_text, read_email
-from tests.web.conftest import sample_evidence
+from tests.web.conftest import build_web_setup, sample_evidence
 
 ADA = "ada.lovelace@analytical.example"
 BO = "bo@elsewhere.example"
 SECRET = re.compile(r"https://news\.example\.org/(my-data|address)/([A-Za-z0-9_-]{22})\b")
+
+
+PROMISE = re.compile(r"link to (?:their|your|my) data[^.]*\bonce\b")
 
 
 class Inbox:
@@ -198,6 +210,97 @@ def test_the_record_to_print_needs_the_owners_link_and_its_button(opened: tuple[
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert world.dump() == before
+
+
+ARTICLE_15 = (
+    *("Article 15(3)", "Article 15(1)(a)", "Article 15(1)(b) and (d)", "Article 15(1)(c)", "Article 15(1)(e) and (f)"),
+    *("Article 15(1)(g)", "Article 15(1)(h)", "Article 20"),
+)
+
+
+def answer_data_request(world: Any, secret: str) -> str:
+    """Return the text of the page that answers a person's request for their data."""
+    page = world.client.post(f"/my-data/{secret}/record").text
+    return " ".join(lxml_html.fromstring(page).text_content().split())
+
+
+def test_the_answer_has_everything_that_the_person_is_entitled_to_know_under_its_article(
+    opened: tuple[Any, str],
+) -> None:
+    world, secret = opened
+    world.client.post(f"/preferences/{world.token('preferences')}", data={"section": ["featured"]})
+    subscriber_actions.unsubscribe_by_admin(world.install, ADMIN, world.ada, "asked by phone", now=NOW)
+    page = world.client.post(f"/my-data/{secret}/record").text
+    headings = [heading.text_content() for heading in lxml_html.fromstring(page).xpath("//h2")]
+    assert [article for article in ARTICLE_15 if not any(article in heading for heading in headings)] == []
+    text, evidence_days = answer_data_request(world, secret), world.install.settings.file.retention.evidence_days
+    for words in (
+        "to send the newsletter by email",  # purpose
+        "consent",  # legal basis
+        "The IP address and browser you signed up and confirmed with",  # categories
+        f"We keep them encrypted for {evidence_days} days, then only as hashes.",  # retention
+        "At present, this installation saves emails to files on our server",  # recipients
+        "Complain to a data protection authority",
+        "Withdraw your consent at any time",
+        "From an editor, who added you with evidence that you agreed: hls.today",  # source
+        "editors@news.example.org",  # the controller's contact
+        "200 Example Street, Washington, DC 20001",
+        "an editor (asked by phone)",
+    ):
+        assert words in text, words
+    for raw in ("omit", "choices", "admin:", "pii", "one_click", "wording_"):
+        assert raw not in text, raw
+
+
+def test_the_answer_is_in_the_subscribers_language(one_database: Any, tmp_path: Path) -> None:
+    world = build_web_setup(one_database, tmp_path, language="fr")
+    ask(world)
+    (mail,) = Inbox(world).new()
+    text = answer_data_request(world, secret_of(mail))
+    for words in (
+        "Qui les reçoit (article 15, paragraphe 1, point c)",
+        "Introduire une réclamation auprès d’une autorité de protection des données",
+        "Pour vous envoyer le lien vers vos données",
+    ):
+        assert words in unescape(text).replace("\xa0", " ").replace("\u202f", " "), words
+
+
+def test_the_portable_copy_is_a_file_of_its_own_that_an_import_reads(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    world.client.post(
+        f"/preferences/{world.token('preferences')}", data={"section": ["featured"], "frequency": "monthly"}
+    )
+    before = world.dump()
+    as_csv, as_json = (world.client.post(f"/my-data/{secret}/copy.{form}") for form in ("csv", "json"))
+    assert (as_csv.mimetype, as_json.mimetype) == ("text/csv", "application/json")
+    assert as_csv.headers["Content-Disposition"] == 'attachment; filename="my-copy.csv"'
+    assert as_csv.headers["Cache-Control"] == "no-store"
+    (row,) = csv.DictReader(io.StringIO(as_csv.text.removeprefix("\ufeff")))
+    assert row == json.loads(as_json.text)
+    assert tuple(row) == EXPORT_COLUMNS
+    assert (row["email"], row["status"], row["consent_text"]) == (ADA, "subscribed", "Send me the weekly mail.")
+    assert (row["frequency"], "events" in row["sections_left_out"]) == ("monthly", True)
+    assert world.client.get(f"/my-data/{secret}/copy.csv").status_code == 405
+    assert world.client.post(f"/my-data/{secret}/copy.xml").status_code == 404
+    assert world.dump() == before
+
+
+def test_the_link_to_data_keeps_its_promise_everywhere(opened: tuple[Any, str]) -> None:
+    """It works for 24 hours, as often as the owner likes: they read on a phone, and download on a computer."""
+    world, secret = opened
+    for hours in (0, 1, 23):
+        client = at(world, NOW + timedelta(hours=hours))
+        assert client.get(f"/my-data/{secret}").status_code == 200
+        assert client.post(f"/my-data/{secret}/download").status_code == 200
+    assert at(world, NOW + timedelta(hours=24)).get(f"/my-data/{secret}").status_code == 410
+    record = world.signed_in_client("admin").get(f"/admin/readers/{world.ada}?done=queued").text
+    asked, preferences = ask(world).text, world.client.get(f"/preferences/{world.token('preferences')}").text
+    for text in (record, asked, preferences):
+        assert "It works for 24 hours." in text
+    guides = [(ROOT / "docs" / name).read_text("utf-8") for name in ("admins.md", "readers.md")]
+    assert not [
+        line for text in (record, asked, preferences, *guides) for line in text.split(".") if PROMISE.search(line)
+    ]
 
 
 def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: Any) -> None:
@@ -526,6 +629,7 @@ def test_tokens_that_are_not_ours_or_for_another_page_get_one_and_the_same_404(o
     paths = {
         "/my-data/{}": ("GET",),
         "/my-data/{}/download": ("POST",),
+        "/my-data/{}/copy.csv": ("POST",),
         "/my-data/{}/erase": ("GET", "POST"),
         "/my-data/{}/address": ("POST",),
         "/address/{}": ("GET", "POST"),
@@ -600,9 +704,11 @@ def test_a_line_that_cannot_be_sent_is_explained_and_kept_in_the_form(
     assert Inbox(world).new() == []
 
 
-def test_a_program_that_fills_in_every_field_is_answered_and_ignored(world: Any) -> None:
+def test_a_message_with_every_field_filled_in_is_not_taken_before_it_is_sent_again(world: Any) -> None:
     before = world.dump()
-    assert write(world, message="Buy", website="https://spam.example").status_code == 200
+    answer = write(world, message="Buy", website="https://spam.example")
+    assert answer.status_code == 200
+    assert "We haven’t received your form yet." in answer.text
     assert world.dump() == before
 
 

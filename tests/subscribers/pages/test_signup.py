@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from lxml import html as lxml_html
 from sqlalchemy import event, func, select
+from werkzeug.datastructures import MultiDict
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.app.site.page_context import describe_release_days
@@ -196,12 +198,68 @@ def test_a_form_that_cannot_be_kept_says_why_beside_the_field_and_does_not_repea
     assert count(world, SignupRequest) == 0
 
 
-def test_who_fills_in_the_hidden_field_is_thanked_and_forgotten(world: Any) -> None:
-    for path in ("/subscribe", "/preferences"):
-        human = world.client.post(path, data=FORM)
-        program = world.client.post(path, data={**FORM, "website": "https://spam.example"})
-        assert program.data == human.data
+def read_hidden_fields(page: str) -> MultiDict[str, str]:
+    """Return what the form of a page that asks to send a form again contains."""
+    form = lxml_html.fromstring(page).xpath("//form")[0]
+    return MultiDict(form.form_values())
+
+
+@pytest.mark.parametrize("path", ["/subscribe", "/preferences"])
+def test_a_form_whose_hidden_field_is_filled_in_is_sent_again_with_all_its_fields(world: Any, path: str) -> None:
+    before = world.dump()
+    topics = [key for key, _ in world.app.extensions["subscribers"].site.topics][:2]
+    asks = {"asks": "omit_topics breaking_news", "topic": topics, "breaking_news": "yes"}
+    trapped = world.client.post(path, data={**FORM, **asks, "website": "https://spam.example"})
+    assert trapped.status_code == 200
+    assert "We haven’t received your form yet." in trapped.text
+    assert trapped.headers["Cache-Control"] == "no-store"
+    assert world.dump() == before, "it isn't answered as if it was taken"
+    fields = read_hidden_fields(trapped.text)
+    assert "website" not in fields
+    assert fields.getlist("topic") == topics
+    assert {name: fields[name] for name in FORM} == FORM
+    assert world.client.post(path, data=fields).data == world.client.post(path, data={**FORM, **asks}).data
     assert count(world, SignupRequest) == 2
+
+
+def test_what_is_sent_again_is_escaped(world: Any) -> None:
+    trapped = world.client.post("/subscribe", data={"email": '"><script>x</script>', "website": "x"})
+    assert "<script" not in trapped.text
+
+
+def test_a_message_whose_hidden_field_is_filled_in_is_sent_again(world: Any) -> None:
+    message = {"message": "Two lines,\r\nand <b>more</b>.", "email": ""}
+    fields = read_hidden_fields(world.client.post("/contact", data={**message, "website": "x"}).text)
+    assert count(world, QueuedNoticeEmail) == 0
+    assert (fields["message"].splitlines(), fields["email"]) == (message["message"].splitlines(), "")
+    world.client.post("/contact", data=fields)
+    assert count(world, QueuedNoticeEmail) == 1
+
+
+@pytest.mark.parametrize("path", ["/subscribe", "/preferences", "/contact", "/"])
+def test_the_hidden_field_needs_no_style_to_be_hidden(world: Any, path: str) -> None:
+    page = world.client.get(path).text
+    assert re.search(r'<div hidden><label>[^<]*<input type="text" name="website"', page)
+    guide = (ROOT / "docs" / "embedding.md").read_text("utf-8")
+    assert "style=" not in guide
+    assert guide.count("<div hidden>") == guide.count('name="website"') == 2
+
+
+def test_the_guide_leads_with_what_works_for_everyone_who_writes_in_wordpress() -> None:
+    guide = (ROOT / "docs" / "embedding.md").read_text("utf-8")
+    link, snippet, block = (guide.index(words) for words in ("/subscribe`.", "```php", "unfiltered_html"))
+    assert link < snippet < block < guide.index("```html")
+
+
+def test_the_welcome_page_leads_to_the_preferences_for_an_hour(world: Any) -> None:
+    link = asked_link(world)
+    page = world.client.post(link).text
+    (path,) = set(re.findall(r'href="(/preferences/[\w-]+)"', page))
+    assert "Choose preferences" in page
+    assert "Your preferences for" in world.client.get(path).text
+    later = world.client.get(link).text
+    assert not re.findall(r'href="(/preferences/[\w-]+)"', later), "the email may have been forwarded"
+    assert 'href="/preferences"' in later
 
 
 def test_a_network_that_sends_too_many_is_turned_away_with_words(world: Any) -> None:

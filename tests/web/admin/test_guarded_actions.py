@@ -16,7 +16,13 @@ from sqlalchemy import select
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.doctor.attention import find_attention
 from digest.app.sending import background_tasks
-from digest.app.subscribers import address_searches, list_transfers, subscriber_actions, subscriber_records
+from digest.app.subscribers import (
+    address_searches,
+    data_requests,
+    list_transfers,
+    subscriber_actions,
+    subscriber_records,
+)
 from digest.app.upkeep import background_backups, keys, nightly_steps
 from digest.deliver.control import installation_hold
 from digest.installation import copied_installation_guard, guarded_action_notices, sending_pause
@@ -358,10 +364,11 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     install, ada = world.install, world.ada
     world.session_cookie("admin")
     actor = Actor(world.name_member(MEMBERS["admin"]), Role.ADMIN, ActionEntryPoint.DESK, NOW)
+    stale = replace(actor, confirmed_at=STALE)
     with pytest.raises(ConfirmationRequiredError):
-        subscriber_actions.export_person_data(install, replace(actor, confirmed_at=STALE), ada, "a question", now=NOW)
+        data_requests.write_data_answer(install, stale, ada, "json", "a question", now=NOW)
     for _ in range(3):
-        subscriber_actions.export_person_data(install, actor, ada, "a question", now=NOW)
+        data_requests.write_data_answer(install, actor, ada, "json", "a question", now=NOW)
     subscriber_actions.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert queued(world) == []
     told = [

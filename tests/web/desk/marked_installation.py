@@ -137,6 +137,7 @@ LEADS_ON = frozenset(
             "auth.submit_sign_in_link",
             "admin.download_row_outcomes",
             "subscribers.download_my_data",
+            "subscribers.download_portable_copy",
             "subscribers.show_my_record",
         )
     }

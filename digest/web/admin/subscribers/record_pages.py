@@ -1,15 +1,15 @@
 """One reader's record for admins: what happened, what was sent, where the address has been, and every act on it."""
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator
 
-from digest.app.subscribers import subscriber_actions, subscriber_preferences, subscriber_records
+from digest.app.subscribers import data_requests, subscriber_actions, subscriber_preferences, subscriber_records
+from digest.app.subscribers.data_requests import DATA_REQUEST_REASON, AnswerForm
 from digest.app.subscribers.subscriber_actions import NotRestorableError, UnknownPersonError
 from digest.installation.action_reasons import might_contain_address
 from digest.web.admin.blueprint import (
@@ -30,7 +30,13 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
 
-DATA_REQUEST_REASON = "to answer your request for your data"
+# The file's name and type by the form of an answer.
+_ANSWER_FILES: dict[AnswerForm, tuple[str, str]] = {
+    "html": ("html", "text/html"),
+    "json": ("json", "application/json"),
+    "csv": ("csv", "text/csv"),
+    "portable": ("portable.json", "application/json"),
+}
 
 
 _UNCHANGED_PREFIX = "unchanged-"
@@ -252,23 +258,21 @@ def show_data_request_options(number: int) -> ResponseReturnValue:
     return render_template("web/admin/subscribers/data_request.html", number=number)
 
 
-@admin_pages.post("/readers/<int(max=2147483647):number>/request/<any(mail, html, json):form>")
-def answer_data_request(number: int, form: str) -> ResponseReturnValue:
-    """Answer a reader's request for their data: by a link that is mailed to them, or with their record as a file."""
+@admin_pages.post("/readers/<int(max=2147483647):number>/request/<any(mail, html, json, csv, portable):form>")
+def answer_data_request(number: int, form: Literal["mail"] | AnswerForm) -> ResponseReturnValue:
+    """Answer a subscriber's request for their data: by a link that's emailed to them, or with a file."""
     installation, actor, now = get_installation_actor_and_time()
     if form == "mail":
-        outcome = subscriber_actions.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
+        outcome = data_requests.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
         return redirect(url_for("admin.show_subscriber", number=number, done=str(outcome)), 303)
     try:
-        record = subscriber_actions.export_person_data(
-            installation, actor, number, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
+        text = data_requests.write_data_answer(
+            installation, actor, number, form, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
         )
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
-    name = f"reader-{number}.{form}"
-    if form == "html":
-        return make_download_response(subscriber_actions.render_record_page(installation, record), "text/html", name)
-    return make_download_response(json.dumps(record, indent=2, ensure_ascii=False), "application/json", name)
+    suffix, media_type = _ANSWER_FILES[form]
+    return make_download_response(text, media_type, f"subscriber-{number}.{suffix}")
 
 
 @admin_pages.get("/readers/add")

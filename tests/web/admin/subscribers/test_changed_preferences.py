@@ -208,7 +208,7 @@ def test_the_record_leads_to_the_form_which_shows_the_preferences_and_changes_th
     form = admin.get(f"{record}/preferences").text
     assert "link that restores their earlier preferences for seven days. You can undo this too" in form
     assert 'name="breaking_news"' not in form, "only the subscriber turns it on"
-    values = {
+    values: dict[str, Any] = {
         "asks": "omit frequency",
         "seen": re.search(r'name="seen" value="([^"]*)"', form)[1],  # type: ignore[index]
         "section": ["featured", "events"],

@@ -451,7 +451,7 @@ def test_a_data_request_is_answered_by_a_link_in_one_step_and_by_files(both: Any
     paper, machine = post_form(admin, f"{record}/request/html"), post_form(admin, f"{record}/request/json")
     assert ADA_ADDRESS in paper.text
     assert machine.json["pii_information"]["email_address"] == ADA_ADDRESS
-    assert machine.headers["Content-Disposition"] == f'attachment; filename="reader-{both.ada}.json"'
+    assert machine.headers["Content-Disposition"] == f'attachment; filename="subscriber-{both.ada}.json"'
     assert machine.headers["Cache-Control"] == "no-store"
     with both.database.read() as session:
         seen = disclosures.list_disclosures(session, both.ada)

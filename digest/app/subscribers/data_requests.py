@@ -1,0 +1,116 @@
+"""Answering a person's request for their data: by a link that's emailed to them, or with a file."""
+
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from digest.app.subscribers.subscriber_actions import AN_ADDRESS, STAFF_RECIPIENT, find_person_row
+from digest.deliver.providers.registry import describe_address_recipients
+from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
+from digest.deliver.send.notices import notice_queue
+from digest.edition.part_titles import list_part_titles
+from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.opened_installation import Installation
+from digest.settings import Settings
+from digest.settings.affected_areas import AffectedArea
+from digest.templating import create_jinja_environment
+from subscribers.address import Address
+from subscribers.consent import disclosures, readable_record
+from subscribers.consent.readable_record import PublicationFacts
+from subscribers.lifecycle import my_data
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
+from subscribers.transfer.exports import (
+    DataController,
+    build_person_record,
+    convert_disclosure_to_json,
+    write_portable_copy,
+)
+
+SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
+DATA_REQUEST_REASON = mark_message("to answer your request for your data")
+MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
+
+# The answer to print (GDPR, Article 15), everything (ISO/IEC TS 27560), and the portable copy as CSV and JSON (Article 20).
+AnswerForm = Literal["html", "json", "csv", "portable"]
+
+
+def write_data_answer(
+    installation: Installation,
+    actor: Actor,
+    whom: Address | int,
+    form: AnswerForm,
+    reason: str,
+    *,
+    reference: str = "",
+    now: datetime,
+) -> str:
+    """Return a file that answers a person's request for their data. It's a disclosure, which the person can see.
+
+    `whom` is their address or number, `reference` the sign-in of the team member who looks.
+
+    Raises:
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: nobody has this address or number.
+    """
+    settings, keys = installation.settings, installation.keys
+    with SHOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
+        number = find_person_row(session, keys, whom).number
+        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        disclosures.record_disclosures(
+            session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=reference, now=now
+        )
+        if form in {"csv", "portable"}:
+            return write_portable_copy(session, keys, number, "csv" if form == "csv" else "json")
+        language = settings.subscriber_language if form == "html" else ENGLISH
+        record = _build_record(session, installation, number, language, now)
+    if form == "html":
+        return _render_record_page(settings, record)
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+
+def _build_record(
+    session: Session, installation: Installation, number: int, language: SubscriberLanguage, now: datetime
+) -> dict[str, Any]:
+    settings = installation.settings
+    publication, sender = settings.file.publication, settings.file.sender
+    deliveries = list_delivery_disclosures(session, number, settings, language)
+    record = build_person_record(
+        session,
+        installation.keys,
+        number,
+        controller=DataController(publication.name, sender.reply_to, sender.postal_address, publication.site),
+        now=now,
+        other_disclosures=map(convert_disclosure_to_json, deliveries),
+    )
+    assert record is not None, "the person was found in this transaction"
+    return record
+
+
+def _render_record_page(settings: Settings, record: dict[str, Any]) -> str:
+    language = settings.subscriber_language
+    facts = PublicationFacts(
+        parts=list_part_titles(settings, language),
+        recipients=describe_address_recipients(settings, language),
+        evidence_days=settings.file.retention.evidence_days,
+        mail_days=settings.file.retention.delivery_days,
+        hidden_preferences=settings.file.preferences.hidden,
+    )
+    page = create_jinja_environment(settings.templates, language).get_template("web/record.html")
+    return page.render(readable_record.build_record_page(record, facts, language))
+
+
+def send_data_link(
+    installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
+) -> my_data.DataLinkOutcome:
+    """Have a link to their data emailed to a person, as if they had asked on the page; return the outcome.
+
+    Raises:
+        NotPermittedError: the actor isn't an admin.
+    """
+    with MAIL_DATA_LINK.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
+        queue = notice_queue.make_notice_queue(installation.keys, installation.settings, lambda: now)
+        outcome = my_data.request_data_link(session, number, queue, now=now)
+        draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}
+        return outcome
