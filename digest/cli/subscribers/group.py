@@ -36,6 +36,8 @@ from subscribers.store.models import ConsentKind
         "import": "digest.cli.subscribers.import_export:import_list",
         "export": "digest.cli.subscribers.import_export:export",
         "ask": "digest.cli.subscribers.import_export:ask_people_to_confirm",
+        "adopt-suppressions": "digest.cli.subscribers.suppression_lists:adopt_suppressions",
+        "export-suppressions": "digest.cli.subscribers.suppression_lists:export_suppressions",
         "pull": "digest.cli.subscribers.import_export:pull_suppressions",
     },
     epilog="\b\nExample:\n  digest subscribers list",

@@ -9,12 +9,13 @@ from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import suppression
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import hash_address
+from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import Suppression
 from tests.moments import AFTER_RELEASE as NOW
 
 KEYS = KeyRing.from_seed(b"suppression tests")
 ADA = read_address("ada@example.org")
+HASHES = hash_addresses(KEYS, [ADA], ())[0].suppressions
 REASONS: tuple[suppression.SuppressionReason, ...] = ("left elsewhere", "bounced", "complained")
 
 
@@ -26,7 +27,7 @@ def _counting_reason(database: Database) -> str:
 
 def _suppress(database: Database, reason: suppression.SuppressionReason) -> bool:
     with database.write() as session:
-        return suppression.suppress_hashes(session, hash_address(KEYS, ADA).suppressions, reason, NOW)
+        return suppression.suppress_hashes(session, HASHES, reason, NOW)
 
 
 def test_the_gravest_reason_counts_in_whatever_order_they_come(database: Database) -> None:
@@ -61,9 +62,8 @@ def test_who_may_ask_again_is_suppressed_until_then_and_by_what_comes_after(one_
 
 
 def test_rows_under_the_departure_logs_hash_and_an_older_key_count_with_the_others(one_database: Database) -> None:
-    hashes = hash_address(KEYS, ADA).suppressions
     with one_database.write() as session:
-        suppression.suppress_hashes(session, hashes[:1], "complained", NOW)
+        suppression.suppress_hashes(session, HASHES[:1], "complained", NOW)
     assert not _suppress(one_database, "bounced")
     newer = KEYS.with_new_key("suppression")
     with one_database.write() as session:
@@ -76,9 +76,8 @@ def test_of_two_that_are_written_at_once_the_graver_counts(
     postgresql: Database, first: suppression.SuppressionReason
 ) -> None:
     second: suppression.SuppressionReason = "complained" if first == "bounced" else "bounced"
-    hashes = hash_address(KEYS, ADA).suppressions
     with postgresql.write() as one:
-        suppression.suppress_hashes(one, hashes, first, NOW)
+        suppression.suppress_hashes(one, HASHES, first, NOW)
         with postgresql.write() as other:  # does not see the first, which has not committed
-            assert suppression.suppress_hashes(other, hashes, second, NOW)
+            assert suppression.suppress_hashes(other, HASHES, second, NOW)
     assert _counting_reason(postgresql) == "complained"
