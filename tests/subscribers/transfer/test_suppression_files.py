@@ -255,7 +255,10 @@ def test_an_import_that_was_under_way_checks_its_people_again(
     monkeypatch.setattr(imports, "_hash_rows", hash_and_let_others_adopt)
     imports.run_import(context, survey_file(table), ImportOptions(), now=NOW, on_reject=ignore_reject)
     with one_database.read() as session:
-        opened = [(people.decrypt_person_address(HERE, each), each.state) for each in session.scalars(select(Person))]
+        opened = [
+            (people.decrypt_person_address(HERE, each), each.state)
+            for each in session.scalars(select(Person).order_by(Person.number))
+        ]
     assert opened == [(ADA, PersonState.SUPPRESSED), (BO, PersonState.SUBSCRIBED)]
 
 
