@@ -27,7 +27,7 @@ from digest.backups.table_rows import (
 from digest.store.engine import Database, newest_schema_revision
 from subscribers.callback_types import Progress
 from subscribers.crypto.key_file import sync_folder
-from subscribers.store.key_check import list_key_id_columns
+from subscribers.store.key_check import list_key_id_columns, list_stored_key_ids
 
 Row = TypeVar("Row")
 
@@ -160,6 +160,5 @@ def _used_key_ids(session: Session, tables: Sequence[Table]) -> dict[str, list[s
     ids_by_kind: dict[str, set[str]] = {}
     for kind, table, column in list_key_id_columns():
         if table.name in stored and column.name in stored[table.name].c:
-            ids = session.scalars(select(column).where(column.is_not(None)).distinct())
-            ids_by_kind.setdefault(kind, set()).update(ids)
+            ids_by_kind.setdefault(kind, set()).update(list_stored_key_ids(session, column))
     return {kind: sorted(ids) for kind, ids in ids_by_kind.items() if ids}

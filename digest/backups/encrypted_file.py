@@ -141,8 +141,8 @@ def _read_header(file: BinaryIO) -> _Header:
 class EncryptedReader(io.RawIOBase):
     """Reads what an encrypted file holds, from any place; a chunk that was changed is never given. `close` closes the file."""
 
-    def __init__(self, file: BinaryIO, passphrase: str) -> None:
-        """Open the file's key.
+    def __init__(self, file: BinaryIO, passphrase: str, *, max_work_factor: int = MAX_WORK_FACTOR) -> None:
+        """Open the file's key; one that asks for more work than allowed is refused.
 
         Raises:
             WrongPassphraseError: the passphrase does not open it.
@@ -151,7 +151,7 @@ class EncryptedReader(io.RawIOBase):
         self._file = file
         file.seek(0)
         header = _read_header(file)
-        if not 1 <= header.work_factor <= MAX_WORK_FACTOR:
+        if not 1 <= header.work_factor <= max_work_factor:
             raise DamagedFileError(f"the scrypt work factor 2^{header.work_factor} is too high")
         try:
             wrapping = _wrapping_cipher(passphrase, header.salt, header.work_factor)

@@ -50,6 +50,7 @@ _STATE_AFTER = {
 # Nobody agreed to mail before it: 1970-01-01 is a computer's zero, 0001-01-01 another's.
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
 STOPPED_CHANGE_METHOD = "link to the old address"  # of an address change that puts the one before back
+ADOPTION_METHOD = "suppression list of another installation"  # of an unsubscribe that an adopted file recorded
 PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
 UNSUBSCRIBE_REASONS = {
     "often": mark_message("Too many emails"),

@@ -65,6 +65,9 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         ledger.STOPPED_CHANGE_METHOD: language.pgettext("how a consent came about or ended", "link to the old address"),
         "link mailed to the owner": language.pgettext("how a consent came about or ended", "one-time link in an email"),
         "link in a mail": language.pgettext("how a consent came about or ended", "preferences or unsubscribe link"),
+        ledger.ADOPTION_METHOD: language.pgettext(
+            "how a consent came about or ended", "suppression list of another installation"
+        ),
         "import undone": language.pgettext("how a consent came about or ended", "import undone"),
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
     }

@@ -15,9 +15,11 @@ from sqlalchemy.orm import Session
 from subscribers.address import Address
 from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog, UnsubscribeLogEntryKind
+from subscribers.crypto import stored_addresses
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import hash_address, make_departure_hash
+from subscribers.crypto.stored_addresses import AddressHashes, make_departure_hash
 from subscribers.store import people
+from subscribers.store.adopted_keys import list_adopted_keys, load_key_sets
 from subscribers.store.compiled_statements import insert_many, matches_any
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, table_of
 
@@ -48,18 +50,43 @@ def rank_reason(reason: str) -> int:
     return _REASONS_BY_GRAVITY.index(reason) if reason in _REASONS_BY_GRAVITY else len(_REASONS_BY_GRAVITY)
 
 
+def parse_reason(reason: str) -> SuppressionReason:
+    """Return a stored reason as one to suppress an address for. What an admin lifted only keeps imports away."""
+    return next((each for each in DEPARTURE_KINDS if each == reason), "left elsewhere")
+
+
 def outweighs_reason(reason: str, current_reason: str) -> bool:
     """Return whether a reason outweighs the current one."""
     return rank_reason(reason) < rank_reason(current_reason)
 
 
+def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
+    """Compute every hash that addresses may be suppressed under, here or by an adopted file: the one way to all of them.
+
+    Raises:
+        DecryptionError: adopted keys are damaged.
+    """
+    adopted = list_adopted_keys(load_key_sets(session, keys))
+    return stored_addresses.hash_addresses(keys, addresses, adopted)
+
+
+def hash_address(session: Session, keys: KeyRing, address: Address) -> AddressHashes:
+    """Compute every hash of one address."""
+    return hash_addresses(session, keys, (address,))[0]
+
+
 def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppression | None:
     """Return the suppression of an address, by whichever key it was written with; None where there is none."""
-    return find_suppressions(session, [hash_address(keys, address).suppressions])[0]
+    return find_suppressions(session, [hash_address(session, keys, address).suppressions])[0]
 
 
 def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) -> list[Suppression | None]:
-    """Return the row that counts for each address (at most 1,000); None where the address is not suppressed.
+    """Return the row that counts for each address (at most 1,000); None where the address is not suppressed."""
+    return [find_counting_row(rows) for rows in list_suppression_rows(session, addresses)]
+
+
+def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashes]) -> list[list[Suppression]]:
+    """Return all rows of each address (at most 1,000), the oldest first.
 
     After a restore some of an address's rows may be known by the departure log's hash: they count as its others do.
     """
@@ -71,20 +98,21 @@ def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) 
     for key_id, hashes in hashes_by_key.items():
         query = select(Suppression).where(matches_any(session, Suppression.hash, hashes), Suppression.key_id == key_id)
         rows += session.scalars(query)
-    counting: list[Suppression | None] = [None] * len(addresses)
+    by_address: list[list[Suppression]] = [[] for _ in addresses]
     for row in sorted(rows, key=lambda row: row.id):
-        position = positions[row.hash, row.key_id]
-        counting[position] = _counting_row(counting[position], row)
+        by_address[positions[row.hash, row.key_id]].append(row)
+    return by_address
+
+
+def find_counting_row(rows: Iterable[Suppression]) -> Suppression | None:
+    """Return which of an address's rows, the oldest first, counts; None if it isn't suppressed."""
+    counting: Suppression | None = None
+    for row in rows:
+        if row.reason == LIFTED:
+            counting = None
+        elif counting is None or row.reason == ALLOWED_AGAIN or outweighs_reason(row.reason, counting.reason):
+            counting = row
     return counting
-
-
-def _counting_row(earlier: Suppression | None, later: Suppression) -> Suppression | None:
-    """Decide which of two rows of one address counts."""
-    if later.reason == LIFTED:
-        return None
-    if earlier is None or later.reason == ALLOWED_AGAIN or outweighs_reason(later.reason, earlier.reason):
-        return later
-    return earlier
 
 
 def store_suppressions(
@@ -151,7 +179,7 @@ def suppress_without_unsubscribe_log(
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
     """Suppress an address as `suppress_address` does; the caller writes the departure that this returns to the log."""
-    hashes = hash_address(keys, address)
+    hashes = hash_address(session, keys, address)
     raised = suppress_hashes(session, hashes.suppressions, reason, now)
     number = people.find_person_number(session, keys, address)
     person = ledger.lock_person(session, number) if number else None
@@ -219,7 +247,7 @@ def lift_suppression(session: Session, keys: KeyRing, address: Address, *, now: 
 
 
 def _end_suppression(session: Session, keys: KeyRing, address: Address, reason: str, now: datetime) -> bool:
-    hashes = hash_address(keys, address).suppressions
+    hashes = hash_address(session, keys, address).suppressions
     suppressed = find_suppressions(session, [hashes])[0] is not None
     if suppressed:
         _append_rows(session, [(hashes, reason)], now)

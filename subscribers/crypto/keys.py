@@ -158,6 +158,13 @@ class KeyRing:
         """Whether a key is one of the demo's, which everybody knows. Rotating does not help: old keys go on verifying."""
         return not {k.secret for k in type(self).from_seed(DEMO_KEY_SEED).all}.isdisjoint(k.secret for k in self.all)
 
+    @property
+    def kinds_derived_from_suppression(self) -> list[KeyKind]:
+        """The kinds whose current key is derived from the oldest suppression key: those of version 0.1 that weren't rotated since."""
+        derived = _add_later_kinds([k for k in self.all if k.kind == "suppression"])
+        later = [k for k in derived if k.kind != "suppression"]
+        return [k.kind for k in later if self.current(k.kind).secret == k.secret]
+
     def current(self, kind: KeyKind) -> SecretKey:
         """Return the key that new things are made with."""
         return self._snapshot.current[kind]

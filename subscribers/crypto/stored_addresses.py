@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from subscribers.address import Address, read_address
@@ -13,8 +13,11 @@ from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 _SALT_LENGTH = 16  # bytes
 
 
+ADOPTED_MARK = "a"  # begins the ID that suppressions give an adopted key; those of our own begin with a digit
+
+
 class AddressHashes(NamedTuple):
-    """An address's keyed hashes: by the current look-up key, by older ones, and for each suppression key.
+    """An address's keyed hashes: by the current look-up key, by older ones, and for each suppression key, adopted ones first.
 
     `suppressions` are pairs of hash and key id; a new suppression is written under the last one.
     """
@@ -23,6 +26,29 @@ class AddressHashes(NamedTuple):
     lookup_key: str
     older_lookups: tuple[str, ...]
     suppressions: tuple[tuple[str, str], ...]
+
+
+class AdoptedKey(NamedTuple):
+    """A suppression key of another installation. With one of its lookup keys, it's the key of departure hashes."""
+
+    suppression: SecretKey
+    lookup: SecretKey | None
+
+    @property
+    def id(self) -> str:
+        """Return the ID that suppressions give the key: at most 15 characters."""
+        return f"{ADOPTED_MARK}{self.suppression.id}"
+
+    def hash_canonical(self, canonical: str) -> str:
+        """Return the keyed hash (64 hex digits) of an address's canonical form."""
+        if self.lookup is None:
+            return _keyed_hash(self.suppression, b"suppressed", canonical)
+        return make_departure_hash(self.suppression, _keyed_hash(self.lookup, b"address", canonical))
+
+
+def is_adopted_key_id(key_id: str) -> bool:
+    """Return whether a suppression names an adopted key."""
+    return key_id.startswith(ADOPTED_MARK)
 
 
 def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes, str]:
@@ -103,8 +129,12 @@ def commit_address(key: SecretKey, mailbox: str, salt: bytes) -> str:
     return keyed_hash(key.secret, b"commitment\0", salt + mailbox.encode("ascii"))
 
 
-def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
-    """Compute every hash by which addresses are found, or suppressed.
+def hash_addresses(
+    keys: KeyRing,
+    addresses: Iterable[Address],
+    adopted: Sequence[AdoptedKey],
+) -> list[AddressHashes]:
+    """Compute every hash by which addresses are found, or suppressed (`consent.suppression.hash_addresses` knows the adopted keys).
 
     After a restore a suppression may be known by the departure log's hash of the look-up alone
     (`subscribers.lifecycle.unsubscribe_log_merge`); those come first.
@@ -121,13 +151,9 @@ def hash_addresses(keys: KeyRing, addresses: Iterable[Address]) -> list[AddressH
             (make_departure_hash(key, lookup), id_) for key, id_ in suppression_keys for lookup in (*older, current)
         ]
         direct = [(_keyed_hash(key, b"suppressed", canonical), id_) for key, id_ in suppression_keys]
-        hashes.append(AddressHashes(current, key_id, older, (*logged, *direct)))
+        foreign = [(key.hash_canonical(canonical), key.id) for key in adopted]
+        hashes.append(AddressHashes(current, key_id, older, (*foreign, *logged, *direct)))
     return hashes
-
-
-def hash_address(keys: KeyRing, address: Address) -> AddressHashes:
-    """Compute every hash of one address."""
-    return hash_addresses(keys, (address,))[0]
 
 
 def _keyed_hash(key: SecretKey, purpose: bytes, text: str) -> str:

@@ -14,7 +14,6 @@ from subscribers.consent.ledger import ERASED_ROWS_FIELD
 from subscribers.consent.personal_data import clear_all_traces
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import hash_address
 from subscribers.signup import request_queue
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, Person, PersonState
@@ -61,7 +60,8 @@ def erase_person(
     full_address = people.decrypt_person_address(keys, person) or address
     if full_address is not None:
         request_queue.delete_requests_from(session, keys, full_address)
-        suppression.suppress_hashes(session, hash_address(keys, full_address).suppressions, "erased", now)
+        hashes = suppression.hash_address(session, keys, full_address)
+        suppression.suppress_hashes(session, hashes.suppressions, "erased", now)
     released |= disclosures.detach_disclosures(session, number)
     ledger.append_event(session, person, ConsentKind.ERASED, _describe_erasure(method, released), now)
     unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "erased"), at=now)

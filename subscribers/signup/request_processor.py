@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from subscribers.address import Address
 from subscribers.consent import audience, consent_texts, evidence, ledger, suppression
 from subscribers.crypto.keys import DecryptionError, KeyRing
-from subscribers.crypto.stored_addresses import hash_address
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits, request_queue
@@ -310,6 +309,7 @@ def _find_same_request_token(
 
 def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:
     """Move the bar from an erased row, whose look-up was all that was left, to a suppression: now we know the address."""
-    suppression.suppress_hashes(session, hash_address(keys, address).suppressions, "erased", now)
+    hashes = suppression.hash_address(session, keys, address)
+    suppression.suppress_hashes(session, hashes.suppressions, "erased", now)
     person.lookup = person.lookup_key = None
     session.flush()

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, Table, inspect, select
 from sqlalchemy.orm import Session
 
 from subscribers.crypto.keys import PUT_COPY_BACK, KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.stored_addresses import is_adopted_key_id
 from subscribers.store.models import Base, Person, Suppression
 
 
@@ -62,8 +63,14 @@ def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
     return [
         (kind, table, key_id)
         for kind, table, column in _present_key_id_columns(session)
-        for key_id in session.scalars(select(column).where(column.is_not(None)).distinct())
+        for key_id in list_stored_key_ids(session, column)
     ]
+
+
+def list_stored_key_ids(session: Session, column: ColumnElement[Any]) -> list[str]:
+    """List the IDs of our own keys that a column names; the database itself contains the adopted ones."""
+    key_ids = session.scalars(select(column).where(column.is_not(None)).distinct())
+    return [key_id for key_id in key_ids if not is_adopted_key_id(key_id)]
 
 
 def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
@@ -73,7 +80,8 @@ def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
     key_ids = session.execute(select(*ends)).one() if ends else ()
     origins = [(kind, table) for kind, table, _ in columns for _ in range(2)]
     pairs = zip(origins, key_ids, strict=True)
-    return [(kind, table, key_id) for (kind, table), key_id in pairs if key_id is not None]
+    named = [(kind, table, key_id) for (kind, table), key_id in pairs if key_id is not None]
+    return [each for each in named if not is_adopted_key_id(each[2])]
 
 
 def _select_ends(table: Table, key_column: ColumnElement[Any]) -> tuple[Select[Any], Select[Any]]:

@@ -3,7 +3,7 @@
 Whatever happens on the way, the installation works: old keys stay in the file, every row names its key, and people
 are looked for by all look-up keys. A run that was cut short is finished by the next.
 
-- vault: addresses are encrypted anew, and the network addresses behind consents. What waits encrypted for hours or
+- vault: addresses are encrypted anew, and so are the network addresses behind consents, and adopted keys. What waits encrypted for hours or
   days (forms, notices, providers' words) keeps the key that it was encrypted with until it goes.
 - lookup: people's hashes, and the tags of their domains, are computed anew from the vault.
 - token, return-path, session, suppression, approval, commitment: nothing is rewritten. Older keys verify what was made with them.
@@ -22,10 +22,10 @@ from subscribers.callback_types import Progress
 from subscribers.crypto.encrypted_values import reencrypt
 from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address, make_domain_tag, make_lookup_hash
+from subscribers.crypto.stored_addresses import decrypt_address, is_adopted_key_id, make_domain_tag, make_lookup_hash
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.key_check import list_key_id_columns
-from subscribers.store.models import Person, table_of
+from subscribers.store.models import Person, SuppressionAdoption, table_of
 from subscribers.store.signup_models import RequestEvidence
 
 BATCH_SIZE = 500  # rows a transaction: some 10 ms on SQLite
@@ -84,7 +84,8 @@ def _count_rows_by_key(session: Session, kind: KeyKind) -> dict[str, int] | None
     for column in columns:
         query = select(column, func.count()).where(column.is_not(None)).group_by(column)
         for key_id, rows in session.execute(query):
-            counts[key_id] = counts.get(key_id, 0) + rows
+            if not is_adopted_key_id(key_id):
+                counts[key_id] = counts.get(key_id, 0) + rows
     return counts if columns else None
 
 
@@ -166,6 +167,7 @@ class _KeyedColumn:
 
 
 _PERSON_TABLE, _EVIDENCE_TABLE = table_of(Person), table_of(RequestEvidence)
+_ADOPTION_TABLE = table_of(SuppressionAdoption)
 _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
     "vault": (
         _KeyedColumn(
@@ -173,6 +175,9 @@ _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
         ),
         _KeyedColumn(
             "trace", _EVIDENCE_TABLE, _EVIDENCE_TABLE.c.event, _EVIDENCE_TABLE.c.key_id, _EVIDENCE_TABLE.c.ciphertext
+        ),
+        _KeyedColumn(
+            "adoption", _ADOPTION_TABLE, _ADOPTION_TABLE.c.id, _ADOPTION_TABLE.c.key_id, _ADOPTION_TABLE.c.ciphertext
         ),
     ),
     "lookup": (

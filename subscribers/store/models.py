@@ -284,6 +284,8 @@ class Seal(Base):
 class Suppression(Base):
     """That an address is not to be mailed, or is again, as a keyed hash that outlives the person's row; appended only.
 
+    The ID of an adopted key has a mark (`crypto.stored_addresses.ADOPTED_MARK`).
+
     What counts of several rows of an address is the matter of `subscribers.consent.suppression`.
     """
 
@@ -295,6 +297,27 @@ class Suppression(Base):
     key_id: Mapped[Str16]
     reason: Mapped[Str40]
     at: Mapped[Moment]
+
+
+class SuppressionAdoption(Base):
+    """A suppression file of another installation, with its keys as encrypted JSON; see `subscribers.transfer.suppressions.suppression_adoption`.
+
+    `reached` entries of the file and people up to number `people_reached` are done: a second run continues there. The keys
+    count from the start.
+    """
+
+    __tablename__ = "suppression_adoption"
+
+    id: Mapped[RowId]
+    file_id: Mapped[Str32] = mapped_column(unique=True)
+    actor: Mapped[Str200]
+    started_at: Mapped[Moment]
+    done_at: Mapped[datetime | None]
+    reached: Mapped[int] = mapped_column(default=0)
+    people_reached: Mapped[int] = mapped_column(default=0)
+    counts: Mapped[Json]
+    ciphertext: Mapped[bytes]
+    key_id: Mapped[Str16]
 
 
 class DisclosureLogEntry(Base):

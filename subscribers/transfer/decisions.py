@@ -211,7 +211,7 @@ def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppre
     has_only_left = row.status is ImportedSubscriberStatus.LEFT
     if has_only_left and existing.state is PersonState.WITHDRAWN:
         return _LEFT_HERE
-    if row.status is not ImportedSubscriberStatus.COMPLAINED and _consented_here_since(existing, row.left_at):
+    if row.status is not ImportedSubscriberStatus.COMPLAINED and has_consented_here_since(existing, row.left_at):
         return _CONSENTED_SINCE
     return RowDecision(departure.reason, departure.event_kind, suppression_reason=None if has_only_left else reason)
 
@@ -226,7 +226,7 @@ def _decide_graver_departure(
     return RowDecision(departure.reason, kind, suppression_reason=reason)
 
 
-def _consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:
+def has_consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:
     """Return whether the person asked here, or confirmed here, after they had left elsewhere.
 
     A departure without a time counts against whoever has confirmed nothing here themselves, and against them too

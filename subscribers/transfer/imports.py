@@ -16,8 +16,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers.consent import ledger
-from subscribers.crypto.stored_addresses import hash_addresses
+from subscribers.consent import ledger, suppression
 from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES
@@ -36,6 +35,7 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile
 from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, parse_row
+from subscribers.transfer.suppressions.suppression_adoption import review_imported_people
 
 _GARBAGE_THRESHOLD = 100_000  # objects: those of some steps
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
@@ -165,6 +165,7 @@ def run_import(
                 run.process_rows(_drop_duplicates(report, seen_addresses, hashed), through)
             progress(through)
         run.finish_steps()
+    review_imported_people(context, batch.id, started_at=report.started_at or now, now=now)
     with context.database.write() as session:
         if lock_unfinished_batch(session, batch.id) is None:
             raise ListFileError(
@@ -278,7 +279,9 @@ def _read_chunks(
 
 
 def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[HashedRow]:
-    return list(zip(rows, hash_addresses(context.keys, (row.address for row in rows)), strict=True))
+    with context.database.read() as session:
+        hashes = suppression.hash_addresses(session, context.keys, (row.address for row in rows))
+    return list(zip(rows, hashes, strict=True))
 
 
 def _drop_duplicates(report: ImportReport, seen_addresses: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:

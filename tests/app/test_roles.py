@@ -71,6 +71,7 @@ TAKES_ADMIN = {
     "subscribers.data_requests": "send_data_link write_data_answer",
     "subscribers.subscriber_preferences": "change_subscriber_preferences view_subscriber_preferences",
     "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
+    "subscribers.suppression_lists": "adopt_suppression_list begin_suppression_step export_suppression_list export_suppression_list_to_open_file receive_suppression_file rehearse_suppression_adoption",
     "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",
     "sending.send_control": "cancel_edition send_edition",
     "settings.setting_changes": "change_sections change_settings preview_schedule view_settings",
@@ -139,6 +140,7 @@ WITHOUT_ROLE = {
     "sending.uploaded_logs.UploadedLogs.resolve": "of a log that UploadedLogs.examine kept, by sending.send_control.uncertain_delivery_actions.resolve_by_log; both ask",
     "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
     "approval.final_check.check_before_sending": "it looks whether there is a reason, and asks approval.final_check.recheck_articles",
+    "subscribers.suppression_lists.run_suppression_step": "the child's part of begin_suppression_step, by rehearse_suppression_adoption and adopt_suppression_list, which ask",
     "subscribers.uploads.run_upload_step": "the child's part of uploads.ListUploads.begin, by subscribers.list_transfers.rehearse_import and import_list, which ask",
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.packed_files import lend_readable_list
@@ -216,7 +216,7 @@ def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallba
         yield write_reject
 
 
-def _create_private_file(path: Path) -> IO[str]:
+def _create_private_file(path: Path) -> TextIO:
     """Make a new file that its owner alone can read, from its first moment on."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
@@ -379,7 +379,7 @@ def _describe_filter(list_filter: SubscriberFilter) -> dict[str, Any]:
 
 
 @contextmanager
-def open_new_export_file(path: Path) -> Iterator[IO[str]]:
+def open_new_export_file(path: Path) -> Iterator[TextIO]:
     """Lend a file that did not exist; half of one is removed."""
     try:
         file = _create_private_file(path)

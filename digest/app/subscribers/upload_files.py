@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -34,6 +34,11 @@ _CLEAR_EXAMPLE = re.compile(
 )
 _NUMBER_LIKE = re.compile(r"(?=.*\d)[\d\s:.,/+()TZ-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
 _LONGEST_SHAPE = 20  # characters of a number of which its shape is shown
+
+
+UploadKind = Literal[
+    "list", "suppressions"
+]  # the second is an encrypted suppression file, of which `found` is a report
 
 
 class UploadStage(StrEnum):
@@ -75,6 +80,7 @@ class ListUpload:
     problem: str = ""
     reached: int = 0
     rows: int = 0
+    kind: UploadKind = "list"
 
     @property
     def is_running(self) -> bool:

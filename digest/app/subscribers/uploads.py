@@ -19,6 +19,7 @@ from digest.app.subscribers.packed_files import is_packed, make_private_folder, 
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadColumn,
+    UploadKind,
     UploadStage,
     read_upload_columns,
     read_upload_state,
@@ -49,6 +50,8 @@ SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
 
 _ROWS_A_PIECE = 2000  # of a file of outcomes
 _NAME = re.compile(r"[0-9a-f]{16}")
+
+UploadStep = Callable[..., ListUpload]  # takes what it needs and a `Report`; returns the upload as it is afterwards
 
 log = get_logger("uploads")
 
@@ -108,8 +111,10 @@ class ListUploads:
             draft.detail = {"origin": survey.origin, "rows": survey.rows}
         return upload
 
-    def find(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> ListUpload:
-        """Find an upload with how far it is at this moment.
+    def find(
+        self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
+    ) -> ListUpload:
+        """Find an upload of a kind, with how far it is at this moment.
 
         Raises:
             NotPermittedError: the actor is no admin.
@@ -117,14 +122,16 @@ class ListUploads:
         """
         SHOW.check_role(installation.database, actor, "uploads", now=now)
         upload = read_upload_state(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
-        if upload is None:
+        if upload is None or upload.kind != kind:
             raise UnknownUploadError(
                 "This upload has expired. Upload the file again. Rows already imported will be skipped."
             )
         return self._with_progress(upload)
 
-    def list_all(self, installation: Installation, actor: Actor, *, now: datetime) -> list[ListUpload]:
-        """Give all uploads, newest first.
+    def list_all(
+        self, installation: Installation, actor: Actor, *, now: datetime, kind: UploadKind = "list"
+    ) -> list[ListUpload]:
+        """Give all uploads of a kind, newest first.
 
         Raises:
             NotPermittedError: the actor is no admin.
@@ -132,7 +139,9 @@ class ListUploads:
         SHOW.check_role(installation.database, actor, "uploads", now=now)
         folder = installation.settings.uploads_folder
         uploads = [read_upload_state(each) for each in folder.iterdir()] if folder.is_dir() else []
-        known_uploads = [self._with_progress(upload) for upload in uploads if upload is not None]
+        known_uploads = [
+            self._with_progress(upload) for upload in uploads if upload is not None and upload.kind == kind
+        ]
         return sorted(known_uploads, key=lambda upload: upload.at, reverse=True)
 
     def _with_progress(self, upload: ListUpload) -> ListUpload:
@@ -168,35 +177,33 @@ class ListUploads:
         )
         upload = self.find(installation, actor, name, now=now)
         check_column_meanings(options.columns or upload.meanings)
+        stage = UploadStage.IMPORTING if commit else UploadStage.TRYING
+        upload = replace(upload, stage=stage, options=options)
+        self.start(upload, run_upload_step, installation.settings, actor, upload, now)
+
+    def start(self, upload: ListUpload, step: UploadStep, *arguments: Any) -> None:
+        """Start `step(*arguments, report)`, which returns the upload as it is afterwards, in a child that a thread follows.
+
+        Raises:
+            UploadError: something is being done with the upload.
+        """
         work = _RunningWork(rows=upload.rows)
         with self._lock:
-            if name in self._running:
+            if upload.name in self._running:
                 raise UploadError("This list is being processed. Wait until processing is finished, or stop it.")
-            self._running[name] = work
-        stage = UploadStage.IMPORTING if commit else UploadStage.TRYING
-        upload = replace(upload, stage=stage, options=options, problem="", reached=0)
-        save_upload_state(upload)
+            self._running[upload.name] = work
+        save_upload_state(replace(upload, problem="", reached=0))
         work.thread = threading.Thread(
-            target=self._run, args=(installation, actor, upload, work, now), name="list import", daemon=True
+            target=self._run, args=(upload, work, step, arguments), name="list import", daemon=True
         )
         work.thread.start()
 
-    def _run(
-        self, installation: Installation, actor: Actor, upload: ListUpload, work: _RunningWork, now: datetime
-    ) -> None:
+    def _run(self, upload: ListUpload, work: _RunningWork, step: UploadStep, arguments: Sequence[Any]) -> None:
         def note_progress(row: int, rows: int) -> None:
             work.reached, work.rows = row, rows
 
         try:
-            ended = run_in_child(
-                run_upload_step,
-                installation.settings,
-                actor,
-                upload,
-                now,
-                on_progress=note_progress,
-                stop_asked=work.stop_asked,
-            )
+            ended = run_in_child(step, *arguments, on_progress=note_progress, stop_asked=work.stop_asked)
         except WorkStoppedError:
             stage = UploadStage.STOPPED if upload.stage is UploadStage.IMPORTING else UploadStage.NEW
             ended = replace(upload, stage=stage, reached=work.reached)
@@ -208,14 +215,16 @@ class ListUploads:
             save_upload_state(ended)
             del self._running[upload.name]
 
-    def stop(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> None:
+    def stop(
+        self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
+    ) -> None:
         """Stop what is being done with an upload, and wait until it has stopped (a step at most).
 
         Raises:
             NotPermittedError: the actor is no admin.
             UnknownUploadError: there is none of that name.
         """
-        self.find(installation, actor, name, now=now)
+        self.find(installation, actor, name, now=now, kind=kind)
         with self._lock:
             work = self._running.get(name)
         if work is not None and work.thread is not None:
@@ -229,7 +238,9 @@ class ListUploads:
         if work is not None and work.thread is not None:
             work.thread.join()
 
-    def remove(self, installation: Installation, actor: Actor, name: str, *, now: datetime) -> None:
+    def remove(
+        self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
+    ) -> None:
         """Remove an upload with all its files; who came in stays.
 
         Raises:
@@ -237,7 +248,7 @@ class ListUploads:
             UnknownUploadError: there is none of that name.
             UploadError: something is being done with it.
         """
-        upload = self.find(installation, actor, name, now=now)
+        upload = self.find(installation, actor, name, now=now, kind=kind)
         if upload.is_running:
             raise UploadError("This list is being processed. Stop the processing first.")
         with REMOVE.steps(installation, actor, f"upload {name}", now=now):

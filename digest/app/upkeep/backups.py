@@ -31,7 +31,6 @@ BACK_UP = Action("backed up", Role.ADMIN, AffectedArea.ADDRESSES)
 RESTORE = Action("restored", Role.ADMIN, AffectedArea.BACKUPS)
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
-MIN_PASSPHRASE = 12  # characters
 
 
 _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -90,16 +89,6 @@ class FolderBackup:
     manifest: ArchiveManifest
     proof: LedgerProof
     deleted: tuple[str, ...]
-
-
-def check_new_passphrase(passphrase: str) -> None:
-    """Refuse a passphrase that's too short to protect a backup.
-
-    Raises:
-        BackupError: it has fewer than 12 characters.
-    """
-    if len(passphrase) < MIN_PASSPHRASE:
-        raise BackupError(f"That passphrase is too short. Use at least {MIN_PASSPHRASE} characters.")
 
 
 def back_up_into_folder(

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         "export": "digest.cli.subscribers.import_export:export",
         "ask": "digest.cli.subscribers.import_export:ask_people_to_confirm",
         "preferences": "digest.cli.subscribers.preferences:change_preferences",
+        "adopt-suppressions": "digest.cli.subscribers.suppression_lists:adopt_suppressions",
+        "export-suppressions": "digest.cli.subscribers.suppression_lists:export_suppressions",
         "pull": "digest.cli.subscribers.import_export:pull_suppressions",
     },
     epilog="\b\nExample:\n  digest subscribers list",

@@ -26,6 +26,7 @@ from digest.cli.context import (
 from digest.cli.terminal import show_progress
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import open_installation
+from digest.installation.passphrases import check_new_passphrase
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
@@ -100,7 +101,7 @@ def _ask_new_passphrase() -> str:
 
 def _check_typed(passphrase: str) -> str:
     try:
-        backups.check_new_passphrase(passphrase)
+        check_new_passphrase(passphrase)
     except BackupError as exc:
         raise click.BadParameter(str(exc)) from None
     return passphrase

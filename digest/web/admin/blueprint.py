@@ -11,6 +11,8 @@ from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from subscribers.pages.forms import FormError
 
+DownloadBody = str | bytes | Iterable[str] | Iterable[bytes]
+
 admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
@@ -36,6 +38,6 @@ def refresh_page(page: str, *, every_seconds: int) -> Response:
     return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
 
 
-def make_download_response(body: str | bytes | Iterable[str], mimetype: str, name: str) -> Response:
+def make_download_response(body: DownloadBody, mimetype: str, name: str) -> Response:
     """Return a file to save under a name."""
     return Response(body, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})

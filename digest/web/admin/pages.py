@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from digest.web.admin import accounts, sending, sources, upkeep
 from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.settings import setting_pages
-from digest.web.admin.subscribers import import_pages, list_pages, record_pages, subscriber_pages
+from digest.web.admin.subscribers import import_pages, list_pages, record_pages, subscriber_pages, suppression_pages
 
 # A place for admins: its key in the templates, its title, its first page. They stand in this order.
 ADMIN_PLACES = (
@@ -44,5 +44,6 @@ __all__ = [
     "setting_pages",
     "sources",
     "subscriber_pages",
+    "suppression_pages",
     "upkeep",
 ]

@@ -30,7 +30,6 @@ from subscribers.consent import chain_verification, ledger, seals, suppression
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import hash_address
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, Seal, Suppression
 from tests.moments import BETWEEN_SECONDS as NOON
@@ -211,7 +210,7 @@ def test_a_seal_taken_out_of_the_middle_is_found_and_two_cannot_follow_one(one_d
 
 def _suppress(database: Database, name: str, reason: suppression.SuppressionReason) -> None:
     with database.write() as session:
-        hashes = hash_address(KEYS, read_address(f"{name}@example.org")).suppressions
+        hashes = suppression.hash_address(session, KEYS, read_address(f"{name}@example.org")).suppressions
         suppression.suppress_hashes(session, hashes, reason, NOON)
 
 

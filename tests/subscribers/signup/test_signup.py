@@ -28,7 +28,7 @@ from subscribers.signup import confirmation, manual_signup, rate_limits, request
 from subscribers.signup.confirmation import ConfirmationLink, ConfirmationLinkState
 from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
-from subscribers.signup.request_processor import RequestProcessor, SignupReplyKind
+from subscribers.signup.request_processor import BLOCKING_REASONS, RequestProcessor, SignupReplyKind
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState, Suppression
@@ -42,9 +42,12 @@ from subscribers.store.signup_models import (
     SignupSurge,
 )
 from subscribers.subscriber_language import ENGLISH
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.suppressions.suppression_adoption import adopt_suppressions
 from tests.conftest import forget_nowhere_else
 from tests.moments import DRAFTING as NOW
 from tests.subscribers.stored_evidence import open_evidence
+from tests.subscribers.transfer.suppression_files import file_of
 
 KEYS = KeyRing.from_seed(b"sign-up tests")
 ADA = "Ada.Lovelace@analytical.example"
@@ -521,6 +524,29 @@ def test_who_complained_gets_nothing_until_an_admin_allows_it(
     assert not house.may_mail(person.number)
     assert house.confirm().new
     assert house.may_mail(person.number)
+
+
+@pytest.mark.parametrize("reason", suppression.DEPARTURE_KINDS)
+def test_adopted_suppressions_end_as_our_own_of_that_cause_do_and_once(
+    house: House, reason: suppression.SuppressionReason
+) -> None:
+    context = ImportContext(house.database, KEYS, house.unsubscribe_log, "staff 1")
+    adopt_suppressions(context, file_of(reason, read_address(ADA)), now=house.now)
+    rows: list[str] = [reason]
+    if reason in BLOCKING_REASONS:
+        assert house.asked() == {SignupReplyKind.NOTHING: 1}
+        with house.database.write() as session:
+            assert suppression.allow_suppressed_signup(session, KEYS, read_address(ADA), now=house.now)
+        rows.append(suppression.ALLOWED_AGAIN)
+    assert house.asked() == {SignupReplyKind.CONFIRM: 1}
+    assert house.asked(days=29) == {SignupReplyKind.NOTHING: 1}
+    assert house.asked(days=2) == {SignupReplyKind.CONFIRM: 1}
+    assert house.confirm().new
+    adopt_suppressions(context, file_of(reason, read_address(ADA)), now=house.now)
+    assert house.suppressions() == [*rows, suppression.LIFTED]
+    assert (person := house.person()) is not None
+    assert house.may_mail(person.number)
+    assert house.sound()
 
 
 def test_a_complaint_by_mail_ends_with_the_subscribers_own_new_sign_up_asked_once_in_30_days(house: House) -> None:

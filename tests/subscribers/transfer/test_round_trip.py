@@ -4,8 +4,7 @@ import csv
 import io
 import json
 import random
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.store.engine import Database, open_database
+from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, disclosures, ledger, seals, suppression
 from subscribers.consent.subscriber_list import SubscriberFilter
@@ -31,12 +30,14 @@ from subscribers.transfer.exports import ExportRecipient, ExportStateError, expo
 from subscribers.transfer.formats import ColumnMeaning
 from subscribers.transfer.import_report import ignore_reject
 from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.import_store import find_existing_people, find_suppression_reasons
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
+from subscribers.transfer.suppressions.suppression_adoption import adopt_suppressions
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
-from tests.row_keys import lend_row_keys
+from tests.subscribers.transfer.suppression_files import export_file
 
 KEYS, OTHER_KEYS = KeyRing.from_seed(b"here"), KeyRing.from_seed(b"elsewhere")
 PEOPLE = 10_000
@@ -55,16 +56,6 @@ COLUMNS = (
     *(ColumnMeaning.OMIT, ColumnMeaning.FREQUENCY, ColumnMeaning.ZONE, ColumnMeaning.HOUR, ColumnMeaning.SHORT),
     *(ColumnMeaning.TEXT_ONLY, ColumnMeaning.PAUSE_UNTIL, ColumnMeaning.OMIT_TOPICS, ColumnMeaning.BREAKING_NEWS),
 )
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
-    """Give the empty database of another installation."""
-    file = tmp_path / "elsewhere.db"
-    shutil.copy(sqlite_template, file)
-    database = open_database(f"sqlite:///{file}")
-    yield lend_row_keys(database, tmp_path)
-    database.close()
 
 
 def context_of(database: Database, keys: KeyRing, folder: Path) -> ImportContext:
@@ -192,9 +183,34 @@ def test_the_same_people_may_be_emailed_elsewhere_and_the_same_may_not(
     arrived = emailable(elsewhere, OTHER_KEYS)
     assert arrived.keys() == expected.keys()
     assert [address for address in expected if arrived[address] != expected[address]] == []
+    suppressions = export_file(database, KEYS)
+    reported = adopt_suppressions(there, suppressions, now=NOW)
+    assert set(reported.added) == {"left elsewhere", "erased", "bounced", "complained"}
+    assert (reported.present, reported.own, reported.unusable, reported.removed) == (0, 0, 0, {})
+    assert emailable(elsewhere, OTHER_KEYS) == arrived
+    everyone = {f"p{number}@example.org" for number in range(PEOPLE - 300)} | expected.keys()
+    refused = list_refused(database, KEYS, everyone)
+    assert len(refused) > PEOPLE * 0.02
+    assert list_refused(elsewhere, OTHER_KEYS, everyone) == refused
     with elsewhere.read() as session:
         assert seals.verify_ledger(session, OTHER_KEYS).sound
         assert audience.count_people_by_state(session)[PersonState.SUBSCRIBED] == len(expected)
+
+
+def list_refused(database: Database, keys: KeyRing, addresses: Iterable[str]) -> set[str]:
+    """Return the addresses that no list brings in, whatever it says of them: they're suppressed, or their people left."""
+    parsed = [read_address(address) for address in sorted(addresses)]
+    refused = set()
+    with database.read() as session:
+        for chunk in [parsed[at : at + 1000] for at in range(0, len(parsed), 1000)]:
+            hashes = suppression.hash_addresses(session, keys, chunk)
+            existing = find_existing_people(session, hashes)
+            reasons = find_suppression_reasons(session, hashes)
+            for address, each in zip(chunk, hashes, strict=True):
+                person = existing.get(each.lookup)
+                if each.lookup in reasons or (person is not None and person.state in ledger.DEPARTED_STATES):
+                    refused.add(address.canonical)
+    return refused
 
 
 @pytest.mark.parametrize("state", [state for state in PersonState if state is not PersonState.SUBSCRIBED])

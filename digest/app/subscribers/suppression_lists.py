@@ -1,0 +1,283 @@
+"""The suppression list as a file, encrypted to a passphrase: exported here, and adopted from other installations.
+
+Uploaded files stay encrypted, and are checked and adopted in a child. The passphrase is never stored.
+"""
+
+import io
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from digest.app.subscribers.child_work import Report
+from digest.app.subscribers.list_transfers import open_new_export_file
+from digest.app.subscribers.upload_files import ListUpload, UploadStage, save_upload, save_upload_state
+from digest.app.subscribers.uploads import UPLOAD, ListUploads, UploadError
+from digest.backups.encrypted_file import (
+    CHUNK_BYTES,
+    DamagedFileError,
+    EncryptedReader,
+    EncryptedWriter,
+    WrongPassphraseError,
+)
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.opened_installation import Installation
+from digest.installation.passphrases import check_new_passphrase
+from digest.settings import Settings
+from digest.settings.affected_areas import AffectedArea
+from digest.store.engine import open_database
+from subscribers.callback_types import Progress
+from subscribers.consent.suppression import SuppressionReason
+from subscribers.transfer.exports import ExportRecipient
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.suppressions.suppression_adoption import AdoptionReport, adopt_suppressions, rehearse_adoption
+from subscribers.transfer.suppressions.suppression_export import export_suppressions
+from subscribers.transfer.suppressions.suppression_file import SuppressionFileError
+
+EXPORT = Action("suppressions exported", Role.ADMIN, AffectedArea.ADDRESSES)
+TRY = Action("adoption tried", Role.ADMIN, AffectedArea.ADDRESSES)
+ADOPT = Action("suppressions adopted", Role.ADMIN, AffectedArea.ADDRESSES)
+
+# Of a file that is opened here; ours ask for 17. One that asks for 18 takes 256 MB.
+MAX_WORK_FACTOR = 18
+AUDIT_SUBJECT = "a suppression list"
+UPLOADED_NAME = "suppressions.age"
+CAUSES: dict[SuppressionReason, str] = {
+    "left elsewhere": "unsubscribed",
+    "bounced": "bounced",
+    "complained": "complained",
+    "complaint by mail": "complained by email",
+    "by an admin": "suppressed by an admin",
+    "erased": "erased",
+}
+
+
+def export_suppression_list(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    recipient: ExportRecipient,
+    passphrase: str,
+    *,
+    now: datetime,
+    progress: Progress,
+) -> Counter[str]:
+    """Write the suppression list to a new encrypted file that its owner alone can read; return how many hashes, by cause.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        BackupError: the passphrase is too short.
+        ExportFileError: the file exists, or can't be made.
+        DerivedKeysError: the file would give away keys that sign new things.
+    """
+    with EXPORT.steps(installation, actor, "the suppression list", now=now) as draft:
+        check_new_passphrase(passphrase)
+        with open_new_export_file(file) as text_file:
+            return _export(installation, draft, text_file.buffer, recipient, passphrase, progress)
+
+
+def export_suppression_list_to_open_file(
+    installation: Installation,
+    actor: Actor,
+    file: BinaryIO,
+    recipient: ExportRecipient,
+    passphrase: str,
+    *,
+    now: datetime,
+) -> Counter[str]:
+    """Write the suppression list, encrypted, to an open file; return how many hashes, by cause.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        BackupError: the passphrase is too short.
+        DerivedKeysError: the file would give away keys that sign new things.
+    """
+    with EXPORT.steps(installation, actor, "the suppression list", now=now) as draft:
+        check_new_passphrase(passphrase)
+        return _export(installation, draft, file, recipient, passphrase, lambda *_: None)
+
+
+def _export(
+    installation: Installation,
+    draft: PendingAuditEntry,
+    file: BinaryIO,
+    recipient: ExportRecipient,
+    passphrase: str,
+    progress: Progress,
+) -> Counter[str]:
+    draft.detail = {"why": recipient.why, "to": recipient.to_whom}
+    encrypted = EncryptedWriter(file, passphrase)
+    counts = export_suppressions(installation.database, installation.keys, encrypted.write, progress=progress)
+    encrypted.close()
+    draft.detail["counts"] = dict(counts)
+    return counts
+
+
+def rehearse_suppression_adoption(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    passphrase: str,
+    *,
+    now: datetime,
+    progress: Progress,
+) -> AdoptionReport:
+    """Count what adopting a file would do. No subscriber is changed.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SuppressionFileError: the passphrase doesn't decrypt the file, or it's damaged, or no suppression file.
+    """
+    with (
+        TRY.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft,
+        _decrypt(file, passphrase) as opened,
+    ):
+        report = rehearse_adoption(_make_context(installation, actor), opened, now=now, progress=progress)
+        draft.detail = {"counts": report.as_json()}
+        return report
+
+
+def adopt_suppression_list(
+    installation: Installation,
+    actor: Actor,
+    file: Path,
+    passphrase: str,
+    reason: str,
+    *,
+    now: datetime,
+    progress: Progress,
+) -> AdoptionReport:
+    """Adopt a file, or continue with one that was interrupted. It can't be undone.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SuppressionFileError: the passphrase doesn't decrypt the file, or it's damaged, or no suppression file.
+        ImportUndoError: an import is being undone.
+        OSError: the unsubscribe log couldn't be written.
+    """
+    with (
+        ADOPT.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft,
+        _decrypt(file, passphrase) as opened,
+    ):
+        draft.detail = {"why": reason}
+        report = adopt_suppressions(_make_context(installation, actor), opened, now=now, progress=progress)
+        draft.changed = report.adopted_at is None
+        draft.detail["counts"] = report.as_json()
+        return report
+
+
+def _make_context(installation: Installation, actor: Actor) -> ImportContext:
+    return ImportContext(installation.database, installation.keys, installation.unsubscribe_log, actor.name)
+
+
+@contextmanager
+def _decrypt(file: Path, passphrase: str) -> Iterator[BinaryIO]:
+    """Lend what's in an encrypted file."""
+    try:
+        with file.open("rb") as encrypted:
+            reader = EncryptedReader(encrypted, passphrase, max_work_factor=MAX_WORK_FACTOR)
+            yield io.BufferedReader(reader, CHUNK_BYTES)
+    except WrongPassphraseError:
+        raise SuppressionFileError("The passphrase doesn't decrypt this file.") from None
+    except DamagedFileError:
+        raise SuppressionFileError("The file is damaged, or it isn't a suppression file.") from None
+
+
+def list_lines(report: AdoptionReport) -> list[tuple[int, str]]:
+    """List the counts of a report above zero, each with a label."""
+    added = [(report.added[cause], f"{label}, not suppressed here yet") for cause, label in CAUSES.items()]
+    others = [
+        (report.present, "already adopted"),
+        (report.own, "exported by this installation, so skipped"),
+        (report.unusable, "can't be used because their key isn't in the file"),
+    ]
+    return [line for line in (*added, *others) if line[0]]
+
+
+def receive_suppression_file(
+    installation: Installation, uploads: ListUploads, actor: Actor, stream: IO[bytes], *, now: datetime
+) -> ListUpload:
+    """Keep an uploaded suppression file, still encrypted. Nothing is adopted.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    upload_name = secrets.token_hex(8)
+    folder = installation.settings.uploads_folder / upload_name
+    with UPLOAD.steps(installation, actor, f"upload {upload_name}", now=now) as draft:
+        upload = ListUpload(upload_name, folder / UPLOADED_NAME, actor.name, now, (), kind="suppressions")
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+            save_upload(stream, upload.file)
+            save_upload_state(upload)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        draft.detail = {"origin": "suppression file"}
+    return uploads.find(installation, actor, upload_name, now=now, kind="suppressions")
+
+
+def begin_suppression_step(
+    installation: Installation,
+    uploads: ListUploads,
+    actor: Actor,
+    name: str,
+    passphrase: str,
+    reason: str,
+    *,
+    commit: bool,
+    now: datetime,
+) -> None:
+    """Begin a dry run of an uploaded suppression file, or adopt it; or continue with one that was stopped.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownUploadError: there is no such upload.
+        UploadError: it wasn't checked yet, or something is being done with it.
+    """
+    action = ADOPT if commit else TRY
+    action.check_permitted(installation.database, actor, f"upload {name}", now=now)
+    upload = uploads.find(installation, actor, name, now=now, kind="suppressions")
+    if commit and not upload.found:
+        raise UploadError("This file hasn't been checked yet. Start a dry run first.")
+    upload = replace(upload, stage=UploadStage.IMPORTING if commit else UploadStage.TRYING)
+    uploads.start(upload, run_suppression_step, installation.settings, actor, upload, passphrase, reason, now)
+
+
+def run_suppression_step(
+    settings: Settings,
+    actor: Actor,
+    upload: ListUpload,
+    passphrase: str,
+    reason: str,
+    now: datetime,
+    report: Report,
+) -> ListUpload:
+    """Check or adopt an uploaded file, in a child; return the upload as it is afterwards."""
+    with closing(open_database(settings.effective_database_url)) as database:
+        installation = Installation(settings, database)
+        if upload.stage is UploadStage.IMPORTING:
+            result = adopt_suppression_list(
+                installation, actor, upload.file, passphrase, reason, now=now, progress=report
+            )
+            return _finish(upload, UploadStage.DONE, result)
+        rehearsed = rehearse_suppression_adoption(
+            installation, actor, upload.file, passphrase, now=now, progress=report
+        )
+        return _finish(upload, UploadStage.TRIED, rehearsed)
+
+
+def _finish(upload: ListUpload, stage: UploadStage, report: AdoptionReport) -> ListUpload:
+    counts = {
+        "entries": report.entries,
+        "lines": list_lines(report),
+        "removed": report.removed.total(),
+        "consented": report.consented,
+        "repeated": report.adopted_at is not None,
+    }
+    return replace(upload, stage=stage, found=counts, rows=report.entries)

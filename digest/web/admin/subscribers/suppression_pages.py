@@ -1,0 +1,160 @@
+"""The suppression list as a file, for admins: exported, or uploaded, checked, and adopted from another installation."""
+
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from flask import abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from digest.app.subscribers import suppression_lists
+from digest.app.subscribers.upload_files import ListUpload
+from digest.app.subscribers.uploads import UnknownUploadError, UploadError
+from digest.web.admin.blueprint import (
+    admin_pages,
+    get_installation_actor_and_time,
+    make_download_response,
+    refresh_page,
+)
+from digest.web.auth.access import current_staff
+from digest.web.context import web_context
+from digest.web.forms import Reason, ReasonForm, read_form
+from subscribers.errors import RefusalError
+from subscribers.pages.forms import FormError
+from subscribers.transfer.exports import ExportRecipient
+
+REFRESH_SECONDS = 2
+PIECE_BYTES = 1 << 16
+
+
+class SuppressionExportForm(ReasonForm):
+    """Why the list is exported, and to whom it goes."""
+
+    to: Reason = ""
+
+
+@admin_pages.get("/readers/suppressions")
+def show_suppression_lists() -> ResponseReturnValue:
+    """Show the forms that export the list and take in a file, and what was uploaded."""
+    return _lists_page()
+
+
+@admin_pages.post("/readers/suppressions/export")
+def export_suppression_list() -> ResponseReturnValue:
+    """Give the suppression list as an encrypted file."""
+    installation, actor, now = get_installation_actor_and_time()
+    # It has no name, and nothing of it stays once it is sent.
+    file = tempfile.TemporaryFile("w+b", dir=installation.settings.home)  # noqa: SIM115 - sent below
+    try:
+        form, passphrase = read_form(SuppressionExportForm), _read_passphrase()
+        suppression_lists.export_suppression_list_to_open_file(
+            installation, actor, file, ExportRecipient(form.to, form.reason), passphrase, now=now
+        )
+    except RefusalError as exc:
+        file.close()
+        return _lists_page(refusal=exc), 400
+    day = now.astimezone(web_context().zone).date()
+    return make_download_response(_read_pieces(file), "application/octet-stream", f"suppressions-{day}.age")
+
+
+def _read_passphrase() -> str:
+    """Return a new passphrase as it was typed, spaces included.
+
+    Raises:
+        FormError: it was typed differently the second time.
+    """
+    passphrase = request.form.get("passphrase", "")
+    if passphrase != request.form.get("repeated", ""):
+        raise FormError({"repeated": "The passphrases differ. Type the same one twice."})
+    return passphrase
+
+
+def _read_pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        yield from iter(lambda: file.read(PIECE_BYTES), b"")
+
+
+@admin_pages.post("/readers/suppressions")
+def upload_suppression_file() -> ResponseReturnValue:
+    """Take in a suppression file, and lead to its page. Nothing is adopted."""
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        return _lists_page(upload_refusal=UploadError("Choose a file first.")), 400
+    installation, actor, now = get_installation_actor_and_time()
+    upload = suppression_lists.receive_suppression_file(
+        installation, web_context().uploads, actor, file.stream, now=now
+    )
+    return redirect(url_for("admin.show_suppression_upload", name=upload.name), 303)
+
+
+def _lists_page(*, refusal: RefusalError | None = None, upload_refusal: RefusalError | None = None) -> str:
+    installation, actor, now = get_installation_actor_and_time()
+    return render_template(
+        "web/admin/subscribers/suppressions.html",
+        uploads=web_context().uploads.list_all(installation, actor, now=now, kind="suppressions"),
+        refusal=refusal,
+        upload_refusal=upload_refusal,
+        fresh=current_staff().is_fresh(now),
+    )
+
+
+@admin_pages.get("/readers/suppressions/<name>")
+def show_suppression_upload(name: str) -> ResponseReturnValue:
+    """Show an uploaded file: the dry run, adopting, and the result."""
+    upload = _find_upload(name)
+    return refresh_page(_upload_page(upload), every_seconds=REFRESH_SECONDS if upload.is_running else 0)
+
+
+@admin_pages.post("/readers/suppressions/<name>/<any(try, commit):step>")
+def run_suppression_step(name: str, step: str) -> ResponseReturnValue:
+    """Begin a dry run of a file, or adopt it."""
+    installation, actor, now = get_installation_actor_and_time()
+    _find_upload(name)
+    try:
+        reason = read_form(ReasonForm).reason if step == "commit" else ""
+        passphrase = request.form.get("passphrase", "")
+        suppression_lists.begin_suppression_step(
+            installation, web_context().uploads, actor, name, passphrase, reason, commit=step == "commit", now=now
+        )
+    except RefusalError as exc:
+        return _upload_page(_find_upload(name), refusal=exc), 400
+    return redirect(url_for("admin.show_suppression_upload", name=name), 303)
+
+
+@admin_pages.post("/readers/suppressions/<name>/stop")
+def stop_suppression_step(name: str) -> ResponseReturnValue:
+    """Stop what is being done with a file: adopting can go on later."""
+    installation, actor, now = get_installation_actor_and_time()
+    _find_upload(name)
+    web_context().uploads.stop(installation, actor, name, now=now, kind="suppressions")
+    return redirect(url_for("admin.show_suppression_upload", name=name), 303)
+
+
+@admin_pages.post("/readers/suppressions/<name>/remove")
+def remove_suppression_upload(name: str) -> ResponseReturnValue:
+    """Remove an uploaded file; what was adopted stays."""
+    installation, actor, now = get_installation_actor_and_time()
+    _find_upload(name)
+    try:
+        web_context().uploads.remove(installation, actor, name, now=now, kind="suppressions")
+    except RefusalError as exc:
+        return _upload_page(_find_upload(name), refusal=exc), 409
+    return redirect(url_for("admin.show_suppression_lists"), 303)
+
+
+def _find_upload(name: str) -> ListUpload:
+    installation, actor, now = get_installation_actor_and_time()
+    try:
+        return web_context().uploads.find(installation, actor, name, now=now, kind="suppressions")
+    except UnknownUploadError as exc:
+        abort(404, str(exc))
+
+
+def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> str:
+    return render_template(
+        "web/admin/subscribers/suppression_upload.html",
+        upload=upload,
+        fresh=current_staff().is_fresh(web_context().clock()),
+        refusal=refusal,
+    )

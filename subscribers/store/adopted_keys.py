@@ -1,0 +1,118 @@
+"""The keys to the hashes in suppression files, of this installation and of those whose files it adopted.
+
+Adopted keys are kept in the database under the vault key. They only serve to check addresses: nothing is written under them but
+what an adopted file says.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Self
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
+from subscribers.crypto.keys import MAX_KEYS_PER_KIND, KeyKind, KeyRing, SecretKey
+from subscribers.crypto.stored_addresses import AdoptedKey
+from subscribers.store.models import SuppressionAdoption
+
+MAX_ADOPTED_KEYS = 500  # of a file, each of which costs every check of an address a hash
+_SECRET_LENGTHS = range(32, 65)  # bytes
+
+
+class SuppressionKeySet(NamedTuple):
+    """The keys of one installation's suppressions. Lookup keys are part of departure hashes."""
+
+    suppression: tuple[SecretKey, ...]
+    lookup: tuple[SecretKey, ...]
+
+    @classmethod
+    def of_ring(cls, keys: KeyRing) -> Self:
+        """Return those of a key ring."""
+        return cls(keys.of_kind("suppression"), keys.of_kind("lookup"))
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Read plain JSON.
+
+        Raises:
+            ValueError, KeyError, TypeError: it's no such set.
+        """
+        return cls(_parse_keys("suppression", value["suppression"]), _parse_keys("lookup", value["lookup"]))
+
+    def as_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return plain JSON, with the secrets."""
+        return {
+            "suppression": [_key_as_json(key) for key in self.suppression],
+            "lookup": [_key_as_json(key) for key in self.lookup],
+        }
+
+    def list_adopted(self) -> list[AdoptedKey]:
+        """List the keys as an installation uses them that adopts them."""
+        lookups = (*self.lookup, None)
+        return [AdoptedKey(key, lookup) for key in self.suppression for lookup in lookups]
+
+
+def _key_as_json(key: SecretKey) -> dict[str, Any]:
+    return {"number": key.number, "secret": b64encode(key.secret).decode()}
+
+
+def _parse_keys(kind: KeyKind, values: Any) -> tuple[SecretKey, ...]:
+    keys = tuple(_parse_key(kind, value) for value in values)
+    if not all(_is_sound(key) for key in keys):
+        raise ValueError("not the keys of suppressions")
+    return keys
+
+
+def _parse_key(kind: KeyKind, value: Any) -> SecretKey:
+    return SecretKey(kind, value["number"], b64decode(value["secret"], validate=True))
+
+
+def _is_sound(key: SecretKey) -> bool:
+    is_numbered = type(key.number) is int and 1 <= key.number <= MAX_KEYS_PER_KIND
+    return is_numbered and len(key.secret) in _SECRET_LENGTHS
+
+
+def parse_key_sets(values: Any) -> list[SuppressionKeySet]:
+    """Read sets of keys from plain JSON.
+
+    Raises:
+        ValueError, KeyError, TypeError: they're no such sets, or too many.
+    """
+    sets = [SuppressionKeySet.parse(value) for value in values]
+    if len(list_adopted_keys(sets)) > MAX_ADOPTED_KEYS:
+        raise ValueError("too many keys")
+    return sets
+
+
+def encrypt_key_sets(
+    keys: KeyRing,
+    sets: Sequence[SuppressionKeySet],
+    adoption: int,
+) -> tuple[bytes, str]:
+    """Encrypt adopted keys for the row of an adoption; return the ciphertext and the ID of the vault key."""
+    value = {"sets": [each.as_json() for each in sets]}
+    return encrypt_json(keys, value, bound_to=_binding(adoption))
+
+
+def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
+    """Load all adopted keys.
+
+    Raises:
+        DecryptionError: a row is damaged. Without its keys, suppressed people would look as if they weren't.
+    """
+    columns = (SuppressionAdoption.id, SuppressionAdoption.ciphertext, SuppressionAdoption.key_id)
+    sets: list[SuppressionKeySet] = []
+    for row in session.execute(select(*columns).order_by(SuppressionAdoption.id)):
+        stored = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_binding(row.id))
+        sets += [each for each in parse_key_sets(stored["sets"]) if each not in sets]
+    return sets
+
+
+def list_adopted_keys(sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
+    """List the keys of several sets, each once: the sets of two files of one installation share theirs."""
+    return list(dict.fromkeys(key for each in sets for key in each.list_adopted()))
+
+
+def _binding(adoption: int) -> str:
+    return f"adoption {adoption}"

@@ -1,0 +1,1 @@
+"""The suppression list as a file of hashes: written, read, and adopted."""

@@ -1,0 +1,371 @@
+"""Adopting a suppression file: its hashes are added, then everyone on the list is checked against them.
+
+Both parts run in short transactions that record how far they got, so a second run of the same file continues. The keys count
+from the first transaction on. Adopting can't be undone: each person's own confirmation ends it for them.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from typing import Any, BinaryIO
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from subscribers.address import Address
+from subscribers.callback_types import Progress
+from subscribers.consent import ledger, suppression
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
+from subscribers.crypto import stored_addresses
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import ADOPTED_MARK, AddressHashes, is_adopted_key_id
+from subscribers.store.adopted_keys import SuppressionKeySet, encrypt_key_sets, list_adopted_keys
+from subscribers.store.compiled_statements import insert_many, matches_any
+from subscribers.store.database import MAX_TRANSACTION_ROWS
+from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, SuppressionAdoption, table_of
+from subscribers.transfer import import_store
+from subscribers.transfer.decisions import ExistingPerson, has_consented_here_since
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.suppressions.suppression_export import stream_addresses
+from subscribers.transfer.suppressions.suppression_file import (
+    SuppressedHash,
+    SuppressionFileError,
+    SuppressionFileHeader,
+    read_entries,
+    read_header,
+)
+
+_LISTED_STATES = (PersonState.SUBSCRIBED, PersonState.REQUESTED, PersonState.UNVERIFIED)
+_KnownEntries = dict[tuple[str, str], list[tuple[str, datetime]]]
+# People here who are in the file for these are unsubscribed.
+_WITHDRAWING_REASONS = frozenset({"left elsewhere", "erased"})
+
+
+@dataclass(slots=True)
+class AdoptionReport:
+    """The result of adopting a file, or of a dry run, as counts.
+
+    Hashes: `added` by cause, `present` before, made with our own keys (`own`), and `unusable` because their key isn't in the file.
+    People on the list: `removed` by cause, and `consented` here later, so kept.
+    """
+
+    entries: int = 0
+    added: Counter[str] = field(default_factory=Counter)
+    present: int = 0
+    own: int = 0
+    unusable: int = 0
+    removed: Counter[str] = field(default_factory=Counter)
+    consented: int = 0
+    adopted_at: datetime | None = None  # if the file was adopted before
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts as plain JSON."""
+        numbers = {name: getattr(self, name) for name in ("entries", "present", "own", "unusable", "consented")}
+        return numbers | {"added": dict(self.added), "removed": dict(self.removed)}
+
+    @classmethod
+    def from_json(cls, counts: dict[str, Any], adopted_at: datetime | None) -> "AdoptionReport":
+        """Read what `as_json` returned."""
+        by_cause = {name: Counter(counts[name]) for name in ("added", "removed")}
+        return cls(**(counts | by_cause), adopted_at=adopted_at)
+
+
+def rehearse_adoption(
+    context: ImportContext, file: BinaryIO, *, now: datetime, progress: Progress = lambda *_: None
+) -> AdoptionReport:
+    """Count what adopting a decrypted file would do. Nothing is changed.
+
+    Raises:
+        SuppressionFileError: it's no suppression file, or damaged.
+    """
+    header, total = _survey(context, file)
+    report = AdoptionReport()
+    with closing(_PrivateEntries()) as private:
+        for entries in _read_chunks(file):
+            with context.database.read() as session:
+                private.add(_list_new_entries(session, context.keys, header, entries, report, now))
+            progress(report.entries, total)
+        keys = list_adopted_keys(header.key_sets)
+        for page in stream_addresses(context.database, context.keys, _LISTED_STATES):
+            addresses = [address for _, address in page]
+            hashes = stored_addresses.hash_addresses(context.keys, addresses, keys)
+            entries_by_position = private.find([each.suppressions for each in hashes])
+            with context.database.read() as session:
+                for position, entry in entries_by_position.items():
+                    if existing := _load_existing(session, hashes[position]):
+                        _count_decision(report, existing, entry.reason, entry.at)
+            progress(report.entries + max((number for number, _ in page), default=0), total)
+    return report
+
+
+def adopt_suppressions(
+    context: ImportContext, file: BinaryIO, *, now: datetime, progress: Progress = lambda *_: None
+) -> AdoptionReport:
+    """Adopt a decrypted file, or continue with one that was interrupted. A file that was adopted before changes nothing.
+
+    The whole file is read first, so a damaged one has no effect.
+
+    Raises:
+        SuppressionFileError: it's no suppression file, damaged, or being adopted by another process.
+        ImportUndoError: an import is being undone.
+        OSError: the unsubscribe log couldn't be written.
+    """
+    header, total = _survey(context, file)
+    with context.database.write() as session:
+        adoption = _open_adoption(session, context, header, now)
+    report = AdoptionReport.from_json(adoption.counts, adoption.done_at)
+    if report.adopted_at is not None:
+        return report
+    for entries in _read_chunks(file, skip=adoption.reached):
+        with context.database.write() as session:
+            new = _list_new_entries(session, context.keys, header, entries, report, now)
+            _insert_entries(session, new)
+            _advance(session, adoption, report, reached=report.entries)
+        progress(report.entries, total)
+    for page in stream_addresses(context.database, context.keys, _LISTED_STATES, after=adoption.people_reached):
+        if page:
+            _review_page(context, page, report, now, adoption)
+            progress(report.entries + page[-1][0], total)
+    with context.database.write() as session:
+        _advance(session, adoption, report, done_at=now)
+    return report
+
+
+def review_imported_people(context: ImportContext, batch: int, *, started_at: datetime, now: datetime) -> None:
+    """Check the people of an import against the files that were adopted since it began: its rows were checked before.
+
+    Raises:
+        OSError: the unsubscribe log couldn't be written.
+    """
+    with context.database.read() as session:
+        query = select(func.count()).select_from(SuppressionAdoption)
+        if not session.scalar(query.where(SuppressionAdoption.started_at >= started_at)):
+            return
+    for page in stream_addresses(context.database, context.keys, _LISTED_STATES, batch=batch):
+        _review_page(context, page, AdoptionReport(), now)
+
+
+def _insert_entries(session: Session, entries: Sequence[SuppressedHash]) -> None:
+    values = [entry._asdict() | {"key_id": ADOPTED_MARK + entry.key_id} for entry in entries]
+    if values:
+        insert_many(session, table_of(Suppression), values)
+
+
+def _survey(context: ImportContext, file: BinaryIO) -> tuple[SuppressionFileHeader, int]:
+    """Read a whole file, which proves that it's complete; return its header, and how much there is to do."""
+    file.seek(0)
+    header = read_header(file)
+    entries = sum(1 for _ in read_entries(file))
+    with context.database.read() as session:
+        last = session.scalar(select(func.max(Person.number))) or 0
+    return header, entries + last
+
+
+def _read_chunks(file: BinaryIO, *, skip: int = 0) -> Iterator[list[SuppressedHash]]:
+    file.seek(0)
+    read_header(file)
+    entries = islice(read_entries(file), skip, None)
+    return iter(lambda: list(islice(entries, MAX_TRANSACTION_ROWS)), [])
+
+
+def _open_adoption(
+    session: Session, context: ImportContext, header: SuppressionFileHeader, now: datetime
+) -> SuppressionAdoption:
+    """Return the row of a file, which is new the first time; from now on, the file's keys count."""
+    adoption = session.scalar(select(SuppressionAdoption).where(SuppressionAdoption.file_id == header.file_id))
+    if adoption is not None:
+        return adoption
+    adoption = SuppressionAdoption(
+        file_id=header.file_id,
+        actor=context.actor,
+        started_at=now,
+        counts=AdoptionReport().as_json(),
+        reached=0,
+        people_reached=0,
+        ciphertext=b"",
+        key_id="",
+    )
+    session.add(adoption)
+    session.flush()
+    own = set(SuppressionKeySet.of_ring(context.keys).suppression)
+    foreign = [each for each in header.key_sets if not own.issuperset(each.suppression)]
+    adoption.ciphertext, adoption.key_id = encrypt_key_sets(context.keys, foreign, adoption.id)
+    return adoption
+
+
+def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionReport, **changes: Any) -> None:
+    """Record how far an adoption got.
+
+    Raises:
+        SuppressionFileError: another process has got further.
+    """
+    row = session.get_one(SuppressionAdoption, adoption.id, with_for_update=True)
+    expected = adoption.reached, adoption.people_reached, None
+    if (row.reached, row.people_reached, row.done_at) != expected:
+        raise SuppressionFileError("Another process is adopting this file. Wait until it's done.")
+    row.counts = report.as_json()
+    for each in (row, adoption):
+        for name, value in changes.items():
+            setattr(each, name, value)
+
+
+def _list_new_entries(
+    session: Session,
+    keys: KeyRing,
+    header: SuppressionFileHeader,
+    entries: Sequence[SuppressedHash],
+    report: AdoptionReport,
+    now: datetime,
+) -> list[SuppressedHash]:
+    """Return the entries (at most 1,000) that say more than what's here, and count them all."""
+    own = {key.id for key in keys.of_kind("suppression")}
+    usable = {key.id for each in header.key_sets for key in each.suppression} - own
+    known = _load_known_entries(session, [entry.hash for entry in entries])
+    new: list[SuppressedHash] = []
+    for entry in (each._replace(at=min(each.at, now)) for each in entries):
+        report.entries += 1
+        earlier = known.setdefault((ADOPTED_MARK + entry.key_id, entry.hash), [])
+        if entry.key_id not in usable:
+            report.own += entry.key_id in own
+            report.unusable += entry.key_id not in own
+        elif any(_says_as_much(reason, at, entry) for reason, at in earlier):
+            report.present += 1
+        else:
+            report.added[entry.reason] += 1
+            earlier.append((entry.reason, entry.at))
+            new.append(entry)
+    return new
+
+
+def _load_known_entries(session: Session, hashes: Sequence[str]) -> _KnownEntries:
+    """Load the causes and dates that are stored for hashes, by the ID of the key and the hash."""
+    columns = (Suppression.key_id, Suppression.hash, Suppression.reason, Suppression.at)
+    query = select(*columns).where(matches_any(session, Suppression.hash, list(hashes)))
+    known: _KnownEntries = {}
+    for row in session.execute(query):
+        dated_causes = known.setdefault((row.key_id, row.hash), [])
+        dated_causes.append((row.reason, row.at))
+    return known
+
+
+def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
+    """Return whether what's here is as grave and as late as an entry. If its owner has confirmed since, it's over."""
+    return at >= entry.at and not suppression.outweighs_reason(entry.reason, reason)
+
+
+def _review_page(
+    context: ImportContext,
+    page: Sequence[tuple[int, Address]],
+    report: AdoptionReport,
+    now: datetime,
+    adoption: SuppressionAdoption | None = None,
+) -> None:
+    """Take the people of a page off the list whom adopted hashes suppress."""
+    with context.database.read() as session:
+        hashes = suppression.hash_addresses(session, context.keys, [address for _, address in page])
+        rows = suppression.find_suppressions(session, [each.suppressions for each in hashes])
+    matches = [
+        (number, address, each)
+        for (number, address), each, row in zip(page, hashes, rows, strict=True)
+        if row is not None and is_adopted_key_id(row.key_id)
+    ]
+    with context.database.write() as session:
+        departures = [_review_person(session, context, *match, report, now) for match in matches]
+        if adoption is not None:
+            _advance(session, adoption, report, people_reached=page[-1][0])
+        context.unsubscribe_log.append_all([each for each in departures if each is not None], at=now)
+
+
+def _review_person(
+    session: Session,
+    context: ImportContext,
+    number: int,
+    address: Address,
+    hashes: AddressHashes,
+    report: AdoptionReport,
+    now: datetime,
+) -> PendingUnsubscribeLogEntry | None:
+    """Do to one person what the row says that counts for their address; return the entry for the unsubscribe log."""
+    person, existing = ledger.lock_person(session, number), _load_existing(session, hashes)
+    row = suppression.find_suppressions(session, [hashes.suppressions])[0]
+    if person is None or person.state not in _LISTED_STATES or existing is None or existing.number != number:
+        return None
+    if row is None or not is_adopted_key_id(row.key_id):
+        return None
+    if not _count_decision(report, existing, row.reason, row.at):
+        if person.state is PersonState.SUBSCRIBED:
+            suppression.lift_suppression(session, context.keys, address, now=now)
+        return None
+    reason = suppression.parse_reason(row.reason)
+    if reason not in _WITHDRAWING_REASONS:
+        actor = context.actor
+        return suppression.suppress_person(session, context.keys, person, reason=reason, actor=actor, now=now)
+    body = {"actor": context.actor, "method": ledger.ADOPTION_METHOD}
+    ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
+    return PendingUnsubscribeLogEntry.of_person(person, "left")
+
+
+def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | None:
+    """Load the person behind an address; None if it's no one's anymore."""
+    existing = import_store.find_existing_people(session, [hashes]).get(hashes.lookup)
+    if existing is None:
+        return None
+    chains = import_store.load_event_chains(session, [existing.number])
+    return replace(existing, events=chains[existing.number])
+
+
+def _count_decision(report: AdoptionReport, existing: ExistingPerson, reason: str, at: datetime) -> bool:
+    """Decide whether a person on the list is taken off it, and count that. Their own later consent counts, but after a complaint."""
+    if reason != "complained" and has_consented_here_since(existing, at):
+        report.consented += 1
+        return False
+    report.removed[reason] += 1
+    return True
+
+
+class _PrivateEntries:
+    """Entries of a dry run, in a file that has no name and vanishes when it's closed. For one thread."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect("", isolation_level=None)
+        for statement in (
+            "PRAGMA journal_mode=OFF",
+            "PRAGMA cache_size=-8000",
+            "CREATE TABLE entry (hash TEXT, key TEXT, reason TEXT, at TEXT)",
+            "CREATE INDEX by_hash ON entry (hash)",
+        ):
+            self._connection.execute(statement)
+
+    def close(self) -> None:
+        """Drop them."""
+        self._connection.close()
+
+    def add(self, entries: Iterable[SuppressedHash]) -> None:
+        """Remember entries."""
+        self._connection.execute("BEGIN")
+        self._connection.executemany(
+            "INSERT INTO entry VALUES (?, ?, ?, ?)",
+            ((entry.hash, ADOPTED_MARK + entry.key_id, entry.reason, entry.at.isoformat()) for entry in entries),
+        )
+        self._connection.execute("COMMIT")
+
+    def find(self, addresses: Sequence[suppression.SuppressionHashes]) -> dict[int, SuppressedHash]:
+        """Return the gravest entry of each address that has one, by its position."""
+        positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
+        query = "SELECT key, hash, reason, at FROM entry WHERE hash IN (SELECT value FROM json_each(?))"
+        entries: dict[int, SuppressedHash] = {}
+        for key_id, address_hash, reason, at in self._connection.execute(
+            query, [json.dumps([h for h, _ in positions])]
+        ):
+            position = positions.get((address_hash, key_id))
+            entry = SuppressedHash(key_id, address_hash, reason, datetime.fromisoformat(at))
+            if position is not None and (
+                position not in entries or suppression.outweighs_reason(reason, entries[position].reason)
+            ):
+                entries[position] = entry
+        return entries

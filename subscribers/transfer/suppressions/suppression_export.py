@@ -1,0 +1,170 @@
+"""Exporting the suppression list: every hash that counts, with its cause and date, and the keys to them. No address leaves."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, select, tuple_
+from sqlalchemy.orm import Session
+
+from subscribers.address import Address
+from subscribers.callback_types import Progress
+from subscribers.consent import suppression
+from subscribers.consent.suppression import LIFTED, SuppressionReason
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import ADOPTED_MARK, make_departure_hash
+from subscribers.errors import RefusalError
+from subscribers.store import people
+from subscribers.store.adopted_keys import SuppressionKeySet, load_key_sets
+from subscribers.store.database import PeopleDatabase
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
+from subscribers.transfer.suppressions.suppression_file import SuppressedHash, SuppressionFileHeader
+
+PAGE_SIZE = 1000
+# States whose people may have no suppression of their own, with the cause; those of suppressed people are in the list.
+_CAUSES: dict[PersonState, SuppressionReason] = {PersonState.WITHDRAWN: "left elsewhere", PersonState.ERASED: "erased"}
+_DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.EXPIRED, ConsentKind.ERASED)
+
+
+class DerivedKeysError(RefusalError):
+    """The file would give away keys that sign new things."""
+
+
+def check_key_independence(keys: KeyRing) -> None:
+    """Refuse to give away a key that current keys of other kinds are derived from.
+
+    Raises:
+        DerivedKeysError: there are such kinds.
+    """
+    if not (kinds := keys.kinds_derived_from_suppression):
+        return
+    commands = "; ".join(f"digest keys rotate {kind}" for kind in kinds)
+    raise DerivedKeysError(
+        "This installation began with version 0.1, so some of its current keys could be computed from a key in the file.",
+        remedy=f"Create new ones first: {commands}",
+    )
+
+
+def export_suppressions(
+    database: PeopleDatabase,
+    keys: KeyRing,
+    write: Callable[[bytes], object],
+    *,
+    progress: Progress = lambda *_: None,
+) -> Counter[str]:
+    """Write everyone who must not be emailed, line by line; return how many hashes there are, by cause.
+
+    Raises:
+        DerivedKeysError: the file would give away keys that sign new things.
+    """
+    check_key_independence(keys)
+    with database.read() as session:
+        adopted = load_key_sets(session, keys)
+        counts_of_rows = [select(func.count()).select_from(model) for model in (Suppression, Person)]
+        total = sum(session.scalar(count) or 0 for count in counts_of_rows)
+    write(SuppressionFileHeader.make([SuppressionKeySet.of_ring(keys), *adopted]).as_line())
+    counts: Counter[str] = Counter()
+    for source in (_list_suppressed(database, keys), _list_departed(database, keys)):
+        for entry in source:
+            write(entry.as_line())
+            counts[entry.reason] += 1
+            if counts.total() % PAGE_SIZE == 0:
+                progress(counts.total(), total)
+    return counts
+
+
+def _list_suppressed(database: PeopleDatabase, keys: KeyRing) -> Iterator[SuppressedHash]:
+    """Yield the suppressions that count, by hash; where an admin let the owner ask again, the next one may, too."""
+    lifted = _find_lifted_hashes(database, keys)
+    by_hash = groupby(_stream_rows(database), key=attrgetter("hash", "key_id"))
+    for (address_hash, key_id), rows in by_hash:
+        row = suppression.find_counting_row(rows)
+        if row is None or (address_hash, key_id) in lifted:
+            continue
+        reason = suppression.parse_reason(row.reason)
+        yield SuppressedHash(key_id.removeprefix(ADOPTED_MARK), address_hash, reason, row.at)
+
+
+def _stream_rows(database: PeopleDatabase) -> Iterator[Suppression]:
+    after: tuple[Any, ...] = ("", "", 0)
+    columns = (Suppression.hash, Suppression.key_id, Suppression.id)
+    while True:
+        query = select(Suppression).where(tuple_(*columns) > tuple_(*after))
+        with database.read() as session:
+            page = session.scalars(query.order_by(*columns).limit(PAGE_SIZE)).all()
+        yield from page
+        if len(page) < PAGE_SIZE:
+            return
+        after = page[-1].hash, page[-1].key_id, page[-1].id
+
+
+def _find_lifted_hashes(database: PeopleDatabase, keys: KeyRing) -> set[tuple[str, str]]:
+    """Find hashes of people on the list that are lifted by a row under another hash, such as that of a newer key."""
+    lifted: set[tuple[str, str]] = set()
+    with database.read() as session:
+        if not session.scalar(select(exists().where(Suppression.reason == LIFTED))):
+            return lifted
+    for page in stream_addresses(database, keys, (PersonState.SUBSCRIBED,)):
+        with database.read() as session:
+            hashes = suppression.hash_addresses(session, keys, [address for _, address in page])
+            for rows in suppression.list_suppression_rows(session, [each.suppressions for each in hashes]):
+                if suppression.find_counting_row(rows) is None:
+                    lifted |= {(row.hash, row.key_id) for row in rows}
+    return lifted
+
+
+def stream_addresses(
+    database: PeopleDatabase,
+    keys: KeyRing,
+    states: Sequence[PersonState],
+    *,
+    after: int = 0,
+    batch: int | None = None,
+) -> Iterator[list[tuple[int, Address]]]:
+    """Yield the people in some states, or of an import, by number, with their addresses, a page at a time.
+
+    People whose address is deleted or damaged are left out; a page may be empty.
+    """
+    columns = (Person.number, Person.ciphertext, Person.key_id, Person.lookup, Person.lookup_key)
+    conditions: list[ColumnElement[bool]] = [Person.state.in_(states), Person.ciphertext.is_not(None)]
+    conditions += [] if batch is None else [Person.batch == batch]
+    query = select(*columns).where(*conditions).order_by(Person.number).limit(PAGE_SIZE // 2)
+    while True:
+        with database.read() as session:
+            rows: Sequence[Any] = session.execute(query.where(Person.number > after)).all()
+        if not rows:
+            return
+        opened = [(row.number, people.decrypt_person_address(keys, row)) for row in rows]
+        yield [(number, address) for number, address in opened if address is not None]
+        after = rows[-1].number
+
+
+def _list_departed(database: PeopleDatabase, keys: KeyRing) -> Iterator[SuppressedHash]:
+    """Yield the people who left, by the hash that the unsubscribe log has: it needs no address."""
+    key, after = keys.current("suppression"), 0
+    columns = (Person.number, Person.state, Person.lookup, Person.asked_at)
+    query = select(*columns).where(Person.state.in_(_CAUSES), Person.lookup.is_not(None))
+    query = query.order_by(Person.number).limit(PAGE_SIZE)
+    while True:
+        with database.read() as session:
+            page = session.execute(query.where(Person.number > after)).all()
+            dates = _load_departure_dates(session, [row.number for row in page])
+        if not page:
+            return
+        for row in page:
+            departed_at = dates.get(row.number, row.asked_at)
+            departure_hash = make_departure_hash(key, row.lookup)
+            yield SuppressedHash(key.id, departure_hash, _CAUSES[row.state], departed_at)
+        after = page[-1].number
+
+
+def _load_departure_dates(session: Session, numbers: Sequence[int]) -> dict[int, datetime]:
+    query = (
+        select(ConsentEvent.person, func.max(ConsentEvent.at).label("at"))
+        .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.in_(_DEPARTURE_KINDS))
+        .group_by(ConsentEvent.person)
+    )
+    return {row.person: row.at for row in session.execute(query)}
