@@ -162,9 +162,9 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
             short=request.args.get("short") == "yes",
         )
         return preview_response(body.decode(), view, EditionContent.from_json(row.content))
-    response = Response(
-        render_template("web/desk/edition/inbox.html", edition=row, sender=context.settings.file.sender.name)
-    )
+    preheader = editions.read_preheader(context.installation, name, request.args.getlist("omit"))
+    sender = context.settings.file.sender.name
+    response = Response(render_template("web/desk/edition/inbox.html", edition=row, preheader=preheader, sender=sender))
     response.headers["Content-Security-Policy"] = STRICT_POLICY.replace(
         "frame-ancestors 'none'", "frame-ancestors 'self'"
     )
