@@ -20,6 +20,7 @@ from digest.edition.rendering.variant_lines import compose_preheader, count_read
 from digest.select.selection_types import SummaryOrigin
 from digest.select.story_similarity import MAX_RELATED
 from digest.settings import SectionSettings, SettingsFileContent
+from digest.store.models import Edition
 from subscribers.subscriber_language import SubscriberLanguage
 
 
@@ -30,6 +31,12 @@ class EditionIdentity:
     name: str
     number: int
     release_at: datetime  # UTC
+    opens_at: datetime | None = None  # when its week begins, UTC
+
+    @classmethod
+    def of_edition(cls, edition: Edition) -> "EditionIdentity":
+        """Read it from an edition's row."""
+        return cls(edition.name, edition.number, edition.release_at, edition.opens_at)
 
 
 def build_content(
@@ -45,7 +52,7 @@ def build_content(
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
-    page = EntryContext(zone, language, arrangement.pictures, release_at)
+    page = EntryContext(zone, language, arrangement.pictures, release_at, identity.opens_at)
     sections = []
     for section in file.sections:
         if entries := tuple(_write_entries(arrangement, section, page)):
