@@ -69,9 +69,14 @@ class EditionVariants:
 
         What was drafted by an older version has none, and some sections stand in the full one alone: who is left with nothing gets that.
         """
+        return any(not are_omitted(keys, omitted, self.parts) for keys in self._short_parts)
+
+    @cached_property
+    def _short_parts(self) -> frozenset[frozenset[str]]:
+        """The parts of each fragment of the short edition that says something by itself."""
         names = (piece.name for piece in self.edition.pieces if piece.kind == "short")
-        parts = [list_fragment_keys(name) for name in names if not is_alternative_fragment(name)]
-        return any(keys and not are_omitted(keys, omitted, self.parts) for keys in parts)
+        own = (list_fragment_keys(name) for name in names if not is_alternative_fragment(name))
+        return frozenset(filter(None, own))
 
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
         """Return the message template for a reader's preferences, or None where no part is left."""
