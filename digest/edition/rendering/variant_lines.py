@@ -27,6 +27,7 @@ from digest.edition.content.fragment_names import (
 from digest.edition.rendering.mail_layout import find_next_deadline, find_part_key, list_headlines
 from subscribers.subscriber_language import SubscriberLanguage
 
+Sections = Iterable[EditionSection]
 MAX_TRIED_HEADLINES = 5  # of which a preheader names two
 _SENTENCE_ENDS = (".", "?", "!", "…")
 
@@ -55,9 +56,10 @@ def _name_preheader_fragment(content: EditionContent, language: SubscriberLangua
     headlines = [entry.headline for _, entry in others]
     if content.preheader != compose_preheader(headlines, deadline.when if deadline else None, language):
         return WHOLE_PREHEADER
-    # The first headline is there, and may be cut.
-    first, *rest = others[:MAX_TRIED_HEADLINES] or [("", SectionEntry("", ""))]
-    keys = {first[0], *(key for key, entry in rest if entry.headline in content.preheader)} - {""}
+    # The first headline is always there, but may be cut.
+    tried = others[1:MAX_TRIED_HEADLINES]
+    keys = {key for key, entry in tried if entry.headline in content.preheader}
+    keys |= {key for key, _ in others[:1]}
     keys |= list_fragment_keys(deadline.fragment) if deadline else set()
     return section_fragment_name(keys, PREHEADER_PART)
 
@@ -90,7 +92,7 @@ def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> st
     return language.gettext("%(first)s. %(second)s", first=first, second=second)
 
 
-def count_reading_minutes(intro: str, sections: Iterable[EditionSection], blocks: Iterable[LabeledBlock]) -> int:
+def count_reading_minutes(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> int:
     """Return how many minutes it takes to read an edition, to the nearest one and at least one.
 
     What stands in the mail between masthead and foot counts, sources and dates too, but for the names of who else reported a story.
@@ -105,7 +107,7 @@ def write_word_counts(content: EditionContent) -> Iterator[RenderedFragment]:
         yield RenderedFragment("words", section_fragment_name([key], part) if key else part, "")
 
 
-def _count_words(intro: str, sections: Iterable[EditionSection], blocks: Iterable[LabeledBlock]) -> Counter[str]:
+def _count_words(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> Counter[str]:
     """Count the words by the keys of parts; those that are in every email have an empty key."""
     block_texts = (text for block in blocks for text in (block.name, block.headline, block.text))
     words = Counter({"": _count(intro, *block_texts)})
