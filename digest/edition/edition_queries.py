@@ -164,3 +164,9 @@ def find_latest_public_edition(session: Session, now: datetime) -> Edition | Non
     """Return the newest regular edition that is public at `now`, None before the first."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
     return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))
+
+
+def count_merged_subscribers(session: Session) -> int:
+    """Return how many subscribers get more than they chose of the newest edition that's being sent or was sent."""
+    counted = select(Edition.merged).where(Edition.merged.is_not(None))
+    return session.scalar(counted.order_by(Edition.release_at.desc()).limit(1)) or 0

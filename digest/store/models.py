@@ -229,6 +229,8 @@ class Edition(Base):
     canary_until: Mapped[datetime | None]
     # Receiving domains that triggered a stop rule, by tag: `digest.deliver.control.set_aside_domains`.
     set_aside: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    # Subscribers who get a fuller variant than they chose, because more combinations were chosen than it may have; NULL: not counted yet.
+    merged: Mapped[int | None]
     # Of a sent edition: the refusals that someone has to acknowledge (0: few, or acknowledged), and how many were acknowledged.
     refusals: Mapped[int] = mapped_column(default=0, server_default="0")
     acknowledged_refusals: Mapped[int] = mapped_column(default=0, server_default="0")

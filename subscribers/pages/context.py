@@ -67,7 +67,8 @@ class PageContext:
 
     Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
     which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
-    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `translate_recipient_description` who got an address, as it was written down. `release_days` are the weekdays on
+    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `find_variant_limit` returns how many versions an edition
+    has at most, or 0 if all subscribers got exactly what they chose of the last one, `translate_recipient_description` who got an address, as it was written down. `release_days` are the weekdays on
     which it comes (Monday is 0), `wording` what is agreed to, also with breaking news, `trusted_proxies` how many entries of X-Forwarded-For are ours.
     """
 
@@ -91,6 +92,7 @@ class PageContext:
     evidence_retention: timedelta
     trusted_proxies: int
     describe_first_edition: Callable[[Session, datetime], str]
+    find_variant_limit: Callable[[Session], int]
     translate_recipient_description: Callable[[str], str]
 
     @property

@@ -187,4 +187,5 @@ def _preferences_page(
         token=link.token,
         saved=saved,
         problem=problem,
+        max_variants=page_context.find_variant_limit(session),
     )

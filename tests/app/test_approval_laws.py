@@ -39,7 +39,6 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.calendar.release_calendar import DeadlineDecision
-from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import FragmentKind, MailableEdition
 from digest.edition.content.placeholders import Slot, SlottedText
 from digest.edition.drafting.drafts import DraftError
@@ -482,9 +481,8 @@ def read_outbox(folder: Path) -> list[EmailMessage]:
 def joined_for(message: EmailMessage, version: MailableEdition) -> tuple[str, tuple[SlottedText, ...]]:
     """Return subject and texts of a version as they are joined for the reader of a message, with the slots in them."""
     choices = SUBSCRIBERS[str(message["To"])] or Preferences()
-    omitted = list_omitted_fragments((piece.name for piece in version.pieces), choices.omit)
     kinds: tuple[FragmentKind, ...] = ("text",) if choices.text_only else ("text", "html")
-    return version.subject, tuple(version.join(kind, omitted) for kind in kinds)
+    return version.subject, tuple(version.join(kind, choices.omit) for kind in kinds)
 
 
 def is_made_of(message: EmailMessage, version: MailableEdition) -> bool:

@@ -22,7 +22,7 @@ from digest.store.engine import Database
 from digest.store.models import Edition
 from tests.actors import EDITOR
 from tests.edition.drafting.test_drafts import WEEKLY, add, approve_now, drafted
-from tests.edition.test_rendering import FRAME, OURS, unbalanced
+from tests.edition.test_rendering import FRAME, OURS, names_of, unbalanced
 from tests.moments import DRAFTING as NOW
 
 GRANT = LabeledBlock(
@@ -54,7 +54,7 @@ def test_every_block_stands_labelled_after_its_section_in_html_and_text(
         "block:plain",
     ]
     assert names[names.index("section:events") + 1] == "block:grant"
-    assert names == [p.name for p in pieces if p.kind == "text"]
+    assert names_of(pieces, "html") == names_of(pieces, "text")
     html, text = join_fragments(pieces, "html").text, join_fragments(pieces, "text").text
     words = " ".join(lxml_html.document_fromstring(html).text_content().split())
     assert "Opportunity · from County Fund Grants for rural fire services Until Friday." in words.replace("\xa0", " ")

@@ -117,6 +117,24 @@ def test_a_story_that_gave_its_new_articles_away_goes_on_no_more() -> None:
     assert written.since is None
 
 
+@pytest.mark.parametrize(
+    ("opens_after", "date", "is_older"),
+    [
+        (timedelta(days=-1), "Nov 18", False),
+        (timedelta(), "Nov 18, 2026", True),
+        (timedelta(days=400), "Nov 18, 2026", True),
+    ],
+)
+def test_a_story_from_before_the_editions_week_shows_the_year(
+    opens_after: timedelta, date: str, *, is_older: bool
+) -> None:
+    context = EntryContext(ZoneInfo("America/New_York"), ENGLISH, opens_at=LEAD.dated_at + opens_after)
+    placed = PlacedStory(ScoredStory(Story(LEAD), 50.0, ()))
+    for kind in ("featured", "most-read", "topics"):
+        (written,) = SECTION_KINDS[kind].write_entries((placed,), context)
+        assert (written.date, written.is_older) == (date, is_older)
+
+
 def test_the_explanation_names_the_earlier_edition_and_counts_the_news() -> None:
     story = Story(LEAD, (SAME, POWER))
     placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, (LEAD, POWER))))

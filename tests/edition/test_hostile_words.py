@@ -15,6 +15,7 @@ from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text, sanitize_url
 from digest.settings import Settings
+from tests.edition.test_rendering import names_of
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org"})
 PAGES = create_mail_environment(OURS)
@@ -102,7 +103,7 @@ def test_the_pieces_are_cut_where_we_say_and_nowhere_else(full_content: EditionC
     )
     assert entries[0].picture, "whose description stands in an attribute"
     hostile = replace(full_content, sections=(replace(full_content.sections[0], entries=entries),))
-    names = [p.name for p in render_edition(hostile, build_publication_context(OURS), PAGES) if p.kind == "text"]
+    names = names_of(render_edition(hostile, build_publication_context(OURS), PAGES), "text")
     assert names == [
         *("head", "section:featured.contents", "intro", "section:featured", "section:featured.rows"),
         *("block:sponsor", "foot"),

@@ -54,7 +54,7 @@ def content_words(settings: Settings) -> list[str]:
     facts = make_sample_notice_facts(settings)
     words = [text for mail in SUBSCRIBER_MAILS for text in facts.get(mail.key, {}).values()]
     words += texts_of(make_sample_content(settings))
-    words += [PUBLICATION.name, PUBLICATION.about, "HLS.Today", "LinkedIn", "vigie.example.org"]
+    words += [PUBLICATION.name, PUBLICATION.tagline, PUBLICATION.about, "HLS.Today", "LinkedIn", "vigie.example.org"]
     words += [settings.file.sender.reply_to, "looking twice", "Three inspections, one drill: this week is about"]
     words += ["Infrastructure", "Disaster response", "Dana Reyes"]
     # A word in brackets is a message with a value in it: what is looked for is what stands without.
@@ -102,7 +102,7 @@ def test_every_kind_of_fragment_of_an_edition_is_translated(settings: Settings, 
     content = replace(full_content, sections=sections, blocks=blocks, date=language.weekday_date(date(2026, 11, 20)))
     words = [w for w in (*texts_of(content), *content_words(settings)) if len(w) > 1 and "\u27e6" not in w]
     pieces = render_edition(content, build_publication_context(settings), create_mail_environment(settings))
-    assert {piece.kind for piece in pieces} == {"html", "web", "text", "short-text", "page", "short"}
+    assert {piece.kind for piece in pieces} == {"html", "web", "text", "short-text", "page", "short", "words"}
     for piece in pieces:
         text = piece.body if piece.kind.endswith("text") else read_visible_texts(f"<div>{piece.body}</div>")
         assert find_untranslated(text, words) == "", (piece.kind, piece.name)

@@ -10,9 +10,9 @@ from lxml import html as lxml_html
 from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.compose.variants import EditionVariants, create_variants
 from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.fragment_names import MAX_SHORT_LINES
 from digest.edition.content.mailable_edition import build_mailable_draft
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
-from digest.edition.rendering.mail_layout import MAX_SHORT_LINES
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
@@ -80,7 +80,7 @@ def test_its_text_says_what_its_html_says(variants: EditionVariants) -> None:
 def test_sections_that_a_subscriber_left_out_are_not_in_it_either(variants: EditionVariants) -> None:
     without = html_of(variants, short=True, omit=frozenset({"featured", "events", "opportunities"}))
     assert headings(without, 2)[:2] == ["The rest, in brief", "Did we miss something?"]
-    assert len(headings(without, 3)) == 5, "what is most read"
+    assert len(headings(without, 3)) == MAX_SHORT_LINES, "what is most read, and then topics"
 
 
 def test_who_would_be_left_with_nothing_gets_the_full_edition(

@@ -13,7 +13,6 @@ from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variant_limit import MAX_VARIANTS, VariantKey
 from digest.deliver.compose.variants import EditionVariants, create_variants, omits_every_part
 from digest.edition.content.edition_content import EditionContent, EntryDate, RankedLine, SectionEntry
-from digest.edition.content.fragment_names import list_omitted_fragments
 from digest.edition.content.mailable_edition import MAIL_KINDS, build_mailable_draft
 from digest.edition.preflight.message_rules import GMAIL_CLIP_SIZE
 from digest.edition.preflight.rule_registry import PreflightInput, run_preflight_rules
@@ -169,8 +168,7 @@ def examine(variants: EditionVariants, preferences: Preferences, content: Editio
     """Give what preflight finds in the message that a reader with some preferences gets."""
     template, omitted = variants.template_for(preferences), variants.find_wanted_variant(preferences).omitted
     assert template is not None
-    left_out = list_omitted_fragments((piece.name for piece in variants.edition.pieces), omitted)
-    parts = {kind: variants.edition.join(kind, left_out) for kind in MAIL_KINDS}
+    parts = {kind: variants.edition.join(kind, omitted) for kind in MAIL_KINDS}
     message = splice_message(template, PLACEHOLDERS)
     examined = PreflightInput(message, parts, content, OURS.file, OURS.link_base, {})
     return {finding.sentence for finding in run_preflight_rules(examined)}

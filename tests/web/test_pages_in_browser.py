@@ -377,7 +377,7 @@ def test_an_editor_looks_at_a_draft_and_approves_it_without_scripts(
         follow(page.get_by_role("link", name="Dark"))
         expect(page.frame_locator("iframe").get_by_role("heading", level=1)).to_be_visible()
         follow(page.get_by_role("link", name="Review and approve").last)
-        expect(page.locator("main")).to_contain_text("No. 147 will be sent to 1 subscriber (except paused ones)")
+        expect(page.locator("main")).to_contain_text("No. 147 will be sent to 1 subscriber on")
         follow(page.get_by_role("button", name="Approve No. 147"))
         expect(page.locator(".pill").first).to_have_text("Approved")
     with world.database.read() as session:

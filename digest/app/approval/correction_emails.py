@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from digest.app.approval.approvals import ApproverRuleOverview, write_approver_rule_sentences
 from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import resolve_edition_name
+from digest.app.editions.sample_emails import RenderedSample, compose_sample_notice
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_batches
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.notices import notice_queue
@@ -26,6 +27,7 @@ from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import SCHEDULER, Action, Actor, Role
 from digest.installation.opened_installation import Installation
+from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
@@ -39,6 +41,7 @@ from subscribers.store.keyed_row_seals import is_genuine_row
 REQUEST = Action("correction email requested", Role.EDITOR, AffectedArea.NONE)
 APPROVE = Action("correction email approved", Role.EDITOR, AffectedArea.NONE)
 REFUSED_EMAIL = "correction email refused"  # in the audit log: what was approved isn't what would be sent
+EmailFacts = dict[str, str]  # by their names in templates
 _WRITE_PAGE = 200  # notices in one write transaction
 
 log = get_logger("corrections")
@@ -286,6 +289,33 @@ def _take_approval_back(
         record_audit(session, REFUSED_EMAIL, edition.name, detail, actor=SCHEDULER.name, now=now)
 
 
+def build_email_facts(settings: Settings, edition: Edition, correction: Correction, sent: str) -> EmailFacts:
+    """Return the facts from which the email of a correction is written. `sent` is the text as subscribers have it."""
+    publication, language = settings.file.publication, settings.subscriber_language
+    return {
+        "number": str(edition.number),
+        "headline": correction.headline,
+        "was": sent,
+        "becomes": correction.becomes,
+        "why": correction.note,
+        "signature": corrections.write_correction_byline(correction, publication.zone, language),
+        "address": f"{settings.link_base}/editions/{edition.name}",
+    }
+
+
+def compose_sample_correction(installation: Installation, name: str, number: int) -> RenderedSample:
+    """Compose the email of a correction as an invented subscriber gets it.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+        CorrectionError: it has no such correction.
+        TemplateMistakeError: one of the operator's own templates has a mistake.
+    """
+    email, settings = read_correction_email(installation, name, number), installation.settings
+    facts = build_email_facts(settings, email.edition, email.correction, email.sent)
+    return compose_sample_notice(settings, "correction", facts)
+
+
 def _plan_emails(
     installation: Installation,
     correction: Correction,
@@ -295,17 +325,7 @@ def _plan_emails(
     clock: Clock,
 ) -> int:
     database, keys, settings = installation.database, installation.keys, installation.settings
-    facts = {
-        "number": str(edition.number),
-        "headline": correction.headline,
-        "was": sent,
-        "becomes": correction.becomes,
-        "why": correction.note,
-        "signature": corrections.write_correction_byline(
-            correction, settings.file.publication.zone, settings.subscriber_language
-        ),
-        "address": f"{settings.link_base}/editions/{edition.name}",
-    }
+    facts = build_email_facts(settings, edition, correction, sent)
     queued = 0
     for page in read_recipient_batches(database, correction, edition, settings):
         for start in range(0, len(page.recipients), _WRITE_PAGE):

@@ -52,7 +52,8 @@ def compose_moved_draft(
             "Draft the edition again with 'digest draft', then change its send time.",
         )
     planned = PlannedRelease(at, release.regular_at)
-    identity = EditionIdentity(name_edition_of_release(session, calendar, planned, edition), edition.number, at)
+    name = name_edition_of_release(session, calendar, planned, edition)
+    identity = EditionIdentity(name, edition.number, at, edition.opens_at)
     composed = compose_edition(proposal, edits, identity, installation.settings)
     return MovedDraft(edition.id, identity, composed, len(edits), read_proposal_hash(session, edition))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from digest.app.accounts.staff import find_actor_display_name
 from digest.app.editing.edit_application import EditForm, EditResult, apply_edit, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, list_topic_names
 from digest.collect.texts.text_cleanup import normalize_text
@@ -173,9 +174,26 @@ def add_written_story(
 def set_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
     """Write the subject, the preheader, the intro or its signature; None brings the original back.
 
-    An intro keeps its paragraphs; an empty one is none at all.
+    An intro keeps its paragraphs; an empty one is none at all. The first author of an intro signs it.
     """
+    if field is EditionField.INTRO and text:
+        return _set_intro(installation, form, clean_typed_paragraphs(text))
     return set_story_text(installation, form, history.EDITION_TARGET, field, text)
+
+
+def _set_intro(installation: Installation, form: EditForm, intro: str) -> EditResult:
+    signature = find_actor_display_name(installation, form.actor)
+
+    def decide(state: EditingState) -> EditDraft | None:
+        before = state.arrangement.texts.get(EditionField.INTRO)
+        if before == intro:
+            return None
+        signed = {"signed": signature} if signature and not before else {}
+        return EditDraft(
+            EditKind.TEXT, history.EDITION_TARGET, {"field": str(EditionField.INTRO), "text": intro, **signed}
+        )
+
+    return apply_edit_decided_from_state(installation, form, decide)
 
 
 def set_story_text(

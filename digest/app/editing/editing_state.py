@@ -99,7 +99,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
             f"{edition.name} was drafted by an older version, so it can't be edited.",
             "Draft the edition again with 'digest draft'.",
         )
-    identity = EditionIdentity(edition.name, edition.number, edition.release_at)
+    identity = EditionIdentity.of_edition(edition)
     return EditingState(
         name=edition.name,
         identity=identity,

@@ -6,7 +6,7 @@ collect → draft → check → approve (`digest.app.approval.edition_approval`)
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,21 +21,28 @@ from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.readership import ReadershipImportResult, import_readership
 from digest.collect.visits import collection_run
-from digest.deliver.compose.variant_limit import VariantKey, choose_variants_within_limit, find_nearest_variant
+from digest.deliver.compose.variant_limit import (
+    VariantKey,
+    choose_variants_within_limit,
+    count_merged_subscribers,
+    find_nearest_variant,
+)
 from digest.deliver.compose.variants import compose_sample_message, count_variant_subscribers, create_variants
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.fragment_names import are_omitted
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
+from digest.edition.rendering import mail_layout
 from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import Story
 from digest.select.summary_choice import choose_summary
 from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
+from subscribers.part_keys import split_part_key
 
 COLLECT = Action("collected", Role.EDITOR, AffectedArea.NONE)
 DRAFT = Action("draft", Role.EDITOR, AffectedArea.NONE)
@@ -66,9 +73,20 @@ def count_subscribers_by_email_variant(installation: Installation, name: str) ->
     chosen_variants = choose_variants_within_limit(subscribers_by_variant)
     subscribers: Counter[VariantKey] = Counter()
     for key, count in subscribers_by_variant.items():
-        subscribers[find_nearest_variant(key, chosen_variants)] += count
-    fuller = sum(count for key, count in subscribers_by_variant.items() if key not in chosen_variants)
+        subscribers[find_nearest_variant(key, chosen_variants, variants.words)] += count
+    fuller = count_merged_subscribers(subscribers_by_variant, chosen_variants)
     return EmailVariantCounts(tuple(subscribers.most_common()), fuller)
+
+
+def list_edition_parts(content: EditionContent) -> dict[str, str]:
+    """Return the titles of an edition's sections and topics, by their keys (`subscribers.part_keys`)."""
+    return mail_layout.list_edition_parts(content)
+
+
+def are_all_parts_omitted(parts: Collection[str], omitted: Collection[str]) -> bool:
+    """Return whether nothing is left of an edition's parts, by their keys."""
+    sections_with_topics = {section for section, topic in map(split_part_key, parts) if topic}
+    return are_omitted(set(parts) - sections_with_topics, omitted, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +207,17 @@ def explain_summary_source(story: Story) -> str:
 EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
+def read_preheader(installation: Installation, name: str, omit: Iterable[str]) -> str:
+    """Return the preheader of an edition's email without some sections and topics.
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, name)
+        return approval.read_mailable_edition(session, edition, installation.settings).find_preheader(frozenset(omit))
+
+
 def render_edition_bytes(
     installation: Installation,
     name: str,
@@ -212,8 +241,7 @@ def render_edition_bytes(
             return compose_sample_message(mailable, edition, installation.settings)
         if output_format == "json":
             return (json.dumps(edition.content, indent=2, ensure_ascii=False) + "\n").encode()
-        omitted = list_omitted_fragments((p.name for p in mailable.pieces), frozenset(omit))
         kind: FragmentKind = output_format
         if short and any(p.kind == "short" for p in mailable.pieces):
             kind = "short" if output_format == "html" else "short-text" if output_format == "text" else kind
-        return fill_sample_placeholders(mailable.join(kind, omitted), installation.settings).encode()
+        return fill_sample_placeholders(mailable.join(kind, frozenset(omit)), installation.settings).encode()

@@ -45,7 +45,7 @@ def read_proposed_content(session: Session, edition: Edition, settings: Settings
     proposal = load_proposal(session, edition)
     if proposal is None:
         return None
-    return build_proposed_content(proposal, EditionIdentity(edition.name, edition.number, edition.release_at), settings)
+    return build_proposed_content(proposal, EditionIdentity.of_edition(edition), settings)
 
 
 def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> DraftChangeCounts | None:

@@ -77,7 +77,19 @@ def compose_sample_email(settings: Settings, key: str) -> RenderedSample:
         TemplateMistakeError: a template of the operator's own is broken.
         RenderingError: a template of the operator's own lost a place at which it is cut.
     """
-    message = _compose_mail(settings, key)
+    return _fill_sample(settings, _compose_mail(settings, key))
+
+
+def compose_sample_notice(settings: Settings, key: str, facts: Mapping[str, str]) -> RenderedSample:
+    """Compose a transactional email with its real facts for an invented subscriber.
+
+    Raises:
+        TemplateMistakeError: one of the operator's own templates has a mistake.
+    """
+    return _fill_sample(settings, NoticeComposer.from_settings(settings).compose_notice(key, facts))
+
+
+def _fill_sample(settings: Settings, message: MessageTemplate) -> RenderedSample:
     text = fill_sample_placeholders(message.text, settings)
     html = fill_sample_placeholders(message.html or SlottedText(""), settings)
     return RenderedSample(message.subject, message.sender_name, message.sender_address, text, html)

@@ -10,7 +10,7 @@ from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.providers.registry import describe_address_recipients, translate_recipient_description
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
 from digest.deliver.send.notices import notice_queue
-from digest.edition.edition_queries import find_upcoming_edition
+from digest.edition.edition_queries import count_merged_subscribers, find_upcoming_edition
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.part_titles import list_part_titles
 from digest.edition.rendering.fragments import build_publication_context
@@ -67,6 +67,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),
         describe_first_edition=first_edition,
+        find_variant_limit=lambda session: MAX_VARIANTS if count_merged_subscribers(session) else 0,
         translate_recipient_description=lambda described: translate_recipient_description(
             described, settings, language
         ),
@@ -100,7 +101,6 @@ def _site_details(settings: Settings) -> SiteDetails:
         recipients=describe_address_recipients(settings, language),
         hidden_preferences=settings.file.preferences.hidden,
         parts=list_part_titles(settings, language),
-        max_variants=MAX_VARIANTS,
     )
 
 

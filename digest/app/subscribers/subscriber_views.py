@@ -1,16 +1,20 @@
 """The list of readers as admins look through it: in pages, by number, without any part of an address."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import count_breaking_news_recipients, make_edition_delivery_purpose
-from digest.edition.edition_queries import IS_REGULAR
+from digest.deliver.plan.planning import RecipientCounts, count_recipients
+from digest.edition.edition_queries import IS_REGULAR, find_edition
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -28,6 +32,7 @@ from subscribers.transfer.imports import count_imported_departures
 SEARCH = Action("addresses searched", Role.ADMIN, AffectedArea.ADDRESSES)
 LIST = Action("readers listed", Role.ADMIN, AffectedArea.NONE)
 COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
+Counted = TypeVar("Counted")
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
@@ -48,35 +53,63 @@ class PeopleCounts:
 
 
 @dataclass(slots=True)
-class _KeptCounts:
-    """Counts that are good until a moment of the monotonic clock."""
+class _TimedCount:
+    """A count that's good until a moment of the monotonic clock."""
 
-    counts: PeopleCounts | None = None
-    good_until: float = 0.0
+    result: object = None
+    good_until: float = -math.inf
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_kept_counts: WeakKeyDictionary[object, _KeptCounts] = WeakKeyDictionary()
+_timed_counts: WeakKeyDictionary[object, dict[str, _TimedCount]] = WeakKeyDictionary()
 _kept_lock = threading.Lock()
 
 
 def count_subscribers(
     database: Database, *, now: datetime, monotonic: Callable[[], float] = time.monotonic
 ) -> PeopleCounts:
-    """Count people by state, or give counts of a moment ago: counting takes a hundredth of the time at most.
+    """Count people by state, or return counts of a moment ago (`count_or_recall`)."""
 
-    A short list is counted at each look; a million takes a tenth of a second, and is counted every ten.
+    def count(session: Session) -> PeopleCounts:
+        return PeopleCounts(audience.count_people_by_state(session), now)
+
+    return count_or_recall(database, "people", count, monotonic)
+
+
+def count_edition_recipients(installation: Installation, name: str, *, now: datetime) -> RecipientCounts:
+    """Count the subscribers whom an edition will be sent to, or return the count of a moment ago (`count_or_recall`).
+
+    Raises:
+        UnknownEditionError: there is no edition of that name.
+    """
+
+    def count(session: Session) -> RecipientCounts:
+        return count_recipients(session, find_edition(session, name), installation.settings, now=now)
+
+    return count_or_recall(installation.database, f"recipients of {name}", count)
+
+
+def count_or_recall(
+    database: Database,
+    counted_name: str,
+    count: Callable[[Session], Counted],
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Counted:
+    """Return what `count` counts, or counted a moment ago: counting takes a hundredth of the time at most.
+
+    A short list is counted at each look. The states of a million take a tenth of a second, and are counted every ten.
     """
     with _kept_lock:
-        cached = _kept_counts.setdefault(database.engine, _KeptCounts())
+        cached = _timed_counts.setdefault(database.engine, {}).setdefault(counted_name, _TimedCount())
     with cached.lock:
         began = monotonic()
-        if cached.counts is None or began >= cached.good_until:
+        if began >= cached.good_until:
             with database.read() as session:
-                cached.counts = PeopleCounts(audience.count_people_by_state(session), now)
-            ended = monotonic()
-            cached.good_until = ended + COUNTING_SHARE * (ended - began) if ended - began > 0.02 else 0.0
-        return cached.counts
+                cached.result = count(session)
+            took = monotonic() - began
+            cached.good_until = began + (COUNTING_SHARE + 1) * took if took > 0.02 else -math.inf
+        result: Counted = cached.result  # type: ignore[assignment]  # `counted_name` names one kind of count
+        return result
 
 
 def count_edition_audience(installation: Installation, edition: Edition, *, now: datetime) -> int:

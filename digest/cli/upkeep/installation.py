@@ -39,7 +39,7 @@ from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.kind import DoctorFinding
 from digest.garbage_collection import freeze_long_lived_objects
 from digest.installation.opened_installation import InstallationError, create_key_file, open_installation
-from digest.settings import SETTINGS_FILE_NAME, SettingsError, is_loopback, load_settings
+from digest.settings import SETTINGS_FILE_NAME, Settings, SettingsError, is_loopback, load_settings
 from digest.stop_signals import stop_on_signal
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
@@ -179,7 +179,13 @@ Examples:
 Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 1 the port is in use."""
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8025, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=8025,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on. Links use it if DIGEST_BASE_URL isn't set.",
+)
 @click.option("--schedule/--no-schedule", default=True, help="Run scheduled jobs in this process. [default: yes]")
 @click.option(
     "--sign-in",
@@ -194,6 +200,7 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
     from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
 
     logs.configure_logging(log_format=context.settings.log_format)
+    follow_port(context, port)
     installation = context.installation
     links = [make_sign_in_link(installation, context.actor, email, now=context.now()) for email in emails]
     app = create_app(installation)
@@ -214,6 +221,17 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
         stopping.wait()
         click.echo("Stopping. Messages being sent are finished first.", err=True)
         clockwork.stop()
+
+
+def follow_port(context: CommandContext, port: int) -> None:
+    """Have links lead to the port that's served if the base URL is the default.
+
+    It's set in the environment, so that it holds when the settings are read again, and for the program's own processes.
+    """
+    default = Settings.model_fields["base_url"].default
+    if port and context.settings.base_url == default:
+        vars(context).pop("settings")  # read again below
+        os.environ["DIGEST_BASE_URL"] = urlsplit(default)._replace(netloc=f"localhost:{port}").geturl()
 
 
 def _local_link(link: str, port: int) -> str:

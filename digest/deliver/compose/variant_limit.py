@@ -1,7 +1,7 @@
-"""Which variants an edition has, at most 64, so that all of them can be looked at: pure functions of what readers chose.
+"""The variants that an edition has, at most 64, so that all of them can be checked: pure functions of what subscribers chose.
 
-Where readers chose more combinations than that, those that most of them chose are kept. Another reader gets the nearest fuller
-one: nothing that they chose is missing, and a section that they left out may stand in it.
+If subscribers chose more combinations than that, those that most of them chose are kept. The others get the fuller variant that has the
+fewest words they left out, and everything they chose.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,19 +25,19 @@ class VariantKey(NamedTuple):
     def as_text(self) -> str:
         """Return the form that is stored with a delivery: "events+topics:energy/text/short"; empty for the full variant."""
         flags = ("/text" if self.text_only else "", "/short" if self.is_short else "")
-        return "".join(("+".join(sorted(self._outermost)), *flags))
+        return "".join(("+".join(sorted(self.outermost)), *flags))
 
     @property
     def name(self) -> str:
         """What people call it: "short text-only variant without events"; the one with everything is the "full variant"."""
-        parts = (split_part_key(key) for key in sorted(self._outermost))
+        parts = (split_part_key(key) for key in sorted(self.outermost))
         omitted = f"without {' and '.join(topic or section for section, topic in parts)}" if self.omitted else ""
         flags = ["short" if self.is_short else "", "text-only" if self.text_only else ""]
         adjectives = list(filter(None, flags)) or ([] if omitted else ["full"])
         return " ".join(filter(None, (*adjectives, "variant", omitted)))
 
     @property
-    def _outermost(self) -> frozenset[str]:
+    def outermost(self) -> frozenset[str]:
         """The parts left out, without the topics of a section that is left out as a whole."""
         return frozenset(
             key for key in self.omitted if not (split_part_key(key)[1] and split_part_key(key)[0] in self.omitted)
@@ -63,8 +63,18 @@ def choose_variants_within_limit(subscribers: Mapping[VariantKey, int]) -> froze
     return frozenset((*FULLEST_VARIANTS, *ranked)[:MAX_VARIANTS])
 
 
-def find_nearest_variant(wanted_variant: VariantKey, variants: Collection[VariantKey]) -> VariantKey:
-    """Return the wanted variant, or of those that hold all of it the one that adds least; text only stays what was chosen."""
+def count_merged_subscribers(subscribers: Mapping[VariantKey, int], variants: Collection[VariantKey]) -> int:
+    """Count the subscribers who get a fuller variant than they chose."""
+    return sum(count for key, count in subscribers.items() if key not in variants)
+
+
+def find_nearest_variant(
+    wanted_variant: VariantKey, variants: Collection[VariantKey], words: Mapping[str, int]
+) -> VariantKey:
+    """Return the wanted variant, or of those that contain all of it the one that adds the fewest words.
+
+    `words` are those of each part, by its key. Text only stays what was chosen.
+    """
     if wanted_variant in variants:
         return wanted_variant
     fuller = [
@@ -75,10 +85,16 @@ def find_nearest_variant(wanted_variant: VariantKey, variants: Collection[Varian
         and key.is_short <= wanted_variant.is_short
     ]
 
-    def added_parts(key: VariantKey) -> tuple[Any, ...]:
-        return key.is_short != wanted_variant.is_short, -len(key.omitted), *_sort_key(key)
+    def added_words(key: VariantKey) -> tuple[Any, ...]:
+        added = wanted_variant.omitted - key.omitted
+        return (
+            key.is_short != wanted_variant.is_short,
+            sum(words.get(part, 0) for part in added),
+            -len(key.omitted),
+            *_sort_key(key),
+        )
 
-    return min(fuller, key=added_parts)
+    return min(fuller, key=added_words)
 
 
 def _sort_key(key: VariantKey) -> tuple[int, list[str], bool, bool]:

@@ -23,8 +23,9 @@ from digest.deliver.compose.variant_limit import (
 )
 from digest.edition.content.fragment_names import (
     are_omitted,
+    count_words_by_part,
+    is_alternative_fragment,
     list_fragment_keys,
-    list_omitted_fragments,
     list_part_keys,
 )
 from digest.edition.content.mailable_edition import MailableEdition
@@ -72,13 +73,24 @@ class EditionVariants:
             return "breaking_news" not in self.hidden_preferences and preferences.gets_breaking_news(today)
         return not (preferences.is_paused(today) or omits_every_part(preferences, self.parts))
 
+    @cached_property
+    def words(self) -> Mapping[str, int]:
+        """The number of words of each part, by its key; none of an edition that an older version drafted."""
+        return count_words_by_part(piece.name for piece in self.edition.pieces)
+
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
         """Return whether the short edition says anything to a reader who left parts out.
 
         What was drafted by an older version has none, and some sections stand in the full one alone: who is left with nothing gets that.
         """
-        parts = [list_fragment_keys(piece.name) for piece in self.edition.pieces if piece.kind == "short"]
-        return any(keys and not are_omitted(keys, omitted, self.parts) for keys in parts)
+        return any(not are_omitted(keys, omitted, self.parts) for keys in self._short_parts)
+
+    @cached_property
+    def _short_parts(self) -> frozenset[frozenset[str]]:
+        """The parts of each fragment of the short edition that says something by itself."""
+        names = (piece.name for piece in self.edition.pieces if piece.kind == "short")
+        own = (list_fragment_keys(name) for name in names if not is_alternative_fragment(name))
+        return frozenset(filter(None, own))
 
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
         """Return the message template for a reader's preferences, or None where no part is left."""
@@ -97,7 +109,7 @@ class EditionVariants:
         # Chosen since they were counted.
         if len(self.chosen_variants) < MAX_VARIANTS:
             self.chosen_variants.add(wanted_variant)
-        return find_nearest_variant(wanted_variant, self.chosen_variants)
+        return find_nearest_variant(wanted_variant, self.chosen_variants, self.words)
 
     def find_wanted_variant(self, preferences: Preferences) -> VariantKey:
         """Return the variant that a reader's preferences ask for."""
@@ -111,14 +123,13 @@ class EditionVariants:
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
         edition, base = self.edition, self.edition.base_url
-        left_out = list_omitted_fragments((p.name for p in edition.pieces), omitted)
         return MessageTemplate(
             subject=edition.subject,
             sender_name=edition.sender_name,
             sender_address=edition.sender_address,
             reply_to=edition.reply_to,
-            text=edition.join("short-text" if is_short else "text", left_out),
-            html=None if text_only else edition.join("short" if is_short else "html", left_out),
+            text=edition.join("short-text" if is_short else "text", omitted),
+            html=None if text_only else edition.join("short" if is_short else "html", omitted),
             list_id=(edition.list_name, edition.list_id),
             unsubscribe_url_prefix=f"{base}/u/",
             extra_headers={

@@ -26,7 +26,7 @@ from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.archive.corrections import find_sent_text
 from digest.edition.content.corrected_content import correct_repeated_text
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.fragment_names import PREHEADER_PART, list_omitted_fragments
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
@@ -70,10 +70,10 @@ class CorrectedTextLocations:
 
     def stand_in(self, variant: VariantKey) -> bool:
         """Return whether the message of a variant says it; true where that cannot be known."""
-        in_head = self._in_subject or (self._in_preheader and not variant.text_only)
+        in_head = self._in_subject or (self._in_old_preheader and not variant.text_only)
         if in_head or not self._fragments:
             return True
-        left_out = list_omitted_fragments({name for _, name in self._fragments}, variant.omitted)
+        left_out = list_omitted_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)
         kinds = _FRAGMENT_KINDS[variant.is_short, variant.text_only]
         return any(kind in kinds and name not in left_out for kind, name in self._fragments)
 
@@ -82,17 +82,28 @@ class CorrectedTextLocations:
         return contains_uncorrected_text(self.mailable.subject, self.sent, self.new_text)
 
     @cached_property
-    def _in_preheader(self) -> bool:
-        return contains_uncorrected_text(self.mailable.preheader, self.sent, self.new_text)
+    def _in_old_preheader(self) -> bool:
+        """True if the preheader says it, and every email has the same: it was drafted by an older version."""
+        has_versions = any(piece.name.endswith(PREHEADER_PART) for piece in self.mailable.pieces)
+        return not has_versions and self._is_uncorrected(self.mailable.preheader)
+
+    def _is_uncorrected(self, line: str) -> bool:
+        return contains_uncorrected_text(line, self.sent, self.new_text)
 
     @cached_property
     def _fragments(self) -> frozenset[tuple[str, str]]:
-        """The kinds and names of the fragments that say the text word for word; where none does, of those that link the story."""
+        """The kinds and names of the fragments that say the text word for word; where none does, of those that link the story.
+
+        Those of a preheader may say it in part.
+        """
         kinds, error_text = frozenset().union(*_FRAGMENT_KINDS.values()), _squeeze(self.sent)
         mailed = [piece for piece in self.mailable.pieces if piece.kind in kinds]
         saying = [piece for piece in mailed if error_text in _squeeze(_read_words(piece))]
         linking = [piece for piece in mailed if self.url in unescape(piece.body)]
-        return frozenset((piece.kind, piece.name) for piece in saying or linking)
+        preheaders = [piece for piece in mailed if piece.name.endswith(PREHEADER_PART)]
+        in_part = [piece for piece in preheaders if self._is_uncorrected(_read_words(piece))]
+        stating = [*(saying or linking), *in_part]
+        return frozenset((piece.kind, piece.name) for piece in stating)
 
 
 def contains_uncorrected_text(line: str, sent: str, new_text: str) -> bool:

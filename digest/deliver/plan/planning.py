@@ -249,6 +249,53 @@ def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequ
     return set(session.scalars(theirs))
 
 
+@dataclass(frozen=True, slots=True)
+class RecipientCounts:
+    """The subscribers whom an edition will be sent to, by what they chose so far, and the others."""
+
+    recipients: int
+    paused: int
+    skipped: int  # who want fewer editions, or left out all sections that this one has
+
+    @property
+    def total(self) -> int:
+        """All who may be emailed."""
+        return self.recipients + self.paused + self.skipped
+
+
+def count_recipients(session: Session, edition: Edition, settings: Settings, *, now: datetime) -> RecipientCounts:
+    """Count the subscribers whom an edition will be sent to if it's planned at its send time, or now if that has passed.
+
+    If another edition of the month was sent before, subscribers who want one a month are counted as having had it.
+    """
+    start, total = max(now, edition.release_at), audience.count_audience(session)
+    release, today = (
+        _edition_release(session, edition, settings, start),
+        start.astimezone(settings.file.publication.zone).date(),
+    )
+    parts = create_variants(read_mailable_edition(session, edition, settings), settings).parts
+    had_one = _has_earlier_edition_in_month(session, edition, settings)
+    recipients = skipped = 0
+    for preferences, people in audience.count_preferences(session):
+        if preferences.is_paused(today):
+            continue
+        is_wanted = is_wanted_by_subscriber(preferences, release, had_one_this_month=had_one)
+        if is_wanted and not omits_every_part(preferences, parts):
+            recipients += people
+        else:
+            skipped += people
+    # Editions pause, too, for subscribers whose preferences can't be read.
+    return RecipientCounts(recipients, total - recipients - skipped, skipped)
+
+
+def _has_earlier_edition_in_month(session: Session, edition: Edition, settings: Settings) -> bool:
+    begins, _ = find_month_bounds(edition.release_at, settings.file.publication.zone)
+    sent = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
+    in_month = (Edition.release_at >= begins, Edition.release_at < edition.release_at)
+    earlier = select(Edition.id).where(sent, *in_month).limit(1)
+    return session.scalar(earlier) is not None
+
+
 def _close_plan(database: Database, name: str, now: datetime) -> DeliveryCounts:
     with database.write() as session:
         edition = find_edition(session, name, lock=True)

@@ -89,7 +89,8 @@ class SectionEntry:
     )
     source: str = ""  # "Read at SOURCE"
     credit: str = ""  # whose news it is, when not the source's own ("INTERPOL")
-    date: str = ""  # "Nov 18"
+    date: str = ""  # "Nov 18"; with its year if `is_older`
+    is_older: bool = False  # dated before the edition's week
     note: str = ""  # an editor's, under the story
     why: str = ""  # "seven sources carried it…"
     why_is_written: bool = False  # by an editor, in place of what the score says

@@ -4,14 +4,29 @@
 a part of several, which stays as long as one of them does. `section:topics:maritime-security.topic` is one topic of a section
 that lists topics, and `section:topics:` stays as long as one of its topics does. A name without the prefix belongs to every reader's mail.
 
+Lines about the whole email come in several versions, of which an email has one:
+
+- `section:events.or-dates`: of the fragments with the same `or-`, the first whose parts are all there. `whole.or-preheader` is for the whole edition.
+- `minutes-4`: the reading time. `section:events.words-340` and `words-90` have no text. They say how many words a part has, and the rest.
+- `section:events.lines-3`: three lines of the short edition, if they make it no longer than ten. `lines-head` is their heading.
+
 The keys are those of `subscribers.part_keys`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from subscribers.part_keys import split_part_key
 
 _PREFIX = "section:"
+_ALTERNATIVE = "or-"
+Names = Collection[str]
+PREHEADER_PART = "or-preheader"
+_WHOLE_EDITION = "whole."
+WHOLE_PREHEADER, ANY_PREHEADER = f"{_WHOLE_EDITION}{PREHEADER_PART}", f"any.{PREHEADER_PART}"
+LINES_HEAD = "lines-head"
+MAX_SHORT_LINES = 10  # of the short edition
+# Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
+WORDS_PER_MINUTE = 238
 
 
 def section_fragment_name(keys: Iterable[str], part: str = "") -> str:
@@ -34,7 +49,28 @@ def list_fragment_sections(name: str) -> frozenset[str]:
 def is_continuation_fragment(name: str) -> bool:
     """Return whether a fragment goes on with the block before it, as one row of a list does."""
     part = name.partition(".")[2]
-    return part in {"next", "dates-end", "lines", "topic", "end"} or part.startswith("date-")
+    return part in {"or-next", "dates-end", "topic", "end"} or part.startswith(("date-", "lines-"))
+
+
+def is_opening_fragment(name: str) -> bool:
+    """Return whether a fragment belongs to the lines at the top of a text."""
+    return name in {"head", "masthead"} or name.startswith("minutes-")
+
+
+def is_alternative_fragment(name: str) -> bool:
+    """Return whether a fragment is one of several versions of a line."""
+    return name.partition(".")[2].startswith(_ALTERNATIVE)
+
+
+def count_minutes(words: int) -> int:
+    """Return how many minutes it takes to read some words, to the nearest one and at least one."""
+    return max(1, round(words / WORDS_PER_MINUTE))
+
+
+def count_words_by_part(names: Iterable[str]) -> dict[str, int]:
+    """Return how many words each part has, by its key."""
+    numbers = ((name, _read_number(name, "words")) for name in names)
+    return {key: number for name, number in numbers if number for key in list_fragment_keys(name)}
 
 
 def list_part_keys(names: Iterable[str]) -> frozenset[str]:
@@ -53,7 +89,62 @@ def are_omitted(keys: Iterable[str], omitted: Collection[str], parts: Collection
 
 
 def list_omitted_fragments(names: Iterable[str], omitted_keys: Collection[str]) -> frozenset[str]:
-    """Return the names of the fragments that go where a reader left parts out: those of no other part."""
-    names, omitted = frozenset(names), frozenset(omitted_keys)
-    parts = list_part_keys(names)
-    return frozenset(name for name in names if (keys := list_fragment_keys(name)) and are_omitted(keys, omitted, parts))
+    """Return the names of the fragments that an email goes without if parts are left out of it.
+
+    They are those that belong to no other part, and the versions of a line that say something else. `names` are all of an edition's,
+    in reading order.
+    """
+    ordered, omitted = list(dict.fromkeys(names)), frozenset(omitted_keys)
+    parts = list_part_keys(ordered)
+    keys = {name: list_fragment_keys(name) for name in ordered}
+    belonging = filter(keys.get, ordered)
+    gone = {name for name in belonging if are_omitted(keys[name], omitted, parts)}
+    kept = [name for name in ordered if name not in gone]
+    gone |= {
+        *_list_other_alternatives(kept, omitted, parts),
+        *_list_other_minutes(ordered, kept),
+        *_list_other_lines(kept),
+    }
+    return frozenset(gone)
+
+
+def _list_other_alternatives(kept: Iterable[str], omitted: Names, parts: Names) -> Iterator[str]:
+    chosen: set[str] = set()
+    for name in filter(is_alternative_fragment, kept):
+        line, keys = name.partition(".")[2], list_fragment_keys(name)
+        is_partial = omitted and name.startswith(_WHOLE_EDITION)
+        if line in chosen or is_partial or any(are_omitted([key], omitted, parts) for key in keys):
+            yield name
+        else:
+            chosen.add(line)
+
+
+def _list_other_minutes(names: Iterable[str], kept: Collection[str]) -> Iterator[str]:
+    versions = {number: name for name in kept if (number := _read_number(name, "minutes")) is not None}
+    if versions:
+        most, words = max(versions), _sum_words(kept)
+        is_whole = words == _sum_words(names)
+        chosen = most if is_whole else min(most, count_minutes(words))
+        yield from (name for number, name in versions.items() if number != chosen)
+
+
+def _sum_words(names: Iterable[str]) -> int:
+    return sum(_read_number(name, "words") or 0 for name in names)
+
+
+def _list_other_lines(kept: Collection[str]) -> Iterator[str]:
+    room = MAX_SHORT_LINES
+    for name in kept:
+        lines = _read_number(name, "lines") or _read_number(name, "lines-rest") or 0
+        if lines > room:
+            yield name
+        else:
+            room -= lines
+    if room == MAX_SHORT_LINES and LINES_HEAD in kept:
+        yield LINES_HEAD
+
+
+def _read_number(name: str, word: str) -> int | None:
+    """Read the number in the name of a fragment, or of a part of one: 4 in `minutes-4`; None if it has another name."""
+    kind, _, number = (name.partition(".")[2] or name).rpartition("-")
+    return int(number) if kind == word and number.isdecimal() else None

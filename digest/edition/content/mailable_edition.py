@@ -7,33 +7,28 @@ from html import unescape
 from typing import Literal
 
 from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.fragment_names import PREHEADER_PART, list_omitted_fragments
 from digest.edition.content.placeholders import SlottedText, join_slotted_texts
 from digest.settings import Settings
 from digest.store.models import Edition
 
-# The last two are the short edition, as HTML and as text.
-FragmentKind = Literal["html", "text", "web", "page", "short", "short-text"]
+# Two are the short edition, as HTML and as text; those of the last one are empty, and say in their names how many words a part has.
+FragmentKind = Literal["html", "text", "web", "page", "short", "short-text", "words"]
 MAIL_KINDS: tuple[FragmentKind, ...] = ("html", "text", "short", "short-text")
-_REQUIRED_FRAGMENTS = frozenset({"head", "foot"})
 _HREF = re.compile(r'\shref="([^"]+)"')
 _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
 
 
 def join_fragments(
-    fragments: Collection[RenderedFragment], kind: FragmentKind, omit: Collection[str] = frozenset()
+    fragments: Collection[RenderedFragment], kind: FragmentKind, omitted_parts: Collection[str] = frozenset()
 ) -> SlottedText:
-    """Join fragments into a whole page of one kind, without those that `omit` names.
-
-    Raises:
-        ValueError: `omit` names the head or the foot, without which there is no page.
-    """
-    if _REQUIRED_FRAGMENTS & set(omit):
-        raise ValueError(f"head and foot can't be left out of a page (omit: {', '.join(sorted(omit))})")
+    """Join fragments into a whole page of one kind, without the parts left out. `fragments` are an edition's, of all kinds."""
+    left_out = list_omitted_fragments((fragment.name for fragment in fragments), omitted_parts)
     chosen = [fragment for fragment in fragments if fragment.kind == kind]
     if kind == "web":
         web = {fragment.name: fragment for fragment in chosen}
         chosen = [web.get(fragment.name, fragment) for fragment in fragments if fragment.kind == "html"]
-    return join_slotted_texts(fragment.slotted for fragment in chosen if fragment.name not in omit)
+    return join_slotted_texts(fragment.slotted for fragment in chosen if fragment.name not in left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +50,17 @@ class MailableEdition:
     base_url: str
     pieces: tuple[RenderedFragment, ...]
 
-    def join(self, kind: FragmentKind, omit: Collection[str] = frozenset()) -> SlottedText:
+    def join(self, kind: FragmentKind, omitted_parts: Collection[str] = frozenset()) -> SlottedText:
         """Join its pieces into a whole page of one kind; see `join_fragments`."""
-        return join_fragments(self.pieces, kind, omit)
+        return join_fragments(self.pieces, kind, omitted_parts)
+
+    def find_preheader(self, omitted_parts: Collection[str]) -> str:
+        """Return the preheader of an email without the parts left out."""
+        left_out = list_omitted_fragments((piece.name for piece in self.pieces), omitted_parts)
+        html = (piece for piece in self.pieces if piece.kind == "html")
+        versions = (piece for piece in html if piece.name.endswith(PREHEADER_PART))
+        kept = (unescape(piece.body) for piece in versions if piece.name not in left_out)
+        return next(kept, self.preheader)
 
 
 def has_old_placeholders(fragments: Iterable[RenderedFragment]) -> bool:

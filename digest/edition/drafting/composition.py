@@ -90,7 +90,7 @@ def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
 def compose_stored_draft(session: Session, edition: Edition, settings: Settings) -> ComposedEdition | None:
     """Render a draft again from its proposal and those of its edits that count; None if its proposal doesn't."""
     proposal = load_proposal(session, edition)
-    identity = EditionIdentity(edition.name, edition.number, edition.release_at)
+    identity = EditionIdentity.of_edition(edition)
     return compose_edition(proposal, load_edits(session, edition), identity, settings) if proposal else None
 
 

@@ -1,6 +1,6 @@
 """From an arrangement to the words of an edition: pure, so that the same arrangement gives the same edition."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,17 +15,13 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.most_read import count_own_views, make_reading_order_key
 from digest.edition.kinds.opportunities import write_deadline
 from digest.edition.kinds.story_entry import EntryContext
-from digest.edition.rendering.mail_layout import find_next_deadline
+from digest.edition.rendering.mail_layout import find_next_deadline, list_headlines
+from digest.edition.rendering.variant_lines import compose_preheader, count_reading_minutes
 from digest.select.selection_types import SummaryOrigin
 from digest.select.story_similarity import MAX_RELATED
 from digest.settings import SectionSettings, SettingsFileContent
-from digest.store.models import BREAKING_NEWS_NUMBER
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition
 from subscribers.subscriber_language import SubscriberLanguage
-
-# Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
-WORDS_PER_MINUTE = 238
-MAX_TRIED_HEADLINES = 5  # of which a preheader names two
-_SENTENCE_ENDS = (".", "?", "!", "…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,12 @@ class EditionIdentity:
     name: str
     number: int
     release_at: datetime  # UTC
+    opens_at: datetime | None = None  # when its week begins, UTC
+
+    @classmethod
+    def of_edition(cls, edition: Edition) -> "EditionIdentity":
+        """Read it from an edition's row."""
+        return cls(edition.name, edition.number, edition.release_at, edition.opens_at)
 
     @property
     def is_breaking_news(self) -> bool:
@@ -55,7 +57,7 @@ def build_content(
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
-    page = EntryContext(zone, language, arrangement.pictures, release_at)
+    page = EntryContext(zone, language, arrangement.pictures, release_at, identity.opens_at)
     sections = []
     for section in file.sections:
         if entries := tuple(_write_entries(arrangement, section, page)):
@@ -63,8 +65,7 @@ def build_content(
             labels = (section.key, section.kind, section.title_in(language))
             sections.append(content.EditionSection(*labels, note, entries))
     sections = [_rank_section(section, sections, arrangement) for section in sections]
-    leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
-    headlines = [entry.headline for section in leading_first for entry in section.entries]
+    headlines = [entry.headline for _, entry in list_headlines(sections)]
     subject = content.truncate_text(headlines[0], content.MAX_SUBJECT_LENGTH) if headlines else file.publication.name
     deadline = find_next_deadline(sections)
     preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
@@ -161,59 +162,3 @@ def _choose_due(entry: content.SectionEntry, story: ArrangedStory, page: EntryCo
         return None
     by_day = {deadline.day.isoformat(): deadline for deadline in stated}
     return write_deadline(by_day.get(chosen_day, stated[0]), page.language)
-
-
-def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: SubscriberLanguage) -> str:
-    """Name what else the edition holds, never the subject again, in at most 90 characters: up to two headlines and the next deadline.
-
-    The deadline has its room first. Of the headlines after the first, the earliest that fits as a whole is named.
-    """
-    due = ""
-    if deadline:
-        due = language.gettext("Next deadline: %(day)s", day=language.short_month_day(deadline.day))
-    if not headlines:
-        return due
-    separator = language.pgettext("between headlines", "; ")
-    opening, ending = language.gettext("Also: %(headlines)s", headlines=""), _join_sentences("", due, language)
-    room = content.MAX_PREHEADER_LENGTH - len(opening) - len(ending)
-    preheader = content.truncate_text(headlines[0], room)
-    fitting = (f"{preheader}{separator}{headline}" for headline in headlines[1:MAX_TRIED_HEADLINES])
-    preheader = next((longer for longer in fitting if len(longer) <= room), preheader)
-    return _join_sentences(language.gettext("Also: %(headlines)s", headlines=preheader), due, language)
-
-
-def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> str:
-    """Join two sentences of which the first, a headline, may have no full stop, and either may be empty."""
-    if not second:
-        return first
-    if first.endswith(_SENTENCE_ENDS):
-        return f"{first} {second}"
-    return language.gettext("%(first)s. %(second)s", first=first, second=second)
-
-
-def count_reading_minutes(
-    intro: str, sections: Iterable[content.EditionSection], blocks: Iterable[content.LabeledBlock]
-) -> int:
-    """Return how many minutes it takes to read an edition, to the nearest one and at least one.
-
-    What stands in the mail between masthead and foot counts, sources and dates too, but for the names of who else reported a story.
-    """
-    texts = [intro]
-    for section in sections:
-        texts += [section.title, section.note]
-        texts += [text for entry in section.entries for text in _list_entry_texts(entry)]
-    texts += [text for block in blocks for text in (block.name, block.headline, block.text)]
-    words = sum(len(text.split()) for text in texts)
-    return max(1, round(words / WORDS_PER_MINUTE))
-
-
-def _list_entry_texts(entry: content.SectionEntry) -> Iterator[str]:
-    """List what readers read of an entry."""
-    yield from (entry.kicker, entry.headline, entry.summary, entry.source, entry.date)
-    yield from (entry.note, entry.why, *entry.details)
-    if entry.when:
-        yield from (entry.when.label, entry.when.text)
-    if entry.since:
-        yield from (entry.since.news, entry.since.headline)
-    for link in entry.related:
-        yield from (link.text, link.note)

@@ -272,6 +272,7 @@ def _plan_draft(session: Session, settings: Settings, now: datetime) -> _DraftPl
             name_edition_of_release(session, calendar, release, existing),
             edition_queries.next_edition_number(session, publication.first_number),
             release_at,
+            window.opens_at,
         ),
         window=window,
         candidates=gathering.load_candidates(session, window, release_at),

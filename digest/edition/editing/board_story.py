@@ -143,11 +143,15 @@ def apply_story_text(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_edition_text(texts: MutableMapping[str, str], edit: Edit) -> str:
-    """Write a text of the edition; without a text the original comes back."""
+    """Write a text of the edition; without a text the original comes back. An intro can bring its author's signature."""
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(EditionField):
         return f"an edition has no text called {name}"
     texts.pop(name, None)
+    if name == EditionField.INTRO and not (written or "").strip():
+        texts.pop(EditionField.EDITOR, None)
+    elif signature := edit.text("signed"):
+        texts[EditionField.EDITOR] = signature
     if written is not None and (name != EditionField.SUBJECT or written.strip()):
         texts[name] = written
     return ""

@@ -161,11 +161,15 @@ class StoryBoard:
             self.unfilled[edit.seq] = unfilled
 
     def restore_story(self, story: BoardStory, edit: Edit) -> str:
-        """Put a removed story back to where it was."""
+        """Put a removed story back to where it was. The story that came up for it goes again, unless an editor has changed it."""
         del edit
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story wasn't removed"
         removal, story.removal = story.removal, None
+        replacement = self.find_story(removal.came_up)
+        if replacement and replacement.section == removal.section and not replacement.edits:
+            self._take_away(replacement)
+            replacement.state = StoryState.LEFT_OUT
         if removal.section:
             self._insert(story, removal.section, removal.position)
         elif removal.main and removal.main in self.stories:

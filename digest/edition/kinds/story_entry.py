@@ -23,12 +23,17 @@ NOTHING_MORE = mark_message("this report is new.")
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """The context in which entries are written: the publication's time zone and language, images by a candidate's `image`, and the send time in that zone."""
+    """The context in which entries are written: the publication's time zone and language, images by a candidate's `image`, the send time in that zone, and when the edition's week begins."""
 
     zone: ZoneInfo
     language: SubscriberLanguage
     pictures: Mapping[str, ImageCrops] = field(default_factory=dict)
     release_at: datetime | None = None
+    opens_at: datetime | None = None
+
+    def is_older(self, article: CandidateArticle) -> bool:
+        """Return whether an article is dated before the edition's week."""
+        return article.has_date and self.opens_at is not None and article.dated_at <= self.opens_at
 
     def write_day(self, article: CandidateArticle) -> str:
         """Return an article's day; empty where its date is only the moment of finding."""
@@ -82,11 +87,13 @@ def write_reason(placed: PlacedStory, page: EntryContext) -> str:
 def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
     """Write a story's headline with its topic, source and date."""
     lead = placed.scored.lead
+    is_older, day = page.is_older(lead), page.write_day(lead)
     return replace(
         make_minimal_entry(lead),
         kicker=displayed_topic(placed.scored.topic, page.language),
         credit=displayed_credit(lead),
-        date=page.write_day(lead),
+        date=page.language.short_date(lead.dated_at.astimezone(page.zone)) if is_older else day,
+        is_older=is_older,
         since=write_earlier_appearance(placed, page),
     )
 

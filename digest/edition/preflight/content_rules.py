@@ -189,6 +189,19 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
             yield make_finding(f"“{entry.headline}” was in {before[key]}{notes.get(key, '')}.", advice, title)
 
 
+@preflight_rule("older-stories")
+def check_older_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """Every story is from the edition's week."""
+    for section in examined.content.sections:
+        for entry in section.entries:
+            if entry.is_older:
+                yield warning_finding(
+                    f"“{entry.headline}” is from {entry.date}, before this edition’s week.",
+                    "Check that it’s still news.",
+                    section.title,
+                )
+
+
 def _list_linked_entries(examined: PreflightInput) -> list[tuple[str, SectionEntry, str]]:
     """List title of the section, entry, and URL; a story of our own without a page can't be told from others."""
     return [

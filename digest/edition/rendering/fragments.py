@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment, SectionEntry
 from digest.edition.content.edition_names import write_issue
-from digest.edition.content.fragment_names import is_continuation_fragment
+from digest.edition.content.fragment_names import is_continuation_fragment, is_opening_fragment
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.kinds import list_lead_sections
@@ -27,6 +27,7 @@ from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, a
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters
+from digest.edition.rendering.variant_lines import list_preheaders, write_word_counts
 from digest.settings import BrandingSettings, LightAndDarkLogo, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
@@ -127,7 +128,7 @@ def create_localized_mail_environment(operator_folder: Path | None, language: Su
 def render_edition(
     content: EditionContent, frame: PublicationContext, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
-    """Render an edition into its fragments, in reading order: all of kind html, then web, text, short-text, page and short.
+    """Render an edition into its fragments, in reading order: all of kind html, then web, text, short-text, page, short, and words.
 
     A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
     (`digest.edition.content.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
@@ -157,7 +158,7 @@ def render_edition(
         for target, kind in _TEXT_TARGETS.items()
         for piece in _cut_fragments(_keep_only(target, text, _TEXT_TARGET_MARK), kind)
     )
-    pieces = chain(html, web, texts, pages, short)
+    pieces = chain(html, web, texts, pages, short, write_word_counts(content))
     return tuple(_separate_slots(piece, marks) for piece in pieces)
 
 
@@ -182,6 +183,7 @@ def _template_context(
         "content": content,
         "frame": frame,
         "layout": arrange_email(content),
+        "preheaders": list_preheaders(content, frame.subscriber_language, frame.tagline or frame.name),
         "blocks_after": _blocks_by_section(content),
         "web_copy": web_copy,
         "leave": f"{frame.base}/u/{marks.mark(LEAVE_SLOT)}",
@@ -238,10 +240,10 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
-    """Put two blank lines before a text fragment, one where it goes on with a block; the head and what is empty get none."""
+    """Put two blank lines before a text fragment, one where it goes on with a block; the top and what is empty get none."""
     lines = "\n".join(map(str.rstrip, fragment.body.strip().splitlines()))
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
-    if body and fragment.name != "head":
+    if body and not is_opening_fragment(fragment.name):
         body = f"\n{body}" if is_continuation_fragment(fragment.name) else f"\n\n{body}"
     return replace(fragment, body=body)
 

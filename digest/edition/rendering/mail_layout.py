@@ -5,12 +5,13 @@ belongs to (`fragment_names`), so that a reader who left a section out meets not
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import combinations
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
-from digest.edition.content.fragment_names import list_fragment_keys, section_fragment_name
+from digest.edition.content.fragment_names import LINES_HEAD, MAX_SHORT_LINES, list_fragment_keys, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionLook
 from digest.settings import NEWS_SECTION
@@ -18,7 +19,6 @@ from subscribers.part_keys import join_part_key, make_topic_key
 from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
-MAX_SHORT_LINES = 10  # of the short edition
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 3
 _BEST_NAMES = ("best_first", "best_second", "best_third")
@@ -47,14 +47,14 @@ class DatedEntry:
     @property
     def reminder_fragment(self) -> str:
         """The fragment that names it on the first screen."""
-        return section_fragment_name(list_fragment_keys(self.fragment), "next")
+        return section_fragment_name(list_fragment_keys(self.fragment), "or-next")
 
 
 @dataclass(frozen=True, slots=True)
 class UpcomingDates:
     """The deadlines and events of the coming days, in order of date, before the rest of the edition."""
 
-    head_fragment: str
+    head_fragment: str  # of the list, below its title
     foot_fragment: str
     last_day: date  # that the title names: nothing of the sections that comes before it is left out
     entries: tuple[DatedEntry, ...]
@@ -65,12 +65,27 @@ class UpcomingDates:
         return frozenset(dated.fragment for dated in self.entries)
 
     @property
+    def heads(self) -> dict[str, "UpcomingDates"]:
+        """The fragments of its title, each with some of its dates: those that an email has to have for that title."""
+        pairs = (pair for pair in combinations(self.entries, 2) if _is_mixed(pair))
+        heads: dict[str, UpcomingDates] = {}
+        for entries in (*pairs, *((dated,) for dated in self.entries)):
+            keys = frozenset().union(*(list_fragment_keys(dated.fragment) for dated in entries))
+            heads.setdefault(section_fragment_name(keys, "or-dates"), replace(self, entries=entries))
+        return heads
+
+    @property
     def title(self) -> str:
         """What the dates hold, as a message: "Deadlines and events"."""
-        kinds = {dated.when.kind for dated in self.entries}
-        if len(kinds) == 2:
+        if _is_mixed(self.entries):
             return mark_message("Deadlines and events")
-        return mark_message("Deadlines") if "deadline" in kinds else mark_message("Events")
+        is_deadline = self.entries[0].when.kind == "deadline"
+        return mark_message("Deadlines") if is_deadline else mark_message("Events")
+
+
+def _is_mixed(entries: Iterable[DatedEntry]) -> bool:
+    """Return whether there are both deadlines and events."""
+    return len({dated.when.kind for dated in entries}) == 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,32 +146,54 @@ def _lists_topics(section: EditionSection) -> bool:
     return SECTION_KINDS[section.kind].look == "topics"
 
 
-def _find_part_key(section: EditionSection, entry: SectionEntry) -> str:
-    """Return the key of the part that an entry belongs to: its section's, or that of its topic in a list of topics."""
+def find_part_key(section: EditionSection, entry: SectionEntry | None = None) -> str:
+    """Return the key of the part that an entry belongs to: its section's, or that of its topic in a list of topics.
+
+    Without an entry, it's that of any topic of the section.
+    """
     if _lists_topics(section):
-        return join_part_key(section.key, make_topic_key(entry.kicker))
+        return join_part_key(section.key, make_topic_key(entry.kicker) if entry else "")
     return section.key
+
+
+def list_edition_parts(content: EditionContent) -> dict[str, str]:
+    """Return the title of each section by its key and, after a section that lists topics, those of its topics; empty without a topic."""
+    parts: dict[str, str] = {}
+    for section in content.sections:
+        parts[section.key] = section.title
+        if _lists_topics(section):
+            parts |= {key: entries[0].kicker for key, entries in _group_by_part(section).items()}
+    return parts
+
+
+def list_headlines(sections: Sequence[EditionSection]) -> list[tuple[str, SectionEntry]]:
+    """List all entries with the keys of their parts, those of the section that leads first."""
+    leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
+    return [(find_part_key(section, entry), entry) for section in leading_first for entry in section.entries]
 
 
 def _group_by_part(section: EditionSection) -> dict[str, tuple[SectionEntry, ...]]:
     """Group a section's entries by the keys of their parts, both in the order in which they come."""
     groups: dict[str, tuple[SectionEntry, ...]] = {}
     for entry in section.entries:
-        key = _find_part_key(section, entry)
+        key = find_part_key(section, entry)
         groups[key] = (*groups.get(key, ()), entry)
     return groups
 
 
 def _name_date_fragment(section: EditionSection, entry: SectionEntry, place: int) -> str:
-    return section_fragment_name([_find_part_key(section, entry)], f"date-{place}")
+    return section_fragment_name([find_part_key(section, entry)], f"date-{place}")
 
 
 @dataclass(frozen=True, slots=True)
 class ShortEditionStoryList:
-    """What the short edition has besides the lead and the dates: a line for each of the next stories, by their sections."""
+    """What the short edition has besides the lead and the dates: a line for each of the next stories, by their sections.
 
-    fragment: str  # of its head
+    There are more than an email has, because those of the parts left out make room for others.
+    """
+
     parts: tuple[RemainingSection, ...]
+    fragment: str = LINES_HEAD  # of its head
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +201,16 @@ class MailLayout:
     """One edition as the mail sets it."""
 
     contents: FirstScreenHeadlines | None
-    next_deadline: DatedEntry | None
+    next_deadlines: tuple[DatedEntry, ...]  # the earliest of each part, in order; an email has the first that it can
     lead: LeadStory | None
     dates: UpcomingDates | None
     sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
+
+    @property
+    def next_deadline(self) -> DatedEntry | None:
+        """The earliest deadline of the whole edition."""
+        return next(iter(self.next_deadlines), None)
 
     @property
     def lists(self) -> tuple[RemainingSection, ...]:
@@ -184,7 +226,7 @@ def arrange_email(content: EditionContent) -> MailLayout:
     sections = tuple(_list_sections(content, leading, dates))
     return MailLayout(
         contents=_list_contents(leading),
-        next_deadline=find_next_deadline(content.sections),
+        next_deadlines=_list_next_deadlines(dated),
         lead=LeadStory(section_fragment_name([leading.key]), leading.entries[0]) if leading else None,
         dates=dates,
         sections=sections,
@@ -193,21 +235,32 @@ def arrange_email(content: EditionContent) -> MailLayout:
 
 
 def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStoryList | None:
-    """Take the next stories in their order, at most ten lines; what is no news and what lies further ahead stay in the full edition."""
+    """Take the next stories in their order; what is no news and what lies further ahead stay in the full edition.
+
+    The ten that come first fill an email that nothing is left out of.
+    """
     parts: list[RemainingSection] = []
     room = MAX_SHORT_LINES
     for part in sections:
         if SECTION_KINDS[part.section.kind].source_section != NEWS_SECTION:
             continue
         for key, stories in _group_by_part(part.section).items():
-            if entries := stories[:room]:
-                name = section_fragment_name([key], "lines")
-                parts.append(RemainingSection(name, replace(part.section, entries=entries)))
-                room -= len(entries)
-    if not parts:
-        return None
-    keys = frozenset().union(*(list_fragment_keys(part.fragment) for part in parts))
-    return ShortEditionStoryList(section_fragment_name(keys, "lines-head"), tuple(parts))
+            first, rest = stories[:room], stories[room:][:MAX_SHORT_LINES]
+            for word, entries in (("lines", first), ("lines-rest", rest)):
+                if entries:
+                    name = section_fragment_name([key], f"{word}-{len(entries)}")
+                    parts.append(RemainingSection(name, replace(part.section, entries=entries)))
+            room -= len(first)
+    return ShortEditionStoryList(tuple(parts)) if parts else None
+
+
+def _list_next_deadlines(dated_entries: Iterable[DatedEntry]) -> tuple[DatedEntry, ...]:
+    """List the earliest deadline of each part. The entries are in order of date."""
+    earliest: dict[str, DatedEntry] = {}
+    for dated in dated_entries:
+        if dated.when.kind == "deadline":
+            earliest.setdefault(dated.reminder_fragment, dated)
+    return tuple(earliest.values())
 
 
 def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
@@ -272,8 +325,8 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
     if not soon:
         return None
     keys = frozenset().union(*(list_fragment_keys(d.fragment) for d in soon))
-    head, foot = section_fragment_name(keys, "dates"), section_fragment_name(keys, "dates-end")
-    return UpcomingDates(head, foot, last_day, tuple(soon))
+    start, end = section_fragment_name(keys, "dates"), section_fragment_name(keys, "dates-end")
+    return UpcomingDates(start, end, last_day, tuple(soon))
 
 
 def _list_contents(leading: EditionSection | None) -> FirstScreenHeadlines | None:
@@ -302,5 +355,4 @@ def _list_sections(
         after = dates.last_day if dates and len(entries) < len(section.entries) else None
         if entries:
             rest = replace(section, entries=entries)
-            key = join_part_key(section.key, "") if _lists_topics(section) else section.key
-            yield RemainingSection(section_fragment_name([key]), rest, after)
+            yield RemainingSection(section_fragment_name([find_part_key(section)]), rest, after)

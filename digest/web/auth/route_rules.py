@@ -191,6 +191,7 @@ ROUTE_RULES = {
     "corrections.show_corrections": EDITOR,
     "corrections.submit_correction": EDITOR,
     "corrections.show_correction_recipients": EDITOR,
+    "corrections.show_correction_email": EDITOR,
     "corrections.email_correction": EDITOR,
     "admin.list_subscribers": ADMIN,
     "admin.filter_subscribers": ADMIN,

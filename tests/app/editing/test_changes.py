@@ -56,6 +56,24 @@ def draft_five_stories(database: Database) -> Installation:
     return installation
 
 
+def test_the_first_author_of_an_intro_signs_it(install: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {EDITOR.name: "Ann Ames", COLLEAGUE.name: "Ben Bell"}
+    monkeypatch.setattr(editing, "find_actor_display_name", lambda _, actor: names.get(actor.name, ""))
+
+    def write(text: str | None, actor: Actor = EDITOR) -> str:
+        editing.set_edition_text(install, form(actor=actor), EditionField.INTRO, text)
+        with install.read() as session:
+            return str(session.scalars(select(Edition)).one().content["editor"])
+
+    assert write("Radios failed.") == "Ann Ames"
+    assert write("Radios failed for hours.", COLLEAGUE) == "Ann Ames", "a colleague's changes leave it"
+    assert write("") == ""
+    assert write("Ports reopened.", COLLEAGUE) == "Ben Bell"
+    assert write(None) == "", "the publication's own intro, which has no signature"
+    unnamed = Actor("staff 9", Role.EDITOR, ActionEntryPoint.DESK)
+    assert write("Roads closed.", unnamed) == ""
+
+
 def url_of(title: str) -> str:
     return f"https://a.example.org/{title.replace(' ', '-')}"
 
@@ -89,7 +107,9 @@ def test_an_act_is_in_the_edition_its_rows_its_bytes_and_the_audit_log(install: 
     assert result.edit is not None
     assert (result.edit.seq, result.edit.actor, result.state.last_seq) == (1, EDITOR.name, 1)
     html = "".join(
-        body for kind, name, body in bodies(install.database) if kind == "html" and name.startswith("section:featured")
+        body
+        for kind, name, body in bodies(install.database)
+        if kind == "html" and name.startswith("section:featured") and not name.endswith(".or-preheader")
     )
     assert html.index(second) < html.index(first)
     with install.database.read() as session:

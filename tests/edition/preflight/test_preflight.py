@@ -594,6 +594,12 @@ FAULTS = (
         lambda: replace(examined(), chosen_urls=frozenset({LEAD_URL}), sent_stories=(SentStory("2026-W46", LEAD_URL),)),
     ),
     Fault(
+        "older-stories",
+        FindingLevel.WARNING,
+        "is from Nov 10, 2024, before this edition’s week",
+        _content(lambda c: first_entry(c, lambda e: replace(e, date="Nov 10, 2024", is_older=True))),
+    ),
+    Fault(
         "links",
         FindingLevel.ERROR,
         "isn't a complete URL",

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy import update
 
 from digest.installation.opened_installation import Installation
 from digest.settings import PreferenceSettings, Settings
+from digest.store.models import Edition, EditionState
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.consent.preferences import Preferences
@@ -28,7 +30,7 @@ def test_topics_are_chosen_kept_and_described(both: Any) -> None:
     offered = list_values(page, "topic")
     assert "maritime-security" in offered
     assert "Your choices apply only to stories under Topics." in page
-    assert "We make up to 64 versions of each edition." in page
+    assert "versions of each edition" not in page
     wanted = ["maritime-security", "border-security"]
     answer = both.client.post(path_of(both), data={**ASKS, "topic": wanted}).text
     assert "All sections (topics: Border security and Maritime security)." in answer
@@ -40,6 +42,14 @@ def test_topics_are_chosen_kept_and_described(both: Any) -> None:
         assert (f'value="{topic}" checked' in page) == (topic in wanted)
     both.client.post(path_of(both), data={**ASKS, "topic": offered})
     assert chosen(both) == Preferences()
+
+
+def test_the_page_says_that_versions_are_limited_once_someone_got_more_than_they_chose(both: Any) -> None:
+    both.edition(state=EditionState.SENT)
+    for merged, is_said in ((0, False), (3, True), (0, False)):
+        with both.database.write() as session:
+            session.execute(update(Edition).values(merged=merged))
+        assert ("We make up to 64 versions of each edition." in both.client.get(path_of(both)).text) == is_said
 
 
 def test_a_page_keeps_what_it_did_not_ask_for(world: Any) -> None:

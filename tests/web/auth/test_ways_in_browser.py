@@ -198,6 +198,30 @@ def set_up_password(page: Page) -> str:
     return secret
 
 
+def test_recovery_codes_can_be_copied_saved_and_printed(served: Served, browser: Browser) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    sign_in_by_link(page, served)
+    page.goto(f"{served.base}/desk/security")
+    set_up_password(page)
+    codes = page.locator(".codes code").all_inner_texts()
+    assert len(codes) > 5
+    page.get_by_role("button", name="Copy").press("Enter")
+    expect(page.get_by_role("status")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == "\n".join(codes)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save as a file").click()
+    assert download.value.suggested_filename.endswith(" recovery codes.txt")
+    assert download.value.path().read_text("utf-8") == "".join(f"{code}\n" for code in codes)
+    page.evaluate("window.print = () => { document.title = 'Printed' }")
+    page.get_by_role("button", name="Print").click()
+    expect(page).to_have_title("Printed")
+    page.emulate_media(media="print")
+    expect(page.get_by_role("button", name="Print")).to_be_hidden()
+    expect(page.locator(".codes code").first).to_be_visible()
+    context.close()
+
+
 def fill_sign_in(page: Page, served: Served, code: str, password: str = PASSWORD, email: str = EVE.upper()) -> None:
     page.goto(f"{served.base}/desk/sign-in")
     page.get_by_label("Your email").fill(email)

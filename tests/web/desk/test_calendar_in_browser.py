@@ -1,6 +1,7 @@
 """The calendar in a real browser: as axe sees it, on narrow screens, and an edition skipped and brought back by keyboard alone."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -21,6 +22,30 @@ def served(week: SampleWeek) -> Iterator[tuple[SampleWeek, str]]:
     week.app.config["WTF_CSRF_ENABLED"] = True
     with open_page_server(week.app, "127.0.0.1", 0) as serving:
         yield week, f"http://127.0.0.1:{serving.port}"
+
+
+def test_on_a_phone_buttons_stand_apart_and_the_day_stands_beside_the_time(
+    browser: Browser, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    sign_in(context, week, address, "dana")
+    page = context.new_page()
+    page.goto(f"{address}{PATH}?ask=move&release={SECOND}")
+    buttons = page.locator("table.calendar > tbody > tr[id]").first.locator("td.r .btn")
+    expect(buttons).to_have_count(3)
+    places = [button.bounding_box() for button in buttons.all()]
+    for before, after in pairwise(places):
+        assert before
+        assert after
+        assert after["x"] - before["x"] - before["width"] >= 8 or after["y"] > before["y"]
+    legend, day, clock = (page.locator(f"tr.on {part}").bounding_box() for part in ("legend", "#day", "#clock"))
+    assert legend
+    assert day
+    assert clock
+    assert day["y"] >= legend["y"] + legend["height"]
+    assert (clock["y"], clock["x"] + clock["width"] <= 390) == (day["y"], True)
+    context.close()
 
 
 def test_an_edition_is_skipped_and_brought_back_by_keyboard_and_axe_finds_nothing(

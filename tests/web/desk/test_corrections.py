@@ -404,7 +404,10 @@ def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:
     page = client.get(path).text
     assert "Choose a story" in page
     page = client.get(path, query_string={"story": MAPS}).text
-    assert f"The headline: “{WRONG}”" in page
+    assert f'name="becomes" rows="3" required>{WRONG}</textarea>' in page
+    summary = client.get(path, query_string={"story": MAPS, "field": "summary"}).text
+    assert "Correct the headline instead" in summary
+    assert f"required>{WRONG}</textarea>" not in summary
     fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page)) | {"story": MAPS}
     refused = client.post(path, data=fields | {"field": "headline", "becomes": WRONG, "note": NOTE})
     assert refused.status_code == 422
@@ -413,6 +416,11 @@ def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}/1")
     page = client.get(f"{path}/1").text
     assert "6 subscribers received the error" in page
+    assert "move <del>41,000</del> <ins>4,100</ins> homes" in page, "only the change is marked"
+    assert "Correction to No. 147" in page
+    email = client.get(f"{path}/1/email")
+    assert (WRONG in email.text, RIGHT in email.text, NOTE in email.text) == (True, True, True)
+    assert "sandbox" in email.headers["Content-Security-Policy"]
     assert "Email the correction to 5 subscribers" in page
     fields["mark"] = re.findall(r'name="mark" value="(\w+)"', page)[0]
     assert client.post(f"{path}/1", data=fields).status_code == 303

@@ -291,11 +291,13 @@ def correct_it_for_those_who_got_the_error(
     served.leave("leaver")
     dana.goto(served.address + path)
     follow(dana.get_by_role("link", name=wrong))
-    write_by_keyboard(dana.get_by_label("Corrected text"), RIGHT)
+    expect(dana.get_by_label("Headline")).to_have_value(wrong)
+    write_by_keyboard(dana.get_by_label("Headline"), RIGHT)
     write_by_keyboard(dana.get_by_label("Explanation"), "We had it the wrong way round.")
     press_by_keyboard(dana.get_by_role("button", name="Correct the archive"))
     expect(dana.locator("h1")).to_have_text("6 subscribers received the error")
     asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
+    expect(dana.frame_locator("iframe").get_by_text(RIGHT)).to_be_visible()
     assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
     press_by_keyboard(dana.get_by_role("button", name="Request the email to 5 subscribers"))
     expect(dana.locator("#email")).to_contain_text("Waiting for approval")

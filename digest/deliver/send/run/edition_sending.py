@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.deliver.compose.variant_limit import count_merged_subscribers
 from digest.deliver.compose.variants import (
     EditionVariants,
     check_unsubscribe_url_length,
@@ -208,7 +209,14 @@ def _begin_sending(
             archive_edition_stories(session, edition)
         variants = create_variants(mailable, settings)
     with database.read() as session:
-        return variants.limit_to(count_variant_subscribers(session, variants))
+        subscribers = count_variant_subscribers(session, variants)
+        counted_before = find_edition(session, name).merged
+    limited_variants = variants.limit_to(subscribers)
+    merged = count_merged_subscribers(subscribers, limited_variants.chosen_variants or ())
+    if merged != counted_before:
+        with database.write() as session:
+            find_edition(session, name).merged = merged
+    return limited_variants
 
 
 def _require_order(edition: Edition, settings: Settings) -> None:

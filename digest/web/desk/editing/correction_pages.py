@@ -1,5 +1,7 @@
 """The corrections of an edition at the desk: what was wrong, how it should read, who got it, and who approves the email to them."""
 
+from collections.abc import Mapping
+
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -10,6 +12,8 @@ from digest.edition.archive.corrections import CorrectedField
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.context import web_context
 from digest.web.desk.editing.editing_pages import read_edition_from_url
+from digest.web.desk.edition.previews import preview_response
+from digest.web.desk.outline.changed_texts import compare_texts
 
 REFRESH_SECONDS = 1  # between two looks of the page at a count that runs; it works without scripts
 
@@ -27,18 +31,27 @@ def _corrections_page(name: str, *, refusal: str = "") -> str:
     chosen = request.values.get("story", "")
     story = next((correctable for correctable in desk.stories if correctable.url == chosen), None)
     return render_template(
-        "web/desk/editing/corrections.html", desk=desk, story=story, form=request.form, refusal=refusal
+        "web/desk/editing/corrections.html",
+        desk=desk,
+        story=story,
+        field=_read_field(request.values),
+        form=request.form,
+        compare=compare_texts,
+        refusal=refusal,
     )
+
+
+def _read_field(values: Mapping[str, str]) -> CorrectedField:
+    return "summary" if values.get("field") == "summary" else "headline"
 
 
 @correction_pages.post("")
 def submit_correction(name: str) -> ResponseReturnValue:
     """Correct a text, and go on to who got the error."""
     installation, fields = web_context().installation, request.form
-    field: CorrectedField = "summary" if fields.get("field") == "summary" else "headline"
     form = CorrectionForm(
         url=fields.get("story", ""),
-        field=field,
+        field=_read_field(fields),
         becomes=fields.get("becomes", ""),
         note=fields.get("note", ""),
         is_carried=fields.get("carry") == "on",
@@ -64,6 +77,8 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
         "web/desk/editing/correction.html",
         counted=counted,
         is_done=is_done,
+        subject=correction_emails.compose_sample_correction(context.installation, name, number).subject,
+        compare=compare_texts,
         refusal=refusal,
         viewer=current_actor().name,
     )
@@ -71,6 +86,13 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
     if not is_done:
         answer.headers["Refresh"] = str(REFRESH_SECONDS)
     return answer
+
+
+@correction_pages.get("/<int:number>/email")
+def show_correction_email(name: str, number: int) -> Response:
+    """Return the email of a correction as a subscriber gets it, to be framed."""
+    sample = correction_emails.compose_sample_correction(web_context().installation, name, number)
+    return preview_response(sample.html, "phone")
 
 
 @correction_pages.post("/<int:number>")

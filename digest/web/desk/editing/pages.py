@@ -14,6 +14,7 @@ from digest.app.editions import edition_checks, edition_views
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
 from digest.app.sources import source_overview
+from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError
@@ -168,9 +169,9 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
             short=request.args.get("short") == "yes",
         )
         return preview_response(body.decode(), view, EditionContent.from_json(row.content))
-    response = Response(
-        render_template("web/desk/edition/inbox.html", edition=row, sender=context.settings.file.sender.name)
-    )
+    preheader = editions.read_preheader(context.installation, name, request.args.getlist("omit"))
+    sender = context.settings.file.sender.name
+    response = Response(render_template("web/desk/edition/inbox.html", edition=row, preheader=preheader, sender=sender))
     response.headers["Content-Security-Policy"] = STRICT_POLICY.replace(
         "frame-ancestors 'none'", "frame-ancestors 'self'"
     )
@@ -203,6 +204,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         "web/desk/approval/approve.html",
         edition=view.edition,
         view=view,
+        recipients=count_edition_recipients(installation, view.edition.name, now=now),
         mail=mail,
         now=now,
         is_admin=is_admin(),

@@ -24,12 +24,12 @@ READ_ALOUD_VIEW = PreviewMode("aloud", "Read aloud", "In the order a screen read
 
 @preview_pages.get("/preview")
 def show_preview(name: str) -> ResponseReturnValue:
-    """Show the mail in one view, as a reader gets it who left some sections out."""
+    """Show an email in one view, without some sections and topics."""
     installation = web_context().installation
     edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)
-    sections = tuple((section.key, section.title) for section in content.sections)
-    omitted = tuple(key for key, _ in sections if key in request.args.getlist("omit"))
+    parts = editions.list_edition_parts(content)
+    omitted = tuple(key for key in parts if key in request.args.getlist("omit"))
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
     html = editions.render_edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
@@ -38,10 +38,10 @@ def show_preview(name: str) -> ResponseReturnValue:
     return render_template(
         "web/desk/edition/preview.html",
         edition=edition,
-        sections=sections,
+        parts={key: title or "Other news" for key, title in parts.items()},
         omitted=omitted,
         short="yes" if is_short else None,
-        gets_nothing=bool(sections) and len(omitted) == len(sections),
+        gets_nothing=bool(parts) and editions.are_all_parts_omitted(parts, omitted),
         views=(*PREVIEW_MODES, READ_ALOUD_VIEW),
         view=READ_ALOUD_VIEW if is_spoken else find_preview_mode(request.args.get("view")),
         passages=list_spoken_passages(html.decode()) if is_spoken else (),

@@ -23,6 +23,7 @@ from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider, build_request_body
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.content.placeholders import LEAVE_SLOT, SlottedText
+from digest.edition.edition_queries import count_merged_subscribers, find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
@@ -348,6 +349,22 @@ def test_an_edition_of_64_versions_goes_out_in_batches_with_all_that_each_subscr
             contents.add(frozenset(received))
     # The full version and its text-only twin are always among the 64, and no one asked for the latter.
     assert exact == len(contents) == MAX_VARIANTS - 1
+    versions = [
+        {filled(body, person).partition("You asked")[0] for person in body["personalizations"]}
+        for body in fake.accepted_bodies
+    ]
+    assert {len(one) for one in versions} == {1}, "a request has one version"
+    with world.database.read() as session:
+        assert find_edition(session, EDITION_NAME).merged == len(combinations) - exact
+        assert count_merged_subscribers(session) == len(combinations) - exact
+
+
+def test_an_edition_whose_versions_are_all_there_is_merged_for_no_one(one_world: DeliverySetup) -> None:
+    one_world.add_subscribers("reader@example.org", choices=Preferences(omit=frozenset({"events"})))
+    with FakeSendGrid() as fake:
+        _send(one_world, fake, batch=100)
+    with one_world.database.read() as session:
+        assert find_edition(session, EDITION_NAME).merged == 0
 
 
 def test_several_requests_are_on_the_way_at_a_time_and_none_of_them_holds_up_the_claims_of_the_others(

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from types import FrameType
 from typing import Any
 
@@ -30,10 +30,12 @@ from digest.store.models import AuditEntry, Edition, EditionState, EditionStory,
 from digest.web.desk.edition.previews import PREVIEW_MODES, prepare_preview_html
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.status_rows import describe_editor_changes
+from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.signup_models import SignupSurge
+from tests.deliver.many_subscribers import add_many_subscribers
 from tests.moments import DRAFTING as NOW
-from tests.web.conftest import sample_content, store_image
+from tests.web.conftest import sample_content, sample_evidence, store_image
 from tests.web.desk.sample_week import unmarked
 from tests.web.forms import hidden_fields
 
@@ -126,7 +128,7 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     def assert_says(words: str, client: FlaskClient = world.desk) -> None:
         for page in ("/desk/", f"/desk/editions/{name}/approve"):
             shown = html.unescape(client.get(page).text)
-            assert re.search(rf"subscribers?(</b>)? \(except paused ones\),? {words}\.", shown)
+            assert re.search(rf"subscribers?(</b> \(except paused ones\),)? {words}\.", shown)
 
     assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
     assert_says(f"once it\u2019s approved and you run 'digest send {name}'", world.signed_in_client("admin"))
@@ -155,7 +157,7 @@ def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> N
         "will be sent to 1 subscriber (except paused ones), once an admin sends it, because automatic sending is off."
     )
     assert f"{due} It {goes}" in shown(path)
-    assert f"No. 147 {goes.replace('),', ')')} {due}" in shown(f"{path}/approve")
+    assert f"No. 147 {goes.replace(' (except paused ones),', '')} {due}" in shown(f"{path}/approve")
     assert f"{due} It\u2019s paused." in shown(path, paused_at=NOW)
     assert f"No. 147 is paused. {due}" in shown(f"{path}/approve")
     ended = {
@@ -273,12 +275,37 @@ def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
     assert 'content="light"' in light
 
 
+def test_the_approval_page_counts_subscribers_who_get_the_edition_and_the_others(world: Any) -> None:
+    name, keys = world.edition(), world.install.keys
+    paused = Preferences(pause_until=date(2026, 12, 24))
+    nothing = Preferences(omit=frozenset(section.key for section in world.install.settings.file.sections))
+    addresses = [f"r{number}@readers.example" for number in range(3)]
+    with world.database.write() as session:
+        numbers = add_many_subscribers(session, keys, addresses, evidence=sample_evidence(), now=NOW)
+
+    def said(*chosen: Preferences) -> str:
+        with world.database.write() as session:
+            for number, preferences in zip(numbers, chosen, strict=True):
+                change_preferences(session, number, preferences, NOW)
+        page = world.desk.get(f"/desk/editions/{name}/approve").text
+        return " ".join(page.partition('<p class="said">')[2].partition(" <b>Test mode.")[0].split())
+
+    when = "on Friday, November 20, 6 a.m. ET."
+    says = said(paused, paused, nothing)
+    assert (
+        says
+        == f"No. 147 will be sent to 1 subscriber {when} 2 are paused, and 1 chose other sections or fewer editions."
+    )
+    assert said(paused, Preferences(), Preferences()) == f"No. 147 will be sent to 3 subscribers {when} 1 is paused."
+    assert said(Preferences(), Preferences(), Preferences()) == f"No. 147 will be sent to 4 subscribers {when}"
+
+
 @pytest.mark.usefixtures("stored_as_composed")
 def test_approving_what_was_looked_at_approves_it(world: Any) -> None:
     name = world.edition()
     client = world.desk
     review = client.get(f"/desk/editions/{name}/approve")
-    assert "No. 147 will be sent to 1 subscriber (except paused ones) on Friday, November 20, 6 a.m. ET." in review.text
+    assert "No. 147 will be sent to 1 subscriber on Friday, November 20, 6 a.m. ET. <b>Test mode." in review.text
     answer = client.post(f"/desk/editions/{name}/approve", data=hidden_fields(review.text))
     assert answer.status_code == 303
     edition = edition_of(world)

@@ -19,7 +19,10 @@ from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.preview_pages import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
 from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize
 from digest.web.desk.outline.preview_anchors import insert_preview_anchors, list_preview_anchors
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, change_preferences
+from tests.deliver.many_subscribers import add_many_subscribers
+from tests.moments import DRAFTING as NOW
+from tests.web.conftest import sample_evidence
 from tests.web.desk.sample_week import SampleWeek, unmarked
 
 CONTENT = EditionContent("2026-W47", 147, "Subject", "", "Friday, November 20, 2026", 1, "", "", ())
@@ -49,11 +52,46 @@ def test_the_preview_page_keeps_the_sections_in_every_view(week: SampleWeek) -> 
     assert re.search(r'value="events" checked', page)
 
 
+def add_subscriber(week: SampleWeek, chosen: Preferences) -> None:
+    with week.installation.database.write() as session:
+        addresses = ["reader@readers.example"]
+        keys, evidence = week.installation.keys, sample_evidence()
+        (number,) = add_many_subscribers(session, keys, addresses, evidence=evidence, now=NOW)
+        change_preferences(session, number, chosen, NOW)
+
+
 def test_the_variants_that_subscribers_chose_are_listed_and_lead_to_their_previews(week: SampleWeek) -> None:
+    add_subscriber(week, Preferences(short=True))
     page = week.client().get(f"{week.path}/preview?variants=yes").text
-    subscribers = re.findall(r">(The [^<]+)</a>: ([\d,]+) readers?<", page)
+    subscribers = re.findall(r">(The [^<]+)</a>: ([\d,]+) subscribers?<", page)
+    assert subscribers
     assert f"is sent in {len(subscribers)} variant" in page
     assert "View variants by preferences" in week.client().get(f"{week.path}/preview").text
+
+
+def test_a_variant_without_topics_is_listed_by_their_titles_and_leads_to_its_preview(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}/preview").text
+    topics = re.findall(r'name="omit" value="topics:([a-z-]+)"> ([^<]+)</label>', page)
+    assert len(topics) > 3
+    (key, title), *_ = topics
+    add_subscriber(week, Preferences(omit_topics=frozenset({key})))
+    page = unescape(week.client().get(f"{week.path}/preview?variants=yes").text)
+    (link,) = re.findall(rf'href="([^"]+)">The full edition\s+without {title}</a>: 1 subscriber', page)
+    assert f"omit=topics:{key}" in link.replace("%3A", ":")
+    shown = unescape(week.client().get(link).text)
+    assert f", without {title}." in shown
+    assert re.search(rf'value="topics:{key}" checked', shown)
+    (frame,) = re.findall(r'<iframe[^>]* src="([^"]+)"', shown)
+    assert f">{title}</h3>" in week.client().get(f"/desk/preview/{week.name}/phone").text
+    assert f">{title}</h3>" not in week.client().get(frame).text
+
+
+def test_the_inbox_of_a_variant_shows_its_preheader(week: SampleWeek) -> None:
+    inbox = f"/desk/preview/{week.name}/inbox"
+    whole, without = (unescape(week.client().get(f"{inbox}{query}").text) for query in ("", "?omit=featured"))
+    assert week.headlines("featured")[1][:30] in whole
+    assert week.headlines("featured")[1][:30] not in without
+    assert "Also: " in without
 
 
 def test_a_subscriber_who_left_everything_out_gets_no_mail(week: SampleWeek) -> None:

@@ -1,17 +1,21 @@
 """The page of an edition that goes out: what it counts, what rang, what each button does, without a browser."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select, update
 
 from digest.app.editions.count_cache import CountCache
 from digest.app.sending import send_control as sending
-from digest.app.sending.sending_view import view_sending
+from digest.app.sending.sending_view import SendingView, view_sending
 from digest.deliver.control import installation_hold, set_aside_domains
 from digest.deliver.plan.canary import CANARY_DUE_AT
 from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minute_counts
@@ -22,7 +26,7 @@ from digest.settings import UsageLimitSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
-from digest.web.desk.sending.sending_pages import draw_minute_chart
+from digest.web.desk.sending.sending_pages import draw_minute_chart, list_progress_bar_parts
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
 from tests.moments import DRAFTING as NOW
@@ -488,6 +492,16 @@ def test_the_progress_of_a_second_run_goes_on_from_the_first(both: Any) -> None:
     progress = view_sending(both.install, "2026-W47", now=NOW).progress
     assert progress is not None
     assert progress.minutes == (MinuteCount(NOW, 12), MinuteCount(NOW + timedelta(minutes=1), 5))
+
+
+@given(st.dictionaries(st.sampled_from(list(DeliveryState)), st.integers(0, 10_000_000)))
+def test_the_bar_fits_and_shows_every_result_there_is(counts: dict[DeliveryState, int]) -> None:
+    view = SimpleNamespace(counts=Counter(counts))
+    parts = list_progress_bar_parts(cast("SendingView", view))
+    assert [part.x for part in parts[1:]] == pytest.approx([part.x + part.width for part in parts[:-1]])
+    assert all((part.width > 3) == (part.count > 0) for part in parts)
+    if any(part.count for part in parts):
+        assert parts[-1].x + parts[-1].width == pytest.approx(1000)
 
 
 def test_the_chart_shows_a_minute_without_mail_as_a_gap(world: Any) -> None:

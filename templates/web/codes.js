@@ -1,0 +1,16 @@
+// Copies or prints recovery codes. A link saves them without scripts.
+"use strict";
+(() => {
+  const done = document.querySelector("[data-copied]");
+  const codes = [...document.querySelectorAll(".codes code")].map((code) => code.textContent);
+  const acts = {
+    copy: () => navigator.clipboard.writeText(codes.join("\n")).then(() => { done.textContent = "Copied."; }),
+    print: () => window.print(),
+  };
+  for (const button of document.querySelectorAll("button[data-codes]")) {
+    // Browsers copy only on pages that came over https or from this machine.
+    if (button.dataset.codes === "copy" && !navigator.clipboard) continue;
+    button.hidden = false;
+    button.addEventListener("click", acts[button.dataset.codes]);
+  }
+})();
