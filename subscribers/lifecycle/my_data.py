@@ -1,7 +1,6 @@
 """What we hold of one person, for that person alone: a link to it by mail, the history of their consent, new links."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum

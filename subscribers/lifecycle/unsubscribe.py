@@ -9,6 +9,7 @@ from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 
+
 def unsubscribe_person(
     session: Session,
     unsubscribe_log: UnsubscribeLog,

@@ -24,9 +24,9 @@ from digest.store.models import Edition
 from subscribers.callback_types import Clock
 from subscribers.consent import suppression
 from subscribers.consent.audience import filter_mailable
+from subscribers.consent.ledger import ADMIN_METHOD
 from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.errors import RefusalError
-from subscribers.lifecycle.unsubscribe import ADMIN_METHOD
 from subscribers.store.models import Person
 
 ACKNOWLEDGE = Action("refusals acknowledged", Role.EDITOR, AffectedArea.NONE)

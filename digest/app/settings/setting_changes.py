@@ -150,7 +150,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 def _find_locked(settings: Settings, table: str) -> dict[str, str]:
     values = getattr(settings.file, table)
     names = type(values).model_fields if isinstance(values, BaseModel) else []
-    paths = {name: (table, name) for name in names} or {"": (table,)}
+    paths: dict[str, tuple[str, ...]] = {name: (table, name) for name in names} or {"": (table,)}
     variables = {name: find_key_variable(settings, path) for name, path in paths.items()}
     return {name: variable for name, variable in variables.items() if variable}
 

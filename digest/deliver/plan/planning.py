@@ -273,14 +273,14 @@ def count_recipients(session: Session, edition: Edition, settings: Settings, *, 
         _edition_release(session, edition, settings, start),
         start.astimezone(settings.file.publication.zone).date(),
     )
-    parts = create_variants(read_mailable_edition(session, edition, settings), settings).parts
+    variants = create_variants(read_mailable_edition(session, edition, settings), settings)
     had_one = _has_earlier_edition_in_month(session, edition, settings)
     recipients = skipped = 0
     for preferences, people in audience.count_preferences(session):
         if preferences.is_paused(today):
             continue
         is_wanted = is_wanted_by_subscriber(preferences, release, had_one_this_month=had_one)
-        if is_wanted and not omits_every_part(preferences, parts):
+        if is_wanted and variants.is_owed(preferences, today):
             recipients += people
         else:
             skipped += people

@@ -266,7 +266,7 @@ def test_a_reason_for_unsubscribing_is_in_the_persons_words(
         unsubscribe_person(session, unsubscribe_log, ada, method="page", now=NOW, reason="never")
     record = _record(database, ada)
     english, french = (
-        readable_record.build_record_page(record, SECTIONS, load_language(code))["record"]["events"][-1]["details"]
+        readable_record.build_record_page(record, FACTS, load_language(code))["record"]["events"][-1]["details"]
         for code in ("en", "fr")
     )
     assert english["reason"] == "I didn’t sign up"

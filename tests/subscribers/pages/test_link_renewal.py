@@ -22,7 +22,7 @@ from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of
 
 def renew(world: Any) -> None:
     with world.database.write() as session:
-        start_new_link_generation(session, world.ada, cause={}, now=NOW)
+        start_new_link_generation(session, world.ada, now=NOW)
 
 
 @pytest.mark.parametrize("generation", [0, 1, 3])

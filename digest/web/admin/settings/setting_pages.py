@@ -31,7 +31,7 @@ from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow
 from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from subscribers.errors import ApplicationError
-from subscribers.pages.preferences import list_offered_zones
+from subscribers.pages.preferences_form import list_offered_zones
 from subscribers.subscriber_language import ENGLISH
 
 REFRESH_SECONDS = 1  # between two looks of the page at a backup that is being made; it works without scripts
