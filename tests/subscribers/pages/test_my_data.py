@@ -213,7 +213,13 @@ def test_the_record_to_print_needs_the_owners_link_and_its_button(opened: tuple[
 
 
 ARTICLE_15 = (
-    *("Article 15(3)", "Article 15(1)(a)", "Article 15(1)(b) and (d)", "Article 15(1)(c)", "Article 15(1)(e) and (f)"),
+    *(
+        "Article 15(3)",
+        "Article 15(1)(a)",
+        "Article 15(1)(b) and (d)",
+        "Article 15(1), point c",
+        "Article 15(1)(e) and (f)",
+    ),
     *("Article 15(1)(g)", "Article 15(1)(h)", "Article 20"),
 )
 
