@@ -272,6 +272,7 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
         "name": edition,
         "seq": 1,
         "act": "leave",
+        "form": "pause",
         "view": "phone",
         "table": "limits",
         "batch": 1,

@@ -63,6 +63,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
             "/admin/readers/allow",
         ),
         *(record + act for act in ("", "/address", "/request", "/leave", "/stop", "/links", "/erase", "/correct")),
+        *(record + form for form in ("/pause", "/preferences")),
         begin(world, client, "analytical"),
         *(
             "/admin/import",
