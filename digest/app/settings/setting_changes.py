@@ -26,7 +26,7 @@ from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.affected_areas import AffectedArea, find_affected_area
-from digest.settings.environment_keys import find_key_variable
+from digest.settings.environment_keys import SettingPath, find_key_variable
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
     SettingsValueError,
@@ -150,7 +150,8 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 def _find_locked(settings: Settings, table: str) -> dict[str, str]:
     values = getattr(settings.file, table)
     names = type(values).model_fields if isinstance(values, BaseModel) else []
-    paths = {name: (table, name) for name in names} or {"": (table,)}
+    paths: dict[str, SettingPath] = {name: (table, name) for name in names}
+    paths = paths or {"": (table,)}
     variables = {name: find_key_variable(settings, path) for name, path in paths.items()}
     return {name: variable for name, variable in variables.items() if variable}
 
