@@ -16,7 +16,7 @@ from digest.app.alerts.channels import explain_unusable_channels
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.upkeep import audit_log
-from digest.catalogs import CatalogError, list_languages, load_language, name_language
+from digest.catalogs import CatalogError, load_language
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
 from digest.edition.calendar import calendar_store
@@ -26,7 +26,7 @@ from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.affected_areas import AffectedArea, find_affected_area
-from digest.settings.environment_keys import find_key_variable
+from digest.settings.environment_keys import SettingPath, find_key_variable
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
     SettingsValueError,
@@ -150,7 +150,8 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 def _find_locked(settings: Settings, table: str) -> dict[str, str]:
     values = getattr(settings.file, table)
     names = type(values).model_fields if isinstance(values, BaseModel) else []
-    paths: dict[str, tuple[str, ...]] = {name: (table, name) for name in names} or {"": (table,)}
+    paths: dict[str, SettingPath] = {name: (table, name) for name in names}
+    paths = paths or {"": (table,)}
     variables = {name: find_key_variable(settings, path) for name, path in paths.items()}
     return {name: variable for name, variable in variables.items() if variable}
 
@@ -242,11 +243,6 @@ def _check_language(installation: Installation, code: str) -> None:
         load_language(code, installation.settings.templates)
     except CatalogError as exc:
         raise SettingsValueError({"language": str(exc)}) from exc
-
-
-def list_named_languages(settings: Settings) -> list[tuple[str, str]]:
-    """List the languages that subscribers can be written to in, as tags and English names."""
-    return [(code, name_language(code)) for code in list_languages(settings.templates)]
 
 
 def change_sections(
