@@ -37,7 +37,7 @@ from digest.edition.rendering.fragments import (
     render_edition,
 )
 from digest.installation.opened_installation import Installation
-from digest.settings import PreferenceSettings, PublicationSettings, SenderSettings, Settings, SettingsFileContent
+from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store import staff, staff_sessions
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.delivery_models import StaffMember
@@ -138,7 +138,6 @@ def web_settings(home: Path, language: str = "en", templates: Path | None = None
                 intro="Two notices this week ask for the same plain thing: know what is plugged in.", language=language
             ),
             sender=SenderSettings(postal_address="200 Example Street, Washington, DC 20001"),
-            preferences=PreferenceSettings(breaking_news="offer"),
         ),
         home=home,
         base_url=BASE_URL,

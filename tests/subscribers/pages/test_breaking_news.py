@@ -80,7 +80,7 @@ def test_the_choice_is_saved_described_and_restored(both: Any) -> None:
 
 def without_offer(world: Any) -> Any:
     settings: Settings = world.install.settings
-    file = settings.file.model_copy(update={"preferences": PreferenceSettings()})
+    file = settings.file.model_copy(update={"preferences": PreferenceSettings(breaking_news="off")})
     install = Installation(settings.model_copy(update={"file": file}), world.database)
     return replace(world, install=install, app=create_app(install, clock=lambda: NOW))
 
