@@ -16,7 +16,7 @@ from digest.app.alerts.channels import explain_unusable_channels
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import run_checks
 from digest.app.upkeep import audit_log
-from digest.catalogs import CatalogError, load_language
+from digest.catalogs import CatalogError, list_languages, load_language, name_language
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
 from digest.edition.calendar import calendar_store
@@ -243,6 +243,11 @@ def _check_language(installation: Installation, code: str) -> None:
         load_language(code, installation.settings.templates)
     except CatalogError as exc:
         raise SettingsValueError({"language": str(exc)}) from exc
+
+
+def list_named_languages(settings: Settings) -> list[tuple[str, str]]:
+    """List the languages that subscribers can be written to in, as tags and English names."""
+    return [(code, name_language(code)) for code in list_languages(settings.templates)]
 
 
 def change_sections(
