@@ -26,6 +26,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from click.testing import CliRunner
 from flask import url_for
 from pydantic import SecretStr
+from pyrage import passphrase as age
 from sqlalchemy import event, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -73,6 +74,7 @@ from tests.deliver.smtp_servers import run_smtp_server
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.run_database import HomeDatabases, read_stored_bytes
+from tests.subscribers.transfer.suppression_files import PASSPHRASE
 from tests.web.conftest import WebSetup, build_web_setup, sample_evidence, store_edition
 from tests.web.forms import fetch_token
 
@@ -238,6 +240,19 @@ def _live(install: Installation, left: Left) -> None:
     _go_through_the_staffs_pages(install, left, name, added)
 
 
+def _move_suppressions(client: Any, left: Left, form: dict[str, str], file_name: str) -> str:
+    """Export the suppression list, and start a dry run of adopting it; return the name of the upload."""
+    why = {"reason": "moving", "to": "us", "passphrase": PASSPHRASE, "repeated": PASSPHRASE}
+    exported = client.post("/admin/readers/suppressions/export", data=form | why).data
+    left.keep("admin pages", age.decrypt(exported, PASSPHRASE))
+    sent = form | {"file": (io.BytesIO(exported), file_name)}
+    answer = client.post("/admin/readers/suppressions", data=sent, content_type="multipart/form-data")
+    path: str = answer.headers["Location"]
+    started = client.post(f"{path}/try", data=form | {"passphrase": PASSPHRASE})
+    left.keep("admin pages", path + answer.text + started.text)
+    return path.rpartition("/")[2]
+
+
 def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str, added: list[str]) -> None:
     """Open every page of desk and admin, look readers up and act on them; what shows an address by nature is not kept."""
     app = create_app(install, clock=lambda: NOW)
@@ -265,6 +280,8 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     left.keep("note of an upload", next(install.settings.uploads_folder.glob("*/upload.json")).read_bytes())
     left.keep("outcomes of rows", next(install.settings.uploads_folder.glob("*/*.would-be-outcomes")).read_bytes())
     left.keep("outcomes of rows", client.post(f"{uploaded}/outcomes", data=form).data)
+    suppressions = _move_suppressions(client, left, form, f"{added[12]}.age")
+    app.extensions["digest"].uploads.wait(suppressions)
     with install.database.write() as session:
         session.add(Source(name="Port News", publisher="Port News", url="https://port.example/feed", topics=[]))
     # Before anybody was shown an address, no page of the staff holds one.
@@ -280,6 +297,7 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     arguments |= {"key": "confirm", "chosen": "all"}
     subscribers, first = [{"number": number} for number in numbers], [{"number": 1}]
     own_values: dict[str, list[dict[str, Any]]] = {
+        "admin.show_suppression_upload": [{"name": suppressions}],
         "admin.show_upload": [{"name": uploaded.rpartition("/")[2]}],
         "admin.show_search": [{"name": search.rpartition("/")[2]}],
         **dict.fromkeys(("admin.show_source", "admin.confirm_source_removal"), first),
