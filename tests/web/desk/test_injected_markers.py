@@ -108,7 +108,7 @@ UNMET = frozenset(
         "admin.undo_import",  # no import is finished in this week
         *("signup.save_first_preferences", "subscribers.stop_address_change", "subscribers.turn_off_breaking_news"),
         "approvals.update_draft_to_current_settings",
-        "breaking_news.send_now",
+        *("breaking_news.draft_breaking_news", "breaking_news.send_now"),  # URLs alone, and nothing
         "auth.confirm_identity_by_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
     }
