@@ -108,7 +108,7 @@ UNMET = frozenset(
         "admin.undo_import",  # no import is finished in this week
         *("signup.save_first_preferences", "subscribers.stop_address_change", "subscribers.turn_off_breaking_news"),
         "approvals.update_draft_to_current_settings",
-        *("breaking_news.draft_breaking_news", "breaking_news.send_now"),  # URLs alone, and nothing
+        "breaking_news.send_now",
         "auth.confirm_identity_by_password",  # a password alone
         "hooks.receive_events",  # whose words come by `hear_from_outside`
     }
@@ -131,8 +131,13 @@ UNOPENED = frozenset(
         "signup.show_confirmation_again",
     }
 )
-# Whose forms are refused in the end: a device, a code of this minute and a password are asked for.
-REFUSED = frozenset({"auth.submit_new_password", "auth.submit_passkey", "auth.submit_password"})
+# Whose forms are refused in the end: a device, a code of this minute, a password, and stories' URLs are asked for.
+REFUSED = frozenset(
+    {
+        *("auth.submit_new_password", "auth.submit_passkey", "auth.submit_password"),
+        "breaking_news.draft_breaking_news",
+    }
+)
 
 
 @pytest.fixture(scope="module")
