@@ -135,8 +135,13 @@ UNOPENED = frozenset(
         "signup.show_confirmation_again",
     }
 )
-# Whose forms are refused in the end: a device, a code of this minute and a password are asked for.
-REFUSED = frozenset({"auth.submit_new_password", "auth.submit_passkey", "auth.submit_password"})
+# Whose forms are refused in the end: a device, a code of this minute, a password, and stories' URLs are asked for.
+REFUSED = frozenset(
+    {
+        *("auth.submit_new_password", "auth.submit_passkey", "auth.submit_password"),
+        "breaking_news.draft_breaking_news",
+    }
+)
 
 
 @pytest.fixture(scope="module")
