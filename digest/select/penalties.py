@@ -128,8 +128,10 @@ _QUARREL_TITLE = TitlePattern(
 )
 
 _STATEMENT_TITLE = TitlePattern(
-    r"\b(?:says?|said|tells?|told|urges?|urged|calls? (?:for|on)|demands?|insists?|welcomes?|hopes?|vows?|pledges?|directs?|thinks?)\b"
+    r"\b(?:says?|said|tells?|told(?! to\b)|urges?|urged|calls? (?:for|on)|demands?|insists?|welcomes?|hopes?|vows?|pledges?|directs?|thinks?)\b"
 )
+
+_ATTRIBUTION = re.compile(r"[,:;-] [^,:;]{0,40}\b(?:say|says|said|tells|told)\b[^,:;]{0,20}$", re.IGNORECASE)
 
 # A case that matters beyond its town: several people dead, somebody at large, charges under federal law.
 _GRAVE_TITLE = TitlePattern(
@@ -201,9 +203,10 @@ def is_sentence_title(title: str) -> bool:
     return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
 
 
+@lru_cache(maxsize=_CACHED_TITLES)
 def is_statement_title(title: str) -> bool:
-    """Return whether a title tells what somebody said, rather than what happened."""
-    return _STATEMENT_TITLE.is_in(title)
+    """Return whether a title tells what somebody said, rather than what happened; ", police say" at its end only names the source."""
+    return _STATEMENT_TITLE.is_in(_ATTRIBUTION.sub("", title))
 
 
 def is_agency_action(words: str) -> bool:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
 
-from digest.select.penalties import is_of_other_matter, is_round_up_title
+from digest.select.penalties import is_of_other_matter, is_round_up_title, is_statement_title
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.text_similarity import fold_plural
 from digest.select.topic_phrases import (
@@ -29,7 +29,8 @@ _DECIDING_POINTS = 0.5  # what a word counts at least that decides: a strong one
 _MIN_POINTS = 0.6
 # The same where only the summary has the topic's words: one strong word and a weak one are a mention in passing.
 _MIN_SUMMARY_POINTS = 0.8
-# The same for opinions, disputes, and sports and entertainment, which drop a topic's words into titles on other matters.
+# The same for what somebody said, opinions, disputes, and sports and entertainment, which drop a topic's words into titles on other
+# matters.
 _MIN_OTHER_MATTER_POINTS = 1.2
 _ROUNDING = 1e-9
 _DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 at one, .84 at two
@@ -228,7 +229,9 @@ def _find_least_points(candidate: CandidateArticle, topic: str, points: Sequence
     """Return the points that a topic's words must have at least, by where they are and by what kind of article it is."""
     is_named = topic == candidate.default_topic or max(points) > _DECIDING_POINTS
     least = _MIN_POINTS if is_named else _MIN_SUMMARY_POINTS
-    return max(least, _MIN_OTHER_MATTER_POINTS) if is_of_other_matter(candidate) else least
+    is_said = topic != candidate.default_topic and is_statement_title(candidate.title)
+    is_aside = is_said or is_of_other_matter(candidate)
+    return max(least, _MIN_OTHER_MATTER_POINTS) if is_aside else least
 
 
 def _sum_points(points: Sequence[float]) -> float:

@@ -23,6 +23,8 @@ def test_no_alternative_holds_elsewhere_or_within_a_word(title: str) -> None:
 
 def test_a_title_may_be_of_several_kinds() -> None:
     assert is_statement_title("Governor says storm is expected to make landfall")
+    assert not is_statement_title("Storm makes landfall, governor says")
+    assert not is_statement_title("Towns told to evacuate as storm nears")
     assert is_forecast_title("Governor says storm is expected to make landfall")
     assert not is_round_up_title("Governor says storm is expected to make landfall")
     assert is_round_up_title("Your Tuesday Briefing")

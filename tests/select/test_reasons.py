@@ -8,7 +8,7 @@ import pytest
 from digest.edition.kinds.story_entry import explain_lead, spell_number
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics
-from digest.select.selection_types import CandidateArticle, Story
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.topics import compile_topic_rules
 from digest.settings import RankingWeights
 from subscribers.subscriber_language import ENGLISH
@@ -22,19 +22,19 @@ def article(publisher: str, **more: object) -> CandidateArticle:
     return replace(plain, **more)  # type: ignore[arg-type]  # by name, as the test says
 
 
+def score(story: Story, *pins: str) -> ScoredStory:
+    return StoryRanking(
+        WeekStatistics.from_stories([story], NOW),
+        compile_topic_rules(),
+        compile_place_rules("US", ()),
+        dict(RankingWeights()),
+        frozenset(pins),
+    ).score_story(story)
+
+
 def said(lead: CandidateArticle, others: int = 0, pin: str = "", *also: CandidateArticle) -> str:
     story = Story(lead, (*(article(f"Press{n}") for n in range(others)), *also))
-    pins = frozenset({pin}) if pin else frozenset[str]()
-    return explain_lead(
-        StoryRanking(
-            WeekStatistics.from_stories([story], NOW),
-            compile_topic_rules(),
-            compile_place_rules("US", ()),
-            dict(RankingWeights()),
-            pins,
-        ).score_story(story),
-        ENGLISH,
-    )
+    return explain_lead(score(story, pin), ENGLISH)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,12 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "", *also: Candidat
 )
 def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others: int, sentence: str) -> None:
     assert said(lead, others) == sentence
+
+
+def test_only_the_publishers_that_readers_see_are_counted() -> None:
+    live = article("Herald", title="Live updates: ransomware hits a port")
+    scored = score(Story(article("Wire"), (article("Press"),), (live, article("Wire", title="A port is hit"))))
+    assert explain_lead(scored, ENGLISH) == "two publishers carried it"
 
 
 def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_that_leads() -> None:

@@ -147,6 +147,12 @@ def test_a_mention_in_passing_in_a_summary_is_no_topic_unless_the_title_names_it
     assert topic_of(trade) == "Cybersecurity", "it's the field of its source"
 
 
+def test_what_somebody_said_needs_more_than_one_word_of_a_topic() -> None:
+    assert RULES.match_topic(article("Actor says fans of the band are terrorists")) is None
+    assert topic_of(article("Two held for aiding terrorists, police say")) == "Counterterrorism"
+    assert topic_of(article("Bank says hackers stole data", "The breach exposed customer data.")) == "Cybersecurity"
+
+
 @pytest.mark.parametrize(
     "title",
     ["Opinion: Ransomware is here to stay", "Mayor slams rival over ransomware", "NFL team hit by ransomware jokes"],
@@ -170,6 +176,13 @@ def test_opinions_disputes_and_sports_need_more_than_one_word_of_a_topic(title: 
         ("Maker's revenue falls with demand for COVID products", ""),
         ("Embassy evacuation flights leave the capital", "The evacuation of citizens goes on, the ministry says."),
         ("Couple funds campaign against cyberbullying", ""),
+        ("Senator's party blocks a vote on gun control", ""),
+        ("FBI director reacts to a verdict on a former president", ""),
+        ("Olympian is denied parole in killing", "He shot her four times, and was convicted of murder."),
+        ("Tsunami of requests overwhelms a content network", ""),
+        ("Disaster recovery for clusters in three steps", ""),
+        ("Island of Fire opens to tourists", ""),
+        ("Officials expect mass casualty collisions in video game", ""),
     ],
 )
 def test_titles_that_only_sound_like_a_topic_have_none(title: str, summary: str) -> None:

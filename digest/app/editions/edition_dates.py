@@ -14,9 +14,10 @@ from digest.edition.content.corrected_content import correct_content, find_corre
 from digest.edition.content.edition_content import EditionContent, EntryDate, SectionEntry
 from digest.edition.content.edition_names import write_issue
 from digest.edition.content.fragment_names import list_fragment_sections
-from digest.edition.content.stated_dates import find_stated_deadlines
+from digest.edition.content.stated_dates import find_implied_deadlines, find_stated_deadlines
 from digest.edition.rendering.mail_layout import DatedEntry, arrange_email, list_dated_entries
 from digest.installation.opened_installation import Installation
+from digest.select.selection_types import CandidateArticle
 from digest.settings import Settings
 from digest.store.correction_models import Correction
 
@@ -69,11 +70,19 @@ def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, dat
     return {key: dates.last_day for fragment in moved for key in list_fragment_sections(fragment)}
 
 
-def list_stated_deadlines(content: EditionContent, entry: SectionEntry) -> tuple[Deadline, ...]:
-    """List the deadlines that an entry's texts state, from the day of the edition on, for an editor to choose from."""
+def list_deadline_choices(
+    content: EditionContent, entry: SectionEntry, lead: CandidateArticle
+) -> tuple[tuple[Deadline, bool], ...]:
+    """List the deadlines that an entry's texts state, from the day of the edition on, for an editor to choose from.
+
+    With each is whether they give only its weekday.
+    """
     if content.released_on is None:
         return ()
-    return find_stated_deadlines(entry, datetime.combine(content.released_on, time(), UTC))
+    released_at = datetime.combine(content.released_on, time(), UTC)
+    implied = find_implied_deadlines(entry, lead, released_at)
+    stated = find_stated_deadlines(entry, released_at)
+    return (*((deadline, False) for deadline in stated), *((deadline, True) for deadline in implied))
 
 
 def _open_calendar(settings: Settings, name: str) -> "Calendar":

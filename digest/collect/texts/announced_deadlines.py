@@ -6,11 +6,12 @@ does not. The patterns are bounded, as those of `written_times` are.
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain, islice
 
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.texts.written_times import WrittenClock, is_ahead, read_clock, read_day_with_hour
+from digest.collect.texts.written_times import MONTH_NAMES, WrittenClock, is_ahead, read_clock, read_day_with_hour
 
 _REACH = 140  # characters from the words that announce something to the end of its day and hour
 _MAX_STEPS = 28  # words and marks that may stand between
@@ -55,6 +56,15 @@ _FILLER = re.compile(
 )
 _CLOCK_GAP = re.compile(r"[ ,(–—-]{0,3}(?:(?:at|by|before|from|until|no later than|,) ){0,2}", re.IGNORECASE)  # noqa: RUF001  dashes
 _SENTENCE_START = 80  # characters before the announcing words in which what is due is sought
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# The words around a weekday may make it a certain date, or one of another week.
+_WEEKDAY = re.compile(
+    r"\b(?P<before>(?:a|after|each|every|following|from|last|next|of|past|previous) )?(?:this )?"
+    rf"(?P<weekday>{'|'.join(_WEEKDAYS)})\b"
+    rf"(?P<behind>,? {{1,2}}(?:the )?(?:{MONTH_NAMES}\b|\d|after|last|next|weeks?\b))?",
+    re.IGNORECASE,
+)
+_MAX_DAYS_AHEAD = 4  # of a weekday; farther ahead it may be the one that's just past
 _LABEL_TABLE = """
 appl applications
 regist registration
@@ -93,6 +103,24 @@ def find_deadlines(text: str, published: datetime | None) -> tuple[Deadline, ...
     """Find every deadline that a text states, the soonest first, one a day; see `find_deadline`."""
     by_day = {deadline.day: deadline for deadline in reversed([*_read_deadlines(text, published)])}
     return tuple(sorted(by_day.values(), key=lambda deadline: deadline.day))
+
+
+def find_weekday_deadlines(text: str, published: datetime) -> tuple[Deadline, ...]:
+    """Find the deadlines of which a text gives only the weekday: "by Friday" is the first one after the publication.
+
+    One that may be another week's is left alone: the day of the publication itself, and one more than four days ahead.
+    """
+    stated = {deadline.day for deadline in find_deadlines(text, published)}
+    dated = _WEEKDAY.sub(partial(_write_out_weekday, published=published), text)
+    return tuple(each for each in find_deadlines(dated, published) if each.day not in stated)
+
+
+def _write_out_weekday(match: re.Match[str], published: datetime) -> str:
+    """Return the date of a weekday, or the words as they are where it isn't certain."""
+    ahead = (_WEEKDAYS.index(match["weekday"].lower()) - published.weekday()) % 7
+    if match["before"] or match["behind"] or not 0 < ahead <= _MAX_DAYS_AHEAD:
+        return match[0]
+    return (published.date() + timedelta(ahead)).isoformat()
 
 
 def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]:

@@ -5,10 +5,10 @@ Pure. A correction puts right the text of its story wherever that stands, and th
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry, truncate_text
-from digest.edition.content.stated_dates import find_stated_deadlines
+from digest.edition.content.stated_dates import states_deadline
 from digest.store.correction_models import Correction
 
 _ELLIPSIS = "…"
@@ -27,14 +27,9 @@ def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> Sec
             entry = replace(entry, headline=correction.becomes)
         elif correction.field == "summary" and entry.summary == correction.was:
             entry = replace(entry, summary=correction.becomes)
-        if entry.due and not _states_day(entry, entry.due.day):
+        if entry.due and not states_deadline(entry, entry.due.day):
             entry = replace(entry, due=None)
     return entry
-
-
-def _states_day(entry: SectionEntry, day: date) -> bool:
-    shortly_before = datetime.combine(day, time(), UTC) - timedelta(days=30)
-    return any(deadline.day == day for deadline in find_stated_deadlines(entry, shortly_before))
 
 
 def correct_line(line: str, corrections: Iterable[Correction]) -> str:

@@ -1,12 +1,13 @@
 """Dates that the texts of an edition state: deadlines that can be announced, and all other days that are still ahead."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.texts.announced_deadlines import find_deadlines
+from digest.collect.texts.announced_deadlines import find_deadlines, find_weekday_deadlines
 from digest.collect.texts.written_times import find_days
 from digest.edition.content.edition_content import EditionContent, SectionEntry
+from digest.select.selection_types import CandidateArticle
 
 MAX_AHEAD = timedelta(
     days=300
@@ -18,10 +19,34 @@ def find_stated_deadlines(entry: SectionEntry, release_at: datetime) -> tuple[De
 
     Of a call with a deadline, only earlier ones count. `release_at` is in the publication's zone.
     """
+    return _pick_upcoming(find_deadlines(_join_texts(entry), release_at), entry, release_at)
+
+
+def find_implied_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
+    """Find the deadlines of which an entry's texts give only the weekday, counted from the day its lead was published.
+
+    Only the lead's own words count. Nobody knows from which day an editor, or another article's summary, counts.
+    """
+    if not lead.has_date:
+        return ()
+    texts = [text for text in (entry.headline, entry.summary) if text in f"{lead.title}\n{lead.summary}"]
+    # In UTC, where an American evening is the next day already, a weekday is never a day early.
+    implied = find_weekday_deadlines(". ".join(texts), lead.dated_at)
+    return _pick_upcoming(implied, entry, release_at)
+
+
+def states_deadline(entry: SectionEntry, day: date) -> bool:
+    """Return whether an entry's texts state a day's deadline, by its date or its weekday."""
+    shortly_before = datetime.combine(day, time(), UTC) - timedelta(days=1)
+    texts = _join_texts(entry)
+    deadlines = (*find_deadlines(texts, shortly_before), *find_weekday_deadlines(texts, shortly_before))
+    return any(deadline.day == day for deadline in deadlines)
+
+
+def _pick_upcoming(deadlines: Iterable[Deadline], entry: SectionEntry, release_at: datetime) -> tuple[Deadline, ...]:
     announced = entry.when.day if entry.when and entry.when.kind == "deadline" else date.max
     last = min(announced - timedelta(days=1), release_at.date() + MAX_AHEAD)
-    stated = find_deadlines(_join_texts(entry), release_at)
-    return tuple(each for each in stated if each.day <= last and not each.is_past(release_at))
+    return tuple(each for each in deadlines if each.day <= last and not each.is_past(release_at))
 
 
 def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, date]]:

@@ -8,7 +8,7 @@ from digest.collect.documents.parsed_document import SummaryBasis
 from digest.collect.texts.urls import strip_tracking
 from digest.edition.content import edition_content as content
 from digest.edition.content.edition_content import EntryDate
-from digest.edition.content.stated_dates import find_stated_deadlines
+from digest.edition.content.stated_dates import find_implied_deadlines, find_stated_deadlines
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import NO_DEADLINE, EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
@@ -155,10 +155,16 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.Se
 
 
 def _choose_due(entry: content.SectionEntry, story: ArrangedStory, page: EntryContext) -> EntryDate | None:
-    """Choose the deadline to announce of those that an entry's texts state: the one an editor chose, else the soonest."""
-    stated = find_stated_deadlines(entry, page.release_at) if page.release_at else ()
-    chosen_day = story.texts.get(StoryField.DUE, "")
-    if not stated or chosen_day == NO_DEADLINE:
+    """Choose the deadline to announce of those that an entry's texts state: the one an editor chose, else the soonest.
+
+    One of which they give only the weekday is announced only if an editor chose it.
+    """
+    if page.release_at is None:
         return None
-    by_day = {deadline.day.isoformat(): deadline for deadline in stated}
-    return write_deadline(by_day.get(chosen_day, stated[0]), page.language)
+    stated = find_stated_deadlines(entry, page.release_at)
+    implied = find_implied_deadlines(entry, story.placed.scored.lead, page.release_at)
+    chosen_day = story.texts.get(StoryField.DUE, "")
+    by_day = {deadline.day.isoformat(): deadline for deadline in (*implied, *stated)}
+    soonest = None if chosen_day == NO_DEADLINE else next(iter(stated), None)
+    due = by_day.get(chosen_day, soonest)
+    return write_deadline(due, page.language) if due else None

@@ -222,7 +222,7 @@ def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
         _readership_clause(scored.story, notes, language),
     )
     parts = [clause for clause in clauses if clause]
-    if len(parts) > 1 or len(scored.story.publishers) > 1:
+    if len(parts) > 1 or scored.story.also_reported:
         return _join_clauses(parts, language)
     return _join_clauses([*parts, *_topic_clause(scored, language)], language)
 
@@ -243,7 +243,7 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
-    publisher, other_count = story.lead.publisher, len(story.publishers) - 1
+    publisher, other_count = story.lead.publisher, len(story.also_reported)  # a live or overtaken page isn't listed
     official = any(a.primary for a in story.members)
     if not other_count and official:
         return language.gettext("it comes from an official source, %(publisher)s", publisher=publisher)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.texts import announced_deadlines, event_texts, written_times
-from digest.collect.texts.announced_deadlines import find_deadline, find_deadlines
+from digest.collect.texts.announced_deadlines import find_deadline, find_deadlines, find_weekday_deadlines
 
 PUBLISHED = datetime(2026, 11, 16, tzinfo=UTC)
 EASTERN, UTC_NAME = "America/New_York", "UTC"
@@ -126,6 +126,35 @@ def test_every_deadline_and_obligation_is_found(said: str, days: list[tuple[int,
     assert [deadline.day for deadline in find_deadlines(said, PUBLISHED)] == [date(2026, *day) for day in days]
 
 
+@pytest.mark.parametrize(
+    ("said", "published", "day"),
+    [
+        ("Agencies must patch the flaw by Friday.", 18, 20),
+        ("Comments are due Friday at 5 p.m. ET.", 18, 20),
+        ("Owners have until Monday to object.", 20, 23),
+        ("The call closes this Friday.", 16, 20),
+        ("Register by FRIDAY", 17, 20),
+        ("Register by Wednesday.", 18, None),  # today, or in a week
+        ("Register by Tuesday.", 18, None),  # yesterday, or in six days
+        ("Register by next Friday.", 18, None),
+        ("Register by the last Friday of the month.", 18, None),
+        ("Register by a week from Friday.", 18, None),
+        ("Register by Friday week.", 18, None),
+        ("Register by Friday the 27th.", 18, None),
+        ("Register by Friday, November 27.", 18, None),  # a date, which isn't counted from the publication
+        ("The storm is expected to reach land by Friday.", 18, None),
+        ("Officials said Friday that it was closed.", 18, None),
+    ],
+)
+def test_a_weekday_is_a_deadline_if_it_can_only_be_the_next_one(said: str, published: int, day: int | None) -> None:
+    deadlines = find_weekday_deadlines(said, datetime(2026, 11, published, 14, tzinfo=UTC))
+    assert [deadline.day for deadline in deadlines] == ([date(2026, 11, day)] if day else [])
+
+
+def test_a_weekday_never_gives_an_announced_deadline_by_itself() -> None:
+    assert find_deadlines("Agencies must patch the flaw by Friday.", PUBLISHED) == ()
+
+
 def test_an_obligation_never_hides_the_announced_deadline_of_a_call() -> None:
     text = "Winners must sign by November 20. Applications close December 11."
     deadline = find_deadline(text, PUBLISHED)
@@ -144,6 +173,7 @@ def test_a_hostile_text_takes_bounded_time() -> None:
         "must " * 30 + "by Dec 4. ",
     ):
         find_deadlines(part * (100_000 // len(part)), PUBLISHED)
+        find_weekday_deadlines(f"{part}Friday " * (100_000 // len(part)), PUBLISHED)
     assert perf_counter() - started < 5
 
 

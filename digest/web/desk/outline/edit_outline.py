@@ -7,7 +7,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from digest.app.editing.clipboard import SavedClipboardItem
-from digest.app.editions.edition_dates import find_last_listed_day_by_section, list_stated_deadlines
+from digest.app.editions.edition_dates import find_last_listed_day_by_section, list_deadline_choices
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
@@ -45,7 +45,7 @@ class ArrangedStoryRow:
     text_edits: Mapping[str, Edit]
     preview_place: str
     is_regrouped: bool
-    stated_deadlines: tuple[Deadline, ...] = ()  # in its texts
+    deadline_choices: tuple[tuple[Deadline, bool], ...] = ()  # each with whether its texts give only the weekday
 
     @property
     def anchor(self) -> str:
@@ -209,7 +209,7 @@ def _arrange_rows(
             text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
             preview_place=preview_places[settings.key, number],
             is_regrouped=_is_regrouped(story, edits),
-            stated_deadlines=list_stated_deadlines(content, entry),
+            deadline_choices=list_deadline_choices(content, entry, story.placed.scored.lead),
         )
         rows.append(row)
     return tuple(rows)
