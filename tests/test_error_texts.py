@@ -29,9 +29,9 @@ FINDINGS = frozenset({"error_finding", "warning_finding"})
 VERBS = frozenset(
     re.findall(
         r"\w+",
-        """Add Approve Ask Call Cancel Change Check Choose Close Confirm Copy Correct Describe Draft Edit Email Enter Fix Give Install Invite
+        """Add Approve Ask Call Cancel Change Check Choose Close Confirm Copy Correct Create Describe Draft Edit Email Enter Fix Give Install Invite
         Look Make Mark Move Open Put Raise Read Reload Remove Rename Replace Restore Resume Review Revoke Run Save Say See
-        Select Send Set Shorten Sign Skip Store Take Try Type Update Upload Use Wait Write""",
+        Select Send Set Shorten Sign Skip Store Take Try Type Update Upgrade Upload Use Wait Write""",
     )
 )
 

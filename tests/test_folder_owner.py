@@ -93,7 +93,7 @@ def test_where_the_system_does_not_allow_it_the_command_is_printed(
     monkeypatch.setattr(os, "setgid", lambda _: None)
     monkeypatch.setattr(os, "setgroups", lambda _: None)
     with pytest.raises(
-        FolderOwnerError, match=rf"can't continue as another user here\. Run: \w+ -u {OWNER} -- digest …"
+        FolderOwnerError, match=rf"can't continue as another user here\. Run '\w+ -u {OWNER} -- digest …'\."
     ):
         continue_as_owner(folder)
 

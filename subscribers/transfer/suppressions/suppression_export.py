@@ -41,10 +41,10 @@ def check_key_independence(keys: KeyRing) -> None:
     """
     if not (kinds := keys.kinds_derived_from_suppression):
         return
-    commands = "; ".join(f"digest keys rotate {kind}" for kind in kinds)
+    commands = " and ".join(f"'digest keys rotate {kind}'" for kind in kinds)
     raise DerivedKeysError(
         "This installation began with version 0.1, so some of its current keys could be computed from a key in the file.",
-        remedy=f"Create new ones first: {commands}",
+        remedy=f"Create new ones first. Run {commands}.",
     )
 
 
