@@ -22,8 +22,14 @@
   // One after the other: each is sent on the state that the one before has left.
   const inTurn = (work) => {
     waiting += 1;
-    queue = queue.then(() => work()).catch(() => say("Not saved because the server doesn’t respond. Your text stays here."))
-      .finally(() => { waiting -= 1; });
+    const fail = () => {
+      putBack();
+      say("Not saved because the server doesn’t respond. Your text stays here.");
+    };
+    queue = queue.then(() => work()).catch(fail).then(() => {
+      waiting -= 1;
+      return waiting ? null : showConfirmed();
+    }).catch(fail);
     return queue;
   };
   const say = (text) => { find("#saved").textContent = text; };
@@ -31,7 +37,8 @@
   const post = async (form, fields) => {
     const body = new URLSearchParams();
     for (const [name, value] of fields) body.append(name, value);
-    const once = () => fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true });
+    const headers = { Accept: "application/json" };
+    const once = () => fetch(form.action, { method: "POST", body, headers, redirect: "manual", keepalive: true });
     const answer = await once();
     if (answer.status !== 400) return answer;
     // Whoever signed in again meanwhile has another token than their page.
@@ -62,6 +69,9 @@
     if (unsaved.has(held) && savesItself(held) && held.value !== left.get(held)) {
       return say(`Not saved: ${find("h1", parse(await answer.text())).textContent}. Leave this field to see the error.`);
     }
+    sendPlainly(form, fields, left);
+  };
+  const sendPlainly = (form, fields, left = new Map()) => {
     const plain = document.createElement("form");
     Object.assign(plain, { method: "post", action: form.action });
     for (const [name, value] of fields) hide(plain, name, name === "csrf_token" ? token() : value);
@@ -70,29 +80,166 @@
     HTMLFormElement.prototype.submit.call(plain);
   };
 
-  const send = (form, extra = {}, at = place) => inTurn(async () => {
-    // By then it may stand first or last.
-    if (find(`button[value="${extra.act}"]:disabled`)) return;
-    say("Saving…");
-    const fields = new FormData(form);
-    for (const [name, value] of Object.entries(extra)) fields.set(name, value);
-    const answer = await post(form, fields);
-    if (answer.type !== "opaqueredirect") return showRefusal(answer, form, fields);
-    await showPreview(at);
-    await refresh();
+  // --- what is shown before the server confirms it ---------------------------------------------------------
+
+  // `shown` puts back what is shown, the last first. A refusal ends a round: what waits behind it in the queue isn't sent.
+  const shown = [];
+  let round = 0;
+  const putBack = () => {
+    round += 1;
+    while (shown.length) shown.pop()();
+  };
+  const isFromServer = (answer) => answer.headers.get("Content-Type") === "application/json";
+  // The parts that answers changed, by their ids, until the queue is empty: what waits is shown already.
+  const confirmed = new Map();
+  let isBehind = false, lookAt = "";
+  const take = (answer, at) => {
+    lookAt = at;
+    if (waiting === 1) say(answer.saved);
+    isBehind ||= Boolean(answer.reload);
+    if (answer.reload) return;
+    desk.dataset.seq = answer.seq;
+    for (const input of findAll("input[name=seq]")) input.value = answer.seq;
+    for (const part of findAll(".part", parse(answer.html))) confirmed.set(part.id, part);
+  };
+  const showConfirmed = async () => {
+    shown.length = 0;
+    if (!isBehind && !confirmed.size) return;
+    const parts = [...confirmed.values()], isLate = isBehind;
+    confirmed.clear();
+    isBehind = false;
+    const preview = showPreview(lookAt);
+    if (isLate) {
+      await preview;
+      return refresh();
+    }
+    await letGo;
+    await untilDated();
+    renew(parts.map((part) => [document.getElementById(part.id), part]));
+    settle();
+  };
+  // What an act changes beside its own row, such as the checks and the list of stories, comes once the editor pauses.
+  const PAUSE = 1000; // milliseconds
+  let settling = 0;
+  const settle = () => {
+    clearTimeout(settling);
+    settling = setTimeout(async () => {
+      const { seq } = desk.dataset, query = location.search, fresh = await load(location.href).catch(() => null);
+      if (!fresh || waiting) return;
+      await letGo;
+      await untilDated();
+      if (waiting || seq !== desk.dataset.seq || query !== location.search) return settle();
+      swap(fresh);
+    }, PAUSE);
+  };
+
+  const countRows = (list) => findAll(":scope > li.st", list).forEach((row, at, rows) => {
+    find(".n", row).textContent = at + 1;
+    for (const [word, isEnd] of [["up", !at], ["down", at === rows.length - 1]]) {
+      const button = find(`.acts > button[value^="${word} "]`, row);
+      if (button) button.disabled = isEnd || !takes(list.dataset.section);
+    }
   });
+  // Puts a row before another one of a list, or at its end; returns what puts it back.
+  const putRow = (row, list, before) => {
+    const from = row.parentElement, next = row.nextElementSibling, held = document.activeElement;
+    const put = (to, at) => {
+      swapping = true;
+      if (to) to.insertBefore(row, at); else row.remove();
+      swapping = false;
+      if (row.contains(held)) held.focus({ preventScroll: true });
+      for (const one of [from, list]) if (one) countRows(one);
+    };
+    put(list, before);
+    return () => { if (from.isConnected) put(from, next?.isConnected ? next : null); };
+  };
+  const SHOWS = {
+    up: (row) => row.previousElementSibling && putRow(row, row.parentElement, row.previousElementSibling),
+    down: (row) => putRow(row, row.parentElement, row.nextElementSibling?.nextElementSibling),
+    move: (row, { section, position }) => {
+      const list = find(`ol[data-section="${section}"]`), rows = list && findAll(":scope > li.st", list).filter((one) => one !== row);
+      return list && putRow(row, list, rows[position - 1] || null);
+    },
+    drop: (row) => {
+      const kept = describeFocus(document.activeElement), held = document.activeElement, back = putRow(row, null);
+      if (!held.isConnected || held === document.body) restoreFocus(document.body, kept);
+      return back;
+    },
+    pin: (row) => markPinned(row, true),
+    unpin: (row) => markPinned(row, false),
+  };
+  const markPinned = (row, isPinned) => {
+    const line = find(".meta", row), was = [...line.childNodes], mark = document.createElement("span");
+    Object.assign(mark, { className: "sig", textContent: "Pinned. " });
+    find(":scope > .sig", line)?.remove();
+    if (isPinned) line.prepend(mark);
+    return () => line.replaceChildren(...was);
+  };
+
+  // A refusal is said in the row, which is back where it was, until it's dismissed.
+  let refused = null;
+  const refuse = async (answer, form, fields, story) => {
+    putBack();
+    if (!isFromServer(answer)) return showRefusal(answer, form, fields);
+    const { why, versions } = await answer.json();
+    await refresh();
+    refused = { story, why, compare: versions && (() => sendPlainly(form, fields)) };
+    if (!showRefused()) say(`Not saved: ${why}`);
+  };
+  const showRefused = () => {
+    const row = refused && find(`#edition li.st[data-story="${refused.story}"]`);
+    if (!row || find(".refused", row)) return row;
+    const line = find(".meta", row);
+    const told = document.createElement("p"), words = document.createElement("span"), mark = document.createElement("b");
+    const press = (label, work) => {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", className: "lnk", textContent: label });
+      button.addEventListener("click", work);
+      told.append(button);
+    };
+    told.className = "meta refused";
+    told.setAttribute("role", "alert");
+    Object.assign(mark, { className: "bad", textContent: "Not saved: " });
+    words.append(mark, refused.why);
+    words.title = refused.why;
+    told.append(words);
+    if (refused.compare) press("Compare versions", refused.compare);
+    press("Dismiss", () => {
+      refused = null;
+      told.replaceWith(line);
+      focusRow(row);
+    });
+    line.replaceWith(told);
+    return row;
+  };
+
+  const send = (value, extra, at) => {
+    const sent = round;
+    return inTurn(async () => {
+      if (sent !== round) return;
+      const form = actForm(), fields = new FormData(form);
+      for (const [name, said] of Object.entries({ ...extra, act: value })) fields.set(name, said);
+      const answer = await post(form, fields);
+      if (!answer.ok || !isFromServer(answer)) return refuse(answer, form, fields, value.split(" ")[1]);
+      take(await answer.json(), at);
+    });
+  };
   const underWay = new Set();
   const act = (value, extra = {}) => unlessApproved(() => {
     // Pressed twice, it is done once; up and down go on.
-    if (underWay.has(value)) return;
-    if (value.includes(" ") && !/^(up|down) /.test(value)) underWay.add(value);
+    const key = [value, ...Object.values(extra)].join(" ");
+    if (underWay.has(key)) return;
+    if (value.includes(" ") && !/^(up|down) /.test(value)) underWay.add(key);
     const [word, story] = value.split(" "), row = document.getElementById(story);
-    if (row) row.setAttribute("aria-busy", "true");
     say("Saving…");
+    if (refused?.story === story) refused = null;
     // Where a story is dropped, the one that takes its place is looked at.
     const next = row && word === "drop" ? row.nextElementSibling || row.previousElementSibling : row;
-    send(actForm(), { ...extra, act: value }, next && next.dataset.place || place).then(() => {
-      underWay.delete(value);
+    const at = next && next.dataset.place || place, back = row?.matches(".st") && SHOWS[word]?.(row, extra);
+    if (back) shown.push(back);
+    row?.setAttribute("aria-busy", "true");
+    send(value, extra, at).then(() => {
+      underWay.delete(key);
       row?.removeAttribute("aria-busy");
       const placed = find(`#edition [data-story="${story}"]`);
       if (!placed) return;
@@ -162,15 +309,19 @@
   });
 
   let shownQuery = location.search;
-  const refresh = async (href = location.href) => {
-    const shown = new URL(href), isOther = shown.search !== location.search;
+  let shownSeq = desk.dataset.seq;
+  const load = async (href) => {
+    const page = new URL(href), isOther = page.search !== location.search;
     if (isOther) listed = 0;
-    if (listed) shown.searchParams.set("rows", listed);
-    const answer = await fetch(shown, { redirect: "error" });
-    if (!answer.ok) return location.assign(href);
-    const fresh = parse(await answer.text());
+    if (listed) page.searchParams.set("rows", listed);
+    const answer = await fetch(page, { redirect: "error" });
+    const fresh = answer.ok && parse(await answer.text());
     // It goes out: its page is another one.
-    if (!find("#desk[data-presence]", fresh)) return location.assign(href);
+    return fresh && find("#desk[data-presence]", fresh) ? fresh : null;
+  };
+  const refresh = async (href = location.href) => {
+    const isOther = new URL(href).search !== location.search, fresh = await load(href);
+    if (!fresh) return location.assign(href);
     const saved = find("#saved", fresh).textContent;
     await letGo;
     await untilDated();
@@ -241,19 +392,27 @@
 
   // What an editor is writing stays as it is; all around it becomes what the server says.
   const swap = (fresh) => {
-    const held = document.activeElement, kept = describeFocus(held);
     const present = find("#present");
     document.title = fresh.title;
     shownQuery = location.search;
+    confirmed.clear();
     for (const selector of ["#desk", ".tabs"]) find(selector).className = find(selector, fresh).className;
+    for (const name of ["seq", "standing", "approval"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
     const parts = [
       "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .elsewhere", "#preview .size",
       "#stories", "#edition", ".sticky",
     ];
-    for (const selector of parts) {
-      const old = find(selector), now = find(selector, fresh);
+    renew(parts.map((selector) => [find(selector), find(selector, fresh)]));
+    find("#present").replaceWith(present);
+    const frame = find(".frame iframe"), shownFrame = find(".frame iframe", fresh);
+    if (frame && shownFrame) frame.title = shownFrame.title;
+    nameAgreed();
+  };
+  const renew = (pairs) => {
+    const held = document.activeElement, kept = describeFocus(held);
+    for (const [old, now] of pairs) {
       if (!old || !now) continue;
-      if (selector === "#stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
+      if (old.id === "stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
       const top = old.scrollTop, open = findAll("details[open]", old).map(nameFold);
       // A field that is taken out and put back was not left.
       swapping = true;
@@ -263,15 +422,12 @@
       for (const fold of findAll("details", old)) if (nameFold(fold) && open.includes(nameFold(fold))) fold.open = true;
       old.scrollTop = top;
     }
-    find("#present").replaceWith(present);
-    const frame = find(".frame iframe"), shown = find(".frame iframe", fresh);
-    if (frame && shown) frame.title = shown.title;
-    for (const name of ["seq", "standing", "approval"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
-    for (const input of findAll("input[name=seq]")) input.value = desk.dataset.seq;
-    nameAgreed();
+    shownSeq = desk.dataset.seq;
+    for (const input of findAll("input[name=seq]")) input.value = shownSeq;
     makeMenus();
     watchList();
     showUnsaved();
+    showRefused();
     restoreFocus(held, kept);
   };
 
@@ -281,7 +437,7 @@
   const squeeze = (text) => text.trim().replace(/\s+/g, " ");
   const keepBasis = (form, name, isSame = false) => {
     const basis = form.elements.namedItem(`seq-${name}`);
-    if (!isSame && !basis) hide(form, `seq-${name}`, desk.dataset.seq);
+    if (!isSame && !basis) hide(form, `seq-${name}`, shownSeq);
     if (isSame && basis) basis.remove();
   };
   const isHeld = (part) => part.contains(document.activeElement) || [...unsaved].some((control) => part.contains(control));
@@ -496,22 +652,42 @@
     }
     for (const [one, value] of left) onItsWay.set(one, value);
     say("Saving…");
+    const row = form.closest("[data-place]"), at = row ? row.dataset.place : form.id === "head" ? "" : place;
+    const headline = left.get(form.elements.namedItem("headline"))?.trim(), back = row && headline && showHeadline(row, headline);
+    if (back) shown.push(back);
+    let saved;
     inTurn(async () => {
       const fields = fieldsLeft(form, left);
       const answer = await post(form, fields).finally(() => { for (const one of left.keys()) onItsWay.delete(one); });
-      if (answer.type !== "opaqueredirect") {
+      if (!isFromServer(answer)) {
         return showRefusal(answer, form, form.dataset.saves === "block" ? [...new FormData(form)] : fields, left);
+      }
+      const said = await answer.json();
+      if (!answer.ok) {
+        if (back) back();
+        return refuseText(left, said.why);
       }
       for (const [one, value] of left) {
         if (one.value === value) { unsaved.delete(one); keepBasis(form, inPicture(one) ? "picture" : one.name, true); }
         const was = form.elements.namedItem(`was-${one.name}`);
         if (was) was.value = value;
       }
-      const row = form.closest("[data-place]");
-      await showPreview(row ? row.dataset.place : form.id === "head" ? "" : place);
-      const saved = await refresh();
-      for (const one of left.keys()) note(one, unsaved.has(one) ? "Not saved yet" : saved);
+      saved = said.saved;
+      take(said, at);
+    }).then(() => {
+      if (saved) for (const one of left.keys()) note(one, unsaved.has(one) ? "Not saved yet" : saved);
     });
+  };
+  const showHeadline = (row, words) => {
+    const title = find("h3", row), was = title.textContent;
+    title.textContent = words;
+    return () => { title.textContent = was; };
+  };
+  // What is typed stays, and says why it isn't saved.
+  const refuseText = (left, why) => {
+    for (const one of left.keys()) note(one, `Not saved. ${why}`);
+    say(`Not saved: ${why}`);
+    showUnsaved();
   };
   // A day changes with each digit that is typed of it.
   document.addEventListener("change", (event) => { if (event.target.type !== "date") saveLeft(event.target); });
@@ -569,10 +745,11 @@
     const row = currentRow();
     if (!row) return;
     fillMenu(row);
-    const buttons = findAll("button[name=act]:not([disabled])", row);
-    const button = buttons.find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
-    if (button) button.click();
+    const button = findAll("button[name=act]", row).find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
+    if (button && !button.disabled) button.click();
   };
+  // Once a story is dropped, the keyboard is on the next one: the key pressed twice drops one.
+  const pressDrop = () => { if (![...underWay].some((key) => key.startsWith("drop "))) press("drop"); };
   const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
   const followInMenu = (selector) => {
     const row = currentRow();
@@ -670,7 +847,7 @@
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
-    x: () => press("drop"), c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    x: pressDrop, c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
     w: () => follow(".why > summary", currentRow()),
     u: () => followInMenu("a[href*='panel=under']"), M: () => followInMenu("a[href*='panel=merge']"),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.edition.drafting.composition import compose_edition, list_story_rows
-from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+from digest.edition.editing.arrangement import ArrangedStory, Arrangement, EditionFold
 from digest.edition.editing.edits import (
     BLOCK_PREFIX,
     EDITION_TARGET,
@@ -24,7 +24,18 @@ from digest.edition.editing.edits import (
 )
 from digest.edition.editing.stored_proposal import pack_proposal, unpack_proposal
 from digest.settings import Settings
-from tests.edition.edited_weeks import IDENTITY, NOW, GrowingWeek, arrange, edit_drafts, edit_histories, weeks, written
+from tests.edition.edited_weeks import (
+    FILE,
+    IDENTITY,
+    NOW,
+    RELEASE_DAY,
+    GrowingWeek,
+    arrange,
+    edit_drafts,
+    edit_histories,
+    weeks,
+    written,
+)
 
 RENDERED = Settings(base_url="https://news.example.org")
 
@@ -274,3 +285,26 @@ def test_whatever_is_posted_late_is_a_conflict_that_holds_both_or_in_force(
             history = followed(history, draft, actor)
     assert list_active_edits(history) == history
     assert not any(o.undone_by for o in arrange(week.last, history).outcomes)
+
+
+@given(weeks, edit_histories())
+@settings(max_examples=40, deadline=None)
+def test_a_fold_that_goes_on_gives_what_one_from_the_beginning_does(week: GrowingWeek, edits: tuple[Edit, ...]) -> None:
+    """Invariant 10. An arrangement that was read doesn't change with later edits."""
+    fold, read = EditionFold(week.last, FILE), []
+    for count in range(len(edits) + 1):
+        if not fold.leads_to(edits[:count]):
+            fold = EditionFold(week.last, FILE)
+        fold.apply_edits(edits[:count])
+        read.append(fold.read_arrangement(RELEASE_DAY))
+    assert read == [arrange(week.last, edits[:count]) for count in range(len(edits) + 1)]
+
+
+@given(weeks, edit_histories())
+@settings(max_examples=40, deadline=None)
+def test_rows_that_are_skipped_as_unchanged_are_unchanged(week: GrowingWeek, edits: tuple[Edit, ...]) -> None:
+    before, after = arrange(week.last, edits[:-1]), arrange(week.last, edits)
+    old, new = list_story_rows(before), list_story_rows(after)
+    changed = {url for url in old.keys() | new.keys() if old.get(url) != new.get(url)}
+    few_old, few_new = list_story_rows(before, unlike=after), list_story_rows(after, unlike=before)
+    assert {url for url in few_old.keys() | few_new.keys() if few_old.get(url) != few_new.get(url)} == changed

@@ -217,7 +217,7 @@ def _lock_edition(session: Session, state: EditingState) -> Edition:
     if edition is None or read_proposal_hash(session, edition) != state.proposal_hash:
         raise _OvertakenError
     is_approved = edition.state == EditionState.APPROVED
-    if len(load_edits(session, edition)) != len(state.edits) or is_approved != state.approved:
+    if load_edits(session, edition, after=state.last_seq) or is_approved != state.approved:
         raise _OvertakenError
     return edition
 

@@ -1,19 +1,22 @@
 """An edition as its editors see it: the proposal that it grew from, the edits, and what stands where."""
 
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing import edits as history
-from digest.edition.editing.arrangement import Arrangement, arrange_edition
+from digest.edition.editing.arrangement import Arrangement, EditionFold
 from digest.edition.editing.edit_log import load_edits, load_proposal, read_proposal_hash
 from digest.edition.editing.edits import Edit, RevertEffect
 from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened_installation import Installation
-from digest.settings import Settings
+from digest.settings import Settings, SettingsFileContent
 from digest.store.approval_models import Approval
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
@@ -118,13 +121,61 @@ def _name_approval(edition: Edition, approval: Approval | None) -> str:
     return approval.content_hash if approval else "missing"
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What an arrangement is made of besides edits. Proposals and settings never change, so they're compared by identity."""
+
+    proposal: ProposalWithLateStories
+    file: SettingsFileContent
+
+    def is_of(self, other: "_Origin | EditionFold") -> bool:
+        """Return whether another origin, or a fold, has the same."""
+        return other.proposal is self.proposal and other.file is self.file
+
+
+class ArrangementCache:
+    """The last arrangements of this process, and the folds that go on from them.
+
+    The state that an action leaves is the one that the next action and the page begin with.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._arrangements: deque[tuple[_Origin, tuple[Edit, ...], date, Arrangement]] = deque(maxlen=8)
+        self._folds: deque[EditionFold] = deque(maxlen=2)
+
+    def arrange(self, origin: _Origin, edits: tuple[Edit, ...], release_day: date) -> Arrangement:
+        """Return what `arrange_edition` does."""
+        for known_origin, known_edits, day, arrangement in tuple(self._arrangements):
+            if origin.is_of(known_origin) and (known_edits, day) == (edits, release_day):
+                return arrangement
+        fold = self._take_fold(origin, edits) or EditionFold(origin.proposal, origin.file)
+        fold.apply_edits(edits)
+        arrangement = fold.read_arrangement(release_day)
+        self._folds.append(fold)
+        self._arrangements.append((origin, edits, release_day, arrangement))
+        return arrangement
+
+    def _take_fold(self, origin: _Origin, edits: tuple[Edit, ...]) -> EditionFold | None:
+        """Take out a fold that leads to these edits: only one thread goes on with it."""
+        for fold in tuple(self._folds):
+            if origin.is_of(fold) and fold.leads_to(edits):
+                with suppress(ValueError):  # another thread took it
+                    self._folds.remove(fold)
+                    return fold
+        return None
+
+
+_CACHE = ArrangementCache()
+
+
 def apply_edits_to_proposal(
     installation: Installation, proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity
 ) -> Arrangement:
     """Fold edits into a proposal by the settings and the day of release."""
     file = installation.settings.file
     released_at = identity.release_at.astimezone(file.publication.zone)
-    return arrange_edition(proposal, edits, file, released_at.date())
+    return _CACHE.arrange(_Origin(proposal, file), tuple(edits), released_at.date())
 
 
 def render_edition_preview(installation: Installation, name: str, *, seq: int | None = None) -> ComposedEdition:

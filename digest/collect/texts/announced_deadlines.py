@@ -7,7 +7,7 @@ does not. The patterns are bounded, as those of `written_times` are.
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 
 from digest.collect.documents.deadlines import Deadline
@@ -99,6 +99,8 @@ def find_deadline(text: str, published: datetime | None) -> Deadline | None:
     return next(_read_deadlines(text, published), None)
 
 
+# The same texts are read at each edit of an edition.
+@lru_cache(maxsize=512)
 def find_deadlines(text: str, published: datetime | None) -> tuple[Deadline, ...]:
     """Find every deadline that a text states, the soonest first, one a day; see `find_deadline`."""
     by_day = {deadline.day: deadline for deadline in reversed([*_read_deadlines(text, published)])}

@@ -146,18 +146,20 @@ class StoryRow:
         }
 
 
-def list_story_rows(arrangement: Arrangement) -> dict[str, StoryRow]:
+def list_story_rows(arrangement: Arrangement, *, unlike: Arrangement | None = None) -> dict[str, StoryRow]:
     """List what an edition's `story` rows say, by the URL of each story's lead.
 
     Stories under another are among its articles: readers were led to them. What waits in the tray is in no row, because the
-    edition has not considered it: it belongs to the next one unless somebody places it.
+    edition has not considered it: it belongs to the next one unless somebody places it. Stories that `unlike` leaves out for the
+    same reason have the same row there, and are skipped: they're most of a week.
     """
+    same = {(id(out.scored), out.reason) for out in unlike.left_out} if unlike else set()
     rows = [
         StoryRow(story.original, key, position, "", story.supporting_urls)
         for key, stories in arrangement.sections.items()
         for position, story in enumerate(stories)
     ]
-    excluded = [(out.scored, out.reason) for out in arrangement.left_out]
+    excluded = [(out.scored, out.reason) for out in arrangement.left_out if (id(out.scored), out.reason) not in same]
     excluded += [(shelved.scored, REMOVED_REASON) for shelved in arrangement.removed]
     rows += [StoryRow(scored, None, 0, reason, ()) for scored, reason in excluded]
     return {row.scored.url: row for row in rows}
@@ -171,7 +173,7 @@ def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangem
 
 def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
     """Bring an edition's stories from one arrangement to another; those that did not change keep their rows."""
-    old, new = list_story_rows(before), list_story_rows(after)
+    old, new = list_story_rows(before, unlike=after), list_story_rows(after, unlike=before)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}
     if removed_urls := changed & old.keys():

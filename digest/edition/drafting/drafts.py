@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, insert, select
 from sqlalchemy.orm import Session
 
 from digest.collect.fetch.result import ContentFetcher
@@ -357,18 +357,20 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
     """Store an edition's rendered fragments, in order, in place of those it had."""
     session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id))
-    for position, fragment in enumerate(fragments):
-        session.add(
-            RenderedEditionFragment(
-                edition_id=edition.id,
-                kind=fragment.kind,
-                name=fragment.name,
-                position=position,
-                body=fragment.body,
-                slots=pack_slots(fragment.slots),
-                hash=hash_fragment(fragment.body, fragment.slots),
-            )
-        )
+    rows = [
+        {
+            "edition_id": edition.id,
+            "kind": fragment.kind,
+            "name": fragment.name,
+            "position": position,
+            "body": fragment.body,
+            "slots": pack_slots(fragment.slots),
+            "hash": hash_fragment(fragment.body, fragment.slots),
+        }
+        for position, fragment in enumerate(fragments)
+    ]
+    if rows:
+        session.execute(insert(RenderedEditionFragment), rows)
 
 
 # --- blocks of earlier editions --------------------------------------------------------------------------------

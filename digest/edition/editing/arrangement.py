@@ -157,21 +157,48 @@ def arrange_edition(
         file: the publication's settings: its sections and their rules.
         release_day: the day of the release in the publication's zone, which decides what blocks run.
     """
-    board = StoryBoard(proposal, file.sections, _list_given_blocks(proposal, file))
-    undone = find_undone_edits(edits)
-    outcomes = []
-    for edit in edits:
+    fold = EditionFold(proposal, file)
+    fold.apply_edits(edits)
+    return fold.read_arrangement(release_day)
+
+
+class EditionFold:
+    """The edits of an edition as far as they're folded into its proposal."""
+
+    def __init__(self, proposal: ProposalWithLateStories, file: SettingsFileContent) -> None:
+        """Begin without edits."""
+        self.proposal, self.file = proposal, file
+        self.edits: tuple[Edit, ...] = ()
+        self._board = StoryBoard(proposal, file.sections, _list_given_blocks(proposal, file))
+        self._outcomes: list[EditOutcome] = []
+
+    def leads_to(self, edits: Sequence[Edit]) -> bool:
+        """Return whether `edits` are those folded in and later ones that take nothing back."""
+        later = edits[len(self.edits) :]
+        return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
+
+    def apply_edits(self, edits: Sequence[Edit]) -> None:
+        """Fold in those of `edits`, to which this fold leads, that aren't there yet."""
+        undone = find_undone_edits(edits)
+        for edit in edits[len(self.edits) :]:
+            self._outcomes.append(self._apply_edit(edit, undone))
+        self.edits = tuple(edits)
+
+    def _apply_edit(self, edit: Edit, undone: Mapping[int, int]) -> EditOutcome:
         if edit.is_undo or edit.seq in undone:
-            outcomes.append(EditOutcome(edit, undone.get(edit.seq)))
-            continue
+            return EditOutcome(edit, undone.get(edit.seq))
+        board = self._board
         story = board.find_story(edit.target)
         stood_in = story.section if story else None
         idle_reason = board.apply_edit(edit)
         came_up = tuple(board.came_up.get(edit.seq, ()))
         unfilled = board.unfilled.get(edit.seq, "")
         came_first = story is not None and board.stands_first(story)
-        outcomes.append(EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled))
-    return _read_arrangement(board, proposal, tuple(outcomes), file, release_day)
+        return EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled)
+
+    def read_arrangement(self, release_day: date) -> Arrangement:
+        """Return what stands where; later edits don't change it."""
+        return _read_arrangement(self._board, self.proposal, tuple(self._outcomes), self.file, release_day)
 
 
 def _list_given_blocks(proposal: ProposalWithLateStories, file: SettingsFileContent) -> list[LabeledBlock]:
@@ -204,7 +231,7 @@ def _read_arrangement(
         left_out=tuple(LeftOutStory(story.scored, story.reason) for story in left_out),
         tray=tuple(_list_late_stories(board)),
         removed=tuple(_list_removed(board)),
-        texts=board.texts,
+        texts=dict(board.texts),
         blocks=tuple(block for block in blocks if block.runs_on(release_day)),
         resting_blocks=tuple(block for block in blocks if not block.runs_on(release_day)),
         pictures=pictures,

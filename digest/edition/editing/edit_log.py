@@ -17,14 +17,14 @@ MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 
 LARGE_PROPOSAL = 1_000  # stories left out
 
 
-def load_edits(session: Session, edition: Edition) -> tuple[Edit, ...]:
+def load_edits(session: Session, edition: Edition, *, after: int = 0) -> tuple[Edit, ...]:
     """Return an edition's edits in order, also those that were taken back, up to the first that's missing or not genuine.
 
-    Later ones were made on top of it: what they say may be its author's words.
+    Later ones were made on top of it: what they say may be its author's words. `after` is the number of an edit to begin after.
     """
-    query = select(EditionEdit).where(EditionEdit.edition_id == edition.id).order_by(EditionEdit.seq)
+    own = EditionEdit.edition_id == edition.id, EditionEdit.seq > after
     edits = []
-    for number, row in enumerate(session.scalars(query), 1):
+    for number, row in enumerate(session.scalars(select(EditionEdit).where(*own).order_by(EditionEdit.seq)), after + 1):
         if row.seq != number or not is_genuine_row(session, row):
             break
         act = (row.kind, row.target, row.value, row.undoes)

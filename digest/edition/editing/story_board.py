@@ -1,6 +1,6 @@
 """The stories of an edition while edits are folded in: where each stands, and what each edit does to them.
 
-Lives as long as one fold. An edit that can do nothing leaves all as it is and says why.
+Lives as long as its fold. An edit that can do nothing leaves all as it is and says why.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -359,6 +359,7 @@ def arrange(newsroom: Newsroom, kim: Page) -> None:
     expect(kim.locator("ol[data-section=topics] h3").first).to_have_text(moved)
     kim.keyboard.press("Alt+ArrowDown")
     expect(kim.locator("ol[data-section=topics] > li h3").nth(1)).to_have_text(moved)
+    expect(kim.locator("#saved")).to_have_text(re.compile("^Saved "))
     assert week.headlines("topics")[1] == moved
 
 
@@ -417,8 +418,9 @@ def add_by_address(newsroom: Newsroom, kim: Page, httpserver: HTTPServer) -> Non
     go_by_keys(kim, "Enter")
     expect(kim.locator("main")).to_contain_text("write the story yourself")
     newsroom.look_at(kim, "nothing found")
-    press_by_keyboard(link(kim, re.compile("Back to")).first)
-    kim.keyboard.press("n")
+    # What was typed stays in its field, to be corrected.
+    expect(address).to_be_focused()
+    expect(address).to_have_value(httpserver.url_for("/nothing"))
     write_here(address, httpserver.url_for("/deckhands"))
     go_by_keys(kim, "Enter")
     expect(kim.get_by_role("heading", level=1)).to_have_text("Add this story")

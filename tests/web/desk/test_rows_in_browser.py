@@ -88,12 +88,12 @@ def test_a_phone_shows_the_state_of_the_edition_how_to_approve_it_and_four_stori
         expect(page.locator(part)).to_be_in_viewport(ratio=1)
     assert count_whole_rows(page, ROWS, "#edition") >= 4
     # By hand, its words lead to a story's fields, and its menu to all that a row has on a wide page.
-    second = row(page, 1)
+    second, moved = row(page, 1), served.week.anchors("featured")[1]
     second.get_by_text("More").first.click()
     for name in ("Edit", "Show in the preview"):
         expect(second.get_by_role("link", name=name)).to_be_in_viewport()
     second.get_by_role("button", name="Move down").click()
-    expect(page.locator("ol[data-section=featured] > li").nth(2)).to_have_id(served.week.anchors("featured")[2])
+    expect(page.locator("ol[data-section=featured] > li").nth(2)).to_have_id(moved)
     first = row(page, 0).locator("h3").inner_text()
     row(page, 0).locator("h3").click()
     expect(page.locator(".fields input[name=headline]")).to_have_value(first)

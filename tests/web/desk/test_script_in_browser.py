@@ -66,6 +66,11 @@ def answers_beat(answer: Response) -> bool:
     return answer.url.endswith("/presence") and answer.status == 200
 
 
+def expect_saved(page: Page) -> None:
+    """Wait until what a page shows is stored: it's shown before that."""
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+
+
 def shown(page: Page, section: str) -> list[str]:
     """Give the headlines that a section shows."""
     return page.locator(f'ol[data-section="{section}"] > li.st > div > h3').all_inner_texts()
@@ -99,6 +104,7 @@ def test_what_can_be_pressed_keeps_its_place_while_an_editor_arranges_by_keys(
     desk.keyboard.press("j")
     desk.keyboard.press("Alt+ArrowUp")
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    expect_saved(desk)
     assert week.headlines("featured")[:2] == [second, first]
     assert desk.evaluate("document.activeElement.closest('li').dataset.story") == week.anchors("featured")[0]
     desk.keyboard.press("z")
@@ -263,6 +269,7 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
         asked.get_by_role("button", name=answer).click()
         expect(asked).to_have_count(0)
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    expect_saved(desk)
     assert week.state.last_seq == 1
     # Whatever says how the approval stands comes with the rest of the page.
     expect(pill).to_have_text("Approval revoked")
@@ -762,6 +769,7 @@ def test_letters_rest_when_they_are_switched_off(desk: Page, served: tuple[Sampl
     desk.keyboard.press("x")
     desk.keyboard.press("Alt+ArrowUp")
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(second)
+    expect_saved(desk)
     assert week.state.last_seq == seq + 1
     assert first in week.headlines("featured")
     desk.goto(f"{address}/desk/keys")

@@ -1,12 +1,10 @@
 """What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
 
-import secrets
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlunsplit
 
-from flask import Blueprint, get_template_attribute, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 
 from digest.app.accounts import staff
@@ -19,27 +17,26 @@ from digest.app.editing.presence import HEARTBEAT_PERIOD
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_views import EditionView
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.kinds import SECTION_KINDS
-from digest.web.actor_names import replace_edit_authors_with_names
+from digest.edition.editing.edits import Edit
 from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_page_data import make_approval_status_fingerprint
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.conflict_pages import remove_from_clipboard, show_conflicts
 from digest.web.desk.editing.desk_actions import EDITION_ACTIONS, STORY_ACTIONS, EditActionRequest, find_anchored_story
+from digest.web.desk.editing.edit_answers import (
+    answer_saved_edits,
+    asks_for_changes,
+    describe_sections,
+    list_topic_choices,
+    say_news,
+)
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
-from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize, find_preview_mode
-from digest.web.desk.outline.edit_outline import build_edit_page_data, list_clipboard_rows, list_merge_choices
+from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize
+from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
-from digest.web.desk.outline.edition_outline import count_opening_text_lengths
-from digest.web.desk.outline.story_pool import (
-    POOL_FILTERS,
-    POOL_ORDERS,
-    find_lead_section,
-    find_pool_page,
-    story_anchor,
-)
+from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -71,7 +68,12 @@ def read_edition_from_url() -> str:
 
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
-    """Say why an act could not be done, and lead back; what was typed stands there to be corrected and sent again."""
+    """Say why an act could not be done, and lead back; what was typed stands there to be corrected and sent again.
+
+    The page's script gets only the reason: it keeps what was typed.
+    """
+    if asks_for_changes():
+        return jsonify(why=str(error)), 409
     name, fields = read_edition_from_url(), list(request.form.items(multi=True))
     typed = [(key, TYPED_FIELDS[key], text) for key, text in fields if key in TYPED_FIELDS]
     has_text = any(text.strip() for _, _, text in typed)
@@ -150,13 +152,24 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
 
     `changed` is what its address has otherwise now.
     """
+    if result.conflict and asks_for_changes() and "act" in request.form:
+        return jsonify(why=_say_who_was_first(result.state, result.conflict.current_edit), versions=True), 409
     if result.conflict:
         base_edit = read_edit_form(name).based_on
         refused = RefusedEdit((), result.state.last_seq if base_edit is None else base_edit, result)
         return show_conflicts(name, [refused], (), back=build_edit_page_url(name)), 409
     if result.edit and "chosen" in request.form:
         remove_from_clipboard(name, result.edit)
-    return redirect(build_edit_page_url(name, anchor, show=anchor, **changed), 303)
+    saved = [result.edit] if result.edit else []
+    return answer_saved_edits(result.state, saved, build_edit_page_url(name, anchor, show=anchor, **changed))
+
+
+def _say_who_was_first(state: EditingState, edit: Edit) -> str:
+    """Say what somebody did that an action would have overwritten unseen."""
+    installation = web_context().installation
+    writer = create_sentence_writer(state.arrangement, state.edits, installation.settings.file.sections)
+    is_own = edit.actor == current_actor().name
+    return say_news("was_first", edit, writer, is_own, staff.read_display_names(installation))
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
@@ -196,54 +209,52 @@ class RefusedImage:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedUrl:
+    """A URL at which no story could be fetched, and why."""
+
+    url: str
+    why: str
+
+
 def render_edit_page(
-    view: EditionView, state: EditingState, query: EditionPageQuery, refused_picture: RefusedImage | None = None
+    view: EditionView,
+    state: EditingState,
+    query: EditionPageQuery,
+    *,
+    refused_picture: RefusedImage | None = None,
+    refused_url: RefusedUrl | None = None,
 ) -> str:
     """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
     context, actor = web_context(), current_actor()
     installation, file = context.installation, context.settings.file
     name, now = view.edition.name, context.clock()
     mail = edition_checks.render_and_check_edition_email(installation, name, now=now)
-    content = EditionContent.from_json(view.edition.content)
-    arrangement = replace_edit_authors_with_names(state.arrangement, staff.read_display_names(installation))
-    outline = build_edit_page_data(arrangement, content, file.sections, mail.findings, context.zone)
-    pool = find_pool_page(arrangement, file.sections, query.pool, context.zone)
+    parts = describe_sections(EditionContent.from_json(view.edition.content), state, query, mail.findings)
+    outline: EditPageData = parts["outline"]
+    pool = find_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
     return render_template(
         "web/desk/editing/edit.html",
+        **parts,
         edition=view.edition,
-        state=state,
-        arrangement=arrangement,
-        content=content,
-        lengths=count_opening_text_lengths(content),
-        draft_intro=file.publication.intro,
-        outline=outline,
         pool=pool,
         shown_place=outline.find_preview_place(query.open or query.show),
-        story_anchor=story_anchor,
         colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=now),
         place="block" if query.open.startswith("block-") else query.open,
-        writer=create_sentence_writer(state.arrangement, state.edits, file.sections),
-        last_own=state.find_last_own(actor.name),
-        last_undo=state.find_last_own_undo(actor.name),
         clippings=list_clipboard_rows(clipboard.list_clipboard_items(installation, actor), outline, name),
-        lead_section=find_lead_section(file.sections),
-        image_sections={s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
         merge_choices=list_merge_choices(outline, pool),
-        # By chance: two editors who each write another block do not write the same.
-        next_block_id=f"block-{secrets.token_hex(4)}",
-        topic_choices=sorted({*pool.topics, *editing_state.list_topic_names(context.settings)}),
+        topic_choices=list_topic_choices(pool.topics),
         view=view,
         now=now,
         is_admin=is_admin(),
-        asked=query,
         filters=POOL_FILTERS,
         orders=POOL_ORDERS,
         beat_seconds=int(HEARTBEAT_PERIOD.total_seconds()),
         views=PREVIEW_MODES,
-        preview=find_preview_mode(query.view),
         size=MailSize(len(mail.html.encode())),
         standing=read_approval_status(name, state),
         refused_picture=refused_picture,
+        refused_url=refused_url,
     )
 
 
@@ -292,23 +303,17 @@ def _tell_news(name: str) -> dict[str, object]:
     last = state.edits[-1] if state and state.edits else None
     return {
         "seq": state.last_seq if state else 0,
-        "changed": _say("changed", last, overview) if last else "",
+        "changed": say_news("changed", last, overview) if last else "",
         "tray": len(tray),
-        "waiting": _say("waiting", tray),
+        "waiting": say_news("waiting", tray),
         "standing": {
             "key": make_approval_status_fingerprint(overview),
-            "badge": _say("badge", overview),
-            "tone": _say("tone", overview),
-            "words": _say("words", overview),
+            "badge": say_news("badge", overview),
+            "tone": say_news("tone", overview),
+            "words": say_news("words", overview),
             "approval": state.approval if state else "",
         },
     }
-
-
-def _say(macro: str, *values: object) -> str:
-    """Return the words of a macro as plain text."""
-    words: Markup = get_template_attribute("web/desk/editing/news.html", macro)(*values)
-    return words.strip().unescape()
 
 
 @live_pages.get("/keys")

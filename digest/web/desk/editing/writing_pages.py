@@ -30,9 +30,11 @@ from digest.web.desk.editing.conflict_pages import (
     show_conflicts,
 )
 from digest.web.desk.editing.desk_actions import find_anchored_story
+from digest.web.desk.editing.edit_answers import answer_saved_edits
 from digest.web.desk.editing.editing_pages import (
     ImageForm,
     RefusedImage,
+    RefusedUrl,
     answer_edit,
     build_edit_page_url,
     editing_pages,
@@ -40,7 +42,7 @@ from digest.web.desk.editing.editing_pages import (
     read_story_form,
     render_edit_page,
 )
-from digest.web.desk.editing.page_query import read_number, read_page_query
+from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.outline.story_pool import list_manual_sections, story_anchor
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
@@ -62,14 +64,15 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
         except EditRefusedError as error:
             if not written.refused:
                 refused = RefusedImage(anchor, picture, explain_refused_image(error, picture))
-                return _image_refused_page(name, refused), 409
+                query = replace(read_page_query(request.form), open=anchor, tab="edition")
+                return _render_refusal(name, query, refused_picture=refused), 409
         else:
             written = written.add(image_results)
     close = "close" in request.form
     back = build_edit_page_url(name, anchor, open="" if close else anchor, show=anchor if close else "")
     if written.refused:
         return show_conflicts(name, written.refused, written.saved, back=back), 409
-    return redirect(back, 303)
+    return answer_saved_edits(written.form.state or state, written.saved, back)
 
 
 def _write_image(installation: Installation, url: str, picture: ImageForm) -> FieldEdit:
@@ -77,13 +80,19 @@ def _write_image(installation: Installation, url: str, picture: ImageForm) -> Fi
     return FieldEdit(names, lambda form: change_image(installation, form, url, picture))
 
 
-def _image_refused_page(name: str, refused: RefusedImage) -> str:
-    """Show the edition with the story's form open, what was typed in it and why its picture was not saved."""
+def _render_refusal(
+    name: str,
+    query: EditionPageQuery,
+    *,
+    refused_picture: RefusedImage | None = None,
+    refused_url: RefusedUrl | None = None,
+) -> str:
+    """Show the edition with a form open, what was typed in it, and why it wasn't done."""
     context = web_context()
     recent, now = context.recent_counts, context.clock()
     view = edition_views.view_edition(context.installation, name, recent=recent, now=now)
-    query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
-    return render_edit_page(view, editing_state.read_editing_state(context.installation, name), query, refused)
+    state = editing_state.read_editing_state(context.installation, name)
+    return render_edit_page(view, state, query, refused_picture=refused_picture, refused_url=refused_url)
 
 
 def _differs(fields: Mapping[str, str], name: str) -> bool:
@@ -119,11 +128,12 @@ def save_subject_and_intro(name: str) -> ResponseReturnValue:
         return FieldEdit((field,), lambda form: editing.set_edition_text(installation, form, field, text))
 
     writes = [write_text(field) for field in HEAD_FIELDS if _differs(fields, field)]
-    written = apply_field_edits(read_edit_form(name), writes)
+    state = editing_state.read_editing_state(installation, name)
+    written = apply_field_edits(replace(read_edit_form(name), state=state), writes)
     back = build_edit_page_url(name, "head", open="" if "close" in fields else "head", show="")
     if written.refused:
         return show_conflicts(name, written.refused, written.saved, back=back), 409
-    return redirect(back, 303)
+    return answer_saved_edits(written.form.state or state, written.saved, back)
 
 
 @editing_pages.post("/block/<block_id>")
@@ -252,8 +262,8 @@ def show_story_found_at_url(name: str) -> ResponseReturnValue:
     try:
         fetched_story = story_fetch.fetch_story(context.installation, name, url, **get_actor_and_time())
     except EditRefusedError as error:
-        back = build_edit_page_url(name, "own", open="own", tab="stories")
-        return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
+        query = replace(read_page_query(request.form), open="own", tab="stories")
+        return _render_refusal(name, query, refused_url=RefusedUrl(url, str(error))), 409
     back = build_edit_page_url(name, story_anchor(fetched_story.story_url) if fetched_story.story_url else "")
     return render_template(
         "web/desk/editing/found_story.html",

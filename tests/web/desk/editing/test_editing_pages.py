@@ -620,8 +620,12 @@ def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek)
     assert "write the story yourself" in answer.text
     assert "Couldn&#39;t reach the site: " in answer.text
     assert "robots.txt" not in answer.text
-    back = unescape(re.findall(r'href="([^"]+)">Back to the edition', answer.text)[0])
-    assert "<details open><summary>Write a story" in week.client().get(back).text
+    assert "<details open><summary>Write a story" in answer.text
+    # What was typed stays, and says why.
+    field = re.findall(r'<input class="in" name="url"[^>]*>', answer.text)[0]
+    assert 'value="http://127.0.0.1:9/"' in field
+    assert 'aria-describedby="url-refused"' in field
+    assert f'data-page="{week.path}?tab=stories&amp;open=own"' in answer.text
 
 
 def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week: SampleWeek) -> None:

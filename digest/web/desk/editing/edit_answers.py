@@ -1,0 +1,122 @@
+"""What a form of the edition's page is answered with once it's saved: the page again, or what changed on it for its script."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flask import get_template_attribute, jsonify, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from markupsafe import Markup
+
+from digest.app.accounts import staff
+from digest.app.editing import editing_state
+from digest.app.editing.editing_state import EditingState
+from digest.app.editions import edition_views
+from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.edits import Edit
+from digest.edition.kinds import SECTION_KINDS
+from digest.edition.preflight.rule_registry import PreflightFinding
+from digest.web.actor_names import replace_edit_authors_with_names
+from digest.web.auth.access import current_actor
+from digest.web.context import web_context
+from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
+from digest.web.desk.edition.previews import find_preview_mode
+from digest.web.desk.outline.edit_outline import EditPageData, build_edit_page_data
+from digest.web.desk.outline.edit_sentences import create_sentence_writer
+from digest.web.desk.outline.edition_outline import count_opening_text_lengths
+from digest.web.desk.outline.story_pool import find_lead_section, story_anchor
+
+
+def asks_for_changes() -> bool:
+    """Return whether the page's script sent a form: it shows what changed on the page that's open."""
+    return request.accept_mimetypes.best == "application/json"
+
+
+def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) -> ResponseReturnValue:
+    """Lead back to the page; tell its script only what the edits changed.
+
+    `state` is the edition with them. If the page doesn't show all that came before them, or an approval came or went, the script
+    is told to load it again.
+    """
+    if not asks_for_changes():
+        return redirect(back, 303)
+    fields, query = request.form, read_page_query(request.form)
+    words = say_news("saved", state.edits[-1]) if state.edits else ""
+    known_seq = state.last_seq - len(saved)
+    is_newest = read_number(fields.get("seq", "")) == known_seq
+    if not is_newest or state.approval or fields.get("supersedes") or query.panel == "merge":
+        return jsonify(saved=words, reload=True)
+    before = state.arrange_at(web_context().installation, known_seq)
+    edition = edition_views.read_edition(web_context().installation, state.name)
+    content = EditionContent.from_json(edition.content)
+    parts: dict[str, Any] = {"edition": edition, **describe_sections(content, state, query, ())}
+    if not _is_of(parts["outline"], state.arrangement):
+        return jsonify(saved=words, reload=True)
+    html = _render_changed_parts(parts, before, state.arrangement)
+    return jsonify(saved=words, seq=state.last_seq, html=html)
+
+
+def _is_of(outline: EditPageData, arrangement: Arrangement) -> bool:
+    """Return whether sections have the rows of an arrangement: a colleague may have changed the edition since."""
+    sections = outline.sections
+    return all(len(section.rows) == len(arrangement.sections[section.settings.key]) for section in sections)
+
+
+def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
+    """Render the parts of the page that differ between two arrangements; what preflight finds comes with the whole page."""
+    topics = (story.placed.scored.topic for story in after.list_stories())
+    return render_template(
+        "web/desk/editing/edit_changes.html",
+        **parts,
+        topic_choices=list_topic_choices(topics),
+        merge_choices=(),
+        refused_picture=None,
+        changed={key for key in after.sections if _read_section(after, key) != _read_section(before, key)},
+        has_other_blocks=(before.blocks, before.resting_blocks) != (after.blocks, after.resting_blocks),
+    )
+
+
+def _read_section(arrangement: Arrangement, key: str) -> tuple[object, ...]:
+    """Return what a section's part of the page is made of."""
+    removed = [story for story in arrangement.removed if story.section == key]
+    return arrangement.sections.get(key), removed
+
+
+def describe_sections(
+    content: EditionContent, state: EditingState, query: EditionPageQuery, findings: Sequence[PreflightFinding]
+) -> dict[str, Any]:
+    """Return what the parts of an edition's page are made of that an edit can change, beside the edition itself."""
+    context, actor = web_context(), current_actor().name
+    file = context.settings.file
+    names = staff.read_display_names(context.installation)
+    arrangement = replace_edit_authors_with_names(state.arrangement, names)
+    return {
+        "state": state,
+        "asked": query,
+        "arrangement": arrangement,
+        "content": content,
+        "lengths": count_opening_text_lengths(content),
+        "draft_intro": file.publication.intro,
+        "outline": build_edit_page_data(arrangement, content, file.sections, findings, context.zone),
+        "story_anchor": story_anchor,
+        "writer": create_sentence_writer(state.arrangement, state.edits, file.sections),
+        "last_own": state.find_last_own(actor),
+        "last_undo": state.find_last_own_undo(actor),
+        "lead_section": find_lead_section(file.sections),
+        "image_sections": {s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
+        # By chance: two editors who each write another block do not write the same.
+        "next_block_id": f"block-{secrets.token_hex(4)}",
+        "preview": find_preview_mode(query.view),
+    }
+
+
+def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
+    """List the topics that a story can be given: these, and those of the settings."""
+    return sorted({*filter(None, topics), *editing_state.list_topic_names(web_context().settings)})
+
+
+def say_news(macro: str, *values: object) -> str:
+    """Return the words of a macro as plain text."""
+    words: Markup = get_template_attribute("web/desk/editing/news.html", macro)(*values)
+    return words.strip().unescape()
