@@ -297,11 +297,9 @@ def _explain_failed_migration(revision: str | None) -> Iterator[None]:
     except Exception as exc:
         reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else f"{type(exc).__name__}: {exc}"
         raise MigrationError(
-            f"Upgrading the database from schema {revision or 'none'} failed and was undone: {reason.rstrip('.')}.",
-            remedy=(
-                "The database is as the previous version left it. To go back, install that version and start it; you "
-                "don't need a backup. Then report this error."
-            ),
+            f"Upgrading the database from schema {revision or 'none'} failed and was undone: {reason.rstrip('.')}. "
+            "The database is as the previous version left it.",
+            remedy="To go back, install that version and start it; you don't need a backup. Then report this error.",
         ) from exc
 
 
