@@ -43,7 +43,7 @@ def continue_as_owner(folder: Path) -> str | None:
     except PermissionError as exc:
         raise FolderOwnerError(
             f"{folder} belongs to {name}, and root can't continue as another user here.",
-            remedy=f"Run '{_name_tool()} -u {name} -- digest …'.",
+            remedy=f"Run the command as that user: {_name_tool()} -u {name} -- digest COMMAND.",
         ) from exc
     return name
 
@@ -72,8 +72,8 @@ def _check_readability(owner: os.stat_result, folder: Path, name: str) -> None:
         raise FolderOwnerError(
             f"{folder} belongs to {name}, who can't read {unreadable[0]}, so the service can't run either.",
             remedy=(
-                "Install Python and this program where every user can read them. Then run "
-                f"'{_name_tool()} -u {name} -- digest …'."
+                "Install Python and this program where every user can read them. Then run the command as that user: "
+                f"{_name_tool()} -u {name} -- digest COMMAND."
             ),
         )
 

@@ -77,7 +77,9 @@ def test_an_owner_who_cannot_read_the_program_is_refused_with_the_command_to_run
     secret.touch(mode=0o600)
     monkeypatch.setattr(folder_owner, "PROGRAM_FILES", (str(secret),))
     before = os.getuid(), os.geteuid(), os.getegid(), os.getgroups()
-    with pytest.raises(FolderOwnerError, match=rf"{OWNER}, who can't read .*(sudo|runuser) -u {OWNER} -- digest …"):
+    with pytest.raises(
+        FolderOwnerError, match=rf"{OWNER}, who can't read .*(sudo|runuser) -u {OWNER} -- digest COMMAND"
+    ):
         continue_as_owner(folder)
     assert (os.getuid(), os.geteuid(), os.getegid(), os.getgroups()) == before
 
@@ -93,7 +95,8 @@ def test_where_the_system_does_not_allow_it_the_command_is_printed(
     monkeypatch.setattr(os, "setgid", lambda _: None)
     monkeypatch.setattr(os, "setgroups", lambda _: None)
     with pytest.raises(
-        FolderOwnerError, match=rf"can't continue as another user here\. Run '\w+ -u {OWNER} -- digest …'\."
+        FolderOwnerError,
+        match=rf"can't continue as another user here\. Run the command as that user: \w+ -u {OWNER} -- digest COMMAND",
     ):
         continue_as_owner(folder)
 
@@ -116,7 +119,7 @@ def test_a_command_of_roots_leaves_no_file_of_roots_behind(folder: Path) -> None
     give_away(folder)
     done = run("subscribers", "list")
     if done.returncode:  # this machine's Python is where only root reads
-        assert f" -u {OWNER} -- digest …" in done.stderr, done.stderr
+        assert f" -u {OWNER} -- digest COMMAND" in done.stderr, done.stderr
     else:
         assert f"Running as {OWNER}, the owner of " in done.stderr
     assert {path.stat().st_uid for path in (folder, *folder.rglob("*"))} == {OWNER}
