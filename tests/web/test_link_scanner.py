@@ -59,6 +59,7 @@ UNSHOWN = {
     "admin.show_log_evidence": "an uploaded log",
     "admin.show_import_undo": "a finished import",
     "admin.show_search": "an uploaded list of addresses",
+    "admin.show_suppression_upload": "an uploaded suppression file",
     "admin.show_upload": "an uploaded list of readers",
     "auth.draw_authenticator_qr_code": "a sign-in app that is being set up",
     "auth.show_passkey": "a passkey",

@@ -21,6 +21,8 @@ from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
 from tests.web.admin.subscribers.test_import_pages import mailchimp_list, post_step, upload
 from tests.web.admin.subscribers.test_search_pages import begin
+from tests.web.admin.subscribers.test_suppression_pages import encrypted_file
+from tests.web.admin.subscribers.test_suppression_pages import upload as upload_suppressions
 from tests.web.admin.test_sending import NEW, delivery, fill
 from tests.web.forms import post_form
 
@@ -68,6 +70,8 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
         *(
             "/admin/import",
             "/admin/import/finished/1/undo",
+            "/admin/readers/suppressions",
+            upload_suppressions(client, encrypted_file(tmp_path)),
             listed,
             "/admin/deliveries",
             f"/admin/deliveries/{NEW}/recipients?result=refused",

@@ -551,6 +551,7 @@ def live_through_a_week(run: MarkedRun, clock: Clock) -> MarkedInstallation:
     run.look(sent, f"{sent}/as-sent", f"{sent}.ics", "/search?q=flood", "/search?q=script")
     pages = ("sending", "corrections", "history", "versions/1", "versions/1/mail")
     run.look(*(f"/desk{sent}/{page}" for page in pages))
+    run.look(f"/desk{sent}/corrections/1/email")
     run.look(*(f"/desk/mails/{mail.key}/frame" for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS)))
     walk_everywhere(run, ground)
     run.fill_all()
@@ -563,7 +564,9 @@ def walk_everywhere(run: MarkedRun, ground: FormWorld) -> None:
     archive = ("/", sent, f"/editions/{SENT}", "/calendar.ics", "/feed.json", "/sitemap.xml")
     subscribers = ("/subscribe", "/preferences", "/contact", SIGN_IN, *ground.link_paths)
     run.walk(*archive, *subscribers, client=run.setup.client)
-    people = (f"/admin/readers/{ground.setup.ada}", "/admin/staff/2", "/admin/readers")
+    ada = ground.setup.ada
+    # Ada unsubscribes on the way, and the last one doesn't.
+    people = (f"/admin/readers/{ada}", f"/admin/readers/{ada + 4}/preferences", "/admin/staff/2", "/admin/readers")
     desk = ("/desk/", draft, f"{draft}/history", "/desk/security", "/desk/sent", "/desk/sources")
     run.walk(*people, *desk, "/admin/import", "/admin/deliveries", "/admin/audit")
 

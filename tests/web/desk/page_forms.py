@@ -32,6 +32,7 @@ from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
+from tests.subscribers.transfer.suppression_files import PASSPHRASE
 from tests.web.admin.subscribers.test_import_pages import mailchimp_list
 from tests.web.admin.test_sending import delivery
 from tests.web.conftest import ADA_ADDRESS, WebSetup, draw_image, sample_evidence
@@ -293,9 +294,11 @@ def fill_in(endpoint: str, name: str, value: str, kind: str) -> Any:
 # What a form is sent with where its page holds no value, by its route.
 MEANT: dict[str, dict[str, str]] = {
     "admin.filter_subscribers": {"domain": "county.example"},
-    "admin.invite_member": {"email": "cy@newsroom.example", "role": "editor"},
+    "admin.invite_member": {"email": "cy@newsroom.example", "name": "Cy Lark", "role": "editor"},
     "admin.find_subscriber": {"address": "r2@county.example"},
     "admin.preview_new_source": {"address": NOWHERE},
     "admin.add_subscriber": {"agreed": "2026-11-18", "on": "2026-11-18"},
     "admin.begin_search": {"part": "county"},
+    "admin.export_suppression_list": {"passphrase": PASSPHRASE, "repeated": PASSPHRASE},
+    "auth.submit_name": {"name": "Ida Lark"},
 }

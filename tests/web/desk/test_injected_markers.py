@@ -38,6 +38,8 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     "a password or a code, which nothing shows": (
         *("auth.submit_password: password", "auth.submit_password: code"),
         *("auth.submit_new_password: password", "auth.submit_new_password: code"),
+        *("admin.export_suppression_list: passphrase", "admin.export_suppression_list: repeated"),
+        "admin.run_suppression_step: passphrase",
     ),
     "a source answers there before it's saved: tests/web/admin/test_sources.py": ("admin.submit_source_changes: url",),
     "the key of a device comes with it: tests/web/auth gives it one": ("auth.submit_passkey: name",),
@@ -49,7 +51,9 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     "who fills it is a machine, and gets nothing": (
         *("signup.submit_signup: website", "signup.request_lost_link: website", "subscribers.write_to_the_editors: website"),
     ),
-    "a file keeps no name": ("admin.upload_mail_log: file", "admin.upload_opml: file", "editing.save_story: file"),
+    "a file keeps no name": (
+        *("admin.upload_mail_log: file", "admin.upload_opml: file", "admin.upload_suppression_file: file", "editing.save_story: file"),
+    ),
     "what was found there is shown, with an address of its own": ("admin.preview_new_source: address",),
     "only names that are known are kept of it": ("outside: user agent",),
     "only the codes of a reply are kept": ("outside: webhook, reason", "outside: webhook, response", "outside: webhook, status"),
@@ -82,6 +86,7 @@ UNMET = frozenset(
             "admin.remove_upload",
             "admin.resolve_deliveries_by_mail_log",
             "admin.stop_search",
+            "admin.stop_suppression_step",
             "admin.stop_upload",
         ),
         *(
@@ -135,10 +140,11 @@ UNOPENED = frozenset(
         "signup.show_confirmation_again",
     }
 )
-# Whose forms are refused in the end: a device, a code of this minute, a password, and stories' URLs are asked for.
+# Whose forms are refused in the end: a device, a code of this minute, a password, the same passphrase twice, and stories' URLs are asked for.
 REFUSED = frozenset(
     {
         *("auth.submit_new_password", "auth.submit_passkey", "auth.submit_password"),
+        "admin.export_suppression_list",
         "breaking_news.draft_breaking_news",
     }
 )
