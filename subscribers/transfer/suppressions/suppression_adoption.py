@@ -22,16 +22,15 @@ from subscribers.callback_types import Progress
 from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto import stored_addresses
-from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, AddressHashes, is_adopted_key_id
-from subscribers.store.adopted_keys import SuppressionKeySet, encrypt_key_sets, list_adopted_keys
+from subscribers.store.adopted_keys import encrypt_key_sets, list_adopted_keys
 from subscribers.store.compiled_statements import insert_many, matches_any
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, SuppressionAdoption, table_of
 from subscribers.transfer import import_store
 from subscribers.transfer.decisions import ExistingPerson, has_consented_here_since
 from subscribers.transfer.import_run import ImportContext
-from subscribers.transfer.suppressions.suppression_export import stream_addresses
+from subscribers.transfer.suppressions.suppression_export import list_departed, stream_addresses
 from subscribers.transfer.suppressions.suppression_file import (
     SuppressedHash,
     SuppressionFileError,
@@ -50,7 +49,7 @@ _WITHDRAWING_REASONS = frozenset({"left elsewhere", "erased"})
 class AdoptionReport:
     """The result of adopting a file, or of a dry run, as counts.
 
-    Hashes: `added` by cause, `present` before, made with our own keys (`own`), and `unusable` because their key isn't in the file.
+    Hashes: `added` by cause, `present` before, made here and still here (`own`), and `unusable` because their key isn't in the file.
     People on the list: `removed` by cause, and `consented` here later, so kept.
     """
 
@@ -85,10 +84,10 @@ def rehearse_adoption(
     """
     header, total = _survey(context, file)
     report = AdoptionReport()
-    with closing(_PrivateEntries()) as private:
+    with closing(_PrivateEntries()) as private, closing(_collect_departed(context, header)) as departed:
         for entries in _read_chunks(file):
             with context.database.read() as session:
-                private.add(_list_new_entries(session, context.keys, header, entries, report, now))
+                private.add(_list_new_entries(session, header, entries, departed, report, now))
             progress(report.entries, total)
         keys = list_adopted_keys(header.key_sets)
         for page in stream_addresses(context.database, context.keys, _LISTED_STATES):
@@ -121,12 +120,13 @@ def adopt_suppressions(
     report = AdoptionReport.from_json(adoption.counts, adoption.done_at)
     if report.adopted_at is not None:
         return report
-    for entries in _read_chunks(file, skip=adoption.reached):
-        with context.database.write() as session:
-            new = _list_new_entries(session, context.keys, header, entries, report, now)
-            _insert_entries(session, new)
-            _advance(session, adoption, report, reached=report.entries)
-        progress(report.entries, total)
+    with closing(_collect_departed(context, header)) as departed:
+        for entries in _read_chunks(file, skip=adoption.reached):
+            with context.database.write() as session:
+                new = _list_new_entries(session, header, entries, departed, report, now)
+                _insert_entries(session, new)
+                _advance(session, adoption, report, reached=report.entries)
+            progress(report.entries, total)
     for page in stream_addresses(context.database, context.keys, _LISTED_STATES, after=adoption.people_reached):
         if page:
             _review_page(context, page, report, now, adoption)
@@ -192,9 +192,7 @@ def _open_adoption(
     )
     session.add(adoption)
     session.flush()
-    own = set(SuppressionKeySet.of_ring(context.keys).suppression)
-    foreign = [each for each in header.key_sets if not own.issuperset(each.suppression)]
-    adoption.ciphertext, adoption.key_id = encrypt_key_sets(context.keys, foreign, adoption.id)
+    adoption.ciphertext, adoption.key_id = encrypt_key_sets(context.keys, header.key_sets, adoption.id)
     return adoption
 
 
@@ -214,43 +212,51 @@ def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionRe
             setattr(each, name, value)
 
 
+def _collect_departed(context: ImportContext, header: SuppressionFileHeader) -> "_PrivateEntries":
+    """Return the people who left here, as an export has them, under those of our own keys that a file has, too."""
+    departed = _PrivateEntries()
+    in_file = {key.id for each in header.key_sets for key in each.suppression}
+    for key in context.keys.of_kind("suppression"):
+        if key.id in in_file:
+            departed.add(list_departed(context.database, key))
+    return departed
+
+
 def _list_new_entries(
     session: Session,
-    keys: KeyRing,
     header: SuppressionFileHeader,
     entries: Sequence[SuppressedHash],
+    departed: "_PrivateEntries",
     report: AdoptionReport,
     now: datetime,
 ) -> list[SuppressedHash]:
     """Return the entries (at most 1,000) that say more than what's here, and count them all."""
-    own = {key.id for key in keys.of_kind("suppression")}
-    usable = {key.id for each in header.key_sets for key in each.suppression} - own
-    known = _load_known_entries(session, [entry.hash for entry in entries])
+    usable = {key.id for each in header.key_sets for key in each.suppression}
+    hashes = [entry.hash for entry in entries]
+    query = select(Suppression).where(matches_any(session, Suppression.hash, hashes))
+    known: _KnownEntries = {}
+    for row in (*session.scalars(query), *departed.list_rows(hashes)):
+        known.setdefault((row.key_id, row.hash), []).append((row.reason, row.at))
     new: list[SuppressedHash] = []
     for entry in (each._replace(at=min(each.at, now)) for each in entries):
         report.entries += 1
-        earlier = known.setdefault((ADOPTED_MARK + entry.key_id, entry.hash), [])
-        if entry.key_id not in usable:
-            report.own += entry.key_id in own
-            report.unusable += entry.key_id not in own
-        elif any(_says_as_much(reason, at, entry) for reason, at in earlier):
+        own = known.get((entry.key_id, entry.hash), [])
+        adopted = known.setdefault((ADOPTED_MARK + entry.key_id, entry.hash), [])
+        if _is_known(own, entry):
+            report.own += 1
+        elif entry.key_id not in usable:
+            report.unusable += 1
+        elif _is_known(adopted, entry):
             report.present += 1
         else:
             report.added[entry.reason] += 1
-            earlier.append((entry.reason, entry.at))
+            adopted.append((entry.reason, entry.at))
             new.append(entry)
     return new
 
 
-def _load_known_entries(session: Session, hashes: Sequence[str]) -> _KnownEntries:
-    """Load the causes and dates that are stored for hashes, by the ID of the key and the hash."""
-    columns = (Suppression.key_id, Suppression.hash, Suppression.reason, Suppression.at)
-    query = select(*columns).where(matches_any(session, Suppression.hash, list(hashes)))
-    known: _KnownEntries = {}
-    for row in session.execute(query):
-        dated_causes = known.setdefault((row.key_id, row.hash), [])
-        dated_causes.append((row.reason, row.at))
-    return known
+def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHash) -> bool:
+    return any(_says_as_much(reason, at, entry) for reason, at in dated_causes)
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
@@ -350,22 +356,32 @@ class _PrivateEntries:
         self._connection.execute("BEGIN")
         self._connection.executemany(
             "INSERT INTO entry VALUES (?, ?, ?, ?)",
-            ((entry.hash, ADOPTED_MARK + entry.key_id, entry.reason, entry.at.isoformat()) for entry in entries),
+            ((entry.hash, entry.key_id, entry.reason, entry.at.isoformat()) for entry in entries),
         )
         self._connection.execute("COMMIT")
 
-    def find(self, addresses: Sequence[suppression.SuppressionHashes]) -> dict[int, SuppressedHash]:
-        """Return the gravest entry of each address that has one, by its position."""
-        positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
+    def list_rows(self, hashes: Sequence[str]) -> list[Suppression]:
+        """Return the entries of some hashes as rows that belong to no session."""
         query = "SELECT key, hash, reason, at FROM entry WHERE hash IN (SELECT value FROM json_each(?))"
-        entries: dict[int, SuppressedHash] = {}
-        for key_id, address_hash, reason, at in self._connection.execute(
-            query, [json.dumps([h for h, _ in positions])]
-        ):
-            position = positions.get((address_hash, key_id))
-            entry = SuppressedHash(key_id, address_hash, reason, datetime.fromisoformat(at))
+        rows = self._connection.execute(query, [json.dumps(hashes)])
+        return [
+            Suppression(key_id=key_id, hash=address_hash, reason=reason, at=datetime.fromisoformat(at))
+            for key_id, address_hash, reason, at in rows
+        ]
+
+    def find(self, addresses: Sequence[suppression.SuppressionHashes]) -> dict[int, Suppression]:
+        """Return the gravest entry of each address that has one, by its position."""
+        positions = {
+            (h, key_id.removeprefix(ADOPTED_MARK)): at
+            for at, pairs in enumerate(addresses)
+            for h, key_id in pairs
+            if is_adopted_key_id(key_id)
+        }
+        entries: dict[int, Suppression] = {}
+        for row in self.list_rows([address_hash for address_hash, _ in positions]):
+            position = positions.get((row.hash, row.key_id))
             if position is not None and (
-                position not in entries or suppression.outweighs_reason(reason, entries[position].reason)
+                position not in entries or suppression.outweighs_reason(row.reason, entries[position].reason)
             ):
-                entries[position] = entry
+                entries[position] = row
         return entries

@@ -14,7 +14,7 @@ from subscribers.address import Address
 from subscribers.callback_types import Progress
 from subscribers.consent import suppression
 from subscribers.consent.suppression import LIFTED, SuppressionReason
-from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, make_departure_hash
 from subscribers.errors import RefusalError
 from subscribers.store import people
@@ -67,7 +67,7 @@ def export_suppressions(
         total = sum(session.scalar(count) or 0 for count in counts_of_rows)
     write(SuppressionFileHeader.make([SuppressionKeySet.of_ring(keys), *adopted]).as_line())
     counts: Counter[str] = Counter()
-    for source in (_list_suppressed(database, keys), _list_departed(database, keys)):
+    for source in (_list_suppressed(database, keys), list_departed(database, keys.current("suppression"))):
         for entry in source:
             write(entry.as_line())
             counts[entry.reason] += 1
@@ -142,9 +142,9 @@ def stream_addresses(
         after = rows[-1].number
 
 
-def _list_departed(database: PeopleDatabase, keys: KeyRing) -> Iterator[SuppressedHash]:
-    """Yield the people who left, by the hash that the unsubscribe log has: it needs no address."""
-    key, after = keys.current("suppression"), 0
+def list_departed(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
+    """Yield the people who left, by the hash that the unsubscribe log has under a key: it needs no address."""
+    after = 0
     columns = (Person.number, Person.state, Person.lookup, Person.asked_at)
     query = select(*columns).where(Person.state.in_(_CAUSES), Person.lookup.is_not(None))
     query = query.order_by(Person.number).limit(PAGE_SIZE)

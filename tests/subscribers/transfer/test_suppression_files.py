@@ -142,6 +142,40 @@ def test_a_file_that_comes_back_adds_nothing(database: Database, tmp_path: Path)
     assert (report.own, report.added, count_rows(database)) == (1, {}, 1)
 
 
+def unsubscribe(database: Database, folder: Path, number: int) -> None:
+    with database.write() as session:
+        log = make_context(database, HERE, folder).unsubscribe_log
+        unsubscribe_person(session, log, number, method="page", now=NOW)
+
+
+def test_people_who_left_here_come_back_in_our_own_file_without_being_added(database: Database, tmp_path: Path) -> None:
+    unsubscribe(database, tmp_path, subscribe(database))
+    report = adopt_suppressions(make_context(database, HERE, tmp_path), export_file(database, HERE), now=NOW)
+    assert (report.own, report.added, count_rows(database)) == (1, {}, 0)
+
+
+@pytest.mark.parametrize("rotates_lookup_key", [False, True])
+def test_a_restored_copy_adopts_what_the_old_server_had_since(
+    database: Database, elsewhere: Database, tmp_path: Path, *, rotates_lookup_key: bool
+) -> None:
+    number, context = subscribe(database), make_context(database, HERE, tmp_path)
+    old_keys = HERE.with_new_key("lookup") if rotates_lookup_key else HERE
+    with elsewhere.write() as session:
+        person = people.create_person(session, old_keys, ADA, asked_at=NOW - DAY, asked_where="x")
+        ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, NOW - DAY)
+    suppress(elsewhere, old_keys, "bounced", BO)
+    file = export_file(elsewhere, old_keys)
+    rehearsed = rehearse_adoption(context, file, now=NOW)
+    report = adopt_suppressions(context, file, now=NOW)
+    assert (report.own, report.added) == (0, {"left elsewhere": 1, "bounced": 1})
+    assert report.removed == {"left elsewhere": 1}
+    assert report.as_json() == rehearsed.as_json()
+    assert state_of(database, number) is PersonState.WITHDRAWN
+    assert find_reason(database, BO) == "bounced"
+    newer = adopt_suppressions(context, export_file(elsewhere, old_keys), now=NOW)
+    assert (newer.added, newer.entries) == ({}, 2)
+
+
 def test_adopting_twice_or_a_newer_file_of_the_same_brings_nobody_back_off(database: Database, tmp_path: Path) -> None:
     context, file = make_context(database, HERE, tmp_path), file_of()
     adopt_suppressions(context, file, now=NOW)
