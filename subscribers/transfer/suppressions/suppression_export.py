@@ -26,7 +26,8 @@ from subscribers.transfer.suppressions.suppression_file import SuppressedHash, S
 PAGE_SIZE = 1000
 # States whose people may have no suppression of their own, with the cause; those of suppressed people are in the list.
 _CAUSES: dict[PersonState, SuppressionReason] = {PersonState.WITHDRAWN: "left elsewhere", PersonState.ERASED: "erased"}
-_DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.EXPIRED, ConsentKind.ERASED)
+# Not of a request that expired: anyone can type an address into the form.
+_DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 
 
 class DerivedKeysError(RefusalError):
@@ -145,7 +146,7 @@ def stream_addresses(
 def list_departed(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
     """Yield the people who left, by the hash that the unsubscribe log has under a key: it needs no address."""
     after = 0
-    columns = (Person.number, Person.state, Person.lookup, Person.asked_at)
+    columns = (Person.number, Person.state, Person.lookup)
     query = select(*columns).where(Person.state.in_(_CAUSES), Person.lookup.is_not(None))
     query = query.order_by(Person.number).limit(PAGE_SIZE)
     while True:
@@ -155,9 +156,9 @@ def list_departed(database: PeopleDatabase, key: SecretKey) -> Iterator[Suppress
         if not page:
             return
         for row in page:
-            departed_at = dates.get(row.number, row.asked_at)
-            departure_hash = make_departure_hash(key, row.lookup)
-            yield SuppressedHash(key.id, departure_hash, _CAUSES[row.state], departed_at)
+            if departed_at := dates.get(row.number):
+                departure_hash = make_departure_hash(key, row.lookup)
+                yield SuppressedHash(key.id, departure_hash, _CAUSES[row.state], departed_at)
         after = page[-1].number
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,6 +122,22 @@ def test_people_who_left_are_handed_on_after_their_address_is_deleted(
         row = suppression.find_suppression(session, THERE, ADA)
     assert row is not None
     assert (row.reason, row.at) == ("left elsewhere", ledger.truncate_to_millisecond(NOW))
+
+
+@pytest.mark.parametrize(("left_days_ago", "expected"), [(30, [NOW - 30 * DAY]), (None, [])])
+def test_a_request_that_nobody_confirmed_is_no_departure(
+    one_database: Database, left_days_ago: int | None, expected: list[datetime]
+) -> None:
+    with one_database.write() as session:
+        person = people.create_person(session, THERE, ADA, asked_at=NOW - 40 * DAY, asked_where="x")
+        if left_days_ago:
+            ledger.append_event(session, person, ConsentKind.WITHDRAWN, {}, NOW - left_days_ago * DAY)
+        ledger.append_event(session, person, ConsentKind.REQUESTED, {}, NOW - 8 * DAY)
+        ledger.append_event(session, person, ConsentKind.EXPIRED, {}, NOW - DAY)
+        assert person.state is PersonState.WITHDRAWN
+    file = export_file(one_database, THERE)
+    suppression_file.read_header(file)
+    assert [entry.at for entry in suppression_file.read_entries(file)] == expected
 
 
 def test_a_chain_of_installations_hands_on_what_it_adopted(
