@@ -23,7 +23,7 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto import stored_addresses
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, AddressHashes, is_adopted_key_id
-from subscribers.store.adopted_keys import encrypt_key_sets, list_adopted_keys
+from subscribers.store.adopted_keys import encrypt_key_sets, list_adopted_keys, load_key_sets
 from subscribers.store.compiled_statements import insert_many, matches_any
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, SuppressionAdoption, table_of
@@ -89,15 +89,17 @@ def rehearse_adoption(
             with context.database.read() as session:
                 private.add(_list_new_entries(session, header, entries, departed, report, now))
             progress(report.entries, total)
-        keys = list_adopted_keys(header.key_sets)
+        with context.database.read() as session:
+            keys = list_adopted_keys([*load_key_sets(session, context.keys), *header.key_sets])
         for page in stream_addresses(context.database, context.keys, _LISTED_STATES):
             addresses = [address for _, address in page]
             hashes = stored_addresses.hash_addresses(context.keys, addresses, keys)
-            entries_by_position = private.find([each.suppressions for each in hashes])
             with context.database.read() as session:
-                for position, entry in entries_by_position.items():
-                    if existing := _load_existing(session, hashes[position]):
-                        _count_decision(report, existing, entry.reason, entry.at)
+                rows = _list_future_rows(session, private, [each.suppressions for each in hashes])
+                for each, rows_of_address in zip(hashes, rows, strict=True):
+                    match = _find_adopted_cause(rows_of_address)
+                    if match and (existing := _load_existing(session, each)):
+                        _count_decision(report, existing, *match)
             progress(report.entries + max((number for number, _ in page), default=0), total)
     return report
 
@@ -151,9 +153,8 @@ def review_imported_people(context: ImportContext, batch: int, *, started_at: da
 
 
 def _insert_entries(session: Session, entries: Sequence[SuppressedHash]) -> None:
-    values = [entry._asdict() | {"key_id": ADOPTED_MARK + entry.key_id} for entry in entries]
-    if values:
-        insert_many(session, table_of(Suppression), values)
+    if entries:
+        insert_many(session, table_of(Suppression), [entry._asdict() for entry in entries])
 
 
 def _survey(context: ImportContext, file: BinaryIO) -> tuple[SuppressionFileHeader, int]:
@@ -230,7 +231,7 @@ def _list_new_entries(
     report: AdoptionReport,
     now: datetime,
 ) -> list[SuppressedHash]:
-    """Return the entries (at most 1,000) that say more than what's here, and count them all."""
+    """Return the entries (at most 1,000) that say more than what's here, marked as adopted, and count them all."""
     usable = {key.id for each in header.key_sets for key in each.suppression}
     hashes = [entry.hash for entry in entries]
     query = select(Suppression).where(matches_any(session, Suppression.hash, hashes))
@@ -251,7 +252,7 @@ def _list_new_entries(
         else:
             report.added[entry.reason] += 1
             adopted.append((entry.reason, entry.at))
-            new.append(entry)
+            new.append(entry._replace(key_id=ADOPTED_MARK + entry.key_id))
     return new
 
 
@@ -274,11 +275,11 @@ def _review_page(
     """Take the people of a page off the list whom adopted hashes suppress."""
     with context.database.read() as session:
         hashes = suppression.hash_addresses(session, context.keys, [address for _, address in page])
-        rows = suppression.find_suppressions(session, [each.suppressions for each in hashes])
+        rows = suppression.list_suppression_rows(session, [each.suppressions for each in hashes])
     matches = [
         (number, address, each)
-        for (number, address), each, row in zip(page, hashes, rows, strict=True)
-        if row is not None and is_adopted_key_id(row.key_id)
+        for (number, address), each, rows_of_address in zip(page, hashes, rows, strict=True)
+        if _find_adopted_cause(rows_of_address)
     ]
     with context.database.write() as session:
         departures = [_review_person(session, context, *match, report, now) for match in matches]
@@ -298,22 +299,43 @@ def _review_person(
 ) -> PendingUnsubscribeLogEntry | None:
     """Do to one person what the row says that counts for their address; return the entry for the unsubscribe log."""
     person, existing = ledger.lock_person(session, number), _load_existing(session, hashes)
-    row = suppression.find_suppressions(session, [hashes.suppressions])[0]
+    match = _find_adopted_cause(suppression.list_suppression_rows(session, [hashes.suppressions])[0])
     if person is None or person.state not in _LISTED_STATES or existing is None or existing.number != number:
         return None
-    if row is None or not is_adopted_key_id(row.key_id):
+    if match is None:
         return None
-    if not _count_decision(report, existing, row.reason, row.at):
+    if not _count_decision(report, existing, *match):
         if person.state is PersonState.SUBSCRIBED:
             suppression.lift_suppression(session, context.keys, address, now=now)
         return None
-    reason = suppression.parse_reason(row.reason)
+    reason = suppression.parse_reason(match[0])
     if reason not in _WITHDRAWING_REASONS:
         actor = context.actor
         return suppression.suppress_person(session, context.keys, person, reason=reason, actor=actor, now=now)
     body = {"actor": context.actor, "method": ledger.ADOPTION_METHOD}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
     return PendingUnsubscribeLogEntry.of_person(person, "left")
+
+
+def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | None:
+    """Return the cause that counts for an address if a file gave it, and the latest date from any file: consent has to be later."""
+    row = suppression.find_counting_row(rows)
+    if row is None or not is_adopted_key_id(row.key_id):
+        return None
+    return row.reason, max(each.at for each in rows if is_adopted_key_id(each.key_id))
+
+
+def _list_future_rows(
+    session: Session, private: "_PrivateEntries", addresses: Sequence[suppression.SuppressionHashes]
+) -> list[list[Suppression]]:
+    """Return the rows that addresses would have if the entries of a dry run were adopted."""
+    by_address = suppression.list_suppression_rows(session, addresses)
+    positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
+    for row in private.list_rows([address_hash for address_hash, _ in positions]):
+        position = positions.get((row.hash, row.key_id))
+        if position is not None:
+            by_address[position].append(row)
+    return by_address
 
 
 def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | None:
@@ -368,20 +390,3 @@ class _PrivateEntries:
             Suppression(key_id=key_id, hash=address_hash, reason=reason, at=datetime.fromisoformat(at))
             for key_id, address_hash, reason, at in rows
         ]
-
-    def find(self, addresses: Sequence[suppression.SuppressionHashes]) -> dict[int, Suppression]:
-        """Return the gravest entry of each address that has one, by its position."""
-        positions = {
-            (h, key_id.removeprefix(ADOPTED_MARK)): at
-            for at, pairs in enumerate(addresses)
-            for h, key_id in pairs
-            if is_adopted_key_id(key_id)
-        }
-        entries: dict[int, Suppression] = {}
-        for row in self.list_rows([address_hash for address_hash, _ in positions]):
-            position = positions.get((row.hash, row.key_id))
-            if position is not None and (
-                position not in entries or suppression.outweighs_reason(row.reason, entries[position].reason)
-            ):
-                entries[position] = row
-        return entries

@@ -260,6 +260,22 @@ def test_people_on_the_list_leave_it_unless_they_confirmed_here_later(
         assert seals.verify_ledger(session, HERE).sound
 
 
+@pytest.mark.parametrize("confirmed_days_ago", [5, 1])
+def test_consent_counts_only_if_its_later_than_every_date_that_files_gave(
+    database: Database, tmp_path: Path, confirmed_days_ago: int
+) -> None:
+    number, context = subscribe(database, days_ago=confirmed_days_ago), make_context(database, HERE, tmp_path)
+    address_hash, key_id = hash_addresses(THERE, [ADA], ())[0].suppressions[0]
+    left = SuppressedHash(key_id, address_hash, "left elsewhere", NOW - 3 * DAY)  # after the bounce, 10 days ago
+    file = io.BytesIO(file_of("bounced").getvalue() + left.as_line())
+    rehearsed = rehearse_adoption(context, file, now=NOW)
+    report = adopt_suppressions(context, file, now=NOW)
+    assert report.as_json() == rehearsed.as_json()
+    stays = confirmed_days_ago == 1
+    assert report.consented == int(stays)
+    assert state_of(database, number) is (PersonState.SUBSCRIBED if stays else PersonState.SUPPRESSED)
+
+
 def test_an_interrupted_adoption_continues_where_it_was(database: Database, tmp_path: Path) -> None:
     subscribe(database)
     context, file = make_context(database, HERE, tmp_path), file_of()
