@@ -261,8 +261,12 @@ def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHas
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
-    """Return whether what's here is as grave and as late as an entry. If its owner has confirmed since, it's over."""
-    return at >= entry.at and not suppression.outweighs_reason(entry.reason, reason)
+    """Return whether what's here is as grave and as late as an entry. If its owner has confirmed since, it's over.
+
+    What an admin allowed later is as good as anything.
+    """
+    is_as_grave = reason == suppression.ALLOWED_AGAIN or not suppression.outweighs_reason(entry.reason, reason)
+    return at >= entry.at and is_as_grave
 
 
 def _review_page(

@@ -276,6 +276,28 @@ def test_consent_counts_only_if_its_later_than_every_date_that_files_gave(
     assert state_of(database, number) is (PersonState.SUBSCRIBED if stays else PersonState.SUPPRESSED)
 
 
+@pytest.mark.parametrize(("allowed_days_ago", "expected"), [(5, suppression.ALLOWED_AGAIN), (15, "complained")])
+def test_what_an_admin_allowed_since_outweighs_an_older_entry(
+    database: Database, tmp_path: Path, allowed_days_ago: int, expected: str
+) -> None:
+    suppress(database, HERE, "by an admin")
+    with database.write() as session:
+        suppression.allow_suppressed_signup(session, HERE, ADA, now=NOW - allowed_days_ago * DAY)
+    adopt_suppressions(make_context(database, HERE, tmp_path), file_of("complained"), now=NOW)
+    assert find_reason(database) == expected
+
+
+def test_our_own_file_doesnt_take_back_what_an_admin_allowed(database: Database, tmp_path: Path) -> None:
+    suppress(database, HERE, "by an admin")
+    before = export_file(database, HERE)
+    with database.write() as session:
+        suppression.allow_suppressed_signup(session, HERE, ADA, now=NOW - 5 * DAY)
+    for file in (before, export_file(database, HERE)):
+        report = adopt_suppressions(make_context(database, HERE, tmp_path), file, now=NOW)
+        assert (report.own, report.added) == (1, {})
+    assert find_reason(database) == suppression.ALLOWED_AGAIN
+
+
 def test_an_interrupted_adoption_continues_where_it_was(database: Database, tmp_path: Path) -> None:
     subscribe(database)
     context, file = make_context(database, HERE, tmp_path), file_of()
