@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
@@ -39,6 +40,7 @@ from subscribers.transfer.suppressions.suppression_file import (
     read_header,
 )
 
+_ANOTHER_PROCESS = "Another process is adopting this file. Wait until it's done."
 _LISTED_STATES = (PersonState.SUBSCRIBED, PersonState.REQUESTED, PersonState.UNVERIFIED)
 _KnownEntries = dict[tuple[str, str], list[tuple[str, datetime]]]
 # People here who are in the file for these are unsubscribed.
@@ -177,7 +179,11 @@ def _read_chunks(file: BinaryIO, *, skip: int = 0) -> Iterator[list[SuppressedHa
 def _open_adoption(
     session: Session, context: ImportContext, header: SuppressionFileHeader, now: datetime
 ) -> SuppressionAdoption:
-    """Return the row of a file, which is new the first time; from now on, the file's keys count."""
+    """Return the row of a file, which is new the first time; from now on, the file's keys count.
+
+    Raises:
+        SuppressionFileError: another process began with the file in this very moment.
+    """
     adoption = session.scalar(select(SuppressionAdoption).where(SuppressionAdoption.file_id == header.file_id))
     if adoption is not None:
         return adoption
@@ -192,7 +198,10 @@ def _open_adoption(
         key_id="",
     )
     session.add(adoption)
-    session.flush()
+    try:
+        session.flush()
+    except IntegrityError:
+        raise SuppressionFileError(_ANOTHER_PROCESS) from None
     adoption.ciphertext, adoption.key_id = encrypt_key_sets(context.keys, header.key_sets, adoption.id)
     return adoption
 
@@ -206,7 +215,7 @@ def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionRe
     row = session.get_one(SuppressionAdoption, adoption.id, with_for_update=True)
     expected = adoption.reached, adoption.people_reached, None
     if (row.reached, row.people_reached, row.done_at) != expected:
-        raise SuppressionFileError("Another process is adopting this file. Wait until it's done.")
+        raise SuppressionFileError(_ANOTHER_PROCESS)
     row.counts = report.as_json()
     for each in (row, adoption):
         for name, value in changes.items():

@@ -470,6 +470,24 @@ def test_two_processes_cant_adopt_one_file_at_once(one_database: Database, tmp_p
     assert count_rows(one_database) == 1
 
 
+def test_two_processes_cant_begin_one_file_at_once(
+    postgresql: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite, the second one waits before it looks."""
+    context, file = make_context(postgresql, HERE, tmp_path), file_of()
+    as_json = AdoptionReport.as_json
+
+    def begin_too(report: AdoptionReport) -> dict[str, Any]:
+        monkeypatch.setattr(AdoptionReport, "as_json", as_json)
+        adopt_suppressions(context, io.BytesIO(file.getvalue()), now=NOW)
+        return as_json(report)
+
+    monkeypatch.setattr(AdoptionReport, "as_json", begin_too)
+    with pytest.raises(SuppressionFileError, match="Another process is adopting this file"):
+        adopt_suppressions(context, file, now=NOW)
+    assert count_rows(postgresql) == 1
+
+
 def test_a_report_survives_being_stored() -> None:
     report = AdoptionReport(entries=3, present=1)
     report.added["bounced"] += 2
