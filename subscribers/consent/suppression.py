@@ -17,7 +17,7 @@ from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog, UnsubscribeLogEntryKind
 from subscribers.crypto import stored_addresses
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import AddressHashes, make_departure_hash
+from subscribers.crypto.stored_addresses import AddressHashes, is_adopted_key_id, make_departure_hash
 from subscribers.store import people
 from subscribers.store.adopted_keys import list_adopted_keys, load_key_sets
 from subscribers.store.compiled_statements import insert_many, matches_any
@@ -105,12 +105,20 @@ def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashe
 
 
 def find_counting_row(rows: Iterable[Suppression]) -> Suppression | None:
-    """Return which of an address's rows, the oldest first, counts; None if it isn't suppressed."""
+    """Return which of an address's rows, the oldest first, counts; None if it isn't suppressed.
+
+    What an adopted file says of the time before an admin allowed a sign-up here doesn't count.
+    """
     counting: Suppression | None = None
+    allowed: Suppression | None = None
     for row in rows:
         if row.reason == LIFTED:
             counting = None
-        elif counting is None or row.reason == ALLOWED_AGAIN or outweighs_reason(row.reason, counting.reason):
+        elif row.reason == ALLOWED_AGAIN:
+            counting = allowed = row
+        elif allowed is not None and is_adopted_key_id(row.key_id) and row.at < allowed.at:
+            continue
+        elif counting is None or outweighs_reason(row.reason, counting.reason):
             counting = row
     return counting
 

@@ -57,6 +57,16 @@ def make_private_folder(folder: Path) -> None:
     folder.chmod(0o700)
 
 
+def make_upload_folder(folder: Path) -> None:
+    """Make the folder of one upload in the folder of all uploads, both private.
+
+    Raises:
+        FileExistsError: there's one of that name.
+    """
+    make_private_folder(folder.parent)
+    folder.mkdir(mode=0o700)
+
+
 @contextmanager
 def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
     """Lend the file itself, or what was unpacked from it below `folder`, which is deleted afterwards.

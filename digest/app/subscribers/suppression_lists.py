@@ -16,6 +16,7 @@ from typing import IO, BinaryIO
 
 from digest.app.subscribers.child_work import Report
 from digest.app.subscribers.list_transfers import open_new_export_file
+from digest.app.subscribers.packed_files import make_upload_folder
 from digest.app.subscribers.upload_files import ListUpload, UploadStage, save_upload, save_upload_state
 from digest.app.subscribers.uploads import UPLOAD, ListUploads, UploadError
 from digest.backups.encrypted_file import (
@@ -212,7 +213,7 @@ def receive_suppression_file(
     with UPLOAD.steps(installation, actor, f"upload {upload_name}", now=now) as draft:
         upload = ListUpload(upload_name, folder / UPLOADED_NAME, actor.name, now, (), kind="suppressions")
         try:
-            folder.mkdir(mode=0o700, parents=True)
+            make_upload_folder(folder)
             save_upload(stream, upload.file)
             save_upload_state(upload)
         except BaseException:

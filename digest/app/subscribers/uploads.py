@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
-from digest.app.subscribers.packed_files import is_packed, make_private_folder, unpack_list_file
+from digest.app.subscribers.packed_files import is_packed, make_upload_folder, unpack_list_file
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadColumn,
@@ -94,8 +94,7 @@ class ListUploads:
         folder = installation.settings.uploads_folder / name
         with UPLOAD.steps(installation, actor, f"upload {name}", now=now) as draft:
             try:
-                make_private_folder(folder.parent)
-                folder.mkdir(mode=0o700)
+                make_upload_folder(folder)
                 file = folder / safe_file_name(file_name)
                 save_upload(stream, file)
                 file = _unpack_upload(file)

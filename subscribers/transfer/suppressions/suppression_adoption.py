@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from subscribers.address import Address
@@ -22,16 +23,15 @@ from subscribers.callback_types import Progress
 from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto import stored_addresses
-from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, AddressHashes, is_adopted_key_id
-from subscribers.store.adopted_keys import SuppressionKeySet, encrypt_key_sets, list_adopted_keys
+from subscribers.store.adopted_keys import encrypt_key_sets, list_adopted_keys, load_key_sets
 from subscribers.store.compiled_statements import insert_many, matches_any
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, SuppressionAdoption, table_of
 from subscribers.transfer import import_store
 from subscribers.transfer.decisions import ExistingPerson, has_consented_here_since
 from subscribers.transfer.import_run import ImportContext
-from subscribers.transfer.suppressions.suppression_export import stream_addresses
+from subscribers.transfer.suppressions.suppression_export import list_departed, stream_addresses
 from subscribers.transfer.suppressions.suppression_file import (
     SuppressedHash,
     SuppressionFileError,
@@ -40,6 +40,7 @@ from subscribers.transfer.suppressions.suppression_file import (
     read_header,
 )
 
+_ANOTHER_PROCESS = "Another process is adopting this file. Wait until it's done."
 _LISTED_STATES = (PersonState.SUBSCRIBED, PersonState.REQUESTED, PersonState.UNVERIFIED)
 _KnownEntries = dict[tuple[str, str], list[tuple[str, datetime]]]
 # People here who are in the file for these are unsubscribed.
@@ -50,7 +51,7 @@ _WITHDRAWING_REASONS = frozenset({"left elsewhere", "erased"})
 class AdoptionReport:
     """The result of adopting a file, or of a dry run, as counts.
 
-    Hashes: `added` by cause, `present` before, made with our own keys (`own`), and `unusable` because their key isn't in the file.
+    Hashes: `added` by cause, `present` before, made here and still here (`own`), and `unusable` because their key isn't in the file.
     People on the list: `removed` by cause, and `consented` here later, so kept.
     """
 
@@ -85,20 +86,22 @@ def rehearse_adoption(
     """
     header, total = _survey(context, file)
     report = AdoptionReport()
-    with closing(_PrivateEntries()) as private:
+    with closing(_PrivateEntries()) as private, closing(_collect_departed(context, header)) as departed:
         for entries in _read_chunks(file):
             with context.database.read() as session:
-                private.add(_list_new_entries(session, context.keys, header, entries, report, now))
+                private.add(_list_new_entries(session, header, entries, departed, report, now))
             progress(report.entries, total)
-        keys = list_adopted_keys(header.key_sets)
+        with context.database.read() as session:
+            keys = list_adopted_keys([*load_key_sets(session, context.keys), *header.key_sets])
         for page in stream_addresses(context.database, context.keys, _LISTED_STATES):
             addresses = [address for _, address in page]
             hashes = stored_addresses.hash_addresses(context.keys, addresses, keys)
-            entries_by_position = private.find([each.suppressions for each in hashes])
             with context.database.read() as session:
-                for position, entry in entries_by_position.items():
-                    if existing := _load_existing(session, hashes[position]):
-                        _count_decision(report, existing, entry.reason, entry.at)
+                rows = _list_future_rows(session, private, [each.suppressions for each in hashes])
+                for each, rows_of_address in zip(hashes, rows, strict=True):
+                    match = _find_adopted_cause(rows_of_address)
+                    if match and (existing := _load_existing(session, each)):
+                        _count_decision(report, existing, *match)
             progress(report.entries + max((number for number, _ in page), default=0), total)
     return report
 
@@ -121,12 +124,13 @@ def adopt_suppressions(
     report = AdoptionReport.from_json(adoption.counts, adoption.done_at)
     if report.adopted_at is not None:
         return report
-    for entries in _read_chunks(file, skip=adoption.reached):
-        with context.database.write() as session:
-            new = _list_new_entries(session, context.keys, header, entries, report, now)
-            _insert_entries(session, new)
-            _advance(session, adoption, report, reached=report.entries)
-        progress(report.entries, total)
+    with closing(_collect_departed(context, header)) as departed:
+        for entries in _read_chunks(file, skip=adoption.reached):
+            with context.database.write() as session:
+                new = _list_new_entries(session, header, entries, departed, report, now)
+                _insert_entries(session, new)
+                _advance(session, adoption, report, reached=report.entries)
+            progress(report.entries, total)
     for page in stream_addresses(context.database, context.keys, _LISTED_STATES, after=adoption.people_reached):
         if page:
             _review_page(context, page, report, now, adoption)
@@ -151,9 +155,8 @@ def review_imported_people(context: ImportContext, batch: int, *, started_at: da
 
 
 def _insert_entries(session: Session, entries: Sequence[SuppressedHash]) -> None:
-    values = [entry._asdict() | {"key_id": ADOPTED_MARK + entry.key_id} for entry in entries]
-    if values:
-        insert_many(session, table_of(Suppression), values)
+    if entries:
+        insert_many(session, table_of(Suppression), [entry._asdict() for entry in entries])
 
 
 def _survey(context: ImportContext, file: BinaryIO) -> tuple[SuppressionFileHeader, int]:
@@ -176,7 +179,11 @@ def _read_chunks(file: BinaryIO, *, skip: int = 0) -> Iterator[list[SuppressedHa
 def _open_adoption(
     session: Session, context: ImportContext, header: SuppressionFileHeader, now: datetime
 ) -> SuppressionAdoption:
-    """Return the row of a file, which is new the first time; from now on, the file's keys count."""
+    """Return the row of a file, which is new the first time; from now on, the file's keys count.
+
+    Raises:
+        SuppressionFileError: another process began with the file in this very moment.
+    """
     adoption = session.scalar(select(SuppressionAdoption).where(SuppressionAdoption.file_id == header.file_id))
     if adoption is not None:
         return adoption
@@ -191,10 +198,11 @@ def _open_adoption(
         key_id="",
     )
     session.add(adoption)
-    session.flush()
-    own = set(SuppressionKeySet.of_ring(context.keys).suppression)
-    foreign = [each for each in header.key_sets if not own.issuperset(each.suppression)]
-    adoption.ciphertext, adoption.key_id = encrypt_key_sets(context.keys, foreign, adoption.id)
+    try:
+        session.flush()
+    except IntegrityError:
+        raise SuppressionFileError(_ANOTHER_PROCESS) from None
+    adoption.ciphertext, adoption.key_id = encrypt_key_sets(context.keys, header.key_sets, adoption.id)
     return adoption
 
 
@@ -207,55 +215,67 @@ def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionRe
     row = session.get_one(SuppressionAdoption, adoption.id, with_for_update=True)
     expected = adoption.reached, adoption.people_reached, None
     if (row.reached, row.people_reached, row.done_at) != expected:
-        raise SuppressionFileError("Another process is adopting this file. Wait until it's done.")
+        raise SuppressionFileError(_ANOTHER_PROCESS)
     row.counts = report.as_json()
     for each in (row, adoption):
         for name, value in changes.items():
             setattr(each, name, value)
 
 
+def _collect_departed(context: ImportContext, header: SuppressionFileHeader) -> "_PrivateEntries":
+    """Return the people who left here, as an export has them, under those of our own keys that a file has, too."""
+    departed = _PrivateEntries()
+    in_file = {key.id for each in header.key_sets for key in each.suppression}
+    for key in context.keys.of_kind("suppression"):
+        if key.id in in_file:
+            departed.add(list_departed(context.database, key))
+    return departed
+
+
 def _list_new_entries(
     session: Session,
-    keys: KeyRing,
     header: SuppressionFileHeader,
     entries: Sequence[SuppressedHash],
+    departed: "_PrivateEntries",
     report: AdoptionReport,
     now: datetime,
 ) -> list[SuppressedHash]:
-    """Return the entries (at most 1,000) that say more than what's here, and count them all."""
-    own = {key.id for key in keys.of_kind("suppression")}
-    usable = {key.id for each in header.key_sets for key in each.suppression} - own
-    known = _load_known_entries(session, [entry.hash for entry in entries])
+    """Return the entries (at most 1,000) that say more than what's here, marked as adopted, and count them all."""
+    usable = {key.id for each in header.key_sets for key in each.suppression}
+    hashes = [entry.hash for entry in entries]
+    query = select(Suppression).where(matches_any(session, Suppression.hash, hashes))
+    known: _KnownEntries = {}
+    for row in (*session.scalars(query), *departed.list_rows(hashes)):
+        known.setdefault((row.key_id, row.hash), []).append((row.reason, row.at))
     new: list[SuppressedHash] = []
     for entry in (each._replace(at=min(each.at, now)) for each in entries):
         report.entries += 1
-        earlier = known.setdefault((ADOPTED_MARK + entry.key_id, entry.hash), [])
-        if entry.key_id not in usable:
-            report.own += entry.key_id in own
-            report.unusable += entry.key_id not in own
-        elif any(_says_as_much(reason, at, entry) for reason, at in earlier):
+        own = known.get((entry.key_id, entry.hash), [])
+        adopted = known.setdefault((ADOPTED_MARK + entry.key_id, entry.hash), [])
+        if _is_known(own, entry):
+            report.own += 1
+        elif entry.key_id not in usable:
+            report.unusable += 1
+        elif _is_known(adopted, entry):
             report.present += 1
         else:
             report.added[entry.reason] += 1
-            earlier.append((entry.reason, entry.at))
-            new.append(entry)
+            adopted.append((entry.reason, entry.at))
+            new.append(entry._replace(key_id=ADOPTED_MARK + entry.key_id))
     return new
 
 
-def _load_known_entries(session: Session, hashes: Sequence[str]) -> _KnownEntries:
-    """Load the causes and dates that are stored for hashes, by the ID of the key and the hash."""
-    columns = (Suppression.key_id, Suppression.hash, Suppression.reason, Suppression.at)
-    query = select(*columns).where(matches_any(session, Suppression.hash, list(hashes)))
-    known: _KnownEntries = {}
-    for row in session.execute(query):
-        dated_causes = known.setdefault((row.key_id, row.hash), [])
-        dated_causes.append((row.reason, row.at))
-    return known
+def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHash) -> bool:
+    return any(_says_as_much(reason, at, entry) for reason, at in dated_causes)
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
-    """Return whether what's here is as grave and as late as an entry. If its owner has confirmed since, it's over."""
-    return at >= entry.at and not suppression.outweighs_reason(entry.reason, reason)
+    """Return whether what's here is as grave and as late as an entry. If its owner has confirmed since, it's over.
+
+    What an admin allowed later is as good as anything.
+    """
+    is_as_grave = reason == suppression.ALLOWED_AGAIN or not suppression.outweighs_reason(entry.reason, reason)
+    return at >= entry.at and is_as_grave
 
 
 def _review_page(
@@ -268,11 +288,11 @@ def _review_page(
     """Take the people of a page off the list whom adopted hashes suppress."""
     with context.database.read() as session:
         hashes = suppression.hash_addresses(session, context.keys, [address for _, address in page])
-        rows = suppression.find_suppressions(session, [each.suppressions for each in hashes])
+        rows = suppression.list_suppression_rows(session, [each.suppressions for each in hashes])
     matches = [
         (number, address, each)
-        for (number, address), each, row in zip(page, hashes, rows, strict=True)
-        if row is not None and is_adopted_key_id(row.key_id)
+        for (number, address), each, rows_of_address in zip(page, hashes, rows, strict=True)
+        if _find_adopted_cause(rows_of_address)
     ]
     with context.database.write() as session:
         departures = [_review_person(session, context, *match, report, now) for match in matches]
@@ -292,22 +312,43 @@ def _review_person(
 ) -> PendingUnsubscribeLogEntry | None:
     """Do to one person what the row says that counts for their address; return the entry for the unsubscribe log."""
     person, existing = ledger.lock_person(session, number), _load_existing(session, hashes)
-    row = suppression.find_suppressions(session, [hashes.suppressions])[0]
+    match = _find_adopted_cause(suppression.list_suppression_rows(session, [hashes.suppressions])[0])
     if person is None or person.state not in _LISTED_STATES or existing is None or existing.number != number:
         return None
-    if row is None or not is_adopted_key_id(row.key_id):
+    if match is None:
         return None
-    if not _count_decision(report, existing, row.reason, row.at):
+    if not _count_decision(report, existing, *match):
         if person.state is PersonState.SUBSCRIBED:
             suppression.lift_suppression(session, context.keys, address, now=now)
         return None
-    reason = suppression.parse_reason(row.reason)
+    reason = suppression.parse_reason(match[0])
     if reason not in _WITHDRAWING_REASONS:
         actor = context.actor
         return suppression.suppress_person(session, context.keys, person, reason=reason, actor=actor, now=now)
     body = {"actor": context.actor, "method": ledger.ADOPTION_METHOD}
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, body, now)
     return PendingUnsubscribeLogEntry.of_person(person, "left")
+
+
+def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | None:
+    """Return the cause that counts for an address if a file gave it, and the latest date from any file: consent has to be later."""
+    row = suppression.find_counting_row(rows)
+    if row is None or not is_adopted_key_id(row.key_id):
+        return None
+    return row.reason, max(each.at for each in rows if is_adopted_key_id(each.key_id))
+
+
+def _list_future_rows(
+    session: Session, private: "_PrivateEntries", addresses: Sequence[suppression.SuppressionHashes]
+) -> list[list[Suppression]]:
+    """Return the rows that addresses would have if the entries of a dry run were adopted."""
+    by_address = suppression.list_suppression_rows(session, addresses)
+    positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
+    for row in private.list_rows([address_hash for address_hash, _ in positions]):
+        position = positions.get((row.hash, row.key_id))
+        if position is not None:
+            by_address[position].append(row)
+    return by_address
 
 
 def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | None:
@@ -350,22 +391,15 @@ class _PrivateEntries:
         self._connection.execute("BEGIN")
         self._connection.executemany(
             "INSERT INTO entry VALUES (?, ?, ?, ?)",
-            ((entry.hash, ADOPTED_MARK + entry.key_id, entry.reason, entry.at.isoformat()) for entry in entries),
+            ((entry.hash, entry.key_id, entry.reason, entry.at.isoformat()) for entry in entries),
         )
         self._connection.execute("COMMIT")
 
-    def find(self, addresses: Sequence[suppression.SuppressionHashes]) -> dict[int, SuppressedHash]:
-        """Return the gravest entry of each address that has one, by its position."""
-        positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
+    def list_rows(self, hashes: Sequence[str]) -> list[Suppression]:
+        """Return the entries of some hashes as rows that belong to no session."""
         query = "SELECT key, hash, reason, at FROM entry WHERE hash IN (SELECT value FROM json_each(?))"
-        entries: dict[int, SuppressedHash] = {}
-        for key_id, address_hash, reason, at in self._connection.execute(
-            query, [json.dumps([h for h, _ in positions])]
-        ):
-            position = positions.get((address_hash, key_id))
-            entry = SuppressedHash(key_id, address_hash, reason, datetime.fromisoformat(at))
-            if position is not None and (
-                position not in entries or suppression.outweighs_reason(reason, entries[position].reason)
-            ):
-                entries[position] = entry
-        return entries
+        rows = self._connection.execute(query, [json.dumps(hashes)])
+        return [
+            Suppression(key_id=key_id, hash=address_hash, reason=reason, at=datetime.fromisoformat(at))
+            for key_id, address_hash, reason, at in rows
+        ]

@@ -14,7 +14,7 @@ from subscribers.address import Address
 from subscribers.callback_types import Progress
 from subscribers.consent import suppression
 from subscribers.consent.suppression import LIFTED, SuppressionReason
-from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, make_departure_hash
 from subscribers.errors import RefusalError
 from subscribers.store import people
@@ -26,7 +26,8 @@ from subscribers.transfer.suppressions.suppression_file import SuppressedHash, S
 PAGE_SIZE = 1000
 # States whose people may have no suppression of their own, with the cause; those of suppressed people are in the list.
 _CAUSES: dict[PersonState, SuppressionReason] = {PersonState.WITHDRAWN: "left elsewhere", PersonState.ERASED: "erased"}
-_DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.EXPIRED, ConsentKind.ERASED)
+# Not of a request that expired: anyone can type an address into the form.
+_DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 
 
 class DerivedKeysError(RefusalError):
@@ -67,7 +68,7 @@ def export_suppressions(
         total = sum(session.scalar(count) or 0 for count in counts_of_rows)
     write(SuppressionFileHeader.make([SuppressionKeySet.of_ring(keys), *adopted]).as_line())
     counts: Counter[str] = Counter()
-    for source in (_list_suppressed(database, keys), _list_departed(database, keys)):
+    for source in (_list_suppressed(database, keys), list_departed(database, keys.current("suppression"))):
         for entry in source:
             write(entry.as_line())
             counts[entry.reason] += 1
@@ -142,10 +143,10 @@ def stream_addresses(
         after = rows[-1].number
 
 
-def _list_departed(database: PeopleDatabase, keys: KeyRing) -> Iterator[SuppressedHash]:
-    """Yield the people who left, by the hash that the unsubscribe log has: it needs no address."""
-    key, after = keys.current("suppression"), 0
-    columns = (Person.number, Person.state, Person.lookup, Person.asked_at)
+def list_departed(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
+    """Yield the people who left, by the hash that the unsubscribe log has under a key: it needs no address."""
+    after = 0
+    columns = (Person.number, Person.state, Person.lookup)
     query = select(*columns).where(Person.state.in_(_CAUSES), Person.lookup.is_not(None))
     query = query.order_by(Person.number).limit(PAGE_SIZE)
     while True:
@@ -155,9 +156,9 @@ def _list_departed(database: PeopleDatabase, keys: KeyRing) -> Iterator[Suppress
         if not page:
             return
         for row in page:
-            departed_at = dates.get(row.number, row.asked_at)
-            departure_hash = make_departure_hash(key, row.lookup)
-            yield SuppressedHash(key.id, departure_hash, _CAUSES[row.state], departed_at)
+            if departed_at := dates.get(row.number):
+                departure_hash = make_departure_hash(key, row.lookup)
+                yield SuppressedHash(key.id, departure_hash, _CAUSES[row.state], departed_at)
         after = page[-1].number
 
 

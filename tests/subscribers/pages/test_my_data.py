@@ -246,6 +246,7 @@ def test_the_answer_has_everything_that_the_person_is_entitled_to_know_under_its
         "The IP address and browser you signed up and confirmed with",  # categories
         f"We keep them encrypted for {evidence_days} days, then only as hashes.",  # retention
         "At present, this installation saves emails to files on our server",  # recipients
+        "to another installation that sends our emails",
         "Complain to a data protection authority",
         "Withdraw your consent at any time",
         "From an editor, who added you with evidence that you agreed: hls.today",  # source
@@ -267,6 +268,7 @@ def test_the_answer_is_in_the_subscribers_language(one_database: Any, tmp_path: 
         "Qui les reçoit (article 15, paragraphe 1, point c)",
         "Introduire une réclamation auprès d’une autorité de protection des données",
         "Pour vous envoyer le lien vers vos données",
+        "à une autre installation qui envoie nos e-mails",
     ):
         assert words in unescape(text).replace("\xa0", " ").replace("\u202f", " "), words
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,6 +124,22 @@ def test_people_who_left_are_handed_on_after_their_address_is_deleted(
     assert (row.reason, row.at) == ("left elsewhere", ledger.truncate_to_millisecond(NOW))
 
 
+@pytest.mark.parametrize(("left_days_ago", "expected"), [(30, [NOW - 30 * DAY]), (None, [])])
+def test_a_request_that_nobody_confirmed_is_no_departure(
+    one_database: Database, left_days_ago: int | None, expected: list[datetime]
+) -> None:
+    with one_database.write() as session:
+        person = people.create_person(session, THERE, ADA, asked_at=NOW - 40 * DAY, asked_where="x")
+        if left_days_ago:
+            ledger.append_event(session, person, ConsentKind.WITHDRAWN, {}, NOW - left_days_ago * DAY)
+        ledger.append_event(session, person, ConsentKind.REQUESTED, {}, NOW - 8 * DAY)
+        ledger.append_event(session, person, ConsentKind.EXPIRED, {}, NOW - DAY)
+        assert person.state is PersonState.WITHDRAWN
+    file = export_file(one_database, THERE)
+    suppression_file.read_header(file)
+    assert [entry.at for entry in suppression_file.read_entries(file)] == expected
+
+
 def test_a_chain_of_installations_hands_on_what_it_adopted(
     database: Database, elsewhere: Database, tmp_path: Path
 ) -> None:
@@ -140,6 +156,40 @@ def test_a_file_that_comes_back_adds_nothing(database: Database, tmp_path: Path)
     suppress(database, HERE, "bounced")
     report = adopt_suppressions(make_context(database, HERE, tmp_path), export_file(database, HERE), now=NOW)
     assert (report.own, report.added, count_rows(database)) == (1, {}, 1)
+
+
+def unsubscribe(database: Database, folder: Path, number: int) -> None:
+    with database.write() as session:
+        log = make_context(database, HERE, folder).unsubscribe_log
+        unsubscribe_person(session, log, number, method="page", now=NOW)
+
+
+def test_people_who_left_here_come_back_in_our_own_file_without_being_added(database: Database, tmp_path: Path) -> None:
+    unsubscribe(database, tmp_path, subscribe(database))
+    report = adopt_suppressions(make_context(database, HERE, tmp_path), export_file(database, HERE), now=NOW)
+    assert (report.own, report.added, count_rows(database)) == (1, {}, 0)
+
+
+@pytest.mark.parametrize("rotates_lookup_key", [False, True])
+def test_a_restored_copy_adopts_what_the_old_server_had_since(
+    database: Database, elsewhere: Database, tmp_path: Path, *, rotates_lookup_key: bool
+) -> None:
+    number, context = subscribe(database), make_context(database, HERE, tmp_path)
+    old_keys = HERE.with_new_key("lookup") if rotates_lookup_key else HERE
+    with elsewhere.write() as session:
+        person = people.create_person(session, old_keys, ADA, asked_at=NOW - DAY, asked_where="x")
+        ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": "page"}, NOW - DAY)
+    suppress(elsewhere, old_keys, "bounced", BO)
+    file = export_file(elsewhere, old_keys)
+    rehearsed = rehearse_adoption(context, file, now=NOW)
+    report = adopt_suppressions(context, file, now=NOW)
+    assert (report.own, report.added) == (0, {"left elsewhere": 1, "bounced": 1})
+    assert report.removed == {"left elsewhere": 1}
+    assert report.as_json() == rehearsed.as_json()
+    assert state_of(database, number) is PersonState.WITHDRAWN
+    assert find_reason(database, BO) == "bounced"
+    newer = adopt_suppressions(context, export_file(elsewhere, old_keys), now=NOW)
+    assert (newer.added, newer.entries) == ({}, 2)
 
 
 def test_adopting_twice_or_a_newer_file_of_the_same_brings_nobody_back_off(database: Database, tmp_path: Path) -> None:
@@ -208,6 +258,44 @@ def test_people_on_the_list_leave_it_unless_they_confirmed_here_later(
     assert find_reason(database) == ("" if stays else reason)
     with database.read() as session:
         assert seals.verify_ledger(session, HERE).sound
+
+
+@pytest.mark.parametrize("confirmed_days_ago", [5, 1])
+def test_consent_counts_only_if_its_later_than_every_date_that_files_gave(
+    database: Database, tmp_path: Path, confirmed_days_ago: int
+) -> None:
+    number, context = subscribe(database, days_ago=confirmed_days_ago), make_context(database, HERE, tmp_path)
+    address_hash, key_id = hash_addresses(THERE, [ADA], ())[0].suppressions[0]
+    left = SuppressedHash(key_id, address_hash, "left elsewhere", NOW - 3 * DAY)  # after the bounce, 10 days ago
+    file = io.BytesIO(file_of("bounced").getvalue() + left.as_line())
+    rehearsed = rehearse_adoption(context, file, now=NOW)
+    report = adopt_suppressions(context, file, now=NOW)
+    assert report.as_json() == rehearsed.as_json()
+    stays = confirmed_days_ago == 1
+    assert report.consented == int(stays)
+    assert state_of(database, number) is (PersonState.SUBSCRIBED if stays else PersonState.SUPPRESSED)
+
+
+@pytest.mark.parametrize(("allowed_days_ago", "expected"), [(5, suppression.ALLOWED_AGAIN), (15, "complained")])
+def test_what_an_admin_allowed_since_outweighs_an_older_entry(
+    database: Database, tmp_path: Path, allowed_days_ago: int, expected: str
+) -> None:
+    suppress(database, HERE, "by an admin")
+    with database.write() as session:
+        suppression.allow_suppressed_signup(session, HERE, ADA, now=NOW - allowed_days_ago * DAY)
+    adopt_suppressions(make_context(database, HERE, tmp_path), file_of("complained"), now=NOW)
+    assert find_reason(database) == expected
+
+
+def test_our_own_file_doesnt_take_back_what_an_admin_allowed(database: Database, tmp_path: Path) -> None:
+    suppress(database, HERE, "by an admin")
+    before = export_file(database, HERE)
+    with database.write() as session:
+        suppression.allow_suppressed_signup(session, HERE, ADA, now=NOW - 5 * DAY)
+    for file in (before, export_file(database, HERE)):
+        report = adopt_suppressions(make_context(database, HERE, tmp_path), file, now=NOW)
+        assert (report.own, report.added) == (1, {})
+    assert find_reason(database) == suppression.ALLOWED_AGAIN
 
 
 def test_an_interrupted_adoption_continues_where_it_was(database: Database, tmp_path: Path) -> None:
@@ -380,6 +468,24 @@ def test_two_processes_cant_adopt_one_file_at_once(one_database: Database, tmp_p
     with pytest.raises(SuppressionFileError, match="Another process"):
         adopt_suppressions(context, file, now=NOW, progress=adopt_too)
     assert count_rows(one_database) == 1
+
+
+def test_two_processes_cant_begin_one_file_at_once(
+    postgresql: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite, the second one waits before it looks."""
+    context, file = make_context(postgresql, HERE, tmp_path), file_of()
+    as_json = AdoptionReport.as_json
+
+    def begin_too(report: AdoptionReport) -> dict[str, Any]:
+        monkeypatch.setattr(AdoptionReport, "as_json", as_json)
+        adopt_suppressions(context, io.BytesIO(file.getvalue()), now=NOW)
+        return as_json(report)
+
+    monkeypatch.setattr(AdoptionReport, "as_json", begin_too)
+    with pytest.raises(SuppressionFileError, match="Another process is adopting this file"):
+        adopt_suppressions(context, file, now=NOW)
+    assert count_rows(postgresql) == 1
 
 
 def test_a_report_survives_being_stored() -> None:

@@ -164,6 +164,10 @@ def test_the_privacy_page_says_for_how_long_each_mail_stays_listed(world: Any) -
     assert "keep this for 400 days, and after that only how many" in world.client.get("/privacy").text
 
 
+def test_the_privacy_page_names_other_installations_that_may_get_the_hashes(world: Any) -> None:
+    assert "to another installation that sends our emails" in world.client.get("/privacy").text
+
+
 def test_the_privacy_page_names_who_delivers_the_mail(world: Any) -> None:
     page = world.client.get("/privacy").text
     assert "this installation saves emails to files" in page
