@@ -47,14 +47,14 @@ class Owner:
 
 def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
     """Look up an account's groups and home; a user without an account has the folder's group and is at home in it."""
+    user, group = status.st_uid, status.st_gid
     try:
-        account = pwd.getpwuid(status.st_uid)
+        account = pwd.getpwuid(user)
     except KeyError:  # such as the user of a container
-        group = status.st_gid
         home = str(folder.absolute())
-        return Owner(str(status.st_uid), status.st_uid, group, [group], home, has_account=False)
+        return Owner(str(user), user, group, [group], home, has_account=False)
     groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return Owner(account.pw_name, status.st_uid, account.pw_gid, groups, account.pw_dir, has_account=True)
+    return Owner(account.pw_name, user, account.pw_gid, groups, account.pw_dir, has_account=True)
 
 
 def continue_as_owner(folder: Path) -> str | None:
