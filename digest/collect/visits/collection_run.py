@@ -229,7 +229,7 @@ def _due_visits(
     visits, skipped = [], []
     rows = session.scalars(select(Source).where(Source.url.in_(urls)))
     for row in sorted(rows, key=lambda row: urls.index(row.url)):
-        if reason := "" if force else _reason_not_due(row, settings, now, since):
+        if reason := _reason_left_out(row, settings, now, since, force=force):
             skipped.append(_report_on(row, skipped=reason))
             continue
         fresh = (None, None) if force else (row.etag, row.last_modified)
@@ -243,11 +243,15 @@ def _report_on(source: Source | VisitTarget, **details: Any) -> SourceReport:
     return SourceReport(name=source.name, url=source.url, kind=source.kind, **details)
 
 
-def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
-    """Say why a source is not visited; nothing where it is due."""
-    zone = settings.file.publication.zone
+def _reason_left_out(row: Source, settings: Settings, now: datetime, since: datetime | None, *, force: bool) -> str:
+    """Say why a source isn't visited; nothing if it is. A paused one never is."""
     if row.paused:
         return "paused in the settings"
+    return "" if force else _reason_not_due(row, settings, now, since)
+
+
+def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
+    zone = settings.file.publication.zone
     if not sources.is_source_due(row, now):
         if row.next_try_at is None:
             return f"gone: {row.message}; only visited with --force, or after you add it again"

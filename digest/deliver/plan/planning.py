@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
@@ -234,10 +234,13 @@ def _edition_release(session: Session, edition: Edition, settings: Settings, now
 
 def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
     """Return the purposes of the other regular editions that are released in the same month, earlier or later."""
-    begins, ends = find_month_bounds(edition.release_at, settings.file.publication.zone)
-    in_month = (Edition.release_at >= begins, Edition.release_at < ends)
-    others = select(Edition.name).where(IS_REGULAR, *in_month, Edition.id != edition.id)
+    others = select(Edition.name).where(_is_other_of_month(edition, settings))
     return [make_edition_delivery_purpose(name) for name in session.scalars(others)]
+
+
+def _is_other_of_month(edition: Edition, settings: Settings) -> ColumnElement[bool]:
+    begins, ends = find_month_bounds(edition.release_at, settings.file.publication.zone)
+    return and_(IS_REGULAR, Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
 
 
 def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
@@ -289,10 +292,9 @@ def count_recipients(session: Session, edition: Edition, settings: Settings, *, 
 
 
 def _has_earlier_edition_in_month(session: Session, edition: Edition, settings: Settings) -> bool:
-    begins, _ = find_month_bounds(edition.release_at, settings.file.publication.zone)
     sent = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
-    in_month = (Edition.release_at >= begins, Edition.release_at < edition.release_at)
-    earlier = select(Edition.id).where(sent, *in_month).limit(1)
+    is_earlier = Edition.release_at < edition.release_at
+    earlier = select(Edition.id).where(_is_other_of_month(edition, settings), sent, is_earlier).limit(1)
     return session.scalar(earlier) is not None
 
 

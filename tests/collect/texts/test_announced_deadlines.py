@@ -140,6 +140,8 @@ def test_every_deadline_and_obligation_is_found(said: str, days: list[tuple[int,
         ("Register by the last Friday of the month.", 18, None),
         ("Register by a week from Friday.", 18, None),
         ("Register by Friday week.", 18, None),
+        ("Register by Friday of next week.", 18, None),
+        ("Register by Friday in two weeks.", 18, None),
         ("Register by Friday the 27th.", 18, None),
         ("Register by Friday, November 27.", 18, None),  # a date, which isn't counted from the publication
         ("The storm is expected to reach land by Friday.", 18, None),

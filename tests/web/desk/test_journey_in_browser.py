@@ -297,7 +297,7 @@ def correct_it_for_those_who_got_the_error(
     press_by_keyboard(dana.get_by_role("button", name="Correct the archive"))
     expect(dana.locator("h1")).to_have_text("6 subscribers received the error")
     asked = [path, f"{path}?{urlencode({'story': story['url']})}", f"{path}/1", f"/editions/{served.week.name}"]
-    expect(dana.frame_locator("iframe").get_by_text(RIGHT)).to_be_visible()
+    expect(dana.frame_locator("iframe").get_by_text(RIGHT, exact=True)).to_be_visible()
     assert faulty_pages(looking, served.address, asked, widths=WIDTHS) == {}
     press_by_keyboard(dana.get_by_role("button", name="Request the email to 5 subscribers"))
     expect(dana.locator("#email")).to_contain_text("Waiting for approval")
