@@ -6,6 +6,7 @@ Until `CHANGELOG.md` has a section for the release, builds are development relea
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 RELEASE = "0.1.0"  # the next release, or the last one if CHANGELOG.md has no unreleased changes
@@ -17,14 +18,19 @@ def describe_build(root: Path = Path(__file__).parent) -> str:
     """Return the version of a checkout's commit.
 
     Files without a Git folder are `.dev0`, except for those of an sdist, which keeps its version in PKG-INFO. So is a shallow
-    clone, because its commits can't be counted.
-
-    Raises:
-        subprocess.CalledProcessError: Git can't read the checkout; the reason is on standard error.
-        OSError: Git isn't installed.
+    clone, because its commits can't be counted, and a checkout that Git can't read, with a warning on standard error.
     """
+    unknown = f"{RELEASE}.dev0"
     if not (root / ".git").exists():
-        return f"{RELEASE}.dev0"
+        return unknown
+    try:
+        return _describe_commit(root)
+    except (OSError, subprocess.CalledProcessError) as exc:  # not installed, or the checkout is another user's
+        sys.stderr.write(f"warning: Git can't read {root}, so the version is {unknown}. {exc}\n")
+        return unknown
+
+
+def _describe_commit(root: Path) -> str:
     commit = ask_git(root, "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=.dirty")
     is_shallow = ask_git(root, "rev-parse", "--is-shallow-repository") == "true"
     count = "0" if is_shallow else ask_git(root, "rev-list", "--count", "HEAD")

@@ -1,9 +1,11 @@
 """Whose an installation's folder is: what root runs there goes on as its owner, or the service couldn't use the new files."""
 
+import errno
 import os
 import pwd
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from subscribers.errors import ApplicationError
@@ -23,46 +25,80 @@ def name_user(user_id: int) -> str:
         return str(user_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The user and groups that a process continues as; `home` is the user's home folder."""
+
+    name: str
+    user_id: int
+    group_id: int
+    group_ids: list[int]
+    home: str
+    has_account: bool
+
+    @property
+    def command(self) -> str:
+        """What to type to run a command as this user."""
+        if self.has_account:
+            return f"{'sudo' if shutil.which('sudo') else 'runuser'} -u {self.name} -- digest COMMAND"
+        ids = f"--reuid {self.user_id} --regid {self.group_id}"  # neither sudo nor runuser takes a bare number
+        return f"setpriv {ids} --clear-groups -- digest COMMAND"
+
+
+def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
+    """Look up an account's groups and home; a user without an account has the folder's group and is at home in it."""
+    user, group = status.st_uid, status.st_gid
+    try:
+        account = pwd.getpwuid(user)
+    except KeyError:  # such as the user of a container
+        home = str(folder.absolute())
+        return Owner(str(user), user, group, [group], home, has_account=False)
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    return Owner(account.pw_name, user, account.pw_gid, groups, account.pw_dir, has_account=True)
+
+
 def continue_as_owner(folder: Path) -> str | None:
     """Have this process of root's continue for good as the owner of a folder, and return the owner's name; None if it's root's.
 
-    Other users' processes go on as they are. A folder that doesn't exist yet will be its parent folder's owner's.
+    Other users' processes go on as they are. A folder that doesn't exist yet will be its parent folder's owner's. HOME becomes the
+    owner's. USER and LOGNAME remain as they are: the audit log's `terminal:USER` names who typed the command.
 
     Raises:
         FolderOwnerError: the system doesn't allow it, or the owner can't read this program.
     """
     if os.geteuid() != 0:
         return None
-    owner = next(place.stat() for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if owner.st_uid == 0:
+    status = next(place.stat() for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if status.st_uid == 0:
         return None
-    name = name_user(owner.st_uid)
+    owner = _look_up_owner(status, folder)
     try:
-        _check_readability(owner, folder, name)
-        _become(owner, name)
-    except PermissionError as exc:
+        _check_readability(owner, folder)
+        _become(owner)
+    except OSError as exc:
+        if exc.errno not in {errno.EPERM, errno.EINVAL}:  # EINVAL: the ID isn't mapped in this container
+            raise
         raise FolderOwnerError(
-            f"{folder} belongs to {name}, and root can't continue as another user here.",
-            remedy=f"Run the command as that user: {_name_tool()} -u {name} -- digest COMMAND.",
+            f"{folder} belongs to {owner.name}, and root can't continue as another user here.",
+            remedy=(
+                f"Run the command as user {owner.user_id} from the start. In a container, set its user option, such as "
+                f"--user {owner.user_id}:{owner.group_id}. Elsewhere: {owner.command}."
+            ),
         ) from exc
-    return name
+    return owner.name
 
 
-def _name_tool() -> str:
-    return "sudo" if shutil.which("sudo") else "runuser"
-
-
-def _check_readability(owner: os.stat_result, folder: Path, name: str) -> None:
+def _check_readability(owner: Owner, folder: Path) -> None:
     """Look at this program as the owner would, without root's groups.
 
     Raises:
         FolderOwnerError: a file of it can't be read.
     """
     groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
     try:
+        os.setgroups(owner.group_ids)
+        os.setegid(owner.group_id)
+        os.seteuid(owner.user_id)
         unreadable = [file for file in PROGRAM_FILES if not os.access(file, os.R_OK, effective_ids=True)]
     finally:
         os.seteuid(0)
@@ -70,23 +106,17 @@ def _check_readability(owner: os.stat_result, folder: Path, name: str) -> None:
         os.setgroups(groups)
     if unreadable:
         raise FolderOwnerError(
-            f"{folder} belongs to {name}, who can't read {unreadable[0]}, so the service can't run either.",
+            f"{folder} belongs to {owner.name}, who can't read {unreadable[0]}, so the service can't run either.",
             remedy=(
                 "Install Python and this program where every user can read them. Then run the command as that user: "
-                f"{_name_tool()} -u {name} -- digest COMMAND."
+                f"{owner.command}."
             ),
         )
 
 
-def _become(owner: os.stat_result, name: str) -> None:
+def _become(owner: Owner) -> None:
     """Take a user's ID, groups, and home folder."""
-    try:
-        account = pwd.getpwuid(owner.st_uid)
-    except KeyError:  # such as the user of a container
-        os.setgroups([owner.st_gid])
-        os.setgid(owner.st_gid)
-    else:
-        os.initgroups(name, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.environ["HOME"] = account.pw_dir
-    os.setuid(owner.st_uid)
+    os.setgroups(owner.group_ids)
+    os.setgid(owner.group_id)
+    os.setuid(owner.user_id)
+    os.environ["HOME"] = owner.home

@@ -109,6 +109,27 @@ def test_a_shallow_clone_and_files_without_git_come_before_every_counted_build(
     assert describe_build(repository) == f"{RELEASE}.dev0"
 
 
+@pytest.mark.parametrize("git_script", [None, "echo 'fatal: detected dubious ownership in repository' >&2; exit 128"])
+def test_a_checkout_that_git_cannot_read_is_built_with_a_warning(
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    git_script: str | None,
+) -> None:
+    commit(repository)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    if git_script:
+        (programs / "git").write_text(f"#!/bin/sh\n{git_script}\n", "utf-8")
+        (programs / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    assert describe_build(repository) == f"{RELEASE}.dev0"
+    warned = capfd.readouterr().err
+    assert f"so the version is {RELEASE}.dev0." in warned
+    assert git_script is None or "dubious ownership" in warned
+
+
 def test_pip_takes_the_wheel_of_a_later_commit_for_an_upgrade(tmp_path: Path) -> None:
     checkout = copy_product(tmp_path / "checkout")
     git(checkout, "init")

@@ -1,6 +1,8 @@
 """What root runs in a service's folder goes on as the folder's owner, or says which command to run instead."""
 
+import errno
 import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from digest.folder_owner import FolderOwnerError, continue_as_owner, name_user
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
 OWNER = 54321  # without an account
+AS_NUMBER = f"setpriv --reuid {OWNER} --regid {OWNER} --clear-groups -- digest COMMAND"
 # The modules are imported as root: this machine's Python may be where only root reads.
 AS_OWNER = """
 import os, sys
@@ -23,7 +26,7 @@ folder_owner.PROGRAM_FILES = ()
 folder = Path(sys.argv[1])
 name = folder_owner.continue_as_owner(folder)
 (folder / "written").touch()
-print(name, os.getuid(), os.geteuid(), os.getgid(), os.getgroups())
+print(name, os.getuid(), os.geteuid(), os.getgid(), os.getgroups(), os.environ["HOME"], os.environ.get("USER"))
 try:
     os.seteuid(0)
 except PermissionError:
@@ -53,9 +56,10 @@ def run_python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_process_is_the_owners_for_good(folder: Path) -> None:
+def test_the_process_is_the_owners_for_good(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "root")
     done = run_python(AS_OWNER, str(folder))
-    assert done.stdout == f"{OWNER} {OWNER} {OWNER} {OWNER} [{OWNER}]\nfor good\n", done.stderr
+    assert done.stdout == f"{OWNER} {OWNER} {OWNER} {OWNER} [{OWNER}] {folder} root\nfor good\n", done.stderr
     written = (folder / "written").stat()
     assert (written.st_uid, written.st_gid) == (OWNER, OWNER)
 
@@ -77,18 +81,17 @@ def test_an_owner_who_cannot_read_the_program_is_refused_with_the_command_to_run
     secret.touch(mode=0o600)
     monkeypatch.setattr(folder_owner, "PROGRAM_FILES", (str(secret),))
     before = os.getuid(), os.geteuid(), os.getegid(), os.getgroups()
-    with pytest.raises(
-        FolderOwnerError, match=rf"{OWNER}, who can't read .*(sudo|runuser) -u {OWNER} -- digest COMMAND"
-    ):
+    with pytest.raises(FolderOwnerError, match=rf"{OWNER}, who can't read .*{AS_NUMBER}"):
         continue_as_owner(folder)
     assert (os.getuid(), os.geteuid(), os.getegid(), os.getgroups()) == before
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EINVAL])
 def test_where_the_system_does_not_allow_it_the_command_is_printed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(folder_owner, "PROGRAM_FILES", ())
     monkeypatch.setattr(os, "setuid", refuse)
@@ -96,13 +99,36 @@ def test_where_the_system_does_not_allow_it_the_command_is_printed(
     monkeypatch.setattr(os, "setgroups", lambda _: None)
     with pytest.raises(
         FolderOwnerError,
-        match=rf"can't continue as another user here\. Run the command as that user: \w+ -u {OWNER} -- digest COMMAND",
+        match=rf"can't continue as another user here\. .* --user {OWNER}:{OWNER}\. Elsewhere: {AS_NUMBER}\.",
     ):
         continue_as_owner(folder)
 
 
 def test_a_user_without_an_account_is_called_by_number() -> None:
     assert (name_user(0), name_user(OWNER)) == ("root", str(OWNER))
+
+
+def test_the_program_is_read_with_the_accounts_own_groups(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder's group gives the account nothing that its own groups don't."""
+    account = pwd.struct_passwd(("desk", "x", OWNER, OWNER + 1, "", "/srv/desk", "/bin/false"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: account)
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [OWNER + 1, OWNER + 2])
+    monkeypatch.setattr(os, "setuid", lambda _: None)
+    monkeypatch.setattr(os, "setgid", lambda _: None)
+    monkeypatch.setenv("HOME", "/root")
+    program = folder.parent / "python"
+    program.touch(mode=0o640)
+    monkeypatch.setattr(folder_owner, "PROGRAM_FILES", (str(program),))
+    groups = os.getgroups()
+    os.chown(program, 0, OWNER)
+    with pytest.raises(FolderOwnerError, match=r"desk, who can't read .*(sudo|runuser) -u desk -- digest COMMAND"):
+        continue_as_owner(folder)
+    os.chown(program, 0, OWNER + 2)
+    try:
+        assert continue_as_owner(folder) == "desk"
+    finally:
+        os.setgroups(groups)
+    assert os.environ["HOME"] == "/srv/desk"
 
 
 @pytest.mark.sqlite  # the files in the folder are what this is about
@@ -119,7 +145,7 @@ def test_a_command_of_roots_leaves_no_file_of_roots_behind(folder: Path) -> None
     give_away(folder)
     done = run("subscribers", "list")
     if done.returncode:  # this machine's Python is where only root reads
-        assert f" -u {OWNER} -- digest COMMAND" in done.stderr, done.stderr
+        assert AS_NUMBER in done.stderr, done.stderr
     else:
         assert f"Running as {OWNER}, the owner of " in done.stderr
     assert {path.stat().st_uid for path in (folder, *folder.rglob("*"))} == {OWNER}

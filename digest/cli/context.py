@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
-from digest.cli.lazy_group import CommandRefusedError
+from digest.cli.lazy_group import RUNNING_AS, CommandRefusedError
 from digest.folder_owner import continue_as_owner
 from subscribers.callback_types import Progress
 from subscribers.errors import RefusalError
@@ -182,6 +182,7 @@ def leave_root(folder: Path) -> None:
         FolderOwnerError: it can't.
     """
     if name := continue_as_owner(folder):
+        click.get_current_context().meta[RUNNING_AS] = name
         click.echo(f"Running as {name}, the owner of {folder}", err=True)
 
 

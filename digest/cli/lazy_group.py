@@ -10,6 +10,8 @@ import click
 from digest.renamed_settings_and_commands import RENAMED_COMMANDS
 from subscribers.errors import ApplicationError, RefusalError
 
+RUNNING_AS = "digest.running_as"  # in a context's `meta`: the user that a command of root's continued as
+
 
 class CommandRefusedError(click.ClickException):
     """The answer is no; the message says why."""
@@ -70,12 +72,14 @@ class ErrorReportingGroup(LazyGroup):
             self.before_import()
         try:
             return super().invoke(ctx)
-        except ApplicationError as exc:
-            raise _describe_error(exc) from exc
         except click.UsageError as exc:
             _refuse_old_name(exc)
             raise
         except Exception as exc:
+            if unopened := _explain_unopened_file(exc, ctx.meta.get(RUNNING_AS)):
+                raise unopened from exc
+            if isinstance(exc, ApplicationError):
+                raise _describe_error(exc) from exc
             from digest.installation.storage_errors import explain_storage_error
 
             explained = explain_storage_error(exc)
@@ -92,6 +96,17 @@ def _refuse_old_name(error: click.UsageError) -> None:
         old = f"{error.ctx.command_path} {name}"
         if new := RENAMED_COMMANDS.get(old):
             raise click.UsageError(f"'{old}' is now '{new}'.", error.ctx) from error
+
+
+def _explain_unopened_file(error: Exception, user: str | None) -> click.ClickException | None:
+    """Explain that the user who a command of root's continued as may not open a file; None for any other error."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if user is None or not isinstance(cause, PermissionError) or cause.filename is None:
+        return None
+    return UnmetPrerequisiteError(
+        f"This command runs as {user}, who can't open {cause.filename}. Move it to a folder that {user} can read, "
+        "or pipe it in if the command accepts '-'."
+    )
 
 
 def _describe_error(error: ApplicationError) -> click.ClickException:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copied_installation_guard
+from digest.installation.storage_errors import explain_storage_error
 from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
 from digest.store.audit import add_macs_to_all_rows, has_authenticated_rows, record_audit
 from digest.store.delivery_models import StaffMember
@@ -67,6 +68,10 @@ def _read_file_stamp(file: Path | None) -> FileStamp | None:
 
 class InstallationError(ApplicationError):
     """The installation cannot be opened; the message says what is missing and what to do."""
+
+
+class MigrationError(ApplicationError):
+    """A migration failed. The message says why, and how to go back."""
 
 
 class Installation:
@@ -198,6 +203,8 @@ def open_installation(
     Raises:
         InstallationError: there is none, its folder or its database is out of reach, or its schema is older and may not be migrated.
         SchemaTooNewError: a newer version has worked with it.
+        StorageError: a lock, the disk, or the connection prevented an upgrade.
+        MigrationError: an upgrade failed, and the schema is as it was.
     """
     if may_create:
         create_home_folder(settings.home)
@@ -210,7 +217,7 @@ def open_installation(
             if not may_create and not has_schema(database):
                 raise _missing_installation(settings, "the database is empty")
             if may_migrate:
-                migrate_schema(database)
+                _migrate_or_explain(database)
             else:
                 _refuse_other_schema(settings, database)
             installation = Installation(settings, database)
@@ -236,6 +243,37 @@ def open_installation(
         if may_migrate:
             _bind_older_consents(installation, clock, show_progress)
         yield installation
+
+
+def _migrate_or_explain(database: Database) -> None:
+    """Bring the schema up to date.
+
+    Raises:
+        SchemaTooNewError: a newer version brought it further than this one supports.
+        StorageError: a lock, the disk, or the connection prevented it; that isn't the migration's fault.
+        MigrationError: a migration failed, and the schema is as it was.
+    """
+    try:
+        migrate_schema(database)
+    except ApplicationError:
+        raise
+    except Exception as exc:
+        if explained := explain_storage_error(exc):
+            raise explained from exc
+        reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else f"{type(exc).__name__}: {exc}"
+        raise _explain_failed_migration(read_schema_revision(database), reason.rstrip(".")) from exc
+
+
+def _explain_failed_migration(revision: str | None, reason: str) -> MigrationError:
+    if revision is None:
+        return MigrationError(f"Creating the database's tables failed: {reason}.", remedy="Report this error.")
+    return MigrationError(
+        f"Upgrading the database from schema {revision} failed and was undone: {reason}.",
+        remedy=(
+            "Install the previous version and start it: the database is as that version left it, so you don't need a "
+            "backup. Then report this error."
+        ),
+    )
 
 
 def _refuse_other_schema(settings: Settings, database: Database) -> None:

@@ -262,47 +262,22 @@ class SchemaTooNewError(ApplicationError):
     """The database belongs to a newer version of this program."""
 
 
-class MigrationError(ApplicationError):
-    """A migration failed. The message says why, and how to go back."""
-
-
 def migrate_schema(database: Database, revision: str = "head") -> None:
     """Bring the schema to `revision` in one transaction; a no-op if it's there already, and then without importing Alembic.
 
     Raises:
         SchemaTooNewError: a newer version brought it further than this one knows.
-        MigrationError: a migration failed, and the schema is as it was.
-        sqlalchemy.exc.DBAPIError: the database doesn't respond.
+        Exception: a migration failed or the database doesn't respond, and the schema is as it was.
     """
     current, newest = read_schema_revision(database), newest_schema_revision()
     if revision == "head" and current == newest:
         return
     refuse_newer_schema(current)
-    with (
-        database.engine.execution_options(immediate=True).connect() as connection,
-        _explain_failed_migration(current),
-        connection.begin(),
-    ):
+    with database.engine.execution_options(immediate=True).begin() as connection:
         run_migrations_to_revision(connection, revision)
         if revision == "head":
             # Runs of the version before hand over nothing more.
             connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
-
-
-@contextmanager
-def _explain_failed_migration(revision: str | None) -> Iterator[None]:
-    """Turn whatever ends a migration into an error that says how to go back."""
-    try:
-        yield
-    except Exception as exc:
-        reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else f"{type(exc).__name__}: {exc}"
-        raise MigrationError(
-            f"Upgrading the database from schema {revision or 'none'} failed and was undone: {reason.rstrip('.')}.",
-            remedy=(
-                "Install the previous version and start it: the database is as that version left it, so you don't need a "
-                "backup. Then report this error."
-            ),
-        ) from exc
 
 
 def refuse_newer_schema(revision: str | None) -> None:

@@ -2,19 +2,25 @@
 """A migration that fails in the middle leaves the old schema and every row, and the message says how to go back."""
 
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, make_url, text
 
 import scheduler
 from digest.cli import digest
+from digest.installation import opened_installation
+from digest.installation.opened_installation import open_installation
+from digest.settings import Settings
 from digest.store import engine
 from digest.store.engine import newest_schema_revision, open_database
+from subscribers.errors import ApplicationError
 from tests.store.test_upgrade_command import OLD, old_url  # noqa: F401
 
 SHIPPED = engine.MIGRATIONS
@@ -41,18 +47,37 @@ FAULTS = {
 }
 
 
-@pytest.fixture(params=FAULTS)
-def reason(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Put a newest migration in place that fails, and give what the message says of it."""
-    fault, reason = FAULTS[request.param]
+OUTAGES = {  # of each database, with what the message says
+    "sqlite": (
+        'op.execute("PRAGMA max_page_count = 200"); op.execute("CREATE TABLE much AS SELECT zeroblob(100000000)")',
+        "Free up space, then run the command again.",
+    ),
+    "postgresql": ('op.execute("SELECT pg_terminate_backend(pg_backend_pid())")', "Run the command again later."),
+}
+
+
+def break_newest_migration(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a newest migration in place that fails."""
     migrations = tmp_path / "migrations"
     shutil.copytree(engine.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     broken = BROKEN.format(before=newest_schema_revision(), fault=fault)
     (migrations / "versions" / "9998_broken.py").write_text(broken, "utf-8")
     monkeypatch.setattr(engine, "MIGRATIONS", migrations)
     newest_schema_revision.cache_clear()
-    yield reason
+
+
+@pytest.fixture(autouse=True)
+def _forget_newest_revision() -> Iterator[None]:
+    yield
     newest_schema_revision.cache_clear()
+
+
+@pytest.fixture(params=FAULTS)
+def reason(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Put a newest migration in place that fails, and give what the message says of it."""
+    fault, reason = FAULTS[request.param]
+    break_newest_migration(fault, tmp_path, monkeypatch)
+    return reason
 
 
 def describe(url: str) -> tuple[dict[str, list[str]], str | None, list[int]]:
@@ -104,3 +129,42 @@ def test_the_previous_version_goes_on_where_it_was(
     done = CliRunner().invoke(digest, ["upgrade"])
     assert done.exit_code == 0, done.output
     assert describe(old_url)[1] == newest_schema_revision()
+
+
+def test_an_outage_is_called_by_its_name_and_not_taken_for_a_faulty_migration(
+    old_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault, advice = OUTAGES[make_url(old_url).get_backend_name()]
+    break_newest_migration(fault, tmp_path, monkeypatch)
+    before = describe(old_url)
+    refused = CliRunner().invoke(digest, ["draft"])
+    assert (refused.exit_code, describe(old_url)) == (2, before), refused.output
+    assert refused.output.rstrip().endswith(advice)
+    assert "previous version" not in refused.output
+
+
+@pytest.mark.parametrize("old_url", ["sqlite"], indirect=True)  # only there does a writer wait for all others
+def test_a_busy_database_is_upgraded_later(old_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = partial(open_database, writer_timeout=0.05)
+    monkeypatch.setattr(opened_installation, "open_database", impatient)
+    before = describe(old_url)
+    with closing(sqlite3.connect(make_url(old_url).database or "")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        refused = CliRunner().invoke(digest, ["draft"])
+    assert (refused.exit_code, describe(old_url)) == (2, before), refused.output
+    assert "The database was busy for too long, so" in refused.output
+    assert refused.output.rstrip().endswith("Run the command again later.")
+    assert "previous version" not in refused.output
+
+
+def test_a_database_that_cannot_be_created_has_no_previous_version(
+    reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
+    with (
+        pytest.raises(ApplicationError, match="Creating the database's tables failed") as refused,
+        open_installation(Settings(home=tmp_path / "new"), may_create=True),
+    ):
+        pass
+    assert reason in str(refused.value)
+    assert "previous version" not in str(refused.value)

@@ -160,16 +160,25 @@ def test_the_alert_rules_ask_for_metrics_and_jobs_that_there_are(world: Any, tmp
         installation_hold.write_installation_state(session, "backup", stored, now=NOW)
     client = guard_metrics(world, TOKEN)
     client.get("/subscribe")
-    names = {name for name, *_ in read_samples(client.get("/metrics", headers=BEARER).text)}
+    answer = client.get("/metrics", headers=BEARER).text
+    samples = [sample for family in text_string_to_metric_families(answer) for sample in family.samples]
+    labels = {sample.name: sample.labels.keys() for sample in samples}
+    # Prometheus sets these itself, and renames ours (prometheus.io/docs/concepts/jobs_instances).
+    assert all(names.isdisjoint({"job", "instance"}) for names in labels.values())
     text = create_jinja_environment().get_template("setup/prometheus-rules.yml").render({"name": "Harbor Weekly"})
     (group,) = yaml.safe_load(text)["groups"]
     expressions = [rule["expr"] for rule in group["rules"]]
     assert len({rule["alert"] for rule in group["rules"]}) == len(expressions) >= 10
     assert all(rule["annotations"]["summary"].endswith(".") for rule in group["rules"])
-    assert {name for text in expressions for name in re.findall(r"digest_\w+", text)} <= names
-    jobs = {job for text in expressions for job in re.findall(r'digest_\w+\{job="(\w+)"', text)}
-    assert jobs == {"nightly"}
-    assert jobs <= SLOT_JOBS.keys()
+    assert {name for text in expressions for name in re.findall(r"digest_\w+", text)} <= labels.keys()
+    filters = [match for text in expressions for match in re.findall(r'(digest_\w+)\{(\w+)="(\w+)"', text)]
+    assert all(label in labels[name] for name, label, _ in filters)
+    tasks = {value for _, label, value in filters if label == "task"}
+    assert tasks == {"nightly"}
+    assert tasks <= SLOT_JOBS.keys()
+    (slow,) = (rule for rule in group["rules"] if rule["alert"] == "DigestJobSlow")
+    assert "time() - digest_job_done_timestamp_seconds < 24 * 3600" in slow["expr"]  # a weekly job's alert ends
+    assert "$labels.task" in slow["annotations"]["summary"]
     if promtool := shutil.which("promtool"):
         (tmp_path / "rules.yml").write_text(text, "utf-8")
         subprocess.run([promtool, "check", "rules", str(tmp_path / "rules.yml")], check=True, capture_output=True)

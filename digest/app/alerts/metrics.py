@@ -107,13 +107,13 @@ class InstallationCollector:
         done_at = func.max(ScheduleSlot.done_at).label("done_at")
         last_done = select(ScheduleSlot.job, done_at).group_by(ScheduleSlot.job)
         times = {job: at.timestamp() for job, at in session.execute(last_done) if at}
-        yield make_labeled_gauge("job_done_timestamp_seconds", "Last time each scheduled job finished.", "job", times)
+        yield make_labeled_gauge("job_done_timestamp_seconds", "Last time each scheduled job finished.", "task", times)
         last = last_done.subquery()
         is_last = (ScheduleSlot.job == last.c.job) & (ScheduleSlot.done_at == last.c.done_at)
         runs = select(ScheduleSlot.job, ScheduleSlot.taken_at, ScheduleSlot.done_at).join(last, is_last)
         durations = {job: end - start for job, start, end in session.execute(runs) if start and end}
         seconds = {job: duration.total_seconds() for job, duration in durations.items()}
-        yield make_labeled_gauge("job_duration_seconds", "How long each job took the last time.", "job", seconds)
+        yield make_labeled_gauge("job_duration_seconds", "How long each job took the last time.", "task", seconds)
         release = load_calendar(session, self.installation.settings.file).next_release(self.now)
         at = release.release_at.timestamp()
         yield make_single_gauge("next_release_timestamp_seconds", "Next send time.", at)

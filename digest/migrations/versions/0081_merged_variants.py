@@ -15,5 +15,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("edition") as batch_op:
-        batch_op.drop_column("merged")
+    op.drop_column("edition", "merged")
