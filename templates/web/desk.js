@@ -105,30 +105,32 @@
   const showConfirmed = async () => {
     shown.length = 0;
     if (!isBehind && !confirmed.size) return;
-    const parts = [...confirmed.values()], isLate = isBehind;
-    confirmed.clear();
-    isBehind = false;
     const preview = showPreview(lookAt);
-    if (isLate) {
-      await preview;
+    if (isBehind) await preview;
+    await untilStill();
+    // What was done meanwhile is shown already: these parts are from before it, and are shown once it's answered.
+    if (waiting) return;
+    if (isBehind) {
+      isBehind = false;
       return refresh();
     }
-    await letGo;
-    await untilDated();
-    renew(parts.map((part) => [document.getElementById(part.id), part]));
+    renew([...confirmed.values()].map((part) => [document.getElementById(part.id), part]));
+    confirmed.clear();
     settle();
   };
   // What an act changes beside its own row, such as the checks and the list of stories, comes once the editor pauses.
   const PAUSE = 1000; // milliseconds
   let settling = 0;
+  // A menu or a dialog that's open is about the page as it is.
+  const isChoosing = () => find(".more[open], dialog[open]");
   const settle = () => {
     clearTimeout(settling);
     settling = setTimeout(async () => {
+      if (isChoosing()) return settle();
       const { seq } = desk.dataset, query = location.search, fresh = await load(location.href).catch(() => null);
       if (!fresh || waiting) return;
-      await letGo;
-      await untilDated();
-      if (waiting || seq !== desk.dataset.seq || query !== location.search) return settle();
+      await untilStill();
+      if (isChoosing() || waiting || seq !== desk.dataset.seq || query !== location.search) return settle();
       swap(fresh);
     }, PAUSE);
   };
@@ -320,11 +322,14 @@
     return fresh && find("#desk[data-presence]", fresh) ? fresh : null;
   };
   const refresh = async (href = location.href) => {
-    const isOther = new URL(href).search !== location.search, fresh = await load(href);
+    const isOther = new URL(href).search !== location.search, known = waiting, fresh = await load(href);
     if (!fresh) return location.assign(href);
     const saved = find("#saved", fresh).textContent;
-    await letGo;
-    await untilDated();
+    await untilStill();
+    if (!isOther && waiting > known) {
+      isBehind = true;
+      return saved;
+    }
     if (isOther) history.pushState(null, "", href);
     swap(fresh);
     return saved;
@@ -370,7 +375,7 @@
     for (const more of findAll("#more[data-rows]")) sight.observe(more);
   };
 
-  // Nothing moves under a mouse that is pressed. Dragging ends a press.
+  // Nothing moves under a mouse that is pressed, nor under a story that is dragged: dragging ends a press.
   let letGo = Promise.resolve();
   document.addEventListener("pointerdown", () => {
     letGo = new Promise((done) => {
@@ -386,8 +391,10 @@
   document.addEventListener("keydown", (event) => {
     if (event.target.matches?.(MOMENTS)) dating = event.key === "Enter" ? 0 : Date.now() + THINKING;
   }, true);
-  const untilDated = async () => {
-    while (document.activeElement.matches(MOMENTS) && Date.now() < dating) await new Promise((done) => setTimeout(done, 50));
+  const isDating = () => document.activeElement.matches(MOMENTS) && Date.now() < dating;
+  const untilStill = async () => {
+    await letGo;
+    while (dragged?.isConnected || isDating()) await new Promise((done) => setTimeout(done, 50));
   };
 
   // What an editor is writing stays as it is; all around it becomes what the server says.
@@ -490,7 +497,8 @@
     if (held.isConnected && held !== document.body) { held.focus({ preventScroll: true }); return; }
     if (!kept.story) {
       const same = kept.id ? document.getElementById(kept.id)
-        : kept.act && findAll("button[name=act]:not([disabled])", kept.pane || desk).find((one) => one.value === kept.act);
+        : kept.act && findAll("button[name=act]:not([disabled])", kept.pane || document).find((one) => one.value === kept.act)
+          || kept.act && !kept.pane && find("#part-undo button:not([disabled])");
       if (same) same.focus({ preventScroll: true });
       return;
     }
@@ -907,7 +915,7 @@
   const takes = (section) => section && find(`#own option[value="${section}"]`);
   const target = (event) => {
     const row = event.target.closest("li.st[data-story]");
-    if (row && row !== dragged && takes(row.parentElement.dataset.section)) {
+    if (row && row.dataset.story !== dragged.dataset.story && takes(row.parentElement.dataset.section)) {
       const box = row.getBoundingClientRect();
       return { row, section: row.parentElement.dataset.section, after: event.clientY > box.top + box.height / 2 };
     }
@@ -937,7 +945,7 @@
     if (!over) return;
     event.preventDefault();
     const rows = findAll("li.st[data-story]", find(`ol[data-section="${over.section}"]`) || document.createElement("ol"))
-      .filter((one) => one !== dragged);
+      .filter((one) => one.dataset.story !== dragged.dataset.story);
     const at = rows.indexOf(over.row) + (over.after ? 1 : 0);
     const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
     act(`move ${story}`, { section: over.section, position });

@@ -104,8 +104,8 @@ def drop_stories(installation: Installation, form: EditForm, url: str, *other_ur
 
 
 def restore_story(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Put a removed story back to where it was."""
-    return apply_edit(installation, form, EditDraft(EditKind.RESTORE, url, {}))
+    """Put a removed story back to where it was, in place of the one that came up for it."""
+    return apply_edit(installation, form, EditDraft(EditKind.RESTORE, url, {"removes_replacement": True}))
 
 
 def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: bool) -> EditResult:

@@ -121,6 +121,17 @@ def _name_approval(edition: Edition, approval: Approval | None) -> str:
     return approval.content_hash if approval else "missing"
 
 
+def read_edition_of_state(installation: Installation, state: EditingState) -> Edition | None:
+    """Read the row of an edition; None if someone has edited it since `state`.
+
+    Raises:
+        UnknownEditionError: there is none of that name.
+    """
+    with installation.database.read() as session:
+        edition = find_edition(session, state.name)
+        return None if load_edits(session, edition, after=state.last_seq) else edition
+
+
 @dataclass(frozen=True, slots=True)
 class _Origin:
     """What an arrangement is made of besides edits. Proposals and settings never change, so they're compared by identity."""

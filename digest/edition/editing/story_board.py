@@ -161,12 +161,14 @@ class StoryBoard:
             self.unfilled[edit.seq] = unfilled
 
     def restore_story(self, story: BoardStory, edit: Edit) -> str:
-        """Put a removed story back to where it was. The story that came up for it goes again, unless an editor has changed it."""
-        del edit
+        """Put a removed story back to where it was. The story that came up for it goes again, unless an editor has changed it.
+
+        Edits of older versions don't ask for the latter: their editions keep what was approved.
+        """
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story wasn't removed"
         removal, story.removal = story.removal, None
-        replacement = self.find_story(removal.came_up)
+        replacement = self.find_story(removal.came_up) if edit.flag("removes_replacement", default=False) else None
         if replacement and replacement.section == removal.section and not replacement.edits:
             self._take_away(replacement)
             replacement.state = StoryState.LEFT_OUT

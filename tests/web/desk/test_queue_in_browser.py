@@ -281,3 +281,87 @@ def test_what_is_refused_while_writing_says_why_beside_its_field(served: ServedW
     expect(written.locator(".lab em").filter(has_text="Not saved. “Monday” isn't a date.")).to_have_count(1)
     expect(day).to_have_value("Monday")
     assert [edit.value["headline"] for edit in week.state.edits] == ["Pumps that start"]
+
+
+PAST_PAUSE = 1800  # milliseconds: the page settles a second after the last action
+
+
+def test_nothing_is_renewed_under_a_story_that_is_dragged(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE)
+    first, second, third, fourth, *_ = week.anchors("featured")
+    press_key(page, fourth, "p")
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+    row(page, second).locator(".grip").hover()
+    page.mouse.down()
+    target = row(page, third).bounding_box()
+    assert target is not None
+    low = target["y"] + target["height"] - 4
+    page.mouse.move(target["x"] + 80, low - 2, steps=6)
+    row(page, second).evaluate("row => { row.dataset.mark = 'dragged'; }")
+    page.wait_for_timeout(PAST_PAUSE)
+    expect(page.locator("[data-mark=dragged]")).to_have_count(1)
+    page.mouse.move(target["x"] + 80, low, steps=3)
+    page.mouse.up()
+    expect_order(page, [first, third, second, fourth])
+    # The page goes on being renewed.
+    expect(page.locator("[data-mark=dragged]")).to_have_count(0)
+    expect_order(page, [first, third, second, fourth])
+    assert week.anchors("featured")[:4] == [first, third, second, fourth]
+
+
+def test_an_answer_that_arrives_while_the_next_action_is_pressed_does_not_undo_it(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE)
+    first, second, third, *_ = week.anchors("featured")
+    held = HeldRequests(page)
+    press_key(page, first, "Alt+ArrowDown")
+    expect_order(page, [second, first])
+    row(page, third).hover()
+    row(page, third).locator("details.more > summary").click()
+    row(page, third).get_by_role("button", name=re.compile("^Remove")).hover()
+    route = held.routes.pop()
+    answer = route.fetch()
+    page.mouse.down()
+    route.fulfill(response=answer)
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+    page.mouse.up()
+    expect(row(page, third)).to_have_count(0)
+    page.wait_for_timeout(300)
+    expect(row(page, third)).to_have_count(0)
+    held.let_go()
+    expect(page.get_by_role("button", name="Restore story")).to_have_count(1)
+    expect_order(page, week.anchors("featured"))
+
+
+def test_a_menu_stays_open_until_it_is_closed_and_the_page_settles_then(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE)
+    first, second, *_ = week.anchors("featured")
+    press_key(page, first, "p")
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+    expect(row(page, first)).not_to_have_attribute("aria-busy", "true")
+    row(page, second).hover()
+    row(page, second).locator("details.more > summary").click()
+    expect(row(page, second).locator("details.more[open]")).to_have_count(1)
+    row(page, first).evaluate("row => { row.dataset.mark = 'before'; }")
+    page.wait_for_timeout(PAST_PAUSE)
+    expect(row(page, second).locator("details.more[open]")).to_have_count(1)
+    expect(row(page, first)).to_have_attribute("data-mark", "before")
+    page.keyboard.press("Escape")
+    expect(row(page, first)).not_to_have_attribute("data-mark", "before")
+
+
+def test_the_keyboard_stays_on_undo_and_goes_on_to_redo(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE)
+    first, second, *_ = week.anchors("featured")
+    undo, redo = page.locator("#part-undo button[value=undo]"), page.locator("#part-undo button[value=redo]")
+    for seq, anchor in enumerate([first, second], 1):
+        press_key(page, anchor, "p")
+        expect(row(page, anchor)).to_contain_text("Pinned.")
+        expect(page.locator("#desk")).to_have_attribute("data-seq", str(seq))
+    expect(undo).to_have_count(1)
+    undo.focus()
+    page.keyboard.press("Enter")
+    expect(redo).to_have_count(1)
+    expect(undo).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(undo).to_have_count(0)
+    expect(redo).to_be_focused()

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from digest.app.accounts import staff
 from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
-from digest.app.editions import edition_views
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import Edit
@@ -22,7 +21,7 @@ from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import find_preview_mode
-from digest.web.desk.outline.edit_outline import EditPageData, build_edit_page_data
+from digest.web.desk.outline.edit_outline import build_edit_page_data
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_opening_text_lengths
 from digest.web.desk.outline.story_pool import find_lead_section, story_anchor
@@ -48,19 +47,13 @@ def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) ->
     if not is_newest or state.approval or fields.get("supersedes") or query.panel == "merge":
         return jsonify(saved=words, reload=True)
     before = state.arrange_at(web_context().installation, known_seq)
-    edition = edition_views.read_edition(web_context().installation, state.name)
+    edition = editing_state.read_edition_of_state(web_context().installation, state)
+    if edition is None:
+        return jsonify(saved=words, reload=True)
     content = EditionContent.from_json(edition.content)
     parts: dict[str, Any] = {"edition": edition, **describe_sections(content, state, query, ())}
-    if not _is_of(parts["outline"], state.arrangement):
-        return jsonify(saved=words, reload=True)
     html = _render_changed_parts(parts, before, state.arrangement)
     return jsonify(saved=words, seq=state.last_seq, html=html)
-
-
-def _is_of(outline: EditPageData, arrangement: Arrangement) -> bool:
-    """Return whether sections have the rows of an arrangement: a colleague may have changed the edition since."""
-    sections = outline.sections
-    return all(len(section.rows) == len(arrangement.sections[section.settings.key]) for section in sections)
 
 
 def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
