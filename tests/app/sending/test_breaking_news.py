@@ -30,6 +30,7 @@ from digest.deliver.send.run.edition_sending import SendError, SendReport
 from digest.edition import edition_queries
 from digest.edition.approval.approved_versions import ApprovalError, revoke_all_approvals
 from digest.edition.content.edition_content import EditionContent
+from digest.edition.drafting.composition import compose_stored_draft, matches_composition
 from digest.edition.editing.edits import EditionField
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
@@ -136,6 +137,17 @@ def test_named_stories_are_drafted_in_their_order_and_whoever_named_them_cannot_
     approve_news(install_on_both, name)
     assert edition(install_on_both, name).state == EditionState.APPROVED
     assert list_coming_breaking_news(install_on_both)[0].name == name
+
+
+def test_news_of_the_last_hour_is_approved_as_it_was_drafted(install_on_both: Installation) -> None:
+    hour_ago = LATER - timedelta(hours=1)
+    add(install_on_both.database, "Levee breaks at Cairo", dated=hour_ago, found=hour_ago)
+    name = draft(install_on_both, "Levee breaks at Cairo")
+    row = edition(install_on_both, name)
+    with install_on_both.database.read() as session:
+        assert matches_composition(session, row, compose_stored_draft(session, row, install_on_both.settings))
+    approve_news(install_on_both, name)
+    assert edition(install_on_both, name).state == EditionState.APPROVED
 
 
 def test_one_story_is_enough_however_many_a_regular_edition_needs(install: Installation) -> None:
