@@ -1,15 +1,17 @@
 """Breaking news: an extra edition of named stories, which someone sends now, and which leaves the regular edition alone."""
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from digest.app import jobs
 from digest.app.approval import edition_approval, final_check
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history
@@ -37,6 +39,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.audit import SETTINGS_CHANGED
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Article, AuditEntry, Edition, EditionState
+from scheduler import EditionSendBackoff, send_due_editions
 from subscribers.consent.breaking_news import BreakingNewsAudience
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -349,6 +352,48 @@ def test_while_it_is_turned_off_no_one_gets_it(install_on_both: Installation) ->
         sending.send_edition(off, name, actor=ADMIN, clock=lambda: LATER)
     counts = planning.plan_deliveries(off.database, name, off.keys, off.settings, now=LATER)
     assert counts.planned == counts[DeliveryState.SKIPPED] == sum(each.breaking_news for each, _ in LIST)
+
+
+DAY = timedelta(days=1)
+
+
+def tick(install: Installation, now: datetime) -> Edition:
+    """Let the scheduler look once; return the row of the breaking news."""
+    context = jobs.JobContext(install, stopping=threading.Event(), clock=lambda: now)
+    send_due_editions(context, EditionSendBackoff())
+    return edition(install, "2026-W47-2")
+
+
+def test_turned_off_on_its_way_it_waits_for_a_person_and_says_so(install_on_both: Installation) -> None:
+    add_list(install_on_both)
+    install = without_final_check(install_on_both)
+    name = draft(install)
+    approve_news(install, name)
+    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    with install.database.write() as session:
+        edition_queries.find_edition(session, name).state = EditionState.SENDING
+    row = tick(turned_off(install), LATER)
+    assert row.paused_because == "Breaking news is turned off in the settings"
+    assert "turned off" in sending.explain_paused_edition(install, name)
+    # Offered again weeks later, it's old news.
+    row = tick(install, LATER + 21 * DAY)
+    assert (row.state, row.planned_at) == (EditionState.SENDING, None)
+    sending.resume_edition(install, name, actor=SAM, now=LATER + 21 * DAY)
+    assert tick(install, LATER + 22 * DAY).state is EditionState.SENT
+
+
+def test_a_day_after_someone_chose_to_send_it_only_a_person_continues(install_on_both: Installation) -> None:
+    add_list(install_on_both)
+    install = without_final_check(install_on_both)
+    name = draft(install)
+    approve_news(install, name)
+    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    with install.database.write() as session:
+        edition_queries.find_edition(session, name).state = EditionState.SENDING
+    row = tick(install, LATER + DAY + timedelta(seconds=1))
+    assert (row.planned_at, row.paused_because) == (None, "Someone chose to send it more than a day ago")
+    sending.resume_edition(install, name, actor=SAM, now=LATER + 2 * DAY)
+    assert tick(install, LATER + 2 * DAY).state is EditionState.SENT
 
 
 def test_nothing_sends_it_before_someone_chooses_to(install: Installation) -> None:
