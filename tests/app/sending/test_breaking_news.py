@@ -31,7 +31,7 @@ from digest.deliver.retention.delivery_disclosures import list_delivery_disclosu
 from digest.deliver.send.run.edition_sending import SendError, SendReport
 from digest.edition import edition_queries
 from digest.edition.approval.approved_versions import ApprovalError, revoke_all_approvals
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.drafting.composition import compose_stored_draft, matches_composition
 from digest.edition.editing.edits import EditionField
 from digest.installation.audited_actions import Actor
@@ -445,6 +445,41 @@ def test_the_same_stories_are_sent_once(install_on_both: Installation) -> None:
     (other,) = {*names} - {sent}
     breaking_news.send_now(install, other, actor=SAM, now=LATER)
     assert ready(install) == (other,)
+
+
+def test_what_some_subscribers_got_before_it_was_canceled_is_not_sent_again(install: Installation) -> None:
+    numbers = add_list(install)
+    names = draft(install, TITLES[0], TITLES[1]), draft(install, TITLES[0])
+    for name in names:
+        approve_news(install, name)
+    breaking_news.send_now(install, names[0], actor=SAM, now=LATER)
+    planning.plan_deliveries(install.database, names[0], install.keys, install.settings, now=LATER)
+    with install.database.write() as session:
+        session.scalars(select(Delivery).where(Delivery.person == numbers[0])).one().state = DeliveryState.ACCEPTED
+    sending.cancel_edition(install, names[0], actor=ADMIN, now=LATER)
+    with pytest.raises(SendNowError, match=f"Extra {names[0]} had the same stories"):
+        breaking_news.send_now(install, names[1], actor=SAM, now=LATER)
+
+
+def test_a_labeled_block_of_it_runs_in_no_regular_edition(install_on_both: Installation) -> None:
+    name = draft(install_on_both)
+    note = LabeledBlock(
+        "note", "opportunity", "Call 911 first", "County", "Now.", "https://fund.example.org/", "events"
+    )
+    editing.save_labeled_block(install_on_both, EditForm(name, DANA, LATER), note)
+    assert note.headline in str(edition(install_on_both, name).content)
+    following = drafted(install_on_both, LATER)
+    assert (following.name, following.content["blocks"]) == ("2026-W47", [])
+
+
+def test_the_count_of_merged_subscribers_is_that_of_a_regular_edition(install_on_both: Installation) -> None:
+    name = draft(install_on_both)
+    with install_on_both.database.write() as session:
+        edition_queries.find_edition(session, "2026-W47").merged = 7
+        news = edition_queries.find_edition(session, name)
+        news.merged, news.release_at = 0, RELEASE + timedelta(days=1)
+    with install_on_both.database.read() as session:
+        assert edition_queries.count_merged_subscribers(session) == 7
 
 
 def test_a_story_named_by_two_urls_is_in_it_once(install: Installation) -> None:
