@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.sample_emails import fill_sample_placeholders
-from digest.app.subscribers.subscriber_views import count_edition_audience
+from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
@@ -95,7 +95,7 @@ def _count_sending_days(
     limits = installation.settings.file.limits
     if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
         return 1, 0
-    subscribers = count_edition_audience(installation, edition, now=now)
+    subscribers = count_edition_recipients(installation, edition, now=now).recipients
     sends_at = max(edition.release_at, now)
     return count_sending_days(limits, subscribers, read_first_handover(session, now), sends_at), subscribers
 

@@ -23,7 +23,7 @@ from digest.app.sending import breaking_news
 from digest.app.sending import send_control as sending
 from digest.app.sending.breaking_news import SendNowError
 from digest.app.site.archive import list_public_edition_page
-from digest.app.subscribers.subscriber_views import count_edition_audience
+from digest.app.subscribers.subscriber_views import count_edition_recipients, count_or_recall
 from digest.catalogs import load_language
 from digest.deliver.control.article_recheck_results import ArticleCheck, save_article_check
 from digest.deliver.plan import canary, planning
@@ -341,7 +341,8 @@ def test_while_it_is_turned_off_no_one_gets_it(install_on_both: Installation) ->
     off = without_final_check(turned_off(install_on_both))
     view = breaking_news.view_send_now(off, name, now=LATER)
     assert view.obstacle == ("Breaking news is turned off.", "An admin can offer it under Settings → Preferences.")
-    assert view.audience.recipients == count_edition_audience(off, edition(off, name), now=LATER) == 0
+    counted = count_edition_recipients(off, edition(off, name), now=LATER)
+    assert view.audience.recipients == counted.recipients == 0
     assert "to 0 subscribers" in read_edition_status(off, name, now=LATER).release_sentence
     with pytest.raises(SendNowError, match="turned off"):
         breaking_news.send_now(off, name, actor=SAM, now=LATER)
@@ -394,6 +395,22 @@ def test_a_day_after_someone_chose_to_send_it_only_a_person_continues(install_on
     assert (row.planned_at, row.paused_because) == (None, "Someone chose to send it more than a day ago")
     sending.resume_edition(install, name, actor=SAM, now=LATER + 2 * DAY)
     assert tick(install, LATER + 2 * DAY).state is EditionState.SENT
+
+
+def test_the_pages_count_as_the_plan_does_and_no_longer_than_they_may(install_on_both: Installation) -> None:
+    add_list(install_on_both)
+    name = draft(install_on_both)
+    counts = count_edition_recipients(install_on_both, edition(install_on_both, name), now=LATER)
+    assert (counts.recipients, counts.paused, counts.skipped) == (5, 1, 1)
+    # Counting that takes two seconds would be kept for minutes.
+    times, results = iter([0.0, 2.0, 9.0, 11.0, 13.0]), iter([1, 2])
+
+    def count() -> int:
+        return count_or_recall(
+            install_on_both.database, "test", lambda _: next(results), lambda: next(times), keep_for=10
+        )
+
+    assert [count(), count(), count()] == [1, 1, 2]
 
 
 def test_nothing_sends_it_before_someone_chooses_to(install: Installation) -> None:
