@@ -133,6 +133,7 @@ def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) 
 
 def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> bool:
     """Send what is approved and due, and go on with what was cut short, each at its pace; return whether any of it is left."""
+    sending.pause_doubtful_breaking_news(context.installation, now=context.clock())
     pending = sending.find_pending_sends(context.installation, now=context.clock())
     for name in backoff.take_unreported(pending.missed):
         log.warning("release missed", edition=name, what=pending.missed[name])

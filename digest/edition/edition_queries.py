@@ -167,6 +167,6 @@ def find_latest_public_edition(session: Session, now: datetime) -> Edition | Non
 
 
 def count_merged_subscribers(session: Session) -> int:
-    """Return how many subscribers get more than they chose of the newest edition that's being sent or was sent."""
-    counted = select(Edition.merged).where(Edition.merged.is_not(None))
+    """Return how many subscribers get more than they chose of the newest regular edition that's being sent or was sent."""
+    counted = select(Edition.merged).where(IS_REGULAR, Edition.merged.is_not(None))
     return session.scalar(counted.order_by(Edition.release_at.desc()).limit(1)) or 0

@@ -92,6 +92,13 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         assert name.startswith("process_") or f"`{name}`" in documented, name
 
 
+def test_the_counts_of_the_last_regular_edition_stay_when_breaking_news_is_sent(both: Any) -> None:
+    both.edition(state=EditionState.SENT)
+    both.edition(name="2026-W47-2", number=0, state=EditionState.SENT, release_at=NOW + timedelta(days=1))
+    samples = read_samples(guard_metrics(both, TOKEN).get("/metrics", headers=BEARER).text)
+    assert {labels[1] for labels in samples if labels[0] == "digest_deliveries"} == {"2026-W47"}
+
+
 def test_metrics_require_the_token_wherever_the_request_comes_from(world: Any) -> None:
     """A bare proxy on this machine asks from loopback and adds no header, so loopback proves nothing."""
     for origin in ("127.0.0.1", "::1", "203.0.113.9"):

@@ -19,6 +19,7 @@ from digest.backups.last_backup import find_last_verified_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.edition.calendar.calendar_store import load_calendar
+from digest.edition.edition_queries import IS_REGULAR
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState, ScheduleSlot, Source, SourceHealth
@@ -91,7 +92,7 @@ class InstallationCollector:
     def _collect_sending(self, session: Session) -> Iterator["Metric"]:
         is_paused = installation_hold.read_current_hold(session) is not None
         yield make_single_gauge("held", "1 while all sending is paused.", is_paused)
-        meaning = "Emails of the editions being sent and of the last one sent."
+        meaning = "Emails of the editions being sent and of the last regular one sent."
         family = make_gauge("deliveries", meaning, ("edition", "state"))
         for name in _list_counted_editions(session):
             counts = count_deliveries(session, make_edition_delivery_purpose(name))
@@ -123,9 +124,9 @@ class InstallationCollector:
 
 
 def _list_counted_editions(session: Session) -> list[str]:
-    """List the editions that go out, and the newest that went out."""
+    """List the editions that are being sent, and the newest regular one that was sent."""
     sending = session.scalars(select(Edition.name).where(Edition.state == EditionState.SENDING))
-    sent = select(Edition.name).where(Edition.state == EditionState.SENT)
+    sent = select(Edition.name).where(IS_REGULAR, Edition.state == EditionState.SENT)
     newest = sent.order_by(Edition.release_at.desc()).limit(1)
     return [*sending, *session.scalars(newest)]
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.sample_emails import fill_sample_placeholders
-from digest.app.subscribers.subscriber_views import count_edition_audience
+from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
@@ -21,6 +21,7 @@ from digest.deliver.send.limits.rate_limiter import read_first_handover
 from digest.deliver.send.limits.rate_limits import count_sending_days
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, parse_sections
+from digest.edition.content.edition_names import write_issue_heading
 from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition, has_old_placeholders
 from digest.edition.drafting.imported_editions import load_imported_editions
 from digest.edition.editing.edit_log import load_edits
@@ -73,6 +74,7 @@ def gather_preflight_facts(
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         previous_edition=_read_previous_edition(session, edition),
         chosen_urls=find_hand_placed_urls(load_edits(session, edition)),
+        issue_heading=write_issue_heading(content.number, installation.settings.subscriber_language),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
         send_day=installation.settings.subscriber_language.weekday_date(sends_at)
@@ -93,7 +95,7 @@ def _count_sending_days(
     limits = installation.settings.file.limits
     if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
         return 1, 0
-    subscribers = count_edition_audience(installation, edition, now=now)
+    subscribers = count_edition_recipients(installation, edition, now=now).recipients
     sends_at = max(edition.release_at, now)
     return count_sending_days(limits, subscribers, read_first_handover(session, now), sends_at), subscribers
 

@@ -17,10 +17,11 @@ from digest.app.editions.editor_changes import (
     list_edition_change_counts,
 )
 from digest.app.editions.web_editions import list_shown_corrections
-from digest.app.subscribers.subscriber_views import count_edition_audience
+from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.collect.articles.images import load_image
 from digest.deliver.control.installation_hold import read_current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
+from digest.deliver.plan.planning import RecipientCounts
 from digest.deliver.providers import registry
 from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
 from digest.deliver.send.claims.progress import describe_progress, read_progress
@@ -68,7 +69,7 @@ class EditionView:
 
     edition: Edition
     stories: tuple[EditionStory, ...]
-    audience_size: int
+    recipients: RecipientCounts
     sent: SentEdition
     missed_sentence: str
     editor_counts: EditorChangeCounts | None
@@ -107,7 +108,7 @@ def view_edition(
         return EditionView(
             edition=edition,
             stories=tuple(session.scalars(placed)),
-            audience_size=count_edition_audience(installation, edition, now=now),
+            recipients=count_edition_recipients(installation, edition, now=now),
             sent=_sent_edition(
                 session,
                 edition,

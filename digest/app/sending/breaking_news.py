@@ -10,7 +10,11 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.canary import MAX_BREAKING_NEWS_WAIT, compute_canary_size
-from digest.deliver.plan.delivery_plan import count_breaking_news_recipients
+from digest.deliver.plan.delivery_plan import (
+    count_breaking_news_recipients,
+    count_deliveries,
+    make_edition_delivery_purpose,
+)
 from digest.deliver.providers import registry
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.edition_queries import (
@@ -138,13 +142,19 @@ def _find_obstacles(
 
 
 def _find_same_news(session: Session, edition: Edition) -> str:
-    """Return the title of breaking news that was or is being sent with all of this edition's stories; empty if there's none."""
+    """Return the title of breaking news with all of this edition's stories that's being sent or was sent to anyone; empty if there's none."""
     is_requested = (Edition.state == EditionState.APPROVED) & Edition.send_requested_at.is_not(None)
-    is_sent = Edition.state.in_(PUBLIC_STATES) | is_requested
+    is_sent = Edition.state.in_((*PUBLIC_STATES, EditionState.CANCELLED)) | is_requested
     query = select(EditionStory.url, Edition).join(Edition, Edition.id == EditionStory.edition_id)
     placed = query.where(~IS_REGULAR, EditionStory.section.is_not(None), is_sent | (Edition.id == edition.id))
     urls_by_edition: defaultdict[Edition, set[str]] = defaultdict(set)
     for url, other in session.execute(placed.order_by(Edition.id)):
         urls_by_edition[other].add(url)
     own = urls_by_edition.pop(edition, set())
-    return next((other.title for other, urls in urls_by_edition.items() if own <= urls), "")
+    same = (other for other, urls in urls_by_edition.items() if own <= urls)
+    return next((other.title for other in same if not _is_canceled_unsent(session, other)), "")
+
+
+def _is_canceled_unsent(session: Session, edition: Edition) -> bool:
+    counts = count_deliveries(session, make_edition_delivery_purpose(edition.name))
+    return edition.state is EditionState.CANCELLED and not counts.handed_over

@@ -25,7 +25,7 @@ from digest.deliver.send.run import edition_sending
 from digest.deliver.send.run.edition_sending import SendReport
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.deliver.send.staff_test import StaffTestReport
-from digest.edition.edition_queries import IS_REGULAR, explain_missed_release, find_edition
+from digest.edition.edition_queries import IS_REGULAR, MISSED_RELEASE_LIMIT, explain_missed_release, find_edition
 from digest.installation.action_reasons import read_optional_reason
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
@@ -251,7 +251,7 @@ def find_pending_sends(installation: Installation, *, now: datetime) -> PendingS
     """Find what to send: approved editions whose time has come, breaking news that someone chose to send, and those that were cut short.
 
     None that is paused is ready, none whose articles are yet to be looked at again, and none at all while the installation is held.
-    Breaking news isn't ready while the settings don't offer it.
+    Breaking news isn't ready while the settings don't offer it: see `pause_doubtful_breaking_news`.
     """
     is_due = (Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)
     due = select(Edition).where(Edition.paused_at.is_(None), (Edition.state == EditionState.SENDING) | is_due)
@@ -270,6 +270,33 @@ def find_pending_sends(installation: Installation, *, now: datetime) -> PendingS
     waiting = missed.keys() | unseen
     ready = () if hold else tuple(e.name for e in editions if e.name not in waiting)
     return PendingSends(ready, missed)
+
+
+def pause_doubtful_breaking_news(installation: Installation, *, now: datetime) -> None:
+    """Pause breaking news that the settings no longer offer, or that is still being sent a day after someone chose to.
+
+    It may be old news by then, so a person decides; resuming it gives it another day.
+    """
+    requested = select(Edition).where(~IS_REGULAR, Edition.send_requested_at.is_not(None))
+    running = requested.where(Edition.paused_at.is_(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
+    is_offered = installation.settings.file.preferences.offers_breaking_news
+    explain = partial(_explain_doubt, is_offered=is_offered, now=now)
+    with installation.read() as session:
+        if not any(map(explain, session.scalars(running))):
+            return
+    with installation.write() as session:
+        for edition in session.scalars(running.with_for_update()).all():
+            if reason := explain(edition):
+                edition_control.pause_automatically(session, edition.name, reason, now=now)
+
+
+def _explain_doubt(edition: Edition, *, is_offered: bool, now: datetime) -> str:
+    """Say why breaking news must not be sent further by itself; empty if it may."""
+    if not is_offered:
+        return "Breaking news is turned off in the settings"
+    decisions = filter(None, (edition.send_requested_at, edition.resumed_at))
+    is_old = now - max(decisions, default=now) > MISSED_RELEASE_LIMIT
+    return "Someone chose to send it more than a day ago" if is_old and edition.state is EditionState.SENDING else ""
 
 
 def has_due_messages(installation: Installation, name: str, *, now: datetime) -> bool:

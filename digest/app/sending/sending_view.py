@@ -13,12 +13,13 @@ from digest.app.editions.count_cache import CountCache
 from digest.app.sending import automatic_pause_emails, breaking_news, refusal_actions, uncertain_delivery_actions
 from digest.app.sending import send_control as sending
 from digest.app.sending.set_aside_domains import DECIDE, DomainAwaitingDecision, list_domains_awaiting_in_session
-from digest.app.subscribers.subscriber_views import count_edition_audience
+from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.control.set_aside_domains import PARKED_FROM
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.deliver.plan.planning import RecipientCounts
 from digest.deliver.send.claims.progress import SendProgress, read_progress
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
@@ -84,7 +85,7 @@ class SendingView:
 
     counted_at: datetime
     edition: Edition
-    audience_size: int
+    recipients: RecipientCounts
     counts: DeliveryCounts
     due_later: int
     next_due_at: datetime | None
@@ -128,7 +129,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
     return SendingView(
         counted_at=now,
         edition=edition,
-        audience_size=0 if edition.planned_at else count_edition_audience(installation, edition, now=now),
+        recipients=count_edition_recipients(installation, edition, now=now),
         counts=counts,
         due_later=due_later,
         next_due_at=next_due_at,

@@ -13,6 +13,7 @@ from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
 from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import PublicationSettings
+from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.subscriber_language import SubscriberLanguage
 
 MAX_TITLE_LENGTH = 70  # characters; search engines show no more
@@ -136,7 +137,6 @@ def _link_data(
         "@id": address,
         "url": address,
         "name": mark_corrected_title(page.content.subject, page.line.corrected_at, zone, language),
-        "issueNumber": str(page.content.number),
         "inLanguage": publication.language,
         "datePublished": page.line.release_at.astimezone(zone).isoformat(),
         "dateModified": page.changed_at.astimezone(zone).isoformat(),
@@ -145,6 +145,8 @@ def _link_data(
         "publisher": {"@type": "Organization", "name": publication.name, "url": publication.site},
         "hasPart": [_link_story(entry, address) for entry in entries],
     }
+    if page.content.number != BREAKING_NEWS_NUMBER:
+        data["issueNumber"] = str(page.content.number)
     if picture:
         data["image"] = picture.address
     if page.content.editor:

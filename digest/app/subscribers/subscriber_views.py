@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.plan.delivery_plan import count_breaking_news_recipients, make_edition_delivery_purpose
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import RecipientCounts, count_recipients
-from digest.edition.edition_queries import IS_REGULAR, find_edition
+from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, find_edition
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -32,6 +32,7 @@ from subscribers.transfer.imports import count_imported_departures
 SEARCH = Action("addresses searched", Role.ADMIN, AffectedArea.ADDRESSES)
 LIST = Action("readers listed", Role.ADMIN, AffectedArea.NONE)
 COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
+RECIPIENTS_KEPT_SECONDS = 10.0  # they change with the edition and the settings
 Counted = TypeVar("Counted")
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 
@@ -76,17 +77,19 @@ def count_subscribers(
     return count_or_recall(database, "people", count, monotonic)
 
 
-def count_edition_recipients(installation: Installation, name: str, *, now: datetime) -> RecipientCounts:
-    """Count the subscribers whom an edition will be sent to, or return the count of a moment ago (`count_or_recall`).
+def count_edition_recipients(installation: Installation, edition: Edition, *, now: datetime) -> RecipientCounts:
+    """Count the subscribers whom an edition will be sent to, or return the count of some seconds ago (`count_or_recall`).
 
-    Raises:
-        UnknownEditionError: there is no edition of that name.
+    Once it's being sent, its deliveries are counted instead, and all of these are 0.
     """
+    if edition.state not in COMING_STATES:
+        return RecipientCounts(0, 0, 0)
 
     def count(session: Session) -> RecipientCounts:
-        return count_recipients(session, find_edition(session, name), installation.settings, now=now)
+        return count_recipients(session, find_edition(session, edition.name), installation.settings, now=now)
 
-    return count_or_recall(installation.database, f"recipients of {name}", count)
+    counted_name = f"recipients of {edition.name}"
+    return count_or_recall(installation.database, counted_name, count, keep_for=RECIPIENTS_KEPT_SECONDS)
 
 
 def count_or_recall(
@@ -94,8 +97,10 @@ def count_or_recall(
     counted_name: str,
     count: Callable[[Session], Counted],
     monotonic: Callable[[], float] = time.monotonic,
+    *,
+    keep_for: float = math.inf,
 ) -> Counted:
-    """Return what `count` counts, or counted a moment ago: counting takes a hundredth of the time at most.
+    """Return what `count` counts, or counted a moment ago, at most `keep_for` seconds: counting takes a hundredth of the time if they allow it.
 
     A short list is counted at each look. The states of a million take a tenth of a second, and are counted every ten.
     """
@@ -107,17 +112,10 @@ def count_or_recall(
             with database.read() as session:
                 cached.result = count(session)
             took = monotonic() - began
-            cached.good_until = began + (COUNTING_SHARE + 1) * took if took > 0.02 else -math.inf
+            kept_seconds = min(keep_for, (COUNTING_SHARE + 1) * took)
+            cached.good_until = began + kept_seconds if took > 0.02 else -math.inf
         result: Counted = cached.result  # type: ignore[assignment]  # `counted_name` names one kind of count
         return result
-
-
-def count_edition_audience(installation: Installation, edition: Edition, *, now: datetime) -> int:
-    """Count the subscribers: all for a regular edition, and for breaking news those who get it now."""
-    if not edition.is_breaking_news:
-        return count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
-    with installation.read() as session:
-        return count_breaking_news_recipients(session, installation.settings, now).recipients
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,12 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_ids, make_message_id
 from digest.deliver.compose.variants import EditionVariants, create_variants
-from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
+from digest.deliver.plan.delivery_plan import (
+    DeliveryCounts,
+    count_breaking_news_recipients,
+    count_deliveries,
+    make_edition_delivery_purpose,
+)
 from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.edition_queries import IS_REGULAR, find_edition
 from digest.settings import Settings
@@ -258,7 +263,7 @@ class RecipientCounts:
 
     recipients: int
     paused: int
-    skipped: int  # who want fewer editions, or left out all sections that this one has
+    skipped: int  # who want fewer editions, left out all sections that this one has, or chose no breaking news
 
     @property
     def total(self) -> int:
@@ -271,6 +276,9 @@ def count_recipients(session: Session, edition: Edition, settings: Settings, *, 
 
     If another edition of the month was sent before, subscribers who want one a month are counted as having had it.
     """
+    if edition.is_breaking_news:
+        news_audience = count_breaking_news_recipients(session, settings, now)
+        return RecipientCounts(news_audience.recipients, news_audience.paused, news_audience.not_chosen)
     start, total = max(now, edition.release_at), audience.count_audience(session)
     release, today = (
         _edition_release(session, edition, settings, start),

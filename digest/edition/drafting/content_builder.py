@@ -31,12 +31,13 @@ class EditionIdentity:
     name: str
     number: int
     release_at: datetime  # UTC
-    opens_at: datetime | None = None  # when its week begins, UTC
+    opens_at: datetime | None = None  # when its week begins, UTC; breaking news has none
 
     @classmethod
     def of_edition(cls, edition: Edition) -> "EditionIdentity":
         """Read it from an edition's row."""
-        return cls(edition.name, edition.number, edition.release_at, edition.opens_at)
+        opens_at = None if edition.is_breaking_news else edition.opens_at
+        return cls(edition.name, edition.number, edition.release_at, opens_at)
 
     @property
     def is_breaking_news(self) -> bool:

@@ -382,11 +382,11 @@ _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
 def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day: date) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks of earlier editions that run in the one of a release, or later; `day` is its day in the publication's zone."""
+    """Return the blocks of earlier regular editions that run in the one of a release, or later; `day` is its day in the publication's zone."""
     with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
     query = (
         select(Edition)
-        .where(Edition.id.in_(with_blocks), Edition.release_at < release_at)
+        .where(edition_queries.IS_REGULAR, Edition.id.in_(with_blocks), Edition.release_at < release_at)
         .order_by(Edition.release_at.desc())
         .limit(MAX_EARLIER_EDITIONS)
     )

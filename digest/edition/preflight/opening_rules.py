@@ -8,6 +8,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, preflight_rule, warning_finding
 from digest.edition.rendering.inline_markup import strip_inline_markup
 from digest.edition.rendering.mail_layout import find_next_deadline
+from digest.store.models import BREAKING_NEWS_NUMBER
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -23,7 +24,7 @@ _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 @preflight_rule("first-sentence")
 def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The first sentence below the masthead is this edition's news, not "View in browser", the subject, or last week's intro."""
-    line = find_first_visible_line(examined.tree, examined.content, examined.file.publication.name)
+    line = find_first_visible_line(examined)
     if not _words(line):
         yield warning_finding(
             "There's no text below the masthead for inboxes to preview.", "Write an intro or add a story."
@@ -60,13 +61,13 @@ def _list_headlines(content: EditionContent) -> set[tuple[str, ...]]:
     return {_words(entry.headline) for section in content.sections for entry in section.entries}
 
 
-def find_first_visible_line(tree: "_Element", content: EditionContent, publication_name: str) -> str:
+def find_first_visible_line(examined: PreflightInput) -> str:
     """Return the first line that is seen below masthead and labels ("In this issue"); empty where there is none."""
-    headlines = _list_headlines(content)
-    for tag, line in _list_seen_lines(tree):
+    headlines, publication_name = _list_headlines(examined.content), examined.file.publication.name
+    for tag, line in _list_seen_lines(examined.tree):
         words = _words(line)
         is_label = tag in _HEADINGS and words not in headlines
-        if words and not is_label and words != _words(publication_name) and not _is_issue_line(words, content):
+        if words and not is_label and words != _words(publication_name) and not _is_issue_line(words, examined):
             return line
     return ""
 
@@ -103,11 +104,13 @@ def _is_hidden(element: "_Element") -> bool:
     return "hidden" in element.attrib or "display:none" in style or element.get("aria-hidden") == "true"
 
 
-def _is_issue_line(words: tuple[str, ...], content: EditionContent) -> bool:
-    """Return whether a line is number and date alone, as a masthead has them."""
-    number = str(content.number)
-    other_words = [word for word in words if word != number and word not in _words(content.date)]
-    return number in words and len(other_words) <= _MAX_LABEL_WORDS
+def _is_issue_line(words: tuple[str, ...], examined: PreflightInput) -> bool:
+    """Return whether a line is number and date alone, as a masthead has them; breaking news has its words as number."""
+    content = examined.content
+    is_numbered = content.number != BREAKING_NEWS_NUMBER
+    issue = {str(content.number)} if is_numbered else {*_words(examined.issue_heading)}
+    other_words = [word for word in words if word not in issue.union(_words(content.date))]
+    return issue <= set(words) and len(other_words) <= _MAX_LABEL_WORDS * is_numbered
 
 
 def _says_deadline(words: tuple[str, ...], content: EditionContent) -> bool:

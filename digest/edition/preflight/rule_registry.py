@@ -102,6 +102,7 @@ class PreflightInput:
     sent_stories: tuple[SentStory, ...] = ()
     previous_edition: PreviousEdition | None = None
     chosen_urls: frozenset[str] = frozenset()  # of stories that editors placed at the desk
+    issue_heading: str = ""  # as the masthead writes it
     incomplete_reason: str = ""
     send_day: str = ""
     goes_into_files: bool = False

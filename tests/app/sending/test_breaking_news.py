@@ -1,15 +1,17 @@
 """Breaking news: an extra edition of named stories, which someone sends now, and which leaves the regular edition alone."""
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Barrier
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
+from digest.app import jobs
 from digest.app.approval import edition_approval, final_check
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history
@@ -21,7 +23,7 @@ from digest.app.sending import breaking_news
 from digest.app.sending import send_control as sending
 from digest.app.sending.breaking_news import SendNowError
 from digest.app.site.archive import list_public_edition_page
-from digest.app.subscribers.subscriber_views import count_edition_audience
+from digest.app.subscribers.subscriber_views import count_edition_recipients, count_or_recall
 from digest.catalogs import load_language
 from digest.deliver.control.article_recheck_results import ArticleCheck, save_article_check
 from digest.deliver.plan import canary, planning
@@ -29,13 +31,15 @@ from digest.deliver.retention.delivery_disclosures import list_delivery_disclosu
 from digest.deliver.send.run.edition_sending import SendError, SendReport
 from digest.edition import edition_queries
 from digest.edition.approval.approved_versions import ApprovalError, revoke_all_approvals
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_content import EditionContent, LabeledBlock
+from digest.edition.drafting.composition import compose_stored_draft, matches_composition
 from digest.edition.editing.edits import EditionField
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
 from digest.store.audit import SETTINGS_CHANGED
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Article, AuditEntry, Edition, EditionState
+from scheduler import EditionSendBackoff, send_due_editions
 from subscribers.consent.breaking_news import BreakingNewsAudience
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -136,6 +140,17 @@ def test_named_stories_are_drafted_in_their_order_and_whoever_named_them_cannot_
     approve_news(install_on_both, name)
     assert edition(install_on_both, name).state == EditionState.APPROVED
     assert list_coming_breaking_news(install_on_both)[0].name == name
+
+
+def test_news_of_the_last_hour_is_approved_as_it_was_drafted(install_on_both: Installation) -> None:
+    hour_ago = LATER - timedelta(hours=1)
+    add(install_on_both.database, "Levee breaks at Cairo", dated=hour_ago, found=hour_ago)
+    name = draft(install_on_both, "Levee breaks at Cairo")
+    row = edition(install_on_both, name)
+    with install_on_both.database.read() as session:
+        assert matches_composition(session, row, compose_stored_draft(session, row, install_on_both.settings))
+    approve_news(install_on_both, name)
+    assert edition(install_on_both, name).state == EditionState.APPROVED
 
 
 def test_one_story_is_enough_however_many_a_regular_edition_needs(install: Installation) -> None:
@@ -326,7 +341,8 @@ def test_while_it_is_turned_off_no_one_gets_it(install_on_both: Installation) ->
     off = without_final_check(turned_off(install_on_both))
     view = breaking_news.view_send_now(off, name, now=LATER)
     assert view.obstacle == ("Breaking news is turned off.", "An admin can offer it under Settings → Preferences.")
-    assert view.audience.recipients == count_edition_audience(off, edition(off, name), now=LATER) == 0
+    counted = count_edition_recipients(off, edition(off, name), now=LATER)
+    assert view.audience.recipients == counted.recipients == 0
     assert "to 0 subscribers" in read_edition_status(off, name, now=LATER).release_sentence
     with pytest.raises(SendNowError, match="turned off"):
         breaking_news.send_now(off, name, actor=SAM, now=LATER)
@@ -337,6 +353,64 @@ def test_while_it_is_turned_off_no_one_gets_it(install_on_both: Installation) ->
         sending.send_edition(off, name, actor=ADMIN, clock=lambda: LATER)
     counts = planning.plan_deliveries(off.database, name, off.keys, off.settings, now=LATER)
     assert counts.planned == counts[DeliveryState.SKIPPED] == sum(each.breaking_news for each, _ in LIST)
+
+
+DAY = timedelta(days=1)
+
+
+def tick(install: Installation, now: datetime) -> Edition:
+    """Let the scheduler look once; return the row of the breaking news."""
+    context = jobs.JobContext(install, stopping=threading.Event(), clock=lambda: now)
+    send_due_editions(context, EditionSendBackoff())
+    return edition(install, "2026-W47-2")
+
+
+def test_turned_off_on_its_way_it_waits_for_a_person_and_says_so(install_on_both: Installation) -> None:
+    add_list(install_on_both)
+    install = without_final_check(install_on_both)
+    name = draft(install)
+    approve_news(install, name)
+    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    with install.database.write() as session:
+        edition_queries.find_edition(session, name).state = EditionState.SENDING
+    row = tick(turned_off(install), LATER)
+    assert row.paused_because == "Breaking news is turned off in the settings"
+    assert "turned off" in sending.explain_paused_edition(install, name)
+    # Offered again weeks later, it's old news.
+    row = tick(install, LATER + 21 * DAY)
+    assert (row.state, row.planned_at) == (EditionState.SENDING, None)
+    sending.resume_edition(install, name, actor=SAM, now=LATER + 21 * DAY)
+    assert tick(install, LATER + 22 * DAY).state is EditionState.SENT
+
+
+def test_a_day_after_someone_chose_to_send_it_only_a_person_continues(install_on_both: Installation) -> None:
+    add_list(install_on_both)
+    install = without_final_check(install_on_both)
+    name = draft(install)
+    approve_news(install, name)
+    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    with install.database.write() as session:
+        edition_queries.find_edition(session, name).state = EditionState.SENDING
+    row = tick(install, LATER + DAY + timedelta(seconds=1))
+    assert (row.planned_at, row.paused_because) == (None, "Someone chose to send it more than a day ago")
+    sending.resume_edition(install, name, actor=SAM, now=LATER + 2 * DAY)
+    assert tick(install, LATER + 2 * DAY).state is EditionState.SENT
+
+
+def test_the_pages_count_as_the_plan_does_and_no_longer_than_they_may(install_on_both: Installation) -> None:
+    add_list(install_on_both)
+    name = draft(install_on_both)
+    counts = count_edition_recipients(install_on_both, edition(install_on_both, name), now=LATER)
+    assert (counts.recipients, counts.paused, counts.skipped) == (5, 1, 1)
+    # Counting that takes two seconds would be kept for minutes.
+    times, results = iter([0.0, 2.0, 9.0, 11.0, 13.0]), iter([1, 2])
+
+    def count() -> int:
+        return count_or_recall(
+            install_on_both.database, "test", lambda _: next(results), lambda: next(times), keep_for=10
+        )
+
+    assert [count(), count(), count()] == [1, 1, 2]
 
 
 def test_nothing_sends_it_before_someone_chooses_to(install: Installation) -> None:
@@ -388,6 +462,41 @@ def test_the_same_stories_are_sent_once(install_on_both: Installation) -> None:
     (other,) = {*names} - {sent}
     breaking_news.send_now(install, other, actor=SAM, now=LATER)
     assert ready(install) == (other,)
+
+
+def test_what_some_subscribers_got_before_it_was_canceled_is_not_sent_again(install: Installation) -> None:
+    numbers = add_list(install)
+    names = draft(install, TITLES[0], TITLES[1]), draft(install, TITLES[0])
+    for name in names:
+        approve_news(install, name)
+    breaking_news.send_now(install, names[0], actor=SAM, now=LATER)
+    planning.plan_deliveries(install.database, names[0], install.keys, install.settings, now=LATER)
+    with install.database.write() as session:
+        session.scalars(select(Delivery).where(Delivery.person == numbers[0])).one().state = DeliveryState.ACCEPTED
+    sending.cancel_edition(install, names[0], actor=ADMIN, now=LATER)
+    with pytest.raises(SendNowError, match=f"Extra {names[0]} had the same stories"):
+        breaking_news.send_now(install, names[1], actor=SAM, now=LATER)
+
+
+def test_a_labeled_block_of_it_runs_in_no_regular_edition(install_on_both: Installation) -> None:
+    name = draft(install_on_both)
+    note = LabeledBlock(
+        "note", "opportunity", "Call 911 first", "County", "Now.", "https://fund.example.org/", "events"
+    )
+    editing.save_labeled_block(install_on_both, EditForm(name, DANA, LATER), note)
+    assert note.headline in str(edition(install_on_both, name).content)
+    following = drafted(install_on_both, LATER)
+    assert (following.name, following.content["blocks"]) == ("2026-W47", [])
+
+
+def test_the_count_of_merged_subscribers_is_that_of_a_regular_edition(install_on_both: Installation) -> None:
+    name = draft(install_on_both)
+    with install_on_both.database.write() as session:
+        edition_queries.find_edition(session, "2026-W47").merged = 7
+        news = edition_queries.find_edition(session, name)
+        news.merged, news.release_at = 0, RELEASE + timedelta(days=1)
+    with install_on_both.database.read() as session:
+        assert edition_queries.count_merged_subscribers(session) == 7
 
 
 def test_a_story_named_by_two_urls_is_in_it_once(install: Installation) -> None:

@@ -36,7 +36,7 @@ from digest.edition.preflight.rule_registry import (
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.sanitizer import sanitize_content
 from digest.settings import BrandingSettings, SelectionSettings, SenderSettings, Settings, SettingsFileContent
-from digest.store.models import Edition, EditionState
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
 from subscribers.consent.preferences import Preferences
 from tests.conftest import ROOT
 from tests.moments import RELEASE
@@ -679,6 +679,12 @@ def test_the_first_sentence_may_be_the_headline_that_the_subject_says_too_or_the
     same = replace(examined(), content=replace(sound(), subject=sound().sections[0].entries[0].headline))
     assert [f for f in run_preflight_rules(same) if f.rule == "first-sentence"] == []
     assert [f for f in run_preflight_rules(bare()) if f.rule == "first-sentence"] == []
+
+
+def test_the_masthead_of_breaking_news_is_no_first_sentence() -> None:
+    news = replace(bare(number=BREAKING_NEWS_NUMBER), issue_heading="Breaking news")
+    assert "Breaking news · November 20" in news.html.replace("\xa0", " ").replace("&nbsp;", " ")
+    assert [f for f in run_preflight_rules(news) if f.rule == "first-sentence"] == []
 
 
 def test_an_edition_in_another_language_is_told_of_that_and_not_of_a_day_that_is_the_same() -> None:

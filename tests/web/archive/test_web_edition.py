@@ -88,6 +88,17 @@ def test_what_the_page_says_of_itself_is_whole_and_names_public_addresses(world:
     assert len(data["hasPart"][0]["citation"]) == 1 + len(ALSO_REPORTED_BY)
 
 
+def test_breaking_news_has_no_issue_number(world: Any) -> None:
+    world.edition(state=EditionState.SENT, number=0)
+    with world.database.write() as session:
+        edition = find_edition(session, NAME)
+        edition.content = {**edition.content, "number": 0}
+        sign_as_sent(session, edition, world.install)
+    data = json.loads(page_of(world).xpath("//script[@type='application/ld+json']")[0].text)
+    assert data["@type"] == "PublicationIssue"
+    assert "issueNumber" not in data
+
+
 def test_a_story_cannot_end_the_data_in_the_head(world: Any) -> None:
     world.edition(state=EditionState.SENT)
     with world.database.write() as session:

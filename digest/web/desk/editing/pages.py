@@ -14,7 +14,6 @@ from digest.app.editions import edition_checks, edition_views
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
 from digest.app.sources import source_overview
-from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.deliver.compose.variants import ComposeError
 from digest.deliver.control.edition_control import EditionControlError
 from digest.deliver.providers.kind import ProviderSettingsError
@@ -204,7 +203,6 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         "web/desk/approval/approve.html",
         edition=view.edition,
         view=view,
-        recipients=count_edition_recipients(installation, view.edition.name, now=now),
         mail=mail,
         now=now,
         is_admin=is_admin(),

@@ -753,12 +753,12 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     assert fields == act | {"supersedes": week.state.approval}
     assert client.post(f"{week.path}/clipboard", data=act | {"keep": week.anchors("featured")[1]}).status_code == 303
     clock.now = week.state.identity.release_at
-    said = "(except paused ones), once an admin sends it, because automatic sending is off."
+    said = " subscribers</b>, once an admin sends it, because automatic sending is off."
     assert said in unescape(page(week))
     schedule_slots.find_or_record_schedule_start(week.installation.database, clock.now)
-    assert "(except paused ones), within a minute." in page(week)
+    assert " subscribers</b>, within a minute." in page(week)
     clock.now += timedelta(minutes=5)
-    assert "(except paused ones), late. Ask an admin" in page(week)
+    assert " subscribers</b>, late. Ask an admin" in page(week)
     clock.now += timedelta(days=2)
     assert "and won\u2019t be sent automatically" in page(week)
     clock.now = later()

@@ -17,6 +17,7 @@ from digest.app.editions import edition_views
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.editions.edition_views import SENT_PAGE_SIZE
 from digest.app.editions.sample_emails import fill_sample_placeholders
+from digest.app.subscribers import subscriber_views
 from digest.deliver.control import installation_hold
 from digest.edition.approval import approval_check
 from digest.edition.content.edition_content import LabeledBlock
@@ -128,7 +129,7 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     def assert_says(words: str, client: FlaskClient = world.desk) -> None:
         for page in ("/desk/", f"/desk/editions/{name}/approve"):
             shown = html.unescape(client.get(page).text)
-            assert re.search(rf"subscribers?(</b> \(except paused ones\),)? {words}\.", shown)
+            assert re.search(rf"subscribers?(</b>,)? {words}\.", shown)
 
     assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
     assert_says(f"once it\u2019s approved and you run 'digest send {name}'", world.signed_in_client("admin"))
@@ -153,11 +154,9 @@ def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> N
         return text.partition('<p class="plan">' if page == path else '<p class="said">')[2].partition("</p>")[0]
 
     due = "It was due Thursday, November 19, 3:30 p.m. ET."
-    goes = (
-        "will be sent to 1 subscriber (except paused ones), once an admin sends it, because automatic sending is off."
-    )
+    goes = "will be sent to 1 subscriber, once an admin sends it, because automatic sending is off."
     assert f"{due} It {goes}" in shown(path)
-    assert f"No. 147 {goes.replace(' (except paused ones),', '')} {due}" in shown(f"{path}/approve")
+    assert f"No. 147 {goes.replace('subscriber,', 'subscriber')} {due}" in shown(f"{path}/approve")
     assert f"{due} It\u2019s paused." in shown(path, paused_at=NOW)
     assert f"No. 147 is paused. {due}" in shown(f"{path}/approve")
     ended = {
@@ -275,7 +274,10 @@ def test_dark_and_light_do_not_depend_on_the_editors_own_system() -> None:
     assert 'content="light"' in light
 
 
-def test_the_approval_page_counts_subscribers_who_get_the_edition_and_the_others(world: Any) -> None:
+def test_the_desks_pages_count_subscribers_who_get_the_edition_and_the_others(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber_views, "RECIPIENTS_KEPT_SECONDS", 0)
     name, keys = world.edition(), world.install.keys
     paused = Preferences(pause_until=date(2026, 12, 24))
     nothing = Preferences(omit=frozenset(section.key for section in world.install.settings.file.sections))
@@ -296,6 +298,10 @@ def test_the_approval_page_counts_subscribers_who_get_the_edition_and_the_others
         says
         == f"No. 147 will be sent to 1 subscriber {when} 2 are paused, and 1 chose other sections or fewer editions."
     )
+    assert "</b> to <b>1 subscriber</b>, once" in world.desk.get("/desk/").text
+    world.edition(name="2026-W48", state=EditionState.APPROVED, release_at=NOW + timedelta(days=8))
+    sending_page = world.desk.get("/desk/editions/2026-W48/sending").text
+    assert "<h1>No. 147 will be sent to 1 subscriber</h1>" in sending_page
     assert said(paused, Preferences(), Preferences()) == f"No. 147 will be sent to 3 subscribers {when} 1 is paused."
     assert said(Preferences(), Preferences(), Preferences()) == f"No. 147 will be sent to 4 subscribers {when}"
 

@@ -123,6 +123,29 @@ def test_another_editor_approves_and_it_is_sent_on_someones_word(week: SampleWee
     assert row.send_requested_at is not None
 
 
+def test_its_pages_say_when_it_is_sent(week: SampleWeek) -> None:
+    add_recipients(week)
+    dana, sam = week.client(), week.client("sam")
+    path = draft(dana)
+
+    def read(page: str) -> str:
+        return " ".join(re.sub("</?b>", "", dana.get(page).text).split())
+
+    on_word = "when someone chooses “Send now”"
+    assert f"Breaking news for 3 subscribers, sent {on_word}, once it’s approved." in read(path)
+    assert f"will be sent to 3 subscribers {on_word}, once it’s approved." in read(f"{path}/approve")
+    approve(sam, path)
+    assert f"Breaking news for 3 subscribers, sent {on_word}. " in read(path)
+    assert f"{path}/send-now" in read(path)
+    send_now(sam, path)
+    assert "Breaking news for 3 subscribers, sent within a minute. " in read(path)
+    assert "will be sent to 3 subscribers within a minute." in read(f"{path}/approve")
+    assert on_word not in read(path) + read(f"{path}/approve")
+    assert f"{path}/send-now" not in read(path)
+    sending.pause_edition(week.installation, path.rpartition("/")[2], reason="", actor=ADMIN, now=later())
+    assert "Breaking news for 3 subscribers, sent once sending resumes. " in read(path)
+
+
 def test_only_the_version_that_was_on_the_page_is_sent(week: SampleWeek) -> None:
     add_recipients(week)
     dana, sam = week.client(), week.client("sam")

@@ -380,7 +380,7 @@ def test_before_its_time_the_page_says_when_it_leaves_and_a_draft_does_not(world
     world.edition(state=EditionState.APPROVED)
     page = page_of(world)
     assert "<h1>No. 147 will be sent to 1 subscriber</h1>" in page
-    assert "It will be sent Friday, November 20, 6 a.m. ET, except" in page
+    assert "It will be sent Friday, November 20, 6 a.m. ET." in page
     set_edition(world, state=EditionState.DRAFT)
     assert "isn\u2019t approved yet" in page_of(world)
 
