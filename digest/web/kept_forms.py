@@ -33,14 +33,24 @@ class KeptForms:
     def keep(self, sign_in: str, form: KeptForm) -> None:
         """Keep a form instead of an earlier one of the same sign-in, and drop old ones."""
         with self._lock:
-            forms = self._forms.items()
-            recent = {key: one for key, one in forms if not _is_old(one, form.kept_at)}
-            self._forms = recent | {sign_in: form}
+            self._drop_old(form.kept_at)
+            self._forms[sign_in] = form
 
     def find(self, sign_in: str, *, now: datetime) -> KeptForm | None:
-        """Find the form of a sign-in; None if there's none."""
-        form = self._forms.get(sign_in)
-        return None if form is None or _is_old(form, now) else form
+        """Find the form of a sign-in, None if there's none, and drop old ones."""
+        with self._lock:
+            self._drop_old(now)
+            return self._forms.get(sign_in)
+
+    def drop(self, sign_in: str, path: str | None = None) -> None:
+        """Drop the form of a sign-in; with `path`, only if it's submitted there."""
+        with self._lock:
+            form = self._forms.get(sign_in)
+            if form is not None and path in (None, form.path):
+                del self._forms[sign_in]
+
+    def _drop_old(self, now: datetime) -> None:
+        self._forms = {sign_in: form for sign_in, form in self._forms.items() if not _is_old(form, now)}
 
 
 def _is_old(form: KeptForm, now: datetime) -> bool:
@@ -57,4 +67,9 @@ def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | 
         return None
     typed = request.form.items(multi=True)
     fields = tuple((name, text) for name, text in typed if name != TOKEN_FIELD)
-    return KeptForm(request.full_path.rstrip("?"), fields, back, now)
+    return KeptForm(get_target(request), fields, back, now)
+
+
+def get_target(request: Request) -> str:
+    """Return where a form was submitted, with its query, below the base URL."""
+    return request.full_path.rstrip("?")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -145,6 +146,11 @@ class Preferences:
     def is_paused(self, today: date) -> bool:
         """Return whether mail rests on `today`, a day in the publication's zone."""
         return not self.is_readable or (self.pause_until is not None and today < self.pause_until)
+
+    def drop_ended_pause(self, today: date) -> "Preferences":
+        """Return the same preferences without a pause that's over on `today`."""
+        has_ended = self.pause_until is not None and self.pause_until <= today
+        return replace(self, pause_until=None) if has_ended else self
 
     def gets_breaking_news(self, today: date) -> bool:
         """Return whether breaking news may be emailed on `today`: the subscriber asked for it, and emails aren't paused.

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from sqlalchemy import ColumnElement, SQLColumnExpression, exists
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
@@ -17,7 +19,9 @@ from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.undo import REPORTED_METHOD
 from subscribers.lifecycle.unsubscribe import record_repeated_unsubscribe
-from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+
+_ENDS_BOUNCES = ledger.OWN_CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}  # a bounce from before one counts no more
 
 
 class DeliveryFeedbackKind(StrEnum):
@@ -71,11 +75,17 @@ def find_start_of_counted_feedback(session: Session, person: int, kind: Delivery
 
     Others' clocks tell whole seconds, so the moment is the beginning of the second.
     """
-    kinds = ledger.OWN_CONSENT_KINDS | (
-        {ConsentKind.ADDRESS_CHANGED} if kind is DeliveryFeedbackKind.BOUNCED else set()
-    )
-    event = ledger.find_last_event(session, person, kinds)
+    is_bounce = kind is DeliveryFeedbackKind.BOUNCED
+    event = ledger.find_last_event(session, person, _ENDS_BOUNCES if is_bounce else ledger.OWN_CONSENT_KINDS)
     return event.at.replace(microsecond=0) if event else None
+
+
+def build_counted_bounce_condition(
+    person: SQLColumnExpression[Any], at: SQLColumnExpression[Any]
+) -> ColumnElement[bool]:
+    """Return the condition that a bounce of `person` at the moment `at`, by our own clock, counts still."""
+    ended = exists().where(ConsentEvent.person == person, ConsentEvent.kind.in_(_ENDS_BOUNCES), ConsentEvent.at > at)
+    return ~ended
 
 
 def _apply_unsubscribe(

@@ -58,7 +58,6 @@ class SiteDetails(OfferedPreferences):
     postal_address: str
     section_contents: Mapping[str, str]  # by key
     recipients: tuple[str, ...]  # sentences
-    max_variants: int = 64  # versions of an edition
 
 
 @dataclass(frozen=True, slots=True)

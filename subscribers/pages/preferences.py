@@ -168,7 +168,7 @@ def _preferences_page(
     leave_token = link_tokens.make_link_token(
         page_context.keys, person.number, "leave", link.generation, address=mailbox
     )
-    chosen = Preferences.from_stored(person.choices)
+    chosen = Preferences.from_stored(person.choices).drop_ended_pause(today)
     return render_page(
         "web/preferences.html",
         400 if problem else 200,

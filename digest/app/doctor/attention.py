@@ -299,18 +299,19 @@ def _find_passed_deadlines(
 
 
 def find_sections_without_source(file: SettingsFileContent) -> Iterator[AttentionFinding]:
-    """Find each section that takes articles of sources of its own, and has none; nothing without any source."""
-    fed = {source.section for source in file.sources}
-    for section in file.sections if fed else ():
+    """Find each section that takes articles of sources of its own, and has none or only paused ones; nothing without any source."""
+    fed = {source.section for source in file.sources if not source.paused}
+    named = {source.section for source in file.sources}
+    for section in file.sections if named else ():
         if (source_section := section.source_section) not in fed:
+            lack = "only paused sources" if source_section in named else "no source"
+            resume = "resume one, " if source_section in named else ""
+            add = f'add one with section = "{source_section}" to digest.toml, or remove the section from [[sections]].'
             yield AttentionFinding(
                 "unfed-section",
-                (
-                    f'{section.title} has no source. Add one with section = "{source_section}" to digest.toml, or remove the '
-                    "section from [[sections]]."
-                ),
+                f"{section.title} has {lack}. {sentence(resume + add)}",
                 page_sentence=(
-                    f"{section.title} has no source. An admin can add one for {source_section} under Sources, or remove the "
+                    f"{section.title} has {lack}. An admin can {resume}add one for {source_section} under Sources, or remove the "
                     "section under Admin → Settings → Sections."
                 ),
             )

@@ -1,7 +1,7 @@
 """The team's actions on refusals of an edition: list and acknowledge them, send emails again, and suppress addresses."""
 
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -23,7 +23,6 @@ from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from subscribers.callback_types import Clock
 from subscribers.consent import suppression
-from subscribers.consent.audience import filter_mailable
 from subscribers.consent.ledger import ADMIN_METHOD
 from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.errors import RefusalError
@@ -169,7 +168,8 @@ def suppress_refused(
 ) -> int:
     """Suppress the addresses whose mailboxes were full or missing; return how many. The arguments are those of `send_refused_again`.
 
-    Each transaction takes 500, and has its audit row. People who may not be emailed anymore stay as they are.
+    Each transaction takes 500, and has its audit row. People who may not be emailed anymore stay as they are, and
+    so do those who have confirmed again or changed their address since.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -180,13 +180,15 @@ def suppress_refused(
     with SUPPRESS.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         with installation.read() as session:
-            refused = [one for one in _iterate_to_mailable(session, name) if one.group.is_suppressible(chosen)]
-        numbers = sorted(one.person for one in refused if one.person is not None)
+            numbers = sorted(_iterate_suppressible(session, name, chosen))
         _check_number(len(numbers), confirmed, "No addresses were suppressed.")
         remaining = iter(numbers)
         while page := list(islice(remaining, BATCH_SIZE)):
             with installation.write() as session:
-                people = _suppress_people(installation, session, page, reason, actor, clock())
+                locked = _lock_people(session, page)
+                suppressible = set(_iterate_suppressible(session, name, chosen, page))
+                still = [person for person in locked if person.number in suppressible]
+                people = _suppress_people(installation, session, still, reason, actor, clock())
                 audit.detail = {"because": reason, "people": people}
                 if people:
                     audit.record(session)
@@ -194,24 +196,38 @@ def suppress_refused(
     return suppressed
 
 
-def _iterate_to_mailable(session: Session, name: str) -> Iterator[RefusedDelivery]:
-    """Iterate over the refused deliveries of an edition to people who may be emailed now."""
-    return (one for one in refused_deliveries.iterate_refused(session, name) if one.group.recipients)
+def _iterate_to_mailable(
+    session: Session, name: str, people: Collection[int] | None = None
+) -> Iterator[RefusedDelivery]:
+    """Iterate over the refused deliveries of an edition, to some people or all, that the group counts as its recipients."""
+    return (one for one in refused_deliveries.iterate_refused(session, name, people) if one.group.recipients)
+
+
+def _iterate_suppressible(
+    session: Session, name: str, chosen: Collection[str], people: Collection[int] | None = None
+) -> Iterator[int]:
+    """Iterate over the people, among some or all, whose mailboxes were full or missing, and whose refusals count still."""
+    for one in _iterate_to_mailable(session, name, people):
+        if one.person is not None and one.group.is_suppressible(chosen):
+            yield one.person
+
+
+def _lock_people(session: Session, numbers: Collection[int]) -> Sequence[Person]:
+    people = select(Person).where(Person.number.in_(numbers)).order_by(Person.number)
+    return session.scalars(people.with_for_update()).all()
 
 
 def _suppress_people(
     installation: Installation,
     session: Session,
-    numbers: list[int],
+    people: Collection[Person],
     reason: str,
     actor: Actor,
     now: datetime,
 ) -> list[int]:
-    """Suppress people who may be emailed still; return their numbers. Their departures are synced before the caller commits."""
-    people = select(Person).where(Person.number.in_(numbers)).order_by(Person.number)
-    locked = session.scalars(people.with_for_update()).all()
-    mailable, departures = filter_mailable(session, numbers), {}
-    for person in (person for person in locked if person.number in mailable):
+    """Suppress locked people; return their numbers. Their departures are synced before the caller commits."""
+    departures = {}
+    for person in people:
         departure = suppression.suppress_person(
             session,
             installation.keys,

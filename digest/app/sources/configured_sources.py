@@ -9,12 +9,19 @@ from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, ParseError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.sandbox import client as sandbox
-from digest.collect.sources.source_rows import FILE_PREFIX, VisitFailure, describe_source_health, sync_sources
+from digest.collect.sources.source_rows import (
+    FILE_PREFIX,
+    VisitFailure,
+    describe_source_health,
+    start_source_anew,
+    sync_sources,
+)
 from digest.collect.texts.urls import absolute_url, site_name
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
@@ -224,7 +231,7 @@ def change_source(
 ) -> bool:
     """Write new values for a source into the settings file; say whether anything changed.
 
-    With another URL, its row stays, with its articles and its health.
+    With another URL, its row stays, with its articles. Its health stays only if it had moved there; otherwise it starts anew.
 
     Raises:
         NotPermittedError: the actor is no admin.
@@ -244,10 +251,18 @@ def change_source(
         if draft.changed:
             with installation.database.write() as session:
                 if new_url != url:
-                    session.execute(update(Source).where(Source.url == url).values(moved_to=new_url))
+                    _move_source(session, url, new_url)
                 sync_sources(session, settings)
                 draft.record(session)
         return draft.changed
+
+
+def _move_source(session: Session, url: str, new_url: str) -> None:
+    """Note the URL that a source gets; what its visits found is of another feed, unless they were redirected there."""
+    row = session.scalars(select(Source).where(Source.url == url)).first()
+    if row is not None and row.moved_to != new_url:
+        row.moved_to = new_url
+        start_source_anew(row)
 
 
 def _refuse_taken_url(installation: Installation, url: str) -> None:
@@ -257,13 +272,18 @@ def _refuse_taken_url(installation: Installation, url: str) -> None:
         SourceRefusedError: one has it.
     """
     with installation.database.read() as session:
-        owner = select(Source.name).where(Source.url == url)
-        name = session.scalars(owner).first()
-    if name is not None:
+        owner = session.scalars(select(Source).where(Source.url == url)).first()
+    if owner is None:
+        return
+    if find_configured_source(installation, url) is None:
         raise SourceRefusedError(
-            f"Another source, {name!r}, already has the URL {url}.",
-            "Remove this source, or change the other one first.",
+            f"{owner.name!r}, which is no longer in your settings, had the URL {url}.",
+            "Remove this source, and add that URL again.",
         )
+    raise SourceRefusedError(
+        f"Another source, {owner.name!r}, already has the URL {url}.",
+        "Remove this source, or change the other one first.",
+    )
 
 
 def follow_moved_source(

@@ -15,7 +15,7 @@ from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from subscribers.address import Address
 from subscribers.consent import ledger
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, describe_preference_options
 from subscribers.errors import RefusalError
 from subscribers.lifecycle.preference_changes import save_preferences_by_admin
 from subscribers.pages import preferences_form
@@ -68,7 +68,8 @@ def view_subscriber_preferences(
         asked = ASKED_PREFERENCES - offered.hidden_preferences
         asked -= frozenset() if preferences.breaking_news else {"breaking_news"}
         asked -= frozenset() if offered.topics else {"omit_topics"}
-        form = preferences_form.write_preferences_form(preferences, offered)
+        today = now.astimezone(installation.settings.file.publication.zone).date()
+        form = preferences_form.write_preferences_form(preferences.drop_ended_pause(today), offered)
         return SubscriberPreferences(offered, form, _describe_stored(person), asked)
 
 
@@ -131,7 +132,8 @@ def _describe_stored(person: Person) -> str:
 def _read_change(form: MultiDict[str, str], old: Preferences, settings: Settings, today: date) -> Preferences:
     offered = _list_offered_preferences(settings)
     if hidden := offered.hidden_preferences.intersection(form.get("asks", "").split()):
-        raise PreferencesRefusedError(f"Your publication doesn't offer {min(hidden)}.", "Change your settings first.")
+        words = describe_preference_options(ENGLISH, PREFERENCE_TEXTS.keys() - hidden)
+        raise PreferencesRefusedError(f"Your publication doesn't offer {words}.", "Change your settings first.")
     for name, keys in preferences_form.list_offered(offered).items():
         field = CHECKED_LISTS[name]
         if unknown := sorted(set(form.getlist(field)) - set(keys)):

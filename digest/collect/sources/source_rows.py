@@ -198,6 +198,12 @@ def ensure_file_source(session: Session, address: str, *, name: str, publisher: 
 def _update_source(row: Source, configured: SourceSettings) -> None:
     for name in _SYNCED_FIELDS:
         setattr(row, name, getattr(configured, name))
-    if not row.active:  # added again: it starts anew, also when it was gone
-        row.active, row.health, row.message, row.failures = True, SourceHealth.NEW, "", 0
-        row.failing_since = row.next_try_at = None
+    if not row.active:  # added again
+        row.active = True
+        start_source_anew(row)
+
+
+def start_source_anew(row: Source) -> None:
+    """Forget what visits found at a source's URL, also that it was gone: the next one asks for the whole feed."""
+    row.health, row.message, row.failures = SourceHealth.NEW, "", 0
+    row.failing_since = row.next_try_at = row.etag = row.last_modified = None

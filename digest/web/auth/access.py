@@ -17,7 +17,7 @@ from digest.installation.audited_actions import Actor, ConfirmationRequiredError
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
-from digest.web.kept_forms import read_kept_form
+from digest.web.kept_forms import get_target, read_kept_form
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import client_address
 
@@ -108,6 +108,8 @@ def check_access() -> ResponseReturnValue | None:
         return render_template("web/auth/not_permitted.html", role=rule.role), 403
     if rule.fresh and not signed_in.is_fresh(web_context().clock()):
         return redirect_to_confirm_identity()
+    if not _is_look():
+        web_context().kept_forms.drop(signed_in.sign_in, get_target(request))
     if rule.max_bytes is not None:  # before the form token is looked for, which reads the form
         request.max_content_length = rule.max_bytes
     return None

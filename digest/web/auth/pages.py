@@ -215,6 +215,8 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
 @auth_pages.post("/desk/sign-out")
 def sign_out() -> ResponseReturnValue:
     """End this session."""
-    sign_in.sign_out(web_context().installation, current_staff())
+    context = web_context()
+    sign_in.sign_out(context.installation, current_staff())
+    context.kept_forms.drop(current_staff().sign_in)
     session.clear()
     return delete_session_cookie(Response(status=303, headers={"Location": url_for("auth.show_sign_in")}))

@@ -81,12 +81,14 @@ def test_rows_follow_the_settings_and_a_source_that_is_no_longer_named_keeps_its
 
 def test_a_source_that_is_named_again_starts_anew_also_when_it_was_gone(database: Database) -> None:
     synced(database, PORT)
+    visited(database, VisitSuccess(DocumentKind.RSS, etag='"old"', last_modified="Thu, 19 Nov 2026 09:00:00 GMT"))
     visited(database, VisitFailure(SourceHealth.GONE, "closed", status=410))
     assert not is_source_due(row(database), NOON + timedelta(days=400))
     synced(database)
     assert synced(database, PORT) == (0, 1, 0)
     renewed = row(database)
     assert (renewed.active, renewed.health, renewed.failures) == (True, SourceHealth.NEW, 0)
+    assert (renewed.etag, renewed.last_modified) == (None, None)
     assert is_source_due(renewed, NOON)
 
 

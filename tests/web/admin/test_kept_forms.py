@@ -10,8 +10,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import select
 
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 from digest.settings import load_settings
 from digest.store.models import AuditEntry
+from digest.web.kept_forms import KeptForm, KeptForms
 from digest.web.server import open_page_server
 from tests.browser import follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
 from tests.moments import DRAFTING as NOW
@@ -82,6 +84,41 @@ def test_a_form_of_another_page_is_not_offered(world: Any) -> None:
     asked = client.get("/admin/readers/add")
     assert "Your form is kept" not in client.get(asked.location).text
     assert confirm(client, secret, asked).location == "/admin/readers/add"
+
+
+def kept_forms(world: Any) -> dict[str, Any]:
+    forms: dict[str, Any] = world.app.extensions["digest"].kept_forms._forms
+    return forms
+
+
+def test_a_form_is_dropped_once_it_is_submitted(filed: Any) -> None:
+    client, secret = stale_admin(filed)
+    asked = submit(client, "publication", about="News for the border county.")
+    confirm(client, secret, asked)
+    page = client.get(FORM_PAGE).text
+    client.post("/admin/sources/look", data=fetch_token(client) | {"address": "ftp://port.example.org/"})
+    assert len(kept_forms(filed)) == 1, "another form's submission drops nothing"
+    assert "saved=1" in client.post("/admin/settings/publication", data=hidden_fields(page)).location
+    assert kept_forms(filed) == {}
+    assert client.get(FORM_PAGE).location == "/desk/"
+
+
+def test_a_form_is_dropped_on_sign_out(world: Any) -> None:
+    client, _ = stale_admin(world)
+    post_form(client, "/admin/readers/find", address=ADA_ADDRESS)
+    assert len(kept_forms(world)) == 1
+    post_form(client, "/desk/sign-out")
+    assert kept_forms(world) == {}
+
+
+def test_an_old_form_is_dropped_when_someone_looks_for_one() -> None:
+    forms = KeptForms()
+    forms.keep("one", KeptForm("/admin/readers/find", (), "/admin/readers", NOW))
+    late = NOW + CONFIRMATION_LIFETIME
+    assert forms.find("another", now=late - timedelta(seconds=1)) is None
+    assert "one" in forms._forms
+    assert forms.find("one", now=late) is None
+    assert forms._forms == {}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.sources import source_overview
-from digest.collect.sources.source_rows import sync_sources
+from digest.collect.sources.source_rows import is_source_due, sync_sources
 from digest.collect.sources.source_visit_counts import SourceWeek, count_source_visit, read_source_weeks
 from digest.collect.visits.collection_run import has_unclaimed_visits
 from digest.settings import load_settings
@@ -213,7 +213,8 @@ def test_an_address_that_another_source_has_is_not_taken_over(filed: Any, tmp_pa
     path = f"/admin/sources/{number}"
     answer = submit(filed.signed_in_client("admin"), f"{path}/address", on=path, address=new)
     assert answer.status_code == 409
-    assert "Another source, &#39;Alpha News&#39;, already has the URL" in answer.text
+    assert "&#39;Alpha News&#39;, which is no longer in your settings, had the URL" in answer.text
+    assert "Remove this source, and add that URL again." in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
 
@@ -388,7 +389,7 @@ def test_the_url_of_a_source_is_edited_and_its_articles_stay(filed: Any, site_wi
     [
         ("javascript:alert(1)", "isn&#39;t a URL"),
         ("http://127.0.0.2:9/", "http://127.0.0.2:9/"),
-        ("{site}ships/feed", "Another source, &#39;Ships&#39;, already has the URL"),
+        ("{site}ships/feed", "&#39;Ships&#39;, which is no longer in your settings, had the URL"),
     ],
 )
 def test_a_source_keeps_its_url_where_the_new_one_is_no_source(
@@ -403,6 +404,32 @@ def test_a_source_keeps_its_url_where_the_new_one_is_no_source(
     assert (answer.status_code, said in answer.text) == (409, True)
     assert f'name="url" required maxlength="2000" autocomplete="off" inputmode="url" value="{typed}"' in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
+
+
+def test_a_source_starts_anew_at_another_url_and_is_asked_for_the_whole_feed(filed: Any, site_with_feeds: str) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    with filed.database.write() as session:
+        source = session.get_one(Source, number)
+        source.health, source.message, source.failures = SourceHealth.GONE, "closed", 3
+        source.failing_since, source.next_try_at = NOW, NOW + timedelta(days=1)
+        source.etag, source.last_modified = '"old"', "Thu, 19 Nov 2026 09:00:00 GMT"
+    path, new = f"/admin/sources/{number}", f"{site_with_feeds}ships/feed"
+    assert submit(client, path, on=path, **DESCRIBED, url=new).status_code == 303
+    with filed.database.read() as session:
+        source = session.get_one(Source, number)
+        assert (source.url, is_source_due(source, NOW)) == (new, True)
+        assert (source.health, source.message, source.failures) == (SourceHealth.NEW, "", 0)
+        assert (source.failing_since, source.etag, source.last_modified) == (None, None, None)
+
+
+def test_a_source_does_not_take_the_url_of_another_in_the_settings(filed: Any, site_with_feeds: str) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path, taken = f"/admin/sources/{number}", f"{site_with_feeds}feed"
+    assert submit(client, "/admin/sources", **DESCRIBED, url=taken).status_code == 303
+    answer = submit(client, path, on=path, **DESCRIBED | {"name": "Alpha"}, url=taken)
+    assert answer.status_code == 409
+    assert "Another source, &#39;Port News&#39;, already has the URL" in answer.text
+    assert "change the other one first" in answer.text
 
 
 def test_a_paused_source_is_not_collected_until_it_is_resumed(filed: Any, tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ from pytest_httpserver import HTTPServer
 
 from digest.settings import load_settings
 from digest.web.server import open_page_server
-from tests.browser import choose_by_keyboard, follow, page_faults, press_by_keyboard, sign_in, tab_to, write_by_keyboard
+from tests.browser import (
+    choose_by_keyboard,
+    follow,
+    page_faults,
+    press_by_keyboard,
+    sign_in,
+    tick_by_keyboard,
+    write_by_keyboard,
+)
 from tests.web.admin.test_sources import filed, site_with_feeds, source_number
 
 __all__ = ["filed", "site_with_feeds"]
@@ -42,9 +50,7 @@ def test_an_admin_chooses_another_feed_and_pauses_the_source(
             write_by_keyboard(url, site_with_feeds)
             press_by_keyboard(save)
             choose_by_keyboard(ships)
-            tab_to(paused)
-            page.keyboard.press("Space")
-            expect(paused).to_be_checked()
+            tick_by_keyboard(paused)
             faults = ""
             press_by_keyboard(save)
         expect(page.get_by_text("Saved.", exact=True)).to_be_visible()

@@ -40,6 +40,9 @@ from tests.run_database import HomeDatabases
 from tests.web.admin.conftest import SETTINGS
 from tests.web.admin.subscribers.test_import_pages import cut_short, fields_of, mailchimp_list
 from tests.web.admin.subscribers.test_search_pages import await_end
+from tests.web.admin.subscribers.test_suppression_pages import encrypted_file
+from tests.web.admin.subscribers.test_suppression_pages import post_step as run_suppression_step
+from tests.web.admin.subscribers.test_suppression_pages import upload as upload_suppressions
 from tests.web.admin.test_doctor import wait_for_end
 from tests.web.admin.test_sending import NEW, fill, write_log
 from tests.web.conftest import ADA_ADDRESS, WebSetup, web_settings
@@ -244,6 +247,23 @@ def import_states(tour: Tour) -> Iterator[State]:
     yield "import-failed", tour.get(other)
 
 
+def suppression_states(tour: Tour, folder: Path) -> Iterator[State]:
+    """The forms of the suppression list; a file that's uploaded, checked, and adopted, and one that can't be decrypted."""
+    lists = "/admin/readers/suppressions"
+    yield "suppressions", tour.get(lists)
+    yield "suppressions-export-refused", tour.post(f"{lists}/export", reason="")
+    path = upload_suppressions(tour.client, encrypted_file(folder))
+    yield "suppressions-uploaded", tour.get(path)
+    run_suppression_step(tour.world, tour.client, path, "try", passphrase="another")
+    yield "suppressions-wrong-passphrase", tour.get(path)
+    run_suppression_step(tour.world, tour.client, path, "try")
+    yield "suppressions-tried", tour.get(path)
+    yield "suppressions-without-reason", tour.post(f"{path}/commit", reason="")
+    run_suppression_step(tour.world, tour.client, path, "commit", reason="moved")
+    yield "suppressions-adopted", tour.get(path)
+    yield "suppression-files", tour.get(lists)
+
+
 def delivery_states(tour: Tour) -> Iterator[State]:
     """Counts and doubts; what a log says; doubts settled; the hold."""
     yield "deliveries", tour.get("/admin/deliveries")
@@ -441,6 +461,7 @@ def test_axe_finds_nothing_in_any_state_of_any_page_for_admins_and_each_fits_its
         *source_states(tour, httpserver.url_for("/")),
         *search_states(tour),
         *import_states(tour),
+        *suppression_states(tour, tmp_path),
         *delivery_states(tour),
         *subscriber_states(tour),
         *setting_states(tour, tmp_path / "backups"),

@@ -5,7 +5,9 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from jinja2 import Environment
 from lxml import html as lxml_html
 from PIL import Image
 from sqlalchemy import delete, update
@@ -20,8 +22,10 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
-from digest.store.models import Edition, EditionState, RenderedEditionFragment
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, RenderedEditionFragment
 from digest.web.app import create_app
+from digest.web.filters import install_subscriber_filters
+from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sign_as_sent
@@ -204,3 +208,10 @@ def test_a_card_that_cannot_be_set_is_none_and_the_page_does_without(world: Any)
         session.execute(update(Edition).values(content=content))
     web_editions.store_social_card(world.install, NAME, now=NOW)
     assert "og:image:width" not in world.client.get(f"/editions/{NAME}").text
+
+
+def test_breaking_news_has_no_number_in_pages() -> None:
+    environment = Environment()
+    install_subscriber_filters(environment, lambda: ENGLISH, lambda: ZoneInfo("UTC"))
+    write = environment.filters["issue"]
+    assert (write(147), write(BREAKING_NEWS_NUMBER)) == ("No. 147", "breaking news")

@@ -39,6 +39,7 @@ from subscribers.address import Address
 from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
+from subscribers.lifecycle.feedback import build_counted_bounce_condition
 from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
 from subscribers.store.models import Person
 
@@ -113,7 +114,9 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
 
 @dataclass(frozen=True, slots=True)
 class RefusalGroup:
-    """How many messages one mailbox provider refused alike. `recipients` of them may be sent again, to people who may be emailed now.
+    """How many messages one mailbox provider refused alike. `recipients` is how many of them went to people who may be emailed now.
+
+    Where the mailbox is to blame, people who have confirmed again or changed their address since aren't among those.
 
     `cause` and `reply` are those of the last event that gives a cause, else those of the delivery. `tag` is empty for erased people.
     """
@@ -160,19 +163,20 @@ def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
     """Group what was refused of an edition, each message once, in one pass over them."""
     refused = _select_refused(session, edition)
     columns = (refused.c.provider_tag, refused.c.decision, refused.c.reply)
-    counted = (func.count().label("many"), func.sum(refused.c.may_mail).label("recipients"))
-    rows = session.execute(select(*columns, *counted).group_by(*columns))
-    return [_read_group(row, row.many, row.recipients) for row in rows]
+    sums = (func.sum(refused.c[name]).label(name) for name in ("may_mail", "may_suppress"))
+    rows = session.execute(select(*columns, func.count().label("many"), *sums).group_by(*columns))
+    return [_read_group(row, row.many) for row in rows]
 
 
-def _read_group(row: Any, count: int, recipients: int) -> RefusalGroup:
+def _read_group(row: Any, count: int) -> RefusalGroup:
     event_cause, _, texts = row.decision.partition(_SEPARATOR)
     status, _, reason = texts.partition(_SEPARATOR)
     reply = quote_refusal(row.reply, status, reason)
-    return RefusalGroup(row.provider_tag or "", find_refusal_cause(reply, [event_cause]), reply, count, recipients)
+    group = RefusalGroup(row.provider_tag or "", find_refusal_cause(reply, [event_cause]), reply, count, row.may_mail)
+    return replace(group, recipients=row.may_suppress) if group.reason.is_about_mailbox else group
 
 
-def _select_refused(session: Session, edition: str) -> Subquery:
+def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
     """Select what was refused of an edition, with the cause, status, and reason of its last event that has a cause; empty if there's none.
 
     After a restore, what was refused before the backup goes to no one: it may have been sent again since.
@@ -182,11 +186,17 @@ def _select_refused(session: Session, edition: str) -> Subquery:
     gives_cause = and_(StoredDeliveryEvent.delivery == Delivery.id, StoredDeliveryEvent.cause != FailureCause.NONE)
     decisions = select(_join_event_texts()).where(gives_cause).order_by(StoredDeliveryEvent.id.desc())
     decision = func.coalesce(decisions.limit(1).scalar_subquery(), "").label("decision")
-    may_mail = case((and_(build_mailable_person_condition(), is_known), 1), else_=0).label("may_mail")
+    is_mailable = and_(build_mailable_person_condition(), is_known)
+    handed_at = func.coalesce(Delivery.handed_at, Delivery.due_at)
+    counts_still = build_counted_bounce_condition(Delivery.person, handed_at)
+    may_mail = case((is_mailable, 1), else_=0).label("may_mail")
+    may_suppress = case((and_(is_mailable, counts_still), 1), else_=0).label("may_suppress")
     provider_tag = select_domain_group_tag(Delivery.domain_tag).label("provider_tag")
-    columns = (Delivery.id, Delivery.person, Delivery.reply, Delivery.sealed_in, provider_tag, decision, may_mail)
+    row = (Delivery.id, Delivery.person, Delivery.reply, Delivery.sealed_in)
+    columns = (*row, provider_tag, decision, may_mail, may_suppress)
     refused = select(*columns).outerjoin(Person, Person.number == Delivery.person)
-    return refused.where(is_delivery_of_edition(edition), _WAS_REFUSED).subquery()
+    is_of_people = true() if people is None else Delivery.person.in_(people)
+    return refused.where(is_delivery_of_edition(edition), _WAS_REFUSED, is_of_people).subquery()
 
 
 def _join_event_texts() -> ColumnElement[str]:
@@ -274,15 +284,15 @@ class RefusedDelivery:
     group: RefusalGroup
 
 
-def iterate_refused(session: Session, edition: str) -> Iterator[RefusedDelivery]:
-    """Iterate over the refused deliveries of an edition.
+def iterate_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Iterator[RefusedDelivery]:
+    """Iterate over the refused deliveries of an edition, to some people (at most 500) or to all.
 
     They're in the order of the batches that they were sealed in: a page changes few of those.
     """
-    refused = _select_refused(session, edition)
+    refused = _select_refused(session, edition, people)
     in_order = select(refused).order_by(refused.c.sealed_in, refused.c.id)
     for row in session.execute(in_order):
-        yield RefusedDelivery(row.id, row.person, _read_group(row, 1, row.may_mail))
+        yield RefusedDelivery(row.id, row.person, _read_group(row, 1))
 
 
 def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:

@@ -33,7 +33,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
-from subscribers.consent import disclosure_log, seals
+from subscribers.consent import disclosure_log, ledger, seals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
@@ -382,6 +382,39 @@ def test_those_whose_mailboxes_are_full_are_suppressed_once(world: DeliverySetup
         group.recipients == 0
         for group in refusal_actions.read_refusals(opened(world), EDITION_NAME).choose_suppressible(["all"])
     )
+
+
+@pytest.mark.parametrize("kind", [ConsentKind.ADDRESS_CHANGED, ConsentKind.CONFIRMED])
+def test_nobody_is_suppressed_for_an_earlier_address_or_from_before_a_new_consent(
+    world: DeliverySetup, monkeypatch: pytest.MonkeyPatch, kind: ConsentKind
+) -> None:
+    sent_with(world, [FULL] * 3, of=20)
+    world.clock.now += timedelta(hours=1)
+
+    def speak(delivery: str) -> int:
+        with world.database.write() as session:
+            person = ledger.lock_person(session, session.get_one(Delivery, delivery).person or 0)
+            assert person is not None
+            ledger.append_event(session, person, kind, {"method": "page"}, world.clock())
+            return person.number
+
+    def speak_after_the_count(refused: int, confirmed: int, consequence: str) -> None:
+        check_number(refused, confirmed, consequence)
+        spoken.append(speak(meanwhile))
+
+    before, meanwhile, silent = ids_of(world, REFUSED)
+    spoken = [speak(before)]
+    (group,) = refusal_actions.read_refusals(opened(world), EDITION_NAME).groups
+    assert (group.count, group.recipients) == (3, 2)
+    with pytest.raises(ChangedRefusalsError, match="from 3 to 2"):
+        suppress(world, "all", confirmed=3)
+    check_number = refusal_actions._check_number
+    monkeypatch.setattr(refusal_actions, "_check_number", speak_after_the_count)
+    assert suppress(world, "all", confirmed=2) == 1
+    with world.database.read() as session:
+        (suppressed,) = session.scalars(select(Person.number).where(Person.state == PersonState.SUPPRESSED))
+        assert session.get_one(Delivery, silent).person == suppressed
+    assert len(spoken) == 2
 
 
 def test_people_who_unsubscribed_meanwhile_are_neither_counted_nor_sent_it(world: DeliverySetup) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from email.message import EmailMessage
 from html import unescape
@@ -15,9 +16,10 @@ from werkzeug.datastructures import MultiDict
 from digest.app.subscribers import subscriber_actions
 from digest.app.subscribers.subscriber_preferences import PreferencesRefusedError, change_subscriber_preferences
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
+from digest.installation.opened_installation import Installation
 from digest.store.models import AuditEntry
 from subscribers.consent import ledger
-from subscribers.consent.preferences import Preferences
+from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe_log_merge import LogMergeResult, merge_unsubscribe_log
 from subscribers.pages.forms import FormError
@@ -131,6 +133,39 @@ def test_what_cannot_be_saved_is_refused_in_words(both: Any, values: dict[str, s
         change(both, **values)
     assert list(refusal.value.problems) == [name]
     assert chosen(both) == Preferences()
+
+
+def test_a_pause_that_is_over_is_not_filled_in(both: Any) -> None:
+    pause(both)
+    client = both.signed_in_client("admin")
+
+    def filled_in() -> list[str]:
+        paths = (f"/admin/readers/{both.ada}/preferences", f"/preferences/{both.token('preferences')}")
+        pages = [client.get(paths[0]).text, both.client.get(paths[1]).text]
+        return [re.findall(r'name="pause_until" value="([^"]*)"', page)[0] for page in pages]
+
+    assert filled_in() == [str(UNTIL)] * 2
+    with both.database.write() as session:
+        person = ledger.lock_person(session, both.ada)
+        assert person is not None
+        change_preferences(session, both.ada, Preferences(pause_until=NOW.date()), NOW, method="page")
+    assert filled_in() == ["", ""]
+
+
+def test_all_preferences_that_are_not_offered_are_named_in_words(world: Any) -> None:
+    off = world.install.settings.file.preferences.model_copy(update={"topics": "off", "breaking_news": "off"})
+    file = world.install.settings.file.model_copy(update={"preferences": off})
+    settings = world.install.settings.model_copy(update={"file": file})
+    world = replace(world, install=Installation(settings, world.database))
+    with pytest.raises(PreferencesRefusedError, match="doesn't offer topics and breaking news"):
+        change(world, omit_topics="", breaking_news="yes")
+
+
+def test_a_reason_that_subscribers_can_see_is_asked_for_as_such(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    for act, is_visible in {"leave": True, "stop": True, "links": True, "erase": False}.items():
+        page = client.get(f"/admin/readers/{world.ada}/{act}").text
+        assert ("; the subscriber can see it" in page) is is_visible, act
 
 
 def test_an_unknown_section_is_refused_instead_of_leaving_the_others_out(both: Any) -> None:
