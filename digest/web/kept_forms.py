@@ -1,5 +1,6 @@
 """Forms that wait while someone signs in again: in memory alone, and no longer than a sign-in counts as recent."""
 
+import re
 import threading
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,16 +12,31 @@ from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 
 TOKEN_FIELD = "csrf_token"  # noqa: S105 - the field's name
 _SECRET_FIELD = "passphrase"  # noqa: S105 - the field's name
+_SECRET_WORDS = ("passphrase", "password", "secret", "token", "code")  # in the names of fields
+# What pages fill in for themselves, and nobody sees there.
+_HIDDEN_FIELDS = frozenset(
+    {"asks", "back", "field", "fingerprint", "mark", "release", "seen", "seq", "supersedes", "view"}
+)
+_HIDDEN_PREFIX = "was-"  # of values as they were
 
 
 @dataclass(frozen=True, slots=True)
 class KeptForm:
-    """A form as it was submitted: its fields without the token, its URL below the base URL, and the page that it's on (`back`)."""
+    """A form as it was submitted: its fields without the token, its URL below the base URL, and the page that it's on (`back`).
+
+    `action` is what it does, in words, such as "Find subscriber".
+    """
 
     path: str
     fields: tuple[tuple[str, str], ...]
     back: str
     kept_at: datetime
+    action: str = ""
+
+    @property
+    def visible_fields(self) -> tuple[tuple[str, str], ...]:
+        """The label and text of each field that's filled in, without secrets and those that pages fill in for themselves."""
+        return tuple((_write_label(name), text) for name, text in self.fields if text.strip() and _is_visible(name))
 
 
 class KeptForms:
@@ -53,6 +69,16 @@ class KeptForms:
         self._forms = {sign_in: form for sign_in, form in self._forms.items() if not _is_old(form, now)}
 
 
+def _is_visible(name: str) -> bool:
+    is_hidden = name in _HIDDEN_FIELDS or name.startswith(_HIDDEN_PREFIX)
+    return not is_hidden and not any(word in name for word in _SECRET_WORDS)
+
+
+def _write_label(name: str) -> str:
+    """Write the name of a field or route in words: "paused_until" is "Paused until"."""
+    return re.sub("[-_]+", " ", name).strip().capitalize()
+
+
 def _is_old(form: KeptForm, now: datetime) -> bool:
     return now - form.kept_at >= CONFIRMATION_LIFETIME
 
@@ -67,7 +93,8 @@ def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | 
         return None
     typed = request.form.items(multi=True)
     fields = tuple((name, text) for name, text in typed if name != TOKEN_FIELD)
-    return KeptForm(get_target(request), fields, back, now)
+    action = _write_label((request.endpoint or "").rpartition(".")[2])
+    return KeptForm(get_target(request), fields, back, now, action)
 
 
 def get_target(request: Request) -> str:

@@ -195,6 +195,14 @@ def show_kept_form() -> ResponseReturnValue:
     return render_template("web/auth/kept_form.html", form=form)
 
 
+@auth_pages.post("/desk/confirm/form/discard")
+def discard_kept_form() -> ResponseReturnValue:
+    """Drop the form that waited, and lead back to the page that it's on."""
+    form = _find_kept_form()
+    web_context().kept_forms.drop(current_staff().sign_in)
+    return redirect(next_url(form.back if form else None), 303)
+
+
 def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:
     context = web_context()
     minutes = int((context.clock() - current_staff().fresh_at).total_seconds()) // 60

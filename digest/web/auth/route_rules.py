@@ -112,6 +112,7 @@ ROUTE_RULES = {
     "auth.submit_invitation": LINK,
     "auth.show_identity_confirmation": EDITOR,
     "auth.show_kept_form": EDITOR_FRESH,
+    "auth.discard_kept_form": EDITOR,
     "auth.confirm_identity_by_password": EDITOR,
     "auth.confirm_identity_by_passkey": EDITOR,
     "auth.show_own_account": EDITOR,

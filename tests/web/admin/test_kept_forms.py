@@ -7,6 +7,7 @@ from typing import Any
 
 import pyotp
 import pytest
+from lxml import html as lxml_html
 from playwright.sync_api import Browser, expect
 from sqlalchemy import select
 
@@ -101,6 +102,21 @@ def test_a_form_is_dropped_once_it_is_submitted(filed: Any) -> None:
     assert "saved=1" in client.post("/admin/settings/publication", data=hidden_fields(page)).location
     assert kept_forms(filed) == {}
     assert client.get(FORM_PAGE).location == "/desk/"
+
+
+def test_its_page_says_what_is_submitted_without_secrets_and_discards_it(filed: Any) -> None:
+    client, secret = stale_admin(filed)
+    asked = submit(client, "publication", about="News for the border county.", some_secret="s3cret")
+    assert confirm(client, secret, asked).location == FORM_PAGE
+    page = lxml_html.fromstring(client.get(FORM_PAGE).text)
+    rows = {row.findtext("th"): row.find("td").text_content() for row in page.iter("tr")}
+    assert rows["About"] == "News for the border county."
+    assert rows["Action"].endswith("/admin/settings/publication")
+    assert not {"Fingerprint", "Back", "Some secret"} & rows.keys()
+    assert "Your form from " in page.text_content()
+    discarded = post_form(client, "/desk/confirm/form/discard")
+    assert discarded.location == "/admin/settings/publication"
+    assert kept_forms(filed) == {}
 
 
 def test_a_form_is_dropped_on_sign_out(world: Any) -> None:

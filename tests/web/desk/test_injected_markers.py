@@ -91,6 +91,7 @@ UNMET = frozenset(
         ),
         *(
             "auth.confirm_identity_by_passkey",
+            "auth.discard_kept_form",
             "auth.end_other_sessions",
             "auth.end_session",
             "auth.remove_passkey",
