@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from digest.app.site.page_metadata import name_edition
 from digest.collect.codec.encoded_image import LOGO_HEIGHT
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabeledBlock
-from digest.edition.content.edition_names import write_issue
 from digest.settings import BrandingSettings, LightAndDarkLogo
 from digest.settings.branding import TINT_DARK
 from digest.web.actor_names import name_actor
@@ -208,7 +208,7 @@ def install_subscriber_filters(
 
     environment.filters |= {form: write_moment(form) for form in SUBSCRIBER_MOMENT_FORMS}
     environment.filters |= {
-        "issue": lambda number: write_issue(number, find_language()),
+        "issue": lambda number: name_edition(number, find_language()),
         "link_tag": make_link_start_tag,
         "translated": lambda text: find_language().translate_text(text),
         "written_number": lambda number: find_language().write_number(number),

@@ -180,3 +180,8 @@ def _link_story(entry: SectionEntry, address: str) -> dict[str, Any]:
     if entry.kicker:
         story["about"] = entry.kicker
     return story
+
+
+def name_edition(number: int, language: SubscriberLanguage) -> str:
+    """Name an edition within a sentence of a page: "No. 147", or "breaking news"."""
+    return write_issue(number, language)
