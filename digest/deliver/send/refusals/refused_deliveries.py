@@ -49,6 +49,7 @@ REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: mail servers retu
 ALL_REASONS = "all"
 # RFC 7372, section 3: DKIM, SPF, or reverse DNS failed, or several of them, as DMARC asks.
 _AUTHENTICATION_CODES = frozenset(f"{kind}.7.{number}" for kind in "45" for number in range(20, 27))
+_FULL_CODES = frozenset({"4.2.2", "5.2.2"})  # RFC 3463, section 3.3
 _VARYING_WORD = re.compile(r"\S*\d\S*")  # in a reply: a queue ID, a time, an IP address
 _SEPARATOR = "\n"  # of an event's texts, which are single lines
 
@@ -61,7 +62,8 @@ class RefusalReason(StrEnum):
     REPUTATION = "reputation"
     AUTHENTICATION = "authentication"
     DOMAIN = "domain"
-    ADDRESS = "address"  # the mailbox is full, or the reply gives no reason
+    ADDRESS = "address"  # the reply gives no reason
+    FULL_MAILBOX = "full mailbox"
     NO_MAILBOX = "no mailbox"
     DEPARTED = "departed"  # the provider has a complaint or an unsubscribe of theirs
     CHANGED_ROW = "changed row"  # changed outside the application, and never offered to the mail server
@@ -91,7 +93,7 @@ _DOUBTFUL = frozenset(
         RefusalReason.DOMAIN,
     }
 )
-_ABOUT_MAILBOX = frozenset({RefusalReason.ADDRESS, RefusalReason.NO_MAILBOX})
+_ABOUT_MAILBOX = frozenset({RefusalReason.FULL_MAILBOX, RefusalReason.NO_MAILBOX})
 _NO_LOSS = frozenset({RefusalReason.NO_MAILBOX, RefusalReason.DEPARTED})
 _REASON_BY_CAUSE = {
     FailureCause.NO_MAILBOX: RefusalReason.NO_MAILBOX,
@@ -107,7 +109,10 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
     if reply == CHANGED_ROW:
         return RefusalReason.CHANGED_ROW
     reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, reply).name]
-    is_unauthenticated = not _AUTHENTICATION_CODES.isdisjoint(parse_reply_codes("", reply)[1])
+    codes = parse_reply_codes("", reply)[1]
+    if reason is RefusalReason.ADDRESS and not _FULL_CODES.isdisjoint(codes):
+        return RefusalReason.FULL_MAILBOX
+    is_unauthenticated = not _AUTHENTICATION_CODES.isdisjoint(codes)
     may_be_authentication = reason in (RefusalReason.REPUTATION, RefusalReason.DOMAIN)
     return RefusalReason.AUTHENTICATION if may_be_authentication and is_unauthenticated else reason
 

@@ -145,9 +145,10 @@ def bounce(
         ("", "421 4.3.0 shutting down", "domain"),
         ("", "450 4.7.1 greylisted", "domain"),
         ("", "The batch was too large", "relay"),
-        ("soft", "552 5.2.2 mailbox full", "address"),
-        ("soft", "452 4.2.2 over quota", "address"),
+        ("soft", "552 5.2.2 mailbox full", "full mailbox"),
+        ("soft", "452 4.2.2 over quota", "full mailbox"),
         ("soft", "bounced", "address"),
+        ("soft", "550 5.2.0 try another time", "address"),
         ("no mailbox", "550 5.1.1 no such user", "no mailbox"),
         ("hard", "550 no such user", "no mailbox"),
         ("hard", "550 5.1.2 no such host", "no mailbox"),
@@ -160,7 +161,7 @@ def test_a_refusal_has_the_reason_that_the_table_of_blame_gives(cause: str, repl
     found = find_refusal_reason(FailureCause(cause), reply)
     assert found == reason
     assert found.is_doubtful is (reason in {"message", "relay", "reputation", "authentication", "domain"})
-    assert found.is_about_mailbox is (reason in {"address", "no mailbox"})
+    assert found.is_about_mailbox is (reason in {"full mailbox", "no mailbox"})
     assert found.is_loss is (reason not in {"no mailbox", "departed"})
 
 
@@ -352,7 +353,7 @@ def suppress(world: DeliverySetup, *chosen: str, confirmed: int) -> int:
 def test_those_whose_mailboxes_are_full_are_suppressed_once(world: DeliverySetup) -> None:
     sent_with(world, [FULL] * 3 + [NO_MAILBOX, TOO_BIG], of=20)
     with pytest.raises(ChangedRefusalsError, match="from 4 to 3"):
-        suppress(world, "address", confirmed=4)
+        suppress(world, "full mailbox", confirmed=4)
     full, left = ids_of(world, REFUSED), ""
     with world.database.write() as session:
         left = session.scalars(select(Delivery.id).where(Delivery.reply == FULL.reply).limit(1)).one()
@@ -504,7 +505,7 @@ def test_a_second_refusal_is_reported_like_the_first(world: DeliverySetup) -> No
     report, _ = send(world, *[FULL] * 5)
     assert (report.refusals, counts(world)[REFUSED]) == (5, 5)
     overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
-    assert [(group.reason, group.count) for group in overview.groups] == [(RefusalReason.ADDRESS, 5)]
+    assert [(group.reason, group.count) for group in overview.groups] == [(RefusalReason.FULL_MAILBOX, 5)]
     assert overview.choose_resendable(["all"]) == [], "a full mailbox isn't a doubtful reason"
 
 

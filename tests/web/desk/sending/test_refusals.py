@@ -90,7 +90,7 @@ def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -
     )
     assert rows == [
         ("gmail.com", "Blocked by policy or reputation", BLOCKED, "8"),
-        ("gmail.com", "Mailbox full, or no reason given", FULL, "2"),
+        ("gmail.com", "Mailbox full", FULL, "2"),
         ("gmail.com", "No such mailbox", GONE, "1"),
     ]
     assert re.findall(r">((?:Send again to|Suppress) [^<]+)<", section) == [
@@ -129,7 +129,7 @@ def test_only_an_admin_sends_again(refused: Any) -> None:
     assert "an admin can send again" in page
     assert "Suppress" not in page
     assert "/admin/" not in page
-    for path in (f"{PATH}/refused/all", f"{PATH}/refused/reputation", f"{PATH}/refused/address/suppress"):
+    for path in (f"{PATH}/refused/all", f"{PATH}/refused/reputation", f"{PATH}/refused/full%20mailbox/suppress"):
         assert refused.desk.get(path).status_code == 403
         assert post(refused.desk, path, recipients="8", reason="fixed").status_code == 403
     assert states(refused).count(DeliveryState.REFUSED) == 11
@@ -189,6 +189,7 @@ def test_suppressing_asks_first_and_takes_a_reason(refused: Any) -> None:
     page = admin.get(links[0]).text
     assert "<h1>Suppress 2 addresses?</h1>" in page
     assert "This can’t be undone here." in page
+    assert "; the subscribers can see it" in page
     assert hidden_fields(page)["recipients"] == "2"
     assert post(admin, links[0], recipients="2", reason="").status_code == 400
     assert post(admin, links[0], recipients="3", reason="full for months").status_code == 409
