@@ -245,9 +245,8 @@ def _report_on(source: Source | VisitTarget, **details: Any) -> SourceReport:
 
 def _reason_left_out(row: Source, settings: Settings, now: datetime, since: datetime | None, *, force: bool) -> str:
     """Say why a source isn't visited; nothing if it is. A paused one never is."""
-    if row.paused:
-        return "paused in the settings"
-    return "" if force else _reason_not_due(row, settings, now, since)
+    late = "" if force else _reason_not_due(row, settings, now, since)
+    return "paused in the settings" if row.paused else late
 
 
 def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
