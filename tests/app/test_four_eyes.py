@@ -327,7 +327,7 @@ def remove_after_an_old_block(install: Installation) -> None:
     with install.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         before = Edition(
-            slot="before", name="2026-W40", number=0, state=EditionState.SENT, opens_at=long_ago, cut_off=edition.opens_at,
+            slot="before", name="2026-W40", number=1, state=EditionState.SENT, opens_at=long_ago, cut_off=edition.opens_at,
             release_at=edition.opens_at, drafted_at=long_ago, content={},
         )  # fmt: skip
         session.add(before)

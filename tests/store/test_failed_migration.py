@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from alembic import command as alembic_command
 from click.testing import CliRunner
 from sqlalchemy import inspect, make_url, text
 
@@ -21,6 +22,7 @@ from digest.settings import Settings
 from digest.store import engine
 from digest.store.engine import newest_schema_revision, open_database
 from subscribers.errors import ApplicationError
+from tests import replayed_migrations
 from tests.store.test_upgrade_command import OLD, old_url  # noqa: F401
 
 SHIPPED = engine.MIGRATIONS
@@ -161,6 +163,7 @@ def test_a_database_that_cannot_be_created_has_no_previous_version(
     reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
+    monkeypatch.setattr(alembic_command, "upgrade", replayed_migrations.migrate_by_alembic)
     with (
         pytest.raises(ApplicationError, match="Creating the database's tables failed") as refused,
         open_installation(Settings(home=tmp_path / "new"), may_create=True),

@@ -285,7 +285,7 @@ def store_earlier_block(install: Installation) -> None:
     with install.database.write() as session:
         opens_at = session.scalars(select(Edition.opens_at)).one()
         before = Edition(
-            slot="before", name="2026-W40", number=0, state=EditionState.SENT, opens_at=opens_at - timedelta(days=7),
+            slot="before", name="2026-W40", number=1, state=EditionState.SENT, opens_at=opens_at - timedelta(days=7),
             cut_off=opens_at, release_at=opens_at, drafted_at=opens_at, content={},
         )  # fmt: skip
         session.add(before)

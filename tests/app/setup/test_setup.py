@@ -318,7 +318,7 @@ def test_a_database_out_of_reach_is_said_and_the_files_are_written(tmp_path: Pat
     file = write_answers(tmp_path, database="postgresql+psycopg://digest:hid-den@127.0.0.1:1/digest")
     done = run(tmp_path / "srv", "--batch", "--answers", str(file))
     assert done.exit_code == 1
-    assert " 1. Create the keys and the database. Can't open the database: connection failed" in done.output
+    assert " 1. Create the keys and the database. The database isn't responding: connection failed" in done.output
     assert "hid-den" not in done.output
     assert (tmp_path / "srv" / "digest.env").exists()
 

@@ -109,11 +109,11 @@ def test_its_page_says_what_is_submitted_without_secrets_and_discards_it(filed: 
     asked = submit(client, "publication", about="News for the border county.", some_secret="s3cret")
     assert confirm(client, secret, asked).location == FORM_PAGE
     page = lxml_html.fromstring(client.get(FORM_PAGE).text)
-    rows = {row.findtext("th"): row.find("td").text_content() for row in page.iter("tr")}
+    rows = {row.findtext("th"): str(row.find("td").xpath("string()")) for row in page.iter("tr")}
     assert rows["About"] == "News for the border county."
     assert rows["Action"].endswith("/admin/settings/publication")
     assert not {"Fingerprint", "Back", "Some secret"} & rows.keys()
-    assert "Your form from " in page.text_content()
+    assert "Your form from " in page.xpath("string()")
     discarded = post_form(client, "/desk/confirm/form/discard")
     assert discarded.location == "/admin/settings/publication"
     assert kept_forms(filed) == {}

@@ -80,6 +80,11 @@ class ServedWeek:
 
 
 @pytest.fixture
+def let_time_pass(page: Page, milliseconds: int) -> None:
+    """Let time pass in which nothing may happen: what doesn't happen can't be waited for."""
+    page.evaluate("wait => new Promise((done) => setTimeout(done, wait))", milliseconds)
+
+
 def served(week: SampleWeek, browser: Browser) -> Iterator[ServedWeek]:
     week.app.config["WTF_CSRF_ENABLED"] = True
     faults: list[str] = []
@@ -298,7 +303,7 @@ def test_nothing_is_renewed_under_a_story_that_is_dragged(served: ServedWeek) ->
     low = target["y"] + target["height"] - 4
     page.mouse.move(target["x"] + 80, low - 2, steps=6)
     row(page, second).evaluate("row => { row.dataset.mark = 'dragged'; }")
-    page.wait_for_timeout(PAST_PAUSE)
+    let_time_pass(page, PAST_PAUSE)
     expect(page.locator("[data-mark=dragged]")).to_have_count(1)
     page.mouse.move(target["x"] + 80, low, steps=3)
     page.mouse.up()
@@ -325,7 +330,7 @@ def test_an_answer_that_arrives_while_the_next_action_is_pressed_does_not_undo_i
     expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
     page.mouse.up()
     expect(row(page, third)).to_have_count(0)
-    page.wait_for_timeout(300)
+    let_time_pass(page, 300)
     expect(row(page, third)).to_have_count(0)
     held.let_go()
     expect(page.get_by_role("button", name="Restore story")).to_have_count(1)
@@ -342,7 +347,7 @@ def test_a_menu_stays_open_until_it_is_closed_and_the_page_settles_then(served: 
     row(page, second).locator("details.more > summary").click()
     expect(row(page, second).locator("details.more[open]")).to_have_count(1)
     row(page, first).evaluate("row => { row.dataset.mark = 'before'; }")
-    page.wait_for_timeout(PAST_PAUSE)
+    let_time_pass(page, PAST_PAUSE)
     expect(row(page, second).locator("details.more[open]")).to_have_count(1)
     expect(row(page, first)).to_have_attribute("data-mark", "before")
     page.keyboard.press("Escape")
