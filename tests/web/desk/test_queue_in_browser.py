@@ -79,12 +79,12 @@ class ServedWeek:
         self.week.app.config["WTF_CSRF_ENABLED"] = True
 
 
-@pytest.fixture
 def let_time_pass(page: Page, milliseconds: int) -> None:
     """Let time pass in which nothing may happen: what doesn't happen can't be waited for."""
     page.evaluate("wait => new Promise((done) => setTimeout(done, wait))", milliseconds)
 
 
+@pytest.fixture
 def served(week: SampleWeek, browser: Browser) -> Iterator[ServedWeek]:
     week.app.config["WTF_CSRF_ENABLED"] = True
     faults: list[str] = []
