@@ -162,9 +162,11 @@ class CachedMetrics:
 
     def observe_request(self, area: str, status: int, seconds: float) -> None:
         """Count a request: to which area of the site it was, how it was answered, and how long that took."""
-        if self._requests is None:
-            self._requests = _make_request_histogram()
-        self._requests.labels(area, f"{status // 100}xx").observe(seconds)
+        requests = self._requests
+        if requests is None:
+            with self._turn:  # two threads don't make one each
+                requests = self._requests = self._requests or _make_request_histogram()
+        requests.labels(area, f"{status // 100}xx").observe(seconds)
 
     def write_or_recall(self, installation: Installation, *, now: datetime) -> bytes:
         """Return the metrics, at most some seconds old."""

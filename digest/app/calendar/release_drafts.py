@@ -1,6 +1,6 @@
 """The draft of a release that is moved or skipped: whether it may be, and what it is at another moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import select
@@ -53,7 +53,7 @@ def compose_moved_draft(
         )
     planned = PlannedRelease(at, release.regular_at)
     name = name_edition_of_release(session, calendar, planned, edition)
-    identity = EditionIdentity(name, edition.number, at, edition.opens_at)
+    identity = replace(EditionIdentity.of_edition(edition), name=name, release_at=at)
     composed = compose_edition(proposal, edits, identity, installation.settings)
     return MovedDraft(edition.id, identity, composed, len(edits), read_proposal_hash(session, edition))
 

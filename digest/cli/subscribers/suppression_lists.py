@@ -87,7 +87,7 @@ def export_suppressions(
         click.echo(json.dumps(counts))
         return
     click.echo(f"Exported {count_with_noun(counts.total(), 'suppression')} to {file}.")
-    click.echo("The file can't be adopted without the passphrase. Send that to the recipient by another way.")
+    click.echo("The file can't be adopted without the passphrase. Send it to the recipient separately.")
 
 
 @click.command(
