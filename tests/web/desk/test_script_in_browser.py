@@ -488,6 +488,8 @@ def type_an_own_story(desk: Page, week: SampleWeek) -> None:
     rows, second = desk.locator("ol[data-section=featured] > li"), week.anchors("featured")[1]
     rows.nth(1).get_by_role("button", name="Up").click()
     expect(rows.first).to_have_attribute("id", second)
+    expect(desk.locator("#saved")).to_have_text(re.compile("^Saved "))  # a move is shown before it's saved
+    expect(rows.first).not_to_have_attribute("aria-busy", "true")
     expect(desk.locator("#own input[name=title]")).to_have_value("From our desk")
     desk.locator("#own input[name=title]").fill("")
 
