@@ -61,7 +61,7 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 _WEEKDAY = re.compile(
     r"\b(?P<before>(?:a|after|each|every|following|from|last|next|of|past|previous) )?(?:this )?"
     rf"(?P<weekday>{'|'.join(_WEEKDAYS)})\b"
-    rf"(?P<behind>,? {{1,2}}(?:the )?(?:{MONTH_NAMES}\b|\d|after|last|next|weeks?\b|an? (?:few )?weeks?\b|in \w+ weeks?\b|of\b))?",
+    rf"(?P<behind>,? {{1,2}}(?:the )?(?:{MONTH_NAMES}\b|\d|after|last|next|weeks?\b|an? (?:few )?weeks?\b|in \w{{1,10}} weeks?\b|of\b))?",
     re.IGNORECASE,
 )
 _MAX_DAYS_AHEAD = 4  # of a weekday; farther ahead it may be the one that's just past

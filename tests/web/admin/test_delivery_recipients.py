@@ -99,13 +99,13 @@ def test_erased_people_are_counted_but_not_listed(both: Any) -> None:
 def test_a_group_without_a_providers_name_has_a_title_in_english(both: Any) -> None:
     fill(both)
     admin = both.signed_in_client("admin")
-    (path,) = re.findall(r'href="([^"]+group=address-\w+)"', admin.get("/admin/deliveries").text)
+    (path,) = re.findall(r'href="([^"]+group=full\+mailbox-\w+)"', admin.get("/admin/deliveries").text)
     heading = re.findall(r"<h1>(.*)</h1>", admin.get(path.replace("&amp;", "&")).text)
-    tag = path.partition("group=address-")[2]
+    tag = path.partition("group=full+mailbox-")[2]
     assert heading == [f"1 email refused by an unnamed provider ({tag[:6]})"]
     with both.database.write() as session:
         session.execute(update(Delivery).values(person=None, domain_tag=None))
-    page = admin.get(f"{LIST}?group=address-").text
+    page = admin.get(f"{LIST}?group=full+mailbox-").text
     assert "<h1>1 email refused (erased subscribers)</h1>" in page
 
 
