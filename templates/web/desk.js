@@ -408,7 +408,7 @@
     for (const selector of ["#desk", ".tabs"]) find(selector).className = find(selector, fresh).className;
     for (const name of ["seq", "standing", "approval"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
     const parts = [
-      "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .seg", "#preview .elsewhere", "#preview .size",
+      "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title small", "#preview .seg", "#preview .elsewhere", "#preview .size",
       "#stories", "#edition", ".sticky",
     ];
     renew(parts.map((selector) => [find(selector), find(selector, fresh)]));
@@ -897,8 +897,10 @@
     for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
-    const inner = find("iframe", frame);
-    inner.src = inner.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
+    // A new frame, because another address in the old one would be a step that the browser's way back leads to.
+    const old = find("iframe", frame), inner = old.cloneNode();
+    inner.src = old.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
+    old.replaceWith(inner);
     history.replaceState(null, "", link.href);
     inTurn(refresh);
   };

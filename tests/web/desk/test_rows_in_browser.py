@@ -239,12 +239,37 @@ def test_the_preview_is_as_high_as_its_column_and_leads_to_each_storys_form(serv
     expect(row(page, 2)).to_have_class(re.compile(r"\bsel\b"))
     expect(page).to_have_url(re.compile(f"[?]view=dark&q=port&open={week.anchors('featured')[2]}"))
     expect(third).to_be_in_viewport()
-    # It follows what's being edited, and shows an edit as soon as its field is left.
+    # By keyboard, also where the form is open already.
+    page.locator("#preview .seg [aria-current]").focus()
+    click_near_foot(third)
+    expect(headline).to_be_focused()
+    page.locator("#preview .seg [aria-current]").focus()
+    tab_in_preview(page, "Featured 2")
+    expect(row(page, 1)).to_have_class("st pointed")
+    page.keyboard.press("Enter")
+    expect(headline).to_have_value(week.headlines("featured")[1])
+    expect(headline).to_be_focused()
+    # Another view leaves it open, and the focus where it is.
+    page.locator("#preview .seg").get_by_text("Wide").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#preview iframe")).to_have_attribute("title", re.compile("scaled down"))
+    expect(page.locator("#preview .seg").get_by_text("Wide")).to_be_focused()
+    expect(headline).to_have_value(week.headlines("featured")[1])
+    assert page.evaluate("window.isTheSame")
+    keep_first_rows(page, LIKE_ROWS)
+    assert axe_report(page) == ""
+    page.go_back()
+    expect(headline).to_have_value(week.headlines("featured")[2])
+
+
+def test_the_preview_follows_what_is_edited(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE)
+    headline = page.locator(".fields input[name=headline]")
     last = page.locator("ol[data-section=topics] > li").last
     last.locator("h3").click()
     expect(headline).to_have_value(week.headlines("topics")[-1])
-    fields = link_in_preview(page, f"Topics {len(week.headlines('topics'))}")
-    expect(fields).to_be_in_viewport()
+    expect(link_in_preview(page, f"Topics {len(week.headlines('topics'))}")).to_be_in_viewport()
+    # An edit is shown as soon as its field is left.
     headline.fill("As the preview shows it")
     headline.press("Tab")
     mail = page.frame_locator("#preview iframe")
@@ -255,20 +280,6 @@ def test_the_preview_is_as_high_as_its_column_and_leads_to_each_storys_form(serv
     expect(headline).to_have_value(week.headlines("topics")[-2])
     expect(last.locator("h3")).to_have_text("As a click leaves it")
     expect(mail.get_by_text("As a click leaves it")).to_be_in_viewport()
-    # By keyboard, also where the form is open already.
-    click_near_foot(link_in_preview(page, f"Topics {len(week.headlines('topics')) - 1}"))
-    expect(headline).to_be_focused()
-    page.locator("#preview .seg [aria-current]").focus()
-    tab_in_preview(page, "Featured 2")
-    expect(row(page, 1)).to_have_class("st pointed")
-    page.keyboard.press("Enter")
-    expect(headline).to_have_value(week.headlines("featured")[1])
-    expect(headline).to_be_focused()
-    assert page.evaluate("window.isTheSame")
-    keep_first_rows(page, LIKE_ROWS)
-    assert axe_report(page) == ""
-    page.go_back()
-    expect(headline).to_have_value(week.headlines("topics")[-2])
 
 
 def test_a_tap_in_a_phones_preview_opens_that_story(served: ServedWeek) -> None:
