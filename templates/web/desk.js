@@ -92,9 +92,10 @@
   const isFromServer = (answer) => answer.headers.get("Content-Type") === "application/json";
   // The parts that answers changed, by their ids, until the queue is empty: what waits is shown already.
   const confirmed = new Map();
-  let isBehind = false, lookAt = "";
+  let isBehind = false, isPreviewOld = false;
   const take = (answer, at) => {
-    lookAt = at;
+    place = at;
+    isPreviewOld = true;
     if (waiting === 1) say(answer.saved);
     isBehind ||= Boolean(answer.reload);
     if (answer.reload) return;
@@ -104,8 +105,9 @@
   };
   const showConfirmed = async () => {
     shown.length = 0;
+    const preview = isPreviewOld && showPreview();
+    isPreviewOld = false;
     if (!isBehind && !confirmed.size) return;
-    const preview = showPreview(lookAt);
     if (isBehind) await preview;
     await untilStill();
     // What was done meanwhile is shown already: these parts are from before it, and are shown once it's answered.
@@ -290,13 +292,13 @@
     frame.contentWindow.location.replace(url.href);
   };
   // The mail comes first: the rest of the page follows when it is there, and does not wait for it longer than it takes to notice.
-  const showPreview = (at = place) => new Promise((done) => {
+  const showPreview = () => new Promise((done) => {
     const frame = find(".frame iframe");
     if (!frame || !frame.offsetParent) return done();
     frame.addEventListener("load", done, { once: true });
     setTimeout(done, 400);
     looks += 1;
-    leadTo(at);
+    leadTo(place);
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-shows-place]");
@@ -406,7 +408,7 @@
     for (const selector of ["#desk", ".tabs"]) find(selector).className = find(selector, fresh).className;
     for (const name of ["seq", "standing", "approval"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
     const parts = [
-      "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title", "#preview .elsewhere", "#preview .size",
+      "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title small", "#preview .seg", "#preview .elsewhere", "#preview .size",
       "#stories", "#edition", ".sticky",
     ];
     renew(parts.map((selector) => [find(selector), find(selector, fresh)]));
@@ -895,8 +897,10 @@
     for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
-    const inner = find("iframe", frame);
-    inner.src = inner.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
+    // A new frame, because another address in the old one would be a step that the browser's way back leads to.
+    const old = find("iframe", frame), inner = old.cloneNode();
+    inner.src = old.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
+    old.replaceWith(inner);
     history.replaceState(null, "", link.href);
     inTurn(refresh);
   };

@@ -11,7 +11,7 @@ from digest.deliver.control import installation_hold
 from digest.web.server import open_page_server
 from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.signup_models import SignupSurge
-from tests.browser import axe_report, follow, keep_first_rows, sign_in, tab_to
+from tests.browser import TABS_AT_MOST, axe_report, follow, keep_first_rows, sign_in, tab_to
 from tests.web.desk.sample_week import SampleWeek, later
 from tests.web.desk.test_desk_in_browser import LIKE_ROWS
 
@@ -191,3 +191,121 @@ def test_what_only_admins_can_act_on_is_one_folded_line_for_editors(served: Serv
         assert axe_report(page) == ""
         notes.locator("summary").press("Enter")
         expect(told).to_be_hidden()
+
+
+def link_in_preview(page: Page, place: str) -> Locator:
+    """Find the link that covers a story in the preview: "Featured 3"."""
+    return page.frame_locator("#preview iframe").get_by_role("link", name=f"Edit {place}", exact=True)
+
+
+def click_near_foot(link: Locator) -> None:
+    """Click the last words of a story in the preview."""
+    box = link.bounding_box()
+    assert box is not None
+    link.click(position={"x": 30, "y": box["height"] - 12})
+
+
+def tab_in_preview(page: Page, place: str) -> None:
+    """Press Tab until the link that covers a story in the preview has the focus."""
+    link = link_in_preview(page, place)
+    for _ in range(TABS_AT_MOST):
+        page.keyboard.press("Tab")
+        if link.evaluate("link => link.matches(':focus')"):
+            return
+    raise AssertionError(f"{TABS_AT_MOST} tabs don't lead to {place} in the preview")
+
+
+def test_the_preview_is_as_high_as_its_column_and_leads_to_each_storys_form(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE, "?view=dark&q=port")
+    page.evaluate("window.isTheSame = true")
+    frame, column = (page.locator(part).bounding_box() for part in ("#preview .frame", "#desk"))
+    assert frame is not None
+    assert column is not None
+    assert frame["height"] >= 620
+    assert column["height"] - frame["height"] <= 110
+    assert frame["width"] >= 400
+    # By pointer, anywhere in the story; its row shows which one it is.
+    headline, third = page.locator(".fields input[name=headline]"), link_in_preview(page, "Featured 3")
+    third.hover()
+    expect(row(page, 2)).to_have_class("st pointed")
+    box = third.bounding_box()
+    assert box is not None
+    assert box["height"] > 150
+    before = places(page, ROWS)
+    click_near_foot(third)
+    expect(headline).to_have_value(week.headlines("featured")[2])
+    expect(headline).to_be_focused()
+    assert places(page, ROWS) == before
+    expect(row(page, 2)).to_have_class(re.compile(r"\bsel\b"))
+    expect(page).to_have_url(re.compile(f"[?]view=dark&q=port&open={week.anchors('featured')[2]}"))
+    expect(third).to_be_in_viewport()
+    # By keyboard, also where the form is open already.
+    page.locator("#preview .seg [aria-current]").focus()
+    click_near_foot(third)
+    expect(headline).to_be_focused()
+    page.locator("#preview .seg [aria-current]").focus()
+    tab_in_preview(page, "Featured 2")
+    expect(row(page, 1)).to_have_class("st pointed")
+    page.keyboard.press("Enter")
+    expect(headline).to_have_value(week.headlines("featured")[1])
+    expect(headline).to_be_focused()
+    # Another view leaves it open, and the focus where it is.
+    page.locator("#preview .seg").get_by_text("Wide").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#preview iframe")).to_have_attribute("title", re.compile("scaled down"))
+    expect(page.locator("#preview .seg").get_by_text("Wide")).to_be_focused()
+    expect(headline).to_have_value(week.headlines("featured")[1])
+    assert page.evaluate("window.isTheSame")
+    keep_first_rows(page, LIKE_ROWS)
+    assert axe_report(page) == ""
+    page.go_back()
+    expect(headline).to_have_value(week.headlines("featured")[2])
+
+
+def test_the_preview_follows_what_is_edited(served: ServedWeek) -> None:
+    week, page = served.week, served.open(WIDE)
+    headline = page.locator(".fields input[name=headline]")
+    last = page.locator("ol[data-section=topics] > li").last
+    last.locator("h3").click()
+    expect(headline).to_have_value(week.headlines("topics")[-1])
+    expect(link_in_preview(page, f"Topics {len(week.headlines('topics'))}")).to_be_in_viewport()
+    # An edit is shown as soon as its field is left.
+    headline.fill("As the preview shows it")
+    headline.press("Tab")
+    mail = page.frame_locator("#preview iframe")
+    expect(mail.get_by_text("As the preview shows it")).to_be_in_viewport()
+    # What's typed is saved by the click that leads to another story.
+    headline.fill("As a click leaves it")
+    click_near_foot(link_in_preview(page, f"Topics {len(week.headlines('topics')) - 1}"))
+    expect(headline).to_have_value(week.headlines("topics")[-2])
+    expect(last.locator("h3")).to_have_text("As a click leaves it")
+    expect(mail.get_by_text("As a click leaves it")).to_be_in_viewport()
+
+
+def test_a_tap_in_a_phones_preview_opens_that_story(served: ServedWeek) -> None:
+    page = served.open(PHONE, "?tab=preview")
+    headline, words = page.locator(".fields input[name=headline]"), served.week.headlines("featured")
+    link_in_preview(page, "Featured 2").click()
+    expect(headline).to_have_value(words[1])
+    expect(headline).to_be_in_viewport()
+    expect(headline).to_be_focused()
+    assert axe_report(page) == ""
+    page.go_back()
+    expect(link_in_preview(page, "Featured 2")).to_be_in_viewport()
+    # By keyboard.
+    page.goto(f"{served.address}{served.week.path}?tab=preview")
+    tab_to(page.locator("#preview .elsewhere a").last)
+    tab_in_preview(page, "Featured 1")
+    page.keyboard.press("Enter")
+    expect(headline).to_have_value(words[0])
+
+
+def test_without_scripts_the_preview_leads_to_each_storys_form(served: ServedWeek) -> None:
+    context = served.browser.new_context(viewport=WIDE, java_script_enabled=False)  # type: ignore[arg-type]  # as above
+    sign_in(context, served.week, served.address, "dana")
+    page = context.new_page()
+    page.goto(f"{served.address}{served.week.path}?view=dark")
+    with page.expect_navigation():
+        click_near_foot(link_in_preview(page, "Featured 3"))
+    expect(page.locator(".fields input[name=headline]")).to_have_value(served.week.headlines("featured")[2])
+    expect(page.locator("#preview .seg [aria-current]")).to_have_text("Dark")

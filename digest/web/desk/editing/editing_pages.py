@@ -33,9 +33,10 @@ from digest.web.desk.editing.edit_answers import (
 )
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
-from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize
+from digest.web.desk.edition.previews import LINKED_SANDBOX, PREVIEW_MODES, MailSize
 from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows, list_merge_choices
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
+from digest.web.desk.outline.preview_anchors import find_story_in_preview
 from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
@@ -230,7 +231,10 @@ def render_edit_page(
     installation, file = context.installation, context.settings.file
     name, now = view.edition.name, context.clock()
     mail = edition_checks.render_and_check_edition_email(installation, name, now=now)
-    parts = describe_sections(EditionContent.from_json(view.edition.content), state, query, mail.findings)
+    content = EditionContent.from_json(view.edition.content)
+    if query.open.startswith("at-"):
+        query = replace(query, open=find_story_in_preview(query.open, content, state.arrangement))
+    parts = describe_sections(content, state, query, mail.findings)
     outline: EditPageData = parts["outline"]
     pool = find_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
     return render_template(
@@ -251,6 +255,7 @@ def render_edit_page(
         orders=POOL_ORDERS,
         beat_seconds=int(HEARTBEAT_PERIOD.total_seconds()),
         views=PREVIEW_MODES,
+        sandbox=LINKED_SANDBOX,
         size=MailSize(len(mail.html.encode())),
         standing=read_approval_status(name, state),
         refused_picture=refused_picture,

@@ -13,12 +13,14 @@ PAGE_TABS = ("stories", "edition", "preview")
 PANELS = ("more", "move", "under", "merge", "tray", "clipboard")  # tray, clipboard: all that is there, no question
 MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
 _SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|block-[a-z0-9-]{1,40}")
+_ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|block-[a-z0-9-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
 class EditionPageQuery:
     """What a page shows. `open` is the anchor of what is being written, `panel` the question about the story `about`.
+
+    The preview's links `open` a story by its place there (`list_preview_anchors`).
 
     `show` is the anchor of the story that the preview leads to, where none is open.
 

@@ -1,6 +1,8 @@
 """The editors' pages: the edition, its stories and checks, approval, sources, what was sent."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -29,7 +31,7 @@ from digest.web.auth.access import current_actor, current_staff, find_current_st
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.editing_pages import read_edition_from_url, render_edit_page
-from digest.web.desk.editing.page_query import read_page_query
+from digest.web.desk.editing.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.edition.previews import PREVIEW_MODES, find_preview_mode, preview_response
 from digest.web.desk.outline.edition_outline import build_edition_page_data, summarize_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
@@ -167,7 +169,8 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
             omit=request.args.getlist("omit"),
             short=request.args.get("short") == "yes",
         )
-        return preview_response(body.decode(), view, EditionContent.from_json(row.content))
+        edit_url = partial(_build_edit_url, name, view) if request.args.get("edit") == "yes" else None
+        return preview_response(body.decode(), view, EditionContent.from_json(row.content), edit_url)
     preheader = editions.read_preheader(context.installation, name, request.args.getlist("omit"))
     sender = context.settings.file.sender.name
     response = Response(render_template("web/desk/edition/inbox.html", edition=row, preheader=preheader, sender=sender))
@@ -176,6 +179,13 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
     )
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
     return response
+
+
+def _build_edit_url(name: str, view: str, place: str) -> str:
+    """Return the URL of an edition's page with the form of the story at a place of the preview."""
+    omitted = ",".join(request.args.getlist("omit"))
+    query: dict[str, Any] = EditionPageQuery(view=view, omit=omitted, open=place).but()
+    return url_for("desk.edition", name=name, _anchor="headline", **query)
 
 
 @desk_pages.get("/editions/<name>/approve")

@@ -6,6 +6,7 @@ may not lead here yet, and ids, so that a link leads to a story. What a mail say
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Response
@@ -20,6 +21,9 @@ _DARK_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
 _LIGHT_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
 _SCHEME_META = re.compile(r'(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*"')
 _ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
+
+# What a frame may do whose stories lead to their forms; never run scripts.
+LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-activation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +85,27 @@ def find_preview_mode(key: str | None) -> PreviewMode:
     return next((v for v in PREVIEW_MODES if v.key == key), PREVIEW_MODES[0])
 
 
-def preview_response(body: str, view_key: str, content: EditionContent | None = None) -> Response:
+def preview_response(
+    body: str,
+    view_key: str,
+    content: EditionContent | None = None,
+    edit_url: Callable[[str], str] | None = None,
+) -> Response:
     """Answer with an edition's text or HTML for one view, to be framed by the desk.
 
-    With an edition's `content` the places of its stories have ids.
+    With an edition's `content`, the places of its stories have IDs. With `edit_url`, each story leads to its form: see
+    `insert_preview_anchors`. Then the desk's script may listen to clicks in the frame, which runs no scripts of its own.
     """
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
     else:
         html = prepare_preview_html(localize_image_urls(body), dark=view_key == "dark")
-        html = insert_preview_anchors(html, content) if content else html
+        html = insert_preview_anchors(html, content, edit_url) if content else html
         response = Response(html, mimetype="text/html")
     # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
     policy = mail_content_policy(images=view_key != "noimages", framed=True)
-    response.headers["Content-Security-Policy"] = f"{policy}; sandbox allow-popups"
+    sandbox = LINKED_SANDBOX if edit_url else "allow-popups"
+    response.headers["Content-Security-Policy"] = f"{policy}; sandbox {sandbox}"
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
     return response
 

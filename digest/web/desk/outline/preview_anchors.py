@@ -1,15 +1,27 @@
-"""Where each story stands in the preview: ids that the desk puts into the shown bytes, so that an address leads to it."""
+"""Stories' places in the preview: IDs that the desk puts into the shown bytes, and links from there to each story's form."""
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from digest.edition.content.edition_content import EditionContent, SectionEntry
+from digest.edition.editing.arrangement import Arrangement
 from digest.web.desk.outline.story_pool import story_anchor
 
 _BLANK = r"(?:\s|&nbsp;|&#160;|\xa0)+"
+_BOX_TAG = re.compile(r"<(/?)(?:table|td|li|div)\b")
+# A link covers its story, and shows what it does when it's pointed at.
+_EDIT_STYLES = """<style>
+[id^=at-]{scroll-margin-top:30vh}
+[data-story]{position:relative}
+.desk-edit{position:absolute;inset:-2px -6px;z-index:9;border-radius:4px}
+.desk-edit:is(:hover,:focus-visible),:target>.desk-edit,:target+.desk-edit{outline:2px solid #2F7CC4}
+.desk-edit:is(:hover,:focus-visible)::after{content:attr(aria-label);position:absolute;right:4px;top:4px;padding:0 9px;
+border-radius:4px;background:#0B4F8A;color:#fff;font:13px/22px sans-serif}
+</style></head>"""
+_EDIT_LINK = Markup('<a class="desk-edit" href="{}" target="_top" aria-label="Edit {}" data-place="{}"></a>')
 
 
 def list_preview_anchors(content: EditionContent) -> dict[tuple[str, int], str]:
@@ -21,25 +33,62 @@ def list_preview_anchors(content: EditionContent) -> dict[tuple[str, int], str]:
     return {anchor: name for anchor, name, _ in _list_places(content)}
 
 
-def insert_preview_anchors(html: str, content: EditionContent) -> str:
-    """Put the ids into a mail's HTML: an entry without a heading or a link of its own in it gets none.
+def find_story_in_preview(place: str, content: EditionContent, arrangement: Arrangement) -> str:
+    """Return the anchor of the story at a place of the preview; empty if there's none."""
+    entries = (entry for entry, name in list_preview_anchors(content).items() if name == place)
+    key, number = next(entries, ("", 0))
+    stories = arrangement.sections.get(key, ())[:number]
+    return story_anchor(stories[-1].url) if stories else ""
 
-    None is put on a link: an address that leads to what takes the focus takes it away from who writes beside the preview.
+
+def insert_preview_anchors(html: str, content: EditionContent, edit_url: Callable[[str], str] | None = None) -> str:
+    """Put the IDs into an email's HTML. An entry that has neither a heading nor a link of its own gets none.
+
+    Links get none either, because the browser would move the focus there, away from an editor who is writing beside the preview.
+    With `edit_url`, which returns a URL for an ID, a link to that URL covers each story.
     """
+    titles = {section.key: section.title for section in content.sections}
     names_by_place: dict[int, str] = {}
-    for _, name, entry in _list_places(content):
+    links: dict[int, str] = {}
+    for (section, number), name, entry in _list_places(content):
         place = next((at for at in _find_tags(html, entry) if at not in names_by_place), None)
-        if place is not None:
-            names_by_place[place] = name
-    for place in sorted(names_by_place, reverse=True):
-        is_link = html.startswith("<a", place)
-        mark = (
-            f'<span id="{names_by_place[place]}"></span>'
-            if is_link
-            else f'{html[place : place + 3]} id="{names_by_place[place]}"'
-        )
-        html = f"{html[:place]}{mark}{html[place if is_link else place + 3 :]}"
-    return html
+        if place is None:
+            continue
+        names_by_place[place] = name
+        if edit_url:
+            links[place] = _EDIT_LINK.format(edit_url(name), f"{titles[section]} {number}", name)
+    boxes = _find_story_boxes(html, links)
+    insertions = [(end, " data-story") for end in boxes.values()]
+    for place, name in names_by_place.items():
+        insertions += _mark_place(html, place, name, links[place] if place in boxes else "")
+    for at, mark in sorted(insertions, reverse=True):
+        html = f"{html[:at]}{mark}{html[at:]}"
+    return html.replace("</head>", _EDIT_STYLES, 1) if edit_url else html
+
+
+def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[tuple[int, str]]:
+    """Give what is inserted where, for the ID of a place and the link there."""
+    if html.startswith("<a", place):
+        yield place, f'<span id="{name}"></span>{link}'
+    else:
+        yield place + len("<h2"), f' id="{name}"'
+        yield html.index(">", place) + 1, link
+
+
+def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
+    """Find the outermost element around each place that has no other place in it, nor the masthead: where its tag's name ends."""
+    boxes: dict[int, int] = {}
+    opened: list[re.Match[str]] = []
+    for tag in _BOX_TAG.finditer(html, max(0, html.find("</h1>"))):
+        if not tag[1]:
+            opened.append(tag)
+        elif opened:
+            begin = opened.pop()
+            inside = [place for place in places if begin.end() < place < tag.start()]
+            # An element ends after those in it, so that the outermost comes last.
+            if len(inside) == 1:
+                boxes[inside[0]] = begin.end()
+    return boxes
 
 
 def _list_places(content: EditionContent) -> Iterator[tuple[tuple[str, int], str, SectionEntry]]:

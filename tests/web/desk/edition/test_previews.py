@@ -17,8 +17,9 @@ from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SI
 from digest.edition.edition_queries import find_edition
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.preview_pages import NO_DESCRIPTION, SpokenPassage, list_spoken_passages
-from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize
+from digest.web.desk.edition.previews import LINKED_SANDBOX, PREVIEW_MODES, MailSize
 from digest.web.desk.outline.preview_anchors import insert_preview_anchors, list_preview_anchors
+from digest.web.desk.outline.story_pool import story_anchor
 from subscribers.consent.preferences import Preferences, change_preferences
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.moments import DRAFTING as NOW
@@ -161,15 +162,15 @@ def test_the_edition_page_shows_the_mail_of_a_subscriber_who_left_sections_out_a
     week: SampleWeek,
 ) -> None:
     page = week.client().get(f"{week.path}?omit=events&omit=topics&omit=<b>").text
-    assert f'src="/desk/preview/{week.name}/phone?omit=topics&amp;omit=events"' in page
-    assert "As a subscriber without Topics, Events" in page
+    assert f'src="/desk/preview/{week.name}/phone?omit=topics&amp;omit=events&amp;edit=yes"' in page
+    assert "<summary>Without Topics, Events</summary>" in page
     assert 'value="events" checked' in page
     assert f'href="{week.path}?tab=preview&amp;view=dark&amp;omit=events,topics"' in page.replace("%2C", ",")
     answer = week.act(f"up {week.anchors('featured')[1]}", omit="events,topics")
     assert "omit=events%2Ctopics" in answer.location
     whole = week.client().get(week.path).text
-    assert "As a subscriber to every section" in whole
-    assert f'src="/desk/preview/{week.name}/phone"' in whole
+    assert "<summary>With all sections</summary>" in whole
+    assert f'src="/desk/preview/{week.name}/phone?edit=yes"' in whole
 
 
 def test_the_read_aloud_order_is_that_of_the_subscriber_who_was_chosen(week: SampleWeek) -> None:
@@ -218,7 +219,7 @@ def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: S
     first, second = week.anchors("topics")[:2]
     page = week.client().get(f"{week.path}?panel=more&about={second}").text
     places = dict(re.findall(r'data-story="([^"]+)" data-place="([^"]+)"', page))
-    source = f'src="/desk/preview/{week.name}/phone'
+    source = f'src="/desk/preview/{week.name}/phone?edit=yes'
     assert f'{source}"' in page
     assert re.search(rf'href="[^"]*tab=preview&amp;show={second}#{second}">Show in the preview', page)
     assert f'{source}#{places[second]}"' in week.client().get(f"{week.path}?show={second}").text
@@ -235,6 +236,53 @@ def test_the_preview_leads_to_the_story_that_is_open_or_was_touched_last(week: S
     assert f'{source}#{places[second]}"' in week.client().get(saved.location).text
     head = week.client().post(f"{week.path}/head", data={"intro": "New", "was-intro": "", "close": "1", "show": second})
     assert "show" not in head.location
+
+
+def test_each_story_in_the_preview_leads_to_its_form(week: SampleWeek) -> None:
+    answer = week.client().get(f"/desk/preview/{week.name}/dark?edit=yes&omit=products")
+    links = re.findall(
+        r'<a class="desk-edit" href="([^"]+)" target="_top" aria-label="Edit ([^"]+)" data-p', answer.text
+    )
+    headlines = {
+        f"{title} {number}": headline
+        for title, key in (("Featured", "featured"), ("Topics", "topics"))
+        for number, headline in enumerate(week.headlines(key), 1)
+    }
+    opened = {label: week.client().get(unescape(url)).text for url, label in links if label in headlines}
+    assert opened.keys() == headlines.keys()
+    for label, page in opened.items():
+        (field,) = re.findall(r'id="headline" name="headline" value="([^"]*)"', page)
+        assert unescape(field) == headlines[label]
+        assert "view=dark" in page
+    # Scripts never run in the frame. Only the page that has the forms lets its frame lead there.
+    assert answer.headers["Content-Security-Policy"].endswith(f"sandbox {LINKED_SANDBOX}")
+    assert "allow-scripts" not in LINKED_SANDBOX
+    plain = week.client().get(f"/desk/preview/{week.name}/dark")
+    assert "desk-edit" not in plain.text
+    assert plain.headers["Content-Security-Policy"].endswith("sandbox allow-popups")
+
+
+def test_a_place_that_the_preview_has_no_more_opens_nothing(week: SampleWeek) -> None:
+    page = week.client().get(f"{week.path}?open=at-s0123456789ab")
+    assert page.status_code == 200
+    assert 'id="headline"' not in page.text
+
+
+def test_a_storys_link_covers_all_of_it_and_nothing_else() -> None:
+    first, second, third = (SectionEntry(f"Story {n}", f"https://a.example.org/{n}") for n in "123")
+    sections = (EditionSection("a", "topics", "A & B", "", (first, second, third)),)
+    headings = [f'<h3><a href="{entry.url}">{entry.headline}</a></h3>' for entry in (first, second)]
+    top = "<table><tr><td><h1>Ours</h1></td></tr></table>"
+    rest = f'<p>Also <a href="{third.url}">third</a>, in a line of its own</p>'
+    html = f"<head></head>{top}<table><tr><td>{headings[0]}<p>More</p></td></tr></table><td>{headings[1]}{rest}</td>"
+    marked = insert_preview_anchors(html, replace(CONTENT, sections=sections), lambda place: f"/open?{place}&x")
+    assert re.findall(r"<(\w+) data-story", marked) == ["table"]
+    (link,) = re.findall(r'<a class="desk-edit"[^>]*></a>', marked)
+    place = f"at-{story_anchor(first.url)}"
+    assert f'href="/open?{place}&amp;x" target="_top" aria-label="Edit A &amp; B 1" data-place="{place}"' in link
+    assert f'<h3 id="{place}">{link}<a href="{first.url}">' in marked
+    bare = re.sub("<style>.*</style>", "", unmarked(marked), flags=re.DOTALL)
+    assert bare.replace(link, "").replace(" data-story", "") == html
 
 
 def test_the_mail_alone_opens_beside_the_desk(week: SampleWeek) -> None:

@@ -1,0 +1,28 @@
+// A story in the preview leads to its form, by its row's own link. Without this, links in the email do, and the page is loaded again.
+"use strict";
+(() => {
+  const rowOf = (link) => link?.dataset && document.querySelector(`#edition li.st[data-place="${link.dataset.place}"]`);
+  const openStory = (event) => {
+    const row = rowOf(event.target.closest(".desk-edit"));
+    if (!row || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const link = row.querySelector(".acts a[href*='open=']");
+    if (!link) return row.querySelector("#headline").focus();
+    // On a phone, a form is in another tab than the preview.
+    const url = new URL(link.href);
+    url.searchParams.delete("tab");
+    link.href = url.href;
+    link.click();
+  };
+  const mark = (isOn) => (event) => { rowOf(event.target)?.classList.toggle("pointed", isOn); };
+  const listen = (frame) => {
+    // Nothing if the browser keeps the frame apart.
+    const mail = frame?.contentDocument;
+    if (!mail) return;
+    mail.addEventListener("click", openStory);
+    for (const name of ["mouseover", "focusin"]) mail.addEventListener(name, mark(true));
+    for (const name of ["mouseout", "focusout"]) mail.addEventListener(name, mark(false));
+  };
+  document.addEventListener("load", (event) => { if (event.target.matches?.("#preview iframe")) listen(event.target); }, true);
+  listen(document.querySelector("#preview iframe"));
+})();
