@@ -6,15 +6,16 @@ from datetime import timedelta
 import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state, edition_images
-from digest.app.editing.edit_application import EditForm
+from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editing.story_fetch import fetch_story
 from digest.app.jobs import JobContext, run_job
 from digest.collect.fetch.fetcher import FolderFetcher, HttpFetcher, build_user_agent
+from digest.edition.content.edition_content import ImageCrops
 from digest.installation.opened_installation import Installation
 from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
@@ -239,3 +240,54 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
 def test_no_picture_is_asked_for_where_no_edition_waits_for_approval(one_database: Database) -> None:
     empty = Installation(WEEKLY, one_database)
     assert run_job(JobContext(empty, lambda: NOW), "fetch_pictures") == ""
+
+
+def test_a_focus_point_changes_every_crop_of_a_picture_and_its_default_is_what_was(sample: Installation) -> None:
+    story = editing_state.read_editing_state(sample, "current").arrangement.sections["featured"][0]
+    before, focus = lead_entry(sample)["picture"], (0.9, 0.1)
+    assert isinstance(before, dict)
+    words = {"alt": before["alt"], "credit": before["credit"]}
+    untouched = edition_images.describe_image(sample, FORM, story.url, **words)
+    assert untouched.edit is None
+    result = edition_images.describe_image(sample, FORM, story.url, **words, focus=focus)
+    picture = lead_entry(sample)["picture"]
+    assert isinstance(picture, dict)
+    # The sample's picture has the lead's shape, so that only its other crops change.
+    assert picture == before | {"focus": [0.9, 0.1]}
+    old_cuts, cuts = image_of(untouched, story.url), image_of(result, story.url)
+    assert (cuts.lead.focus, cuts.thumb.focus) == (focus, focus)
+    assert cuts.thumb.hash != old_cuts.thumb.hash
+    with sample.database.read() as session:
+        files = [session.get_one(MediaFile, cut.hash) for cut in (cuts.lead, cuts.thumb)]
+        assert [(file.width, file.height) for file in files] == [(1120, 630), (240, 160)]
+    assert edition_images.describe_image(sample, FORM, story.url, **words, focus=focus).edit is None
+    # Other words leave the focus point as it is.
+    edition_images.describe_image(sample, FORM, story.url, alt="Another crane", credit="", focus=focus)
+    assert lead_entry(sample)["picture"] == picture | {"alt": "Another crane", "credit": ""}
+    edition_images.describe_image(sample, FORM, story.url, **words)
+    assert lead_entry(sample)["picture"] == before
+    replayed = editing_state.render_edition_preview(sample, "current")
+    assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
+
+
+def image_of(result: EditResult, url: str) -> ImageCrops:
+    arrangement = result.state.arrangement
+    story = arrangement.find_story(url)
+    assert story is not None
+    return arrangement.pictures[story.placed.scored.story.lead.image or ""]
+
+
+def test_a_focus_point_needs_the_uncropped_picture(sample: Installation) -> None:
+    url = editing_state.read_editing_state(sample, "current").arrangement.sections["featured"][0].url
+    with sample.database.write() as session:
+        session.execute(delete(MediaFile).where(MediaFile.source_url.not_like("%#%")))
+    with pytest.raises(EditRefusedError, match=r"The focus point can't be changed: .* Upload the image again\."):
+        edition_images.describe_image(sample, FORM, url, alt="A", credit="", focus=(0.1, 0.1))
+
+
+def test_an_upload_comes_with_its_focus_point(sample: Installation) -> None:
+    url = editing_state.read_editing_state(sample, "current").arrangement.sections["featured"][0].url
+    edition_images.upload_image(sample, FORM, url, jpeg(), alt="A crane", credit="", focus=(0.25, 1.0))
+    picture = lead_entry(sample)["picture"]
+    assert isinstance(picture, dict)
+    assert picture["focus"] == [0.25, 1.0]

@@ -2,18 +2,24 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from digest.app.editing.changes import clean_typed_text
 from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
-from digest.collect.codec.encoded_image import ImageError
+from digest.collect.codec.encoded_image import FocusPoint, ImageError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.edition.content.edition_content import EditionImage, ImageCrops
 from digest.edition.drafting.composition import compose_edition, save_edition_content
 from digest.edition.drafting.drafts import replace_fragments
-from digest.edition.drafting.image_preparation import crop_article_image, crop_uploaded_image, prepare_images
+from digest.edition.drafting.image_preparation import (
+    crop_article_image,
+    crop_uploaded_image,
+    prepare_images,
+    recrop_image,
+)
 from digest.edition.editing.board_story import EditedImage
 from digest.edition.editing.edit_log import load_edits, read_proposal_hash, store_proposal
 from digest.edition.editing.edit_values import encode_image_crops
@@ -51,9 +57,16 @@ def use_article_image(
 
 
 def upload_image(
-    installation: Installation, form: EditForm, url: str, body: bytes, *, alt: str, credit: str
+    installation: Installation,
+    form: EditForm,
+    url: str,
+    body: bytes,
+    *,
+    alt: str,
+    credit: str,
+    focus: FocusPoint | None = None,
 ) -> EditResult:
-    """Show an uploaded picture with its description and credit. It is decoded in a child process and encoded anew.
+    """Show an uploaded picture with its description, credit, and focus point. It is decoded in a child process and encoded anew.
 
     Raises:
         EditRefusedError: it is no usable picture, or has no description.
@@ -69,6 +82,7 @@ def upload_image(
             body,
             alt=clean_typed_text(alt),
             credit=clean_typed_text(credit),
+            focus=focus,
             now=form.now,
         )
     except ImageError as exc:
@@ -95,26 +109,38 @@ def reset_image(installation: Installation, form: EditForm, url: str) -> EditRes
     )
 
 
-def describe_image(installation: Installation, form: EditForm, url: str, *, alt: str, credit: str) -> EditResult:
-    """Give the picture that a story shows another description and credit.
+def describe_image(
+    installation: Installation, form: EditForm, url: str, *, alt: str, credit: str, focus: FocusPoint | None = None
+) -> EditResult:
+    """Give the picture that a story shows another description, credit, and focus point; no focus point is the default.
 
     Raises:
-        EditRefusedError: the story shows none.
+        EditRefusedError: the story shows none, or the picture that its cuts were made from isn't kept.
     """
+    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     words = {"alt": clean_typed_text(alt), "credit": clean_typed_text(credit)}
+    image = _find_shown_image(form.state or read_editing_state(installation, form.edition), url)
+    cuts = _recrop(installation, image, focus, form.now) if image and image.focus != focus else None
 
     def describe(state: EditingState) -> EditDraft | None:
         shown_image, edited = _find_shown_image(state, url), _find_edited_image(state, url)
         if shown_image is None:
             raise EditRefusedError("There's no image to describe.", "Choose an image, or clear these two fields.")
-        if (shown_image.alt, shown_image.credit) == (words["alt"], words["credit"]):
+        if (shown_image.alt, shown_image.credit, shown_image.focus) == (*words.values(), focus):
             return None
         value: dict[str, Any] = dict(words)
-        if edited and edited.cuts:
-            value["cuts"] = encode_image_crops(edited.cuts)
+        if shown_cuts := cuts or (edited.cuts if edited else None):
+            value["cuts"] = encode_image_crops(shown_cuts)
         return EditDraft(EditKind.PICTURE, url, value)
 
     return apply_edit_decided_from_state(installation, form, describe)
+
+
+def _recrop(installation: Installation, image: EditionImage, focus: FocusPoint | None, now: datetime) -> ImageCrops:
+    try:
+        return recrop_image(installation.database, image, focus, now)
+    except ImageError as exc:
+        raise EditRefusedError(f"The focus point can't be changed: {exc}.", "Upload the image again.") from exc
 
 
 def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCrops) -> EditResult:

@@ -18,7 +18,7 @@ from digest.app.editions.editor_changes import (
 )
 from digest.app.editions.web_editions import list_shown_corrections
 from digest.app.subscribers.subscriber_views import count_edition_recipients
-from digest.collect.articles.images import load_image
+from digest.collect.articles import images
 from digest.deliver.control.installation_hold import read_current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.plan.planning import RecipientCounts
@@ -26,7 +26,7 @@ from digest.deliver.providers import registry
 from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
 from digest.deliver.send.claims.progress import describe_progress, read_progress
 from digest.edition.archive import corrections, verified_editions
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_content import EditionContent, EditionImage
 from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.edition_queries import IS_REGULAR, PUBLIC_STATES, explain_missed_release, find_edition
@@ -258,10 +258,16 @@ def read_public_edition_html(installation: Installation, name: str) -> str | Non
     return insert_corrections(html, shown_corrections, settings.subscriber_language)
 
 
+def find_uncropped_image(installation: Installation, image: EditionImage) -> MediaFile | None:
+    """Return the picture that a cut was made from, on which a focus point can be chosen; None where it isn't kept."""
+    with installation.database.read() as session:
+        return images.find_uncropped_image(session, image.hash)
+
+
 def find_image(installation: Installation, content_hash: str) -> MediaFile | None:
     """Return a stored picture with its bytes by their hash; None where there is none, or where the bytes aren't those."""
     with installation.database.read() as session:
-        return load_image(session, content_hash)
+        return images.load_image(session, content_hash)
 
 
 def count_active_sources(installation: Installation) -> int:

@@ -12,10 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import PreparedImage, draw_social_card, find_image, load_image, store_image
-from digest.collect.codec.encoded_image import ImageError, SocialCardTexts
+from digest.collect.codec.encoded_image import FocusPoint, ImageError, SocialCardTexts
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content import corrected_content
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_content import EditionContent, EditionImage
 from digest.edition.content.edition_names import write_issue_heading
 from digest.edition.edition_queries import (
     IS_REGULAR,
@@ -79,17 +79,29 @@ class EditionPage:
 
 @dataclass(frozen=True, slots=True)
 class SocialCardRequest:
-    """What a card shows: its words, and the hash of the lead's picture or nothing. The same request finds the card again."""
+    """What a card shows: its words, and the lead's picture, if any. The same request finds the card again."""
 
     words: SocialCardTexts
-    picture: str
+    picture: EditionImage | None
+
+    @property
+    def picture_hash(self) -> str:
+        """The hash of the picture; empty without one."""
+        return self.picture.hash if self.picture else ""
+
+    @property
+    def focus(self) -> FocusPoint | None:
+        """The focus point of the picture, if an editor chose one."""
+        return self.picture.focus if self.picture else None
 
     @property
     def address(self) -> str:
         """The address under which the card is kept."""
         words = self.words
         # How it looks is left out: a publication that takes another colour keeps the cards that it has.
-        card_values = [words.name, words.issue, words.headline, words.deadline, self.picture]
+        card_values: list[Any] = [words.name, words.issue, words.headline, words.deadline, self.picture_hash]
+        if self.focus:
+            card_values.append(self.focus)
         return f"card:{hashlib.sha256(json.dumps(card_values).encode()).hexdigest()}"
 
 
@@ -204,10 +216,10 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
         request = build_card_request(content, settings.file.publication.name, settings)
         if find_image(session, request.address):
             return
-        picture = load_image(session, request.picture)
+        picture = load_image(session, request.picture_hash)
         body = picture.body if picture else b""
     try:
-        card = _draw_card(body, request.words)
+        card = _draw_card(body, request.words, request.focus)
     except ImageError as exc:
         log.warning("no card", edition=name, reason=str(exc))
         return
@@ -216,8 +228,8 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
 
 
 @lru_cache(maxsize=4)
-def _draw_card(picture: bytes, words: SocialCardTexts) -> PreparedImage:
-    return draw_social_card("", picture, words)
+def _draw_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint | None) -> PreparedImage:
+    return draw_social_card("", picture, words, focus)
 
 
 def build_card_request(content: EditionContent, publication_name: str, settings: Settings) -> SocialCardRequest:
@@ -235,7 +247,7 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
         is_right_to_left=settings.file.publication.direction == "rtl",
         label=settings.file.branding.label,
     )
-    return SocialCardRequest(words, lead.entry.picture.hash if lead and lead.entry.picture else "")
+    return SocialCardRequest(words, lead.entry.picture if lead else None)
 
 
 def _with_plain_spaces(text: str) -> str:

@@ -14,11 +14,18 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, select
+from sqlalchemy import Text, cast, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
-from digest.collect.codec.encoded_image import CropShape, EncodedImage, ImageError, SocialCardTexts
+from digest.collect.codec.encoded_image import (
+    DEFAULT_FOCUS,
+    CropShape,
+    EncodedImage,
+    FocusPoint,
+    ImageError,
+    SocialCardTexts,
+)
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sandbox.client import encode_image_in_child
 from digest.settings import UsageLimitSettings
@@ -27,6 +34,7 @@ from digest.store.models import Edition, EditionState, MediaFile
 from subscribers.loggers import get_logger
 
 log = get_logger(__name__)
+_FOCUS_MARK = "@"  # before the focus point in the `source_url` of a cut
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 
@@ -89,36 +97,45 @@ def make_logo_source_url(name: str) -> str:
     return f"logo:{name}"
 
 
-def make_crop_source_url(source_url: str, shape: CropShape) -> str:
-    """Return the `source_url` of a picture's cut."""
-    return f"{source_url}#{shape}"
+def make_crop_source_url(source_url: str, shape: CropShape, focus: FocusPoint | None = None) -> str:
+    """Return the `source_url` of a picture's cut, such as `upload:…#lead`, or `upload:…#lead@0.25,0.4` with a focus point."""
+    return f"{source_url}#{shape}{_FOCUS_MARK}{focus[0]},{focus[1]}" if focus else f"{source_url}#{shape}"
 
 
-def crop_stored_image(source_url: str, body: bytes, shape: CropShape) -> PreparedImage:
-    """Cut a kept picture to a shape of the mail, covering all of it; a small one is enlarged.
+def crop_stored_image(source_url: str, body: bytes, shape: CropShape, focus: FocusPoint | None = None) -> PreparedImage:
+    """Cut a kept picture to a shape of the mail around its focus point, covering all of it; a small one is enlarged.
 
-    Its `source_url` is the picture's with `#lead` or `#thumb` (`make_crop_source_url`).
+    Its `source_url` is from `make_crop_source_url`.
 
     Raises:
         ImageError: `body` is no picture.
     """
-    return _encode("crop picture", body, make_crop_source_url(source_url, shape), shape=shape)
+    crop_url = make_crop_source_url(source_url, shape, focus)
+    return _encode("crop picture", body, crop_url, shape=shape, focus=focus or DEFAULT_FOCUS)
 
 
-def draw_social_card(source_url: str, picture: bytes, words: SocialCardTexts) -> PreparedImage:
-    """Draw the card of an edition; `picture` is a kept one, or empty.
+def draw_social_card(
+    source_url: str, picture: bytes, words: SocialCardTexts, focus: FocusPoint | None = None
+) -> PreparedImage:
+    """Draw the card of an edition; `picture` is a kept one, cropped around its focus point, or empty.
 
     Raises:
         ImageError: a letter of the words cannot be drawn, or `picture` is no picture.
     """
-    return _encode("draw card", picture, source_url, **asdict(words))
+    return _encode("draw card", picture, source_url, focus=focus or DEFAULT_FOCUS, **asdict(words))
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
-    """Return the picture that was kept for an address (with `#lead` or `#thumb` its cut), so as not to fetch it again."""
+    """Return the picture that was kept for an address (or for a cut by `make_crop_source_url`), so as not to fetch it again."""
     kept = select(MediaFile).where(MediaFile.source_url == source_url)
     newest = kept.order_by(MediaFile.made_at.desc(), MediaFile.hash)
     return session.scalar(newest.limit(1))
+
+
+def find_uncropped_image(session: Session, crop_hash: str) -> MediaFile | None:
+    """Return the picture that a cut was made from; None where it isn't kept."""
+    crop = session.get(MediaFile, crop_hash)
+    return find_image(session, crop.source_url.rpartition("#")[0]) if crop else None
 
 
 def load_image(session: Session, content_hash: str) -> MediaFile | None:
@@ -132,11 +149,12 @@ def load_image(session: Session, content_hash: str) -> MediaFile | None:
 
 def delete_stored_image(session: Session, source_url: str) -> None:
     """Delete what was kept of a picture, with its cuts, unless an edition shows it that went out or was approved."""
-    addresses = [source_url, *(make_crop_source_url(source_url, shape) for shape in CropShape)]
+    crop_urls = [make_crop_source_url(source_url, shape) for shape in CropShape]
+    focused = (MediaFile.source_url.startswith(url + _FOCUS_MARK, autoescape=True) for url in crop_urls)
     unsent = (EditionState.DRAFT, EditionState.INCOMPLETE)
     went_out = select(Edition.id).where(Edition.state.not_in(unsent))
     approved = select(Approval.id).where(Approval.state != ApprovalState.TAKEN_BACK)
-    hashes = select(MediaFile.hash).where(MediaFile.source_url.in_(addresses))
+    hashes = select(MediaFile.hash).where(or_(MediaFile.source_url.in_([source_url, *crop_urls]), *focused))
     for media_hash in session.scalars(hashes).all():
         uses = (
             went_out.where(cast(Edition.content, Text).contains(media_hash)),

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from digest.collect.codec.encoded_image import EncodedImage, ImageError, SocialCardTexts
+from digest.collect.codec.encoded_image import DEFAULT_FOCUS, EncodedImage, FocusPoint, ImageError, SocialCardTexts
 from digest.collect.codec.image_codec import decode_image
 
 CARD_SIZE = (1200, 630)  # pixels
@@ -27,8 +27,8 @@ _NO_GLYPH = "\uffff"
 _Font = ImageFont.FreeTypeFont
 
 
-def draw_social_card(picture: bytes, words: SocialCardTexts) -> EncodedImage:
-    """Draw a card as PNG; `picture` (may be empty) fills its right third, else the words have all of it.
+def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
+    """Draw a card as PNG; `picture` (may be empty) fills its right third around its focus point, else the words have all of it.
 
     Raises:
         ImageError: the typeface lacks a letter of the words, or `picture` is none.
@@ -40,7 +40,7 @@ def draw_social_card(picture: bytes, words: SocialCardTexts) -> EncodedImage:
     width = CARD_SIZE[0] - 2 * _MARGIN
     if picture:
         width -= _IMAGE_WIDTH
-        _paste_image(card, picture)
+        _paste_image(card, picture, focus)
     draw.rectangle((0, 0, CARD_SIZE[0], _BAR_HEIGHT - 1), fill=INK)
     _write_words(draw, words, width)
     buffer = io.BytesIO()
@@ -49,10 +49,10 @@ def draw_social_card(picture: bytes, words: SocialCardTexts) -> EncodedImage:
     return EncodedImage(buffer.getvalue(), "image/png", *CARD_SIZE)
 
 
-def _paste_image(card: Image.Image, picture: bytes) -> None:
+def _paste_image(card: Image.Image, picture: bytes, focus: FocusPoint) -> None:
     width, height = CARD_SIZE
     image = decode_image(picture, max_pixels=width * 2400, max_size=(1200, 1200))
-    image = ImageOps.fit(image, (_IMAGE_WIDTH, height - _BAR_HEIGHT), centering=(0.5, 0.4))
+    image = ImageOps.fit(image, (_IMAGE_WIDTH, height - _BAR_HEIGHT), centering=focus)
     card.paste(image, (width - _IMAGE_WIDTH, _BAR_HEIGHT))
 
 

@@ -8,6 +8,11 @@ from pydantic import Field, TypeAdapter
 
 from subscribers.errors import ApplicationError
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
+# The point of a picture that every crop shows, as fractions of its width and height. A crop takes the rest away on both sides of it
+# in proportion, so the point is at the same fractions of the crop.
+FocusPoint = tuple[Fraction, Fraction]
+DEFAULT_FOCUS: FocusPoint = (0.5, 0.4)  # faces are in the upper half more often than not
 LOGO_HEIGHT, MAX_LOGO_WIDTH = 30, 200  # CSS pixels, as a logo stands in the masthead
 
 

@@ -9,7 +9,15 @@ import warnings
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from digest.collect.codec.encoded_image import LOGO_HEIGHT, MAX_LOGO_WIDTH, CropShape, EncodedImage, ImageError
+from digest.collect.codec.encoded_image import (
+    DEFAULT_FOCUS,
+    LOGO_HEIGHT,
+    MAX_LOGO_WIDTH,
+    CropShape,
+    EncodedImage,
+    FocusPoint,
+    ImageError,
+)
 
 READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
 MAX_WIDTH = 1200  # pixels: twice the mail's column
@@ -24,7 +32,6 @@ _CROP_SIZES = {  # pixels, bytes
     CropShape.LEAD: ((1120, 630), 120_000),
     CropShape.THUMB: ((240, 160), 30_000),
 }
-_CROP_CENTRE = (0.5, 0.4)  # faces are in the upper half more often than not
 _JPEG_QUALITIES = (84, 76, 68, 60)
 _LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
 _MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
@@ -68,15 +75,15 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
     return EncodedImage(_encoded_bytes(colours, "PNG", optimize=True), "image/png", *colours.size)
 
 
-def crop_image(body: bytes, shape: CropShape) -> EncodedImage:
-    """Cut a stored picture to a shape of the mail, covering all of it; a small one is enlarged.
+def crop_image(body: bytes, shape: CropShape, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
+    """Cut a stored picture to a shape of the mail around its focus point, covering all of it; a small one is enlarged.
 
     Raises:
         ImageError: `body` is no picture.
     """
     size, max_bytes = _CROP_SIZES[shape]
     image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))
-    return encode_image(ImageOps.fit(image, size, centering=_CROP_CENTRE), max_bytes, fixed_size=True)
+    return encode_image(ImageOps.fit(image, size, centering=focus), max_bytes, fixed_size=True)
 
 
 def decode_image(

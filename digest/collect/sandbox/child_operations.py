@@ -64,7 +64,9 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "past edition": _read_past_edition,
     "fit picture": partial(_encode, fit_image),
     "fit logo": partial(_encode, fit_logo),
-    "draw card": lambda body, **words: _encode(draw_social_card, body, words=SocialCardTexts(**words)),
+    "draw card": lambda body, *, focus, **words: _encode(
+        draw_social_card, body, words=SocialCardTexts(**words), focus=focus
+    ),
     "unpack list": _unpack_list,
-    "crop picture": lambda body, *, shape: _encode(crop_image, body, shape=CropShape(shape)),
+    "crop picture": lambda body, *, shape, focus: _encode(crop_image, body, shape=CropShape(shape), focus=focus),
 }

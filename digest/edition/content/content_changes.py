@@ -184,7 +184,7 @@ def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:
     """Return whether two cuts show the same: a story that comes to lead has its picture in another size."""
     if old is None or new is None:
         return old is new
-    if (old.alt, old.credit) != (new.alt, new.credit):
+    if (old.alt, old.credit, old.focus) != (new.alt, new.credit, new.focus):
         return False
     is_same_cut = (old.width, old.height) == (new.width, new.height)
     return old.hash == new.hash or not is_same_cut

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
+from digest.collect.codec.encoded_image import FocusPoint
 from digest.edition.content.placeholders import SlotPositions, SlottedText
 from digest.select.selection_types import SummaryOrigin
 from digest.type_adapters import type_adapter
@@ -22,13 +23,17 @@ PHONE_SUBJECT_LENGTH = 40  # about; from 33 in Gmail on Android to 48 in Mail on
 
 @dataclass(frozen=True, slots=True)
 class EditionImage:
-    """A picture of ours: `hash` names it under `/media/`; width and height in CSS pixels as shown at most."""
+    """A picture of ours: `hash` names it under `/media/`; width and height in CSS pixels as shown at most.
+
+    `focus` is the point that an editor chose, which every further crop of it shows, too; None where nobody chose one.
+    """
 
     hash: str
     width: int
     height: int
     alt: str
     credit: str = ""
+    focus: FocusPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from digest.collect.articles.images import (
     crop_stored_image,
     fetch_image,
     find_image,
+    find_uncropped_image,
     make_crop_source_url,
     prepare_uploaded_image,
     store_image,
 )
-from digest.collect.codec.encoded_image import CropShape, ImageError
+from digest.collect.codec.encoded_image import CropShape, FocusPoint, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.edition.content.edition_content import EditionImage, ImageCrops
 from digest.edition.kinds import SECTION_KINDS
@@ -79,7 +80,14 @@ def crop_article_image(
 
 
 def crop_uploaded_image(
-    database: Database, settings: Settings, body: bytes, *, alt: str, credit: str, now: datetime
+    database: Database,
+    settings: Settings,
+    body: bytes,
+    *,
+    alt: str,
+    credit: str,
+    focus: FocusPoint | None = None,
+    now: datetime,
 ) -> ImageCrops:
     """Return the cuts of a picture that somebody uploaded, decoded and encoded anew in a child process.
 
@@ -87,7 +95,21 @@ def crop_uploaded_image(
         ImageError: it is no usable picture: SVG, broken, too many pixels or bytes, or too small to show.
     """
     full_image = prepare_uploaded_image(body, settings.file.limits)
-    return _store_cuts(database, full_image.source_url, b"", full_image, alt, credit, now)
+    return _store_cuts(database, full_image.source_url, b"", full_image, alt, credit, now, focus)
+
+
+def recrop_image(database: Database, shown_image: EditionImage, focus: FocusPoint | None, now: datetime) -> ImageCrops:
+    """Return other cuts of the picture that a cut was made from, around a focus point or the default one.
+
+    Raises:
+        ImageError: that picture isn't kept.
+    """
+    with database.read() as session:
+        full_image = find_uncropped_image(session, shown_image.hash)
+        if full_image is None:
+            raise ImageError("the uncropped image is no longer stored")
+        url, body = full_image.source_url, full_image.body
+    return _store_cuts(database, url, body, None, shown_image.alt, shown_image.credit, now, focus)
 
 
 def _find_cuts(
@@ -106,10 +128,12 @@ def _find_cuts(
     return hashes
 
 
-def _describe_cuts(hashes: Mapping[CropShape, str], alt: str, credit: str) -> ImageCrops:
+def _describe_cuts(
+    hashes: Mapping[CropShape, str], alt: str, credit: str, focus: FocusPoint | None = None
+) -> ImageCrops:
     return ImageCrops(
-        EditionImage(hashes[CropShape.LEAD], *LEAD_SIZE, alt=alt, credit=credit),
-        EditionImage(hashes[CropShape.THUMB], *THUMB_SIZE, alt=alt, credit=credit),
+        EditionImage(hashes[CropShape.LEAD], *LEAD_SIZE, alt, credit, focus),
+        EditionImage(hashes[CropShape.THUMB], *THUMB_SIZE, alt, credit, focus),
     )
 
 
@@ -121,10 +145,11 @@ def _store_cuts(
     alt: str,
     credit: str,
     now: datetime,
+    focus: FocusPoint | None = None,
 ) -> ImageCrops:
     body = full_image.body if full_image else body
-    cuts = {shape: crop_stored_image(url, body, shape) for shape in CropShape}
+    cuts = {shape: crop_stored_image(url, body, shape, focus) for shape in CropShape}
     with database.write() as session:
         for picture in filter(None, (full_image, *cuts.values())):
             store_image(session, picture, now)
-    return _describe_cuts({shape: picture.hash for shape, picture in cuts.items()}, alt, credit)
+    return _describe_cuts({shape: picture.hash for shape, picture in cuts.items()}, alt, credit, focus)

@@ -6,19 +6,31 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from typing import Unpack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from sqlalchemy import select
 
-from digest.collect.articles.images import PreparedImage, crop_stored_image, fetch_image, find_image, store_image
-from digest.collect.codec.encoded_image import CropShape, ImageError
+from digest.collect.articles.images import (
+    PreparedImage,
+    crop_stored_image,
+    delete_stored_image,
+    draw_social_card,
+    fetch_image,
+    find_image,
+    find_uncropped_image,
+    store_image,
+)
+from digest.collect.codec.encoded_image import CropShape, FocusPoint, ImageError, SocialCardTexts
 from digest.collect.codec.image_codec import decode_image, encode_image
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
+from digest.store.models import MediaFile
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
 
@@ -349,3 +361,54 @@ def test_lowering_the_quality_comes_before_shrinking() -> None:
     image = photo(1200, 800)
     whole = encode_image(image, 10_000_000)
     assert encode_image(image, len(whole.body) - 1).width == 1200
+
+
+def spotted(width: int, height: int, focus: FocusPoint) -> bytes:
+    """A white picture with a black spot at its focus point."""
+    image = Image.new("RGB", (width, height), "white")
+    ImageDraw.Draw(image).circle((width * focus[0], height * focus[1]), 30, fill="black")
+    return written(image)
+
+
+def spot_of(picture: Image.Image) -> tuple[float, float]:
+    """Give the middle of the black spot, as fractions of the picture."""
+    box = picture.convert("L").point(lambda value: 255 if value < 128 else 0).getbbox()
+    assert box is not None
+    return (box[0] + box[2]) / 2 / picture.width, (box[1] + box[3]) / 2 / picture.height
+
+
+@pytest.mark.parametrize("size", [(1200, 675), (600, 1200), (2000, 400)])
+@pytest.mark.parametrize("focus", [(0.5, 0.5), (0.1, 0.9), (0.85, 0.15)])
+@pytest.mark.parametrize("shape", CropShape)
+def test_a_focus_point_is_at_the_same_place_of_every_crop(
+    shape: CropShape, focus: FocusPoint, size: tuple[int, int]
+) -> None:
+    crop = crop_stored_image(URL, spotted(*size, focus), shape, focus)
+    assert spot_of(opened(crop)) == pytest.approx(focus, abs=0.03)
+    assert crop.source_url == f"{URL}#{shape}@{focus[0]},{focus[1]}"
+
+
+def test_the_card_shows_the_focus_point_of_a_crop() -> None:
+    focus = (0.9, 0.5)
+    lead = crop_stored_image(URL, spotted(2000, 400, focus), CropShape.LEAD, focus)
+    words = SocialCardTexts("A", "No. 1", "B")
+    right = (760, 14, 1200, 630)
+    assert spot_of(opened(draw_social_card("", lead.body, words, focus)).crop(right)) == pytest.approx(focus, abs=0.03)
+    unfocused = opened(draw_social_card("", lead.body, words)).crop(right)
+    assert min(unfocused.convert("L").tobytes()) > 200
+
+
+def test_a_picture_is_found_by_its_crops_and_they_go_with_it(database: Database) -> None:
+    picture, focus = image_of(written(photo(300, 200))), (0.25, 0.75)
+    crop = crop_stored_image(URL, picture.body, CropShape.THUMB, focus)
+    other = replace(image_of(written(photo(310, 200))), source_url=f"{URL}#thumb-of-another-picture")
+    with database.write() as session:
+        for each in (picture, crop, other):
+            store_image(session, each, NOW)
+        row = find_uncropped_image(session, crop.hash)
+        assert row is not None
+        assert row.hash == picture.hash
+        assert find_uncropped_image(session, picture.hash) is None
+        delete_stored_image(session, URL)
+        assert find_uncropped_image(session, crop.hash) is None
+        assert [row.hash for row in session.scalars(select(MediaFile))] == [other.hash]

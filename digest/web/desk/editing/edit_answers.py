@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from flask import get_template_attribute, jsonify, redirect, render_template, request
@@ -11,6 +12,8 @@ from markupsafe import Markup
 from digest.app.accounts import staff
 from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
+from digest.app.editions import edition_views
+from digest.collect.codec.encoded_image import DEFAULT_FOCUS
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import Edit
@@ -97,6 +100,8 @@ def describe_sections(
         "last_own": state.find_last_own(actor),
         "last_undo": state.find_last_own_undo(actor),
         "lead_section": find_lead_section(file.sections),
+        "find_uncropped": partial(edition_views.find_uncropped_image, context.installation),
+        "default_focus": DEFAULT_FOCUS,
         "image_sections": {s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
         # By chance: two editors who each write another block do not write the same.
         "next_block_id": f"block-{secrets.token_hex(4)}",

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from digest.app.editing.edit_application import EditResult
+from digest.collect.codec.encoded_image import FocusPoint
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
+from digest.edition.editing.edit_values import decode_image_crops
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind
 from digest.web.desk.outline.changed_texts import mark_new_words
 from digest.web.desk.outline.edit_sentences import EditSentenceWriter
@@ -174,7 +176,8 @@ def _read_story(draft: EditDraft, story: ArrangedStory, arrangement: Arrangement
             cuts = arrangement.pictures.get(story.placed.scored.story.lead.image or "")
             if cuts is None:
                 return {"Image": "none"}
-            return {"Description": cuts.lead.alt, "Credit": cuts.lead.credit}
+            image = cuts.lead
+            return {"Description": image.alt, "Credit": image.credit, **_list_focus(image.focus)}
     return {}
 
 
@@ -231,8 +234,14 @@ def _read_wanted_image(value: Mapping[str, object]) -> dict[str, str]:
         return {"Image": "none"}
     if "alt" in value or "credit" in value:
         alt, credit = value.get("alt"), value.get("credit")
-        return {"Description": str(alt or ""), "Credit": str(credit or "")}
+        cuts = value.get("cuts")
+        focus = decode_image_crops(cuts).lead.focus if cuts else None
+        return {"Description": str(alt or ""), "Credit": str(credit or ""), **_list_focus(focus)}
     return {"Image": "another image" if value.get("cuts") else "original image"}
+
+
+def _list_focus(focus: FocusPoint | None) -> dict[str, str]:
+    return {"Focus point": f"{focus[0]:.0%} from the left, {focus[1]:.0%} from the top"} if focus else {}
 
 
 def _mark_lines(before: Texts, after: Texts) -> tuple[LabeledVersionLine, ...]:

@@ -184,21 +184,22 @@ class ImageForm:
     """The picture's part of a story's form.
 
     `choice` is "shown" (the one that stands), "none", "original" (the story's own), "upload", or the address of an article.
-    `was_alt` and `was_credit` are the words that stood when the page was made. `body` is the uploaded file, empty without one.
+    `focus` is in percent from the left and from the top, as typed. `was` are the words and the focus that stood when the page was
+    made. `body` is the uploaded file, empty without one.
     """
 
     choice: str
     alt: str
     credit: str
-    was_alt: str
-    was_credit: str
+    focus: tuple[str, str]
+    was: tuple[str, ...]
     body: bytes
 
     @property
     def is_untouched(self) -> bool:
         """Whether it says what stood when the page was made."""
-        has_same_words = (self.alt, self.credit) == (self.was_alt, self.was_credit)
-        return self.choice == "shown" and not self.body and has_same_words
+        is_as_it_was = (self.alt, self.credit, *self.focus) == self.was
+        return self.choice == "shown" and not self.body and is_as_it_was
 
 
 @dataclass(frozen=True, slots=True)

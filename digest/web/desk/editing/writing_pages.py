@@ -11,12 +11,14 @@ from typing import Any, get_args
 
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue
+from pydantic import TypeAdapter
 
 from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, edition_images, story_fetch
-from digest.app.editing.edit_application import EditForm, EditResult
+from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import edition_views
+from digest.collect.codec.encoded_image import DEFAULT_FOCUS, FocusPoint
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.edition_content import BlockKind, LabeledBlock
 from digest.edition.editing.edits import EditionField, StoryField
@@ -30,7 +32,7 @@ from digest.web.desk.editing.conflict_pages import (
     show_conflicts,
 )
 from digest.web.desk.editing.desk_actions import find_anchored_story
-from digest.web.desk.editing.edit_answers import answer_saved_edits
+from digest.web.desk.editing.edit_answers import answer_saved_edits, asks_for_changes
 from digest.web.desk.editing.editing_pages import (
     ImageForm,
     RefusedImage,
@@ -47,6 +49,8 @@ from digest.web.desk.outline.story_pool import list_manual_sections, story_ancho
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
+IMAGE_FIELDS = ("alt", "credit", "focus-x", "focus-y")  # each with what stood before: "was-alt"
+_FOCUS_POINT = TypeAdapter[FocusPoint](FocusPoint)
 HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
 
 
@@ -61,7 +65,11 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     if picture and not picture.is_untouched:
         try:
             image_results = apply_field_edits(written.form, [_write_image(installation, url, picture)])
+        except ApprovedEditionError:
+            raise
         except EditRefusedError as error:
+            if asks_for_changes():
+                raise
             if not written.refused:
                 refused = RefusedImage(anchor, picture, explain_refused_image(error, picture))
                 query = replace(read_page_query(request.form), open=anchor, tab="edition")
@@ -76,8 +84,8 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
 
 
 def _write_image(installation: Installation, url: str, picture: ImageForm) -> FieldEdit:
-    names = ("picture", "alt", "credit", "was-alt", "was-credit")
-    return FieldEdit(names, lambda form: change_image(installation, form, url, picture))
+    names = (*IMAGE_FIELDS, *(f"was-{name}" for name in IMAGE_FIELDS))
+    return FieldEdit(("picture", *names), lambda form: change_image(installation, form, url, picture))
 
 
 def _render_refusal(
@@ -207,12 +215,13 @@ def read_image_form() -> ImageForm | None:
     fields, file = request.form, request.files.get("file")
     if "picture" not in fields:
         return None
+    alt, credit, *focus = (fields.get(name, "") for name in IMAGE_FIELDS)
     return ImageForm(
         choice=fields["picture"],
-        alt=fields.get("alt", ""),
-        credit=fields.get("credit", ""),
-        was_alt=fields.get("was-alt", ""),
-        was_credit=fields.get("was-credit", ""),
+        alt=alt,
+        credit=credit,
+        focus=(focus[0], focus[1]),
+        was=tuple(fields.get(f"was-{name}", "") for name in IMAGE_FIELDS),
         body=file.read() if file else b"",
     )
 
@@ -223,13 +232,15 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
     Raises:
         EditRefusedError: it contradicts itself, or the picture cannot be had or used.
     """
-    words = {"alt": picture.alt, "credit": picture.credit}
+    focus = read_focus_point(*picture.focus)
     if picture.body and picture.choice not in {"shown", "upload"}:
         raise EditRefusedError(
             "You chose both a file and another image option.", "Choose either the file or the option."
         )
     if picture.body:
-        return edition_images.upload_image(installation, form, url, picture.body, **words)
+        return edition_images.upload_image(
+            installation, form, url, picture.body, alt=picture.alt, credit=picture.credit, focus=focus
+        )
     match picture.choice:
         case "none":
             return edition_images.hide_image(installation, form, url)
@@ -238,8 +249,25 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
         case "upload":
             raise EditRefusedError("No file was uploaded.", "Choose a file.")
         case "shown":
-            return edition_images.describe_image(installation, form, url, **words)
+            return edition_images.describe_image(
+                installation, form, url, alt=picture.alt, credit=picture.credit, focus=focus
+            )
     return edition_images.use_article_image(installation, form, url, article=picture.choice)
+
+
+def read_focus_point(left: str, top: str) -> FocusPoint | None:
+    """Read a focus point as a form has it, in percent; None for the default, or where both fields are empty.
+
+    Raises:
+        EditRefusedError: it isn't a point of the picture.
+    """
+    if not left.strip() and not top.strip():
+        return None
+    try:
+        focus = _FOCUS_POINT.validate_python((int(left) / 100, int(top) / 100))
+    except ValueError:
+        raise EditRefusedError("The focus point isn't in the image.", "Enter two percentages from 0 to 100.") from None
+    return None if focus == DEFAULT_FOCUS else focus
 
 
 def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:

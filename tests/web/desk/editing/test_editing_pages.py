@@ -692,6 +692,70 @@ def test_a_picture_is_uploaded_described_and_hidden_and_what_is_so_already_is_no
     assert week.state.last_seq == seq + 1
 
 
+def test_a_focus_point_is_chosen_by_two_numbers(week: SampleWeek) -> None:
+    anchor, before = week.anchors("featured")[0], week.entry("featured", 0)["picture"]
+    fields = {"focus-x": "20", "focus-y": "90"}
+    assert save_image(week, anchor, **fields).status_code == 303
+    assert week.entry("featured", 0)["picture"] == before | {
+        "focus": [0.2, 0.9],
+        "hash": week.entry("featured", 0)["picture"]["hash"],
+    }
+    shown = page(week, f"?open={anchor}")
+    assert re.findall(r'name="(?:was-)?focus-[xy]" value="(\d+)"', shown) == ["20", "20", "90", "90"]
+    assert '<circle cx="20%" cy="90%" r="13"/>' in shown
+    seq = week.state.last_seq
+    save_image(week, anchor, **fields)
+    assert week.state.last_seq == seq
+    for wrong in (
+        {"focus-x": "101", "focus-y": "50"},
+        {"focus-x": "50", "focus-y": ""},
+        {"focus-x": "a", "focus-y": "1"},
+    ):
+        refused = save_image(week, anchor, **wrong)
+        assert refused.status_code == 409
+        assert "The focus point isn&#39;t in the image. Enter two percentages from 0 to 100." in refused.text
+    assert week.state.last_seq == seq
+    save_image(week, anchor, **{"focus-x": "50", "focus-y": "40"})
+    assert week.entry("featured", 0)["picture"] == before
+
+
+def test_a_focus_point_revokes_an_approval_and_undone_it_is_valid_again(week: SampleWeek) -> None:
+    anchor, mark = (
+        week.anchors("featured")[0],
+        read_edition_status(week.installation, week.name, now=later()).content_hash,
+    )
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    approval, focus = week.state.approval, {"focus-x": "20", "focus-y": "90"}
+    asked = save_image(week, anchor, **focus)
+    assert (asked.status_code, week.state.approved) == (409, True)
+    assert "<h1>The edition is approved</h1>" in asked.text
+    assert '<input type="hidden" name="focus-x" value="20">' in asked.text
+    save_image(week, anchor, **focus, supersedes=approval)
+    assert not week.state.approved
+    week.act("undo")
+    assert (week.state.approved, week.state.approval) == (True, approval)
+
+
+def test_the_page_s_script_is_told_why_a_picture_is_refused(week: SampleWeek) -> None:
+    anchor, json = week.anchors("featured")[0], {"Accept": "application/json"}
+    form = {"seq": "0", "picture": "upload", "alt": "A", "file": (io.BytesIO(b"not one"), "a.jpg")}
+    refused = week.client().post(f"{week.path}/story/{anchor}", data=form, headers=json)
+    assert refused.status_code == 409
+    assert "the file can't be read as an image. Upload a JPEG" in refused.get_json()["why"]
+    form = {"seq": "0", "picture": "upload", "alt": "A", "file": (jpeg(), "a.jpg")}
+    saved = week.client().post(f"{week.path}/story/{anchor}", data=form, headers=json)
+    assert (saved.status_code, saved.get_json()["seq"]) == (200, 1)
+
+
+def test_two_focus_points_are_shown_side_by_side(week: SampleWeek) -> None:
+    anchor = week.anchors("featured")[0]
+    save_image(week, anchor, **{"focus-x": "20", "focus-y": "90"})
+    second = save_image(week, anchor, seq="0", **{"focus-x": "75", "focus-y": "10"})
+    assert second.status_code == 409
+    assert "20% from the left, 90% from the top" in second.text
+    assert "75% from the left, 10% from the top" in unescape(re.sub("</?[a-z][^>]*>", "", second.text))
+
+
 def test_ones_own_clipboard_outlives_the_session_and_nobody_else_sees_it(week: SampleWeek) -> None:
     anchor, headline = week.anchors("featured")[2], week.headlines("featured")[2]
     assert week.client().post(f"{week.path}/clipboard", data={"keep": anchor}).status_code == 303
