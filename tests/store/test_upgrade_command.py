@@ -215,7 +215,7 @@ def test_two_processes_that_start_at_once_migrate_in_turn(old_url: str) -> None:
 
         def are_both_waiting() -> bool:
             with database.read() as session:
-                return session.scalar(waiting) == len(processes)
+                return bool(session.scalar(waiting) == len(processes))
 
         wait_until(are_both_waiting, lambda: all(process.poll() is None for process in processes))
         blocker.rollback()
