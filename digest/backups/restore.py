@@ -213,7 +213,7 @@ def _restore_into_sqlite(
     aside = None
     if has_content:
         aside_name = f"{final.name}.before-{now:%Y%m%dT%H%M%S}"
-        aside = final.with_name(_unused_name(aside_name, lambda name: final.with_name(name).exists()))
+        aside = final.with_name(choose_unused_name(aside_name, lambda name: final.with_name(name).exists()))
     part = final.with_name(f".{final.name}.restoring")
     _delete_database_files(part)
     database = open_database(f"sqlite:///{part}")
@@ -248,7 +248,7 @@ def _restore_into_postgresql(
         aside = ""
         if inspect(connection).get_table_names():
             schema_names = inspect(connection).get_schema_names()
-            aside = _unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", schema_names.__contains__)
+            aside = choose_unused_name(f"{schema}_before_{now:%Y%m%dt%H%M%S}", schema_names.__contains__)
             connection.execute(text(f"ALTER SCHEMA {quote(str(schema))} RENAME TO {quote(aside)}"))
             connection.execute(text(f"CREATE SCHEMA {quote(str(schema))}"))
         return fill(connection, reader, f"schema {aside}" if aside else "")
@@ -274,8 +274,8 @@ def wait_for_other_connections(connection: Connection) -> None:
         connection.execute(forget)
 
 
-def _unused_name(name: str, is_taken: Callable[[str], bool]) -> str:
-    """Give a name that nothing has yet."""
+def choose_unused_name(name: str, is_taken: Callable[[str], bool]) -> str:
+    """Return a name that isn't taken: `name`, or `name` with a number from 2."""
     candidates = (name if number == 1 else f"{name}_{number}" for number in count(1))
     return next(candidate for candidate in candidates if not is_taken(candidate))
 

@@ -258,6 +258,10 @@ def describe_driver_error(error: DBAPIError) -> str:
     return " ".join("".join(printable).split()).rstrip(".:")
 
 
+# Released at the end of the transaction. The number is ours alone in this database, and arbitrary.
+_AWAIT_MIGRATION_TURN = text("SELECT pg_advisory_xact_lock(6839104325)")
+
+
 class SchemaTooNewError(ApplicationError):
     """The database belongs to a newer version of this program."""
 
@@ -265,17 +269,24 @@ class SchemaTooNewError(ApplicationError):
 def migrate_schema(database: Database, revision: str = "head") -> None:
     """Bring the schema to `revision` in one transaction; a no-op if it's there already, and then without importing Alembic.
 
+    Processes take turns: SQLite has one writer, and PostgreSQL has a lock for it.
+
     Raises:
         SchemaTooNewError: a newer version brought it further than this one knows.
         Exception: a migration failed or the database doesn't respond, and the schema is as it was.
     """
-    current, newest = read_schema_revision(database), newest_schema_revision()
-    if revision == "head" and current == newest:
+    is_head = revision == "head"
+    if is_head and read_schema_revision(database) == newest_schema_revision():
         return
-    refuse_newer_schema(current)
     with database.engine.execution_options(immediate=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(_AWAIT_MIGRATION_TURN)
+        current = read_schema_revision(database)
+        refuse_newer_schema(current)
+        if is_head and current == newest_schema_revision():
+            return  # another process migrated it meanwhile
         run_migrations_to_revision(connection, revision)
-        if revision == "head":
+        if is_head:
             # Runs of the version before hand over nothing more.
             connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
 

@@ -16,6 +16,7 @@ from sqlalchemy import inspect, make_url, text
 
 import scheduler
 from digest.cli import digest
+from digest.cli.context import CommandContext
 from digest.installation import opened_installation
 from digest.installation.opened_installation import open_installation
 from digest.settings import Settings
@@ -23,6 +24,7 @@ from digest.store import engine
 from digest.store.engine import newest_schema_revision, open_database
 from subscribers.errors import ApplicationError
 from tests import replayed_migrations
+from tests.moments import AFTER_RELEASE as NOW
 from tests.store.test_upgrade_command import OLD, old_url  # noqa: F401
 
 SHIPPED = engine.MIGRATIONS
@@ -122,15 +124,16 @@ def test_the_timetables_process_does_not_start_either(
 def test_the_previous_version_goes_on_where_it_was(
     old_url: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its stand-in is this version without the migration that failed."""
+    """Its stand-in is this version without the migration that failed. Each attempt has a backup, also within one second."""
+    monkeypatch.setattr(CommandContext, "now", lambda *_: NOW)
     refused = CliRunner().invoke(digest, ["upgrade"])
     assert (refused.exit_code, reason in refused.output) == (2, True)
     monkeypatch.setattr(engine, "MIGRATIONS", SHIPPED)
     newest_schema_revision.cache_clear()
-    shutil.rmtree(tmp_path / "home" / "backups")  # its file would have the same name within a second
     done = CliRunner().invoke(digest, ["upgrade"])
     assert done.exit_code == 0, done.output
     assert describe(old_url)[1] == newest_schema_revision()
+    assert len([*(tmp_path / "home" / "backups").glob(f"before-upgrade-{OLD}-*.zip")]) == 2
 
 
 def test_an_outage_is_called_by_its_name_and_not_taken_for_a_faulty_migration(

@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import select, text, update
+from sqlalchemy import inspect, select, text, update
 
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import advance_sequence, create_schema_and_insert_rows
@@ -19,6 +21,8 @@ from digest.store.audit_chain import verify_audit_log
 from digest.store.engine import newest_schema_revision, open_database, read_schema_revision, run_migrations_to_revision
 from digest.store.models import AuditEntry, Edition, EditionState, RenderedEditionFragment
 from subscribers.consent.audience import load_audience_page
+from tests.conftest import WAIT_TIMEOUT
+from tests.deliver.kill_harness import wait_until
 from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
 from tests.store.test_upgrade import AUDIENCE, FIXTURE
@@ -197,3 +201,24 @@ def test_if_needed_refuses_like_the_upgrade_itself(
     assert (refused.exit_code, "belongs to a newer version" in refused.output) == (2, True)
     monkeypatch.setenv("DIGEST_HOME", str(tmp_path / "elsewhere"))
     assert CliRunner().invoke(digest, ["upgrade", "--if-needed"]).exit_code == 2
+
+
+@pytest.mark.parametrize("old_url", ["postgresql"], indirect=True)  # SQLite has one writer at a time
+def test_two_processes_that_start_at_once_migrate_in_turn(old_url: str) -> None:
+    """Both find the old schema, and wait at its tables until the test lets go of them."""
+    command = [sys.executable, "-m", "digest", "staff", "list"]
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE datname = 'old' AND wait_event_type = 'Lock'")
+    with closing(open_database(old_url)) as database, database.engine.connect() as blocker:
+        tables = inspect(blocker).get_table_names()
+        blocker.execute(text(f"LOCK TABLE {', '.join(name for name in tables if name != 'alembic_version')}"))
+        processes = [Popen(command, stdout=PIPE, stderr=STDOUT, text=True) for _ in range(2)]
+
+        def are_both_waiting() -> bool:
+            with database.read() as session:
+                return bool(session.scalar(waiting) == len(processes))
+
+        wait_until(are_both_waiting, lambda: all(process.poll() is None for process in processes))
+        blocker.rollback()
+        answers = [process.communicate(timeout=WAIT_TIMEOUT)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    assert revision_of(old_url) == newest_schema_revision()

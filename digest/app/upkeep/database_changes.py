@@ -12,7 +12,7 @@ from digest.app.editing.edit_application import apply_current_settings_to_draft
 from digest.backups import creation
 from digest.backups.archive import BackupError
 from digest.backups.migration import MigrationResult, move_database, parse_target_url
-from digest.backups.restore import require_exclusive_use, wait_for_other_connections
+from digest.backups.restore import choose_unused_name, require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.edition_queries import UNAPPROVED_STATES
 from digest.installation.audited_actions import Action, Actor, Role
@@ -162,7 +162,11 @@ def _back_up(settings: Settings, database: Database, revision: str, now: datetim
     passphrase = settings.backup_passphrase_text
     # It holds staff addresses, so without a passphrase it stays beside the database.
     folder = Path((passphrase and settings.file.backup.folder) or settings.home / "backups")
-    file = folder / f"before-upgrade-{revision}-{now:%Y%m%dT%H%M%SZ}.zip{'.age' if passphrase else ''}"
+    ending = ".zip.age" if passphrase else ".zip"
+    name = choose_unused_name(
+        f"before-upgrade-{revision}-{now:%Y%m%dT%H%M%SZ}", lambda taken: (folder / f"{taken}{ending}").exists()
+    )
+    file = folder / f"{name}{ending}"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
