@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html as lxml_html
 
-from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
+from digest.edition.rendering.inline_markup import render_inline_markup, shorten_markup, strip_inline_markup
 from digest.edition.rendering.paragraphs import split_paragraphs
 
 
@@ -39,6 +39,25 @@ def test_emphasis_and_links_are_rendered_and_nothing_else(written: str, html: st
     if html is not None:
         assert render_inline_markup(written) == html
     assert strip_inline_markup(written) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "opening"),
+    [
+        ("It fits *whole*.", "It fits *whole*."),
+        (
+            "Ports have until Nov. 30 to [list modems](https://a.example/). Read on.",
+            "Ports have until Nov. 30 to [list modems](https://a.example/).",
+        ),
+        (
+            "Hi. One sentence that is much longer than what fits into two lines.",
+            "Hi. One sentence that is much longer…",
+        ),
+        ("*Emphasis that ends. In the next* sentence, with many words more.", "Emphasis that ends. In the next…"),
+    ],
+)
+def test_the_opening_of_a_text_has_whole_sentences_and_no_half_markup(text: str, opening: str) -> None:
+    assert shorten_markup(text, 40) == opening
 
 
 @given(st.text(alphabet=st.sampled_from(list("ab *_[]()<>!\"'&:/hjtps.")), max_size=60))

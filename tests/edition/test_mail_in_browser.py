@@ -124,6 +124,33 @@ def test_the_first_screen_holds_the_news_and_links_keep_their_word(
         assert look_measures.small_targets(shown.page)
 
 
+LONG_HEADLINES = (
+    "Coast Guard extends the deadline for port operators to list every cellular modem on cranes",
+    "State emergency managers warn that nine of ten counties have no working siren on a Sunday night",
+    "Hospitals in three regions share one plan for a week without network, radio, or fresh water",
+)
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("headlines", [(), LONG_HEADLINES])
+def test_the_first_fact_is_within_500_px(
+    browser: Browser, full_content: EditionContent, headlines: tuple[str, ...]
+) -> None:
+    featured, *others = full_content.sections
+    renamed = [replace(e, headline=h) for e, h in zip(featured.entries, headlines, strict=False)]
+    entries = (*renamed, *featured.entries[len(renamed) :])
+    content = replace(full_content, sections=(replace(featured, entries=entries), *others))
+    pieces = render_edition(content, build_publication_context(OURS), create_mail_environment(OURS))
+    with ShownMail(browser, join_fragments(pieces, "html").text, width=390) as shown:
+        fact = look_measures.find_text_top(shown.page, "A joint notice asks")
+        assert fact <= look_measures.FIRST_FACT
+        before = shown.ask("document.body.innerText").partition("A joint notice asks")[0]
+        assert " ".join(before.split()).count(entries[0].headline) == 1
+        assert shown.page.get_by_role("link", name="Read on the web").get_attribute("href") == (
+            "https://news.example.org/editions/2026-W47#intro"
+        )
+
+
 @pytest.mark.chromium
 def test_a_screen_subscriber_meets_the_edition_in_this_order(browser: Browser, mail: str) -> None:
     """Sections, headings with their topics, dates right after them, links with their story's name: from Chromium's accessibility tree."""

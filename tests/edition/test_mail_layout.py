@@ -92,13 +92,14 @@ def test_without_dates_that_come_soon_nothing_moves() -> None:
     assert layout.next_deadline.entry.headline == "call-1"
 
 
-def test_the_first_screen_has_three_headlines_and_the_next_deadline() -> None:
+def test_the_first_screen_has_two_headlines_besides_the_leads_and_the_next_deadline() -> None:
     layout = arrange_email(edition(6, events=(1,), calls=(40, 30)))
     assert layout.contents is not None
-    assert [e.headline for e in layout.contents.entries] == ["story-0", "story-1", "story-2"]
+    assert [e.headline for e in layout.contents.entries] == ["story-1", "story-2"]
     assert layout.next_deadline is not None
     assert layout.next_deadline.entry.headline == "call-1"
-    assert arrange_email(edition(1)).contents is None, "a single headline only repeats the lead"
+    assert not layout.is_lead(layout.next_deadline)
+    assert arrange_email(edition(1)).contents is None, "there's no other headline"
 
 
 def with_due(content: EditionContent, place: tuple[int, int], days: int) -> EditionContent:
@@ -119,10 +120,13 @@ def test_a_deadline_that_a_story_states_is_the_next_one_and_a_line_among_the_dat
     assert layout.dates is not None
     assert [d.entry.headline for d in layout.dates.entries] == ["story-0", "call-0"]
     assert layout.dates.entries[0].is_stated_in_text
+    assert layout.is_lead(layout.dates.entries[0])
+    assert not layout.is_lead(layout.dates.entries[1])
     assert layout.lead is not None
     assert layout.lead.entry.headline == "story-0", "the story keeps its place"
     facts = describe_top_stories(content, "https://news.example.org", RELEASE)
     assert facts["deadline_when"] == "November 30"
+    assert [facts[name] for name in ("best_first", "best_second", "best_third")] == ["story-0", "story-1", "story-2"]
     facts = describe_top_stories(content, "https://news.example.org", date(2026, 12, 1))
     assert facts["deadline_when"] == "December 2", "a welcome names none that is over"
 
@@ -137,6 +141,22 @@ def test_an_event_in_the_list_is_not_listed_again_for_its_registration() -> None
     assert later.dates is not None
     assert [d.entry.headline for d in later.dates.entries] == ["event-0", "call-0"]
     assert [e.headline for part in later.sections for e in part.section.entries] == ["event-0"]
+
+
+def test_headlines_that_fill_the_first_screen_leave_room_for_the_first_fact() -> None:
+    short, long = "Ports get ten days to list every modem on their cranes", "word " * 20
+
+    def layout_of(*headlines: str, calls: tuple[int | None, ...] = ()) -> MailLayout:
+        featured, *others = edition(1, calls=calls).sections
+        entries = tuple(SectionEntry(headline, "https://example.org/") for headline in headlines)
+        return arrange_email(replace(edition(), sections=(replace(featured, entries=entries), *others)))
+
+    contents = [layout_of(short, *others).contents for others in ((short, short), (long, short), (long, long))]
+    assert [len(listed.entries) for listed in contents if listed] == [2, 2, 1]
+    assert not layout_of(short, long, short).has_late_intro
+    assert layout_of(short, long, short, calls=(30,)).has_late_intro
+    assert not layout_of(short, short, short, calls=(30,)).has_late_intro
+    assert not arrange_email(edition(0, events=(1,))).has_late_intro
 
 
 def test_of_two_deadlines_on_one_day_the_first_in_the_edition_is_named() -> None:

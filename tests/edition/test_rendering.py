@@ -55,7 +55,7 @@ DATES = [
 ]
 TOPICS = ("cybersecurity", "aviation", "fire-service", "emergency-management")
 NAMES = [
-    *("head", "section:featured.contents", "section:opportunities.or-next", "intro", "section:featured"),
+    *("head", "section:featured.contents", "section:opportunities.or-next", "section:featured", "intro"),
     *(*DATES, "section:featured.rows", "block:sponsor", "section:most-read"),
     *("section:topics:", *(f"section:topics:{topic}.topic" for topic in TOPICS), "section:topics:.end"),
     *(*(f"section:{key}" for key in KEYS[3:]), "foot"),
@@ -117,7 +117,7 @@ def of(pieces: tuple[RenderedFragment, ...], kind: str, name: str) -> str:
 
 def names_of(pieces: tuple[RenderedFragment, ...], kind: str) -> list[str]:
     """Return the names of the pieces of a kind without those of lines about the whole email at its top."""
-    lines = {*PREHEADERS, *MINUTES, "masthead", "intro-end"}
+    lines = {*PREHEADERS, *MINUTES, "masthead"}
     return [p.name for p in pieces if p.kind == kind and p.name not in lines and not is_top_line(p.name)]
 
 
@@ -128,9 +128,8 @@ def is_top_line(name: str) -> bool:
 def test_html_and_text_have_the_same_pieces_in_reading_order(pieces: tuple[RenderedFragment, ...]) -> None:
     assert names_of(pieces, "html") == names_of(pieces, "text") == NAMES
     html, text = ([p.name for p in pieces if p.kind == kind] for kind in ("html", "text"))
-    top, rest = NAMES[:4], NAMES[4:]
-    assert html == [top[0], *PREHEADERS, "masthead", *top[1:], *MINUTES, "intro-end", *rest]
-    assert text == [top[0], *MINUTES, "masthead", *top[1:], *rest]
+    assert html == [NAMES[0], *PREHEADERS, "masthead", *MINUTES, *NAMES[1:]]
+    assert text == [NAMES[0], *MINUTES, "masthead", *NAMES[1:]]
 
 
 def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
@@ -227,7 +226,7 @@ def test_the_web_copy_is_the_mail_without_what_is_personal(pieces: tuple[Rendere
     assert "Unsubscribe" not in web
     assert "Unsubscribe" in mail
     assert {p.name for p in pieces if p.kind == "web"} == {
-        *("head", *PREHEADERS, "masthead", *MINUTES, "section:featured", "section:featured.rows", "foot")
+        *("head", *PREHEADERS, "masthead", "intro", "section:featured", "section:featured.rows", "foot")
     }
     ours = ("https://news.example.org/", "mailto:editors@")
     assert {u for u in links_of_html(web) if not u.startswith(ours)} >= {

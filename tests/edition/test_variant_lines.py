@@ -101,7 +101,7 @@ def test_the_next_deadline_is_one_of_the_email(variants: EditionVariants, conten
     for chosen, deadline in ((without(), first), (without(topics=("maritime-security",)), second)):
         email = Email(variants, chosen)
         assert email.words.count("Next deadline: ") == 1 + email.preheader.count("Next deadline: ")
-        assert f"Next deadline: {deadline.when.text}{deadline.entry.headline}" in email.words
+        assert f"Next deadline: {deadline.when.text} · {deadline.entry.headline}" in email.words
         assert f"Next deadline: {deadline.when.text} {deadline.entry.headline}" in email.all_text
     none = Email(variants, without("opportunities", topics=("maritime-security",)))
     assert "Next deadline" not in none.html + none.text

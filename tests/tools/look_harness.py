@@ -21,7 +21,7 @@ from playwright.sync_api import Browser
 from digest.app.editions.sample_emails import compose_sample_email
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.content.mailable_edition import build_mailable_draft
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import Settings
@@ -141,14 +141,16 @@ def take_pictures(browser: Browser, html: str, folder: Path) -> list[str]:
     return sideways
 
 
-def measure_page(browser: Browser, html: str) -> Iterator[Measure]:
-    """Measure what a browser tells."""
+def measure_page(browser: Browser, html: str, lead: SectionEntry) -> Iterator[Measure]:
+    """Measure an email in a browser; `lead` is its first story."""
     octets = len(html.encode())
     yield Measure(f"HTML with {ENTRIES} entries", f"{octets / 1024:.1f} KB", "≤ 60 KB", octets <= 60 * 1024)
     with ShownMail(browser, html, width=390) as shown:
         top, bottom = look_measures.first_headline_top(shown.page), look_measures.next_deadline_bottom(shown.page)
         yield Measure("first headline, 390 px wide", f"at {top} px", "< 400 px", top < look_measures.FIRST_SCREEN)
         yield Measure("next deadline ends", f"at {bottom} px", "< 400 px", bottom < look_measures.FIRST_SCREEN)
+        fact = look_measures.find_text_top(shown.page, lead.summary[:20])
+        yield Measure("first fact", f"at {fact} px", "≤ 500 px", fact <= look_measures.FIRST_FACT)
         for what, found in (
             ("links without a cue", look_measures.links_without_cue(shown.page)),
             ("targets too low", look_measures.small_targets(shown.page)),
@@ -263,7 +265,7 @@ def main() -> None:
             f"{name}, {way}" for name, page in mails.items() for way in take_pictures(browser, page, folder / name)
         ]
         measures = [
-            *measure_page(browser, html),
+            *measure_page(browser, html, content.sections[0].entries[0]),
             Measure("scrolls sideways", "; ".join(sideways) or "never", "never", not sideways),
         ]
     with tempfile.TemporaryDirectory() as scratch:

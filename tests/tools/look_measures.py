@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 from playwright.sync_api import Page
 
 FIRST_SCREEN = 400  # CSS pixels from the top, at a width of 390
+FIRST_FACT = 500  # there the first sentence that says more than a headline begins
 MIN_TARGET, MAIN_TARGET = 24, 44  # CSS pixels of height (WCAG 2.2, 2.5.8 and 2.5.5)
 
 _LINKS = """[...document.querySelectorAll('a[href]')].filter(a => !a.closest('[aria-hidden=true]') && a.offsetParent).map(a => {
@@ -55,13 +56,27 @@ def small_targets(page: Page) -> list[str]:
 
 def first_headline_top(page: Page) -> int:
     """Return where the first linked headline begins, in CSS pixels."""
-    return int(page.evaluate("Math.round(document.querySelector('ol a').getBoundingClientRect().y + scrollY)"))
+    return int(page.evaluate("Math.round(document.querySelector('[role=list] a').getBoundingClientRect().y + scrollY)"))
+
+
+_TEXT_TOP = """start => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
+  while (texts.nextNode()) if (texts.currentNode.data.replaceAll('\\u00a0', ' ').trim().startsWith(start)) {
+    range.selectNodeContents(texts.currentNode);
+    return Math.round(range.getBoundingClientRect().y + scrollY);
+  }
+}"""
+
+
+def find_text_top(page: Page, start: str) -> int:
+    """Return where the first text that begins with `start` begins, in CSS pixels."""
+    return int(page.evaluate(_TEXT_TOP, start))
 
 
 def next_deadline_bottom(page: Page) -> int:
     """Return where the next deadline ends, in CSS pixels."""
-    paragraph = "[...document.querySelectorAll('p')].find(p => p.innerText.startsWith('Next deadline'))"
-    return int(page.evaluate(f"Math.round({paragraph}.getBoundingClientRect().bottom + scrollY)"))
+    cell = "[...document.querySelectorAll('td')].findLast(e => e.innerText.startsWith('Next deadline'))"
+    return int(page.evaluate(f"Math.round({cell}.getBoundingClientRect().bottom + scrollY)"))
 
 
 def enlarge_text(page: Page, factor: float) -> None:

@@ -107,7 +107,8 @@ def _read_previous_edition(session: Session, edition: Edition) -> PreviousEditio
         return None
     # Of another time's content these are enough: it need not be whole by today's rules.
     leading = next(iter(list_lead_sections(parse_sections(before.content))), None)
-    first = leading.entries[0].headline if leading and leading.entries else ""
+    # The list of contents begins with the one after the lead.
+    first = next((entry.headline for entry in (*leading.entries[1:], *leading.entries)), "") if leading else ""
     return PreviousEdition(before.number, str(before.content.get("intro", "")), first)
 
 

@@ -162,7 +162,7 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
 def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
     shown_corrections, language = list_shown_corrections(page.corrections, settings), settings.subscriber_language
     pieces = {
-        name: insert_fragment_corrections(html, shown_corrections, language, with_notes=name == "body")
+        name: insert_fragment_corrections(html, shown_corrections, language, with_notes=name != "contents")
         if name != "top"
         else html
         for name, html in page.pieces.items()

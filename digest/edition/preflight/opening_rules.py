@@ -109,7 +109,10 @@ def _is_issue_line(words: tuple[str, ...], examined: PreflightInput) -> bool:
     content = examined.content
     is_numbered = content.number != BREAKING_NEWS_NUMBER
     issue = {str(content.number)} if is_numbered else {*_words(examined.issue_heading)}
-    other_words = [word for word in words if word not in issue.union(_words(content.date))]
+    date_words = _words(content.date)
+    shown_words = (word for word in words if word not in issue)
+    # The month may be short: "Nov" of "November".
+    other_words = [word for word in shown_words if not any(part.startswith(word) for part in date_words)]
     return issue <= set(words) and len(other_words) <= _MAX_LABEL_WORDS * is_numbered
 
 

@@ -132,7 +132,7 @@ def render_edition(
 
     A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
     (`digest.edition.content.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
-    of kind page there are the three of the web edition; of kind short and short-text those of the short edition.
+    of kind page there are the four of the web edition; of kind short and short-text those of the short edition.
     `join_fragments` joins them again.
 
     Args:
@@ -250,13 +250,13 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
 
 # --- the web edition -------------------------------------------------------------------------------------------
 
-PagePiece = Literal["top", "contents", "body"]
-_DATES_AFTER = 3  # headlines, in the list of contents
+PagePiece = Literal["top", "lead", "contents", "body"]
+_DATES_AFTER = 2  # headlines, in the list of contents
 
 
 @dataclass(frozen=True, slots=True)
 class TableOfContents:
-    """The list of contents: the headlines of what leads, among them the dates, then the other sections."""
+    """The list of contents below the lead: the headlines of its section, among them the dates, then the other sections."""
 
     headlines: tuple[SectionEntry, ...]
     dates_after: int  # of the headlines
@@ -267,8 +267,7 @@ def build_table_of_contents(layout: MailLayout) -> TableOfContents:
     """List what an edition's page holds, in its order."""
     lead = layout.lead
     rows = next((part for part in layout.sections if lead and part.fragment == f"{lead.fragment}.rows"), None)
-    first = (lead.entry,) if lead else ()
-    headlines = (*first, *(rows.section.entries if rows else ()))
+    headlines = rows.section.entries if rows else ()
     sections = tuple(part for part in layout.sections if part is not rows and part.section.entries)
     return TableOfContents(headlines, min(_DATES_AFTER, len(headlines)), sections)
 

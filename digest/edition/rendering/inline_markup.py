@@ -7,6 +7,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from digest.collect.texts.text_cleanup import split_sentences
+from digest.edition.content.edition_content import truncate_text
+
 _LINK_STARTS = ("https://", "http://", "mailto:")
 
 
@@ -46,6 +49,24 @@ def split_links(text: str) -> tuple[str, list[str]]:
     tokens = list(_inline_tokens(_open_parser().parseInline(text)))
     urls = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
     return "".join(token.content for token in tokens), urls
+
+
+def shorten_markup(text: str, max_length: int) -> str:
+    """Return the first whole sentences of a text that have so many characters without their markup, and half as many at least.
+
+    If there are none, the words are cut and have no markup.
+    """
+    words = split_links(text)[0]
+    if len(words) <= max_length:
+        return text
+    sentences = list(split_sentences(text))
+    for count in range(len(sentences) - 1, 0, -1):
+        opening = " ".join(sentences[:count])
+        opening_words = split_links(opening)[0]
+        # Emphasis that ends in a later sentence would leave its star.
+        if max_length / 2 <= len(opening_words) <= max_length and words.startswith(opening_words):
+            return opening
+    return truncate_text(words, max_length)
 
 
 def _inline_tokens(tokens: Sequence[Token]) -> Iterable[Token]:

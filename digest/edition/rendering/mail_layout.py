@@ -20,7 +20,9 @@ from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
 MAX_EARLY_DATES = 5
-CONTENTS_HEADLINES = 3
+CONTENTS_HEADLINES = 2  # besides the lead's, which is right below
+MAX_EARLY_LINES = 8  # of the headlines before the lead's first sentence, 390 px wide, with an intro among them
+_CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters in a line there
 _BEST_NAMES = ("best_first", "best_second", "best_third")
 BEST_FACTS = (
     *(name + part for name in _BEST_NAMES for part in ("", "_url", "_note")),
@@ -207,6 +209,21 @@ class MailLayout:
     sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
 
+    def is_lead(self, dated: DatedEntry) -> bool:
+        """Return whether a date is that of the story that leads."""
+        lead = self.lead.entry if self.lead else None
+        return lead is not None and (lead.headline, lead.url) == (dated.entry.headline, dated.entry.url)
+
+    @property
+    def has_late_intro(self) -> bool:
+        """True if the intro is below the lead, because headlines alone fill the first screen."""
+        if self.lead is None:
+            return False
+        due = [self.next_deadline] if self.next_deadline else []
+        lines = sum(1 if self.is_lead(dated) else _count_lines(dated.entry.headline) for dated in due)
+        lines += sum(_count_lines(entry.headline) for entry in self.contents.entries) if self.contents else 0
+        return lines + _count_lines(self.lead.entry.headline, _LEAD_WIDTH) > MAX_EARLY_LINES
+
     @property
     def next_deadline(self) -> DatedEntry | None:
         """The earliest deadline of the whole edition."""
@@ -218,8 +235,13 @@ class MailLayout:
         return tuple(part for part in self.sections if part.look not in {"lead", "rows"})
 
 
+def _count_lines(headline: str, width: int = _CONTENTS_WIDTH) -> int:
+    """Return about how many lines a headline takes if `width` characters fit into one."""
+    return math.ceil(len(headline) / width)
+
+
 def arrange_email(content: EditionContent) -> MailLayout:
-    """Arrange an edition for the mail: every entry stands once, but for its line on the first screen."""
+    """Arrange an edition for the email: every entry is in it once, except for its line on the first screen."""
     dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)
@@ -270,7 +292,7 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
     """
     layout = arrange_email(content)
     first = (layout.lead.entry,) if layout.lead else ()
-    entries = layout.contents.entries if layout.contents else first
+    entries = (*first, *(layout.contents.entries if layout.contents else ()))
     facts = dict.fromkeys(BEST_FACTS, "")
     for name, entry in zip(_BEST_NAMES, entries, strict=False):
         facts[name] = entry.headline
@@ -330,10 +352,14 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
 
 
 def _list_contents(leading: EditionSection | None) -> FirstScreenHeadlines | None:
-    """List the first headlines of the section that leads; a single one would only repeat the lead."""
+    """List the headlines after the lead's in the section that leads: two, or one if the first screen has no room for another."""
     if leading is None or len(leading.entries) < 2:
         return None
-    return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), leading.entries[:CONTENTS_HEADLINES])
+    lead, *others = leading.entries[: 1 + CONTENTS_HEADLINES]
+    room = MAX_EARLY_LINES - _count_lines(lead.headline, _LEAD_WIDTH)
+    has_room = sum(_count_lines(entry.headline) for entry in others) <= room
+    entries = tuple(others if has_room else others[:1])
+    return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), entries)
 
 
 def _list_sections(

@@ -16,7 +16,7 @@ from digest.edition.content.edition_names import write_issue, write_issue_headin
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import write_summary_credit
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
-from digest.edition.rendering.inline_markup import render_inline_markup, strip_inline_markup
+from digest.edition.rendering.inline_markup import render_inline_markup, shorten_markup, strip_inline_markup
 from digest.edition.rendering.mail_layout import UpcomingDates
 from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.edition.rendering.text_lines import wrap_text
@@ -88,6 +88,15 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 
+MAX_OPENING_LENGTH = 90  # characters of the intro in an email: two lines on a phone
+
+
+def intro_opening(intro: str) -> str:
+    """Return the sentences of an intro that an email has; the web edition has the rest."""
+    paragraphs = split_paragraphs(intro)
+    return shorten_markup(paragraphs[0], MAX_OPENING_LENGTH) if paragraphs else ""
+
+
 NAMED_SOURCES = 2  # of those who also reported a story; one left over is named as well
 
 
@@ -146,11 +155,13 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "look": lambda kind: SECTION_KINDS[kind].look,
         "month_day": language.month_day,
         "named_sources": limit_listed_sources,
+        "opening": intro_opening,
         "nb": keep_last_words_together,
         "paragraphs": split_paragraphs,
         "plain_markup": strip_inline_markup,
         "quiet": partial(list_lines_below_headline, language=language),
         "story_anchor": story_anchor,
+        "short_date": language.short_date,
         "short_month": language.short_month,
         "summary_note": partial(write_summary_credit, language=language),
         "unspoken": without_alt_text,

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from jinja2 import Environment
 from lxml import html as lxml_html
 from PIL import Image
+from playwright.sync_api import Browser, expect
 from sqlalchemy import delete, update
 
 from digest.app.editing import corrections
@@ -25,12 +27,15 @@ from digest.installation.opened_installation import Installation
 from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, RenderedEditionFragment
 from digest.web.app import create_app
 from digest.web.filters import install_subscriber_filters
+from digest.web.server import open_page_server
 from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
-from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sign_as_sent
+from tests.tools import look_measures
+from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sample_content, sign_as_sent, store_image
 
 NAME = "2026-W47"
+FIRST_HEADLINE = 300  # CSS pixels from the top, at a width of 390
 HEADLINE = "Ports get ten days to check the remote links on their cranes"
 ACTOR = Actor("terminal:eve", Role.EDITOR, ActionEntryPoint.TERMINAL)
 
@@ -52,7 +57,7 @@ def test_every_link_into_the_page_leads_to_a_story_and_the_mails_to_its_sources(
     ids = page.xpath("//@id")
     assert len(ids) == len(set(ids))
     inside = [href[1:] for href in page.xpath("//a/@href") if href.startswith("#")]
-    assert len(inside) > 5
+    assert len(inside) >= 5
     assert set(inside) <= set(ids)
     mail = lxml_html.document_fromstring(world.client.get(f"/editions/{NAME}/as-sent").text)
     (anchor,) = mail.xpath("//p[starts-with(@id, 'sources-')]/@id")
@@ -70,7 +75,7 @@ def test_the_page_leads_to_the_editions_before_and_after_it_and_to_the_list_at_t
     assert "Next: No. 148, on November 27" in page.text_content().replace("\xa0", " ")
     assert page_of(world, "/editions/2026-W46").xpath("//link[@rel='next']/@href") == [f"/editions/{NAME}"]
     forms = page.xpath("//main//form[@action='/subscribe']")
-    assert len(forms) == 2
+    assert len(forms) == 1
     fields = dict.fromkeys(forms[0].xpath(".//input/@name"), "") | {"email": "new@county.example"}
     assert "email you a link that works" in world.client.post("/subscribe", data=fields).text
 
@@ -90,6 +95,31 @@ def test_what_the_page_says_of_itself_is_whole_and_names_public_addresses(world:
     ids = page.xpath("//@id")
     assert [part["url"].partition("#")[2] in ids for part in data["hasPart"]] == [True] * 6
     assert len(data["hasPart"][0]["citation"]) == 1 + len(ALSO_REPORTED_BY)
+
+
+@pytest.mark.chromium
+def test_the_page_begins_with_news_and_unfolds_the_intro_without_a_script(world: Any, browser: Browser) -> None:
+    content = sample_content(store_image(world.database), NAME, 147, "Ports get ten days")
+    content = replace(content, intro="Two notices ask for the same plain thing. " * 5)
+    world.edition(state=EditionState.SENT, content=content)
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    with open_page_server(world.app, "127.0.0.1", 0) as serving:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{serving.port}/editions/{NAME}")
+        assert look_measures.find_text_top(page, "Ports get ten") <= FIRST_HEADLINE
+        fact = look_measures.find_text_top(page, "A joint notice asks")
+        assert fact <= look_measures.FIRST_FACT
+        last, field = (page.locator(selector).last.bounding_box() for selector in ("main h3", "main form"))
+        assert last
+        assert field
+        assert field["y"] > last["y"], "the form is below the news"
+        paragraph = page.locator("#intro")
+        expect(paragraph).to_be_hidden()
+        page.get_by_text("Read the whole note").click()
+        expect(paragraph).to_be_visible()
+        page.goto(f"http://127.0.0.1:{serving.port}/editions/{NAME}?again#intro")
+        expect(paragraph).to_be_visible()
+    context.close()
 
 
 def test_breaking_news_has_no_issue_number(world: Any) -> None:
@@ -123,7 +153,7 @@ def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> Non
         draft = approval.read_draft_version(session, edition, world.install.settings)
     stated = approval.build_approval_statement(draft, edition, ApproverRule(1, (), (), ()))["fragments"]
     pages = {piece.name: piece.body for piece in draft.pieces if piece.kind == "page"}
-    assert list(pages) == ["top", "contents", "body"]
+    assert list(pages) == ["top", "lead", "contents", "body"]
     assert [entry for entry in stated if entry[0] == "page"] == [
         ["page", name, approval.hash_fragment(body)] for name, body in pages.items()
     ]
@@ -157,7 +187,13 @@ def test_a_correction_stands_at_the_top_and_at_its_story_and_the_page_is_newer_f
     ]
     (at_top,) = page.xpath("//div[@class='corr']")
     assert at_top.xpath(".//a/@href") == [f"#{story.get('id')}", f"/editions/{NAME}/as-sent"]
+    assert HEADLINE not in page.xpath("string(//nav[@class='toc'])"), "it's right above"
+    row, right = "Two land crossings open a second face-matching lane", "Two land crossings open a third lane"
+    form = CorrectionForm(f"https://cbp.example/{NAME}", "headline", right, "A third one.")
+    corrections.correct_story(world.install, NAME, form, actor=ACTOR, now=later)
+    page = page_of(world)
     assert page.xpath("//nav[@class='toc']//ins/text()") == [right]
+    assert page.xpath("//nav[@class='toc']//del/text()") == [row]
 
 
 def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: Any) -> None:
