@@ -35,7 +35,7 @@ ACTIONS = {
     "domain dropped, domain sent, draft, draft updated, edited, growth looked at, imported past editions, inbound mail read, installation examined, keys listed, "
     "ledger verified, letter keys switched, logo kept, looked again, moved release, name changed, passkey renamed, paused, "
     "people counted, pictures fetched, readers listed, record of processing shown, refusals acknowledged, refused sent again, reinstated an approval, restored release, "
-    "resumed, send, send now, sent back, sent-back note done, sessions ended, settings looked at, skipped release, source added, "
+    "resumed, send, send now, sent back, sent-back note done, sessions ended, sign-in link requested, settings looked at, skipped release, source added, "
     "source changed, source removed, sources looked at, staff listed, staff signed out, subscriber record opened, "
     "suppressions pulled, template copied, test, uncertain sent again, uncertain taken as accepted, uncertain taken as lost, "
     "upload removed, uploads listed, void approval",

@@ -31,6 +31,7 @@ HOUR = timedelta(hours=1)
 TRIES_PER_BROWSER = 5  # in ten minutes, on one account: by its mark, else by its network
 TRIES_PER_NETWORK = 50  # in ten minutes, on whatever account, from browsers that were never signed in to it
 TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that were never signed in
+LINKS_PER_MEMBER = 3  # in ten minutes, emailed to members at their own request
 
 
 class TooManyAttemptsError(RefusalError):
@@ -137,6 +138,18 @@ def _count_unknown_browser(session: Session, network: str, account: str, now: da
         )
     increment_count(session, "sign-in network", network, now=now, window=TEN_MINUTES)
     increment_count(session, "sign-in account", account, now=now, window=HOUR)
+
+
+def count_requested_link(session: Session, keys: KeyRing, staff: int, *, now: datetime) -> None:
+    """Count a sign-in link that a member asks for.
+
+    Raises:
+        TooManyAttemptsError: there were too many; nothing is counted.
+    """
+    tag = _tag(keys, "link", str(staff))
+    if sum_counts(session, "sign-in link", tag, find_window_start(now, TEN_MINUTES)) >= LINKS_PER_MEMBER:
+        raise TooManyAttemptsError(f"{LINKS_PER_MEMBER} links were just emailed. Use the newest, or wait 10 minutes.")
+    increment_count(session, "sign-in link", tag, now=now, window=TEN_MINUTES)
 
 
 def reset_attempts(session: Session, counted: AttemptCount) -> None:

@@ -27,6 +27,7 @@ TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in 
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
 MAKE_LINK = Action("sign-in link made", Role.ADMIN, AffectedArea.ACCOUNTS)
+REQUEST_LINK = Action("sign-in link requested", Role.EDITOR, AffectedArea.NONE)
 
 
 class SessionEndedError(RefusalError):
@@ -144,10 +145,36 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
         draft.subject, draft.detail = staff.staff_actor(member), {"emailed": "yes"}
         if member.proven_at is None:
             raise staff.StaffError(f"{draft.subject} hasn't verified their address yet. Send the invitation again.")
-        facts = {"to": member.email, "token": _issue_link(session, member, now), "signs_in": "yes"}
-        facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
-        queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
-        queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
+        _queue_link(session, installation, member, "admin", now)
+
+
+def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
+    """Email members who can only sign in by link another one, at their proven address; earlier ones end.
+
+    So they can set up a passkey or password however old their session is, which whoever stole the session can't.
+
+    Raises:
+        StaffError: they have another way to sign in, or their address isn't proven.
+        TooManyAttemptsError: several links were just emailed.
+    """
+    name = signed_in.actor.name
+    with REQUEST_LINK.transaction(installation, signed_in.actor, name, now=now) as (session, _):
+        member = _get_member(session, signed_in.member_id)
+        if _has_own_way(session, member):
+            raise staff.StaffError("You can sign in again without a link. Use your passkey, or your password and code.")
+        if member.proven_at is None:
+            raise staff.StaffError("Your address isn't verified. Ask an admin to send you the invitation again.")
+        attempt_limits.count_requested_link(session, installation.keys, member.id, now=now)
+        _queue_link(session, installation, member, "member", now)
+
+
+def _queue_link(
+    session: Session, installation: Installation, member: StaffMember, asked_by: str, now: datetime
+) -> None:
+    facts = {"to": member.email, "token": _issue_link(session, member, now), "signs_in": asked_by}
+    facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
+    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+    queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 
 def _issue_link(session: Session, member: StaffMember, now: datetime) -> str:
@@ -410,11 +437,14 @@ def begin_session(
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)
     token = staff_sessions.begin_session(session, member, network=visitor.network, browser=visitor.browser, now=now)
-    by_password = (
-        member.password_hash is not None and authenticator_apps.find_authenticator(session, member.id) is not None
-    )
-    has_own_way = by_password or bool(passkeys.list_passkeys(session, member.id))
-    return NewStaffSession(token, make_device_token(installation.keys, member.id), has_own_way)
+    return NewStaffSession(token, make_device_token(installation.keys, member.id), _has_own_way(session, member))
+
+
+def _has_own_way(session: Session, member: StaffMember) -> bool:
+    """Return whether a member can sign in without a link: by passkey, or by password and code."""
+    if member.password_hash is not None and authenticator_apps.find_authenticator(session, member.id) is not None:
+        return True
+    return bool(passkeys.list_passkeys(session, member.id))
 
 
 def _renew_session(

@@ -24,7 +24,8 @@ def show_own_account() -> ResponseReturnValue:
 def _own_page(*, refusal: RefusalError | None = None) -> str:
     context = web_context()
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
-    return render_template("web/auth/security.html", account=account, refusal=refusal)
+    is_fresh = current_staff().is_fresh(context.clock())
+    return render_template("web/auth/security.html", account=account, is_fresh=is_fresh, refusal=refusal)
 
 
 def _back_to_own_page(anchor: str = "") -> ResponseReturnValue:

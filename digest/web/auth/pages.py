@@ -7,7 +7,7 @@ from digest.app.accounts import own_account, sign_in, staff
 from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemptsError
 from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
 from digest.app.accounts.sign_in import SessionEndedError
-from digest.store.staff import VerificationLink, VerificationLinkState
+from digest.store.staff import StaffError, VerificationLink, VerificationLinkState
 from digest.web.auth.access import current_staff, find_current_staff, next_url, read_request_visitor, sanitize_next_path
 from digest.web.auth.cookies import delete_session_cookie, set_session_cookie, set_sign_in_cookies
 from digest.web.context import web_context
@@ -203,7 +203,7 @@ def discard_kept_form() -> ResponseReturnValue:
     return redirect(next_url(form.back if form else None), 303)
 
 
-def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:
+def _confirm_page(next_path: str | None, *, refusal: Exception | None = None, link_sent: bool = False) -> str:
     context = web_context()
     minutes = int((context.clock() - current_staff().fresh_at).total_seconds()) // 60
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
@@ -213,11 +213,25 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
         keeps_form=_find_kept_form(sanitize_next_path(next_path)) is not None,
         minutes=minutes,
         account=account,
+        link_sent=link_sent,
         refusal=refusal,
         code_at_fault=isinstance(refusal, SignInRefusedError) and refusal.field == "code",
         challenge=_offer_challenge("confirm", current_staff()),
         party=_relying_party(),
     )
+
+
+@auth_pages.post("/desk/confirm/link")
+def request_sign_in_link() -> ResponseReturnValue:
+    """Email members without a passkey or password another sign-in link."""
+    context = web_context()
+    try:
+        sign_in.email_own_sign_in_link(context.installation, current_staff(), now=context.clock())
+    except (StaffError, TooManyAttemptsError) as exc:
+        return _confirm_page(request.form.get("next"), refusal=exc), 429 if isinstance(
+            exc, TooManyAttemptsError
+        ) else 409
+    return _confirm_page(request.form.get("next"), link_sent=True)
 
 
 @auth_pages.post("/desk/sign-out")

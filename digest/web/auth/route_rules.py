@@ -115,6 +115,7 @@ ROUTE_RULES = {
     "auth.discard_kept_form": EDITOR,
     "auth.confirm_identity_by_password": EDITOR,
     "auth.confirm_identity_by_passkey": EDITOR,
+    "auth.request_sign_in_link": EDITOR,
     "auth.show_own_account": EDITOR,
     "auth.submit_name": EDITOR,
     "auth.mark_failed_sign_ins_as_seen": EDITOR,

@@ -15,7 +15,9 @@ from digest.store import staff
 from digest.store.account_models import Passkey, StaffSession
 from digest.store.delivery_models import Delivery, StaffMember
 from digest.store.models import AuditEntry
+from digest.web.app import create_app
 from tests.moments import DRAFTING as NOW
+from tests.row_keys import change_rows
 from tests.sent_emails import send_notices
 from tests.web.forms import fetch_token, hidden_fields
 
@@ -225,3 +227,50 @@ def test_what_changes_the_staff_asks_for_a_fresh_sign_in_and_leads_back(world: A
     with world.database.read() as session:
         assert len(session.scalars(select(StaffMember)).all()) == 1
         assert session.scalars(select(StaffSession.fresh_at)).one() == NOW - timedelta(minutes=15)
+
+
+def stale_client(world: Any) -> Any:
+    """Return an editor's client whose sign-in is too old for guarded pages, and who signed in by link."""
+    client = world.client
+    client.set_cookie(*world.session_cookie(fresh_at=NOW - CONFIRMATION_LIFETIME))
+    return client
+
+
+def request_link(client: Any) -> Any:
+    return client.post("/desk/confirm/link", data=fetch_token(client) | {"next": "/desk/security"})
+
+
+def test_members_without_another_way_to_sign_in_get_a_link_at_their_address_and_set_one_up(world: Any) -> None:
+    client = stale_client(world)
+    assert "You signed in more than 15 minutes ago" in client.get("/desk/security").text
+    setup = client.post("/desk/security/app", data=fetch_token(client))
+    page = client.get(setup.headers["Location"]).text
+    assert "Email me a sign-in link" in page
+    sent = request_link(client)
+    assert (sent.status_code, "/desk/link/" in sent.text) == (200, False)
+    assert "It works once, within an hour" in sent.text
+    path = emailed_link(world, "eve@newsroom.example", "/desk/link/")
+    again = world.client
+    answer = again.post(path, data=hidden_fields(again.get(path).text))
+    assert answer.headers["Location"] == "/desk/security"
+    assert again.post("/desk/security/app", data=fetch_token(again)).headers["Location"] == "/desk/security/password"
+
+
+def test_only_proven_addresses_without_another_way_get_a_link_and_not_endlessly(world: Any) -> None:
+    client = stale_client(world)
+    with world.database.write() as session:
+        change_rows(session, StaffMember, proven_at=None)
+    assert "digest staff link" in client.get("/desk/confirm").text
+    assert request_link(client).status_code == 409
+    prove(world, "eve@newsroom.example")
+    assert [request_link(client).status_code for _ in range(4)] == [200, 200, 200, 429]
+    with world.database.write() as session:
+        number = staff.require_staff_member(session, "eve@newsroom.example").id
+        session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))
+    later = create_app(world.install, clock=lambda: NOW + timedelta(minutes=11)).test_client()
+    later.set_cookie(*world.session_cookie(fresh_at=NOW))
+    assert "Email me a sign-in link" not in later.get("/desk/confirm").text
+    assert request_link(later).status_code == 409
+    assert [str(mail["Subject"]) for mail in send_notices(world.install, now=NOW)] == [
+        "Your sign-in link for HLS.Today"
+    ]

@@ -468,3 +468,11 @@ def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(world: A
         with pytest.raises(ConfirmationRequiredError):
             act()
     assert queued(world) == []
+
+
+@pytest.mark.parametrize("path", ["/admin/readers", "/admin/import", "/admin/readers/suppressions"])
+def test_pages_say_why_forms_are_hidden(world: Any, path: str) -> None:
+    stale = world.client
+    stale.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
+    page = stale.get(path).text
+    assert page.count("this requires a sign-in within the last 15 minutes.") == page.count(">Sign in again") > 0
