@@ -44,6 +44,7 @@ _DECISIVE_KINDS = ledger.GRANT_KINDS | {
     ConsentKind.COMPLAINED,
     ConsentKind.SUPPRESSED,
     ConsentKind.ERASED,
+    ConsentKind.REMOVED,
     ConsentKind.EXPIRED,
 }
 EVENTS_A_STEP = 10_000  # event numbers that one transaction counts

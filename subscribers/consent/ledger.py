@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Dialect, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from subscribers.store.compiled_statements import Columns, bind_columns, insert_bound, insert_many
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, table_of
+from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState, table_of
 from subscribers.subscriber_language import mark_message
 
 # The tables rather than the classes: the ORM would go through the rows one by one.
@@ -27,7 +27,7 @@ OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
 SIGN_OF_LIFE_KINDS = OWN_CONSENT_KINDS | {ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
 _BATCH_FIELD = "batch"  # in what an import, or undoing it, appended
 ADMIN_METHOD = "admin: "  # begins the method of an admin's action; the reason follows
-DEPARTED_STATES = frozenset({PersonState.WITHDRAWN, PersonState.SUPPRESSED, PersonState.ERASED})
+DEPARTED_STATES = EMPTIED_STATES | {PersonState.WITHDRAWN, PersonState.SUPPRESSED}
 # These leave a person where they stand.
 UNMOVING_KINDS = frozenset(
     {
@@ -46,6 +46,7 @@ _STATE_AFTER = {
     ConsentKind.COMPLAINED: PersonState.SUPPRESSED,
     ConsentKind.SUPPRESSED: PersonState.SUPPRESSED,
     ConsentKind.ERASED: PersonState.ERASED,
+    ConsentKind.REMOVED: PersonState.REMOVED,
 }
 # Nobody agreed to mail before it: 1970-01-01 is a computer's zero, 0001-01-01 another's.
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)

@@ -21,7 +21,7 @@ from subscribers.crypto.stored_addresses import AddressHashes, is_adopted_key_id
 from subscribers.store import people
 from subscribers.store.adopted_keys import list_adopted_keys, load_key_sets
 from subscribers.store.compiled_statements import insert_many, matches_any
-from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, table_of
+from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState, Suppression, table_of
 
 SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erased", "left elsewhere", "by an admin"]
 SuppressionHashes = Sequence[tuple[str, str]]
@@ -233,7 +233,7 @@ def _record_suppression(
 ) -> bool:
     """Append to a person's chain that they are suppressed; a complaint also where something lighter did that before."""
     complaint = reason in COMPLAINT_REASONS
-    final_states = {PersonState.ERASED} if complaint and graver else {PersonState.ERASED, PersonState.SUPPRESSED}
+    final_states = EMPTIED_STATES if complaint and graver else EMPTIED_STATES | {PersonState.SUPPRESSED}
     if person.state in final_states:
         return False
     kind = ConsentKind.COMPLAINED if complaint else ConsentKind.SUPPRESSED

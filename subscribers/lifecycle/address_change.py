@@ -25,7 +25,7 @@ from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
 from subscribers.store import one_time_tokens, people
-from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenState
 from subscribers.store.signup_models import StoredAddressChange
 
@@ -222,7 +222,7 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     if link.state is TokenState.UNKNOWN or link.person is None:
         return AddressChange(ActionLinkState.UNKNOWN)
     person = session.get(Person, link.person, populate_existing=True)
-    if person is not None and person.state is PersonState.ERASED:
+    if person is not None and person.state in EMPTIED_STATES:
         return AddressChange(ActionLinkState.ERASED)
     if link.state is TokenState.USED:
         return AddressChange(ActionLinkState.DONE)

@@ -17,7 +17,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import address_change, expiry
 from subscribers.lifecycle.address_change import STOP_PURPOSE, AddressChange
 from subscribers.store import one_time_tokens, people
-from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, TokenState
 from subscribers.store.signup_models import StoredAddressChange
 
@@ -32,7 +32,7 @@ def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datet
     person = session.get(Person, int(link.serial), populate_existing=True) if link.serial else None
     if person is None:
         return AddressChange(ActionLinkState.UNKNOWN)
-    if person.state is PersonState.ERASED:
+    if person.state in EMPTIED_STATES:
         return AddressChange(ActionLinkState.ERASED)
     if link.state is TokenState.USED:
         return AddressChange(ActionLinkState.DONE)

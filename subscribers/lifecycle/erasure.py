@@ -16,7 +16,7 @@ from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, Unsu
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import request_queue
 from subscribers.store import people
-from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person
 
 ForgetElsewhere = Callable[[Session, int, Address | None], Mapping[str, int]]
 """Lets go of a person elsewhere (their email, a provider), in the same transaction, while the address is still known.
@@ -50,12 +50,12 @@ def erase_person(
         OSError: the departure log could not be written.
     """
     unlocked = session.get(Person, number)
-    if unlocked is None or unlocked.state == PersonState.ERASED:
+    if unlocked is None or unlocked.state in EMPTIED_STATES:
         return False
     # Mails before people, as events do it (`digest.deliver.events.event_processor`): in another order the two could wait for each other.
     released = dict(forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address))
     person = ledger.lock_person(session, number)
-    if person is None or person.state == PersonState.ERASED:
+    if person is None or person.state in EMPTIED_STATES:
         return False
     full_address = people.decrypt_person_address(keys, person) or address
     if full_address is not None:

@@ -16,7 +16,7 @@ from subscribers.consent import evidence, ledger
 from subscribers.signup import rate_limits, request_queue
 from subscribers.store import one_time_tokens, people
 from subscribers.store.database import PeopleDatabase
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, StoredAddressChange
 
 BATCH_SIZE = 100  # people a transaction
@@ -70,7 +70,7 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
 def expire_request(session: Session, number: int, seq: int, now: datetime) -> None:
     """End a person's request, written in event `seq`, that nobody confirmed."""
     person = ledger.lock_person(session, number)
-    if person is None or person.state in {PersonState.SUBSCRIBED, PersonState.ERASED}:
+    if person is None or person.state in {PersonState.SUBSCRIBED, *EMPTIED_STATES}:
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
     if never or ledger.read_event_body(session, number, seq).get("address_sealed_again"):

@@ -19,7 +19,7 @@ from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.undo import REPORTED_METHOD
 from subscribers.lifecycle.unsubscribe import record_repeated_unsubscribe
-from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState
 
 _ENDS_BOUNCES = ledger.OWN_CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}  # a bounce from before one counts no more
 
@@ -55,7 +55,7 @@ def apply_feedback_to_person(
     `session` is a write transaction; the caller writes the departure log, then commits.
     """
     person = ledger.lock_person(session, report.person)
-    if person is None or person.state is PersonState.ERASED:
+    if person is None or person.state in EMPTIED_STATES:
         return False, None
     cutoff = find_start_of_counted_feedback(session, report.person, report.kind)
     if cutoff is not None and report.at < cutoff:

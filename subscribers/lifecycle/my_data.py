@@ -70,6 +70,7 @@ def list_consent_history(session: Session, number: int, language: SubscriberLang
     return [_history_entry(event, language) for event in session.scalars(query)]
 
 
+_UNDONE_IMPORT_SENTENCE = mark_message("The import of your address was undone")
 _KIND_SENTENCES = {
     ConsentKind.REQUESTED: mark_message("Someone signed up with your address"),
     ConsentKind.CONFIRMED: mark_message("You confirmed your subscription"),
@@ -87,6 +88,7 @@ _KIND_SENTENCES = {
     ConsentKind.COMPLAINED: mark_message("Our email was reported as spam"),
     ConsentKind.SUPPRESSED: mark_message("We stopped all email to your address"),
     ConsentKind.ERASED: mark_message("Your data was erased"),
+    ConsentKind.REMOVED: _UNDONE_IMPORT_SENTENCE,
     ConsentKind.BOUND: mark_message(
         "We linked your consent to your address, so that replacing the address would be detected"
     ),
@@ -101,7 +103,6 @@ _BY_EDITOR_SENTENCES = {
     ConsentKind.SUPPRESSED: mark_message("An editor stopped all email to your address"),
     ConsentKind.ERASED: mark_message("An editor erased your data"),
 }
-_UNDONE_IMPORT_SENTENCE = mark_message("The import of your address was undone")
 
 
 def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> ConsentHistoryEntry:

@@ -26,7 +26,7 @@ from subscribers.crypto.stored_addresses import make_departure_hash, make_lookup
 from subscribers.lifecycle import erasure
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.store import people
-from subscribers.store.models import ConsentKind, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState
 from subscribers.transfer.import_undo import repeat_lost_undos
 
 BATCH_SIZE = 1000
@@ -161,7 +161,7 @@ def _apply_departures(
     person = ledger.lock_person(session, number)
     assert person is not None
     since = _list_departures_since(session, number, departures)
-    if not since or person.state == PersonState.ERASED:
+    if not since or person.state in EMPTIED_STATES:
         return
     removals, erasures = _part_erasures(since)
     if removals:

@@ -33,7 +33,7 @@ from subscribers.pages.context import (
 )
 from subscribers.pages.forms import FormError, read_form
 from subscribers.store import one_time_tokens, people
-from subscribers.store.models import Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, TokenState
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 from subscribers.transfer.exports import build_person_record, convert_disclosure_to_json, write_portable_copy
@@ -233,7 +233,7 @@ def _find_owner(session: Session, token: str) -> Person:
         abort(unknown_link_page())
     # The row that the link was compared with: read once more, it might be another by then.
     person = link.owner or session.get(Person, link.person, populate_existing=True)
-    if person is not None and person.state is PersonState.ERASED:
+    if person is not None and person.state in EMPTIED_STATES:
         abort(render_page("web/erased.html", 410, new=False))
     if link.state is not TokenState.FRESH or person is None or person.ciphertext is None:
         abort(render_page("web/data_over.html", 410))

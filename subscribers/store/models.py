@@ -134,6 +134,10 @@ class PersonState(StrEnum):
     WITHDRAWN = "withdrawn"
     SUPPRESSED = "suppressed"
     ERASED = "erased"
+    REMOVED = "removed"  # the import that alone had brought them was undone
+
+
+EMPTIED_STATES = frozenset({PersonState.ERASED, PersonState.REMOVED})  # their rows keep nothing of the person
 
 
 class ConsentKind(StrEnum):
@@ -153,6 +157,7 @@ class ConsentKind(StrEnum):
     COMPLAINED = "complained"
     SUPPRESSED = "suppressed"
     ERASED = "erased"
+    REMOVED = "removed"  # by undoing the import that alone had brought them: a later one may bring them again
     EXPIRED = "expired"
     WITHDRAWN_AGAIN = "withdrawn again"  # by the person themselves, whom an admin had unsubscribed
     RESTORED = "restored"  # by the admin who had unsubscribed them by mistake: not the person's own word

@@ -347,7 +347,7 @@ def _list_new_links(
 ) -> list[tuple[ConsentKind, dict[str, Any]]]:
     """List the links that taking the import back appends to a person's chain, each with what it says."""
     if outcome is UndoOutcome.REMOVED:
-        return [(ConsentKind.ERASED, body)]
+        return [(ConsentKind.REMOVED, body)]
     if outcome is not UndoOutcome.EARLIER:
         return []
     links = [(ConsentKind.EXPIRED, body)] if person.state is PersonState.SUBSCRIBED else []

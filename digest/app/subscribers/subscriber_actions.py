@@ -25,7 +25,7 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
 from subscribers.store import people
-from subscribers.store.models import Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, Person
 from subscribers.subscriber_language import mark_message
 
 ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
@@ -273,7 +273,7 @@ def renew_person_links(
     """
     with RENEW_LINKS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         person = find_person_row(session, installation.keys, whom)
-        draft.changed = person.state is not PersonState.ERASED
+        draft.changed = person.state not in EMPTIED_STATES
         if draft.changed:
             method = f"{ADMIN_METHOD}{reason}"
             my_data.start_new_link_generation(session, person.number, now=now, method=method, actor=actor.name)

@@ -239,8 +239,10 @@ def test_a_record_says_who_undid_the_import(context: ImportContext, tmp_path: Pa
     with context.database.read() as session:
         last = session.scalars(select(ConsentEvent).order_by(ConsentEvent.seq.desc())).first()
         assert last is not None
-        assert (last.kind, last.body) == (Kind.ERASED, '{"actor":"staff 3","batch":1,"method":"import undone"}')
+        assert (last.kind, last.body) == (Kind.REMOVED, '{"actor":"staff 3","batch":1,"method":"import undone"}')
         assert disclosures.list_disclosures(session, last.person) == []
+        counts = audience.count_people_by_state(session)
+        assert (counts[PersonState.REMOVED], counts[PersonState.ERASED]) == (1, 0)
 
 
 def test_everything_that_leads_to_a_removed_person_goes_as_in_an_erasure(

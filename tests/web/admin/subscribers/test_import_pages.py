@@ -28,7 +28,7 @@ from digest.store.models import AuditEntry
 from digest.web.server import open_page_server
 from subscribers.consent import seals
 from subscribers.consent.audience import count_audience
-from subscribers.store.models import Person, Suppression
+from subscribers.store.models import Person, PersonState, Suppression
 from subscribers.transfer import import_undo
 from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
@@ -355,7 +355,11 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
         assert entry is not None
         assert (entry.act, entry.detail["why"], entry.detail["people"]) == ("import undone", "wrong file", 1)
         assert seals.verify_ledger(session, both.install.keys).sound
+        number = session.scalars(select(Person.number).where(Person.state == PersonState.REMOVED)).one()
     assert client.get(undo).status_code == 404
+    record = client.get(f"/admin/readers/{number}").text
+    assert ("can be imported again" in record, "Removed on" in record, "rased" in record) == (True, True, False)
+    assert "<dt>removed by undoing an import</dt>" in client.get("/admin/readers").text
     again = upload(client, rows)
     assert table_of(post_step(both, client, again, "try")) == {"Consent with evidence": "1", "Already on the list": "1"}
 
