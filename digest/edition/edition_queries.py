@@ -151,13 +151,18 @@ class UpcomingEdition:
 
 
 def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
-    """Return the edition that a reader who subscribes now gets first, if it is approved in time."""
+    """Return the edition that a reader who subscribes now gets first, if it is approved in time.
+
+    Drafts that missed their send time keep their numbers, as in the calendar.
+    """
     release, edition = find_next_release(session, load_calendar(session, settings.file), now)
-    if edition is None:
-        number = next_edition_number(session, settings.file.publication.first_number)
-        return UpcomingEdition(number, release.release_at)
-    approved = edition.state == EditionState.APPROVED
-    return UpcomingEdition(edition.number, edition.release_at if approved else release.release_at)
+    if edition is not None and edition.state not in UNAPPROVED_STATES:
+        approved = edition.state == EditionState.APPROVED
+        return UpcomingEdition(edition.number, edition.release_at if approved else release.release_at)
+    number = next_edition_number(session, settings.file.publication.first_number)
+    late = select(Edition.id).where(IS_REGULAR, Edition.state.in_(UNAPPROVED_STATES), Edition.release_at <= now)
+    late_ids = set(session.scalars(late)) - {edition and edition.id}
+    return UpcomingEdition(number + len(late_ids), release.release_at)
 
 
 def find_latest_public_edition(session: Session, now: datetime) -> Edition | None:

@@ -192,6 +192,19 @@ def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_per
         assert disclosures.list_disclosures(session, 4711) == []
 
 
+def test_the_answer_never_says_that_nobody_else_has_the_address_beside_those_who_received_it(
+    database: Database, ada: int
+) -> None:
+    with database.write() as session:
+        disclosures.record_disclosures(session, [ada], to_whom="our new server", why="moving", reference="", now=NOW)
+    page = _page(_record(database, ada))
+    assert "our new server" in page
+    assert "no one else" not in page
+    heading = re.search(r"is listed at the end, under “(.*?)[.]”", page)
+    assert heading
+    assert f"<h2>{heading[1]}</h2>" in page
+
+
 def test_after_400_days_a_passage_counts_in_a_total(database: Database, ada: int) -> None:
     with database.write() as session:
         for days in (0, 1, 500):

@@ -52,6 +52,8 @@ def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_numb
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 ")
     assert "No. 147 was due but hasn\u2019t been sent. The next edition will be sent Friday, November 27." in page
     assert "<h2>Next 10</h2>" in page
+    home = unescape(week.client().get("/").text).replace("\u00a0", " ")
+    assert "The next edition is No. 148, on Friday, November 27" in home
 
 
 def test_an_edition_is_skipped_brought_back_moved_and_put_back_by_forms(week: SampleWeek) -> None:
