@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from digest.installation.opened_installation import open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition
+from subscribers.consent.preferences import Preferences
+from tests.app.sending.test_breaking_news import add_list
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
@@ -86,3 +89,15 @@ def test_an_only_editor_is_told_that_no_second_approval_is_needed() -> None:
     assert "There's only one editor, so their text doesn't need a second approval." in run("approve", NAME).output
     approved = run(*DANA, "approve", NAME, mark())
     assert (approved.exit_code, f"{NAME} is approved." in approved.output) == (0, True)
+
+
+def test_approving_and_sending_count_those_who_will_get_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_installation(load_settings()) as install:
+        add_list(install, [Preferences(), Preferences(), Preferences(pause_until=date.max)])
+    words = re.compile(r"No\. 147 will be sent to 2 subscribers [^.]+\. 1 is paused\.")
+    assert words.search(run("approve", NAME).output)
+    monkeypatch.setenv("DIGEST_MAIL_URL", "smtp://192.0.2.1")
+    asked = CliRunner().invoke(digest, ["send", NAME], input="n\n")
+    assert asked.exit_code != 0
+    assert words.search(asked.output)
+    assert "paused. Send now? [y/N]" in asked.output

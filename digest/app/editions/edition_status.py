@@ -3,25 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import (
-    DeliveryCounts,
-    count_breaking_news_recipients,
-    count_deliveries,
-    make_edition_delivery_purpose,
-)
+from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.send.claims.progress import SendProgress, describe_progress, read_progress
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.approval import approved_versions as approval
 from digest.edition.edition_queries import find_edition, find_upcoming_or_last_edition
 from digest.installation.opened_installation import Installation
-from digest.settings import Settings
-from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
-from subscribers.consent import audience
-from subscribers.phrases import count_with_noun, weekday_date
-from subscribers.store.models import PersonState
+from digest.store.models import BREAKING_NEWS_NUMBER, EditionState
+from subscribers.phrases import weekday_date
 
 
 def resolve_edition_name(installation: Installation, name: str) -> str:
@@ -36,7 +26,7 @@ def resolve_edition_name(installation: Installation, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditionStatus:
-    """Where an edition stands. `refusals` are how many someone has to acknowledge. `release_sentence` says to whom and when it goes, `content_hash` what it is.
+    """Where an edition stands. `refusals` are how many someone has to acknowledge. `content_hash` says what it is.
 
     `blocked_reason` says why nothing of it leaves (it is paused, or all is held), `progress_sentence` how the last run gets on.
     """
@@ -48,7 +38,6 @@ class EditionStatus:
     refusals: int
     content_hash: str
     release_text: str
-    release_sentence: str
     delivery_counts: DeliveryCounts
     blocked_reason: str
     progress: SendProgress | None
@@ -86,22 +75,11 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
             refusals=edition.refusals if edition.has_refusals else 0,
             content_hash=approval.read_current_content_hash(session, edition, installation.settings),
             release_text=release,
-            release_sentence=_write_release_sentence(session, edition, installation.settings, release, now),
             delivery_counts=counts,
             blocked_reason=blocked,
             progress=progress,
             progress_sentence="" if blocked else describe_progress(progress, counts.open, now, zone),
         )
-
-
-def _write_release_sentence(session: Session, edition: Edition, settings: Settings, release: str, now: datetime) -> str:
-    if edition.is_breaking_news:
-        recipients = count_breaking_news_recipients(session, settings, now).recipients
-        those = f"{count_with_noun(recipients, 'subscriber')} who get{'s' * (recipients == 1)} breaking news"
-        return f"{edition.title} will be sent to {those}, immediately. It can't be recalled."
-    subscribers = audience.count_people_by_state(session)[PersonState.SUBSCRIBED]
-    when = f"on {release}" if edition.release_at > now else f"immediately (it was due {release})"
-    return f"{edition.title} will be sent to {count_with_noun(subscribers, 'subscriber')} {when}."
 
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:

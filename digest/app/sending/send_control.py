@@ -10,9 +10,10 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from digest.app.editions.edition_status import resolve_edition_name
+from digest.app.editions.edition_status import EditionStatus, resolve_edition_name
 from digest.deliver.control import article_recheck_results, edition_control, installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
+from digest.deliver.plan.planning import count_recipients
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.registry import open_provider, provider_in_use
 from digest.deliver.retention.delivery_seals import seal_edition
@@ -35,6 +36,7 @@ from digest.store.models import Edition, EditionState
 from digest.store.staff import list_verified_staff
 from subscribers.callback_types import Clock, Progress, StopCheck
 from subscribers.loggers import get_logger
+from subscribers.phrases import count_with_noun
 
 SEND = Action("send", Role.ADMIN, AffectedArea.NONE)
 SEND_TEST = Action("test", Role.EDITOR, AffectedArea.NONE)
@@ -107,6 +109,24 @@ def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, 
         seal_edition(installation.database, installation.keys, name, now=now, stopping=stopping)
     except SQLAlchemyError:
         log.exception("the deliveries of an edition were not sealed", edition=name)
+
+
+def write_release_sentence(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
+    """Say to how many subscribers an edition will be sent, when, and how many don't get it, before someone approves or sends it."""
+    with installation.read() as session:
+        edition = find_edition(session, status.name)
+        if edition.planned_at is not None:
+            remaining = count_with_noun(status.delivery_counts.open, "more subscriber")
+            return f"{edition.title} will be sent to {remaining} immediately."
+        counts = count_recipients(session, edition, installation.settings, now=now)
+    recipients = count_with_noun(counts.recipients, "subscriber")
+    if edition.is_breaking_news:
+        those = f"who get{'s' * (counts.recipients == 1)} breaking news"
+        return f"{edition.title} will be sent to {recipients} {those}, immediately. It can't be recalled."
+    when = (
+        f"on {status.release_text}" if edition.release_at > now else f"immediately (it was due {status.release_text})"
+    )
+    return f"{edition.title} will be sent to {recipients} {when}. {counts.others_sentence}".rstrip()
 
 
 def explain_paused_edition(installation: Installation, name: str) -> str:

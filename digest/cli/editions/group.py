@@ -13,6 +13,7 @@ from digest.app.editing import breaking_news_drafts, edit_application
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import read_edition_status
+from digest.app.sending.send_control import write_release_sentence
 from digest.cli.context import (
     FILE_PATH,
     MOMENT,
@@ -298,7 +299,6 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
         click.echo(
             f"{('New site' if host.is_new else 'Site')} linked in the text: {host.host} ({', '.join(host.places)})"
         )
-    click.echo(
-        f"{overview.release_sentence}\nIts content hash is {overview.content_hash[:7]}. To approve exactly this:\n"
-        f"  digest approve {overview.name} {mark}"
-    )
+    click.echo(write_release_sentence(installation, overview, now=now))
+    click.echo(f"Its content hash is {overview.content_hash[:7]}. To approve exactly this:")
+    click.echo(f"  digest approve {overview.name} {mark}")

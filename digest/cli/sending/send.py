@@ -56,7 +56,8 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     installation = context.installation
     overview = read_edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
-        click.confirm(f"{overview.release_sentence} Send now?", abort=True)
+        sentence = sending.write_release_sentence(installation, overview, now=context.now())
+        click.confirm(f"{sentence} Send now?", abort=True)
     if overview.is_breaking_news:
         breaking_news.send_now(installation, overview.name, actor=context.actor, now=context.now())
     _recheck_articles(context, overview.name)

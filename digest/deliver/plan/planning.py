@@ -270,6 +270,14 @@ class RecipientCounts:
         """All who may be emailed."""
         return self.recipients + self.paused + self.skipped
 
+    @property
+    def others_sentence(self) -> str:
+        """Say how many it isn't sent to: "12,040 are paused, and 1 chose other sections or fewer editions."; empty if it's sent to all."""
+        paused = f"{self.paused:,} {'is' if self.paused == 1 else 'are'} paused" if self.paused else ""
+        skipped = f"{self.skipped:,} chose other sections or fewer editions" if self.skipped else ""
+        words = ", and ".join(filter(None, (paused, skipped)))
+        return words and f"{words}."
+
 
 def count_recipients(session: Session, edition: Edition, settings: Settings, *, now: datetime) -> RecipientCounts:
     """Count the subscribers whom an edition will be sent to if it's planned at its send time, or now if that has passed.

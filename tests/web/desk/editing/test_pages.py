@@ -17,6 +17,7 @@ from digest.app.editions import edition_views
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.editions.edition_views import SENT_PAGE_SIZE
 from digest.app.editions.sample_emails import fill_sample_placeholders
+from digest.app.sending.send_control import write_release_sentence
 from digest.app.subscribers import subscriber_views
 from digest.deliver.control import installation_hold
 from digest.edition.approval import approval_check
@@ -140,7 +141,8 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     assert_says("once it\u2019s approved and sending resumes")
     page = f"/desk/editions/{name}/approve"
     assert "Test mode" in world.desk.get(page).text
-    assert "immediately" in read_edition_status(world.install, name, now=NOW).release_sentence
+    status = read_edition_status(world.install, name, now=NOW)
+    assert "immediately" in write_release_sentence(world.install, status, now=NOW)
 
 
 def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:
