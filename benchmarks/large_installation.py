@@ -381,7 +381,7 @@ def _work_on_draft(installation: Installation, staff: Actor, name: str) -> None:
         out.scored.story.lead.url for out in editing_state.read_editing_state(installation, name).arrangement.left_out
     ]
     for url in left_out[: max(0, STORIES - len(stories))]:
-        editing.place_story(installation, EditForm(name, staff, next(moments)), url, section="topics")
+        editing.place_stories(installation, EditForm(name, staff, next(moments)), url, section="topics")
     for n in range(BLOCKS):
         block = LabeledBlock(
             f"block-{n}",

@@ -124,7 +124,7 @@
   const PAUSE = 1000; // milliseconds
   let settling = 0;
   // A menu or a dialog that's open is about the page as it is.
-  const isChoosing = () => find(".more[open], dialog[open]");
+  const isChoosing = () => find(".more[open], .pickmenu[open], dialog[open]");
   const settle = () => {
     clearTimeout(settling);
     settling = setTimeout(async () => {
@@ -155,7 +155,7 @@
       for (const one of [from, list]) if (one) countRows(one);
     };
     put(list, before);
-    return () => { if (from.isConnected) put(from, next?.isConnected ? next : null); };
+    return () => { if (!from || from.isConnected) put(from, next?.isConnected ? next : null); };
   };
   const SHOWS = {
     up: (row) => row.previousElementSibling && putRow(row, row.parentElement, row.previousElementSibling),
@@ -226,7 +226,18 @@
       const answer = await post(form, fields);
       if (!answer.ok || !isFromServer(answer)) return refuse(answer, form, fields, value.split(" ")[1]);
       take(await answer.json(), at);
+      desk.dispatchEvent(new CustomEvent("saved", { detail: value }));
     });
+  };
+  // Several are taken out first, so that the place of the first is counted without the others.
+  const showAtOnce = (word, rows, extra) => {
+    const isAmong = rows.length > 1, position = Number(extra.position);
+    if (isAmong && word === "move") shown.push(...rows.map((row) => putRow(row, null)));
+    rows.forEach((row, at) => {
+      const back = SHOWS[word](row, isAmong && position ? { ...extra, position: position + at } : extra);
+      if (back) shown.push(back);
+    });
+    if (isAmong && document.activeElement === document.body && rows[0].isConnected) focusRow(rows[0]);
   };
   const underWay = new Set();
   const act = (value, extra = {}) => unlessApproved(() => {
@@ -234,23 +245,26 @@
     const key = [value, ...Object.values(extra)].join(" ");
     if (underWay.has(key)) return;
     if (value.includes(" ") && !/^(up|down) /.test(value)) underWay.add(key);
-    const [word, story] = value.split(" "), row = document.getElementById(story);
+    const [word, ...stories] = value.split(" "), [story] = stories;
+    const rows = stories.map((one) => document.getElementById(one)).filter((one) => one?.matches(".st")), [row] = rows;
     say("Saving…");
     if (refused?.story === story) refused = null;
     // Where a story is dropped, the one that takes its place is looked at.
     const next = row && word === "drop" ? row.nextElementSibling || row.previousElementSibling : row;
-    const at = next && next.dataset.place || place, back = row?.matches(".st") && SHOWS[word]?.(row, extra);
-    if (back) shown.push(back);
-    row?.setAttribute("aria-busy", "true");
+    const at = next && next.dataset.place || place;
+    if (SHOWS[word]) showAtOnce(word, rows, extra);
+    for (const one of rows) one.setAttribute("aria-busy", "true");
     send(value, extra, at).then(() => {
       underWay.delete(key);
-      row?.removeAttribute("aria-busy");
+      for (const one of rows) one.removeAttribute("aria-busy");
       const placed = find(`#edition [data-story="${story}"]`);
       if (!placed) return;
       placed.scrollIntoView({ block: "nearest" });
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
   });
+  // The page's other scripts have theirs done in the same queue.
+  desk.addEventListener("act", ({ detail }) => act(detail.value, detail.fields));
   // What revokes an approval is asked first, once for each approval. The server asks, too, where a form doesn't name the approval.
   let agreed = "", asking = false;
   const mustAsk = () => Boolean(desk.dataset.approval) && desk.dataset.approval !== agreed;
@@ -438,6 +452,7 @@
     showUnsaved();
     showRefused();
     restoreFocus(held, kept);
+    desk.dispatchEvent(new Event("renewed"));
   };
 
   const nameFold = (fold) => fold.id || fold.matches(".why") && fold.closest(ROWS).dataset.story;

@@ -171,6 +171,8 @@ class WatchedEdition:
                 "edit": self.edit,
                 "drop": self.drop,
                 "move": self.move,
+                "drop-all": self.drop_all,
+                "move-all": self.move_all,
                 "undo": self.undo,
                 "approve": self.approve,
                 "approve-unseen": self.approve_unseen,
@@ -253,6 +255,20 @@ class WatchedEdition:
         self.texts += 1
         url = url_of(TITLES[1 + self.texts % 2])
         self.change("moved", actor, lambda form: editing.move_story(self.install, form, url, steps=-1))
+
+    def drop_all(self, actor: Actor) -> None:
+        """Remove all stories but the first, in one action."""
+        urls = [url_of(title) for title in TITLES[1:3]]
+        self.change("several dropped", actor, lambda form: editing.drop_stories(self.install, form, *urls))
+
+    def move_all(self, actor: Actor) -> None:
+        """Put all stories but the first before it, in one action."""
+        urls = [url_of(title) for title in TITLES[1:3]]
+        self.change(
+            "several moved",
+            actor,
+            lambda form: editing.place_stories(self.install, form, *urls, section="featured", position=0),
+        )
 
     def undo(self, actor: Actor) -> None:
         self.change("undone", actor, lambda form: edit_history.undo_own_last_edit(self.install, form))
@@ -520,6 +536,7 @@ PASSAGES = (
     "approve 1; edit 2; send-back 3; approve 1; finish-notes 2; undo 2; approve-unseen 3",
     "edit 1; approve 2; undo 1; approve 2; approve 3",
     "approve-together; drop 1; undo 1; move 2; undo 2",
+    "approve-together; drop-all 1; undo 1; move-all 2; undo 2",
     "draft-news; approve 1; draft-again; approve 2",
     "drop 1; move 2; deadline wait",
     "edit 1; deadline skip; approve 2; bring-back 3",
@@ -529,6 +546,8 @@ STEPS = (
         "edit 1",
         "drop 1",
         "move 1",
+        "drop-all 1",
+        "move-all 1",
         "undo 1",
         "approve 1",
         "approve-unseen 1",
@@ -599,7 +618,7 @@ def test_nothing_is_sent_that_was_not_approved_or_whose_approval_was_taken_back(
 
 
 APPROVED_BY_ONE = (
-    "edit 1; approve 1; approve 2; drop 1; undo 1; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
+    "edit 1; approve 1; approve 2; drop 1; undo 1; drop-all 1; undo 1; move-all 1; undo 1; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
     "deadline skip; draft-news; send"
 )
 DONE_BY_ONE = {
@@ -607,9 +626,11 @@ DONE_BY_ONE = {
     "approval refused": 1,
     "approved": 1,
     "dropped": 2,
-    "undone": 1,
+    "several dropped": 1,
+    "several moved": 1,
+    "undone": 3,
     "reinstated": 1,
-    "undone to what was approved": 1,
+    "undone to what was approved": 3,
     "sent in part": 1,
     "sent": 1,
 }

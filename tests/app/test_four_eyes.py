@@ -177,7 +177,7 @@ def bring_back(install: Installation) -> None:
 def place_added_story(install: Installation) -> None:
     article = {"title": "Cranes", "url": "https://elsewhere.example/cranes"}
     editing.add_written_story(install, form(actor=DANA), article)
-    editing.place_story(install, form(actor=PRIYA), article["url"], section="featured", position=0)
+    editing.place_stories(install, form(actor=PRIYA), article["url"], section="featured", position=0)
 
 
 @pytest.mark.parametrize(

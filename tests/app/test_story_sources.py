@@ -226,7 +226,7 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
         if story.original.story.lead.image and story.original.story.lead.image not in state.proposal.pictures
     ]
     lead = [*pictured, *placed_elsewhere][0]
-    placed = editing.place_story(sample, FORM, lead.url, section="featured", after="")
+    placed = editing.place_stories(sample, FORM, lead.url, section="featured", after="")
     assert lead_entry(sample)["picture"] is None
     assert [a.url for a in edition_images.list_missing_images(sample, placed.state)] == [lead.url]
     assert edition_images.fetch_missing_images(sample, FORM, fetcher=FolderFetcher(SAMPLE)) == 1

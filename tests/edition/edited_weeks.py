@@ -146,8 +146,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "first_day": st.sampled_from(["2026-11-01", "2026-12-01", "soon"]), "removes_replacement": st.booleans(),
 }  # fmt: skip
 KIND_FIELDS = {
-    EditKind.PLACE: ("section", "position", "after"), EditKind.DROP: ("others",), EditKind.RESTORE: ("removes_replacement",), EditKind.PIN: ("pinned", "position"),
-    EditKind.LEAD: ("article",), EditKind.MERGE: ("others",), EditKind.SPLIT: ("articles",), EditKind.UNDER: ("main",),
+    EditKind.PLACE: ("section", "position", "after", "others"), EditKind.DROP: ("others",), EditKind.RESTORE: ("removes_replacement",), EditKind.PIN: ("pinned", "position"),
+    EditKind.LEAD: ("article",), EditKind.MERGE: ("others",), EditKind.SPLIT: ("articles",), EditKind.UNDER: ("main", "others"),
     EditKind.TEXT: ("field", "text"), EditKind.PICTURE: ("shown", "cuts", "alt", "credit"), EditKind.TOPIC: ("topic",),
     EditKind.BLOCK: ("kind", "headline", "url", "text", "first_day", "removed"), EditKind.NOTE: ("text",),
 }  # fmt: skip

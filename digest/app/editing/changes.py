@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -28,16 +28,18 @@ _PARAGRAPH_END = re.compile(r"\r?\n[ \t]*\r?\n|</?p(?:\s[^<>]*)?>", re.IGNORECAS
 # --- where a story stands ------------------------------------------------------------------------------------
 
 
-def place_story(
+def place_stories(
     installation: Installation,
     form: EditForm,
     url: str,
-    *,
+    *other_urls: str,
     section: str,
     after: str | None = None,
     position: int | None = None,
 ) -> EditResult:
-    """Put a story into a section: after another story of it ("" is first), else at a position from 0, else at the end.
+    """Put stories into a section, one below the other.
+
+    The first comes after another story of the section ("" is first), else at a position from 0, else at the end.
 
     Raises:
         EditRefusedError: editors put nothing into that section.
@@ -46,7 +48,7 @@ def place_story(
 
     def place(_: EditingState) -> EditDraft:
         _refuse_measured(installation, section)
-        return EditDraft(EditKind.PLACE, url, _without_none(value))
+        return EditDraft(EditKind.PLACE, url, _without_none(value) | _name_others(other_urls))
 
     return apply_edit_decided_from_state(installation, form, place)
 
@@ -99,8 +101,12 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
 
 def drop_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
     """Remove stories from the edition or the tray; what takes their places is their sections' rule."""
-    value = {"others": list(other_urls)} if other_urls else {}
-    return apply_edit(installation, form, EditDraft(EditKind.DROP, url, value))
+    return apply_edit(installation, form, EditDraft(EditKind.DROP, url, _name_others(other_urls)))
+
+
+def _name_others(urls: Sequence[str]) -> dict[str, Any]:
+    """Return the part of an edit's value that names its further stories; an edit of one story has none."""
+    return {"others": list(urls)} if urls else {}
 
 
 def restore_story(installation: Installation, form: EditForm, url: str) -> EditResult:
@@ -113,9 +119,12 @@ def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: b
     return apply_edit(installation, form, EditDraft(EditKind.PIN, url, {"pinned": pinned}))
 
 
-def add_supporting_story(installation: Installation, form: EditForm, url: str, *, main: str) -> EditResult:
-    """Put a story under another one as supporting."""
-    return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, {"main": main}))
+def add_supporting_stories(
+    installation: Installation, form: EditForm, url: str, *other_urls: str, main: str
+) -> EditResult:
+    """Put stories under another one as supporting."""
+    value = {"main": main} | _name_others(other_urls)
+    return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, value))
 
 
 # --- what a story is made of ---------------------------------------------------------------------------------

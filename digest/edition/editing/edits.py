@@ -65,6 +65,11 @@ class EditDraft:
     value: Mapping[str, Any]
     undoes: int | None = None
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """All that it names: a bulk action names several stories."""
+        return (self.target, *_read_texts(self.value, "others"))
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -104,7 +109,7 @@ class Edit:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All that it names: a drop may name several stories."""
+        """All that it names: a bulk action names several stories."""
         return (self.target, *self.texts("others"))
 
 
@@ -186,7 +191,7 @@ def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
 def find_hand_placed_urls(edits: Sequence[Edit]) -> frozenset[str]:
     """Return the targets of stories that editors put where they stand: they want them in, whatever the rules say."""
     chosen = {EditKind.PLACE, EditKind.PIN, EditKind.ADD}
-    return frozenset(e.target for e in list_active_edits(edits) if e.kind in chosen)
+    return frozenset(url for e in list_active_edits(edits) if e.kind in chosen for url in e.targets)
 
 
 def find_own_last_edit(edits: Sequence[Edit], actor: str) -> Edit | None:
@@ -261,7 +266,7 @@ def find_edit_conflict(
         None where all that came since changed something else, or changed the very same to the very same.
     """
     aspect = find_edited_target_part(draft.kind, draft.value)
-    targets = set(map(resolve, (draft.target, *_read_texts(draft.value, "others"))))
+    targets = set(map(resolve, draft.targets))
     act = (draft.kind, dict(draft.value))
     for edit in reversed(edits):
         if edit.seq <= based_on:

@@ -3,9 +3,10 @@
 Lives as long as its fold. An edit that can do nothing leaves all as it is and says why.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 
 from digest.edition.content.edition_content import LabeledBlock
@@ -90,6 +91,11 @@ class StoryBoard:
         canonical = self._canonical_urls.get(url, "")
         return self._by_url.get(url) or self._by_url.get(canonical)
 
+    def _find_stories(self, urls: Iterable[str]) -> list[BoardStory]:
+        """Find the stories that hold any of some articles, each once, in the order of the articles."""
+        stories = dict.fromkeys(map(self.find_story, urls))
+        return [story for story in stories if story]
+
     def list_in_state(self, state: StoryState) -> list[BoardStory]:
         """List the stories that are in a state."""
         return [story for story in self.stories if story.state is state]
@@ -128,19 +134,24 @@ class StoryBoard:
 
     # --- where a story stands ---
 
-    def place_story(self, story: BoardStory, edit: Edit) -> str:
-        """Put a story into a section: after another story, else at a position, else at the end."""
-        section = edit.text("section")
+    def place_stories(self, edit: Edit) -> str:
+        """Put stories into a section, one below the other: after another story, else at a position, else at the end."""
+        section, stories = edit.text("section"), self._find_stories(edit.targets)
+        if not stories:
+            return _NO_STORY
         if section not in self.sections:
             return f"section {section} doesn't exist"
-        self._take_away(story)
-        self._insert(story, section, self._wanted_position(edit, section))
+        for story in stories:
+            self._take_away(story)
+        first = self._wanted_position(edit, section)
+        for position, story in enumerate(stories, first):
+            self._insert(story, section, position)
+            story.edits.append(edit.seq)
         return ""
 
     def drop_stories(self, edit: Edit) -> str:
         """Remove stories; a section whose rule says so takes the next for each."""
-        targets = dict.fromkeys(map(self.find_story, edit.targets))
-        present = [story for story in targets if story and story.state is not StoryState.REMOVED]
+        present = [story for story in self._find_stories(edit.targets) if story.state is not StoryState.REMOVED]
         for story in present:
             self._drop_story(story, edit)
         return "" if present else "the story was already removed"
@@ -194,16 +205,17 @@ class StoryBoard:
         return ""
 
     def support_story(self, edit: Edit) -> str:
-        """Put a story under another one, with all that stands under it."""
-        story, main = self.find_story(edit.target), self.find_story(edit.text("main"))
-        if story is None or main is None:
+        """Put stories under another one, each with all that stands under it."""
+        stories, main = self._find_stories(edit.targets), self.find_story(edit.text("main"))
+        if not stories or main is None:
             return _NO_STORY
         main = main.main or main
-        if main is story:
+        if stories == [main]:
             return "a story can't be under itself"
         if main.state is not StoryState.PLACED:
             return f"“{main.lead.title}” isn't in a section"
-        for moved_story in [story, *story.supporting]:
+        moved_stories = chain.from_iterable((story, *story.supporting) for story in stories if story is not main)
+        for moved_story in dict.fromkeys(moved_stories):
             self._take_away(moved_story)
             self._put_under(moved_story, main)
             moved_story.edits.append(edit.seq)
@@ -291,8 +303,7 @@ class StoryBoard:
 
     def merge_stories(self, story: BoardStory, edit: Edit) -> str:
         """Let a story take the articles of others, which are gone then."""
-        targets = dict.fromkeys(map(self.find_story, edit.texts("others")))
-        others = [other for other in targets if other and other is not story]
+        others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
         if not others:
             return "there's no other story to merge with"
         for other in others:
@@ -375,13 +386,13 @@ class StoryBoard:
 
 # What changes one story, which the edit names; and what finds for itself what it is about.
 _STORY_CHANGES: Mapping[str, Callable[[StoryBoard, BoardStory, Edit], str]] = {
-    EditKind.PLACE: StoryBoard.place_story,
     EditKind.RESTORE: StoryBoard.restore_story,
     EditKind.PIN: StoryBoard.pin_story,
     EditKind.MERGE: StoryBoard.merge_stories,
     EditKind.SPLIT: StoryBoard.split_story,
 }
 _APPLIED_KINDS: Mapping[str, Callable[[StoryBoard, Edit], str]] = {
+    EditKind.PLACE: StoryBoard.place_stories,
     EditKind.DROP: StoryBoard.drop_stories,
     EditKind.LEAD: StoryBoard.lead_story,
     EditKind.UNDER: StoryBoard.support_story,

@@ -121,7 +121,7 @@ def test_an_act_is_in_the_edition_its_rows_its_bytes_and_the_audit_log(install: 
 def test_what_is_stored_is_what_a_replay_gives(install: Installation) -> None:
     first, second, third, *_ = (url_of(title) for title in headlines(install))
     editing.set_story_text(install, form(), first, StoryField.HEADLINE, "  <b>Tunnel</b>, \n of course ")
-    editing.add_supporting_story(install, form(), third, main=first)
+    editing.add_supporting_stories(install, form(), third, main=first)
     editing.drop_stories(install, form(), second)
     editing.set_edition_text(install, form(), EditionField.SUBJECT, "What a week")
     replayed = editing_state.render_edition_preview(install, "current")
@@ -277,14 +277,14 @@ def test_a_text_that_stands_already_is_no_edit(one_install: Installation) -> Non
 
 
 IDLE_ACTIONS: dict[str, Callable[[Installation], EditResult]] = {
-    "isn't in any of this edition's stories": lambda i: editing.place_story(
+    "isn't in any of this edition's stories": lambda i: editing.place_stories(
         i, form(), "https://b.example.org/", section="topics"
     ),
-    "section gone doesn't exist": lambda i: editing.place_story(i, form(), url_of(TITLES[0]), section="gone"),
+    "section gone doesn't exist": lambda i: editing.place_stories(i, form(), url_of(TITLES[0]), section="gone"),
     "wasn't removed": lambda i: editing.restore_story(i, form(), url_of(TITLES[0])),
     "no other story": lambda i: editing.merge_stories(i, form(), url_of(TITLES[0]), url_of(TITLES[0])),
     "at least one article": lambda i: editing.split_story(i, form(), url_of(TITLES[0]), url_of(TITLES[0])),
-    "under itself": lambda i: editing.add_supporting_story(i, form(), url_of(TITLES[0]), main=url_of(TITLES[0])),
+    "under itself": lambda i: editing.add_supporting_stories(i, form(), url_of(TITLES[0]), main=url_of(TITLES[0])),
 }
 
 

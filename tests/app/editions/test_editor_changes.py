@@ -138,7 +138,7 @@ def test_what_editors_did_grades_the_draft(install: Installation) -> None:
 
 def test_a_story_that_was_put_under_another_was_not_dropped(install: Installation) -> None:
     first, second, *_ = headlines(install)
-    editing.add_supporting_story(install, form(actor=DANA), url_of(second), main=url_of(first))
+    editing.add_supporting_stories(install, form(actor=DANA), url_of(second), main=url_of(first))
     picks = list_editor_picks(install, "current")
     assert url_of(second) not in {pick["url"] for pick in picks}
     (main,) = [pick for pick in picks if pick["url"] == url_of(first)]

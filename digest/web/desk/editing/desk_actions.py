@@ -1,6 +1,6 @@
 """What the buttons of the desk do, by the word that each sends; `editing_pages` answers them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from werkzeug.datastructures import MultiDict
@@ -17,24 +17,34 @@ from digest.web.desk.outline.story_pool import (
     find_fitting_sections,
     find_lead_section,
     find_listed_story,
-    find_story_url,
+    find_story_urls,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class EditActionRequest:
-    """One button of the desk that was pressed: the edition as it stands, the story that it names, and the form."""
+    """One button of the desk that was pressed: the edition as it is, the stories that it names, and the form."""
 
     installation: Installation
     form: EditForm
     state: EditingState
-    url: str
+    urls: tuple[str, ...]  # one, except for the actions in `BULK_ACTIONS`
     fields: MultiDict[str, str]
 
     @property
+    def url(self) -> str:
+        """The first story."""
+        return self.urls[0]
+
+    @property
     def about(self) -> tuple[Installation, EditForm, str]:
-        """What every act on a story takes first."""
+        """What every action on a story takes first."""
         return self.installation, self.form, self.url
+
+    @property
+    def about_all(self) -> tuple[Installation, EditForm, *tuple[str, ...]]:
+        """What every action on one or several stories takes first."""
+        return self.installation, self.form, *self.urls
 
     def story_url(self, field: str) -> str:
         """Return the story that a field of the form names by its anchor.
@@ -53,24 +63,33 @@ def find_anchored_story(state: EditingState, anchor: str) -> str:
     Raises:
         EditRefusedError: no story is called so any more.
     """
-    url = find_story_url(state.arrangement, anchor)
-    if url is None:
+    return find_anchored_stories(state, [anchor])[0]
+
+
+def find_anchored_stories(state: EditingState, anchors: Sequence[str]) -> tuple[str, ...]:
+    """Return the addresses by which edits name the stories of anchors, in their order.
+
+    Raises:
+        EditRefusedError: an anchor names no story any more.
+    """
+    urls = find_story_urls(state.arrangement, anchors)
+    if len(urls) < len(set(anchors)):
         raise EditRefusedError("This story is no longer among this week's stories.", "Reload the page.")
-    return url
+    return tuple(urls[anchor] for anchor in anchors)
 
 
 def _move_to(act: EditActionRequest) -> EditResult:
-    """Move a story to a section and a place of it, counted from 1; without one to its end."""
+    """Move stories to a section and a place of it, counted from 1; without one to its end."""
     section = act.fields.get("section", "")
     position = read_number(act.fields.get("position", ""), 3)
     at = None if position is None else max(0, position - 1)
-    return editing.place_story(*act.about, section=section, position=at)
+    return editing.place_stories(*act.about_all, section=section, position=at)
 
 
 def _make_lead(act: EditActionRequest) -> EditResult:
     """Put a story first in the section that leads the edition."""
     section = find_lead_section(act.installation.settings.file.sections)
-    return editing.place_story(*act.about, section=section, after="")
+    return editing.place_stories(*act.about, section=section, after="")
 
 
 def _add(act: EditActionRequest) -> EditResult:
@@ -84,7 +103,7 @@ def _add(act: EditActionRequest) -> EditResult:
     originals = [story.original for story in placed]
     position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, originals)
     after = None if position == len(placed) else placed[position - 1].url if position else ""
-    return editing.place_story(*act.about, section=fits[0].key, after=after)
+    return editing.place_stories(*act.about, section=fits[0].key, after=after)
 
 
 def _split(act: EditActionRequest) -> EditResult:
@@ -109,16 +128,18 @@ STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "down": lambda act: editing.move_story(*act.about, steps=1),
     "move": _move_to,
     "lead": _make_lead,
-    "drop": lambda act: editing.drop_stories(*act.about),
+    "drop": lambda act: editing.drop_stories(*act.about_all),
     "restore": lambda act: editing.restore_story(*act.about),
     "pin": lambda act: editing.pin_story(*act.about, pinned=True),
     "unpin": lambda act: editing.pin_story(*act.about, pinned=False),
-    "under": lambda act: editing.add_supporting_story(*act.about, main=act.story_url("main")),
+    "under": lambda act: editing.add_supporting_stories(*act.about, main=act.story_url("main")),
     "merge": lambda act: editing.merge_stories(*act.about, act.story_url("other")),
     "split": _split,
     "original-headline": lambda act: editing.set_story_text(*act.about, StoryField.HEADLINE, None),
     "original-summary": lambda act: editing.set_story_text(*act.about, StoryField.SUMMARY, None),
 }
+# Those that take all stories that are named by the button, or else selected in the form.
+BULK_ACTIONS = frozenset({"move", "drop"})
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_history.undo_own_last_edit,
     "redo": edit_history.redo_own_last_undo,

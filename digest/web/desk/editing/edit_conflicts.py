@@ -114,10 +114,10 @@ def build_conflict_page_data(
 def _touches(edit: Edit, refused: Sequence[RefusedEdit], arrangement: Arrangement) -> bool:
     """Return whether an edit is about the same as a form's, later than the form knew, and none of those shown beside it."""
     name_target = arrangement.name_target
-    targets = {name_target(each.conflict.draft.target) for each in refused}
+    targets = {name_target(url) for each in refused for url in each.conflict.draft.targets}
     shown_edits = {each.conflict.current_edit.seq for each in refused}
     is_later = edit.seq > min(each.base_edit for each in refused)
-    return is_later and edit.seq not in shown_edits and name_target(edit.target) in targets
+    return is_later and edit.seq not in shown_edits and not targets.isdisjoint(map(name_target, edit.targets))
 
 
 def _pair_versions(

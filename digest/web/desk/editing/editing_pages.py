@@ -23,7 +23,14 @@ from digest.web.context import web_context
 from digest.web.desk.approval.approval_page_data import make_approval_status_fingerprint
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.conflict_pages import remove_from_clipboard, show_conflicts
-from digest.web.desk.editing.desk_actions import EDITION_ACTIONS, STORY_ACTIONS, EditActionRequest, find_anchored_story
+from digest.web.desk.editing.desk_actions import (
+    BULK_ACTIONS,
+    EDITION_ACTIONS,
+    STORY_ACTIONS,
+    EditActionRequest,
+    find_anchored_stories,
+    find_anchored_story,
+)
 from digest.web.desk.editing.edit_answers import (
     answer_saved_edits,
     asks_for_changes,
@@ -128,17 +135,26 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
 
 @editing_pages.post("/act")
 def perform_desk_action(name: str) -> ResponseReturnValue:
-    """Do what a button says: its value is an act, and the anchor of a story where it is about one."""
-    word, _, anchor = request.form.get("act", "").partition(" ")
+    """Do what a button says: its value is an action, and the anchors of the stories that it's about.
+
+    A button that names none is about the selected stories.
+    """
+    word, *anchors = request.form.get("act", "").split() or [""]
     installation = web_context().installation
     if word in EDITION_ACTIONS:
         result = EDITION_ACTIONS[word](installation, read_edit_form(name))
         return answer_edit(name, result, "")
     if word not in STORY_ACTIONS:
         raise NotFound(f"There's no action named {word[:20]}.")
-    form, state, url = read_story_form(name, anchor)
-    result = STORY_ACTIONS[word](EditActionRequest(installation, form, state, url, request.form))
-    return answer_story_edit(name, result, anchor, url)
+    anchors = list(dict.fromkeys(anchors or request.form.getlist("story")))
+    if not anchors:
+        raise EditRefusedError("No stories were selected.", "Select at least one story.")
+    if len(anchors) > 1 and word not in BULK_ACTIONS:
+        raise NotFound(f"The action {word} takes one story.")
+    state = editing_state.read_editing_state(installation, name)
+    form, urls = replace(read_edit_form(name), state=state), find_anchored_stories(state, anchors)
+    result = STORY_ACTIONS[word](EditActionRequest(installation, form, state, urls, request.form))
+    return answer_story_edit(name, result, anchors[0], urls[0])
 
 
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:

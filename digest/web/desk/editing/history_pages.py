@@ -132,9 +132,11 @@ def list_history_rows(history: EditionHistory, query: HistoryQuery) -> Iterator[
     places = _find_story_places(history.state.arrangement)
     for row in _list_rows(history):
         edit = row.outcome.edit if row.outcome else None
-        target = history.state.arrangement.name_target(edit.target) if edit else ""
-        section = (edit.text("section") if edit else "") or places.get(target, "")
-        if query.who in {"", row.actor} and query.section in {"", section}:
+        targets = map(history.state.arrangement.name_target, edit.targets if edit else ())
+        sections = {places.get(target, "") for target in targets}
+        if edit and (section := edit.text("section")):
+            sections = {section}
+        if query.who in {"", row.actor} and query.section in {"", *sections}:
             yield row
 
 

@@ -5,7 +5,7 @@ of any of a story's articles finds it, so that a page that was opened before a m
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -30,9 +30,10 @@ def story_anchor(url: str) -> str:
     return f"s{hashlib.sha256(url.encode()).hexdigest()[:ANCHOR_LENGTH]}"
 
 
-def find_story_url(arrangement: Arrangement, anchor: str) -> str | None:
-    """Find the article that an anchor names, wherever its story is; None where nobody knows it."""
-    return next((url for url in arrangement.story_names if story_anchor(url) == anchor), None)
+def find_story_urls(arrangement: Arrangement, anchors: Collection[str]) -> dict[str, str]:
+    """Find the articles that anchors name, wherever their stories are, by anchor; an unknown one is left out."""
+    by_anchor = {story_anchor(url): url for url in arrangement.story_names}
+    return {anchor: by_anchor[anchor] for anchor in anchors if anchor in by_anchor}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from tests.moments import Clock
 from tests.web.desk.sample_week import SampleWeek
 
 SCRIPT = ROOT / "templates/web/desk.js"
+SELECTION = ROOT / "templates/web/selection.js"
 
 
 def beat(week: SampleWeek, editor: str, **fields: str) -> Any:
@@ -196,18 +197,21 @@ def test_single_letters_are_switched_off_for_one_member_alone(week: SampleWeek) 
 
 
 def test_every_listed_key_is_one_that_the_script_acts_on() -> None:
-    text = SCRIPT.read_text()
+    text = SCRIPT.read_text() + SELECTION.read_text()
     names = {
         "Alt ↑": "ArrowUp",
         "Alt ↓": "ArrowDown",
         "Ctrl Enter": "Enter",
         "Esc": "Escape",
+        "Enter": 'key === "Enter"',
         "Shift A": " A:",
         "Shift M": " M:",
         "Shift Z": " Z:",
+        "Space": 'key === " "',
+        "Shift Space": 'key === " "',
     }
     listed = re.findall(r'<th scope="row">(.*?)</th>', (ROOT / "templates/web/desk/editing/keys.html").read_text())
-    assert len(listed) == 26
+    assert len(listed) == 31
     for first, _, following in (line.partition(" then ") for line in listed):
         for key in re.findall("<kbd>(.+?)</kbd>", following):
             assert re.search(rf"\b{key.lower()}: \"", text), key
@@ -225,12 +229,14 @@ def test_the_desk_runs_scripts_from_its_own_files_alone(week: SampleWeek) -> Non
     assert policy["script-src"] == "'self'"
     assert policy["connect-src"] == "'self'"
     scripts = re.findall(r"<script[^>]*>", page.text)
-    assert len(scripts) == 1
-    source = re.search(r'src="(/script/desk-[0-9a-f]+\.js)" defer', scripts[0])
+    sources = [re.search(r'src="(/script/(?:selection|desk)-[0-9a-f]+\.js)" defer', script) for script in scripts]
+    selection, source = sources
+    assert selection is not None
     assert source is not None
     assert not re.search(r"\son[a-z]+=", page.text)
     served = week.client().get(source[1])
     assert served.mimetype == "text/javascript"
     assert served.text == strip_comment_lines(SCRIPT.read_text())
+    assert week.client().get(selection[1]).text == strip_comment_lines(SELECTION.read_text())
     assert not re.search(r"(?m)^ *//", served.text), "comments are for whoever reads the source"
     assert "<script" not in week.client().get("/").text

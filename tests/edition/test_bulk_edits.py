@@ -1,0 +1,75 @@
+"""Edits that name several stories: one entry of the history that moves, removes, or puts under all of them."""
+
+from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.edits import EditConflict, EditDraft, EditKind, find_edit_conflict, find_hand_placed_urls
+from tests.edition.edited_weeks import arrange, grown_weeks, make_history
+
+WEEK = grown_weeks()[-1].last
+NOWHERE = "https://nowhere.example.org/"
+
+
+def urls_of(arrangement: Arrangement, section: str) -> list[str]:
+    return [story.url for story in arrangement.sections[section]]
+
+
+def fold(*drafts: EditDraft) -> Arrangement:
+    return arrange(WEEK, make_history(*drafts))
+
+
+FEATURED, EVENTS = (urls_of(fold(), section) for section in ("featured", "events"))
+
+
+def test_stories_of_several_sections_are_placed_one_below_the_other_in_the_order_that_was_asked_for() -> None:
+    first, second, third, *others = FEATURED
+    top, *events = EVENTS
+    for value in ({"after": events[0]}, {"position": 1}):
+        draft = EditDraft(EditKind.PLACE, third, {"section": "events", "others": [top, NOWHERE, first, third]} | value)
+        arrangement = fold(draft)
+        assert urls_of(arrangement, "events") == [events[0], third, top, first, *events[1:]]
+        assert urls_of(arrangement, "featured") == [second, *others]
+        assert arrangement.outcomes[0].idle_reason == ""
+        edited = [story for story in arrangement.list_stories() if story.edits]
+        assert {story.url for story in edited} == {third, top, first}
+
+
+def test_a_place_in_their_own_section_is_counted_without_them() -> None:
+    first, second, third, *others = FEATURED
+    draft = EditDraft(EditKind.PLACE, first, {"section": "featured", "position": 1, "others": [second]})
+    assert urls_of(fold(draft), "featured") == [third, first, second, *others]
+
+
+def test_a_story_that_is_gone_keeps_no_other_from_being_moved() -> None:
+    draft = EditDraft(EditKind.PLACE, NOWHERE, {"section": "events", "position": 0, "others": FEATURED[:1]})
+    assert urls_of(fold(draft), "events")[0] == FEATURED[0]
+    alone = fold(EditDraft(EditKind.PLACE, NOWHERE, {"section": "events"}))
+    assert alone.outcomes[0].idle_reason == "the article isn't in any of this edition's stories"
+
+
+def test_several_are_put_under_one_of_them_with_what_is_under_them() -> None:
+    first, second, third, *_ = FEATURED
+    below = EditDraft(EditKind.UNDER, third, {"main": second})
+    draft = EditDraft(EditKind.UNDER, first, {"main": first, "others": [second, EVENTS[0]]})
+    arrangement = fold(below, draft)
+    (main,) = [story for story in arrangement.sections["featured"] if story.url == first]
+    assert [story.url for story in main.supporting] == [second, third, EVENTS[0]]
+    assert fold(EditDraft(EditKind.UNDER, first, {"main": first})).outcomes[0].idle_reason
+
+
+def test_every_story_that_was_moved_was_placed_by_hand() -> None:
+    draft = EditDraft(EditKind.PLACE, FEATURED[0], {"section": "events", "others": EVENTS[:2]})
+    assert find_hand_placed_urls(make_history(draft)) == {FEATURED[0], *EVENTS[:2]}
+
+
+def test_a_later_edit_of_any_of_the_stories_is_a_conflict() -> None:
+    history = make_history(EditDraft(EditKind.PLACE, EVENTS[1], {"section": "featured"}), actor="staff 2")
+    names = arrange(WEEK, history).name_target
+
+    def conflict(*urls: str) -> EditConflict | None:
+        draft = EditDraft(EditKind.DROP, urls[0], {"others": list(urls[1:])})
+        return find_edit_conflict(draft, history, based_on=0, resolve=names)
+
+    assert conflict(FEATURED[0], EVENTS[1])
+    assert conflict(EVENTS[1], FEATURED[0])
+    assert conflict(FEATURED[0], EVENTS[0]) is None
+    bulk = make_history(EditDraft(EditKind.PLACE, FEATURED[0], {"section": "events", "others": [EVENTS[1]]}))
+    assert find_edit_conflict(EditDraft(EditKind.DROP, EVENTS[1], {}), bulk, based_on=0, resolve=names)

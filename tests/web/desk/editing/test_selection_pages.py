@@ -1,0 +1,80 @@
+"""Several stories changed by one form, without scripts: their boxes and what the bar asks."""
+
+import re
+from typing import Any
+
+from tests.web.desk.sample_week import SampleWeek
+
+
+def act_on(week: SampleWeek, word: str, *anchors: str, editor: str = "dana", **fields: Any) -> Any:
+    """Press a button of the bar with some boxes ticked."""
+    return week.act(word, editor, story=list(anchors), **fields)
+
+
+def test_each_row_has_a_box_of_the_form_and_the_form_has_what_can_be_done(week: SampleWeek) -> None:
+    page = week.client().get(week.path).text
+    boxes = re.findall(
+        r'<input class="tick" type="checkbox" form="selected" name="story" value="(s[0-9a-f]{12})"', page
+    )
+    rows = re.findall(r'<li class="(?:st|cand)[^>]*data-story="(s[0-9a-f]{12})"', page)
+    assert sorted(boxes) == sorted(rows)
+    bar = re.search(r'<form class="picks" id="selected".*?</form>', page, re.DOTALL)
+    assert bar
+    assert f'action="{week.path}/act"' in bar[0]
+    first = re.search(r"<button[^>]*>", bar[0])
+    assert first
+    assert "disabled" in first[0], "Enter in a box would press it"
+    offered = re.findall(r'<option value="([a-z-]+)">', bar[0])
+    assert "topics" in offered
+    assert "most-read" not in offered
+
+
+def test_boxes_that_are_ticked_are_removed_moved_and_come_back_with_one_undo(week: SampleWeek) -> None:
+    featured, topics = week.anchors("featured"), week.anchors("topics")
+    answer = act_on(week, "drop", featured[1], topics[0], featured[2])
+    assert (answer.status_code, answer.location.split("?")[0]) == (303, week.path)
+    assert not {featured[1], featured[2], topics[0]} & {*week.anchors("featured"), *week.anchors("topics")}
+    assert [len(edit.targets) for edit in week.state.edits] == [3]
+    week.act("undo")
+    assert (week.anchors("featured"), week.anchors("topics")) == (featured, topics)
+    act_on(week, "move", featured[0], featured[3], section="topics", position="2")
+    assert week.anchors("topics")[:4] == [topics[0], featured[0], featured[3], topics[1]]
+    history = week.client().get(f"{week.path}/history").text
+    assert re.search(r"moved “[^”]+” and 1 other to Topics", history)
+    assert re.search(r"removed “[^”]+” and 2 others", history)
+    # A filter by section knows each of the stories.
+    for section in ("featured", "topics"):
+        assert "and 2 others" in week.client().get(f"{week.path}/history?section={section}").text
+    assert "and 2 others" not in week.client().get(f"{week.path}/history?section=events").text
+
+
+def test_a_button_of_a_row_is_about_that_row_whatever_is_ticked(week: SampleWeek) -> None:
+    first, second, third, *_ = week.anchors("featured")
+    act_on(week, f"drop {second}", first, third)
+    assert week.anchors("featured")[:2] == [first, third]
+
+
+def test_nothing_selected_and_what_takes_one_story_alone_are_refused(week: SampleWeek) -> None:
+    first, second, *_ = week.anchors("featured")
+    refused = act_on(week, "drop")
+    assert (refused.status_code, "Select at least one story." in refused.text) == (409, True)
+    assert act_on(week, "pin", first, second).status_code == 404
+    gone = act_on(week, "drop", first, "s000000000000")
+    assert (gone.status_code, "no longer among this week" in gone.text) == (409, True)
+    measured = act_on(week, "move", first, second, section="most-read")
+    assert (measured.status_code, "sorted by page views" in measured.text) == (409, True)
+    assert week.state.last_seq == 0
+
+
+def test_a_colleagues_edit_of_one_of_them_is_a_conflict_and_the_choice_is_about_all(week: SampleWeek) -> None:
+    _, second, third, *_ = week.anchors("featured")
+    week.act(f"move {third}", "sam", section="featured", position="6")
+    conflict = act_on(week, "drop", second, third, seq=0)
+    assert (conflict.status_code, "changed the same thing" in conflict.text) == (409, True)
+    form = re.findall(r"<form.*?</form>", conflict.text, re.DOTALL)[-1]
+    fields: dict[str, list[str]] = {}
+    for name, value in re.findall(r'name="([^"]+)" value="([^"]*)"', form):
+        fields.setdefault(name, []).append(value)
+    assert fields["story"] == [second, third]
+    assert week.client().post(f"{week.path}/act", data=fields).status_code == 303
+    assert not {second, third} & set(week.anchors("featured"))

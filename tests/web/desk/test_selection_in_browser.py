@@ -1,0 +1,220 @@
+"""Several stories are selected and changed at once, by pointer, by touch and by keyboard alone, in a real browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from digest.app.approval import edition_approval
+from digest.app.editions.edition_status import read_edition_status
+from tests.actors import EDITOR
+from tests.browser import axe_report, keep_first_rows, tab_to
+from tests.web.desk.sample_week import SampleWeek, later
+from tests.web.desk.test_desk_in_browser import LIKE_ROWS
+from tests.web.desk.test_queue_in_browser import (
+    FEATURED,
+    FOCUS_ROW,
+    PHONE,
+    WIDE,
+    HeldRequests,
+    ServedWeek,
+    expect_order,
+    order,
+    row,
+    served,
+)
+
+__all__ = ["served"]
+pytestmark = pytest.mark.chromium
+
+
+def expect_count(page: Page, count: int) -> None:
+    """Wait until the bar says how many are selected; without any there's no bar."""
+    if count:
+        expect(page.locator("#selection-count")).to_have_text(f"{count} selected")
+    expect(page.locator("#selected")).to_be_visible(visible=count > 0)
+
+
+def expect_saved(page: Page, served: ServedWeek, edits: int) -> None:
+    """Wait until the page shows the edition with so many edits."""
+    expect(page.locator("#desk")).to_have_attribute("data-seq", str(edits))
+    assert served.week.state.last_seq == edits
+
+
+def approve(week: SampleWeek) -> None:
+    """Let an editor approve the edition."""
+    mark = read_edition_status(week.installation, week.name, now=later()).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+
+
+def test_stories_are_selected_by_pointer_removed_at_once_and_come_back_with_one_undo(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    box = row(page, before[1]).locator(".tick")
+    expect(box).to_have_css("opacity", "0")
+    row(page, before[1]).hover()
+    expect(box).to_have_css("opacity", "1")
+    box.check()
+    expect_count(page, 1)
+    expect(row(page, before[4]).locator(".tick")).to_have_css("opacity", "1")
+    row(page, before[3]).locator(".tick").click(modifiers=["Shift"])
+    expect_count(page, 3)
+    row(page, before[2]).locator(".tick").uncheck()
+    row(page, before[4]).locator("h3").click(modifiers=["Shift"])
+    expect_count(page, 4)
+    expect(page).not_to_have_url(re.compile("open="))
+    row(page, before[2]).locator(".tick").uncheck()
+    keep = [anchor for anchor in before if anchor not in (before[1], before[3], before[4])]
+    held = HeldRequests(page)
+    page.locator("#selected").get_by_role("button", name="Remove").click()
+    expect(page.locator(FEATURED)).to_have_count(len(keep))
+    expect_count(page, 0)
+    held.let_go()
+    expect_saved(page, served, 1)
+    (edit,) = served.week.state.edits
+    assert (edit.kind, len(edit.targets)) == ("drop", 3)
+    expect(page.locator("#part-undo")).to_contain_text("and 2 others")
+    page.get_by_role("button", name="Undo").click()
+    expect_order(page, before)
+    expect_saved(page, served, 2)
+
+
+def test_selected_stories_are_moved_to_a_place_of_a_section_by_pointer(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before, topics = order(page), served.week.anchors("topics")
+    for anchor in (before[1], before[3], topics[0]):
+        row(page, anchor).locator(".tick").check()
+    page.get_by_text("Move to…").click()
+    menu = page.locator("#ask-section")
+    menu.get_by_label("Section").select_option("topics")
+    menu.get_by_label("Place").fill("2")
+    menu.get_by_role("button", name="Move stories").click()
+    moved = [topics[1], before[1], before[3], topics[0], *topics[2:]]
+    assert page.locator("ol[data-section=topics] > li.st").evaluate_all("rows => rows.map((row) => row.id)") == moved
+    expect_saved(page, served, 1)
+    assert served.week.anchors("topics") == moved
+    expect_count(page, 0)
+    expect(menu).not_to_have_attribute("open", "")
+
+
+def test_by_keyboard_alone_stories_are_selected_moved_and_removed(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before, topics = order(page), served.week.anchors("topics")
+    for key in ("j", "j", "Space", "j", "j", "Shift+Space"):
+        page.keyboard.press(key)
+    expect_count(page, 3)
+    page.keyboard.press("k")
+    page.keyboard.press("Space")
+    expect_count(page, 2)
+    page.keyboard.press("m")
+    expect(page.locator("#ask-section select")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#ask-section summary")).to_be_focused()
+    expect_count(page, 2)
+    page.keyboard.press("m")
+    page.keyboard.type("To")
+    page.keyboard.press("Tab")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect_saved(page, served, 1)
+    assert served.week.anchors("topics")[:3] == [before[1], before[3], topics[0]]
+    expect(row(page, before[1])).to_be_focused()
+    # Without letters: the checkbox, and Enter to what can be done.
+    page.evaluate(FOCUS_ROW, before[2])
+    tab_to(row(page, before[2]).locator(".tick")).press("Space")
+    expect_count(page, 1)
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask-section summary")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect_count(page, 0)
+    expect(row(page, before[2])).to_be_focused()
+    assert served.week.state.last_seq == 1, "Enter in a box sends nothing"
+    page.keyboard.press("Space")
+    page.keyboard.press("j")
+    page.keyboard.press("Space")
+    page.keyboard.press("x")
+    expect_saved(page, served, 2)
+    assert len(served.week.state.edits[-1].targets) == 2
+    assert page.evaluate("document.activeElement.matches('li.st')")
+    page.keyboard.press("z")
+    expect_saved(page, served, 3)
+
+
+def test_a_refused_action_puts_all_back_says_why_and_keeps_the_selection(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    served.act_as_sam(f"move {before[2]}", section="featured", position="6")
+    for anchor in before[1:4]:
+        row(page, anchor).locator(".tick").check()
+    page.locator("#selected").get_by_role("button", name="Remove").click()
+    expect(row(page, before[1])).to_contain_text("Not saved: Sam moved")
+    expect_order(page, [*before[:2], *before[3:6], before[2]])
+    expect_count(page, 3)
+    assert served.week.state.last_seq == 1
+    row(page, before[1]).get_by_role("button", name="Compare versions").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("changed the same thing"))
+    page.get_by_role("button", name="Use my version").click()
+    page.wait_for_url(re.compile(re.escape(served.week.path)))
+    assert set(before[1:4]).isdisjoint(served.week.anchors("featured"))
+
+
+def test_an_approved_edition_asks_first_and_a_no_keeps_edition_and_selection(served: ServedWeek) -> None:
+    approve(served.week)
+    page = served.open(WIDE)
+    before = order(page)
+    for anchor in before[1:3]:
+        row(page, anchor).locator(".tick").check()
+    page.keyboard.press("x")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect_count(page, 2)
+    assert served.week.state.approval
+    page.keyboard.press("x")
+    dialog.get_by_role("button", name="Change and revoke approval").click()
+    expect(page.locator(".head .pill")).not_to_have_text("Approved")
+    assert not served.week.state.approval
+    page.keyboard.press("z")
+    expect(page.locator(".head .pill")).to_have_text("Approved")
+
+
+def test_on_a_phone_boxes_always_show_and_the_bar_is_at_the_foot(served: ServedWeek) -> None:
+    page = served.open(PHONE)
+    before = order(page)
+    rows = page.locator(FEATURED)
+    heights = rows.evaluate_all("rows => rows.map((row) => row.offsetHeight)")
+    for anchor in before[1:3]:
+        expect(row(page, anchor).locator(".tick")).to_have_css("opacity", "1")
+        row(page, anchor).locator(".tick").check()
+    assert rows.evaluate_all("rows => rows.map((row) => row.offsetHeight)") == heights
+    bar = page.locator("#selected")
+    expect(bar).to_be_in_viewport(ratio=1)
+    assert (
+        bar.get_by_role("button")
+        .or_(bar.locator("summary"))
+        .evaluate_all("all => all.filter((one) => one.offsetParent).every((one) => one.offsetHeight >= 44)")
+    )
+    bar.get_by_role("button", name="Remove").click()
+    expect_saved(page, served, 1)
+    expect_count(page, 0)
+    row(page, before[0]).locator(".tick").check()
+    page.get_by_text("Move to…").click()
+    expect(page.locator("#ask-section .menu")).to_be_in_viewport(ratio=1)
+    keep_first_rows(page, LIKE_ROWS)
+    assert axe_report(page) == ""
+
+
+def test_the_bar_takes_the_place_of_the_shortcuts_and_moves_no_row(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    places = "() => [...document.querySelectorAll('#edition li.st, .pane')].map((one) => one.getBoundingClientRect().toJSON())"
+    before = page.evaluate(places)
+    first = order(page)[0]
+    row(page, first).locator(".tick").check()
+    expect(page.locator(".keyline")).to_be_hidden()
+    assert page.evaluate(places) == before
+    keep_first_rows(page, LIKE_ROWS)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert axe_report(page) == ""
+    page.locator("#selected").get_by_role("button", name="Clear").click()
+    expect_count(page, 0)
+    expect(row(page, first)).to_be_focused()
