@@ -30,7 +30,7 @@ STYLE_SHEET_FILES = {
 }
 # A line of its own that is for whoever reads the source: a browser is sent none.
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
-SCRIPT_FILES = {name: (f"{name}.js",) for name in ("desk", "sending", "passkey", "codes")}
+SCRIPT_FILES = {name: (f"{name}.js",) for name in ("desk", "images", "sending", "passkey", "codes")}
 
 
 def strip_comment_lines(script: str) -> str:
