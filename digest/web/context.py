@@ -32,7 +32,7 @@ STYLE_SHEET_FILES = {
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
 SCRIPT_FILES = {
     "desk": ("desk.js", "preview.js"),
-    **{name: (f"{name}.js",) for name in ("selection", "sending", "passkey", "codes")},
+    **{name: (f"{name}.js",) for name in ("images", "selection", "sending", "passkey", "codes")},
 }
 
 

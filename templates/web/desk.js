@@ -35,10 +35,11 @@
   const say = (text) => { find("#saved").textContent = text; };
 
   const post = async (form, fields) => {
-    const body = new URLSearchParams();
+    const hasFile = [...fields].some(([, value]) => value instanceof File), body = hasFile ? new FormData() : new URLSearchParams();
     for (const [name, value] of fields) body.append(name, value);
     const headers = { Accept: "application/json" };
-    const once = () => fetch(form.action, { method: "POST", body, headers, redirect: "manual", keepalive: true });
+    const once = () => hasFile ? desk.sendFile(form, body, headers)
+      : fetch(form.action, { method: "POST", body, headers, redirect: "manual", keepalive: true });
     const answer = await once();
     if (answer.status !== 400) return answer;
     // Whoever signed in again meanwhile has another token than their page.
@@ -57,7 +58,8 @@
   // Of a form that saves itself goes what was left, beside what is hidden in it: what stood before, and what the page is.
   const fieldsLeft = (form, left) => {
     const hidden = findAll("input[type=hidden]", form).map((input) => [input.name, input.value]);
-    const choice = [...left.keys()].some(inPicture) ? [["picture", "shown"]] : [];
+    const controls = [...left.keys()], isUpload = controls.some((one) => one.type === "file");
+    const choice = controls.some(inPicture) ? [["picture", isUpload ? "upload" : "shown"]] : [];
     return [...hidden, ...choice, ...[...left].map(([control, value]) => [control.name, value])];
   };
 
@@ -466,7 +468,7 @@
   };
   const isHeld = (part) => part.contains(document.activeElement) || [...unsaved].some((control) => part.contains(control));
   const pictureWords = (form) => [find("img.shown", form)?.getAttribute("src"),
-    ...["was-alt", "was-credit"].map((name) => squeeze(form.elements.namedItem(name).value))].join();
+    ...IMAGE_FIELDS.map((name) => squeeze(form.elements.namedItem(`was-${name}`).value))].join();
   const keepForms = (old, fresh) => {
     for (const mine of findAll("form[data-saves]", old)) {
       const theirs = findAll("form[data-saves]", fresh).find((one) => one.getAttribute("action") === mine.getAttribute("action"))
@@ -624,10 +626,18 @@
     line.setAttribute("aria-label", `In a phone’s inbox: ${findAll("b, span", line).map((part) => part.textContent).join(", ")}`);
   };
   const showsPicture = (form) => Boolean(find("img.shown", form)) && find("input[value=shown]", form).checked;
+  const IMAGE_FIELDS = ["alt", "credit", "focus-x", "focus-y"];
+  const chosenFile = (form) => {
+    const file = find("input[type=file]", form);
+    return file?.files.length && find("input[value=upload]", form).checked ? file : null;
+  };
+  // A chosen file is saved with its description.
+  const isReady = (form) => chosenFile(form) && form.elements.namedItem("alt").value.trim();
+  const valueOf = (control) => control.type === "file" ? control.files[0] : control.value;
   const savesItself = (control) => {
     const form = control.form, saves = form && control.name && form.dataset.saves;
     if (!saves || saves === "own") return false;
-    return !inPicture(control) || ["alt", "credit"].includes(control.name) && showsPicture(form);
+    return !inPicture(control) || IMAGE_FIELDS.includes(control.name) && (showsPicture(form) || isReady(form));
   };
   // A block is whole or not at all.
   const isWhole = (control) => {
@@ -672,8 +682,10 @@
   };
   const saveAll = (control) => {
     const form = control.form, left = new Map(leftIn(form, control).map((one) => [one, one.value]));
+    const file = [...left.keys()].some(inPicture) && chosenFile(form);
     if ([...left.keys()].some(inPicture)) {
-      for (const name of ["alt", "credit"]) left.set(form.elements.namedItem(name), form.elements.namedItem(name).value);
+      const controls = IMAGE_FIELDS.map((name) => form.elements.namedItem(name));
+      for (const one of file ? [...controls, file] : controls) left.set(one, valueOf(one));
     }
     for (const [one, value] of left) onItsWay.set(one, value);
     say("Saving…");
@@ -685,6 +697,7 @@
       const fields = fieldsLeft(form, left);
       const answer = await post(form, fields).finally(() => { for (const one of left.keys()) onItsWay.delete(one); });
       if (!isFromServer(answer)) {
+        if (file) return refuseFile(answer, form, left);
         return showRefusal(answer, form, form.dataset.saves === "block" ? [...new FormData(form)] : fields, left);
       }
       const said = await answer.json();
@@ -693,12 +706,16 @@
         return refuseText(left, said.why);
       }
       for (const [one, value] of left) {
-        if (one.value === value) { unsaved.delete(one); keepBasis(form, inPicture(one) ? "picture" : one.name, true); }
+        if (valueOf(one) === value) { unsaved.delete(one); keepBasis(form, inPicture(one) ? "picture" : one.name, true); }
         const was = form.elements.namedItem(`was-${one.name}`);
         if (was) was.value = value;
       }
       saved = said.saved;
       take(said, at);
+      if (file) {
+        for (const one of findAll("[name=picture]", form)) unsaved.delete(one);
+        form.dispatchEvent(new CustomEvent("uploaded", { bubbles: true, detail: said.html }));
+      }
     }).then(() => {
       if (saved) for (const one of left.keys()) note(one, unsaved.has(one) ? "Not saved yet" : saved);
     });
@@ -713,6 +730,12 @@
     for (const one of left.keys()) note(one, `Not saved. ${why}`);
     say(`Not saved: ${why}`);
     showUnsaved();
+  };
+  // The page that shows a conflict would lose the file: it comes with the next "Save", which images.js then leaves alone.
+  const refuseFile = async (answer, form, left) => {
+    if (answer.status === 409) form.dataset.plain = "";
+    const why = answer.status === 401 ? SIGNED_OUT : find("h1", parse(await answer.text())).textContent;
+    refuseText(left, answer.status === 409 ? `${why}. Select “Save” to continue` : why);
   };
   // A day changes with each digit that is typed of it.
   document.addEventListener("change", (event) => { if (event.target.type !== "date") saveLeft(event.target); });

@@ -6,7 +6,8 @@ import js from "@eslint/js";
 const browser = [
   ...["document", "window", "location", "history", "navigator", "fetch", "innerHeight"],
   ...["setTimeout", "clearTimeout", "setInterval", "atob", "btoa"],
-  ...["CustomEvent", "DOMParser", "Event", "FormData", "HTMLFormElement", "IntersectionObserver", "Node", "RadioNodeList", "URL", "URLSearchParams"],
+  ...["CustomEvent", "DataTransfer", "Event", "File", "Response", "XMLHttpRequest", "createImageBitmap"],
+  ...["DOMParser", "FormData", "HTMLFormElement", "IntersectionObserver", "Node", "RadioNodeList", "URL", "URLSearchParams"],
 ];
 const markup = ["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe", "parseHTMLUnsafe", "createContextualFragment", "srcdoc"];
 const kept = ["localStorage", "sessionStorage", "indexedDB", "cookie", "caches"];

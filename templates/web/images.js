@@ -1,0 +1,181 @@
+// Images in the edition page's forms: dropped, pasted, or chosen, seen before they're sent, and sent with their progress. A file goes into
+// the form's own field, and a focus point into its two number fields, so desk.js saves them as it saves whatever is typed there.
+"use strict";
+(() => {
+  const desk = document.getElementById("desk");
+  if (!desk) return;
+  const find = (selector, root) => root.querySelector(selector);
+  const findAll = (selector, root) => [...root.querySelectorAll(selector)];
+  const fieldOf = (form) => form && find("input[type=file]", form);
+  const imageOf = (form) => find(".image", form);
+  const axes = (form) => ["focus-x", "focus-y"].map((name) => form.elements.namedItem(name));
+  const tell = (control, kind) => control.dispatchEvent(new Event(kind, { bubbles: true }));
+  const hint = (form, words) => { find(".lab em", fieldOf(form).closest(".fld")).textContent = words; };
+
+  // --- the focus point ---------------------------------------------------------------------------------------
+
+  const show = (form) => {
+    const image = imageOf(form), [left, top] = axes(form).map((field) => field.value), ring = find(".ring", image);
+    for (const circle of findAll("circle", image)) {
+      circle.setAttribute("cx", `${left}%`);
+      circle.setAttribute("cy", `${top}%`);
+    }
+    if (ring) ring.setAttribute("aria-label", `Focus point: ${left}% from the left, ${top}% from the top. Use the arrow keys to move it.`);
+    const source = find("canvas", image) || find(".shown", image);
+    if (source) for (const cut of findAll(".cuts canvas", form)) draw(cut, source, left / 100, top / 100);
+  };
+  // As the server crops: what is cut off on either side is in proportion to where the point is.
+  const draw = (cut, source, left, top) => {
+    const width = source.naturalWidth || source.width, height = source.naturalHeight || source.height;
+    const scale = Math.max(cut.width / width, cut.height / height), across = cut.width / scale, down = cut.height / scale;
+    cut.getContext("2d").drawImage(source, (width - across) * left, (height - down) * top, across, down, 0, 0, cut.width, cut.height);
+  };
+  const moveTo = (form, point) => {
+    axes(form).forEach((field, at) => {
+      field.value = Math.round(Math.min(100, Math.max(0, point[at])));
+      tell(field, "input");
+    });
+    settle(form);
+  };
+  // Every crop is made again: not for each step on the way.
+  const PAUSE = 600; // milliseconds
+  let settling = 0;
+  const settle = (form) => {
+    clearTimeout(settling);
+    settling = setTimeout(() => { if (form.isConnected) tell(axes(form)[0], "change"); }, PAUSE);
+  };
+  const pointAt = (event, ring) => {
+    const box = ring.getBoundingClientRect();
+    return [100 * (event.clientX - box.left) / box.width, 100 * (event.clientY - box.top) / box.height];
+  };
+  let dragging = null;
+  document.addEventListener("pointerdown", (event) => {
+    dragging = event.target.closest(".ring");
+    if (!dragging) return;
+    dragging.setPointerCapture(event.pointerId);
+    moveTo(dragging.form, pointAt(event, dragging));
+  });
+  document.addEventListener("pointermove", (event) => { if (dragging?.form) moveTo(dragging.form, pointAt(event, dragging)); });
+  const release = () => { dragging = null; };
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, release);
+  const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  document.addEventListener("keydown", (event) => {
+    const ring = event.target.closest?.(".ring"), step = STEPS[event.key];
+    if (!ring || !step || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    const by = event.shiftKey ? 10 : 2;
+    moveTo(ring.form, axes(ring.form).map((field, at) => Number(field.value) + by * step[at]));
+  }, true);
+  document.addEventListener("load", (event) => {
+    const form = event.target.matches?.("img.shown") && event.target.closest("form");
+    if (form) show(form);
+  }, true);
+
+  // --- a file ------------------------------------------------------------------------------------------------
+
+  const forget = (form) => { find("canvas", imageOf(form))?.remove(); };
+  const look = async (form) => {
+    const [file] = fieldOf(form).files;
+    forget(form);
+    if (!file) return show(form);
+    const bitmap = await createImageBitmap(file).catch(() => null);
+    if (fieldOf(form).files[0] !== file) return;
+    if (!bitmap) return hint(form, "This browser can’t show the file. You can upload it all the same");
+    const canvas = document.createElement("canvas"), scale = Math.min(1, 640 / bitmap.width, 640 / bitmap.height);
+    Object.assign(canvas, { width: Math.ceil(bitmap.width * scale), height: Math.ceil(bitmap.height * scale) });
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    forget(form);
+    imageOf(form).prepend(canvas);
+    show(form);
+  };
+  const choose = (form, file) => {
+    const chosen = new DataTransfer();
+    chosen.items.add(file);
+    fieldOf(form).files = chosen.files;
+    for (let fold = fieldOf(form).closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    tell(fieldOf(form), "input");
+    const words = form.elements.namedItem("alt");
+    words.focus({ preventScroll: true });
+    words.scrollIntoView({ block: "center" });
+  };
+  document.addEventListener("input", (event) => {
+    const { form, name, type } = event.target;
+    if (!fieldOf(form)) return;
+    if (type === "file") axes(form).forEach((field) => { field.value = field.dataset.default; });
+    if (type === "file" || name === "picture") look(form);
+    if (axes(form).includes(event.target)) show(form);
+  });
+
+  // Where a file is dropped or pasted: the form that it's on, or the story that's open.
+  const formAt = (place) => {
+    const form = place.closest("form[data-saves]"), open = place.closest("details.block") || find(".st.sel", desk);
+    const near = form || open && find("form[data-saves]", open);
+    return fieldOf(near) ? near : null;
+  };
+  const imageIn = (transfer) => [...transfer?.files || []].find((file) => file.type.startsWith("image/"));
+  const mark = (form) => {
+    for (const one of findAll(".dropping", desk)) one.classList.toggle("dropping", one === form);
+    form?.classList.add("dropping");
+  };
+  // A file that's dropped beside a form would be opened in place of the page.
+  document.addEventListener("dragover", (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    const form = formAt(event.target);
+    event.dataTransfer.dropEffect = form ? "copy" : "none";
+    mark(form);
+  });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) mark(null); });
+  document.addEventListener("drop", (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    mark(null);
+    const form = formAt(event.target), file = imageIn(event.dataTransfer);
+    if (form && file) choose(form, file);
+    else if (form) hint(form, "This file isn’t an image");
+  });
+  document.addEventListener("paste", (event) => {
+    // What's copied from a text document has an image of itself beside its text.
+    const file = !event.clipboardData.types.includes("text/plain") && imageIn(event.clipboardData);
+    const form = file && formAt(event.target);
+    if (!form) return;
+    event.preventDefault();
+    choose(form, file);
+  });
+
+  // --- sending it --------------------------------------------------------------------------------------------
+
+  desk.sendFile = (form, body, headers) => new Promise((done, fail) => {
+    const sent = new XMLHttpRequest();
+    sent.open("POST", form.action);
+    for (const [name, value] of Object.entries(headers)) sent.setRequestHeader(name, value);
+    sent.upload.addEventListener("progress", (event) => hint(form, `${Math.floor(100 * event.loaded / event.total)}% uploaded`));
+    sent.addEventListener("load", () => {
+      const type = sent.getResponseHeader("Content-Type");
+      done(new Response(sent.responseText, { status: sent.status, headers: { "Content-Type": type } }));
+    });
+    for (const name of ["error", "abort"]) sent.addEventListener(name, () => fail(new TypeError(name)));
+    sent.send(body);
+  });
+  // "Save" sends a file the same way. A form that wasn't saved, because somebody changed the same image, is then sent plainly.
+  let closing = null;
+  document.addEventListener("submit", (event) => {
+    const form = event.target, isChosen = fieldOf(form)?.files.length && !("plain" in form.dataset);
+    if (!isChosen) return;
+    event.preventDefault();
+    event.stopPropagation();
+    closing = event.submitter?.name === "close" ? form : null;
+    tell(form.elements.namedItem("alt"), "change");
+  }, true);
+  document.addEventListener("uploaded", (event) => {
+    const form = event.target, { detail } = event;
+    const page = new DOMParser().parseFromString(detail || "", "text/html");
+    const fresh = findAll("form", page).find((one) => one.getAttribute("action") === form.getAttribute("action"));
+    fieldOf(form).value = "";
+    find("input[value=shown]", form).checked = true;
+    if (fresh) imageOf(form).replaceWith(imageOf(fresh));
+    show(form);
+    if (closing === form) find("a[data-close]", form)?.click();
+    closing = null;
+  });
+})();
