@@ -18,7 +18,7 @@ from digest.settings.values import setting
 PAPER, PAPER_DARK, TINT_DARK = "#FFFFFF", "#12161C", "#1B2129"
 _TEXTS_ON_TINT = {"text": "#2A313A", "small print": "#56606C"}
 _SANS = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
-_SERIF = "Georgia,'Times New Roman',Times,serif"
+_SERIF = "Georgia,serif"  # short, because it's in an email sixty times
 LOGO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MIN_HUE_DISTANCE = 30  # degrees; nearer, a label is taken for a link
 

@@ -27,7 +27,7 @@ def test_every_colour_of_an_edition_is_the_publishers_and_can_be_read(full_conte
     assert not colours & OURS
     assert {value for value in TEAL.values() if str(value).startswith("#")} <= colours
     assert "Georgia" not in html
-    assert "border-top:4px solid #00606B" in html
+    assert "color:#00606B;border-top:4px solid" in html
     examined = PreflightInput(as_message(html), {}, full_content, SETTINGS.file, SETTINGS.link_base)
     assert not list(check_contrast(examined))
 

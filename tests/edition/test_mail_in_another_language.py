@@ -206,7 +206,7 @@ def test_a_language_from_right_to_left_is_announced_and_its_tables_keep_their_lo
 
 def test_a_headline_in_the_list_of_contents_says_that_it_runs_the_other_way(settings: Settings) -> None:
     html = compose_sample_email(settings, "edition").html
-    contents = html[html.index('<table role="list"') : html.index("</tbody>")]
+    contents = html[html.index('role="list"') : html.index("</tbody>")]
     assert contents.count('dir="ltr"') == contents.count("<td") == 2
 
 

@@ -180,7 +180,7 @@ def test_the_judges_find_nothing(script: str, mail: str, web_copy: str, odd_mail
 @pytest.mark.node
 def test_the_judges_find_a_planted_fault_in_the_mail_that_has_it(mail: str, tmp_path: Path) -> None:
     broken = mail.replace('role="main"', 'role="main" style="display:grid"').replace(
-        ' alt="Container cranes over a loaded ship at dusk"', ""
+        ' alt="Cranes over a loaded ship at dusk"', ""
     )
     for script, fault in (("can_i_email.mjs", "display:grid"), ("html_validate.mjs", "wcag/h37")):
         findings = judged(script, {"mail": mail, "broken": broken}, tmp_path).splitlines()

@@ -103,7 +103,7 @@ def outline_passages(passages: list[str]) -> list[str]:
     outline: list[str] = []
     for before, passage in pairwise(["", *(" ".join(p.split()) for p in passages)]):
         text = passage.removeprefix("text: ")
-        if before in {"text: Deadline:", "text: Event:", "text: Next deadline:"}:
+        if before == "text: Next deadline:" or text.startswith(("Deadline: ", "Event: ")):
             outline.append(f"date: {text}")
         elif passage.startswith("link: ") and outline and _is_heading_of(outline[-1], passage):
             outline[-1] = f"linked {outline[-1]}"

@@ -217,6 +217,7 @@ def _canonical_or_raw(url: str) -> str:
 
 
 MAX_IMAGE_BYTES = 200 * 1024  # bytes
+MAX_ALT_LENGTH = 40  # characters, which a phone draws on one line; WebKit draws no second line if images are blocked
 SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # what Outlook's Word engine shows
 
 
@@ -234,14 +235,22 @@ def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 @preflight_rule("images-described")
 def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Images have alt text (empty for decoration), and the lead's image has a description."""
+    """Images have alt text (empty for decoration), and the lead's image has a description of at most 40 characters."""
     for image in examined.tree.iter("img"):
         if "alt" not in image.attrib:
             yield error_finding(f"The image {image.get('src')} has no alt text.", "Draft the edition again.")
     for section in list_lead_sections(examined.content.sections):
         lead = section.entries[0] if section.entries else None
-        if lead and lead.picture and not lead.picture.alt.strip():
+        alt = lead.picture.alt.strip() if lead and lead.picture else None
+        if lead and alt == "":
             yield warning_finding(f"The image for “{lead.headline}” has no description.", "Describe it.", section.title)
+        elif lead and alt and len(alt) > MAX_ALT_LENGTH:
+            yield warning_finding(
+                f"The description of the image for “{lead.headline}” has {len(alt)} characters. Some email apps that block "
+                f"images show only one line, about {MAX_ALT_LENGTH} characters.",
+                "Shorten it.",
+                section.title,
+            )
 
 
 @preflight_rule("images-sized", is_for_admins=True)

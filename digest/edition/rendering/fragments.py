@@ -191,16 +191,24 @@ def _template_context(
         "breaking_news_off": f"{preferences}/breaking-news",
         "my_data": f"{preferences}#my-data",
         "asked": marks.mark(SIGNUP_SLOT),
-        "share": {
-            "mail": f"mailto:?subject={quote(f'{frame.name} {write_issue(content.number, frame.subscriber_language)}')}&body={quote(web_copy, safe='')}",
-            "linkedin": f"https://www.linkedin.com/sharing/share-offsite/?url={quote(web_copy, safe='')}",
-        },
+        "share": build_share_links(web_copy, f"{frame.name} {write_issue(content.number, frame.subscriber_language)}"),
         # The comments at which the page is cut and told apart; Markup, because they are no text.
         "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
         if kind == "html"
         else (lambda name: f"\x1e{name}\x1e"),
         "only": lambda part: Markup(mark.format(part)),  # noqa: S704 - written by the template
         "end": lambda part: Markup(mark.format(f"/{part}")),  # noqa: S704 - written by the template
+    }
+
+
+def build_share_links(address: str, title: str) -> dict[str, str]:
+    """Return links that share a page, by the service's key: plain links, without scripts or a subscriber's token."""
+    url, subject = quote(address, safe=""), quote(title)
+    return {
+        "mail": f"mailto:?subject={subject}&body={url}",
+        "linkedin": f"https://www.linkedin.com/sharing/share-offsite/?url={url}",
+        "facebook": f"https://www.facebook.com/sharer/sharer.php?u={url}",
+        "bluesky": f"https://bsky.app/intent/compose?text={subject}%20{url}",
     }
 
 

@@ -642,6 +642,17 @@ FAULTS = (
     Fault(
         "images-described",
         FindingLevel.WARNING,
+        "has 41 characters. Some email apps that block images show only one line",
+        lambda: replace(
+            examined(),
+            content=first_entry(
+                sound(), lambda e: replace(e, picture=replace(e.picture or EditionImage("", 1, 1, ""), alt="x" * 41))
+            ),
+        ),
+    ),
+    Fault(
+        "images-described",
+        FindingLevel.WARNING,
         "no description",
         lambda: replace(
             examined(),

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -120,6 +121,25 @@ def test_the_page_begins_with_news_and_unfolds_the_intro_without_a_script(world:
         page.goto(f"http://127.0.0.1:{serving.port}/editions/{NAME}?again#intro")
         expect(paragraph).to_be_visible()
     context.close()
+
+
+def test_the_page_says_whose_it_is_how_to_write_to_them_and_how_to_share_it(world: Any) -> None:
+    sent_week(world)
+    page = page_of(world)
+    shared = f"{BASE_URL}/editions/{NAME}"
+    links = {
+        a.text_content(): a.get("href") for a in page.xpath("//article[@class='lead']//p[contains(@class, 'shares')]/a")
+    }
+    assert list(links) == ["Email", "LinkedIn", "Facebook", "Bluesky"]
+    assert all(quote(shared, safe="") in href for href in links.values())
+    assert links["Email"].startswith("mailto:?subject=HLS.Today%20No.%20147&body=")
+    about, contact = (page.xpath(f"//section[@aria-labelledby='{name}']")[0] for name in ("about", "line"))
+    assert "HLS.Today covers" in about.text_content()
+    assert "nothing to ask your consent for" in about.text_content()
+    assert contact.xpath("./h2/text()") == ["Drop us a line"]
+    assert contact.xpath(".//a/@href") == ["/contact"]
+    order = [h.text_content().replace("\xa0", " ") for h in page.xpath("//main//h2")]
+    assert order[-3:] == ["Get HLS.Today by email", "About HLS.Today", "Drop us a line"]
 
 
 def test_breaking_news_has_no_issue_number(world: Any) -> None:
