@@ -149,6 +149,7 @@ class PendingAuditEntry:
     installation: Installation
     affected_areas: tuple[AffectedArea, ...] = ()
     words: str = ""
+    undo_path: str = ""  # of the page that the email to admins leads to
     detail: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
     recorded: bool = False
@@ -195,7 +196,7 @@ class PendingAuditEntry:
             return
         affected = "; ".join(affected_area for affected_area in self.affected_areas if affected_area.weakens_control)
         notice = GuardedActionNotice(
-            self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now
+            self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now, self.undo_path
         )
         try:
             known_recipients = self._find_recipients() if self.recipients is None else self.recipients

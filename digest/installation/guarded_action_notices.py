@@ -20,6 +20,7 @@ from digest.edition.rendering.sanitizer import sanitize_text
 from digest.installation.action_words import write_action_for_email
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
+from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.staff import list_verified_staff
@@ -28,7 +29,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
 from subscribers.store.database import upsert
 
-STAFF_PREFIX = "staff "
+STAFF_PREFIX, STAFF_PATH = "staff ", "/admin/staff"
 SUMMARY_STATE_KEY = "address summary"
 FACE_WORDS = {"terminal": "on the command line", "desk": "on the website"}
 
@@ -43,6 +44,14 @@ class GuardedNoticeRecipients:
     admins: Mapping[int, str] = field(default_factory=dict)
     proven: Mapping[int, str] = field(default_factory=dict)
     sole_admin: str = ""
+
+    @property
+    def words(self) -> str:
+        """Say who gets an email about an action, as the start of a sentence that goes on with "when"."""
+        if not self.admins:
+            return "No admin has a verified address, so no one gets an email"
+        only = "You’re the only admin with a verified address, so you get an email"
+        return only if self.sole_admin else "All other admins get an email"
 
     def find_by_subject(self, subject: str) -> dict[int, str]:
         """Return the admins and the member whom the action concerns, even if that member acts: a session may be stolen.
@@ -78,7 +87,10 @@ def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> S
 
 @dataclass(frozen=True, slots=True)
 class GuardedActionNotice:
-    """What admins are told at once: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's."""
+    """What admins are told at once: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's.
+
+    `undo_path` is the path of the page that can undo it, if that isn't the team page.
+    """
 
     actor: str
     face: str
@@ -86,6 +98,7 @@ class GuardedActionNotice:
     subject: str
     affected_area: str
     at: datetime
+    undo_path: str = ""
 
     def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
         """Queue the email for each recipient, in the action's own transaction, to leave under the sender of `settings`.
@@ -93,6 +106,7 @@ class GuardedActionNotice:
         That's the sender before the action: a change of the sender can't hold back its own warning.
         """
         queue = make_notice_queue(keys, settings, lambda: self.at)
+        undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")
         facts = {
             "who": describe_actor(session, self.actor),
             "did": write_action_for_email(self.words, describe_actor(session, self.subject)),
@@ -100,6 +114,7 @@ class GuardedActionNotice:
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
             "sent_from": settings.file.sender.model_dump(include={"name", "address", "reply_to", "bounce_domain"}),
+            "undo_url": f"{settings.link_base}{undo_path}" if undo_path else "",
             **_page_urls(settings),
         }
         occasion = secrets.token_hex(6)
@@ -107,6 +122,7 @@ class GuardedActionNotice:
             member = session.get(StaffMember, number)
             own = {"to": address, "about_you": "yes" if self.subject == f"{STAFF_PREFIX}{number}" else ""}
             own |= {"to_editor": "yes" if member is not None and member.role != "admin" else ""}
+            own |= {"by_you": "yes" if self.actor == f"{STAFF_PREFIX}{number}" else ""}
             queue(session, MailRequest("guard", None, f"{number}-{occasion}", facts | own))
 
 
@@ -159,7 +175,7 @@ def _count_words(uses: int) -> str:
 
 
 def _page_urls(settings: Settings) -> dict[str, str]:
-    return {"log_url": f"{settings.link_base}/admin/audit", "staff_url": f"{settings.link_base}/admin/staff"}
+    return {"log_url": f"{settings.link_base}/admin/audit", "staff_url": f"{settings.link_base}{STAFF_PATH}"}
 
 
 def describe_actor(session: Session, name: str) -> str:

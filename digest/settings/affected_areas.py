@@ -16,6 +16,7 @@ class AffectedArea(StrEnum):
     APPROVAL = "approvals"
     BACKUPS = "backups and the database"
     CONSENT = "consent and the suppression list"
+    CONSENT_TEXT = "what the consent text says"
     KEYS = "encryption keys"
     LOOK = "design of emails and pages, and the logo"
     LIMITS = "limits on sign-ups, sending, and fetching"

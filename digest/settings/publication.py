@@ -17,7 +17,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     """The newsletter itself."""
 
     # The consent text names the publication, in its language.
-    name: Annotated[values.FilledLine, AffectedArea.CONSENT] = setting(
+    name: Annotated[values.FilledLine, AffectedArea.CONSENT_TEXT] = setting(
         "HLS.Today", "Name", "The newsletter's name, in emails and on pages."
     )
     tagline: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
@@ -41,7 +41,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "Each new draft starts with this text. At most 60 words.",
         "You can use `*emphasis*`, `**strong**`, and `[links](https://…)`. Blank lines separate paragraphs.",
     )
-    language: Annotated[str, AffectedArea.CONSENT] = setting(
+    language: Annotated[str, AffectedArea.CONSENT_TEXT] = setting(
         "en",
         "Language",
         "The language for subscribers: en, fr, or one you have a catalog for.",
@@ -74,7 +74,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
     against them. A change doesn't affect people who've already been asked: they agree to the text they were shown.
     """
 
-    affected_area: ClassVar = AffectedArea.CONSENT
+    affected_area: ClassVar = AffectedArea.CONSENT_TEXT
 
     text: Annotated[values.LongText, AfterValidator(check_consent_template)] = setting(
         "",
@@ -160,7 +160,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     """When things happen, in the publication's time zone: `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`."""
 
     # Its days are part of the standard consent text.
-    send: Annotated[values.RuleText, AffectedArea.CONSENT] = setting(
+    send: Annotated[values.RuleText, AffectedArea.CONSENT_TEXT] = setting(
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",

@@ -43,8 +43,13 @@ class DataLinkOutcome(StrEnum):
     TOO_MANY = "too many"  # three in seven days
 
 
-def request_data_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> DataLinkOutcome:
-    """Have a link to their data mailed to a person, three times in seven days at most, and not while an earlier one works."""
+def request_data_link(
+    session: Session, number: int, queue: QueueMail, *, by_editor: bool = False, now: datetime
+) -> DataLinkOutcome:
+    """Have a link to their data mailed to a person, three times in seven days at most, and not while an earlier one works.
+
+    With `by_editor`, the team requests it, because the person asked by phone or letter.
+    """
     person = ledger.lock_person(session, number)
     if not may_request_data(person):
         return DataLinkOutcome.UNREACHABLE
@@ -54,7 +59,7 @@ def request_data_link(session: Session, number: int, queue: QueueMail, *, now: d
         return DataLinkOutcome.STILL_OPEN
     expires_at = now + DATA_LINK_LIFETIME
     token = one_time_tokens.issue_token(session, "my data", number, now=now, expires_at=expires_at)
-    facts = {"token": token, "expires_at": expires_at.isoformat()}
+    facts = {"token": token, "expires_at": expires_at.isoformat(), "by_editor": "yes" if by_editor else ""}
     queue(session, MailRequest("data", number, f"{now:%Y%m%dT%H%M%S%f}", facts))
     return DataLinkOutcome.QUEUED
 

@@ -40,6 +40,8 @@ class PreferenceRestoration:
     earlier: Preferences = _NOTHING_CHOSEN
     until: datetime | None = None
     by_editor: bool = False
+    first_change: int = 0  # its number in the record
+    is_superseded: bool = False  # another link put back even earlier preferences
     changed: bool = False  # it was this very request that put them back
 
 
@@ -144,8 +146,8 @@ def restore_preferences(
 ) -> PreferenceRestoration:
     """Put back the preferences from before the changes that an email named, if its link is open. Idempotent.
 
-    The owner did it, with a link that was emailed to them alone, so no email follows. All that was changed since is undone too,
-    and the email that waits to name it isn't sent.
+    The owner did it, with a link that was emailed to them alone, so no email follows. All that was changed since is undone too:
+    links of these changes no longer work, and the email that waits to name them isn't sent. Links of earlier changes still work.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -157,8 +159,14 @@ def restore_preferences(
         return look_up_restoration(session, token, now=now)
     if change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner"):
         _log_change(session, unsubscribe_log, link.person, now)
-    one_time_tokens.revoke_tokens(session, link.person, RESTORE_PURPOSE, now=now, used=True)
+    _supersede_later_links(session, link.person, link.first_change, now)
     return PreferenceRestoration(ActionLinkState.DONE, link.person, link.earlier, changed=True)
+
+
+def _supersede_later_links(session: Session, person: int, first_change: int, now: datetime) -> None:
+    for token in one_time_tokens.list_open_tokens(session, person, RESTORE_PURPOSE, now=now):
+        if int(token.serial) > first_change:
+            token.ended_at = now
 
 
 def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoration:
@@ -166,7 +174,7 @@ def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoratio
     if link.state is TokenState.UNKNOWN or person is None:
         return PreferenceRestoration(ActionLinkState.UNKNOWN)
     if person.state is not PersonState.SUBSCRIBED or link.state is TokenState.EXPIRED:
-        return PreferenceRestoration(ActionLinkState.OVER)
+        return PreferenceRestoration(ActionLinkState.OVER, is_superseded=link.ended_at is not None)
     current = Preferences.from_stored(person.choices)
     if link.state is TokenState.USED:
         return PreferenceRestoration(ActionLinkState.DONE, person.number, current)
@@ -178,4 +186,5 @@ def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoratio
         earlier=Preferences.from_json(first_change["before"]),
         until=link.expires_at,
         by_editor=ledger.is_by_admin(first_change),
+        first_change=int(link.serial),
     )

@@ -45,7 +45,7 @@ SETTINGS = {
     AffectedArea.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
     AffectedArea.APPROVAL: "approval schedule.at_deadline",
     AffectedArea.BACKUPS: "backup",
-    AffectedArea.CONSENT: "publication.language publication.name schedule.send consent",
+    AffectedArea.CONSENT_TEXT: "publication.language publication.name schedule.send consent",
     AffectedArea.LOOK: "branding",
     AffectedArea.LIMITS: "limits",
     AffectedArea.NETWORK: "limits.allow_networks limits.proxies",

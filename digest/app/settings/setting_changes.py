@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy import select
 
 from digest.app.alerts.channels import explain_unusable_channels
@@ -22,6 +22,7 @@ from digest.deliver.providers.registry import list_sender_problems, provider_in_
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
@@ -36,7 +37,7 @@ from digest.settings.table_values import (
     replace_section_list,
     replace_table_values,
 )
-from digest.settings.values import SettingsTable
+from digest.settings.values import SHOWN_BY_HOST, SettingsTable
 from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
@@ -105,7 +106,7 @@ class SettingsView:
     `values` is the table, of the sections the list of them; `fingerprint` goes back with the form. `file` is where
     they stand, empty where they come from no file and so can't be changed. `approved` are editions that have to be approved
     anew where the sender changes; `sending` whether one goes out now. `guarded` are the settings that people confirm to change.
-    `locked` names the variables that set settings in the environment, by the settings' names; that of the whole list is under "".
+    `notified` says who gets an email about them, before "when". `locked` names the variables that set settings in the environment, by the settings' names; that of the whole list is under "".
     """
 
     table: str
@@ -118,6 +119,7 @@ class SettingsView:
     approved: tuple[str, ...] = ()
     sending: tuple[str, ...] = ()
     guarded: frozenset[str] = frozenset()
+    notified: str = ""
     locked: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -144,7 +146,25 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
         locked=_find_locked(settings, table),
         guarded=_find_guarded(values) if isinstance(values, BaseModel) else frozenset(),
+        notified=find_guarded_notice_recipients(installation.database, actor.name).words,
     )
+
+
+def fill_in_earlier_values(
+    values: SettingsTable, changes: Iterable[SettingChange], before: str
+) -> SettingsTable | None:
+    """Return a table with its values from before the change of that moment (ISO 8601); None if the change isn't listed.
+
+    A value of which the audit log has only the host stays as it is. So does the table if it no longer allows the earlier values.
+    """
+    change = next((change for change in changes if change.at.isoformat() == before), None)
+    if change is None:
+        return None
+    fields = type(values).model_fields
+    earlier = {n: v for n, v in change.before.items() if n in fields and SHOWN_BY_HOST not in fields[n].metadata}
+    with suppress(ValidationError):
+        return type(values).model_validate(values.model_dump() | earlier)
+    return None
 
 
 def _find_locked(settings: Settings, table: str) -> dict[str, str]:
@@ -213,6 +233,7 @@ def require_confirmation_for_settings(
     """
     areas = {name: find_affected_area(type(after), name) for name in find_changed_values(before, after, names)}
     guarded = [f"{table}.{name}" for name, area in areas.items() if area.needs_confirmation]
+    draft.undo_path = f"/admin/settings/{table}?{urlencode({'before': draft.now.isoformat()})}"
     draft.guard(areas.values(), f"changed settings: {', '.join(guarded)}")
 
 

@@ -104,13 +104,13 @@ def _render_record_page(settings: Settings, record: dict[str, Any]) -> str:
 def send_data_link(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> my_data.DataLinkOutcome:
-    """Have a link to their data emailed to a person, as if they had asked on the page; return the outcome.
+    """Have a link to their data emailed to a person who asked the team for it; return the outcome.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
     with MAIL_DATA_LINK.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
         queue = notice_queue.make_notice_queue(installation.keys, installation.settings, lambda: now)
-        outcome = my_data.request_data_link(session, number, queue, now=now)
+        outcome = my_data.request_data_link(session, number, queue, by_editor=True, now=now)
         draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}
         return outcome

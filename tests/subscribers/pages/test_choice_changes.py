@@ -102,8 +102,11 @@ def test_several_changes_of_a_day_are_named_by_one_mail_at_its_end(world: Any) -
     assert f"NOW Events. {USUAL} BEFORE Featured. {USUAL}" in words_of(third)
     at(world, NOW + timedelta(hours=49)).post(restore_path_of(second))
     assert chosen(world) == Preferences(text_only=True)
-    assert at(world, NOW + timedelta(hours=49)).post(restore_path_of(first)).status_code == 200
-    assert chosen(world) == Preferences(text_only=True), "putting back ends the older links as well"
+    late = at(world, NOW + timedelta(hours=49))
+    superseded = late.get(restore_path_of(third))
+    assert (superseded.status_code, "another link restored even earlier preferences" in superseded.text) == (410, True)
+    assert "We’ve restored your preferences" in late.post(restore_path_of(first)).text
+    assert chosen(world) == Preferences(), "the older link still puts back what was there before its own change"
 
 
 def test_what_was_put_back_before_its_mail_was_due_is_not_named_and_a_later_change_is(world: Any) -> None:

@@ -35,6 +35,7 @@ from digest.installation.audited_actions import (
     Role,
 )
 from digest.installation.opened_installation import Installation
+from digest.settings import load_settings
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
@@ -408,6 +409,7 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) 
 
 
 def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:
+    add_admin(filed)
     fresh, stale = admin_client(filed), admin_client(filed, STALE)
     pages = {
         table: fresh.get(f"/admin/settings/{table}").text
@@ -476,3 +478,61 @@ def test_pages_say_why_forms_are_hidden(world: Any, path: str) -> None:
     stale.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
     page = stale.get(path).text
     assert page.count("this requires a sign-in within the last 15 minutes.") == page.count(">Sign in again") > 0
+
+
+def settings_form(page: str) -> dict[str, str]:
+    """Return what the one-line fields of a settings page contain, by name."""
+    tags = re.findall(r'<input type="(?:text|time)"[^>]*>|<input [^>]*type="time"[^>]*>', page)
+    fields = {name[1]: tag for tag in tags if (name := re.search(r' name="([\w-]+)"', tag))}
+    return {name: value[1] for name, tag in fields.items() if (value := re.search(r' value="([^"]*)"', tag))}
+
+
+@pytest.mark.parametrize(
+    ("table", "fields", "affected"),
+    [
+        ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "what the consent text says"),
+        ("publication", {"name": "Another Weekly"}, "what the consent text says"),
+        ("branding", {"accent": "#114488"}, "design of emails and pages, and the logo"),
+        ("sender", {"reply_to": "elsewhere@example.com"}, "sender, replies, and links"),
+    ],
+)
+def test_the_email_says_what_a_setting_affects_and_leads_to_a_form_with_the_earlier_values(
+    filed: Any, tmp_path: Path, table: str, fields: dict[str, str], affected: str
+) -> None:
+    add_admin(filed)
+    admin, file = admin_client(filed), tmp_path / "digest.toml"
+    before = filed.install.settings.file
+    assert submit(admin, table, **fields).status_code == 303
+    (email,) = sent_emails(filed)
+    assert f"This affects {affected}." in text_of(email)
+    changed = file.read_text("utf-8")
+    (path,) = re.findall(r"Undo the change: https://news\.example\.org(\S+)", text_of(email))
+    page = admin.get(path).text
+    assert file.read_text("utf-8") == changed
+    assert "have the values from before this change" in page
+    kept = {name: value for name, value in settings_form(page).items() if name in fields}
+    assert kept
+    assert (
+        submit(admin, table, shown=page, **kept, **{n: "fri" for n in fields if n.endswith("-day")}).status_code == 303
+    )
+    assert getattr(load_settings(file, {}).file, table) == getattr(before, table)
+
+
+def test_a_sole_admin_is_told_why_the_email_comes_to_them_and_the_page_says_so(filed: Any) -> None:
+    admin = admin_client(filed)
+    page = admin.get("/admin/settings/sender").text
+    assert "All other admins" not in page
+    assert (
+        "You’re the only admin with a verified address, so you get an email when one of these settings changes." in page
+    )
+    submit(admin, "sender", reply_to="elsewhere@example.com")
+    (email,) = sent_emails(filed)
+    assert "You're the only admin with a verified address, so you get this email about your own change." in text_of(
+        email
+    )
+    assert "reset their sign-in" not in text_of(email)
+
+
+def test_a_change_that_is_not_listed_any_more_is_not_restored(filed: Any) -> None:
+    page = admin_client(filed).get("/admin/settings/sender?before=2026-01-01T00:00:00").text
+    assert "This change isn’t in the list below" in page

@@ -32,7 +32,15 @@ _TOKEN_PAGES = {
     "stay": "stay",
     "staff": "staff",
 }
-_OPTIONAL_FACTS = ("about_you", "signs_in", "to_editor", "by_editor", "reason")  # not in every notice that was queued
+_OPTIONAL_FACTS = (
+    "about_you",
+    "by_you",
+    "undo_url",
+    "signs_in",
+    "to_editor",
+    "by_editor",
+    "reason",
+)  # not in every notice that was queued
 _MOMENTS = ("asked_at", "confirmed_at", "sealed_at", "since", "done_at")
 _UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "to"})  # no text says them as they are
 

@@ -24,6 +24,7 @@ from digest.settings import ScheduleSettings, SectionSettings, Settings, Setting
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
 from digest.settings.table_values import SettingsValueError
+from digest.settings.values import SettingsTable
 from digest.web.actor_names import name_actor
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, refresh_page
 from digest.web.admin.settings import setting_fields
@@ -165,6 +166,9 @@ def _settings_page(
     view = setting_changes.view_settings(installation, actor, table, now=now)
     names = staff.read_display_names(installation)
     values: Any = view.values
+    before = request.args.get("before", "")
+    fills = bool(before) and form is None and isinstance(values, SettingsTable)
+    earlier = setting_changes.fill_in_earlier_values(values, view.changes, before) if fills else None
     find_parts: dict[str, Callable[[], dict[str, Any]]] = {
         "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
         "publication": lambda: {"offered_values": _list_offered_values(installation.settings)},
@@ -179,10 +183,11 @@ def _settings_page(
         "web/admin/settings.html",
         view=view,
         titles=_TITLES,
-        fields=[] if parts["rows"] else setting_fields.show_fields(values, form, problems),
+        fields=[] if parts["rows"] else setting_fields.show_fields(earlier or values, form, problems),
         section_kinds=setting_fields.SECTION_KINDS,
         weekdays=setting_fields.WEEKDAYS,
         problems=problems,
+        restores=earlier is not None if fills else None,
         refusal=refusal,
         tested=load_alert_channels().get(request.args.get("tested", "")),
         channels=list_enabled_channels(installation.settings) if table == "alerts" else [],

@@ -91,6 +91,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
     return render_template(
         "web/admin/subscribers/subscriber.html",
         record=record,
+        is_paused=record.preferences.drop_ended_pause(now.astimezone(context.zone).date()).pause_until is not None,
         zone=context.zone,
         fresh=current_staff().is_fresh(now),
         hidden=request.args.get("address") == "hidden",
@@ -190,18 +191,20 @@ def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str
     return render_template("web/admin/subscribers/correct_address.html", number=number, refusal=refusal)
 
 
-@admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, preferences):form>")
+@admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
 def show_preferences_form(number: int, form: str) -> ResponseReturnValue:
-    """Show a subscriber's preferences, or only the pause, to be changed with a reason."""
+    """Show a subscriber's preferences, or only the pause, to be changed or ended with a reason."""
     return _preferences_page(number, form)
 
 
-@admin_pages.post("/readers/<int(max=2147483647):number>/<any(pause, preferences):form>")
+@admin_pages.post("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
 def submit_preferences(number: int, form: str) -> ResponseReturnValue:
     """Change a subscriber's preferences. They're emailed, and can undo it."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
+        if form == "pause" and not request.form.get("pause_until"):
+            raise FormError({"pause_until": "Enter the day on which emails start again."})
         _, has_changed = subscriber_preferences.change_subscriber_preferences(
             installation, actor, number, request.form, reason, now=now
         )
@@ -227,7 +230,7 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
         form=form,
         current=current,
         values=request.form if isinstance(refusal, FormError) else current.form,
-        asked={"pause_until"} if form == "pause" else current.asked,
+        asked=current.asked if form == "preferences" else {"pause_until"},
         frequencies=FREQUENCY_LABELS,
         checkboxes=CHECKBOXES,
         zones=zones_by_region(ENGLISH),

@@ -273,6 +273,28 @@ def test_a_refused_form_keeps_what_was_typed(both: Any) -> None:
     assert chosen(both) == Preferences()
 
 
+def test_pausing_takes_a_day_and_a_paused_subscriber_can_be_resumed(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    assert f'href="{record}/resume"' not in admin.get(record).text
+    page = admin.get(f"{record}/pause").text
+    assert re.search(r'<input type="date"[^>]* name="pause_until"[^>]* required', page)
+    blank = post_form(admin, f"{record}/pause", asks="pause_until", pause_until="", reason="asked by phone")
+    assert (blank.status_code, "Enter the day on which emails start again." in blank.text) == (400, True)
+    paused = post_form(admin, f"{record}/pause", asks="pause_until", pause_until=str(UNTIL), reason="asked by phone")
+    assert paused.headers["Location"] == f"{record}?done=pause"
+    page = admin.get(record).text
+    assert f'href="{record}/resume"' in page
+    assert "Change the pause…" in page
+    form = admin.get(f"{record}/resume").text
+    assert 'name="pause_until"' not in form
+    seen = unescape(re.search(r'name="seen" value="([^"]*)"', form)[1])  # type: ignore[index]
+    resumed = post_form(admin, f"{record}/resume", asks="pause_until", seen=seen, reason="asked by phone")
+    assert resumed.headers["Location"] == f"{record}?done=resume"
+    assert "The pause was ended." in admin.get(f"{record}?done=resume").text
+    assert chosen(both) == Preferences()
+    assert f'href="{record}/resume"' not in admin.get(record).text
+
+
 def test_every_action_says_beforehand_whether_it_can_be_undone(both: Any) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
     page = admin.get(record).text

@@ -27,6 +27,7 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, Pers
 from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
+from tests.sent_emails import plain_text, send_notices
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, sample_evidence
 from tests.web.forms import post_form
 
@@ -457,6 +458,14 @@ def test_a_data_request_is_answered_by_a_link_in_one_step_and_by_files(both: Any
         seen = disclosures.list_disclosures(session, both.ada)
     assert [passage.why for passage in seen] == ["to answer your request for your data"] * 2
     assert acts(both) == [("data link mailed", f"person {both.ada}"), *[("subscriber shown", f"person {both.ada}")] * 2]
+
+
+def test_the_email_about_a_request_by_phone_does_not_claim_that_it_was_made_on_a_page(world: Any) -> None:
+    post_form(world.signed_in_client("admin"), f"/admin/readers/{world.ada}/request/mail")
+    (email,) = send_notices(world.install, now=NOW)
+    text = " ".join(plain_text(email).split())
+    assert "You asked the HLS.Today team for your data. Use this link" in text
+    assert "preferences page" not in text
 
 
 def test_a_subscriber_is_added_with_evidence(both: Any) -> None:
