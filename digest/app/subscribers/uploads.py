@@ -342,6 +342,8 @@ def _describe_report(report: ImportReport) -> dict[str, Any]:
         "problems": report.problems,
         "reasons": report.reasons.most_common(),
         "words": [[column, word, rows] for (column, word), rows in report.unknown_words.most_common()],
+        "tags": report.list_quotable_tags(),
+        "counted_tags": len(report.tags),
         "slips": [[domain, meant, rows] for (domain, meant), rows in report.slips.most_common()],
     }
 

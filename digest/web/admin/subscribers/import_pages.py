@@ -201,6 +201,11 @@ def _read_options(upload: ListUpload) -> ImportOptions:
             for field, status in form.items()
             if field.startswith("means-") and status
         }
+        tags = {
+            form.get(field.replace("part-", "tag-"), ""): part
+            for field, part in filled.items()
+            if field.startswith("part-")
+        }
     except ValueError:
         raise uploads.UploadError("The form no longer matches the file. Reload the page.") from None
     options = ImportOptions(
@@ -208,6 +213,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
         file_status=choices.whole if choices.whole in DEPARTURE_STATUSES else None,
         need_network=choices.need_network,
         words=tuple(sorted(words.items())),
+        tags=tuple(sorted(tags.items())),
         leave_out_slips=choices.leave_out_slips,
     )
     return uploads.apply_column_meanings(upload, meanings, options)
@@ -243,6 +249,7 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
         fresh=current_staff().is_fresh(web_context().clock()),
         refusal=refusal,
         meanings=list(ColumnMeaning),
+        parts=list_transfers.list_parts(web_context().installation),
         statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

@@ -59,7 +59,7 @@ def upload(client: Any, content: str | bytes, name: str = "audience.csv") -> str
 
 def fields_of(page: str) -> dict[str, str]:
     """Read what the form of the columns holds as it stands."""
-    fields = dict(re.findall(r'<input type="hidden" name="(word-\w+)" value="([^"]*)">', page))
+    fields = dict(re.findall(r'<input type="hidden" name="((?:word|tag)-\w+)" value="([^"]*)">', page))
     for name, options in re.findall(r'<select class="in"[^>]*name="([\w-]+)">(.*?)</select>', page, re.DOTALL):
         chosen = re.findall(r'value="([^"]*)" selected', options)
         fields[name] = chosen[0] if chosen else ""
@@ -192,6 +192,34 @@ def test_a_workbook_and_mailchimps_zip_file_are_mapped_and_imported(both: Any) -
         each.name for each in both.install.settings.uploads_folder.glob("*/*") if each.suffix in (".zip", ".xlsx")
     }
     assert other_files == set()
+
+
+def test_a_dry_run_counts_tags_and_maps_them_to_topics(both: Any) -> None:
+    client = both.signed_in_client("admin")
+    cells = ("Ports;Featured", "Ports", "Conference 2024", "Ada Byron", "bo@x.example", "bo@x.example")
+    rows = [f"p{number}@county.example,2024-01-01,{cell}" for number, cell in enumerate(cells)]
+    path = upload(
+        client, "\n".join(["email,confirmed_at,Etiketten", *rows, "c@county.example,2024-01-01,Conference 2024"])
+    )
+    tried = post_step(both, client, path, "try", **{"column-2": "tags"})
+    assert "5 tags: 1 matches a section or topic, 4 don’t." in tried
+    assert "“Featured”: 1 row" in tried
+    assert ("“Ports”, 2 rows, means" in tried, "“Conference 2024”, 2 rows, means" in tried) == (True, True)
+    assert ("Ada Byron" in tried, "bo@x.example" in tried) == (False, False)
+    assert "2 of these aren’t shown" in tried
+    choices = dict(re.findall(r'<input type="hidden" name="tag-(\w+)" value="([^"]*)">', tried))
+    place = next(place for place, tag in choices.items() if tag == "Ports")
+    topic = "topics:maritime-security"
+    again = post_step(both, client, path, "try", **{f"part-{place}": topic, "column-2": "tags"})
+    assert "5 tags: 2 match a section or topic, 3 don’t." in again
+    assert f'<option value="{topic}" selected>' in again
+    assert "Import 1 is finished." in post_step(both, client, path, "commit")
+    with both.database.read() as session:
+        people = session.scalars(select(Person).where(Person.batch == 1).order_by(Person.number)).all()
+        wanted = [("maritime-security" in each.choices.get("omit_topics", ["maritime-security"])) for each in people]
+        assert wanted == [False, False, True, True, True, True, True]
+        assert [bool(each.choices) for each in people] == [True, True, False, False, False, False, False]
+        assert "topics" not in people[0].choices["omit"]
 
 
 def test_every_row_says_what_becomes_of_it_in_the_words_of_the_page(world: Any) -> None:
