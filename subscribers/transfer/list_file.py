@@ -81,7 +81,9 @@ def survey_file(
     rows = sum(1 for _ in _read_body(path, encoding, separator, layout))
     warnings = []
     if encoding == "latin-1":
-        warnings.append("The file isn't UTF-8, so it was read as Latin-1. Check names with accents.")
+        warnings.append(
+            "The file isn't UTF-8, so it was read as Latin-1. If headings have wrong letters, save the file as UTF-8."
+        )
     if layout.guessed_heading and not options.columns:
         warnings.append(f"The addresses are in the column “{layout.guessed_heading}”. Check that it's the right one.")
     return FileSurvey(

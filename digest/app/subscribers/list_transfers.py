@@ -272,6 +272,19 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
         )
 
 
+def find_finished_import(
+    installation: Installation, actor: Actor, batch: int, *, now: datetime
+) -> import_batches.FinishedImport | None:
+    """Return a finished import; None if there's none with this number.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    IMPORT.check_role(installation.database, actor, f"import {batch}", now=now)
+    with installation.database.read() as session:
+        return import_batches.find_finished_import(session, batch)
+
+
 def count_import_people(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:
     """Count the people in an import that could be abandoned.
 

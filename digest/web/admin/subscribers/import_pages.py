@@ -241,15 +241,19 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
 
 
 def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> str:
+    installation, actor, now = get_installation_actor_and_time()
+    batch = upload.found.get("batch")
     return render_template(
         "web/admin/subscribers/upload.html",
         upload=upload,
         has_outcomes=uploads.has_row_outcomes(upload),
         departures=[status for status in ImportedSubscriberStatus if status in DEPARTURE_STATUSES],
-        fresh=current_staff().is_fresh(web_context().clock()),
+        finished_import=list_transfers.find_finished_import(installation, actor, batch, now=now) if batch else None,
+        fresh=current_staff().is_fresh(now),
+        now=now,
         refusal=refusal,
         meanings=list(ColumnMeaning),
-        parts=list_transfers.list_parts(web_context().installation),
+        parts=list_transfers.list_parts(installation),
         statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

@@ -370,13 +370,17 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     post_step(both, client, path, "try")
     post_step(both, client, path, "commit")
     undo = "/admin/import/finished/1/undo"
+    assert f'<a class="btn" href="{undo}">Undo import 1…</a>' in client.get(path).text
     assert f'<a href="{undo}">Undo import 1…</a>' in client.get("/admin/import").text
     assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">1</td>' in client.get(undo).text
     form = fetch_token(client)
     for fields in ({"reason": "wrong file"}, {"number": "1"}, {"reason": "wrong file", "number": "2"}):
         assert client.post(undo, data=form | fields).status_code == 409
     done = client.post(undo, data=form | {"reason": "wrong file", "number": "1"}, follow_redirects=True).text
-    assert ("Import 1 was undone." in done, 'data-label="Undo:">Undone</td>' in done) == (True, True)
+    assert ("Import 1 was undone." in done, 'data-label="State:">Import undone</td>' in done) == (True, True)
+    assert re.search(r'data-label="Undo:">Undone [A-Z][a-z]{2} \d+, \d+:\d\d [ap]\.m\.</td>', done)
+    page = client.get(path).text
+    assert ("Import 1 was undone." in page, "will get the next edition" in page) == (True, False)
     with both.database.read() as session:
         assert count_audience(session) == 1
         entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
