@@ -1,5 +1,6 @@
 """Lists that are brought in, for admins: uploaded, mapped, tried without writing, imported, gone on with, taken back."""
 
+from pathlib import Path
 from typing import Annotated
 
 from flask import abort, get_template_attribute, redirect, render_template, request, url_for
@@ -67,7 +68,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
         web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 400
-    return redirect(url_for("admin.show_upload", name=name), 303)
+    return redirect(url_for("admin.show_upload", name=name, _anchor="result"), 303)
 
 
 @admin_pages.post("/import/<name>/stop")
@@ -116,7 +117,7 @@ def download_rejected_rows(name: str) -> ResponseReturnValue:
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
     # What the rows are may be in the start of the file's name (unsubscribed_…).
-    return make_download_response(pieces, "text/csv", f"{upload.file.stem}-skipped.csv")
+    return make_download_response(pieces, "text/csv", f"{Path(upload.uploaded_name).stem}-skipped.csv")
 
 
 def _read_outcome_words() -> dict[RowReason, str]:

@@ -70,9 +70,11 @@ def post_step(world: Any, client: Any, path: str, step: str, **changed: str) -> 
     """Press the button of a step, wait until the work is through, and return the page."""
     form = fields_of(client.get(path).text) | fetch_token(client) | changed
     answer = client.post(f"{path}/{step}", data=form)
-    assert answer.status_code == 303, answer.text
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}#result"), answer.text
     world.app.extensions["digest"].uploads.wait(path.rpartition("/")[2])
-    return str(client.get(path).text)
+    page = str(client.get(path).text)
+    assert page.count('id="result"') == 1
+    return page
 
 
 def table_of(page: str) -> dict[str, str]:
@@ -176,7 +178,13 @@ def test_a_workbook_and_mailchimps_zip_file_are_mapped_and_imported(both: Any) -
         "cleaned_1.csv": f"{HEADINGS}\ndi@county.example,Di,{EVIDENCE},\n",
     }
     path = upload(client, zip_files(files), "audience_export.zip")
-    assert "This file looks like an export from <b>Mailchimp</b>" in client.get(path).text
+    page = client.get(path).text
+    assert "This file looks like an export from <b>Mailchimp</b>" in page
+    assert ("audience_export.zip, 2 rows" in page, "zip.csv" in page + client.get("/admin/import").text) == (
+        True,
+        False,
+    )
+    assert "Rows are numbered across all tables in it" in page
     assert table_of(post_step(both, client, path, "try")) == {
         "Consent with evidence": "1",
         "Unsubscribed or bounced elsewhere": "1",
