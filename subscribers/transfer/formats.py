@@ -72,7 +72,7 @@ class ColumnMeaning(LabeledEnum):
     WORDING = "wording", "Consent text"
     WORDING_VERSION = "wording version", "Consent text version"
     LANGUAGE = "language", "Language (evidence only)"
-    TAGS = "tags", "Sections wanted (tags)"
+    TAGS = "tags", "Sections and topics wanted (tags)"
     OMIT = "omit", "Sections not wanted"
     OMIT_TOPICS = "omit topics", "Topics not wanted"
     FREQUENCY = "frequency", "How often"
@@ -171,8 +171,8 @@ class ColumnLayout:
 
     `has_heading` is False for a bare list of addresses; `width` is the number of columns; `backslash_quotes` tells that
     quotation marks inside quotes are written with a backslash. `headings` are those of the file as a page may show them,
-    `status_words` what words mean in this file alone, `section_keys` the publication's sections by their keys and titles,
-    in lower case.
+    `status_words` what words mean in this file alone, `part_keys` the keys (`subscribers.part_keys`) of the publication's sections
+    and topics by the tags that mean them, in lower case.
     """
 
     origin: str
@@ -207,7 +207,7 @@ class ColumnLayout:
     backslash_quotes: bool = False
     headings: tuple[str, ...] = ()
     status_words: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
-    section_keys: Mapping[str, str] = field(default_factory=dict)
+    part_keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def email(self) -> int:

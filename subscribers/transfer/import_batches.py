@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.store.models import ImportBatch
-from subscribers.transfer.import_undo import UNDONE_OPTION, is_taken_back
+from subscribers.transfer.import_undo import UNDONE_OPTION, is_taken_back, read_option_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class FinishedImport:
     done_at: datetime
     counts: Mapping[str, int]
     taken_back: bool = False
+    undone_at: datetime | None = None  # also None if it was taken back before it was finished
 
     @property
     def undo_until(self) -> datetime:
@@ -66,10 +67,20 @@ class FinishedImport:
 def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
     """List the newest imports that came in whole."""
     done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
-    rows = session.scalars(done)
-    return [
-        FinishedImport(row.id, row.origin, row.done_at, row.counts, is_taken_back(row)) for row in rows if row.done_at
-    ]
+    return [each for row in session.scalars(done) if (each := _describe_finished_import(row)) is not None]
+
+
+def find_finished_import(session: Session, batch: int) -> FinishedImport | None:
+    """Return an import that came in whole; None if there's none with this number."""
+    row = session.get(ImportBatch, batch)
+    return _describe_finished_import(row) if row is not None else None
+
+
+def _describe_finished_import(row: ImportBatch) -> FinishedImport | None:
+    if row.done_at is None:
+        return None
+    undone_at = read_option_time(row, UNDONE_OPTION)
+    return FinishedImport(row.id, row.origin, row.done_at, row.counts, is_taken_back(row), undone_at)
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -13,7 +13,7 @@ from subscribers.address import Address
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.list_file import FileSurvey
 from subscribers.transfer.outcome_file import OutcomeFile
-from subscribers.transfer.rows import ImportRow, RowError, UnknownStatusWordError
+from subscribers.transfer.rows import ImportRow, RowError, UnknownStatusWordError, may_quote
 
 _MARKS = tomllib.loads(resources.files("subscribers.transfer").joinpath("address_marks.toml").read_text("utf-8"))
 ROLE_NAMES = frozenset(_MARKS["role_names"])
@@ -33,6 +33,7 @@ def is_disposable_address(address: Address) -> bool:
 
 
 MAX_PROBLEMS = 10
+MAX_COUNTED_TAGS = 1000  # of those that mean no section or topic
 MAX_COUNTED_REASONS = 50  # reasons, words and domains that are counted apart
 ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
 VOUCHED_ROWS = "vouched for"  # of those that are subscribed
@@ -55,7 +56,8 @@ class ImportReport:
 
     `problems` are the first rejected rows: number and reason. `batch` is None in a dry run. `already_imported` tells
     that this very file was brought in before, and nothing was done. `longest_write` is the longest write transaction
-    in seconds. `outcomes` is where every row's outcome is noted, if somebody asked for it.
+    in seconds. `outcomes` is where every row's outcome is noted, if somebody asked for it. `tags` counts rows by tag and the key of
+    its section or topic.
     """
 
     survey: FileSurvey
@@ -64,6 +66,7 @@ class ImportReport:
     reasons: Counter[str] = field(default_factory=Counter)
     unknown_words: Counter[tuple[str, str]] = field(default_factory=Counter)
     slips: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tags: Counter[tuple[str, str]] = field(default_factory=Counter)
     batch: int | None = None
     started_at: datetime | None = None
     already_imported: bool = False
@@ -102,6 +105,20 @@ class ImportReport:
     def note_slip(self, domain: str, meant: str) -> None:
         """Count a row whose domain is most likely mistyped."""
         _count_one_of(self.slips, (domain, meant))
+
+    def note_tags(self, tags: Iterable[tuple[str, str]]) -> None:
+        """Count a row under its tags."""
+        for tag in tags:
+            if tag[1] or tag in self.tags or len(self.tags) < MAX_COUNTED_TAGS:
+                self.tags[tag] += 1
+
+    def list_quotable_tags(self) -> list[tuple[str, str, int]]:
+        """Return tags that may be shown, with the key of their section or topic, and the number of rows.
+
+        A value that means none and is in one row could be a name, if the column has no tags.
+        """
+        counts = ((tag, part, rows) for (tag, part), rows in self.tags.most_common())
+        return [(tag, part, rows) for tag, part, rows in counts if part or (rows > 1 and may_quote(tag))]
 
 
 def _count_one_of(counts: Counter[Any], key: object) -> None:

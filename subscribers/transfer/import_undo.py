@@ -27,6 +27,7 @@ UNDONE_OPTION = "undone"  # among a batch's options, so that its file isn't take
 # Not a person's word on being subscribed.
 _SILENT_KINDS = frozenset({ConsentKind.BOUND, ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
 
+FINISHED_OPTION = "finished"  # of an undone batch: when it had been finished
 ABANDONED_OPTION = "abandoned"
 TAKEN_BACK_OPTIONS = frozenset({UNDONE_OPTION, ABANDONED_OPTION})
 
@@ -162,7 +163,9 @@ def undo_batch(
 
 
 def _mark_undone(row: ImportBatch, now: datetime) -> None:
-    row.done_at, row.options = None, {**row.options, UNDONE_OPTION: ledger.format_ledger_time(now)}
+    finished = {FINISHED_OPTION: ledger.format_ledger_time(row.done_at)} if row.done_at else {}
+    row.options = {**row.options, UNDONE_OPTION: ledger.format_ledger_time(now), **finished}
+    row.done_at = None
 
 
 def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
@@ -200,6 +203,12 @@ def is_undo_interrupted(row: ImportBatch | None) -> bool:
 def is_taken_back(row: ImportBatch) -> bool:
     """Return whether an import was taken back, or that was begun."""
     return not TAKEN_BACK_OPTIONS.isdisjoint(row.options)
+
+
+def read_option_time(row: ImportBatch, option: str) -> datetime | None:
+    """Return a moment that a batch's options have; None if they don't."""
+    moment = row.options.get(option)
+    return datetime.fromisoformat(moment) if moment else None
 
 
 def check_no_undo_interrupted(session: Session) -> None:
@@ -361,7 +370,7 @@ def _list_new_links(
 def _close_batch(session: Session, batch: int, now: datetime, *, is_undo: bool) -> None:
     """Mark the batch as over, so that its file is not taken for one that came in before."""
     row = session.get_one(ImportBatch, batch)
-    row.done_at = now
+    row.done_at = read_option_time(row, FINISHED_OPTION) or now
     if not is_undo:  # what a finished import did to addresses that aren't here stays, and so do its counts
         row.counts, row.salt = {}, None
         row.options = {**row.options, ABANDONED_OPTION: True}

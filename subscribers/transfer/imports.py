@@ -34,7 +34,7 @@ from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile
 from subscribers.transfer.row_builder import BatchDetails
-from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, parse_row
+from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, list_tags, parse_row
 from subscribers.transfer.suppressions.suppression_adoption import review_imported_people
 
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
@@ -258,6 +258,7 @@ def _read_chunks(
             on_reject(number, str(exc), fields)
             report.add_reject(number, exc, counted=number > reached)
             continue
+        report.note_tags(list_tags(layout, fields))
         if rows and (len(rows) >= size() or rows[-1].number <= reached < number):
             yield rows, number - 1
             rows = []

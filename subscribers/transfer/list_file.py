@@ -52,14 +52,14 @@ class FileSurvey:
 
 
 def survey_file(
-    path: Path, options: ImportOptions | None = None, *, section_keys: Mapping[str, str] | None = None
+    path: Path, options: ImportOptions | None = None, *, part_keys: Mapping[str, str] | None = None
 ) -> FileSurvey:
     """Look through a file once before anything is done with it: a fault at its end must not show half-way.
 
     Args:
         path: the file.
         options: what the operator says of every row, of the columns, and of words that nobody knows.
-        section_keys: the publication's sections by their keys and titles, in lower case, for columns of tags.
+        part_keys: the keys of the publication's sections and topics by the tags that mean them, in lower case.
 
     Raises:
         ListFileError: it is no file of rows, or no column of it holds addresses.
@@ -73,7 +73,7 @@ def survey_file(
         raise ListFileError(f"Can't read {path}: {exc.strerror}") from None
     options = options or ImportOptions()
     separator, layout = detect_layout(path, encoding, options.file_status)
-    layout = replace(layout, section_keys=section_keys or {})
+    layout = replace(layout, part_keys=part_keys or {})
     if options.columns:
         layout = assign_column_meanings(layout, options.columns)
     if options.words:
@@ -81,7 +81,9 @@ def survey_file(
     rows = sum(1 for _ in _read_body(path, encoding, separator, layout))
     warnings = []
     if encoding == "latin-1":
-        warnings.append("The file isn't UTF-8, so it was read as Latin-1. Check names with accents.")
+        warnings.append(
+            "The file isn't UTF-8, so it was read as Latin-1. If headings have wrong letters, save the file as UTF-8."
+        )
     if layout.guessed_heading and not options.columns:
         warnings.append(f"The addresses are in the column “{layout.guessed_heading}”. Check that it's the right one.")
     return FileSurvey(

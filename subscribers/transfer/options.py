@@ -20,7 +20,7 @@ class ImportOptions:
     `attest_reason` is the reason for which an admin vouches for rows without evidence (None: nobody does), `file_status`
     what every row is said to be, `need_network` asks that a confirmation names the network address it came from. `columns` are the
     meanings of all columns where they are not those that the headings say, `words` what unknown words of a status column mean,
-    `leave_out_slips` rejects rows whose domain is most likely mistyped.
+    `tags` the keys of sections and topics that tags mean, `leave_out_slips` rejects rows whose domain is most likely mistyped.
     """
 
     attest_reason: str | None = Field(
@@ -34,6 +34,7 @@ class ImportOptions:
     words: Annotated[
         tuple[tuple[str, ImportedSubscriberStatus], ...], BeforeValidator(_list_pairs), PlainSerializer(dict)
     ] = ()
+    tags: Annotated[tuple[tuple[str, str], ...], BeforeValidator(_list_pairs), PlainSerializer(dict)] = ()
     leave_out_slips: bool = False
 
     def as_json(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from subscribers.consent.consent_texts import MAX_CHARACTERS
 from subscribers.consent.ledger import EARLIEST_CONSENT, IMPORTED_SUFFIX, MAX_WHERE_LENGTH
 from subscribers.consent.preferences import Preferences, PreferencesError
 from subscribers.errors import ApplicationError
+from subscribers.part_keys import split_part_key
 from subscribers.transfer.formats import (
     EVIDENCE_MEANINGS,
     PREFERENCE_MEANINGS,
@@ -82,12 +83,17 @@ class RowError(ApplicationError):
     """The row cannot be taken; the message says why, and holds nothing of the row."""
 
 
+def may_quote(word: str) -> bool:
+    """Return whether a value of the file may be shown: it's short and can't be an address."""
+    return len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable()
+
+
 class UnknownStatusWordError(RowError):
     """A status column says a word that nobody knows. It is quoted where it can be no address."""
 
     def __init__(self, column: str, word: str) -> None:
         self.column = column
-        self.word = word if len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable() else ""
+        self.word = word if may_quote(word) else ""
         super().__init__(
             f"unknown status “{self.word}” in column “{column}”; map it to a status, or correct the row"
             if self.word
@@ -300,16 +306,32 @@ def _split_tags(text: str) -> list[str]:
     return [tag for part in re.split(r"[,;|]", text) if (tag := part.strip(" \"'[]"))]
 
 
+def list_tags(layout: ColumnLayout, fields: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the tags of a row, each with the key of the section or topic that it means; the key is empty if it means none."""
+    columns = (fields[place] for place in layout.tags if place < len(fields))
+    return [match for text in columns for match in _match_tags(layout, text)]
+
+
+def _match_tags(layout: ColumnLayout, text: str) -> list[tuple[str, str]]:
+    return [(tag, layout.part_keys.get(tag.lower(), "")) for tag in _split_tags(text)]
+
+
 def _read_tags(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
-    """Leave out all sections but those that tags name; tags that name none are about something else."""
-    named = {layout.section_keys.get(tag.lower()) for tag in _split_tags(text)} - {None}
-    keys = set(layout.section_keys.values())
-    already = values.get("omit", keys)
-    return {"omit": sorted(set(already) - named)} if named else {}
+    """Leave out all sections, or all topics, but those that tags mean; tags that mean none are about something else."""
+    chosen = {split_part_key(part) for _, part in _match_tags(layout, text) if part}
+    offered = {split_part_key(part) for part in layout.part_keys.values()}
+    choices: dict[str, Any] = {}
+    if any(not topic for _, topic in chosen):
+        already = values.get("omit", (section for section, _ in offered))
+        choices["omit"] = sorted(set(already) - {section for section, _ in chosen})
+    if any(topic for _, topic in chosen):
+        already = values.get("omit_topics", (topic for _, topic in offered))
+        choices["omit_topics"] = sorted(set(already) - {topic for _, topic in chosen} - {""})
+    return choices
 
 
 def _read_omitted(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
-    omitted = {layout.section_keys.get(tag.lower(), tag) for tag in _split_tags(text)}
+    omitted = {tag if not part or split_part_key(part)[1] else part for tag, part in _match_tags(layout, text)}
     return {"omit": sorted(omitted | set(values.get("omit", ())))}
 
 

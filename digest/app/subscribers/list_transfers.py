@@ -15,6 +15,7 @@ from digest.app.subscribers.running_imports import is_import_running, mark_impor
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.notices import notice_queue
+from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -22,6 +23,7 @@ from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
+from subscribers.part_keys import split_part_key
 from subscribers.signup import permission_requests
 from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
@@ -148,13 +150,20 @@ def read_pieces(file: IO[str]) -> Iterator[str]:
 def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
     """Look through a list, which is unpacked meanwhile if it's in a ZIP file or a spreadsheet."""
     with lend_readable_list(file, installation.settings.uploads_folder) as table:
-        yield survey_file(table, options, section_keys=list_section_keys(installation))
+        yield survey_file(table, options, part_keys=_map_tags_to_parts(list_parts(installation), options))
 
 
-def list_section_keys(installation: Installation) -> dict[str, str]:
-    """Return the publication's sections by their keys and titles, in lower case: tags of another service may name them."""
-    names = [(key, (key, title)) for key, title in installation.settings.section_titles]
-    return {word.lower(): key for key, words in names for word in words}
+def list_parts(installation: Installation) -> tuple[tuple[str, str], ...]:
+    """Return the key and title of each section and topic that subscribers can choose, and that tags can mean."""
+    return list_part_titles(installation.settings, installation.settings.subscriber_language)
+
+
+def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
+    """Return the keys of sections and topics by their words and by the tags that an admin mapped, in lower case. Pure."""
+    sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])  # if a topic has the same name
+    words = {word.lower(): key for key, title in sections_last for word in (*split_part_key(key), title) if word}
+    keys = {key for key, _ in parts}
+    return words | {tag.lower(): key for tag, key in options.tags if key in keys}
 
 
 def _import_context(installation: Installation, actor: Actor) -> ImportContext:
@@ -261,6 +270,19 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
             idle,
             imports.count_imported_departures(session),
         )
+
+
+def find_finished_import(
+    installation: Installation, actor: Actor, batch: int, *, now: datetime
+) -> import_batches.FinishedImport | None:
+    """Return a finished import; None if there's none with this number.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    IMPORT.check_role(installation.database, actor, f"import {batch}", now=now)
+    with installation.database.read() as session:
+        return import_batches.find_finished_import(session, batch)
 
 
 def count_import_people(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:

@@ -115,7 +115,7 @@ def _export(
     encrypted = EncryptedWriter(file, passphrase)
     counts = export_suppressions(installation.database, installation.keys, encrypted.write, progress=progress)
     encrypted.close()
-    draft.detail["counts"] = dict(counts)
+    draft.detail["counts"] = {label: counts[cause] for cause, label in CAUSES.items() if counts[cause]}
     return counts
 
 

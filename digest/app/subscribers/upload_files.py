@@ -66,7 +66,8 @@ class UploadColumn:
 class ListUpload:
     """One upload and where it stands. `found` is what the last look, trial or import came to, in plain values.
 
-    `problem` says why it failed, `reached` up to which row a trial or an import came.
+    `problem` says why it failed, `reached` up to which row a trial or an import came. `packed_name` is the name of the ZIP file or
+    spreadsheet that `file` was unpacked from.
     """
 
     name: str
@@ -81,6 +82,12 @@ class ListUpload:
     reached: int = 0
     rows: int = 0
     kind: UploadKind = "list"
+    packed_name: str = ""
+
+    @property
+    def uploaded_name(self) -> str:
+        """The name of the file that was uploaded."""
+        return self.packed_name or self.file.name
 
     @property
     def is_running(self) -> bool:

@@ -95,9 +95,9 @@ class ListUploads:
         with UPLOAD.steps(installation, actor, f"upload {name}", now=now) as draft:
             try:
                 make_upload_folder(folder)
-                file = folder / safe_file_name(file_name)
-                save_upload(stream, file)
-                file = _unpack_upload(file)
+                uploaded = folder / safe_file_name(file_name)
+                save_upload(stream, uploaded)
+                file = _unpack_upload(uploaded)
                 survey = _survey_in_child(file)
             except BaseException as exc:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -106,6 +106,7 @@ class ListUploads:
                 raise
             upload = ListUpload(name, file, actor.name, now, survey.columns, rows=survey.rows)
             upload = replace(upload, found={"origin": survey.origin, "warnings": list(survey.warnings)})
+            upload = replace(upload, packed_name=uploaded.name if file != uploaded else "")
             save_upload_state(upload)
             draft.detail = {"origin": survey.origin, "rows": survey.rows}
         return upload
@@ -342,6 +343,8 @@ def _describe_report(report: ImportReport) -> dict[str, Any]:
         "problems": report.problems,
         "reasons": report.reasons.most_common(),
         "words": [[column, word, rows] for (column, word), rows in report.unknown_words.most_common()],
+        "tags": report.list_quotable_tags(),
+        "counted_tags": len(report.tags),
         "slips": [[domain, meant, rows] for (domain, meant), rows in report.slips.most_common()],
     }
 

@@ -140,8 +140,8 @@ def _describe_groups(overview: RefusalOverview) -> Iterator[RenderableType]:
         yield f"… and {len(groups) - MAX_ROWS_SHOWN:,} more. To list all of them, use --json."
     if edition.has_refusals:
         yield (
-            f"{edition.name} was sent with {edition.refusals:,} refusals. To send them again or acknowledge them, see 'digest "
-            "refused --help'."
+            f"{edition.name} was sent with {edition.refusals:,} refusals that need a decision. To send them again or acknowledge "
+            "them, see 'digest refused --help'."
         )
 
 

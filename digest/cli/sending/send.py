@@ -92,7 +92,7 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
             click.echo(f"{counts.open:,} not sent yet{resume_time}. Sending continues {how}.", err=True)
         return EXIT_STILL_WAITING
     if report.refusals:
-        click.echo(f"{report.refusals:,} messages were refused. See 'digest refused {report.edition}'.", err=True)
+        click.echo(f"{report.refusals:,} refusals need a decision. See 'digest refused {report.edition}'.", err=True)
     if counts[DeliveryState.UNCERTAIN]:
         click.echo(f"The status of some messages is unknown. See 'digest uncertain {report.edition}'.", err=True)
         return EXIT_UNCERTAIN

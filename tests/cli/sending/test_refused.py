@@ -59,7 +59,7 @@ def test_it_lists_what_was_refused_by_reason_and_domain_without_an_address(insta
     listed = run("refused", NAME)
     assert listed.exit_code == 0
     assert "gmail.com" in listed.output
-    assert f"{NAME} was sent with 7 refusals." in listed.output
+    assert f"{NAME} was sent with 7 refusals that need a decision." in listed.output
     assert "@" not in listed.output
     as_json = json.loads(run("refused", "--json").output)
     assert (as_json["edition"], as_json["state"]) == (NAME, "sent with refusals")

@@ -310,6 +310,8 @@ SECTIONS = {
     "dates": "dates",
     "upcoming dates": "dates",
     "jobs": "jobs",
+    "health": "dates:health",
+    "ports": "dates:ports",
 }
 
 
@@ -318,7 +320,7 @@ def _preferences(**cells: str) -> dict[str, object]:
     layout = recognize_layout(["email", *cells])
     assert layout is not None
     meanings = [ColumnMeaning.ADDRESS, *(ColumnMeaning[name.upper()] for name in cells)]
-    mapped = replace(assign_column_meanings(layout, meanings), section_keys=SECTIONS)
+    mapped = replace(assign_column_meanings(layout, meanings), part_keys=SECTIONS)
     return dict(parse_row(mapped, ["ada@example.org", *cells.values()], 2, now=NOW).preferences)
 
 
@@ -328,6 +330,9 @@ def _preferences(**cells: str) -> dict[str, object]:
         ({"tags": "Top stories; VIP"}, {"omit": ["dates", "jobs"]}),
         ({"tags": '"Dates","jobs"'}, {"omit": ["featured"]}),
         ({"tags": "customer,2019"}, {}),
+        ({"tags": "Health, VIP"}, {"omit_topics": ["ports"]}),
+        ({"tags": "Health, Jobs"}, {"omit": ["featured"], "omit_topics": ["ports"]}),
+        ({"omit": "jobs, health"}, {"omit": ["health", "jobs"]}),
         ({"omit": "jobs, Upcoming dates"}, {"omit": ["dates", "jobs"]}),
         ({"tags": "featured", "omit": "featured"}, {"omit": ["dates", "featured", "jobs"]}),
         ({"omit_topics": "maritime, border-2"}, {"omit_topics": ["border-2", "maritime"]}),

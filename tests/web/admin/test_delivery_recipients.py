@@ -1,7 +1,7 @@
 """The list of subscribers behind a count of an edition's deliveries: by number, with the server's words, and addresses after a reason."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -107,6 +107,13 @@ def test_a_group_without_a_providers_name_has_a_title_in_english(both: Any) -> N
         session.execute(update(Delivery).values(person=None, domain_tag=None))
     page = admin.get(f"{LIST}?group=full+mailbox-").text
     assert "<h1>1 email refused (erased subscribers)</h1>" in page
+
+
+def test_an_edition_has_the_day_on_which_it_was_sent(world: Any) -> None:
+    fill(world)
+    with world.database.write() as session:
+        session.execute(update(Edition).values(planned_at=datetime(2026, 11, 30, 20, tzinfo=UTC)))
+    assert "</a>, Nov 30, 2026<small>" in world.signed_in_client("admin").get("/admin/deliveries").text
 
 
 def test_a_list_says_from_when_on_emails_are_kept(both: Any) -> None:

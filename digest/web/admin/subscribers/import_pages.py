@@ -1,5 +1,6 @@
 """Lists that are brought in, for admins: uploaded, mapped, tried without writing, imported, gone on with, taken back."""
 
+from pathlib import Path
 from typing import Annotated
 
 from flask import abort, get_template_attribute, redirect, render_template, request, url_for
@@ -67,7 +68,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
         web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 400
-    return redirect(url_for("admin.show_upload", name=name), 303)
+    return redirect(url_for("admin.show_upload", name=name, _anchor="result"), 303)
 
 
 @admin_pages.post("/import/<name>/stop")
@@ -116,7 +117,7 @@ def download_rejected_rows(name: str) -> ResponseReturnValue:
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
     # What the rows are may be in the start of the file's name (unsubscribed_…).
-    return make_download_response(pieces, "text/csv", f"{upload.file.stem}-skipped.csv")
+    return make_download_response(pieces, "text/csv", f"{Path(upload.uploaded_name).stem}-skipped.csv")
 
 
 def _read_outcome_words() -> dict[RowReason, str]:
@@ -201,6 +202,11 @@ def _read_options(upload: ListUpload) -> ImportOptions:
             for field, status in form.items()
             if field.startswith("means-") and status
         }
+        tags = {
+            form.get(field.replace("part-", "tag-"), ""): part
+            for field, part in filled.items()
+            if field.startswith("part-")
+        }
     except ValueError:
         raise uploads.UploadError("The form no longer matches the file. Reload the page.") from None
     options = ImportOptions(
@@ -208,6 +214,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
         file_status=choices.whole if choices.whole in DEPARTURE_STATUSES else None,
         need_network=choices.need_network,
         words=tuple(sorted(words.items())),
+        tags=tuple(sorted(tags.items())),
         leave_out_slips=choices.leave_out_slips,
     )
     return uploads.apply_column_meanings(upload, meanings, options)
@@ -235,14 +242,19 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
 
 
 def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> str:
+    installation, actor, now = get_installation_actor_and_time()
+    batch = upload.found.get("batch")
     return render_template(
         "web/admin/subscribers/upload.html",
         upload=upload,
         has_outcomes=uploads.has_row_outcomes(upload),
         departures=[status for status in ImportedSubscriberStatus if status in DEPARTURE_STATUSES],
-        fresh=current_staff().is_fresh(web_context().clock()),
+        finished_import=list_transfers.find_finished_import(installation, actor, batch, now=now) if batch else None,
+        fresh=current_staff().is_fresh(now),
+        now=now,
         refusal=refusal,
         meanings=list(ColumnMeaning),
+        parts=list_transfers.list_parts(installation),
         statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

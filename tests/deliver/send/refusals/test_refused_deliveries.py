@@ -299,7 +299,7 @@ def test_an_alert_reports_bounces_that_come_after_the_end_until_they_are_acknowl
         world.clock(),
         None,
     )
-    assert opened_alert.sentence.startswith("No. 12 was sent with 5 refusals. ")
+    assert opened_alert.sentence.startswith("No. 12 was sent with 5 refusals that need a decision. ")
     acknowledge(world)
     over = alert()
     assert over is not None

@@ -59,7 +59,7 @@ def upload(client: Any, content: str | bytes, name: str = "audience.csv") -> str
 
 def fields_of(page: str) -> dict[str, str]:
     """Read what the form of the columns holds as it stands."""
-    fields = dict(re.findall(r'<input type="hidden" name="(word-\w+)" value="([^"]*)">', page))
+    fields = dict(re.findall(r'<input type="hidden" name="((?:word|tag)-\w+)" value="([^"]*)">', page))
     for name, options in re.findall(r'<select class="in"[^>]*name="([\w-]+)">(.*?)</select>', page, re.DOTALL):
         chosen = re.findall(r'value="([^"]*)" selected', options)
         fields[name] = chosen[0] if chosen else ""
@@ -70,9 +70,11 @@ def post_step(world: Any, client: Any, path: str, step: str, **changed: str) -> 
     """Press the button of a step, wait until the work is through, and return the page."""
     form = fields_of(client.get(path).text) | fetch_token(client) | changed
     answer = client.post(f"{path}/{step}", data=form)
-    assert answer.status_code == 303, answer.text
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}#result"), answer.text
     world.app.extensions["digest"].uploads.wait(path.rpartition("/")[2])
-    return str(client.get(path).text)
+    page = str(client.get(path).text)
+    assert page.count('id="result"') == 1
+    return page
 
 
 def table_of(page: str) -> dict[str, str]:
@@ -176,7 +178,13 @@ def test_a_workbook_and_mailchimps_zip_file_are_mapped_and_imported(both: Any) -
         "cleaned_1.csv": f"{HEADINGS}\ndi@county.example,Di,{EVIDENCE},\n",
     }
     path = upload(client, zip_files(files), "audience_export.zip")
-    assert "This file looks like an export from <b>Mailchimp</b>" in client.get(path).text
+    page = client.get(path).text
+    assert "This file looks like an export from <b>Mailchimp</b>" in page
+    assert ("audience_export.zip, 2 rows" in page, "zip.csv" in page + client.get("/admin/import").text) == (
+        True,
+        False,
+    )
+    assert "Rows are numbered across all tables in it" in page
     assert table_of(post_step(both, client, path, "try")) == {
         "Consent with evidence": "1",
         "Unsubscribed or bounced elsewhere": "1",
@@ -192,6 +200,34 @@ def test_a_workbook_and_mailchimps_zip_file_are_mapped_and_imported(both: Any) -
         each.name for each in both.install.settings.uploads_folder.glob("*/*") if each.suffix in (".zip", ".xlsx")
     }
     assert other_files == set()
+
+
+def test_a_dry_run_counts_tags_and_maps_them_to_topics(both: Any) -> None:
+    client = both.signed_in_client("admin")
+    cells = ("Ports;Featured", "Ports", "Conference 2024", "Ada Byron", "bo@x.example", "bo@x.example")
+    rows = [f"p{number}@county.example,2024-01-01,{cell}" for number, cell in enumerate(cells)]
+    path = upload(
+        client, "\n".join(["email,confirmed_at,Etiketten", *rows, "c@county.example,2024-01-01,Conference 2024"])
+    )
+    tried = post_step(both, client, path, "try", **{"column-2": "tags"})
+    assert "5 tags: 1 matches a section or topic, 4 don’t." in tried
+    assert "“Featured”: 1 row" in tried
+    assert ("“Ports”, 2 rows, means" in tried, "“Conference 2024”, 2 rows, means" in tried) == (True, True)
+    assert ("Ada Byron" in tried, "bo@x.example" in tried) == (False, False)
+    assert "2 of these aren’t shown" in tried
+    choices = dict(re.findall(r'<input type="hidden" name="tag-(\w+)" value="([^"]*)">', tried))
+    place = next(place for place, tag in choices.items() if tag == "Ports")
+    topic = "topics:maritime-security"
+    again = post_step(both, client, path, "try", **{f"part-{place}": topic, "column-2": "tags"})
+    assert "5 tags: 2 match a section or topic, 3 don’t." in again
+    assert f'<option value="{topic}" selected>' in again
+    assert "Import 1 is finished." in post_step(both, client, path, "commit")
+    with both.database.read() as session:
+        people = session.scalars(select(Person).where(Person.batch == 1).order_by(Person.number)).all()
+        wanted = [("maritime-security" in each.choices.get("omit_topics", ["maritime-security"])) for each in people]
+        assert wanted == [False, False, True, True, True, True, True]
+        assert [bool(each.choices) for each in people] == [True, True, False, False, False, False, False]
+        assert "topics" not in people[0].choices["omit"]
 
 
 def test_every_row_says_what_becomes_of_it_in_the_words_of_the_page(world: Any) -> None:
@@ -342,13 +378,17 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     post_step(both, client, path, "try")
     post_step(both, client, path, "commit")
     undo = "/admin/import/finished/1/undo"
+    assert f'<a class="btn" href="{undo}">Undo import 1…</a>' in client.get(path).text
     assert f'<a href="{undo}">Undo import 1…</a>' in client.get("/admin/import").text
     assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">1</td>' in client.get(undo).text
     form = fetch_token(client)
     for fields in ({"reason": "wrong file"}, {"number": "1"}, {"reason": "wrong file", "number": "2"}):
         assert client.post(undo, data=form | fields).status_code == 409
     done = client.post(undo, data=form | {"reason": "wrong file", "number": "1"}, follow_redirects=True).text
-    assert ("Import 1 was undone." in done, 'data-label="Undo:">Undone</td>' in done) == (True, True)
+    assert ("Import 1 was undone." in done, 'data-label="State:">Import undone</td>' in done) == (True, True)
+    assert re.search(r'data-label="Undo:">Undone [A-Z][a-z]{2} \d+, \d+:\d\d [ap]\.m\.</td>', done)
+    page = client.get(path).text
+    assert ("Import 1 was undone." in page, "will get the next edition" in page) == (True, False)
     with both.database.read() as session:
         assert count_audience(session) == 1
         entry = session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()

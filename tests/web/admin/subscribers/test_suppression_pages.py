@@ -117,6 +117,7 @@ def test_the_list_leaves_encrypted_with_reason_recipient_and_passphrase(both: An
         "moving",
         "our new server",
     )
+    assert json.loads(detail)["counts"] == {"suppressed by an admin": 1}
 
 
 def test_a_wrong_passphrase_and_no_suppression_file_are_said(world: Any, tmp_path: Any) -> None:

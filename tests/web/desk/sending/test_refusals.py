@@ -81,8 +81,9 @@ def test_the_edition_is_sent_with_refusals_wherever_its_state_is_shown(refused: 
 
 def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -> None:
     page = refused.signed_in_client("admin").get(f"{PATH}/sending").text
-    assert "<h1>Sent, with 10 refusals</h1>" in page
+    assert "<h1>Sent, with 11 refusals</h1>" in page
     assert "9 of 20 emails were accepted." in page
+    assert "10 of the 11 refusals need a decision. The other addresses don’t exist" in page
     section = page[page.index('id="refused"') :]
     rows = re.findall(
         r'<th scope="row">([^<]+)</th><td><b>([^<]+)</b><small>“([^”]+)”.*?data-label="Emails"><a href="[^"]+">(\d+)<',
@@ -103,7 +104,7 @@ def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -
     assert contact == [
         ("https://support.google.com/mail/contact/gmail_bulk_sender_escalation", "Ask gmail.com to unblock you")
     ]
-    assert "was sent with 10 refusals" in refused.desk.get("/desk/").text, "every page says it"
+    assert "was sent with 10 refusals that need a decision" in refused.desk.get("/desk/").text, "every page says it"
 
 
 def test_an_editor_acknowledges_the_number_that_the_page_showed(refused: Any) -> None:
