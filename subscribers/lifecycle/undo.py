@@ -146,16 +146,16 @@ def find_restorable_unsubscribe(session: Session, person: Person, actor: str, *,
     the import that they were subscribed by was undone.
     """
     by_admin = find_unsubscribe_by_admin(session, person)
-    if (
-        by_admin is None
-        or by_admin[1] != actor
-        or person.ciphertext is None
-        or not _has_standing_grant(session, person)
-    ):
+    if by_admin is None or by_admin[1] != actor or not can_be_restored(session, person, now=now):
         return None
+    return by_admin[0] if now < by_admin[0].at + ledger.UNDO_PERIOD else None
+
+
+def can_be_restored(session: Session, person: Person, *, now: datetime) -> bool:
+    """Return whether an admin who unsubscribes a person now could undo it: once in 7 days, if the earlier consent counts."""
     restored = ledger.find_last_event(session, person.number, {ConsentKind.RESTORED})
     had_one = restored is not None and now < restored.at + ledger.UNDO_PERIOD
-    return by_admin[0] if now < by_admin[0].at + ledger.UNDO_PERIOD and not had_one else None
+    return person.ciphertext is not None and not had_one and _has_standing_grant(session, person)
 
 
 def _has_standing_grant(session: Session, person: Person) -> bool:

@@ -70,7 +70,7 @@ TAKES_ADMIN = {
     "site.processing_record": "view_processing_record",
     "subscribers.data_requests": "send_data_link write_data_answer",
     "subscribers.subscriber_preferences": "change_subscriber_preferences view_subscriber_preferences",
-    "subscribers.subscriber_records": "require_subscriber reveal_addresses view_subscriber_record",
+    "subscribers.subscriber_records": "can_be_restored require_subscriber reveal_addresses view_subscriber_record",
     "subscribers.suppression_lists": "adopt_suppression_list begin_suppression_step export_suppression_list export_suppression_list_to_open_file receive_suppression_file rehearse_suppression_adoption",
     "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",
     "sending.send_control": "cancel_edition send_edition",

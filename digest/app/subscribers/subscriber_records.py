@@ -254,6 +254,18 @@ def require_subscriber(installation: Installation, staff: SignedInStaff, number:
             raise UnknownPersonError("No subscriber has this number.")
 
 
+def can_be_restored(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> bool:
+    """Return whether a member who unsubscribes a person now could undo it.
+
+    Raises:
+        NotPermittedError: the member is no admin.
+        UnknownPersonError: nobody has this number.
+    """
+    require_subscriber(installation, staff, number, now=now)
+    with installation.database.read() as session:
+        return undo.can_be_restored(session, session.get_one(Person, number), now=now)
+
+
 def reveal_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], reason: str, *, now: datetime
 ) -> int:

@@ -130,7 +130,7 @@ Exit codes:
 def unsubscribe(context: CommandContext, address: Address, reason: str) -> None:
     """Unsubscribe a person, as if they had unsubscribed themselves.
 
-    You can undo this for seven days with 'digest subscribers restore'.
+    You can undo this once, for seven days, with 'digest subscribers restore'.
     """
     number, was_listed = context.act(subscriber_actions.unsubscribe_by_admin, address, reason, now=context.now())
     click.echo(f"Unsubscribed person {number}." if was_listed else f"Person {number} was already unsubscribed.")

@@ -301,7 +301,10 @@ def test_the_link_to_data_keeps_its_promise_everywhere(opened: tuple[Any, str]) 
         assert client.get(f"/my-data/{secret}").status_code == 200
         assert client.post(f"/my-data/{secret}/download").status_code == 200
     assert at(world, NOW + timedelta(hours=24)).get(f"/my-data/{secret}").status_code == 410
-    record = world.signed_in_client("admin").get(f"/admin/readers/{world.ada}?done=queued").text
+    admin = world.signed_in_client("admin")
+    with admin.session_transaction() as session:
+        session["_flashes"] = [(str(world.ada), "queued")]
+    record = admin.get(f"/admin/readers/{world.ada}").text
     asked, preferences = ask(world).text, world.client.get(f"/preferences/{world.token('preferences')}").text
     for text in (record, asked, preferences):
         assert "It works for 24 hours." in text

@@ -4,7 +4,7 @@ import tempfile
 from datetime import date
 from typing import Annotated, Literal
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
@@ -229,7 +229,8 @@ def remove_suppression() -> ResponseReturnValue:
         subscriber_actions.allow_signup_again(installation, actor, form.address, form.reason, now=now)
     except RefusalError as exc:
         return _allowing_page(refusal=exc), 400
-    return redirect(url_for("admin.show_suppression_form", done="yes"), 303)
+    flash("allowed", "allowed")
+    return redirect(url_for("admin.show_suppression_form"), 303)
 
 
 def _allowing_page(*, refusal: RefusalError | None = None) -> str:

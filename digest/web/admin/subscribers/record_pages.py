@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator
 
@@ -80,6 +80,12 @@ def show_subscriber(number: int) -> ResponseReturnValue:
     return _record_page(number)
 
 
+def _lead_to_record(number: int, done: str) -> ResponseReturnValue:
+    """Lead to a record, which says once what was done: later it may no longer be true."""
+    flash(done, str(number))
+    return redirect(url_for("admin.show_subscriber", number=number), 303)
+
+
 def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
     context, now = web_context(), web_context().clock()
     try:
@@ -146,7 +152,7 @@ def change_subscriber(number: int, act: str) -> ResponseReturnValue:
     # A stale page, or a form that was sent twice, changes nothing.
     has_changed = changed if isinstance(changed, bool) else changed[1]
     done_action = act if has_changed else f"{_UNCHANGED_PREFIX}{act}"
-    return redirect(url_for("admin.show_subscriber", number=number, done=done_action), 303)
+    return _lead_to_record(number, done_action)
 
 
 _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
@@ -183,7 +189,7 @@ def correct_address(number: int) -> ResponseReturnValue:
         return _correction_page(number, refusal=exc), 400
     except RefusalError as exc:
         return _correction_page(number, refusal=FormError({"address": str(exc)})), 400
-    return redirect(url_for("admin.show_subscriber", number=number, done="correct"), 303)
+    return _lead_to_record(number, "correct")
 
 
 def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str:
@@ -213,7 +219,7 @@ def submit_preferences(number: int, form: str) -> ResponseReturnValue:
     except RefusalError as exc:
         return _preferences_page(number, form, refusal=exc)
     done_action = form if has_changed else f"{_UNCHANGED_PREFIX}preferences"
-    return redirect(url_for("admin.show_subscriber", number=number, done=done_action), 303)
+    return _lead_to_record(number, done_action)
 
 
 def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = None) -> ResponseReturnValue:
@@ -250,8 +256,15 @@ def _check_subscriber(number: int) -> None:
 
 
 def _action_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
+    installation, now = web_context().installation, web_context().clock()
     _check_subscriber(number)
-    return render_template("web/admin/subscribers/subscriber_action.html", number=number, act=act, refusal=refusal)
+    return render_template(
+        "web/admin/subscribers/subscriber_action.html",
+        number=number,
+        act=act,
+        is_final=not subscriber_records.can_be_restored(installation, current_staff(), number, now=now),
+        refusal=refusal,
+    )
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/request")
@@ -267,7 +280,7 @@ def answer_data_request(number: int, form: Literal["mail"] | AnswerForm) -> Resp
     installation, actor, now = get_installation_actor_and_time()
     if form == "mail":
         outcome = data_requests.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
-        return redirect(url_for("admin.show_subscriber", number=number, done=str(outcome)), 303)
+        return _lead_to_record(number, str(outcome))
     try:
         text = data_requests.write_data_answer(
             installation, actor, number, form, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
@@ -294,7 +307,7 @@ def add_subscriber() -> ResponseReturnValue:
     except RefusalError as exc:
         return _adding_page(refusal=exc), 400
     outcome = "known" if signup.already_subscribed else "added"
-    return redirect(url_for("admin.show_subscriber", number=signup.number, done=outcome), 303)
+    return _lead_to_record(signup.number, outcome)
 
 
 def _read_evidence(form: ConsentEvidenceForm) -> ConsentEvidence:

@@ -31,7 +31,7 @@ def test_unsubscribing_the_wrong_person_and_restoring_them(
         page = context.new_page()
         page.goto(f"{base}/admin/readers/{world.ada}")
         press(page.get_by_role("link", name="Unsubscribe…"))
-        expect(page.locator(".say")).to_contain_text("You can undo this for seven days")
+        expect(page.locator(".say")).to_contain_text("You can undo this once, for seven days")
         write(page.get_by_label("Reason"), "asked by phone")
         press(page.get_by_role("button", name="Unsubscribe"))
         expect(page.locator(".note.warn")).to_contain_text("Wrong person?")
