@@ -6,7 +6,7 @@ import js from "@eslint/js";
 const browser = [
   ...["document", "window", "location", "history", "navigator", "fetch", "innerHeight"],
   ...["setTimeout", "clearTimeout", "setInterval", "atob", "btoa"],
-  ...["DOMParser", "FormData", "HTMLFormElement", "IntersectionObserver", "Node", "RadioNodeList", "URL", "URLSearchParams"],
+  ...["DOMParser", "Event", "FormData", "HTMLFormElement", "IntersectionObserver", "Node", "RadioNodeList", "URL", "URLSearchParams"],
 ];
 const markup = ["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe", "parseHTMLUnsafe", "createContextualFragment", "srcdoc"];
 const kept = ["localStorage", "sessionStorage", "indexedDB", "cookie", "caches"];

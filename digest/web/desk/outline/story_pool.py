@@ -13,7 +13,7 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
 from digest.select.selection_types import PlacedStory, ScoredStory
-from digest.settings import SectionSettings
+from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.phrases import join_words
 from subscribers.subscriber_language import ENGLISH
 
@@ -56,6 +56,11 @@ class PoolRow:
         return self.scored.story.lead.title
 
     @property
+    def belongs(self) -> bool:
+        """True if it's worth suggesting. News about none of our topics is only found by searching, or among all stories."""
+        return self.scored.is_ours or self.scored.lead.section != NEWS_SECTION or bool(self.next_in)
+
+    @property
     def publishers(self) -> str:
         """Who reported it: "Perimeter and 2 more"."""
         story = self.scored.story
@@ -76,7 +81,7 @@ class PoolRow:
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
-    """A page of the week's stories, with how many there are of each kind."""
+    """A page of the week's stories, with how many of each kind fit the query."""
 
     rows: tuple[PoolRow, ...]
     count: int
@@ -139,7 +144,7 @@ def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSe
         row,
         anchor=story_anchor(row.scored.story.lead.url),
         fits=tuple(s.key for s in fits),
-        fits_title=" or ".join(titles[:2]) if titles else "",
+        fits_title=" or ".join(titles[:2]) if row.belongs else "",
     )
 
 
@@ -188,9 +193,9 @@ def find_pool_page(
 ) -> PoolPage:
     """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
     rows = list(_list_pool(arrangement, sections))
-    kinds = {key: list(filter(fits, rows)) for key, fits in _FITTING_ROWS.items()}
-    fitting_rows = [row for row in kinds.get(query.filter, rows) if _fits_query(row, query)]
-    fitting_rows.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
+    hits = [row for row in rows if _fits_query(row, query)]
+    kinds = {key: [row for row in hits if fits(row, query)] for key, fits in _FITTING_ROWS.items()}
+    fitting_rows = sorted(kinds.get(query.filter, hits), key=_POOL_ORDER_KEYS.get(query.order, _by_score))
     start = min(max(0, query.start), max(0, len(fitting_rows) - 1))
     row_limit = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
     publishers = set().union(*(row.scored.story.publishers for row in rows))
@@ -253,10 +258,10 @@ def _by_reads(row: PoolRow) -> tuple[float, float, str]:
     return (-(row.reads or 0), *_by_score(row))
 
 
-_FITTING_ROWS: Mapping[str, Callable[[PoolRow], bool]] = {
-    "all": bool,
-    "used": lambda row: bool(row.place),
-    "unused": lambda row: not row.place,
-    "left-out": lambda row: bool(row.reason),
+_FITTING_ROWS: Mapping[str, Callable[[PoolRow, PoolQuery], bool]] = {
+    "all": lambda _row, _query: True,
+    "used": lambda row, _query: bool(row.place),
+    "unused": lambda row, query: not row.place and (row.belongs or bool(query.words)),
+    "left-out": lambda row, _query: bool(row.reason),
 }
 _POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}

@@ -12,7 +12,7 @@ from digest.app.editing.presence import KEPT_PERIOD, PRESENT_PERIOD
 from digest.app.editions.edition_status import read_edition_status
 from digest.store.account_models import EditingPresence
 from digest.store.models import Edition, EditionState
-from digest.web.context import strip_comment_lines
+from digest.web.context import SCRIPT_FILES, strip_comment_lines
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.moments import Clock
@@ -231,6 +231,7 @@ def test_the_desk_runs_scripts_from_its_own_files_alone(week: SampleWeek) -> Non
     assert not re.search(r"\son[a-z]+=", page.text)
     served = week.client().get(source[1])
     assert served.mimetype == "text/javascript"
-    assert served.text == strip_comment_lines(SCRIPT.read_text())
+    files = (ROOT / "templates/web" / name for name in SCRIPT_FILES["desk"])
+    assert served.text == strip_comment_lines("".join(file.read_text() for file in files))
     assert not re.search(r"(?m)^ *//", served.text), "comments are for whoever reads the source"
     assert "<script" not in week.client().get("/").text
