@@ -74,12 +74,13 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
 
     A search for other words than the page showed (`was-q`) goes through all tabs.
     """
+    filters = [key for key, _ in POOL_FILTERS]
     words = _read_words(values, "q")
     is_new = "was-q" in values and _read_words(values, "was-q") != words
     return EditionPageQuery(
         tab=_known_or_default(values.get("tab"), PAGE_TABS, "edition"),
         view=find_preview_mode(values.get("view")).key,
-        filter="" if is_new else _known_or_default(values.get("filter"), [key for key, _ in POOL_FILTERS], ""),
+        filter="" if is_new else _known_or_default(values.get("filter"), filters, ""),
         order=_known_or_default(values.get("order"), [key for key, _ in POOL_ORDERS], "score"),
         topic_filter=_read_words(values, "topic_filter"),
         q=words,

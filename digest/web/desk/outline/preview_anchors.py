@@ -1,6 +1,7 @@
 """Stories' places in the preview: IDs that the desk puts into the shown bytes, and links from there to each story's form."""
 
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
@@ -10,6 +11,8 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import Arrangement
 from digest.web.desk.outline.story_pool import story_anchor
 
+UrlMaker = Callable[[str], str]  # of a story's place
+Insertion = tuple[int, str]  # where, and what
 _BLANK = r"(?:\s|&nbsp;|&#160;|\xa0)+"
 _BOX_TAG = re.compile(r"<(/?)(?:table|td|li|div)\b")
 # A link covers its story, and shows what it does when it's pointed at.
@@ -41,7 +44,7 @@ def find_story_in_preview(place: str, content: EditionContent, arrangement: Arra
     return story_anchor(stories[-1].url) if stories else ""
 
 
-def insert_preview_anchors(html: str, content: EditionContent, edit_url: Callable[[str], str] | None = None) -> str:
+def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMaker | None = None) -> str:
     """Put the IDs into an email's HTML. An entry that has neither a heading nor a link of its own gets none.
 
     Links get none either, because the browser would move the focus there, away from an editor who is writing beside the preview.
@@ -66,7 +69,7 @@ def insert_preview_anchors(html: str, content: EditionContent, edit_url: Callabl
     return html.replace("</head>", _EDIT_STYLES, 1) if edit_url else html
 
 
-def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[tuple[int, str]]:
+def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Insertion]:
     """Give what is inserted where, for the ID of a place and the link there."""
     if html.startswith("<a", place):
         yield place, f'<span id="{name}"></span>{link}'
@@ -78,16 +81,17 @@ def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[tuple[i
 def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
     """Find the outermost element around each place that has no other place in it, nor the masthead: where its tag's name ends."""
     boxes: dict[int, int] = {}
+    in_order = sorted(places)
     opened: list[re.Match[str]] = []
     for tag in _BOX_TAG.finditer(html, max(0, html.find("</h1>"))):
         if not tag[1]:
             opened.append(tag)
         elif opened:
             begin = opened.pop()
-            inside = [place for place in places if begin.end() < place < tag.start()]
+            first, past = bisect(in_order, begin.end()), bisect(in_order, tag.start())
             # An element ends after those in it, so that the outermost comes last.
-            if len(inside) == 1:
-                boxes[inside[0]] = begin.end()
+            if past - first == 1:
+                boxes[in_order[first]] = begin.end()
     return boxes
 
 

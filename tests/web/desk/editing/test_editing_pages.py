@@ -220,6 +220,17 @@ def test_a_search_goes_through_every_tab_and_counts_the_hits_in_each(week: Sampl
     assert re.search(r"<mark>crane", results, re.IGNORECASE)
 
 
+def test_what_editors_wrote_is_found_too_and_shown(week: SampleWeek) -> None:
+    anchor, title = week.anchors("topics")[1], week.headlines("topics")[1]
+    fields = {"headline": "Zebras cross", "was-headline": title, "note": "Quokkas, too", "was-note": ""}
+    week.client().post(f"{week.path}/story/{anchor}", data=fields)
+    for words in ("zebras", "quokkas", title):
+        assert anchor in search_stories(week, f"q={words}&filter=used")[1]
+    shown = week.client().get(f"{week.path}?part=results&q=zebras").text
+    assert "<mark>Zebras</mark> cross</a></h3>" in shown
+    assert title not in shown
+
+
 def test_news_about_none_of_our_topics_is_found_but_not_suggested(week: SampleWeek) -> None:
     collect_articles(week, 2)
     arrangement = week.state.arrangement
