@@ -20,7 +20,7 @@ _EDIT_STYLES = """<style>
 [id^=at-]{scroll-margin-top:30vh}
 [data-story]{position:relative}
 .desk-edit{position:absolute;inset:-2px -6px;z-index:9;border-radius:4px}
-.desk-edit:is(:hover,:focus-visible),:target>.desk-edit,:target+.desk-edit{outline:2px solid #2F7CC4}
+.desk-edit:is(:hover,:focus-visible),.desk-edit:has(+:target){outline:2px solid #2F7CC4}
 .desk-edit:is(:hover,:focus-visible)::after{content:attr(aria-label);position:absolute;right:4px;top:4px;padding:0 9px;
 border-radius:4px;background:#0B4F8A;color:#fff;font:13px/22px sans-serif}
 </style></head>"""
@@ -70,12 +70,12 @@ def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMake
 
 
 def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Insertion]:
-    """Give what is inserted where, for the ID of a place and the link there."""
+    """Give what is inserted where, for the ID of a place and the link there; before a heading, whose name isn't changed by it."""
     if html.startswith("<a", place):
-        yield place, f'<span id="{name}"></span>{link}'
+        yield place, f'{link}<span id="{name}"></span>'
     else:
+        yield place, link
         yield place + len("<h2"), f' id="{name}"'
-        yield html.index(">", place) + 1, link
 
 
 def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
