@@ -145,6 +145,11 @@ class ScoredStory:
         """The canonical URL of the article that leads it."""
         return self.story.lead.url
 
+    @property
+    def is_ours(self) -> bool:
+        """True if it's about one of our topics. A story of our own site, or one that an editor featured, needs none."""
+        return bool(self.topic or self.lead.own or self.lead.featured)
+
 
 @dataclass(frozen=True, slots=True)
 class EarlierStory:

@@ -31,7 +31,7 @@ STYLE_SHEET_FILES = {
 # A line of its own that is for whoever reads the source: a browser is sent none.
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
 SCRIPT_FILES = {
-    "desk": ("desk.js", "preview.js"),
+    "desk": ("desk.js", "preview.js", "search.js"),
     **{name: (f"{name}.js",) for name in ("images", "selection", "sending", "passkey", "codes")},
 }
 

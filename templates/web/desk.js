@@ -379,7 +379,18 @@
   });
   // Where panes scroll, the way back would lead to the story that an address names, and away from what is in sight.
   if (window.innerWidth >= 960) history.scrollRestoration = "manual";
-  window.addEventListener("popstate", () => { if (location.search !== shownQuery) inTurn(refresh); });
+  window.addEventListener("popstate", () => {
+    if (location.search === shownQuery) return;
+    // The field that is searched in is renewed like the rest.
+    if (document.activeElement.closest(".find")) document.activeElement.blur();
+    listed = 0;
+    inTurn(refresh);
+  });
+  document.addEventListener("listed", () => {
+    shownQuery = location.search;
+    listed = 0;
+    watchList();
+  });
 
   // Where the list ends more of it comes, and what came stays.
   let listed = 0;
@@ -442,6 +453,7 @@
       // A field that is taken out and put back was not left.
       swapping = true;
       keepForms(old, now);
+      keepMenus(old, now);
       old.replaceChildren(...now.childNodes);
       swapping = false;
       for (const fold of findAll("details", old)) if (nameFold(fold) && open.includes(nameFold(fold))) fold.open = true;
@@ -501,6 +513,20 @@
       }
       showInbox(mine);
       theirs.replaceWith(mine);
+    }
+  };
+
+  // An open menu stays open. What no longer fits its row goes.
+  const keepMenus = (old, fresh) => {
+    for (const menu of findAll("details.more[open]", old)) {
+      const row = find(`[data-story="${menu.closest(ROWS).dataset.story}"]:has(a[data-more])`, fresh);
+      if (!row) continue;
+      const link = find("a[data-more]", row), isSame = link.dataset.more === menu.dataset.unfit;
+      menu.dataset.unfit = link.dataset.more;
+      link.replaceWith(menu);
+      if (isSame) continue;
+      find(".menu", menu)?.remove();
+      fillMenu(row);
     }
   };
 

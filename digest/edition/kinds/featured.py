@@ -43,19 +43,11 @@ class FeaturedSection(SectionKind):
 
 
 def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-    """Keep what may be featured: of a topic that has room, else of any topic of ours, else what there is.
-
-    A story of our own site, or one that an editor featured, needs no topic.
-    """
+    """Keep what may be featured: of a topic that has room, else of any topic of ours, else what there is."""
     free = [s for s in pool if not filler.is_publisher_full(s)]
-    ours = [s for s in free if _is_ours(s)]
+    ours = [s for s in free if s.is_ours]
     with_room = [s for s in ours if not (s.topic and filler.is_topic_full(section, s))]
     return with_room or ours or free
-
-
-def _is_ours(scored: ScoredStory) -> bool:
-    lead = scored.lead
-    return bool(scored.topic or lead.own or lead.featured)
 
 
 def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:

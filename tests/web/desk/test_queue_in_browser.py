@@ -370,3 +370,45 @@ def test_the_keyboard_stays_on_undo_and_goes_on_to_redo(served: ServedWeek) -> N
     page.keyboard.press("Enter")
     expect(undo).to_have_count(0)
     expect(redo).to_be_focused()
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE])
+def test_an_open_menu_stays_open_when_an_answer_of_its_section_arrives(
+    served: ServedWeek, viewport: dict[str, int]
+) -> None:
+    week, page = served.week, served.open(viewport)
+    held, (first, second, third, *_) = HeldRequests(page), week.anchors("featured")
+    menu = row(page, third).locator("details.more")
+    # By pointer: the second story moves below the third, whose menu is open by then.
+    if viewport == WIDE:
+        row(page, second).get_by_role("button", name="Down").click()
+    else:
+        row(page, second).locator("details.more > summary").click()
+        row(page, second).get_by_role("button", name="Move down").click()
+    expect_order(page, [first, third, second])
+    menu.locator("summary").click()
+    pin = menu.get_by_role("button", name="Pin")
+    expect(pin).to_be_visible()
+    held.let_go()
+    expect(page.locator("#saved")).to_contain_text("Saved")
+    expect(row(page, second)).not_to_have_attribute("aria-busy", "true")
+    let_time_pass(page, 1500)
+    expect(pin).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(menu).not_to_have_attribute("open", "")
+    # By keyboard: the focus stays in it, too.
+    held.is_holding = True
+    held.routes.clear()
+    row(page, first).locator(".acts > button[value^=down]").evaluate("button => button.form.requestSubmit(button)")
+    expect_order(page, [third, first, second])
+    menu.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(pin).to_be_visible()
+    while not pin.evaluate("button => button === document.activeElement"):
+        page.keyboard.press("Tab")
+    held.let_go()
+    expect(row(page, first)).not_to_have_attribute("aria-busy", "true")
+    let_time_pass(page, 1500)
+    expect(pin).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(row(page, third).locator(".meta").first).to_contain_text("Pinned.")

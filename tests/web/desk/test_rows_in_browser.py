@@ -309,3 +309,66 @@ def test_without_scripts_the_preview_leads_to_each_storys_form(served: ServedWee
         click_near_foot(link_in_preview(page, "Featured 3"))
     expect(page.locator(".fields input[name=headline]")).to_have_value(served.week.headlines("featured")[2])
     expect(page.locator("#preview .seg [aria-current]")).to_have_text("Dark")
+
+
+@pytest.mark.parametrize(("viewport", "query"), [(WIDE, "?filter=used"), (PHONE, "?tab=stories")])
+def test_a_search_goes_through_everything_as_it_is_typed_and_back_restores_the_field(
+    served: ServedWeek, viewport: dict[str, int], query: str
+) -> None:
+    page = served.open(viewport, query)
+    page.evaluate("window.isTheSame = true")
+    field, hits, tabs, rows = (page.locator(part) for part in ("#words", "#hits", ".chips a", "#found > li"))
+    before, everything = page.locator(".chips [aria-current]").inner_text(), hits.inner_text()
+    # By pointer and letter for letter.
+    field.click()
+    page.keyboard.type("crane")
+    expect(hits).to_have_text(re.compile("^[0-9]+ results for “crane”$"))
+    expect(tabs).to_have_text(
+        [
+            re.compile(f"^{title} {number}$")
+            for title, number in (("Unused", r"\d+"), ("Used", r"[1-9]\d*"), ("Left out", r"\d+"), ("All", r"[1-9]\d*"))
+        ]
+    )
+    expect(page.locator(".chips [aria-current]")).to_have_text(re.compile("^All "))
+    expect(rows.filter(has_text="In Featured 1")).not_to_have_count(0)
+    expect(rows.first.locator("mark").first).to_have_text(re.compile("^crane", re.IGNORECASE))
+    expect(field).to_be_focused()
+    expect(field).to_have_value("crane")
+    assert axe_report(page) == ""
+    # By keyboard: Enter leads to the hits, a tab narrows them, and Back widens them again.
+    page.keyboard.press("Enter")
+    expect(page.locator("#found")).to_be_focused()
+    page.get_by_role("link", name=re.compile("^Used ")).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".chips [aria-current]")).to_have_text(re.compile("^Used "))
+    expect(field).to_have_value("crane")
+    page.go_back()
+    expect(page.locator(".chips [aria-current]")).to_have_text(re.compile("^All "))
+    expect(field).to_have_value("crane")
+    assert page.evaluate("window.isTheSame")
+    # A story that was found keeps the search, as does another page.
+    rows.get_by_role("link", name="Featured 1", exact=True).first.click()
+    expect(page).to_have_url(re.compile("q=crane"))
+    row(page, 1).locator("h3").click()
+    expect(page.locator(".fields input[name=headline]")).to_be_focused()
+    expect(page).to_have_url(re.compile("q=crane"))
+    page.goto(f"{served.address}/desk/sources")
+    page.go_back()
+    page.go_back()
+    page.go_back()
+    expect(field).to_have_value("crane")
+    expect(hits).to_have_text(re.compile("results for “crane”"))
+    # One step back is the list before the search.
+    page.go_back()
+    expect(field).to_have_value("")
+    expect(page.locator(".chips [aria-current]")).to_have_text(before)
+    expect(hits).to_have_text(everything)
+
+
+def test_a_search_that_is_not_answered_is_sent_as_a_form(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    page.route("**part=results**", lambda route: route.abort())
+    page.locator("#words").fill("crane")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    expect(page.locator("#hits")).to_have_text(re.compile("results for “crane”"))

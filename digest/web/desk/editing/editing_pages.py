@@ -18,6 +18,7 @@ from digest.app.editions import edition_checks
 from digest.app.editions.edition_views import EditionView
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import Edit
+from digest.web.actor_names import replace_edit_authors_with_names
 from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_page_data import make_approval_status_fingerprint
@@ -278,6 +279,16 @@ def render_edit_page(
         refused_picture=refused_picture,
         refused_url=refused_url,
     )
+
+
+def render_story_results(view: EditionView, state: EditingState, query: EditionPageQuery) -> str:
+    """Render the list of the week's stories alone, for the script that searches as you type."""
+    context = web_context()
+    names = staff.read_display_names(context.installation)
+    arrangement = replace_edit_authors_with_names(state.arrangement, names)
+    pool = find_pool_page(arrangement, context.settings.file.sections, query.pool, context.zone)
+    template = "web/desk/editing/story_results.html"
+    return render_template(template, edition=view.edition, pool=pool, asked=query, filters=POOL_FILTERS)
 
 
 @editing_pages.post("/lead/<anchor>")

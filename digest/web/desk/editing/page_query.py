@@ -31,7 +31,7 @@ class EditionPageQuery:
 
     tab: str = "edition"
     view: str = "phone"
-    filter: str = "unused"
+    filter: str = ""
     order: str = "score"
     topic_filter: str = ""
     q: str = ""
@@ -54,10 +54,15 @@ class EditionPageQuery:
         return tuple(filter(None, self.omit.split(",")))
 
     @property
+    def shown_filter(self) -> str:
+        """The tab of the list that is shown. A search goes through all of them until one is chosen."""
+        return self.filter or ("all" if self.q else "unused")
+
+    @property
     def pool(self) -> PoolQuery:
         """What the list of stories is asked for."""
         start, rows = int(self.start or 0), int(self.rows or 0)
-        return PoolQuery(self.filter, self.order, self.topic_filter, self.q, start, rows)
+        return PoolQuery(self.shown_filter, self.order, self.topic_filter, self.q, start, rows)
 
 
 _DEFAULTS: dict[str, str] = asdict(EditionPageQuery())
@@ -65,14 +70,20 @@ _CARRIED = tuple(key for key in _DEFAULTS if key != "rows")
 
 
 def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
-    """Read a query from an address or a form; anything unknown is the default."""
+    """Read a query from an address or a form; anything unknown is the default.
+
+    A search for other words than the page showed (`was-q`) goes through all tabs.
+    """
+    filters = [key for key, _ in POOL_FILTERS]
+    words = _read_words(values, "q")
+    is_new = "was-q" in values and _read_words(values, "was-q") != words
     return EditionPageQuery(
         tab=_known_or_default(values.get("tab"), PAGE_TABS, "edition"),
         view=find_preview_mode(values.get("view")).key,
-        filter=_known_or_default(values.get("filter"), [key for key, _ in POOL_FILTERS], "unused"),
+        filter="" if is_new else _known_or_default(values.get("filter"), filters, ""),
         order=_known_or_default(values.get("order"), [key for key, _ in POOL_ORDERS], "score"),
-        topic_filter=" ".join(values.get("topic_filter", "").split())[:MAX_WORDS_LENGTH],
-        q=" ".join(values.get("q", "").split())[:MAX_WORDS_LENGTH],
+        topic_filter=_read_words(values, "topic_filter"),
+        q=words,
         start=_known_number(values.get("start", "")),
         open=_known_anchor(values.get("open", "")),
         panel=_known_or_default(values.get("panel"), PANELS, ""),
@@ -81,6 +92,10 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
         show=_known_anchor(values.get("show", "")),
         rows=_known_number(values.get("rows", "")),
     )
+
+
+def _read_words(values: Mapping[str, str], name: str) -> str:
+    return " ".join(values.get(name, "").split())[:MAX_WORDS_LENGTH]
 
 
 def _known_or_default(value: str | None, allowed: Collection[str], default: str) -> str:

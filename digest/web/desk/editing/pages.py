@@ -1,7 +1,6 @@
 """The editors' pages: the edition, its stories and checks, approval, sources, what was sent."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
@@ -30,7 +29,7 @@ from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
-from digest.web.desk.editing.editing_pages import read_edition_from_url, render_edit_page
+from digest.web.desk.editing.editing_pages import read_edition_from_url, render_edit_page, render_story_results
 from digest.web.desk.editing.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.edition.previews import PREVIEW_MODES, find_preview_mode, preview_response
 from digest.web.desk.outline.edition_outline import build_edition_page_data, summarize_checks
@@ -114,6 +113,8 @@ def edition(name: str) -> ResponseReturnValue:
 def _edition_page(view: edition_views.EditionView) -> str:
     context, query = web_context(), read_page_query(request.args)
     state = editing_state.find_editing_state(context.installation, view.edition)
+    if state and request.args.get("part") == "results":
+        return render_story_results(view, state, query)
     if state:
         return render_edit_page(view, state, query)
     installation, edition, now = context.installation, view.edition, context.clock()
@@ -169,7 +170,7 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
             omit=request.args.getlist("omit"),
             short=request.args.get("short") == "yes",
         )
-        edit_url = partial(_build_edit_url, name, view) if request.args.get("edit") == "yes" else None
+        edit_url = _link_to_forms(name, view) if request.args.get("edit") == "yes" else None
         return preview_response(body.decode(), view, EditionContent.from_json(row.content), edit_url)
     preheader = editions.read_preheader(context.installation, name, request.args.getlist("omit"))
     sender = context.settings.file.sender.name
@@ -181,11 +182,13 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
     return response
 
 
-def _build_edit_url(name: str, view: str, place: str) -> str:
-    """Return the URL of an edition's page with the form of the story at a place of the preview."""
+def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
+    """Return a function that returns, for a place of the preview, the URL of the edition's page with that story's form."""
     omitted = ",".join(request.args.getlist("omit"))
-    query: dict[str, Any] = EditionPageQuery(view=view, omit=omitted, open=place).but()
-    return url_for("desk.edition", name=name, _anchor="headline", **query)
+    query = EditionPageQuery(view=view, omit=omitted, open="place")
+    values: dict[str, Any] = query.but()
+    url = url_for("desk.edition", name=name, _anchor="headline", **values)
+    return lambda place: url.replace("open=place", f"open={place}")
 
 
 @desk_pages.get("/editions/<name>/approve")

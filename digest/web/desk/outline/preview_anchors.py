@@ -1,6 +1,7 @@
 """Stories' places in the preview: IDs that the desk puts into the shown bytes, and links from there to each story's form."""
 
 import re
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 
@@ -10,6 +11,8 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import Arrangement
 from digest.web.desk.outline.story_pool import story_anchor
 
+UrlMaker = Callable[[str], str]  # of a story's place
+Insertion = tuple[int, str]  # where, and what
 _BLANK = r"(?:\s|&nbsp;|&#160;|\xa0)+"
 _BOX_TAG = re.compile(r"<(/?)(?:table|td|li|div)\b")
 # A link covers its story, and shows what it does when it's pointed at.
@@ -17,7 +20,7 @@ _EDIT_STYLES = """<style>
 [id^=at-]{scroll-margin-top:30vh}
 [data-story]{position:relative}
 .desk-edit{position:absolute;inset:-2px -6px;z-index:9;border-radius:4px}
-.desk-edit:is(:hover,:focus-visible),:target>.desk-edit,:target+.desk-edit{outline:2px solid #2F7CC4}
+.desk-edit:is(:hover,:focus-visible),.desk-edit:has(+:target){outline:2px solid #2F7CC4}
 .desk-edit:is(:hover,:focus-visible)::after{content:attr(aria-label);position:absolute;right:4px;top:4px;padding:0 9px;
 border-radius:4px;background:#0B4F8A;color:#fff;font:13px/22px sans-serif}
 </style></head>"""
@@ -41,7 +44,7 @@ def find_story_in_preview(place: str, content: EditionContent, arrangement: Arra
     return story_anchor(stories[-1].url) if stories else ""
 
 
-def insert_preview_anchors(html: str, content: EditionContent, edit_url: Callable[[str], str] | None = None) -> str:
+def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMaker | None = None) -> str:
     """Put the IDs into an email's HTML. An entry that has neither a heading nor a link of its own gets none.
 
     Links get none either, because the browser would move the focus there, away from an editor who is writing beside the preview.
@@ -66,28 +69,29 @@ def insert_preview_anchors(html: str, content: EditionContent, edit_url: Callabl
     return html.replace("</head>", _EDIT_STYLES, 1) if edit_url else html
 
 
-def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[tuple[int, str]]:
-    """Give what is inserted where, for the ID of a place and the link there."""
+def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Insertion]:
+    """Give what is inserted where, for the ID of a place and the link there; before a heading, whose name isn't changed by it."""
     if html.startswith("<a", place):
-        yield place, f'<span id="{name}"></span>{link}'
+        yield place, f'{link}<span id="{name}"></span>'
     else:
+        yield place, link
         yield place + len("<h2"), f' id="{name}"'
-        yield html.index(">", place) + 1, link
 
 
 def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
     """Find the outermost element around each place that has no other place in it, nor the masthead: where its tag's name ends."""
     boxes: dict[int, int] = {}
+    in_order = sorted(places)
     opened: list[re.Match[str]] = []
     for tag in _BOX_TAG.finditer(html, max(0, html.find("</h1>"))):
         if not tag[1]:
             opened.append(tag)
         elif opened:
             begin = opened.pop()
-            inside = [place for place in places if begin.end() < place < tag.start()]
+            first, past = bisect(in_order, begin.end()), bisect(in_order, tag.start())
             # An element ends after those in it, so that the outermost comes last.
-            if len(inside) == 1:
-                boxes[inside[0]] = begin.end()
+            if past - first == 1:
+                boxes[in_order[first]] = begin.end()
     return boxes
 
 

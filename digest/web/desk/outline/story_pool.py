@@ -6,14 +6,16 @@ of any of a story's articles finds it, so that a page that was opened before a m
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from zoneinfo import ZoneInfo
 
 from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.edits import StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
 from digest.select.selection_types import PlacedStory, ScoredStory
-from digest.settings import SectionSettings
+from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.phrases import join_words
 from subscribers.subscriber_language import ENGLISH
 
@@ -48,13 +50,19 @@ class PoolRow:
     next_in: str = ""  # the sections in which it comes up where one is dropped: "Featured and Topics"
     fits: tuple[str, ...] = ()  # keys of sections
     fits_title: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)  # what editors wrote, by field
     joins: str = ""  # the headline of the story that it belongs to
     when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty where the story has no date of its own
 
     @property
     def headline(self) -> str:
-        """The lead's title."""
-        return self.scored.story.lead.title
+        """The headline that an editor wrote, or the lead's title."""
+        return self.texts.get(StoryField.HEADLINE) or self.scored.story.lead.title
+
+    @property
+    def belongs(self) -> bool:
+        """True if it's worth suggesting. News about none of our topics is only found by searching, or among all stories."""
+        return self.scored.is_ours or self.scored.lead.section != NEWS_SECTION or bool(self.next_in)
 
     @property
     def publishers(self) -> str:
@@ -77,7 +85,7 @@ class PoolRow:
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
-    """A page of the week's stories, with how many there are of each kind."""
+    """A page of the week's stories, with how many of each kind fit the query."""
 
     rows: tuple[PoolRow, ...]
     count: int
@@ -140,7 +148,7 @@ def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSe
         row,
         anchor=story_anchor(row.scored.story.lead.url),
         fits=tuple(s.key for s in fits),
-        fits_title=" or ".join(titles[:2]) if titles else "",
+        fits_title=" or ".join(titles[:2]) if row.belongs else "",
     )
 
 
@@ -189,9 +197,12 @@ def find_pool_page(
 ) -> PoolPage:
     """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
     rows = list(_list_pool(arrangement, sections))
-    kinds = {key: list(filter(fits, rows)) for key, fits in _FITTING_ROWS.items()}
-    fitting_rows = [row for row in kinds.get(query.filter, rows) if _fits_query(row, query)]
-    fitting_rows.sort(key=_POOL_ORDER_KEYS.get(query.order, _by_score))
+    hits = [row for row in rows if _fits_query(row, query)]
+    kinds: dict[str, list[PoolRow]] = {}
+    for key, fits in _FITTING_ROWS.items():
+        kinds[key] = [row for row in hits if fits(row, query)]
+    order_key = _POOL_ORDER_KEYS.get(query.order, _by_score)
+    fitting_rows = sorted(kinds.get(query.filter, hits), key=order_key)
     start = min(max(0, query.start), max(0, len(fitting_rows) - 1))
     row_limit = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
     publishers = set().union(*(row.scored.story.publishers for row in rows))
@@ -213,7 +224,8 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
     for settings in sections:
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
             anchor, place = story_anchor(story.url), f"{settings.title} {number}"
-            yield PoolRow(story.placed.scored, anchor, place=place, place_anchor=anchor)
+            texts = {**story.texts, "note": story.note}
+            yield PoolRow(story.placed.scored, anchor, place=place, place_anchor=anchor, texts=texts)
             for under in story.supporting:
                 under_anchor = story_anchor(under.url)
                 yield PoolRow(under.placed.scored, under_anchor, place=f"{place}, under the story", place_anchor=anchor)
@@ -235,8 +247,8 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
     if not query.words:
         return True
     story = row.scored.story
-    titles = [row.headline, *(article.title for article in story.members)]
-    text = " ".join([*titles, *story.publishers]).casefold()
+    titles = (article.title for article in story.members)
+    text = " ".join(chain(row.texts.values(), titles, story.publishers)).casefold()
     return all(word in text for word in query.words.casefold().split())
 
 
@@ -254,10 +266,10 @@ def _by_reads(row: PoolRow) -> tuple[float, float, str]:
     return (-(row.reads or 0), *_by_score(row))
 
 
-_FITTING_ROWS: Mapping[str, Callable[[PoolRow], bool]] = {
-    "all": bool,
-    "used": lambda row: bool(row.place),
-    "unused": lambda row: not row.place,
-    "left-out": lambda row: bool(row.reason),
+_FITTING_ROWS: Mapping[str, Callable[[PoolRow, PoolQuery], bool]] = {
+    "all": lambda _row, _query: True,
+    "used": lambda row, _query: bool(row.place),
+    "unused": lambda row, query: not row.place and (row.belongs or bool(query.words)),
+    "left-out": lambda row, _query: bool(row.reason),
 }
 _POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}

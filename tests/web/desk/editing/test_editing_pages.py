@@ -189,6 +189,62 @@ def list_scored(week: SampleWeek) -> list[ScoredStory]:
     return [*placed, *under, *(out.scored for out in arrangement.left_out)]
 
 
+def search_stories(week: SampleWeek, query: str) -> tuple[dict[str, int], list[str]]:
+    """Search as the page's script does; return the number of hits in each tab, and the anchors of those in the open one."""
+    shown = week.client().get(f"{week.path}?part=results&{query}").text
+    counts = re.findall(r">([A-Z][a-z ]+) (\d+)</a>", shown.partition("</nav>")[0])
+    return {title: int(count) for title, count in counts}, re.findall(
+        r'<li class="cand[^"]*" data-story="([^"]+)"', shown
+    )
+
+
+def test_a_search_goes_through_every_tab_and_counts_the_hits_in_each(week: SampleWeek) -> None:
+    assert "crane" in week.headlines("featured")[0].lower()
+    counts, anchors = search_stories(week, "q=crane")
+    assert week.anchors("featured")[0] in anchors
+    assert counts["All"] == len(anchors) == counts["Unused"] + counts["Used"]
+    assert 0 < counts["Used"] < search_stories(week, "filter=all")[0]["Used"]
+    assert search_stories(week, "q=crane&filter=used")[0] == counts
+    assert len(search_stories(week, "q=crane&filter=used")[1]) == counts["Used"]
+    assert search_stories(week, "q=no+such+words")[0] == dict.fromkeys(counts, 0)
+    # Without scripts, a form does the same, whatever tab is open; the same search again keeps the tab.
+    form = page(week, "?filter=unused&q=port")
+    assert re.search(r'name="was-q" value="port"', form)
+    for words, filter_key in (("crane", ""), ("port", "unused")):
+        answer = page(week, f"?was-q=port&q={words}&filter=unused")
+        current = re.findall(r'href="[^"]+"(?: aria-current="true")?>([A-Z][a-z ]+) \d+</a>', answer)
+        assert current
+        assert ('aria-current="true">Unused' in answer) == bool(filter_key)
+    results = page(week, "?was-q=&q=crane&filter=unused")
+    assert f"{counts['All']} results for \u201ccrane\u201d" in results
+    assert re.search(r"<mark>crane", results, re.IGNORECASE)
+
+
+def test_what_editors_wrote_is_found_too_and_shown(week: SampleWeek) -> None:
+    anchor, title = week.anchors("topics")[1], week.headlines("topics")[1]
+    fields = {"headline": "Zebras cross", "was-headline": title, "note": "Quokkas, too", "was-note": ""}
+    week.client().post(f"{week.path}/story/{anchor}", data=fields)
+    for words in ("zebras", "quokkas", title):
+        assert anchor in search_stories(week, f"q={words}&filter=used")[1]
+    shown = week.client().get(f"{week.path}?part=results&q=zebras").text
+    assert "<mark>Zebras</mark> cross</a></h3>" in shown
+    assert title not in shown
+
+
+def test_news_about_none_of_our_topics_is_found_but_not_suggested(week: SampleWeek) -> None:
+    collect_articles(week, 2)
+    arrangement = week.state.arrangement
+    waiting = [out.scored for out in arrangement.left_out] + [new.scored for new in arrangement.tray]
+    late = [scored for scored in waiting if "waited for" in scored.story.lead.title]
+    assert [scored.topic for scored in late] == [None, None]
+    anchors = {story_anchor(scored.url) for scored in late}
+    assert not anchors & set(search_stories(week, "filter=unused")[1])
+    assert anchors == set(search_stories(week, "q=waited+for")[1])
+    found = week.client().get(f"{week.path}?part=results&q=waited+for").text
+    assert found.count('name="act" value="add ') == 2
+    assert "Fits " not in found
+
+
 def test_the_list_goes_back_as_well_as_on(week: SampleWeek) -> None:
     first = page(week, "?filter=all")
     assert ">Earlier stories</a>" not in first

@@ -280,7 +280,7 @@ def test_a_storys_link_covers_all_of_it_and_nothing_else() -> None:
     (link,) = re.findall(r'<a class="desk-edit"[^>]*></a>', marked)
     place = f"at-{story_anchor(first.url)}"
     assert f'href="/open?{place}&amp;x" target="_top" aria-label="Edit A &amp; B 1" data-place="{place}"' in link
-    assert f'<h3 id="{place}">{link}<a href="{first.url}">' in marked
+    assert f'{link}<h3 id="{place}"><a href="{first.url}">' in marked
     bare = re.sub("<style>.*</style>", "", unmarked(marked), flags=re.DOTALL)
     assert bare.replace(link, "").replace(" data-story", "") == html
 

@@ -1,0 +1,52 @@
+// Searching the week's stories as you type: the list alone is renewed, and the browser's Back button restores the list before it.
+"use strict";
+(() => {
+  const TYPING = 150; // milliseconds between two letters
+  // What the list was asked for. No link of the edition changes it.
+  const LISTED = ["q", "filter", "topic_filter", "order", "start"];
+  const find = (selector, root = document) => root.querySelector(selector);
+  let typing = 0, searches = 0;
+  const listUrl = (form) => {
+    const url = new URL(form.action), asked = new URLSearchParams(location.search);
+    url.hash = "";
+    for (const [name, value] of new FormData(form)) if (value && name !== "was-q") url.searchParams.set(name, value);
+    // Another search goes through every tab.
+    const isSame = form.elements.namedItem("q").value.trim() === (asked.get("q") || ""), filter = isSame && asked.get("filter");
+    if (filter) url.searchParams.set("filter", filter); else url.searchParams.delete("filter");
+    return url;
+  };
+  // Returns false if the server doesn't answer, or answers with another page.
+  const search = async () => {
+    clearTimeout(typing);
+    const number = searches += 1, url = listUrl(find(".find")), part = new URL(url);
+    part.searchParams.set("part", "results");
+    const answer = await fetch(part, { redirect: "error" }).catch(() => null), text = answer?.ok && await answer.text();
+    if (number !== searches) return true;
+    const fresh = text && new DOMParser().parseFromString(text, "text/html");
+    if (!fresh || !find("#results", fresh)) return false;
+    // The first letter is a step that Back undoes; the others aren't.
+    const isSearch = new URLSearchParams(location.search).has("q");
+    history[isSearch ? "replaceState" : "pushState"](null, "", url);
+    for (const id of ["#hits", "#results"]) find(id).replaceChildren(...find(id, fresh).childNodes);
+    find("#results").dispatchEvent(new Event("listed", { bubbles: true }));
+    return true;
+  };
+  document.addEventListener("input", (event) => {
+    if (!event.target.closest(".find")) return;
+    clearTimeout(typing);
+    typing = setTimeout(search, TYPING);
+  });
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.matches(".find")) return;
+    event.preventDefault();
+    if (await search()) find("#found").focus(); else HTMLFormElement.prototype.submit.call(form);
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("#edition a[href]");
+    if (!link || link.pathname !== location.pathname) return;
+    const url = new URL(link.href), asked = new URLSearchParams(location.search);
+    for (const name of LISTED) if (asked.has(name)) url.searchParams.set(name, asked.get(name)); else url.searchParams.delete(name);
+    if (url.href !== link.href) link.href = url.href;
+  }, true);
+})();
