@@ -171,6 +171,8 @@
       if (!held.isConnected || held === document.body) restoreFocus(document.body, kept);
       return back;
     },
+    merge: (row, { main }) => row.dataset.story !== main && SHOWS.drop(row),
+    under: (row, extra) => SHOWS.merge(row, extra),
     pin: (row) => markPinned(row, true),
     unpin: (row) => markPinned(row, false),
   };

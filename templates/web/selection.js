@@ -12,19 +12,37 @@
 
   // --- which are selected --------------------------------------------------------------------------------
 
-  // `picked` are the anchors of stories, also of those that the list doesn't show; `last` is where a range begins.
-  const picked = new Set();
+  // `picked` are the anchors of stories, also of those that the list doesn't show; `last` is where a range begins. `asked` is what
+  // was to be done with several: once it's saved, they aren't selected any more.
+  const picked = new Set(), asked = new Set();
   let last = "";
   // Those in sight, with the edition's first: what is done is done with these alone.
-  const listPicked = () => {
+  const listRows = () => {
     const rows = [...findAll("#edition li.st"), ...findAll("#stories li.cand")];
-    return [...new Set(rows.map((row) => row.dataset.story))].filter((story) => picked.has(story));
+    return [...new Map(rows.reverse().map((row) => [row.dataset.story, row])).values()].reverse();
+  };
+  const listPicked = () => listRows().map((row) => row.dataset.story).filter((story) => picked.has(story));
+  const nameRow = (row) => {
+    const title = find("h3", row).textContent, list = row.closest("ol");
+    return list ? `${find(`#section-${list.dataset.section} h2`).textContent} ${find(".n", row).textContent}: ${title}` : title;
+  };
+  // What others can be merged into or put under: the selected stories first, then the rest of the edition.
+  const listMainChoices = () => {
+    const select = find("[name=main]", bar), chosen = select.closest("details").open && select.value;
+    const rows = listRows(), isPicked = (row) => picked.has(row.dataset.story);
+    const choices = [...rows.filter(isPicked), ...rows.filter((row) => !isPicked(row) && row.matches(".st"))];
+    select.replaceChildren(...choices.map((row) => {
+      const choice = document.createElement("option");
+      return Object.assign(choice, { value: row.dataset.story, textContent: nameRow(row) });
+    }));
+    if (choices.some((row) => row.dataset.story === chosen)) select.value = chosen;
   };
   const show = () => {
     for (const box of findAll(".tick")) box.checked = picked.has(box.value);
     const count = listPicked().length, words = `${count} selected`;
     document.body.classList.toggle("picking", count > 0);
     if (!count) for (const menu of findAll(".pickmenu[open]")) menu.open = false;
+    if (count) listMainChoices();
     find("#selection-count").textContent = words;
     if (find("#selection-status").textContent !== words) find("#selection-status").textContent = words;
   };
@@ -41,18 +59,19 @@
     bar.reset();
     show();
   };
-  const focusFirst = () => {
-    const [story] = listPicked(), row = findAll("#edition li.st, #stories li.cand").find((one) => one.dataset.story === story);
+  const focusRow = (row) => {
     if (!row) return;
     row.tabIndex = -1;
-    row.focus();
+    row.focus({ preventScroll: true });
+  };
+  const focusFirst = () => {
+    focusRow(listRows().find((one) => picked.has(one.dataset.story)));
   };
   bar.addEventListener("reset", () => { if (picked.size) setTimeout(clear); });
   desk.addEventListener("renewed", show);
   desk.addEventListener("saved", ({ detail }) => {
-    const done = detail.split(" ").slice(1);
-    if (done.length < 2 && !done.every((story) => picked.has(story))) return;
-    for (const story of done) picked.delete(story);
+    if (!asked.delete(detail)) return;
+    for (const story of detail.split(" ").slice(1)) picked.delete(story);
     show();
   });
 
@@ -75,7 +94,7 @@
     menu.open = true;
     find("select", menu).focus();
   };
-  const KEYS = { m: () => open("ask-section"), x: () => act("drop") };
+  const KEYS = { m: () => open("ask-section"), M: () => open("ask-main"), u: () => open("ask-main"), x: () => act("drop") };
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
     const at = event.target, row = rowOf(at), isBox = at.matches(".tick"), done = () => { event.preventDefault(); event.stopPropagation(); };
@@ -101,11 +120,12 @@
 
   // --- what is done with them --------------------------------------------------------------------------------
 
-  const act = (word, fields = {}) => {
-    const stories = listPicked();
+  const act = (word, fields = {}, stories = listPicked()) => {
     if (!stories.length) return;
     if (!rowOf(document.activeElement)) focusFirst();
-    desk.dispatchEvent(new CustomEvent("act", { detail: { value: [word, ...stories].join(" "), fields } }));
+    const value = [word, ...stories].join(" ");
+    asked.add(value);
+    desk.dispatchEvent(new CustomEvent("act", { detail: { value, fields } }));
     show();
   };
   bar.addEventListener("submit", (event) => {
@@ -120,5 +140,68 @@
       if (menu.open) for (const other of findAll(".pickmenu[open]")) other.open = other === menu;
     });
   }
+  // --- one story dragged onto another ------------------------------------------------------------------------
+
+  // The edges of a row are places to move to; its middle is the story itself.
+  let carried = [];
+  const clearMark = () => { for (const row of findAll(".drop-on")) row.classList.remove("drop-on"); };
+  const rowUnder = ({ target, clientY }) => {
+    const row = carried.length && target.closest?.("#edition li.st"), box = row && row.getBoundingClientRect();
+    if (!row || carried.includes(row.dataset.story)) return null;
+    return Math.abs(clientY - box.top - box.height / 2) <= box.height / 6 ? row : null;
+  };
+  document.addEventListener("dragstart", ({ target }) => {
+    const { story } = target.closest?.("li[data-story]")?.dataset || {}, stories = listPicked();
+    if (story) carried = stories.includes(story) ? stories : [story];
+  });
+  document.addEventListener("dragover", (event) => {
+    const row = rowUnder(event);
+    clearMark();
+    if (!row) return;
+    event.preventDefault();
+    event.stopPropagation();
+    for (const other of findAll(".drop-before, .drop-after")) other.classList.remove("drop-before", "drop-after");
+    row.classList.add("drop-on");
+  }, true);
+  document.addEventListener("drop", (event) => {
+    const row = rowUnder(event);
+    if (!row) return;
+    event.preventDefault();
+    event.stopPropagation();
+    askWhich(carried, row);
+  }, true);
+  document.addEventListener("dragend", () => {
+    clearMark();
+    carried = [];
+  });
+
+  // Asked where the story was dropped.
+  const askWhich = (stories, row) => {
+    const dialog = document.createElement("dialog"), heading = document.createElement("h2"), choices = document.createElement("div");
+    const main = row.dataset.story, box = row.getBoundingClientRect();
+    const choose = (label, kind, work) => {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", className: kind, textContent: label });
+      button.addEventListener("click", () => {
+        dialog.close();
+        focusRow(row.isConnected ? row : listRows().find((one) => one.dataset.story === main));
+        work?.();
+      });
+      choices.append(button);
+    };
+    heading.textContent = `${stories.length > 1 ? `${stories.length} stories` : "This story"} and ${nameRow(row)}`;
+    choices.className = "row";
+    choose("Merge stories", "btn", () => act("merge", { main }, [main, ...stories]));
+    choose("Put under it", "btn", () => act("under", { main }, stories));
+    choose("Cancel", "btn quiet");
+    dialog.className = "asked near";
+    dialog.setAttribute("aria-label", heading.textContent);
+    dialog.append(heading, choices);
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+    dialog.style.top = `${Math.max(8, Math.min(box.bottom, innerHeight - dialog.offsetHeight - 8))}px`;
+    dialog.style.left = `${Math.max(8, Math.min(box.left, innerWidth - dialog.offsetWidth - 8))}px`;
+  };
   show();
 })();

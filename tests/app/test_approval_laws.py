@@ -173,6 +173,8 @@ class WatchedEdition:
                 "move": self.move,
                 "drop-all": self.drop_all,
                 "move-all": self.move_all,
+                "merge-all": self.merge_all,
+                "under-all": self.put_all_under,
                 "undo": self.undo,
                 "approve": self.approve,
                 "approve-unseen": self.approve_unseen,
@@ -268,6 +270,20 @@ class WatchedEdition:
             "several moved",
             actor,
             lambda form: editing.place_stories(self.install, form, *urls, section="featured", position=0),
+        )
+
+    def merge_all(self, actor: Actor) -> None:
+        """Let the first story take the articles of all others, in one action."""
+        urls = [url_of(title) for title in TITLES[:3]]
+        self.change("several merged", actor, lambda form: editing.merge_stories(self.install, form, *urls))
+
+    def put_all_under(self, actor: Actor) -> None:
+        """Put all other stories under the first one, in one action."""
+        main, *urls = [url_of(title) for title in TITLES[:3]]
+        self.change(
+            "several put under",
+            actor,
+            lambda form: editing.add_supporting_stories(self.install, form, *urls, main=main),
         )
 
     def undo(self, actor: Actor) -> None:
@@ -537,6 +553,7 @@ PASSAGES = (
     "edit 1; approve 2; undo 1; approve 2; approve 3",
     "approve-together; drop 1; undo 1; move 2; undo 2",
     "approve-together; drop-all 1; undo 1; move-all 2; undo 2",
+    "approve-together; merge-all 1; undo 1; under-all 2; undo 2",
     "draft-news; approve 1; draft-again; approve 2",
     "drop 1; move 2; deadline wait",
     "edit 1; deadline skip; approve 2; bring-back 3",
@@ -548,6 +565,8 @@ STEPS = (
         "move 1",
         "drop-all 1",
         "move-all 1",
+        "merge-all 1",
+        "under-all 1",
         "undo 1",
         "approve 1",
         "approve-unseen 1",
@@ -618,7 +637,8 @@ def test_nothing_is_sent_that_was_not_approved_or_whose_approval_was_taken_back(
 
 
 APPROVED_BY_ONE = (
-    "edit 1; approve 1; approve 2; drop 1; undo 1; drop-all 1; undo 1; move-all 1; undo 1; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
+    "edit 1; approve 1; approve 2; drop 1; undo 1; drop-all 1; undo 1; move-all 1; undo 1; "
+    "merge-all 1; undo 1; under-all 1; undo 1; drop 1; deadline send-last-approved; send-part; take-back 3; edit 2; send-back 1; "
     "deadline skip; draft-news; send"
 )
 DONE_BY_ONE = {
@@ -628,9 +648,11 @@ DONE_BY_ONE = {
     "dropped": 2,
     "several dropped": 1,
     "several moved": 1,
-    "undone": 3,
+    "several merged": 1,
+    "several put under": 1,
+    "undone": 5,
     "reinstated": 1,
-    "undone to what was approved": 3,
+    "undone to what was approved": 5,
     "sent in part": 1,
     "sent": 1,
 }

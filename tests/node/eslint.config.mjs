@@ -4,7 +4,7 @@ import js from "@eslint/js";
 
 // Whatever else a browser has is unknown here, storage and dialogs first of all: what a script needs more is added in sight.
 const browser = [
-  ...["document", "window", "location", "history", "navigator", "fetch", "innerHeight"],
+  ...["document", "window", "location", "history", "navigator", "fetch", "innerHeight", "innerWidth"],
   ...["setTimeout", "clearTimeout", "setInterval", "atob", "btoa"],
   ...["CustomEvent", "DataTransfer", "Event", "File", "Response", "XMLHttpRequest", "createImageBitmap"],
   ...["DOMParser", "FormData", "HTMLFormElement", "IntersectionObserver", "Node", "RadioNodeList", "URL", "URLSearchParams"],

@@ -75,7 +75,7 @@ def merge_split_and_put_under(page: Page, week: SampleWeek) -> None:
     follow(page.get_by_role("link", name="Close without saving"))
     follow(row(page, stays).get_by_role("link", name="More for"))
     follow(row(page, stays).get_by_role("link", name="Put under another story"))
-    page.get_by_label("Under").select_option(week.anchors("featured")[0])
+    page.get_by_role("combobox", name="Under").select_option(week.anchors("featured")[0])
     follow(page.get_by_role("button", name="Move story"))
     expect(row(page, lead)).to_contain_text(f"Under it: {stays}")
 

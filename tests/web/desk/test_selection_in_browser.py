@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
@@ -26,6 +26,8 @@ from tests.web.desk.test_queue_in_browser import (
 
 __all__ = ["served"]
 pytestmark = pytest.mark.chromium
+
+OTHER_ROWS = "li.cand, ol:not([data-section=featured]) > li.st"  # that a test doesn't need where axe looks
 
 
 def expect_count(page: Page, count: int) -> None:
@@ -218,3 +220,126 @@ def test_the_bar_takes_the_place_of_the_shortcuts_and_moves_no_row(served: Serve
     page.locator("#selected").get_by_role("button", name="Clear").click()
     expect_count(page, 0)
     expect(row(page, first)).to_be_focused()
+
+
+def test_selected_stories_are_merged_or_put_under_one_of_them_by_pointer(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    for anchor in before[1:4]:
+        row(page, anchor).locator(".tick").check()
+    page.get_by_text("Merge…", exact=True).click()
+    menu = page.locator("#ask-main")
+    choice = menu.get_by_label("Main story")
+    expect(choice).to_have_value(before[1])
+    assert choice.locator("option").first.inner_text().startswith("Featured 2: ")
+    menu.get_by_label("Main story").select_option(before[2])
+    keep_others = [anchor for anchor in before if anchor not in (before[1], before[3])]
+    menu.get_by_role("button", name="Merge stories").click()
+    assert order(page) == keep_others, "at once"
+    expect_saved(page, served, 1)
+    (edit,) = served.week.state.edits
+    assert (edit.kind, len(edit.texts("others"))) == ("merge", 2)
+    expect_order(page, keep_others)
+    page.keyboard.press("z")
+    expect_saved(page, served, 2)
+    expect_order(page, before)
+    row(page, before[4]).locator(".tick").check()
+    page.get_by_text("Merge…", exact=True).click()
+    menu.get_by_label("Main story").select_option(before[0])
+    menu.get_by_role("button", name="Put under it").click()
+    expect_saved(page, served, 3)
+    expect(row(page, before[0])).to_contain_text("Under it: ")
+
+
+def test_by_keyboard_alone_selected_stories_are_merged_and_put_under_another(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    for key in ("j", "j", "Space", "j", "Space", "Shift+M"):
+        page.keyboard.press(key)
+    expect(page.locator("#ask-main select")).to_be_focused()
+    keep_first_rows(page, OTHER_ROWS)
+    assert axe_report(page) == ""
+    page.keyboard.press("Enter")
+    expect_saved(page, served, 1)
+    assert served.week.anchors("featured") == [before[0], before[1], *before[3:]]
+    expect(row(page, before[1])).to_be_focused()
+    expect_count(page, 0)
+    page.keyboard.press("j")
+    page.keyboard.press("Space")
+    page.keyboard.press("u")
+    page.keyboard.press("ArrowDown")
+    tab_to(page.get_by_role("button", name="Put under it")).press("Enter")
+    expect_saved(page, served, 2)
+    assert served.week.state.edits[-1].kind == "under"
+
+
+def drag_onto(page: Page, source: Locator, target: Locator) -> None:
+    """Drag something to the middle of a row, as a hand does: in steps."""
+    start, end = source.bounding_box(), target.bounding_box()
+    assert start is not None
+    assert end is not None
+    page.mouse.move(start["x"] + 8, start["y"] + start["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(end["x"] + 90, end["y"] + 2, steps=5)
+    page.mouse.move(end["x"] + 90, end["y"] + end["height"] / 2, steps=4)
+    expect(target).to_have_class(re.compile("drop-on"))
+    expect(page.locator(".drop-before, .drop-after")).to_have_count(0)
+    page.mouse.up()
+
+
+def test_a_story_dropped_on_another_is_merged_or_put_under_it_after_a_question_in_place(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    dialog = page.get_by_role("dialog")
+    drag_onto(page, row(page, before[3]).locator(".grip"), row(page, before[1]))
+    box, at = dialog.bounding_box(), row(page, before[1]).bounding_box()
+    assert box is not None
+    assert at is not None
+    assert abs(box["y"] - at["y"] - at["height"]) < 8, "right below the row"
+    keep_first_rows(page, OTHER_ROWS)
+    assert axe_report(page) == ""
+    dialog.get_by_role("button", name="Cancel").click()
+    expect_order(page, before)
+    assert served.week.state.last_seq == 0
+    drag_onto(page, row(page, before[3]).locator(".grip"), row(page, before[1]))
+    expect(dialog).to_contain_text("This story and Featured 2")
+    dialog.get_by_role("button", name="Merge stories").click()
+    expect_order(page, [anchor for anchor in before if anchor != before[3]])
+    expect_saved(page, served, 1)
+    (merge,) = served.week.state.edits
+    assert (merge.kind, len(merge.texts("others"))) == ("merge", 1)
+    expect(row(page, before[1])).to_be_focused()
+    # The keyboard chooses too, and several that are selected go together.
+    for anchor in before[4:6]:
+        row(page, anchor).locator(".tick").check()
+    drag_onto(page, row(page, before[5]).locator(".grip"), row(page, before[0]))
+    expect(dialog).to_contain_text("2 stories and Featured 1")
+    tab_to(dialog.get_by_role("button", name="Put under it")).press("Enter")
+    expect_saved(page, served, 2)
+    under = served.week.state.edits[-1]
+    assert (under.kind, len(under.targets)) == ("under", 2)
+    expect_count(page, 0)
+
+
+def test_a_story_of_the_list_dropped_on_another_is_merged_with_it(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    candidate = page.locator("li.cand:has(button)").first
+    headline = candidate.locator("h3").inner_text()
+    drag_onto(page, candidate.locator("p.meta"), row(page, before[1]))
+    page.get_by_role("dialog").get_by_role("button", name="Merge stories").click()
+    expect_saved(page, served, 1)
+    members = served.week.state.arrangement.sections["featured"][1].original.story.members
+    assert headline in {article.title for article in members}
+
+
+def test_an_approved_edition_asks_before_what_was_dropped_on_a_story(served: ServedWeek) -> None:
+    approve(served.week)
+    page = served.open(WIDE)
+    before = order(page)
+    dialog = page.get_by_role("dialog")
+    drag_onto(page, row(page, before[3]).locator(".grip"), row(page, before[1]))
+    dialog.get_by_role("button", name="Merge stories").click()
+    dialog.get_by_role("button", name="Cancel").click()
+    assert served.week.state.last_seq == 0
+    expect_order(page, before)

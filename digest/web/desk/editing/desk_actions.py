@@ -106,6 +106,25 @@ def _add(act: EditActionRequest) -> EditResult:
     return editing.place_stories(*act.about, section=fits[0].key, after=after)
 
 
+def _merge(act: EditActionRequest) -> EditResult:
+    """Let the chosen main story take the articles of the others; without one, the only story takes those of a chosen other."""
+    if not act.fields.get("main"):
+        return editing.merge_stories(*act.about, act.story_url("other"))
+    main, others = _read_main_and_others(act)
+    return editing.merge_stories(act.installation, act.form, main, *others)
+
+
+def _put_under(act: EditActionRequest) -> EditResult:
+    main, others = _read_main_and_others(act)
+    return editing.add_supporting_stories(act.installation, act.form, *(others or act.urls), main=main)
+
+
+def _read_main_and_others(act: EditActionRequest) -> tuple[str, list[str]]:
+    """Return the story that others are merged into or put under, which may be among the selected ones, and those others."""
+    main = act.story_url("main")
+    return main, [url for url in act.urls if url != main]
+
+
 def _split(act: EditActionRequest) -> EditResult:
     articles = act.fields.getlist("article")
     if not articles:
@@ -132,14 +151,14 @@ STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "restore": lambda act: editing.restore_story(*act.about),
     "pin": lambda act: editing.pin_story(*act.about, pinned=True),
     "unpin": lambda act: editing.pin_story(*act.about, pinned=False),
-    "under": lambda act: editing.add_supporting_stories(*act.about, main=act.story_url("main")),
-    "merge": lambda act: editing.merge_stories(*act.about, act.story_url("other")),
+    "under": _put_under,
+    "merge": _merge,
     "split": _split,
     "original-headline": lambda act: editing.set_story_text(*act.about, StoryField.HEADLINE, None),
     "original-summary": lambda act: editing.set_story_text(*act.about, StoryField.SUMMARY, None),
 }
 # Those that take all stories that are named by the button, or else selected in the form.
-BULK_ACTIONS = frozenset({"move", "drop"})
+BULK_ACTIONS = frozenset({"move", "drop", "merge", "under"})
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_history.undo_own_last_edit,
     "redo": edit_history.redo_own_last_undo,

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from digest.web.desk.outline.story_pool import story_anchor
 from tests.web.desk.sample_week import SampleWeek
 
 
@@ -78,3 +79,32 @@ def test_a_colleagues_edit_of_one_of_them_is_a_conflict_and_the_choice_is_about_
     assert fields["story"] == [second, third]
     assert week.client().post(f"{week.path}/act", data=fields).status_code == 303
     assert not {second, third} & set(week.anchors("featured"))
+
+
+def test_stories_are_merged_into_one_of_them_or_another_and_put_under_one(week: SampleWeek) -> None:
+    featured, topics = week.anchors("featured"), week.anchors("topics")
+    page = week.client().get(week.path).text
+    assert re.search(r'<select class="in" name="main"><option value="">Choose a story</option><option value="s', page)
+    nothing = act_on(week, "merge", featured[1], topics[0], main="")
+    assert (nothing.status_code, "No other story was chosen." in nothing.text) == (409, True)
+    before = {
+        story_anchor(a.url) for story in week.state.arrangement.list_stories() for a in story.original.story.members
+    }
+    act_on(week, "merge", featured[1], topics[0], featured[2], main=featured[2])
+    assert week.anchors("featured") == [featured[0], *featured[2:]]
+    merged = week.state.arrangement.sections["featured"][1].original.story
+    assert {featured[1], featured[2], topics[0]} <= {story_anchor(article.url) for article in merged.members}
+    after = {
+        story_anchor(a.url) for story in week.state.arrangement.list_stories() for a in story.original.story.members
+    }
+    assert after == before
+    week.act("undo")
+    assert (week.anchors("featured"), week.anchors("topics")) == (featured, topics)
+    act_on(week, "under", featured[1], featured[0], topics[0], main=featured[0])
+    main = week.state.arrangement.sections["featured"][0]
+    assert [story_anchor(story.url) for story in main.supporting] == [featured[1], topics[0]]
+    assert "and 1 other under “" in week.client().get(f"{week.path}/history").text
+    itself = act_on(week, "under", featured[0], main=featured[0])
+    assert (itself.status_code, "can&#39;t be under itself" in itself.text) == (409, True)
+    alone = act_on(week, "merge", featured[0], main=featured[0])
+    assert (alone.status_code, "no other story to merge with" in alone.text) == (409, True)
