@@ -371,3 +371,26 @@ def test_an_operators_template_that_lost_its_cuts_is_refused(
     (own / name).write_text(text)
     with pytest.raises(RenderingError, match=says):
         render_edition(full_content, FRAME, create_mail_environment(OURS.model_copy(update={"templates": tmp_path})))
+
+
+@pytest.mark.parametrize("kind", ["html", "page"])
+def test_a_description_is_read_aloud_wherever_its_image_is_shown(
+    kind: str, full_content: EditionContent, pages: Environment
+) -> None:
+    featured = full_content.sections[0]
+    lead, row, silent = featured.entries[:3]
+    assert lead.picture
+    assert row.picture
+    assert silent.picture
+    silent = replace(silent, picture=replace(silent.picture, alt=""))
+    sections = (replace(featured, entries=(lead, row, silent)), *full_content.sections[1:])
+    pieces = render_edition(replace(full_content, sections=sections), FRAME, pages)
+    page = lxml_html.fromstring(f"<div>{''.join(piece.body for piece in pieces if piece.kind == kind)}</div>")
+    images = {image.get("src").rpartition("/")[2]: image for image in page.iter("img") if "/media/" in image.get("src")}
+    for picture in (lead.picture, row.picture):
+        image = images[picture.hash]
+        assert image.get("alt") == picture.alt
+        assert not image.xpath("ancestor::*[@aria-hidden='true']")
+    image = images[silent.picture.hash]
+    assert image.get("alt") == ""
+    assert bool(image.xpath("ancestor::a")) == bool(image.xpath("ancestor::a[@aria-hidden='true']"))

@@ -72,6 +72,7 @@ def build_page_metadata(
         lead.entry.picture if lead else None,
         language.gettext("%(issue)s: %(headline)s", issue=issue, headline=headline),
         base,
+        language,
     )
     entries = list(_list_entries(page))
     return PageMetadata(
@@ -105,9 +106,16 @@ def _list_entries(page: EditionPage) -> Iterator[SectionEntry]:
     return (entry for section in page.content.sections for entry in section.entries)
 
 
-def _choose_image(page: EditionPage, lead: EditionImage | None, alt: str, base: str) -> SharedImage | None:
-    """Take the card; without one the lead's picture, as large as its file."""
+def _choose_image(
+    page: EditionPage, lead: EditionImage | None, alt: str, base: str, language: SubscriberLanguage
+) -> SharedImage | None:
+    """Take the card, which shows the lead's picture beside what `alt` says; without one that picture, as large as its file."""
     if page.card:
+        alt = (
+            language.gettext("%(text)s. Image: %(description)s", text=alt, description=lead.alt)
+            if lead and lead.alt
+            else alt
+        )
         return SharedImage(f"{base}/media/{page.card}", alt, CARD_WIDTH, CARD_HEIGHT)
     return SharedImage(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
 

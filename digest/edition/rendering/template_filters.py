@@ -67,7 +67,7 @@ def fit_image(picture: EditionImage, width: int, height: int) -> tuple[int, int]
 
 
 def without_alt_text(picture: EditionImage) -> EditionImage:
-    """Return a picture without its description: beside a headline with the same link it only repeats."""
+    """Return a picture without its description, which operators' own templates may leave out."""
     return replace(picture, alt="")
 
 

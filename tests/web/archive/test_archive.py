@@ -211,6 +211,9 @@ def test_the_home_has_the_field_the_newest_edition_and_the_last_six(weeks: Any) 
     assert page.xpath("//h1/text()") == ["The homeland-security week in one read"]
     assert len(page.xpath("//form[@action='/subscribe']//input[@type='email']")) == 2
     (picture,) = page.xpath("//section[@class='newest']//img/@src")
+    assert page.xpath("//section[@class='newest']//a[not(@aria-hidden)]/img/@alt") == [
+        "Cranes over a container ship at dusk"
+    ]
     assert weeks.client.get(picture).mimetype == "image/jpeg"
     assert page.xpath("//ol[@class='eds']//a/@href") == [f"/editions/{NAME}", "/editions/2026-W46"]
     inside = page.xpath("//div[@class='three']//h3/a/@href")

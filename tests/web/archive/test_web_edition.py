@@ -234,6 +234,15 @@ def test_the_card_is_drawn_once_kept_as_a_picture_and_named_by_the_page(world: A
     assert words.deadline == "Next deadline: December 4"
 
 
+def test_whoever_cannot_see_the_card_is_told_what_its_picture_shows(world: Any) -> None:
+    sent_week(world)
+    web_editions.store_social_card(world.install, NAME, now=NOW)
+    (alt,) = page_of(world).xpath("//meta[@property='og:image:alt']/@content")
+    (described,) = page_of(world).xpath("//article[@class='lead']//img/@alt")
+    assert described
+    assert alt.endswith(f". Image: {described}")
+
+
 def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_language(world: Any) -> None:
     world.edition()
     file = world.install.settings.file

@@ -293,3 +293,28 @@ def test_without_scripts_a_file_and_two_numbers_do_the_same(served: ServedWeek) 
     form.get_by_label(re.compile("^Focus from the top")).fill("25")
     follow(form.get_by_role("button", name="Save and close"))
     assert (served.image()["alt"], served.image()["focus"]) == ("A crane", list(SPOT))
+
+
+ROWS = "rows => rows.map((row) => [row.getBoundingClientRect().top, row.getBoundingClientRect().height])"
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_rows_have_their_place_before_their_images_come(served: ServedWeek, viewport: dict[str, int]) -> None:
+    anchor = served.week.anchors("featured")[1]
+    fields = {"seq": "0", "picture": "shown", "alt": "A low spot", "focus-x": "50", "focus-y": "90"}
+    served.week.app.config["WTF_CSRF_ENABLED"] = False
+    assert served.week.client().post(f"{served.week.path}/story/{anchor}", data=fields).status_code == 303
+    page = served.browser.new_context(viewport=viewport).new_page()  # type: ignore[arg-type]  # a mapping of the shape that Playwright asks for
+    sign_in(page.context, served.week, served.address, "dana")
+    page.route("**/media/*", lambda route: route.abort())
+    address = f"{served.address}{served.week.path}?tab=edition"
+    page.goto(address)
+    rows, images = page.locator("#edition li.st"), page.locator("ol[data-section=featured] img.thumb")
+    expect(images.nth(1)).to_have_attribute("alt", "A low spot")
+    expect(images.nth(1)).to_have_class("thumb low")
+    expect(images.nth(1)).to_have_css("object-position", "50% 100%")
+    without = rows.evaluate_all(ROWS)
+    page.unroute("**/media/*")
+    page.goto(address)
+    expect(images.first).to_have_js_property("naturalWidth", 240)
+    assert rows.evaluate_all(ROWS) == without

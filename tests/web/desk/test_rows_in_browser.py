@@ -78,6 +78,9 @@ def test_ten_stories_and_eight_candidates_are_in_sight_and_each_row_is_one_line(
     images = page.locator("ol[data-section=featured] img.thumb")
     expect(images.first).to_be_in_viewport()
     assert images.first.evaluate("image => [image.width, image.height]") == [56, 32]
+    for at, entry in enumerate(served.week.entries("featured")):
+        expect(images.nth(at)).to_have_attribute("alt", entry["picture"]["alt"])
+        expect(images.nth(at)).to_have_attribute("loading", "lazy")
     assert page.locator(".head").evaluate("head => head.offsetHeight") <= 56
     assert page.locator(".state").evaluate("state => state.offsetHeight") <= 40
 
