@@ -12,13 +12,15 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copied_installation_guard
-from digest.installation.storage_errors import explain_storage_error
+from digest.installation.storage_errors import explain_storage_error, find_damage
 from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
 from digest.store.audit import add_macs_to_all_rows, has_authenticated_rows, record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
+    MIN_POSTGRESQL_VERSION,
     Database,
     describe_driver_error,
+    find_old_server_version,
     has_schema,
     migrate_schema,
     newest_schema_revision,
@@ -214,6 +216,11 @@ def open_installation(
         try:
             database = open_database(settings.effective_database_url)
             opened.callback(database.close)
+            if old_version := find_old_server_version(database):
+                raise InstallationError(
+                    f"The database server is PostgreSQL {old_version}, which is too old.",
+                    remedy=f"Move the database to PostgreSQL {MIN_POSTGRESQL_VERSION} or later.",
+                )
             if not may_create and not has_schema(database):
                 raise _missing_installation(settings, "the database is empty")
             if may_migrate:
@@ -230,6 +237,8 @@ def open_installation(
                 remedy=f"Check DIGEST_HOME (in {settings.environment_place}).",
             ) from exc
         except SQLAlchemyError as exc:
+            if damage := find_damage(exc):
+                raise InstallationError(damage.message, remedy=damage.remedy) from exc
             # The URL may hold a password, so only what the driver said is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
             raise InstallationError(
