@@ -73,10 +73,9 @@ def posts(httpserver: HTTPServer) -> list[Request]:
 @pytest.fixture
 def world(one_database: Database, tmp_path: Path, httpserver: HTTPServer, roomy: object) -> FaultyInstallation:
     made = FaultyInstallation.make_sound(tmp_path, one_database)
-    hook = f'allow_networks = ["127.0.0.1/32"]\n[alerts]\nwebhook = "{httpserver.url_for("/hook")}"\n'
-    made.replace_setting("[limits]\n", f"[limits]\n{hook}[limits]\n".replace("[limits]\nproxies", "proxies"))
-    settings = (tmp_path / "digest.toml").read_text()
-    (tmp_path / "digest.toml").write_text(settings.replace(hook + "[limits]\n", "") + hook)
+    made.replace_setting("[limits]\n", '[limits]\nallow_networks = ["127.0.0.1/32"]\n')
+    file = tmp_path / "digest.toml"
+    file.write_text(f'{file.read_text()}\n[alerts]\nwebhook = "{httpserver.url_for("/hook")}"\n')
     made.set_variables(DIGEST_ALERT_SECRET=SECRET)
     return made
 
