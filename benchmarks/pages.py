@@ -45,7 +45,6 @@ from digest import logs
 from digest.app.editing import editing_state
 from digest.app.editions.count_cache import CountCache
 from digest.app.editions.sample_emails import SUBSCRIBER_MAILS
-from digest.garbage_collection import freeze_long_lived_objects
 from digest.installation.audited_actions import Role
 from digest.store import staff, staff_sessions
 from digest.store.engine import Database, open_database
@@ -53,6 +52,7 @@ from digest.web.app import create_app
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.desk.outline.story_pool import story_anchor
+from subscribers.garbage_collection import freeze_long_lived_objects
 
 MAX_P99_MS, MAX_PREVIEW_MS, MAX_ACTION_CPU_MS = 300.0, 150.0, 60.0  # milliseconds
 MAX_PAGE_BYTES = 150_000

@@ -43,7 +43,6 @@ LAYERS = (
         "digest.timetable",
         "digest.templating",
         "digest.logs",
-        "digest.garbage_collection",
         "digest.stop_signals",
         "digest.folder_owner",
         "digest",
@@ -71,7 +70,7 @@ FACES = ("digest.cli", "digest.web", "scheduler")
 FACE_TOOLS = (
     "digest.settings",
     "digest.logs",
-    "digest.garbage_collection",
+    "subscribers.garbage_collection",
     "digest.stop_signals",
     "digest.folder_owner",
     "digest.templating",

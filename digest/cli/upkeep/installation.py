@@ -36,7 +36,6 @@ from digest.cli.context import (
 from digest.cli.terminal import show_progress
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.kind import DoctorFinding
-from digest.garbage_collection import freeze_long_lived_objects
 from digest.installation.opened_installation import InstallationError, create_key_file, open_installation
 from digest.installation.storage_errors import StorageError
 from digest.settings import SETTINGS_FILE_NAME, Settings, SettingsError, is_loopback, load_settings
@@ -44,6 +43,7 @@ from digest.stop_signals import stop_on_signal
 from digest.store.engine import SchemaTooNewError
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
+from subscribers.garbage_collection import freeze_long_lived_objects
 
 DNS_PORT = 53  # RFC 1035, section 4.2
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from digest.edition.editing.edits import Edit
 from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithLateStories, unpack_proposal
-from digest.garbage_collection import freeze_long_lived_objects
 from digest.store.models import Edition, EditionEdit, EditionProposal
+from subscribers.garbage_collection import freeze_long_lived_objects
 from subscribers.store.keyed_row_seals import drop_if_forged, is_genuine_row, seal_row_as_is
 
 MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 30 MB
