@@ -216,11 +216,6 @@ def open_installation(
         try:
             database = open_database(settings.effective_database_url)
             opened.callback(database.close)
-            if old_version := find_old_server_version(database):
-                raise InstallationError(
-                    f"The database server is PostgreSQL {old_version}, which is too old.",
-                    remedy=f"Move the database to PostgreSQL {MIN_POSTGRESQL_VERSION} or later.",
-                )
             if not may_create and not has_schema(database):
                 raise _missing_installation(settings, "the database is empty")
             if may_migrate:
@@ -263,6 +258,7 @@ def _migrate_or_explain(database: Database) -> None:
         MigrationError: a migration failed, and the schema is as it was.
     """
     try:
+        _refuse_old_server(database)
         migrate_schema(database)
     except ApplicationError:
         raise
@@ -285,7 +281,16 @@ def _explain_failed_migration(revision: str | None, reason: str) -> MigrationErr
     )
 
 
+def _refuse_old_server(database: Database) -> None:
+    if old_version := find_old_server_version(database):
+        raise InstallationError(
+            f"The database server is PostgreSQL {old_version}, which is too old.",
+            remedy=f"Move the database to PostgreSQL {MIN_POSTGRESQL_VERSION} or later.",
+        )
+
+
 def _refuse_other_schema(settings: Settings, database: Database) -> None:
+    _refuse_old_server(database)
     revision = read_schema_revision(database)
     refuse_newer_schema(revision)
     if revision != newest_schema_revision():

@@ -84,6 +84,7 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.read_current_hold(session)
+        set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
     if len(unproven) < len(admins):
         yield report_ok(f"{len(admins) - len(unproven)} with a verified address")
@@ -97,6 +98,8 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
                 "admin: digest staff add EMAIL --role admin"
             ),
         )
+    elif set_up_at is not None and examined.now - set_up_at <= MAX_SILENCE:
+        yield report_ok("this new installation has no admin yet; add one with 'digest staff add EMAIL --role admin'")
     else:
         yield report_warning("There's no admin, so alerts can't be sent.")
 

@@ -1101,7 +1101,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         stop_midway, "stuck-send", "digest send", follow("digest send", then=" --yes", EDITION="2026-W47")
     ),
     "an edition was sent with refusals": Fault(
-        lambda w: w.add_edition(state=EditionState.SENT, refusals=12),
+        lambda w: w.add_edition(state=EditionState.SENT, sent_at=None, refusals=12),
         "refusals",
         "digest refused 2026-W47",
         run("digest refused 2026-W47 --acknowledge --because old --yes"),

@@ -15,6 +15,7 @@ from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
     CONSEQUENCES,
     drop_consequences,
+    explain_installation_open_failure,
     explain_zone_file_format,
     list_checks,
     run_checks,
@@ -28,8 +29,10 @@ from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation, InstallationError, open_installation
 from digest.settings import Settings
+from digest.store import engine
 from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
 from tests.app.doctor.outside import OutsideSetup, run_outside
 from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
@@ -90,6 +93,54 @@ def find_problems(world: FaultyInstallation) -> list[DoctorFinding]:
     """List what `digest doctor` would report, also of an installation that can't be opened."""
     findings = drop_consequences(run_local_checks(world.open(), now=world.now))
     return [f for f in findings if f.level != "ok" and f.check not in BEYOND_TESTS]
+
+
+def test_a_server_too_old_and_another_programs_schema_are_named(
+    postgresql: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two faults can't be carried away by a command, so each is taken back."""
+    url = postgresql.engine.url.render_as_string(hide_password=False)
+    settings = Settings(home=tmp_path, database_url=url)
+
+    def explain() -> list[str]:
+        try:
+            with open_installation(settings, may_migrate=False):
+                return []
+        except ApplicationError as exc:
+            return [finding.sentence for finding in explain_installation_open_failure(exc, settings)]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "MIN_POSTGRESQL_VERSION", 99)
+        (sentence,) = explain()
+        assert "too old. Move the database to PostgreSQL" in sentence
+    for revision, advice in (("9999", "Install that version"), ("f3a1c07b", "Check DIGEST_DATABASE_URL")):
+        with postgresql.write() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :name"), {"name": revision})
+        (sentence,) = explain()
+        assert advice in sentence
+    with postgresql.write() as session:
+        session.execute(
+            text("UPDATE alembic_version SET version_num = :name"), {"name": engine.newest_schema_revision()}
+        )
+    assert explain() == []
+
+
+def test_a_full_disk_and_a_locked_folder_come_before_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = InstallationError("Can't open the database: unable to open database file.")
+    settings = Settings(home=tmp_path)
+    roomy = shutil.disk_usage("/")._replace(free=10**12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
+    tmp_path.chmod(0o500)
+    assert [f.check for f in explain_installation_open_failure(error, settings)] == ["home-folder"]
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy._replace(free=10**7))
+    (finding,) = explain_installation_open_failure(error, settings)
+    assert finding.check == "disk-space"
+    assert "The disk is full" in finding.message
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
+    assert [f.check for f in explain_installation_open_failure(error, settings)] == ["database"]
 
 
 def test_a_disk_that_is_nearly_full_is_found(world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
