@@ -4,6 +4,7 @@ import errno
 import os
 import pwd
 import shutil
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ def name_user(user_id: int) -> str:
         return pwd.getpwuid(user_id).pw_name
     except KeyError:
         return str(user_id)
+
+
+def is_writable(path: Path) -> bool:
+    """Return whether this process can write to a file or folder, and its owner too: root could in any case."""
+    return os.access(path, os.W_OK) and bool(path.stat().st_mode & stat.S_IWUSR)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,15 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copied_installation_guard
-from digest.installation.storage_errors import explain_storage_error
+from digest.installation.storage_errors import explain_storage_error, find_damage
 from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
 from digest.store.audit import add_macs_to_all_rows, has_authenticated_rows, record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
+    MIN_POSTGRESQL_VERSION,
     Database,
     describe_driver_error,
+    find_old_server_version,
     has_schema,
     migrate_schema,
     newest_schema_revision,
@@ -230,6 +232,8 @@ def open_installation(
                 remedy=f"Check DIGEST_HOME (in {settings.environment_place}).",
             ) from exc
         except SQLAlchemyError as exc:
+            if damage := find_damage(exc):
+                raise InstallationError(damage.message, remedy=damage.remedy) from exc
             # The URL may hold a password, so only what the driver said is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
             raise InstallationError(
@@ -254,6 +258,7 @@ def _migrate_or_explain(database: Database) -> None:
         MigrationError: a migration failed, and the schema is as it was.
     """
     try:
+        _refuse_old_server(database)
         migrate_schema(database)
     except ApplicationError:
         raise
@@ -276,7 +281,16 @@ def _explain_failed_migration(revision: str | None, reason: str) -> MigrationErr
     )
 
 
+def _refuse_old_server(database: Database) -> None:
+    if old_version := find_old_server_version(database):
+        raise InstallationError(
+            f"The database server is PostgreSQL {old_version}, which is too old.",
+            remedy=f"Move the database to PostgreSQL {MIN_POSTGRESQL_VERSION} or later.",
+        )
+
+
 def _refuse_other_schema(settings: Settings, database: Database) -> None:
+    _refuse_old_server(database)
     revision = read_schema_revision(database)
     refuse_newer_schema(revision)
     if revision != newest_schema_revision():

@@ -14,6 +14,8 @@ _SQLITE_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 # Classes of PostgreSQL's SQLSTATEs: connection, resources, an operator's or the system's doing. Without one, no server answered.
 _POSTGRESQL_CLASSES = frozenset({"", "08", "53", "57", "58"})
 _POSTGRESQL_DISK_FULL = "53100"
+_SQLITE_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_POSTGRESQL_DAMAGE = frozenset({"XX001", "XX002"})  # data and index corrupted
 
 
 class StorageError(ApplicationError):
@@ -34,6 +36,24 @@ def explain_storage_error(error: BaseException) -> StorageError | None:
             f"The disk is full, so {place} couldn't be written. Free up space, then run the command again."
         )
     return None
+
+
+def explain_damage(reason: str) -> ApplicationError:
+    """Say that the database is damaged, and what to do."""
+    return ApplicationError(
+        f"The database is damaged ({reason}).",
+        remedy="Stop everything that uses it, then restore your newest backup: digest restore FILE --replace",
+    )
+
+
+def find_damage(error: BaseException) -> ApplicationError | None:
+    """Explain an error that a damaged database caused; None for any other."""
+    driver_error = error.orig if isinstance(error, DBAPIError) else None
+    if isinstance(driver_error, sqlite3.Error):
+        is_damaged = getattr(driver_error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGE_CODES
+    else:
+        is_damaged = getattr(driver_error, "sqlstate", None) in _POSTGRESQL_DAMAGE
+    return explain_damage(str(driver_error).strip().partition("\n")[0]) if is_damaged else None
 
 
 def _explain_database_error(error: DBAPIError) -> StorageError | None:

@@ -186,6 +186,15 @@ class Settings(_ProviderFields):
         return self
 
     @model_validator(mode="after")
+    def _check_secrets(self) -> Self:
+        """Refuse what was copied along with a secret. A passphrase may contain anything."""
+        for name, value in self:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else ""
+            if not name.endswith("passphrase") and (text != text.strip() or not text.isprintable()):
+                raise ValueError(f"DIGEST_{name.upper()} contains a line break, or begins or ends with a space")
+        return self
+
+    @model_validator(mode="after")
     def _check_metrics_token(self) -> Self:
         if self.metrics_token is not None and len(self.metrics_token.get_secret_value().strip()) < MIN_TOKEN_LENGTH:
             raise ValueError(f"DIGEST_METRICS_TOKEN: use at least {MIN_TOKEN_LENGTH} characters")

@@ -226,6 +226,9 @@ class BackupSettings(values.SettingsTable, title="Backups"):
         "Folder",
         "An absolute path on this server, such as /backups/digest. Use another disk. Leave empty for no backups.",
     )
+    copied: bool = file_only_setting(
+        False, "Another program copies the backups to another machine, so the folder may be on this server's disk."
+    )
     at: list[values.RuleText] = setting(
         ["daily 02:30"], "Back up", "The times when backups are made.", "Use the same format as in `[schedule]`."
     )

@@ -22,6 +22,7 @@ from subscribers.store.keyed_row_seals import ROW_KEYS, RowSealKeys
 from subscribers.store.models import Base, table_of
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
+MIN_POSTGRESQL_VERSION = 15  # the oldest that the tests run on
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
 _IDLE_SINCE = "idle since"
@@ -263,7 +264,7 @@ _AWAIT_MIGRATION_TURN = text("SELECT pg_advisory_xact_lock(6839104325)")
 
 
 class SchemaTooNewError(ApplicationError):
-    """The database belongs to a newer version of this program."""
+    """The database belongs to a newer version of this program, or to another program."""
 
 
 def migrate_schema(database: Database, revision: str = "head") -> None:
@@ -295,15 +296,22 @@ def refuse_newer_schema(revision: str | None) -> None:
     """Refuse a schema that this version does not know.
 
     Raises:
-        SchemaTooNewError: a newer version made it.
+        SchemaTooNewError: a newer version or another program made it.
     """
     newest = newest_schema_revision()
-    if revision is not None and revision > newest:
+    if revision is None or revision in _schema_revisions():
+        return
+    if revision > newest and revision.isdigit():
         raise SchemaTooNewError(
             f"The database belongs to a newer version of this program (schema {revision}; this version supports "
-            f"{newest}) and wasn't changed. Install that version (pip install --upgrade hls_digest-….whl), or restore a "
-            "backup made before the upgrade."
+            f"{newest}) and wasn't changed.",
+            remedy="Install that version (pip install --upgrade hls_digest-….whl), or restore a backup made before the "
+            "upgrade: digest restore FILE --replace",
         )
+    raise SchemaTooNewError(
+        f"The database has the schema {revision}, which isn't this program's, and wasn't changed.",
+        remedy="Check DIGEST_DATABASE_URL.",
+    )
 
 
 def run_migrations_to_revision(connection: Connection, revision: str) -> None:
@@ -342,6 +350,24 @@ def has_schema(database: Database) -> bool:
 
 @cache
 def newest_schema_revision() -> str:
-    """Name the schema's revision that this version works with, by the names of the migrations' files."""
+    """Name the schema's revision that this version works with."""
+    return max(_schema_revisions())
+
+
+def _schema_revisions() -> frozenset[str]:
+    """Name every revision, by the names of the migrations' files."""
     files = (MIGRATIONS / "versions").iterdir()
-    return max(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
+    return frozenset(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
+
+
+def find_old_server_version(database: Database) -> str:
+    """Return the version of a PostgreSQL server that's too old for this program; empty for any other database.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: it doesn't answer.
+    """
+    if database.engine.dialect.name != "postgresql":
+        return ""
+    with database.engine.connect() as connection:
+        version = connection.dialect.server_version_info or ()
+    return ".".join(map(str, version)) if int(version[0]) < MIN_POSTGRESQL_VERSION else ""

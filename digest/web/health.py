@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from digest.app.alerts.metrics import METRICS_CONTENT_TYPE
+from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
 from digest.app.editions.edition_views import find_readiness_problem
 from digest.web.context import web_context
 
@@ -14,8 +15,14 @@ health_pages = Blueprint("health", __name__)
 
 @health_pages.get("/healthz")
 def report_liveness() -> Response:
-    """Say that the process answers; it looks at nothing else, so that a slow disk causes no restart."""
-    return _plain_response("alive")
+    """Say that the process answers; it looks at nothing else, so that a slow disk causes no restart.
+
+    `digest doctor --online` compares the number of proxies that named a client with the settings.
+    """
+    response = _plain_response("alive")
+    forwarded = request.headers.get("X-Forwarded-For", "").split(",")
+    response.headers[FORWARDED_COUNT_HEADER] = str(sum(bool(client.strip()) for client in forwarded))
+    return response
 
 
 @health_pages.get("/readyz")

@@ -12,13 +12,11 @@ from digest.logs import redact_addresses
 
 # Importing them registers their checks.
 CHECK_MODULES = (installation_checks, operation_checks, settings_checks)
-# Needed the whole time that somebody is at work on the settings, so it is said in the pages alone.
-QUIET_KINDS = frozenset({"unfed-section"})
 ALERTING_CHECKS = (
     *("key-file", "disk-space", "stuck-job", "nightly-steps", "seals", "access-rows", "changed-deliveries"),
     *("waiting-mail", "unapplied-events", "bounce-mailbox", "uncertain", "dead-run"),
 )
-ALERT_KINDS = (*(kind for kind in ATTENTION_KINDS if kind not in QUIET_KINDS), *ALERTING_CHECKS)
+ALERT_KINDS = (*ATTENTION_KINDS, *ALERTING_CHECKS)
 # What a start after some hours finds, and mends within minutes.
 RECOVERING_KINDS = frozenset(
     {"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "missed-run", "seals"}
@@ -62,9 +60,7 @@ def find_alert_conditions(installation: Installation, *, now: datetime) -> list[
 def _find_conditions(installation: Installation, now: datetime) -> Iterator[tuple[str, str, str]]:
     with installation.read() as session:
         attention = find_attention(session, now, installation.settings.file, each_source=True)
-    for finding in attention:
-        if finding.kind not in QUIET_KINDS:
-            yield finding.kind, finding.subject, finding.sentence
+    yield from ((finding.kind, finding.subject, finding.sentence) for finding in attention)
     examined = ExaminedInstallation(installation, now)
     for name in ALERTING_CHECKS:
         findings = [finding for finding in run_check(DOCTOR_CHECKS[name], examined) if finding.level != "ok"]

@@ -149,12 +149,6 @@ _KINDS = (
         for_editors=True,
     ),
     AttentionKind(
-        "unfed-section",
-        "Every section has a source",
-        "Add a source for the section, or remove it from [[sections]].",
-        tells_remedy=True,
-    ),
-    AttentionKind(
         "missed-run",
         "Collection, drafting, and nightly maintenance are on time",
         "Start 'digest serve' or hls-scheduler. Overdue jobs then run once.",
@@ -220,7 +214,6 @@ def find_attention(
     findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
         findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
-        findings += find_sections_without_source(file)
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
             for slot in find_missed_runs(session, file, now)
@@ -296,25 +289,6 @@ def _find_passed_deadlines(
                 f"{edition.title} wasn't approved by its deadline ({by}). You can still approve it{goes}."
             )
             yield AttentionFinding("missed-deadline", deadline_sentence, edition.name)
-
-
-def find_sections_without_source(file: SettingsFileContent) -> Iterator[AttentionFinding]:
-    """Find each section that takes articles of sources of its own, and has none or only paused ones; nothing without any source."""
-    fed = {source.section for source in file.sources if not source.paused}
-    named = {source.section for source in file.sources}
-    for section in file.sections if named else ():
-        if (source_section := section.source_section) not in fed:
-            lack = "only paused sources" if source_section in named else "no source"
-            resume = "resume one, " if source_section in named else ""
-            add = f'add one with section = "{source_section}" to digest.toml, or remove the section from [[sections]].'
-            yield AttentionFinding(
-                "unfed-section",
-                f"{section.title} has {lack}. {sentence(resume + add)}",
-                page_sentence=(
-                    f"{section.title} has {lack}. An admin can {resume}add one for {source_section} under Sources, or remove the "
-                    "section under Admin → Settings → Sections."
-                ),
-            )
 
 
 def _find_in_sending(

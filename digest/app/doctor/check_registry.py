@@ -6,12 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
 from digest.installation.opened_installation import Installation
+from digest.installation.storage_errors import find_damage
 from digest.settings import Settings
+from digest.store.engine import describe_driver_error
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
 
@@ -96,6 +99,11 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
         findings = list(check.examine(examined))
     except ApplicationError as exc:
         findings = [report_error(exc.message, exc.remedy or check.remedy)]
+    except DBAPIError as exc:
+        problem = find_damage(exc) or ApplicationError(
+            f"The database failed: {describe_driver_error(exc)}.", check.remedy
+        )
+        findings = [report_error(problem.message, problem.remedy)]
     except OSError as exc:
         findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.", check.remedy)]
     return [fill_in_finding(check, finding) for finding in findings or [report_ok("no problems found")]]
@@ -116,6 +124,11 @@ def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFi
 def report_error(message: str, remedy: str = "") -> DoctorFinding:
     """Make a finding of something that must be mended; running the check names it."""
     return DoctorFinding("", "error", message, remedy)
+
+
+def report_exposure(message: str, remedy: str = "") -> DoctorFinding:
+    """Make a finding of something that others can read or change; everything works all the same."""
+    return DoctorFinding("", "error", message, remedy, is_exposure=True)
 
 
 def report_warning(message: str, remedy: str = "") -> DoctorFinding:

@@ -1,12 +1,12 @@
 """Running the doctor's checks over an installation, or over what keeps it from being opened."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from digest.app.doctor import installation_checks, mail_checks, operation_checks, settings_checks, site_checks
+from digest.app.doctor.attention import ATTENTION_KINDS
 from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
     DoctorCheck,
@@ -17,7 +17,7 @@ from digest.app.doctor.check_registry import (
 )
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation
-from digest.settings import SettingsError
+from digest.settings import Settings, SettingsError
 from subscribers.callback_types import Progress
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
@@ -32,6 +32,43 @@ CHECK_MODULES = (
 
 DNS_LINE = re.compile(r"[\w-]\. (?:A|MX \d+|TXT) ")
 MAX_QUESTIONS = 6  # checks that ask outside at a time
+
+_SCHEDULED = (
+    *("missed-run", "stuck-job", "nightly-steps", "seals", "waiting-mail", "unapplied-events", "dead-run"),
+    *("stuck-send", "missing-backup", "mail-log", "bounce-mailbox"),
+)
+_SEALED = ("audit-log", "departure-log", "access-rows", "public-editions", "drafts", "staff")
+_STORED = (
+    *(*_SEALED, *_SCHEDULED, *ATTENTION_KINDS, "timetable", "coming-steps", "damaged-values", "held-rows"),
+    *("clock", "disk-growth", "heartbeats", "changed-deliveries", "uncertain", "choices", "backup"),
+)
+_RECORDS = ("mail-host", "spf", "dkim-record", "dmarc", "alignment", "exchangers", "reverse-name")
+_PAGES = ("site-sign-in", "site-https", "site-one-click", "site-visitors", "site-clock")
+_OF_SENDER = ("signing", "spf", "dkim-record", "dmarc", "alignment", "exchangers")
+# By cause, root first: if that check has an error, problems that these checks find only follow from it.
+CONSEQUENCES: Mapping[str, Sequence[str]] = {
+    "disk-space": ("settings", "database", "key-file", "backup-folder", *_STORED),
+    "home-folder": ("settings", "database", "key-file", "backup-folder", *_STORED),
+    "database": _STORED,
+    "key-file": (*_SEALED, *_SCHEDULED),
+    "backup-folder": ("missing-backup", "backup"),
+    "timetable": _SCHEDULED,
+    "stuck-job": ("missed-run",),
+    "nightly-steps": ("seals",),
+    "access-rows": ("staff",),
+    "sender-domain": _OF_SENDER,
+    "provider": ("signing", "bounces", "provider-events", "mail-server", "provider-account", *_RECORDS),
+    "signing": ("dkim-record", "alignment"),
+    "resolver": (*_RECORDS, "site-address", "site-certificate", *_PAGES),
+    "mail-server": ("mail-host", "spf", "reverse-name"),
+    "mail-host": ("spf", "exchangers", "reverse-name"),
+    "provider-account": ("spf",),
+    "dmarc": ("alignment",),
+    "alignment": ("spf", "dkim-record", "exchangers"),
+    "base-url": ("site-address", "site-certificate", *_PAGES),
+    "site-certificate": ("site-address", *_PAGES),
+    "site-address": _PAGES,
+}
 
 
 def run_local_checks(installation: Installation, *, now: datetime | None = None) -> list[DoctorFinding]:
@@ -62,21 +99,14 @@ def run_checks(examined: ExaminedInstallation, names: Iterable[str]) -> list[Doc
     return [finding for name in names for finding in run_check(DOCTOR_CHECKS[name], examined)]
 
 
-def merge_repeated_findings(findings: Iterable[DoctorFinding]) -> list[DoctorFinding]:
-    """Tell what several checks failed by once, at the first of them: the others say that they wait for it.
-
-    A key file that may not be read, or a mail server that refuses us, keeps checks from looking whose own remedies mend nothing then.
-    """
-    first_checks: dict[str, str] = {}
-    referred = []
-    for finding in findings:
-        first = first_checks.setdefault(finding.message, finding.check) if finding.level == "error" else finding.check
-        if first != finding.check:
-            message = f"This check didn't run because of the problem with {first}."
-            referred.append(replace(finding, level="warning", message=message, remedy=f"Fix {first} first."))
-        else:
-            referred.append(finding)
-    return referred
+def drop_consequences(findings: Sequence[DoctorFinding]) -> list[DoctorFinding]:
+    """Leave out problems that only follow from others, by `CONSEQUENCES`; a cause that's left out has no consequences itself."""
+    failed = {finding.check for finding in findings if finding.level == "error" and not finding.is_exposure}
+    left_out: set[str] = set()
+    for cause, consequences in CONSEQUENCES.items():
+        if cause in failed - left_out:
+            left_out.update(consequences)
+    return [finding for finding in findings if finding.level == "ok" or finding.check not in left_out]
 
 
 def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
@@ -89,9 +119,15 @@ def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
     return ""
 
 
-def explain_installation_open_failure(error: ApplicationError) -> list[DoctorFinding]:
-    """Make a finding of what keeps an installation from being opened: its settings, or its folder and database."""
+def explain_installation_open_failure(error: ApplicationError, settings: Settings | None) -> list[DoctorFinding]:
+    """Make findings of what keeps an installation from being opened: its settings, else its disk, folder, or database."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)
     remedy = f"{advice} Then run doctor again. The other checks haven't run yet."
-    return [fill_in_finding(check, report_error(error.message, remedy))]
+    findings = [fill_in_finding(check, report_error(error.message, remedy))]
+    if settings is None or not settings.home.is_dir():
+        return findings
+    for name, examine in installation_checks.CHECKS_OF_MACHINE.items():
+        problems = [finding for finding in examine(settings) if finding.level != "ok"]
+        findings += [fill_in_finding(DOCTOR_CHECKS[name], problem) for problem in problems]
+    return drop_consequences(findings)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
-from digest.app.doctor.examination import list_checks, merge_repeated_findings, run_local_checks, run_online_checks
+from digest.app.doctor.examination import drop_consequences, list_checks, run_local_checks, run_online_checks
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.audited_actions import Action, Actor, Role
@@ -46,7 +46,7 @@ class HealthReport:
 
     def sorted_findings(self) -> list[DoctorFinding]:
         """Return what was found: what must be mended first, then what is worth a look, then what is well."""
-        return sorted(merge_repeated_findings(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
+        return sorted(drop_consequences(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
 
     def run(self, installation: Installation, outside: NetworkAccess, now: datetime) -> None:
         """Carry out the checks of this machine, then those that ask outside."""

@@ -11,7 +11,14 @@ from pathlib import Path
 from sqlalchemy import func, select, text
 
 from digest import __version__
-from digest.app.doctor.check_registry import ExaminedInstallation, doctor_check, report_error, report_ok, report_warning
+from digest.app.doctor.check_registry import (
+    ExaminedInstallation,
+    doctor_check,
+    report_error,
+    report_exposure,
+    report_ok,
+    report_warning,
+)
 from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
@@ -20,19 +27,24 @@ from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
-from digest.folder_owner import name_user
+from digest.folder_owner import is_writable, name_user
 from digest.installation.opened_installation import explain_missing_key_file
+from digest.installation.storage_errors import explain_damage
+from digest.settings import Settings
 from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
+from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.process_identity import identify_current_process
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError
+from subscribers.crypto.keys import PUT_COPY_BACK
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
 from subscribers.store.database import is_postgresql
+from subscribers.store.models import Person, PersonState
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
-LOW_DISK_BYTES = 1_000_000_000  # bytes
+LOW_DISK_BYTES, FULL_DISK_BYTES = 1_000_000_000, 50_000_000  # bytes: a warning, and too few to write anything safely
 FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: an error, a warning
 MAX_CLOCK_STEP = 300.0  # seconds that rows may stand in the future: clocks of two machines differ
 MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads for 25 minutes
@@ -57,7 +69,11 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> Iterator[D
 )
 def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The installation's folders are writable, but only by their owner."""
-    settings = examined.settings
+    yield from judge_folders(examined.settings)
+
+
+def judge_folders(settings: Settings) -> Iterator[DoctorFinding]:
+    """Judge who can open and write the folders of these settings, without a database."""
     folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     problems = [problem for folder in folders if folder.exists() for problem in _find_folder_problems(folder)]
     yield from problems
@@ -67,13 +83,13 @@ def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 
 def _find_folder_problems(folder: Path) -> Iterator[DoctorFinding]:
     mode = stat.S_IMODE(folder.stat().st_mode)
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK) or not mode & stat.S_IWUSR:
+    if not folder.is_dir() or not is_writable(folder) or not os.access(folder, os.X_OK):
         yield report_error(
             f"Can't write to {folder}.",
             f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {folder}",
         )
     elif mode & OTHERS:
-        yield report_error(f"Other users can open {folder} (mode {mode:04o}).", f"Run: chmod 700 {folder}")
+        yield report_exposure(f"Other users can open {folder} (mode {mode:04o}).", f"Run: chmod 700 {folder}")
 
 
 @doctor_check("key-file", "Restore the key file from its recovery copy: digest keys restore FILE")
@@ -89,6 +105,12 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_warning(f"A passphrase is set, but {file} isn't protected by it.", "Run: digest keys protect")
     for aside in list_files_in_clear(installation):
         yield report_warning(f"{aside} contains keys that aren't protected by a passphrase.", f"Run: rm {aside}")
+    with examined.read() as session:
+        seals = session.scalars(select(StaffMember.seal).where(StaffMember.seal != "")).all()
+    sealing_keys = {seal.partition(":")[0] for seal in seals}
+    if sealing_keys and sealing_keys.isdisjoint(key.id for key in keys.of_kind("access")):
+        message = "The key file doesn't belong to this database. The rows about the team were sealed with other keys."
+        yield report_error(message, PUT_COPY_BACK)
     installation.refuse_demo_keys()
 
 
@@ -101,6 +123,9 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     installation = examined.installation
     if problem := edition_views.find_schema_problem(installation):
         yield report_error(problem.message, problem.remedy)
+        return
+    if damage := _find_sqlite_damage(examined):
+        yield report_error(damage.message, damage.remedy)
         return
     configured_count, active_count = (
         len(installation.settings.file.sources),
@@ -115,13 +140,23 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     name = installation.database.engine.url.database if installation.database.engine.dialect.name == "sqlite" else ""
     file = Path(name or "")
     if name and file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
-        yield report_error(f"Other users can write to {file} (mode {mode:04o}).", f"Run: chmod 600 {file}")
+        yield report_exposure(f"Other users can write to {file} (mode {mode:04o}).", f"Run: chmod 600 {file}")
+
+
+def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | None:
+    """Have SQLite look over its pages (https://www.sqlite.org/pragma.html#pragma_quick_check); PostgreSQL has no such question."""
+    with examined.read() as session:
+        if is_postgresql(session):
+            return None
+        result = str(session.scalar(text("PRAGMA quick_check(1)")))
+    return None if result == "ok" else explain_damage(result.splitlines()[-1].rstrip("."))
 
 
 @doctor_check(
     "audit-log",
-    "Compare the log with a backup. Keep your daily integrity emails, which show what the log contained. If rows fail only because "
-    "the key file was missing, check them, then run 'digest keys rotate audit', which vouches for them.",
+    "Compare the log with a backup and with your daily integrity emails, which show what the log contained. If rows were changed, "
+    "restore a backup from before that: digest restore FILE --replace. If rows fail only because the key file was missing, check "
+    "them, then run 'digest keys rotate audit', which vouches for them.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The audit log passes verification."""
@@ -140,14 +175,14 @@ def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
     installation = examined.installation
-    file = installation.settings.left_log
-    try:
-        log = installation.unsubscribe_log
-    except ApplicationError:  # the check of the keys says so
+    file, folder = installation.settings.left_log, installation.settings.file.backup.folder
+    log, copy = installation.unsubscribe_log, Path(folder or file.parent) / file.name
+    if loss := _find_lost_log(examined, file, copy):
+        yield loss
         return
     if not file.exists():
         return
-    if not os.access(file, os.R_OK | os.W_OK) or not file.stat().st_mode & stat.S_IWUSR:
+    if not is_writable(file) or not os.access(file, os.R_OK):
         yield report_error(
             f"Can't write to {file}, so subscribers can't unsubscribe.",
             f"Run: chmod 600 {file}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {file}",
@@ -161,6 +196,26 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
         )
     else:
         yield report_ok(f"{file} verified ({count_with_noun(lines, 'unsubscribe')})")
+
+
+def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
+    """Find out if the log is missing, or is shorter than its copy beside the backups."""
+    size = file.stat().st_size if file.exists() else 0
+    if copy.exists() and copy.stat().st_size > size:
+        return report_error(
+            f"{file} is {'shorter than its copy' if file.exists() else 'missing'}, so a restored backup would email people "
+            "who unsubscribed after it.",
+            f"Run: cp {copy} {file}. Then run: digest backup FILE",
+        )
+    with examined.read() as session:
+        departed = select(Person.number).where(Person.state.in_((PersonState.WITHDRAWN, PersonState.ERASED)))
+        if file.exists() or session.scalar(departed.limit(1)) is None:
+            return None
+    return report_error(
+        f"{file} is missing, so a restored backup would email people who unsubscribed after it.",
+        f"Restore it from a copy of the server. If there's no copy, run: touch {file}; chmod 600 {file}. Then run: "
+        "digest backup FILE. Don't restore backups made before it.",
+    )
 
 
 @doctor_check(
@@ -188,10 +243,21 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFin
 )
 def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """There's enough free disk space for the installation's files."""
-    home = examined.settings.home
-    free = shutil.disk_usage(home).free
-    message = f"{home}: {free // 1_000_000} MB free"
-    yield report_warning(f"{message}.") if free < LOW_DISK_BYTES else report_ok(message)
+    yield from judge_disk_space(examined.settings)
+
+
+def judge_disk_space(settings: Settings) -> Iterator[DoctorFinding]:
+    """Judge the space that's left on the home folder's disk, without a database."""
+    free = shutil.disk_usage(settings.home).free
+    message = f"{settings.home}: {free // 1_000_000} MB free"
+    if free < FULL_DISK_BYTES:
+        yield report_error(f"The disk is full ({message}).")
+    else:
+        yield report_warning(f"{message}.") if free < LOW_DISK_BYTES else report_ok(message)
+
+
+# They need no database, so they run also if it can't be opened.
+CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_folders}
 
 
 @doctor_check(

@@ -3,6 +3,7 @@
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -16,8 +17,9 @@ from digest.deliver.inbound.imap import check_mailbox_access
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerCheckResult
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
-from digest.settings import Settings, is_loopback
+from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
+from subscribers.phrases import join_words
 
 WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, section 3.2: fewer must not be used, fewer should not
 NULL_EXCHANGER = "."  # RFC 7505, section 3
@@ -43,6 +45,23 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
 
 
 @doctor_check(
+    "resolver",
+    "Check the name servers of this machine (/etc/resolv.conf) and of the domain. To ask another one, add --name-server.",
+    is_online=True,
+)
+def check_resolver(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """DNS answers for the domains of the sender, the return path, and the pages."""
+    settings, names = examined.settings, examined.outside.names
+    host = urlsplit(settings.link_base).hostname or ""
+    lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), names.find_texts)
+    if not is_local_url(settings.link_base):
+        lookups[host] = names.find_addresses
+    for domain, look_up in lookups.items():
+        look_up(domain)
+    yield report_ok(f"answers for {join_words(list(lookups))}")
+
+
+@doctor_check(
     "mail-server",
     "Check DIGEST_MAIL_URL, whether the server is running, and whether its certificate matches its name.",
     is_online=True,
@@ -56,6 +75,22 @@ def check_mail_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
         return
     facts = _examine_server(examined, kind.mail_server)
     yield judge_certificate("", kind.mail_server.host(settings), facts.valid_until, examined.now)
+
+
+@doctor_check(
+    "mail-host",
+    "Add a DNS record with the IP address of that name, or change the server's name (in Postfix, myhostname) to one that "
+    "has an IP address.",
+    is_online=True,
+)
+def check_mail_host(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """The mail server's name has an IP address."""
+    server = provider_in_use(examined.settings).mail_server
+    if server is None:
+        return
+    name = _find_sending_host(examined, server)
+    if not name or not examined.outside.names.find_addresses(name):
+        yield report_error(f"The mail server calls itself {name or '(no name)'}, which has no IP address.")
 
 
 @doctor_check("inbound-server", "Check [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
@@ -149,11 +184,6 @@ def _judge_spf_sender(
 ) -> DoctorFinding:
     if survey.includes_owner(sender):
         return report_ok(f"SPF record of {domain} includes your sender")
-    if not addresses and term.startswith("a:"):
-        return report_error(
-            f"The SPF record of {domain} can't allow {sender} because that name has no IP address.",
-            "Add a DNS record with the IP address of that name, or correct the name of the sending server.",
-        )
     if survey.lets_through(addresses):
         return report_ok(f"SPF record of {domain} allows {sender}")
     record = spf.merge_spf_records(survey.records, term)
@@ -212,10 +242,10 @@ def _judge_dkim_record(
         yield report_error(f"The DKIM record {name} revokes the key (p= is empty), so DKIM signatures fail.", publish)
         return
     place = examined.settings.dkim_key_file if key else "your mail server"
-    yield from _judge_key_size(name, tags, f"If {place} contains a 2,048-bit key, replace the DNS record with: {line}")
     if key and (mismatch := _find_key_mismatch(name, tags, expected, publish)):
         yield mismatch
         return
+    yield from _judge_key_size(name, tags, f"If {place} contains a 2,048-bit key, replace the DNS record with: {line}")
     if "y" in tags.get("t", "").split(":"):
         yield report_warning(
             f"The DKIM record {name} contains t=y, so mailbox providers treat your email as unsigned.",
@@ -370,6 +400,7 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
     )
+    lost_hosts: set[str] = set()
     for domain in filter(None, domains):
         exchangers = names.find_exchangers(domain)
         remedy = (
@@ -389,6 +420,9 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
                 else report_error(f"{message} and no IP address, so replies and bounces are lost.", remedy)
             )
         elif lost := [host for host in exchangers if not names.find_addresses(host)]:
+            if lost[0] in lost_hosts:
+                continue  # one record repairs them all
+            lost_hosts.add(lost[0])
             yield report_error(
                 (
                     f"The MX record of {domain} points to {lost[0]}, which has no IP address, so email to that domain is "
@@ -420,16 +454,7 @@ def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     if server is None or not is_loopback(server.host(settings)):
         return
     name = _examine_server(examined, server).name
-    addresses = names.find_addresses(name)
-    if not addresses:
-        yield report_error(
-            f"The mail server calls itself {name or '(no name)'}, which has no IP address.",
-            (
-                "Add a DNS record with the IP address of that name, or change the server's name (in Postfix, "
-                "myhostname) to one that has an IP address."
-            ),
-        )
-    for address in addresses:
+    for address in names.find_addresses(name):
         pointers = names.find_names(address)
         if not pointers:
             yield report_error(f"The IP address {address} ({name}) has no PTR record.")

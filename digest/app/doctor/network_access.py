@@ -14,6 +14,7 @@ import dns.reversename
 from subscribers.errors import ApplicationError
 
 ANSWER_TIMEOUT = 8.0  # seconds for one answer of the DNS, with every name server that is asked
+FORWARDED_COUNT_HEADER = "X-Forwarded-Count"  # of /healthz: the entries of X-Forwarded-For that arrived
 STEP_TIMEOUT = 10.0  # seconds for connecting to a server, and for each of its answers
 
 

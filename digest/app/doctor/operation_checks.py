@@ -8,7 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Integer, String, false, func, literal_column, or_, select, type_coerce
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    String,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.orm import aliased
 
 from digest.app.calendar.upcoming_steps import LOOK_AHEAD, list_upcoming_steps
 from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
@@ -21,7 +34,8 @@ from digest.app.doctor.check_registry import (
     report_ok,
     report_warning,
 )
-from digest.app.upkeep.backups import BACK_UP
+from digest.app.upkeep.backups import BACK_UP, RESTORE
+from digest.app.upkeep.database_changes import MOVE
 from digest.app.upkeep.nightly_steps import FAILED
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
@@ -34,9 +48,9 @@ from digest.edition.archive.verified_editions import find_altered_editions, find
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import PUBLIC_STATES, UNAPPROVED_STATES
-from digest.folder_owner import name_user
+from digest.folder_owner import is_writable, name_user
 from digest.settings import Settings
-from digest.settings.setting_lines import advise_variable_change
+from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.staff import display_name_of, list_staff_members
@@ -47,7 +61,7 @@ from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun, join_words
 from subscribers.store import keyed_row_seals
 from subscribers.store.database import is_postgresql
-from subscribers.store.models import Base, Person, Seal, UtcDateTime
+from subscribers.store.models import Base, ConsentEvent, Person, Seal, UtcDateTime
 
 NIGHTLY_JOB = "nightly"
 MAX_SILENCE = timedelta(hours=26)  # between two nights, with the hour that a clock may be put back
@@ -70,6 +84,7 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.read_current_hold(session)
+        set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
     if len(unproven) < len(admins):
         yield report_ok(f"{len(admins) - len(unproven)} with a verified address")
@@ -83,6 +98,8 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
                 "admin: digest staff add EMAIL --role admin"
             ),
         )
+    elif set_up_at is not None and examined.now - set_up_at <= MAX_SILENCE:
+        yield report_ok("this new installation has no admin yet; add one with 'digest staff add EMAIL --role admin'")
     else:
         yield report_warning("There's no admin, so alerts can't be sent.")
 
@@ -117,7 +134,8 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "public-editions",
-    "Find out how the database was changed outside this program, then restore a backup from before the change. Changed pages aren't shown.",
+    "Find out how the database was changed outside this program, then restore a backup from before the change: digest restore FILE "
+    "--replace. Changed pages aren't shown.",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Public pages and the search show what was approved."""
@@ -140,7 +158,8 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[
 
 @doctor_check(
     "changed-deliveries",
-    "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or confirmation.",
+    "Find out how the database was changed outside this program, then restore a backup from before the change: digest restore FILE "
+    "--replace. The emails weren't sent. People can ask for another link or confirmation.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every delivery in the last 30 days matches the person and purpose it was planned for."""
@@ -197,7 +216,7 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         since, last = session.scalar(first), session.scalar(newest)
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
-        yield report_warning(
+        yield report_error(
             f"The scheduler hasn't run since this installation was set up ({set_up_at:%Y-%m-%d %H:%M} UTC), so "
             "scheduled jobs haven't run."
         )
@@ -209,7 +228,10 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_ok(f"the scheduler has been running since {since:%Y-%m-%d}")
 
 
-@doctor_check("coming-steps", "Check the calendar, or run 'digest calendar list'.")
+@doctor_check(
+    "coming-steps",
+    "Check the calendar, or run 'digest calendar list'. To restore a skipped edition, run 'digest calendar restore RELEASE'.",
+)
 def check_edition_scheduled_soon(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """An edition is scheduled in the next two weeks."""
     file = examined.settings.file
@@ -227,9 +249,14 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> Iterator[Doc
     ("Search the scheduler log (journalctl -u digest) for the job's name. The job is retried until it succeeds."),
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Every scheduled job that started has finished."""
+    """Every scheduled job that started has finished, or a later run of it has."""
+    later = aliased(ScheduleSlot)
+    is_made_up_for = exists().where(
+        later.job == ScheduleSlot.job, later.at > ScheduleSlot.at, later.done_at.is_not(None)
+    )
     undone = select(ScheduleSlot).where(
         ScheduleSlot.done_at.is_(None),
+        ~is_made_up_for,
         ScheduleSlot.at < examined.now - MAX_WAIT,
         ScheduleSlot.lease_until < examined.now - MAX_WAIT,
     )
@@ -255,25 +282,21 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
 
 @doctor_check(
     "seals",
-    (
-        "Start 'digest serve' or hls-scheduler, either of which seals the ledger nightly. To verify the "
-        "ledger now, run 'digest subscribers verify'."
-    ),
+    "Start 'digest serve' or hls-scheduler, either of which seals the ledger nightly. To seal it now, run "
+    "'digest subscribers verify --seal-now'.",
 )
 def check_ledger_sealed_recently(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """The consent ledger was sealed recently."""
+    """Events in the consent ledger are sealed within two days, counted from a restore or move if that was later."""
     with examined.read() as session:
-        last, first_person = (
-            session.scalar(select(func.max(Seal.at))),
-            session.scalar(select(func.min(Person.asked_at))),
-        )
-    if last is None and (first_person is None or examined.now - first_person < MAX_SEAL_AGE):
-        return
-    if last is None or examined.now - last > MAX_SEAL_AGE:
-        seal_age = f"was last sealed {last:%Y-%m-%d %H:%M} UTC" if last else "has never been sealed"
-        yield report_error(f"The consent ledger {seal_age}.")
-    else:
-        yield report_ok(f"consent ledger sealed {last:%Y-%m-%d %H:%M} UTC")
+        last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
+        unsealed = ConsentEvent.id > (last.through if last else 0)
+        since = session.scalar(select(func.min(ConsentEvent.at)).where(unsealed))
+        arrivals = AuditEntry.act.in_((RESTORE.name, MOVE.name))
+        arrived_at = session.scalar(select(func.max(AuditEntry.at)).where(arrivals))
+    if since is not None and examined.now - max(since, arrived_at or since) > MAX_SEAL_AGE:
+        yield report_error(f"The consent ledger has events since {since:%Y-%m-%d %H:%M} UTC that aren't sealed.")
+    elif last is not None:
+        yield report_ok(f"consent ledger sealed {last.at:%Y-%m-%d %H:%M} UTC")
 
 
 @doctor_check("backup", "Make a backup on another disk or machine: digest backup FILE")
@@ -297,17 +320,16 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable by the user that runs digest."
 )
 def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Scheduled backups have a passphrase and a writable folder."""
+    """Scheduled backups have a passphrase and a writable folder, and the same disk doesn't have all copies."""
     settings = examined.settings
     if not settings.file.backup.folder:
         return
-    yield _find_backup_obstacle(settings) or report_ok(
+    yield _find_backup_problem(settings) or report_ok(
         f"scheduled backups are encrypted and saved to {settings.file.backup.folder}"
     )
 
 
-def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
-    """Find what keeps backups by the clock from being made into the folder that is named for them."""
+def _find_backup_problem(settings: Settings) -> DoctorFinding | None:
     folder = Path(settings.file.backup.folder)
     if not settings.backup_passphrase_text:
         return report_error(
@@ -316,16 +338,26 @@ def _find_backup_obstacle(settings: Settings) -> DoctorFinding | None:
             + advise_variable_change(settings, "DIGEST_BACKUP_PASSPHRASE='…'")
             + ". Then run: digest backup",
         )
-    is_writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
-    if folder.exists() and not is_writable:
+    if folder.exists() and not folder.is_dir():
+        advice = advise_key_change(settings, "backup", 'folder = "/backups/digest"')
+        return report_error(f"No backups can be made because {folder} isn't a folder.", f"Choose a folder. {advice}")
+    if folder.exists() and not (is_writable(folder) and os.access(folder, os.X_OK)):
         return report_error(
-            f"No backups can be made because {folder} isn't a writable folder.",
-            (
-                f"Run as root: chown {name_user(os.geteuid())} {folder}. Or choose another folder under [backup] in "
-                f"{settings.settings_place}."
-            ),
+            f"No backups can be made because {folder} isn't writable.",
+            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {folder}",
+        )
+    if find_disk(folder) == find_disk(settings.home) and not settings.file.backup.copied:
+        return report_warning(
+            f"The backups in {folder} are on the same disk as the installation.",
+            "Have a program such as rclone or restic copy them to another machine. "
+            f"{advise_key_change(settings, 'backup', 'copied = true')}. Or choose a folder on another disk.",
         )
     return None
+
+
+def find_disk(path: Path) -> int:
+    """Return the number of the disk that a path is on, or will be on once it's created."""
+    return next(place.stat().st_dev for place in (path, *path.absolute().parents) if place.exists())
 
 
 @doctor_check(
@@ -361,7 +393,11 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
         yield report_error(f"Bounces and events haven't been processed for an hour ({count:,}).")
 
 
-@doctor_check("uncertain", "Run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries.")
+@doctor_check(
+    "uncertain",
+    "To list the messages, run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries. To resolve "
+    "them by your mail server's log, add --from-log FILE. Otherwise, add --accept, --again, or --lost, and --because TEXT.",
+)
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No message has an unknown status."""
     # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
@@ -391,10 +427,8 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "choices",
-    (
-        "Email each subscriber (to see an address, run 'digest subscribers show NUMBER'), and ask them to "
-        "choose again at /preferences."
-    ),
+    "Ask each subscriber to choose again at /preferences (to see an address, run 'digest subscribers show NUMBER'). Or reset their "
+    "preferences: 'digest subscribers preferences NUMBER --frequency weekly --reason TEXT'.",
 )
 def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """All subscribers' preferences can be read."""
@@ -440,11 +474,7 @@ def check_attention(kind: str, examined: ExaminedInstallation) -> Iterator[Docto
     with installation.read() as session:
         findings = find_attention(session, examined.now, installation.settings.file)
     for finding in findings:
-        if finding.kind == kind == "missing-backup" and _find_backup_obstacle(installation.settings):
-            yield report_warning(
-                "Scheduled backups don't work because of the problem with backup-folder.", "Fix backup-folder first."
-            )
-        elif finding.kind == kind:
+        if finding.kind == kind:
             yield report_warning(finding.sentence)
 
 

@@ -1,5 +1,6 @@
 """What the settings say: the file itself, the publication's texts, the sender, links, templates, sending."""
 
+import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,8 @@ from contextlib import closing
 from datetime import date, datetime
 from functools import partial
 from urllib.parse import urlsplit
+
+from sqlalchemy import select
 
 from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
@@ -25,12 +28,17 @@ from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
+from digest.deliver.providers.registry import provider_in_use, write_provider_remedy, writes_files
+from digest.edition.edition_queries import PUBLIC_STATES
+from digest.folder_owner import is_writable, name_user
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
+from digest.store.models import Edition
 from digest.templating import find_template_mistakes
 from subscribers.phrases import count_with_noun, join_words, month_day, sentence
+from subscribers.signup.mailbox_identity import is_large_provider
+from subscribers.store.models import Person, PersonState
 
 
 @doctor_check("settings", "Correct the listed settings.")
@@ -49,8 +57,15 @@ def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     except SettingsError as exc:
         yield report_error(exc.message, exc.remedy)
         return
-    if (mode := stat.S_IMODE(file.stat().st_mode)) & 0o022:
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & 0o022:
         yield report_warning(f"Other users can change {file} (mode {mode:04o}).", f"Run: chmod 644 {file}")
+    elif locked := next((path for path in (file, file.absolute().parent) if not is_writable(path)), None):
+        owner = f"If another user owns it, first run as root: chown {name_user(os.geteuid())} {locked}"
+        yield report_warning(
+            f"Can't write to {locked}, so settings and sources can't be changed on the pages.",
+            f"Run: chmod u+w {locked}. {owner}",
+        )
     else:
         yield report_ok(f"all settings in {file} are valid")
 
@@ -227,19 +242,49 @@ def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     )
 
 
+@doctor_check("sender-domain", "Use an address at your own domain.")
+def check_sender_domain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """The sender's address is at your own domain."""
+    settings = examined.settings
+    domain = settings.file.sender.address.rpartition("@")[2].lower()
+    if is_large_provider(domain):
+        line = f'address = "digest@{urlsplit(settings.link_base).hostname}"'
+        yield report_error(
+            f"The sender's address is at {domain}, where anyone can have a mailbox. You can't publish DNS records there, so "
+            "mailbox providers reject your email (DMARC).",
+            f"Use an address at your own domain. {advise_key_change(settings, 'sender', line)}",
+        )
+
+
 @doctor_check("provider", "Correct DIGEST_MAIL_URL. For SMTP, it looks like smtp://user:password@host:587.")
 def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The settings for sending email are valid."""
     settings = examined.settings
     kind = provider_in_use(settings)
     with closing(kind.open(settings)):
-        yield report_ok(f"email is sent with {kind.title}")
+        if not writes_files(settings) or is_local_url(settings.link_base):
+            yield report_ok(f"email is sent with {kind.title}")
+            return
+    with examined.read() as session:
+        has_subscribers = session.scalar(select(Person.number).where(Person.state == PersonState.SUBSCRIBED).limit(1))
+    if has_subscribers is None:
+        yield report_ok("email is written to files, and there are no subscribers yet")
+    else:
+        yield report_error(
+            "Subscribers don't get any email, because DIGEST_MAIL_URL writes it to files (outbox:).",
+            "Enter your mail server. "
+            + advise_variable_change(settings, "DIGEST_MAIL_URL=smtp://user:password@host:587"),
+        )
 
 
 def run_named_provider_check(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Yield the findings of one name that the provider in use has of itself."""
+    """Yield the findings of one name that the provider in use has of itself. Before the first edition, no events can be missing."""
     settings = examined.settings
-    yield from (f for f in provider_in_use(settings).doctor_findings(settings) if f.check == name)
+    with examined.read() as session:
+        has_sent = session.scalar(select(Edition.id).where(Edition.state.in_(PUBLIC_STATES)).limit(1)) is not None
+    for finding in provider_in_use(settings).doctor_findings(settings):
+        if finding.check == name and (has_sent or name != "provider-events"):
+            yield finding
 
 
 # What providers look at themselves, by the names that they give their findings.

@@ -21,10 +21,13 @@ from digest.app.doctor.check_registry import (
     report_ok,
     report_warning,
 )
+from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
 from digest.deliver.providers.certificates import judge_certificate, read_certificate_end
 from digest.deliver.providers.kind import DoctorFinding
 from digest.settings import is_local_url
+from digest.settings.setting_lines import advise_key_change
 from subscribers.errors import ApplicationError
+from subscribers.phrases import count_with_noun
 
 PRIVATE_PAGES = ("/desk/", "/admin/readers", "/metrics")
 MIN_HSTS_SECONDS = 180 * 24 * 3600
@@ -35,6 +38,10 @@ MAX_PAGE_BYTES = 2_000_000
 
 class SiteError(ApplicationError):
     """The pages cannot be asked; the message says why."""
+
+
+class CertificateError(SiteError):
+    """The certificate of the pages isn't valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
             valid_until = read_certificate_end(secured.getpeercert()) if secured else None
             return SiteResponse(response.status_code, response.headers, _read_text(response), valid_until)
     except httpx.HTTPError as exc:
+        if "certificate verify failed" in str(exc):  # httpx doesn't keep the error of `ssl`
+            raise CertificateError(f"The certificate of {host} isn't valid ({_explain(exc).rstrip('.')}).") from exc
         raise SiteError(f"The server {host} isn't responding ({_explain(exc).rstrip('.')}).") from exc
 
 
@@ -115,22 +124,15 @@ def _stays_here(examined: ExaminedInstallation) -> bool:
     return is_local_url(examined.settings.link_base)
 
 
-def _where_it_answers(examine: CheckFunction) -> CheckFunction:
-    """Let a check look at pages that others reach; where they do not answer, another check's error, it says that it could not look."""
+def _if_public(examine: CheckFunction) -> CheckFunction:
+    """Run a check only if others can reach the pages."""
 
     @wraps(examine)
-    def examine_or_say(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-        if _stays_here(examined):
-            return
-        try:
+    def examine_public_pages(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+        if not _stays_here(examined):
             yield from examine(examined)
-        except SiteError:
-            yield report_warning(
-                "This check didn't run because the pages aren't responding.",
-                "Fix site-address and site-certificate first.",
-            )
 
-    return examine_or_say
+    return examine_public_pages
 
 
 @doctor_check(
@@ -166,14 +168,17 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     "Renew the certificate for the base URL's host, and set up automatic renewal (such as certbot renew).",
     is_online=True,
 )
+@_if_public
 def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The base URL's certificate is trusted and not about to expire."""
-    link_base = examined.settings.link_base
-    if _stays_here(examined):
-        return
-    yield judge_certificate(
-        "", urlsplit(link_base).hostname or "", _visit(examined, "/healthz").valid_until, examined.now
-    )
+    host = urlsplit(examined.settings.link_base).hostname or ""
+    try:
+        valid_until = _visit(examined, "/healthz").valid_until
+    except CertificateError:
+        raise
+    except SiteError:
+        return  # `site-address` says why
+    yield judge_certificate("", host, valid_until, examined.now)
 
 
 @doctor_check(
@@ -181,7 +186,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
     "Configure the proxy to forward requests for /desk/, /admin/, and /metrics without handling sign-in itself.",
     is_online=True,
 )
-@_where_it_answers
+@_if_public
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Editors' pages, admin pages, and metrics require visitors to sign in."""
     for path in PRIVATE_PAGES:
@@ -202,13 +207,10 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     ),
     is_online=True,
 )
-@_where_it_answers
+@_if_public
 def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The pages require https (HSTS), and http redirects to it."""
     base = urlsplit(examined.settings.link_base)
-    if base.scheme != "https":
-        yield report_warning("This check didn't run because of the problem with base-url.", "Fix base-url first.")
-        return
     header = _visit(examined, "/healthz").headers.get("strict-transport-security", "")
     seconds = header.partition("max-age=")[2].partition(";")[0].strip().strip('"')
     if not seconds.isdigit() or int(seconds) < MIN_HSTS_SECONDS:
@@ -235,30 +237,55 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[Doc
     "Configure the proxy to pass POST requests to /u/… through without redirects, challenges, or sign-in.",
     is_online=True,
 )
-@_where_it_answers
+@_if_public
 def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """One-click unsubscribing (RFC 8058, section 3.2) works, tested with a POST to a made-up link."""
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
-    if posted.status != 404:
+    if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
+        yield report_error(
+            "Subscriber links are redirected with their secret in the URL, where other servers may log it."
+        )
+    elif posted.status != 404:
         yield report_error(
             f"One-click unsubscribing fails. A POST request to /u/… got the response {posted.status} instead of "
             "404 (for a made-up link)."
         )
     else:
         yield report_ok("POST requests to /u/… work")
-    if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
+
+
+@doctor_check(
+    "site-visitors",
+    "Configure each proxy to add the client's IP address to X-Forwarded-For. 'digest setup' creates configurations that do "
+    "this for nginx and Caddy.",
+    is_online=True,
+)
+@_if_public
+def check_site_visitors(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    """The proxies pass on the IP addresses of visitors."""
+    settings = examined.settings
+    count, expected = _visit(examined, "/healthz").headers.get(FORWARDED_COUNT_HEADER, ""), settings.file.limits.proxies
+    if not expected or not count.isdigit():
+        return
+    if int(count) < expected:
         yield report_error(
-            "Subscriber links are redirected with their secret in the URL, where other servers may log it."
+            f"X-Forwarded-For has {count_with_noun(int(count), 'entry', 'entries')} when a request arrives, but "
+            f"limits.proxies is {expected}. Sign-up limits can't tell visitors apart."
         )
+    elif int(count) > expected:
+        yield report_error(
+            f"Requests pass through {count} proxies, but limits.proxies is {expected}. All visitors seem to come from a proxy.",
+            advise_key_change(settings, "limits", f"proxies = {count}"),
+        )
+    else:
+        yield report_ok(f"X-Forwarded-For has {count_with_noun(expected, 'entry', 'entries')}, as limits.proxies says")
 
 
 @doctor_check("site-clock", "Set the clock and synchronize it (timedatectl set-ntp true).", is_online=True)
-@_where_it_answers
+@_if_public
 def check_site_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """This server's clock matches the clock behind the base URL."""
-    if _stays_here(examined):
-        return
     date_header = _visit(examined, "/healthz").headers.get("date", "")
     try:
         difference = (parsedate_to_datetime(date_header) - examined.now).total_seconds()

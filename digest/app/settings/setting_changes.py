@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from digest.app.alerts.channels import explain_unusable_channels
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.examination import run_checks
+from digest.app.doctor.examination import drop_consequences, run_checks
 from digest.app.upkeep import audit_log
 from digest.catalogs import CatalogError, list_languages, load_language, name_language
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
@@ -132,7 +132,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
     LOOK.check_role(installation.database, actor, table, now=now)
     settings = installation.settings
     values = getattr(settings.file, table)
-    findings = run_checks(ExaminedInstallation(installation, now), _CHECKS.get(table, ()))
+    findings = drop_consequences(run_checks(ExaminedInstallation(installation, now), _CHECKS.get(table, ())))
     approved = _list_approved(installation) if table == "sender" else {}
     return SettingsView(
         table=table,

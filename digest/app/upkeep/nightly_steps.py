@@ -32,8 +32,10 @@ from digest.deliver.retention import (
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
 from digest.deliver.send.notices.notice_queue import make_notice_queue
+from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.guarded_action_notices import queue_address_access_summary
 from digest.installation.opened_installation import Installation
+from digest.settings.affected_areas import AffectedArea
 from digest.store import staff_sessions
 from digest.store.account_models import SignInAttempt
 from digest.store.alert_models import Alert, AlertNotification
@@ -101,6 +103,20 @@ def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> s
     return f"sealed as {sealed.hash[:12]}{addressed}, and the ledger is broken: run 'digest subscribers verify'"
 
 
+SEAL = Action("ledger sealed", Role.ADMIN, AffectedArea.NONE)
+
+
+def seal_ledger(installation: Installation, actor: Actor, *, now: datetime) -> Seal:
+    """Seal the ledger before its time, as the night does.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        InstallationError: there is no key file.
+    """
+    SEAL.check_role(installation.database, actor, "ledger", now=now)
+    return verify_and_seal_ledger(installation, now, actor=actor.name)[0]
+
+
 def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
     """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
     through = seals.find_last_fully_committed_rows(installation.database)
@@ -115,7 +131,7 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
         counted |= {"log_rows": log_head.through}
         detail = counted | {"root": sealed.root, "seal": sealed.hash}
-        record_audit(session, "ledger sealed", "ledger", detail, actor=actor, now=now)
+        record_audit(session, SEAL.name, "ledger", detail, actor=actor, now=now)
         save_check_result(session, replace(log_proof, sealed_through=log_head.through), now=now)
         if not proof.sound:
             wrong = _describe_faults(proof)

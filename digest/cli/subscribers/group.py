@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from digest.app.subscribers import consent_texts, subscriber_actions
+from digest.app.upkeep import nightly_steps
 from digest.cli.context import (
     MOMENT,
     CommandContext,
@@ -166,6 +167,7 @@ def restore(context: CommandContext, address: Address, reason: str) -> None:
 Examples:
   digest subscribers verify
   digest subscribers verify --seal 4f0c6a1b9d27       a seal from an email
+  digest subscribers verify --seal-now
   digest subscribers verify --json
 
 \b
@@ -186,9 +188,10 @@ Exit codes:
     metavar="HASH",
     help="Also check that this saved seal is in the ledger. Repeatable.",
 )
+@flag("--seal-now", "seals_now", help="First seal the ledger, without waiting for the night.")
 @json_option("Print the result as JSON.")
 @pass_command_context
-def verify_consent_ledger(context: CommandContext, kept: tuple[str, ...], as_json: bool) -> None:
+def verify_consent_ledger(context: CommandContext, kept: tuple[str, ...], seals_now: bool, as_json: bool) -> None:
     """Verify the consent ledger and the audit log.
 
     This checks each person's consent record, state, and stored address, each nightly seal against the ledger and the
@@ -197,6 +200,9 @@ def verify_consent_ledger(context: CommandContext, kept: tuple[str, ...], as_jso
     """
     if short := [seal for seal in kept if len(seal) < 12]:
         raise click.BadParameter(f"{short[0]!r} is too short. Enter at least the first 12 digits of the seal.")
+    if seals_now:
+        sealed = context.act(nightly_steps.seal_ledger, now=context.now())
+        click.echo(f"Sealed the ledger as {sealed.hash[:12]}.", err=True)
     with show_progress("Verifying", is_wanted=not as_json) as progress:
         proof, log = context.act(
             subscriber_actions.verify_ledger, kept_hashes=kept, now=context.now(), progress=progress

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from importlib import resources
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,9 +15,9 @@ from digest import __version__, logs
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
+    drop_consequences,
     explain_installation_open_failure,
     explain_zone_file_format,
-    merge_repeated_findings,
     run_local_checks,
     run_online_checks,
 )
@@ -38,8 +37,10 @@ from digest.cli.terminal import show_progress
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import InstallationError, create_key_file, open_installation
+from digest.installation.storage_errors import StorageError
 from digest.settings import SETTINGS_FILE_NAME, Settings, SettingsError, is_loopback, load_settings
 from digest.stop_signals import stop_on_signal
+from digest.store.engine import SchemaTooNewError
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
 from subscribers.garbage_collection import freeze_long_lived_objects
@@ -128,7 +129,8 @@ def doctor(
         findings = _examine_installation(context, world)
     counts = Counter(finding.level for finding in findings)
     summary = {"version": __version__, "errors": counts["error"], "warnings": counts["warning"]}
-    result = summary | {"findings": [asdict(finding) for finding in findings]}
+    fields = ("check", "level", "message", "remedy")
+    result = summary | {"findings": [{name: getattr(finding, name) for name in fields} for finding in findings]}
     print_result(result, _describe_findings(findings), as_json=as_json, indent=2)
     if counts["error"]:
         raise SystemExit(1)
@@ -144,13 +146,15 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
     """Examine the installation, or what keeps it closed; with a world ask that too, and show how far it is."""
     try:
         installation = context.installation_as_it_is
-    except (SettingsError, InstallationError) as exc:
-        return explain_installation_open_failure(exc)
+    except SettingsError as exc:
+        return explain_installation_open_failure(exc, None)
+    except (InstallationError, SchemaTooNewError, StorageError) as exc:
+        return explain_installation_open_failure(exc, context.settings)
     findings = run_local_checks(installation)
     if world is not None:
         with show_progress("Running online checks") as progress:
             findings += run_online_checks(ExaminedInstallation(installation, outside=world), progress=progress)
-    return merge_repeated_findings(findings)
+    return drop_consequences(findings)
 
 
 def _parse_name_server(text: str) -> tuple[str, int]:

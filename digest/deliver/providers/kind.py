@@ -37,13 +37,14 @@ FindingSeverity = Literal["ok", "warning", "error"]
 class DoctorFinding:
     """One thing that `digest doctor` looked at by the check of that name: how it is and, where it is not well, what to do.
 
-    Without a `remedy` the check's own is given.
+    Without a `remedy` the check's own is given. Unless it `is_exposure`, an error keeps what depends on the check from working.
     """
 
     check: str
     level: FindingSeverity
     message: str
     remedy: str = ""
+    is_exposure: bool = False
 
     @property
     def sentence(self) -> str:

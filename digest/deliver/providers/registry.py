@@ -59,6 +59,12 @@ def provider_in_use(settings: Settings) -> ProviderKind:
         kind = _load_kind(folder)
         if is_provider_in_use(kind, settings):
             return kind
+    if settings.mail_url.get_secret_value().startswith(("smtp://", "smtps://")):
+        raise ProviderSettingsError(
+            "DIGEST_MAIL_URL isn't a URL.",
+            remedy="Encode special characters in the user and password, such as %23 for # and %2F for a slash. "
+            + advise_variable_change(settings, "DIGEST_MAIL_URL=…"),
+        )
     *examples, last = (example for kind in load_provider_kinds() for example in kind.url_examples)
     raise ProviderSettingsError(
         "DIGEST_MAIL_URL doesn't say how to send email.",

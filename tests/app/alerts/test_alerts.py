@@ -42,7 +42,7 @@ from tests.moments import AFTER_RELEASE as NOW
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two characters").decode()
 MINUTE = timedelta(minutes=1)
 # One planted fault for each check; the disk is filled by another way.
-FAULTS = {check: plant for plant, check, _ in reversed(OPERATIONS_FAULTS.values()) if check in ALERT_KINDS}
+FAULTS = {fault.check: fault.plant for fault in reversed(OPERATIONS_FAULTS.values()) if fault.check in ALERT_KINDS}
 
 
 @pytest.fixture
@@ -73,11 +73,10 @@ def posts(httpserver: HTTPServer) -> list[Request]:
 @pytest.fixture
 def world(one_database: Database, tmp_path: Path, httpserver: HTTPServer, roomy: object) -> FaultyInstallation:
     made = FaultyInstallation.make_sound(tmp_path, one_database)
-    hook = f'allow_networks = ["127.0.0.1/32"]\n[alerts]\nwebhook = "{httpserver.url_for("/hook")}"\n'
-    made.replace_setting("[limits]\n", f"[limits]\n{hook}[limits]\n".replace("[limits]\nproxies", "proxies"))
-    settings = (tmp_path / "digest.toml").read_text()
-    (tmp_path / "digest.toml").write_text(settings.replace(hook + "[limits]\n", "") + hook)
-    made.environ["DIGEST_ALERT_SECRET"] = SECRET
+    made.replace_setting("[limits]\n", '[limits]\nallow_networks = ["127.0.0.1/32"]\n')
+    file = tmp_path / "digest.toml"
+    file.write_text(f'{file.read_text()}\n[alerts]\nwebhook = "{httpserver.url_for("/hook")}"\n')
+    made.set_variables(DIGEST_ALERT_SECRET=SECRET)
     return made
 
 
@@ -85,13 +84,12 @@ class Mender:
     """Puts an installation back as it was when this was made, but for its alerts and their mails."""
 
     def __init__(self, world: FaultyInstallation, kept: Path) -> None:
-        self.world, self.kept, self.environ = world, kept, dict(world.environ)
+        self.world, self.kept = world, kept
         shutil.copytree(world.home, kept, ignore=shutil.ignore_patterns("digest.db*", kept.name))
         with closing(sqlite3.connect(world.home / "digest.db")) as connection:
             connection.execute("VACUUM INTO ?", (str(kept / "kept.db"),))
 
     def mend(self) -> None:
-        self.world.environ = dict(self.environ)
         shutil.rmtree(self.world.home / "runs", ignore_errors=True)
         for file in self.kept.iterdir():
             if file.name != "kept.db" and file.is_file():
@@ -144,7 +142,8 @@ def test_every_alert_arrives_once_and_ends(
     vault_key = world.open().keys.current("vault").id
     handler = RecordingHandler()
     with run_smtp_server(handler) as port:
-        world.environ["DIGEST_MAIL_URL"] = mender.environ["DIGEST_MAIL_URL"] = f"smtp://127.0.0.1:{port}?starttls=off"
+        world.set_variables(DIGEST_MAIL_URL=f"smtp://127.0.0.1:{port}?starttls=off")
+        shutil.copy2(world.home / "digest.env", mender.kept)
         for kind, plant in faults.items():
             posts.clear()
             plant(world)
@@ -169,15 +168,15 @@ def test_every_alert_arrives_once_and_ends(
     opened = [mail for mail in mails if mail["Subject"] != "An alert is resolved"]
     bodies = "".join(mail.get_body(("plain",)).get_content() for mail in opened)  # type: ignore[union-attr]
     for words in (
-        "X no longer works",
+        "Products no longer works",
         "digest uncertain",
-        "failed (/backups: no room). To try again, use 'digest backup'.",
+        "failed (no room). To try again, use 'digest backup'.",
     ):
         assert words in " ".join(bodies.split())
 
 
 def test_a_post_is_signed_and_names_no_address(world: FaultyInstallation, posts: list[Request]) -> None:
-    world.add_person()
+    world.add_subscriber()
     FAULTS["missing-backup"](world)
     with world.database.write() as session:
         stored = {"trouble": "ada@example.org said no", "tried_at": NOW.isoformat()}

@@ -41,7 +41,7 @@ def test_a_channel_sends_alerts_and_its_test(
     name: str, one_database: Database, tmp_path: Path, httpserver: HTTPServer
 ) -> None:
     world = FaultyInstallation.make_sound(tmp_path, one_database)
-    world.environ["DIGEST_ALERT_SECRET"] = "a secret of the tests"
+    world.set_variables(DIGEST_ALERT_SECRET="a secret of the tests")
     channel = load_alert_channels()[name]
     world.replace_setting("[limits]\n", '[limits]\nallow_networks = ["127.0.0.1/32"]\n')
     settings_file = tmp_path / "digest.toml"

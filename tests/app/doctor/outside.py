@@ -1,6 +1,7 @@
 """The world outside on loopback, all as it should be: DNS, mail server, mailbox, SendGrid's account, pages behind a proxy."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,9 +34,9 @@ DAYS_LEFT = 300  # of every certificate
 SITE_HOST, MAIL_HOST, MAIL_ADDRESS = "news.hls.test", "mx.hls.test", "192.0.2.25"
 
 
-def make_certificate(file: Path) -> Path:
+def make_certificate(file: Path, days: int = DAYS_LEFT) -> Path:
     """Write a key and a certificate of our own for the pages and for the servers on loopback."""
-    return write_certificate(file, host=SITE_HOST, valid_for=timedelta(days=DAYS_LEFT, hours=1))
+    return write_certificate(file, host=SITE_HOST, valid_for=timedelta(days=days, hours=1))
 
 
 def write_signing_key(file: Path, bits: int = 2048) -> rsa.RSAPrivateKey:
@@ -60,6 +61,7 @@ class ProxiedSite:
     answers: dict[str, tuple[str, list[tuple[str, str]], str]] = field(default_factory=dict)
     dropped_headers: set[str] = field(default_factory=set)
     changed_headers: dict[str, str] = field(default_factory=dict)
+    forwarded: list[str] = field(default_factory=lambda: ["192.0.2.7"])  # the clients that proxies add
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
@@ -74,7 +76,7 @@ class ProxiedSite:
             kept = [(name, value) for name, value in headers if name.lower() not in self.dropped_headers]
             return start_response(status, [*kept, *self.changed_headers.items()])
 
-        return self.pages(environ, start)
+        return self.pages(environ | {"HTTP_X_FORWARDED_FOR": ", ".join(self.forwarded)}, start)
 
 
 @dataclass
@@ -90,6 +92,7 @@ class OutsideSetup:
     certificate: Path
     folder: Path
     smtp_port: int
+    contexts: dict[str, ssl.SSLContext]  # of the servers, by name
     account_answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     settings: Settings = field(init=False)
     now: datetime = field(init=False)
@@ -98,12 +101,22 @@ class OutsideSetup:
     def reset(self) -> None:
         self.names.records, self.names.failing = dict(self.sound_records), set()
         self.imap.refusals = {}
+        for context in self.contexts.values():
+            context.load_cert_chain(self.certificate)
+        self.site.forwarded = ["192.0.2.7"]
         self.site.answers, self.site.dropped_headers, self.site.changed_headers = {}, set(), {}
         self.account_answers.clear()
         self.account_answers |= SOUND_ACCOUNT
         self.settings = self.installation.settings
         self.now = datetime.now(UTC)
         self.authorities = self.certificate
+
+    def shorten_certificate(self, server: str, days: int) -> None:
+        """Give a server a certificate that ends soon, and is trusted."""
+        short = make_certificate(self.folder / f"{server}-{days}.pem", days)
+        self.contexts[server].load_cert_chain(short)
+        self.authorities = self.folder / f"trusted-{server}-{days}.pem"
+        self.authorities.write_text(self.certificate.read_text() + short.read_text())
 
     def change_settings(self, **columns: Any) -> None:
         self.settings = self.settings.model_copy(update=columns)
@@ -175,13 +188,13 @@ def run_outside(folder: Path, make_installation: Any) -> Iterator[OutsideSetup]:
     """Run all servers; `make_installation` gives an installation for settings that are made here."""
     certificate = make_certificate(folder / "outside.pem")
     write_signing_key(folder / "dkim.pem")
-    tls = server_tls_context(certificate)
+    contexts = {name: server_tls_context(certificate) for name in ("imap", "smtp", "site")}
     with ExitStack() as stack:
-        imap = stack.enter_context(FakeImapServer(tls))
+        imap = stack.enter_context(FakeImapServer(contexts["imap"]))
         smtp_port = stack.enter_context(
             run_smtp_server(
                 RecordingHandler(),
-                ssl_context=tls,
+                ssl_context=contexts["smtp"],
                 server_hostname=MAIL_HOST,
                 authenticator=_check_password,
                 auth_require_tls=False,
@@ -212,11 +225,14 @@ def run_outside(folder: Path, make_installation: Any) -> Iterator[OutsideSetup]:
                         "bounce_domain": "bounce.hls.test",
                     },
                     "inbound": {"host": "127.0.0.1", "port": imap.port, "user": USER},
+                    "limits": {"proxies": 1},
                 },
             }
         )
         site = ProxiedSite(create_app(make_installation(settings)).wsgi_app)
-        server = make_server("127.0.0.1", 0, site, threaded=True, request_handler=_QuietHandler, ssl_context=tls)
+        server = make_server(
+            "127.0.0.1", 0, site, threaded=True, request_handler=_QuietHandler, ssl_context=contexts["site"]
+        )
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         stack.callback(server.server_close)
         stack.callback(server.shutdown)
@@ -224,4 +240,5 @@ def run_outside(folder: Path, make_installation: Any) -> Iterator[OutsideSetup]:
         records = _sound_records(settings)
         names = stack.enter_context(FakeNameServer(records))
         installation = make_installation(settings)
-        yield OutsideSetup(names, imap, sendgrid, site, installation, records, certificate, folder, smtp_port, answers)
+        servers = (names, imap, sendgrid, site, installation, records, certificate, folder, smtp_port)
+        yield OutsideSetup(*servers, contexts, answers)

@@ -2,27 +2,38 @@
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+import re
+import shlex
+import shutil
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
+from alembic import command as alembic_command
+from alembic.config import Config
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from sqlalchemy import text
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from sqlalchemy import delete, select, text, update
 
+import scheduler
 from digest.app.accounts.sign_in_log import SCOPE, SURGE
+from digest.app.jobs import JobContext, start_scheduler
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_recheck_results, correction_waits, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.inbound.mail_log import state_key
+from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import make_release_slot_key
 from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
+from digest.settings.environment_file import change_variables
 from digest.store.audit import record_audit
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import (
@@ -34,7 +45,7 @@ from digest.store.delivery_models import (
     StaffMember,
     StoredInstallationValue,
 )
-from digest.store.engine import Database
+from digest.store.engine import MIGRATIONS, Database
 from digest.store.models import (
     FIRST_LOOK_JOB,
     Edition,
@@ -45,15 +56,30 @@ from digest.store.models import (
     SourceHealth,
 )
 from digest.store.process_identity import identify_current_process
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
+from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.signup.rate_limits import SURGE_KIND
-from subscribers.store.models import ImportBatch, Person, PersonState, Seal
+from subscribers.store.models import ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.signup_models import RateLimitCount, SignupSurge
-from tests.conftest import ROOT
+from tests.app.doctor.remedies import follow_file_changes, list_commands, read_variable_changes, run_digest, run_shell
+from tests.conftest import ROOT, approve_as_stored
+from tests.deliver.many_subscribers import add_many_subscribers
 from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
+from tests.web.conftest import store_edition
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+PASSPHRASE = "a rather long passphrase"
+ADDRESS_LINE = 'postal_address = "1 Main St, Springfield"\n'
+LAST_COLLECTION = datetime(2026, 11, 20, 10, tzinfo=UTC)  # by the default times
+NAMELESS_CONSENT = "Yes, send me the news by mail once a week, until I leave by the link in every mail."
+LOGOS = '[branding]\nlogo = "a.png"\nlogo_dark = "b.png"\n'
+WEBHOOK_KEY = b64encode(
+    ec.derive_private_key(1, ec.SECP256R1())
+    .public_key()
+    .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+).decode()
 REFUSED_AS_CHANGED = {"state": DeliveryState.REFUSED, "reply": CHANGED_ROW}
 SOUND_SETTINGS = """
 [publication]
@@ -90,7 +116,11 @@ section = "opportunities"
 
 [limits]
 proxies = 1
+
+[relay]
+dkim_record = "mail._domainkey.hls.test"
 """
+SOUND_VARIABLES = {"DIGEST_BASE_URL": "https://news.hls.test", "DIGEST_MAIL_URL": "smtp://mx.hls.test"}
 
 
 def forge_admin(world: "FaultyInstallation") -> None:
@@ -103,30 +133,68 @@ def forge_admin(world: "FaultyInstallation") -> None:
 
 @dataclass
 class FaultyInstallation:
-    """An installation that is sound until something is planted in it; its settings are read when it is examined."""
+    """An installation that is sound until something is planted in it; its settings are read when it is examined.
+
+    `safe` is the folder of what an operator keeps elsewhere: the keys' recovery copy, and backups.
+    """
 
     home: Path
+    safe: Path
     database: Database
-    environ: dict[str, str] = field(default_factory=dict)
+    now: datetime = NOW
 
     @classmethod
-    def make_sound(cls, home: Path, database: Database) -> "FaultyInstallation":
+    def make_sound(cls, home: Path, database: Database, safe: Path | None = None) -> "FaultyInstallation":
         home.chmod(0o700)
+        safe = safe or home / "safe"
+        safe.mkdir(exist_ok=True)
         (home / "digest.toml").write_text(SOUND_SETTINGS)
         (home / "digest.toml").chmod(0o644)  # whatever the umask of who runs the tests
+        (home / "digest.env").touch(mode=0o600)
         KeyRing.create(home / "keys.json")
-        world = cls(home, database, {"DIGEST_HOME": str(home), "DIGEST_BASE_URL": "https://news.hls.test"})
+        world = cls(home, safe, database)
+        world.set_variables(DIGEST_HOME=str(home), **SOUND_VARIABLES)
+        shutil.copy(home / "keys.json", world.recovery_copy)
         world.add(StaffMember(email="eve@hls.test", role="admin", added_at=NOW, added_by="x", proven_at=NOW))
         return world
 
+    @property
+    def recovery_copy(self) -> Path:
+        """The copy of the keys that was made at the beginning."""
+        return self.safe / "recovery.json"
+
+    @property
+    def backup_file(self) -> Path:
+        """Where `make_backup` puts a backup."""
+        return self.safe / "backup.zip"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment that commands get; the rest is in digest.env."""
+        url = self.database.engine.url
+        on_server = url.get_backend_name() == "postgresql"
+        database = {"DIGEST_DATABASE_URL": url.render_as_string(hide_password=False)} if on_server else {}
+        return {"DIGEST_SETTINGS": str(self.home / "digest.toml"), **database}
+
     def open(self) -> Installation:
         """Open it with the settings as they are now."""
-        return Installation(load_settings(self.home / "digest.toml", self.environ), self.database)
+        return Installation(load_settings(self.home / "digest.toml", {}), self.database)
 
     def replace_setting(self, old: str, new: str) -> None:
         file = self.home / "digest.toml"
         assert old in file.read_text()
         file.write_text(file.read_text().replace(old, new))
+
+    def set_variables(self, **values: str) -> None:
+        """Write variables into digest.env."""
+        file = self.home / "digest.env"
+        file.write_text(change_variables(file.read_text(), values))
+
+    def drop_variable(self, name: str) -> None:
+        """Take a variable out of digest.env."""
+        file = self.home / "digest.env"
+        lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}=")]
+        file.write_text("\n".join([*lines, ""]))
 
     def add(self, *rows: object) -> None:
         with self.database.write() as session:
@@ -134,34 +202,71 @@ class FaultyInstallation:
                 session.add(row)
                 session.flush()
 
-    def add_person(self, asked_at: datetime = NOW - 30 * DAY, **columns: Any) -> None:
-        self.add(
-            Person(
-                **({"state": PersonState.SUBSCRIBED, "choices": {}, "asked_where": "/", "asked_at": asked_at} | columns)
-            )
+    def add_subscriber(self, at: datetime = NOW - HOUR, *, is_backed_up: bool = True, **columns: Any) -> int:
+        """Add somebody with a chain, sealed keys, and, unless told otherwise, a backup after them."""
+        evidence = ConsentEvidence(
+            "Yes, send me HLS.Today.",
+            "1",
+            "en",
+            "hls.test",
+            "form",
+            "eve",
+            agreed_at=at - 30 * DAY,
+            kind=ConsentKind.CONFIRMED,
         )
+        with self.database.write() as session:
+            (number,) = add_many_subscribers(session, self.open().keys, ["ada@example.org"], evidence=evidence, now=at)
+            if columns:
+                session.execute(update(Person).where(Person.number == number).values(**columns))
+            if is_backed_up:
+                record_audit(session, BACK_UP.name, "installation", {}, actor="eve", now=at)
+        return number
+
+    def add_edition(
+        self, release_at: datetime = NOW - 3 * DAY, state: EditionState = EditionState.DRAFT, **columns: Any
+    ) -> str:
+        """Store an edition, signed as approved if it's public."""
+        name = store_edition(self.open(), state=state, release_at=release_at)
+        with self.database.write() as session:
+            row = session.scalars(select(Edition).where(Edition.name == name)).one()
+            for column, value in columns.items():
+                setattr(row, column, value)
+        return name
 
     def remember(self, name: str, value: Any) -> None:
         self.add(StoredInstallationValue(name=name, value=value, at=NOW))
 
+    def change_delivery(self, **columns: Any) -> None:
+        """Change the one delivery, as its next attempt does."""
+        with self.database.write() as session:
+            session.execute(update(Delivery).values(**columns))
+
+    def make_backup(self) -> None:
+        """Make a backup that stays apart from the installation."""
+        self.run(f"digest backup {self.backup_file}")
+
+    def run(self, command: str, typed: str = "", exit_codes: Sequence[int] = (0,)) -> str:
+        """Run a command of ours or a shell's line, as an operator would; return what ours printed."""
+        self.database.close()
+        printed = ""
+        commands = (
+            [shlex.split(command)] if command.startswith("digest ") else run_shell(self.environ, self.safe, command)
+        )
+        for words in commands:
+            environ = self.environ | {"DIGEST_BACKUP_PASSPHRASE": PASSPHRASE}
+            own = words[1:] if words[0] == "digest" else words
+            printed += run_digest(environ, *own, typed=typed, exit_codes=exit_codes)
+        return printed
+
+    def serve(self) -> None:
+        """Do what `digest serve` does at its start."""
+        context = JobContext(self.open(), clock=lambda: self.now)
+        start_scheduler(context)
+        for run_tick in scheduler.build_tick_jobs(context).values():
+            run_tick()
+
 
 ASIDE = {"0" * 32: {"place": 0, "at": NOW.isoformat(), "reason": "refusals", "decision": "", "returning": False}}
-
-
-def edition(**columns: Any) -> Edition:
-    release = NOW - 3 * DAY
-    usual = {
-        "name": "2026-W47",
-        "number": 147,
-        "state": EditionState.DRAFT,
-        "slot": release.isoformat(),
-        "content": {},
-        "opens_at": release - 7 * DAY,
-        "cut_off": release - HOUR,
-        "release_at": release,
-        "drafted_at": release - HOUR,
-    }
-    return Edition(**(usual | columns))
 
 
 def delivery(**columns: Any) -> Delivery:
@@ -176,15 +281,12 @@ def slot(job: str, at: datetime, *, done: bool = True, outcome: str = "") -> Sch
 
 def write_dkim_key(world: FaultyInstallation, bits: int = 2048) -> Path:
     """Sign with a key of so many bits; give its file."""
+    sign_nowhere(world)
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file = world.home / "dkim.pem"
     file.touch(mode=0o600)
     file.write_bytes(rsa.generate_private_key(65537, bits).private_bytes(*form))
-    world.environ |= {
-        "DIGEST_DKIM_DOMAIN": "hls.test",
-        "DIGEST_DKIM_SELECTOR": "one",
-        "DIGEST_DKIM_KEY_FILE": str(file),
-    }
+    world.set_variables(DIGEST_DKIM_DOMAIN="hls.test", DIGEST_DKIM_SELECTOR="one", DIGEST_DKIM_KEY_FILE=str(file))
     return file
 
 
@@ -193,7 +295,7 @@ def open_key_file(world: FaultyInstallation) -> None:
 
 
 def lose_keys(world: FaultyInstallation) -> None:
-    world.add_person(lookup="x" * 64, lookup_key="lookup-1", ciphertext=b"x", key_id="vault-1")
+    world.add_subscriber()
     (world.home / "keys.json").unlink()
 
 
@@ -215,13 +317,18 @@ def open_database_file(world: FaultyInstallation) -> None:
 
 
 def forget_schema(world: FaultyInstallation) -> None:
-    with world.database.write() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    """Leave the database at the schema before the newest."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with world.database.engine.execution_options(immediate=True).begin() as connection:
+        config.attributes["connection"] = connection
+        alembic_command.downgrade(config, "-1")
 
 
 def forge_audit(world: FaultyInstallation) -> None:
     with world.database.write() as session:
-        record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - DAY)
+        record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - HOUR)
+    world.make_backup()
     with world.database.write() as session:
         session.execute(text("UPDATE audit SET actor = 'mallory'"))
 
@@ -231,12 +338,13 @@ def act_in_the_future(world: FaultyInstallation) -> None:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW + HOUR)
 
 
-def act_long_ago(world: FaultyInstallation) -> None:
+def act_long_ago(world: FaultyInstallation, *_: object) -> None:
     with world.database.write() as session:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - 2 * DAY)
 
 
 def damage_unsubscribe_log(world: FaultyInstallation) -> None:
+    keep_unsubscribe_log(world)
     (world.home / "left.log").write_text("{}\n{}\n")
 
 
@@ -262,20 +370,28 @@ def change_while_open(world: FaultyInstallation, old: str, new: str) -> None:
 
 
 def leave_old_backup(world: FaultyInstallation) -> None:
-    world.add_person()
+    run_schedule_for_days(world)
+    world.add_subscriber(is_backed_up=False)
     with world.database.write() as session:
         record_audit(session, BACK_UP.name, "installation", {}, actor="eve", now=NOW - 9 * DAY)
 
 
-def seal_long_ago(world: FaultyInstallation) -> None:
-    world.add(Seal(at=NOW - 3 * DAY, through=0, people=0, links=0, root="r", previous="", hash="h"))
+def leave_unsealed(world: FaultyInstallation) -> None:
+    world.add_subscriber(NOW - 3 * DAY)
+    run_schedule_for_days(world)
+
+
+def run_schedule_for_days(world: FaultyInstallation) -> None:
+    """Have the timetable followed for nine days, until now."""
+    jobs = ("draft", "collect", "nightly")
+    world.add(slot(FIRST_LOOK_JOB, NOW - 9 * DAY), *(slot(job, NOW - timedelta(minutes=1)) for job in jobs))
 
 
 def write_template_mistake(world: FaultyInstallation) -> None:
     folder = world.home / "own" / "web"
     folder.mkdir(parents=True)
     (folder / "error.html").write_text("{% if %}")
-    world.environ["DIGEST_TEMPLATES"] = str(world.home / "own")
+    world.set_variables(DIGEST_TEMPLATES=str(world.home / "own"))
 
 
 def open_dkim_key(world: FaultyInstallation) -> None:
@@ -284,13 +400,13 @@ def open_dkim_key(world: FaultyInstallation) -> None:
 
 def sign_for_a_stranger(world: FaultyInstallation) -> None:
     write_dkim_key(world)
-    world.environ["DIGEST_DKIM_DOMAIN"] = "other.test"
+    world.set_variables(DIGEST_DKIM_DOMAIN="other.test")
 
 
 def lose_article(world: FaultyInstallation) -> None:
     content = json.loads((ROOT / "tests" / "fixtures" / "edition.json").read_text("utf-8"))
     url = next(iter(EditionContent.from_json(content).linked_articles))
-    world.add(edition(content=content))
+    world.add_edition(content=content)
     look = article_recheck_results.ArticleCheck(
         NOW, None, 1, (article_recheck_results.ArticleFinding(url, "Cranes", "404"),)
     )
@@ -302,12 +418,82 @@ def refuse_correction(world: FaultyInstallation) -> None:
     texts = dict.fromkeys(("section", "headline", "was", "becomes", "note"), "x")
     made = {"seq": 2, "at": NOW - DAY, "actor": "staff 1", "signed": "Dana", "mail_approved_at": NOW - DAY}
     of_story = {"url": "https://fema.example/", "field": "headline", "is_carried": False}
-    world.add(edition(id=1, state=EditionState.SENT))
+    world.add_edition(state=EditionState.SENT)
     world.add(Correction(id=5, edition_id=1, **made, **of_story, **texts))
     purpose, later = "correction:5", NOW + HOUR
     world.add(delivery(purpose=purpose, due_at=later, next_try_at=later))
     with world.database.write() as session:
         correction_waits.note_correction_wait(session, purpose, "552 5.3.4 too big", now=NOW)
+
+
+def keep_unsubscribe_log(world: FaultyInstallation) -> None:
+    """Keep a copy of a log with somebody in it."""
+    entry = PendingUnsubscribeLogEntry("a" * 64, world.open().keys.current("lookup").id, "left")
+    world.open().unsubscribe_log.append(entry, at=NOW - DAY)
+    shutil.copy(world.home / "left.log", world.safe / "left.log")
+
+
+def lose_unsubscribe_log(world: FaultyInstallation) -> None:
+    world.add_subscriber(state=PersonState.WITHDRAWN)
+
+
+def lose_copied_unsubscribe_log(world: FaultyInstallation) -> None:
+    keep_unsubscribe_log(world)
+    (world.home / "left.log").unlink()
+    back_up_to_safe(world)
+
+
+def back_up_to_safe(world: FaultyInstallation) -> None:
+    """Set scheduled backups up, and make one."""
+    world.replace_setting("[limits]", f'[backup]\nfolder = "{world.safe}"\ncopied = true\n\n[limits]')
+    world.set_variables(DIGEST_BACKUP_PASSPHRASE=PASSPHRASE)
+    world.remember(BACKUP_STATE_KEY, {"proved_at": NOW.isoformat()})
+
+
+def use_foreign_keys(world: FaultyInstallation) -> None:
+    (world.home / "keys.json").unlink()
+    KeyRing.create(world.home / "keys.json")
+
+
+def lock_settings(world: FaultyInstallation) -> None:
+    (world.home / "digest.toml").chmod(0o444)
+
+
+def fill_outbox_instead(world: FaultyInstallation) -> None:
+    world.add_subscriber()
+    world.set_variables(DIGEST_MAIL_URL="outbox:")
+
+
+def back_up_to_same_disk(world: FaultyInstallation) -> None:
+    back_up_to_safe(world)
+    world.replace_setting("copied = true\n", "")
+
+
+def sign_nowhere(world: FaultyInstallation) -> None:
+    world.replace_setting('\n[relay]\ndkim_record = "mail._domainkey.hls.test"\n', "")
+
+
+def read_bounces_without_domain(world: FaultyInstallation) -> None:
+    world.replace_setting("[limits]", '[inbound]\nhost = "127.0.0.1"\nuser = "u"\ntls = "off"\n[limits]')
+    world.set_variables(DIGEST_INBOUND_PASSWORD="secret")
+
+
+def reject_events(world: FaultyInstallation) -> None:
+    world.add_edition(state=EditionState.SENT)
+    world.set_variables(DIGEST_MAIL_URL="sendgrid:", DIGEST_SENDGRID_API_KEY="SG.key")
+
+
+def overwrite_database_pages(world: FaultyInstallation) -> None:
+    """Overwrite a page in the middle of the file, as a failing disk does."""
+    world.make_backup()
+    with world.database.write() as session:
+        session.execute(text("DROP TABLE IF EXISTS padding"))
+    world.database.close()
+    file = world.home / "digest.db"
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 8192] = b"\xa5" * 8192
+    file.write_bytes(content)
 
 
 def leave_run_file(world: FaultyInstallation) -> None:
@@ -330,17 +516,12 @@ def forget_proof(world: FaultyInstallation) -> None:
         change_rows(session, StaffMember, proven_at=None)
 
 
-def hold_the_link_back(world: FaultyInstallation) -> None:
-    forget_proof(world)
-    hold(world)
-
-
 def set_mail(url: str) -> "Plant":
-    return lambda world: world.environ.update(DIGEST_MAIL_URL=url)
+    return set_variables(DIGEST_MAIL_URL=url)
 
 
-def set_environ(**values: str) -> "Plant":
-    return lambda world: world.environ.update(values)
+def set_variables(**values: str) -> "Plant":
+    return lambda world: world.set_variables(**values)
 
 
 def change(old: str, new: str) -> "Plant":
@@ -354,7 +535,8 @@ def add_rows(*make_rows: Callable[[], object]) -> "Plant":
 def remember_poll(**trouble: Any) -> "Plant":
     def plant(world: FaultyInstallation) -> None:
         world.replace_setting("[limits]", '[inbound]\nhost = "127.0.0.1"\nuser = "u"\ntls = "off"\n[limits]')
-        world.environ["DIGEST_INBOUND_PASSWORD"] = "secret"
+        world.replace_setting("list_id =", 'bounce_domain = "bounce.hls.test"\nlist_id =')
+        world.set_variables(DIGEST_INBOUND_PASSWORD="secret")
         world.remember(poll.LAST_POLL_STATE_KEY, trouble)
 
     return plant
@@ -371,9 +553,9 @@ def skip_two_releases(world: FaultyInstallation) -> None:
 
 
 def fail_backup(world: FaultyInstallation) -> None:
-    world.replace_setting("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]')
-    world.environ["DIGEST_BACKUP_PASSPHRASE"] = "a rather long passphrase"
-    world.remember(BACKUP_STATE_KEY, {"trouble": "/backups: no room.", "tried_at": NOW.isoformat()})
+    world.replace_setting("[limits]", f'[backup]\nfolder = "{world.safe}"\ncopied = true\n\n[limits]')
+    world.set_variables(DIGEST_BACKUP_PASSPHRASE=PASSPHRASE)
+    world.remember(BACKUP_STATE_KEY, {"trouble": "no room.", "tried_at": NOW.isoformat()})
 
 
 def lose_heartbeat(world: FaultyInstallation) -> None:
@@ -382,7 +564,7 @@ def lose_heartbeat(world: FaultyInstallation) -> None:
 
 
 def lose_mail_log(world: FaultyInstallation) -> None:
-    world.replace_setting("[limits]", '[relay]\nlog = "journal"\n\n[limits]')
+    world.replace_setting("[relay]", '[relay]\nlog = "journal"')
     world.remember(
         state_key(identify_current_process().host), {"trouble": "The journal can't be read (no permission)."}
     )
@@ -390,220 +572,554 @@ def lose_mail_log(world: FaultyInstallation) -> None:
 
 def block_backup_folder(world: FaultyInstallation) -> None:
     file = world.home / "digest.toml"
-    world.replace_setting("[limits]", f'[backup]\nfolder = "{file}"\n\n[limits]')
-    world.environ["DIGEST_BACKUP_PASSPHRASE"] = "a rather long passphrase"
+    world.replace_setting("[limits]", f'[backup]\nfolder = "{file}"\ncopied = true\n\n[limits]')
+    world.set_variables(DIGEST_BACKUP_PASSPHRASE=PASSPHRASE)
 
 
 Plant = Callable[[FaultyInstallation], object]
-# What is planted, the check that names it, and what its sentence tells to do.
-OPERATIONS_FAULTS: dict[str, tuple[Plant, str, str]] = {
-    "others may read the key file": (
-        open_key_file,
-        "key-file",
-        "for kind in vault lookup session; do digest keys rotate $kind; done",
+Repair = Callable[[FaultyInstallation, DoctorFinding], object]
+
+
+def follow(only: str = "", *, then: str = "", **replaced: str) -> Repair:
+    """Return what carries out a finding's commands (those with `only` in them) and lines.
+
+    `replaced` has what an operator enters, by the placeholder; {recovery}, {backup}, and {home} are places. `then` is added to a command.
+    """
+
+    def repair(world: FaultyInstallation, finding: DoctorFinding) -> None:
+        places = {"recovery": world.recovery_copy, "backup": world.backup_file, "home": world.home}
+        entered = {shown.replace("_", " "): meant.format(**places) for shown, meant in replaced.items()}
+        lines = {"…": entered.pop("value")} if "value" in entered else {}
+        steps = 0 if only else follow_file_changes(finding, lines)
+        if not only and (variables := read_variable_changes(finding, lines)):
+            world.set_variables(**variables)
+            steps += 1
+        for named in list_commands(finding, only):
+            command = reduce(lambda text, pair: text.replace(*pair), entered.items(), named)
+            if command not in {"digest serve", "digest setup", "digest doctor --online"}:
+                world.run(f"{command}{then}", typed="y\n")
+            elif command == "digest serve":
+                world.serve()
+            steps += 1
+        assert steps, finding
+
+    return repair
+
+
+def by_hand(repair: Plant) -> Repair:
+    """Return what an operator does who has read a finding that can't name the exact step."""
+    return lambda world, _finding: repair(world)
+
+
+def outside(repair: Plant) -> Repair:
+    """Return what happens outside this program: someone else's reply, or time passing."""
+    return by_hand(repair)
+
+
+def run(command: str, typed: str = "") -> Repair:
+    """Return the run of a command that a finding names without its arguments."""
+
+    def repair(world: FaultyInstallation, finding: DoctorFinding) -> None:
+        assert " ".join(command.split()[:2]) in finding.sentence
+        world.run(command.format(home=world.home, backup=world.backup_file), typed=typed)
+
+    return repair
+
+
+def serve() -> Repair:
+    """Return the start of `digest serve`, which the finding must name."""
+
+    def repair(world: FaultyInstallation, finding: DoctorFinding) -> None:
+        assert "digest serve" in finding.sentence
+        world.serve()
+
+    return repair
+
+
+def restore_backup(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Restore the backup from before the fault, as the finding says."""
+    world.database.close()
+    follow("digest restore", then=" --yes", FILE="{backup}")(world, finding)
+    world.database.close()
+
+
+def let_time_pass(time: timedelta) -> Repair:
+    def repair(world: FaultyInstallation, _finding: DoctorFinding) -> None:
+        world.now += time
+
+    return repair
+
+
+def back_up_first(plant: Plant) -> Plant:
+    """Return a plant before which a backup is made."""
+
+    def plant_after_backup(world: FaultyInstallation) -> None:
+        world.make_backup()
+        plant(world)
+
+    return plant_after_backup
+
+
+def prove_address(world: FaultyInstallation) -> None:
+    """Open the link in the email that proves an admin's address."""
+    with world.database.write() as session:
+        for member in session.scalars(select(StaffMember)):
+            member.proven_at = NOW
+
+
+def add_admin(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    follow("digest staff add", EMAIL="dana@hls.example")(world, finding)
+    prove_address(world)
+
+
+def correct_settings(old: str, new: str) -> Repair:
+    return by_hand(lambda world: world.replace_setting(old, new))
+
+
+def add_source(world: FaultyInstallation) -> None:
+    source = '[[sources]]\nurl = "https://feeds.hls.test/all"\nname = "Ports"\npublisher = "Ports"\n'
+    (world.home / "digest.toml").write_text(f"{(world.home / 'digest.toml').read_text()}\n{source}")
+
+
+def write_own_texts(world: FaultyInstallation) -> None:
+    texts = 'tagline = "News"\nsite = "https://vigie.test"\nabout = "About us"\n'
+    world.replace_setting('name = "Vigie"\n', f'name = "Vigie"\n{texts}')
+    world.replace_setting("[sender]\n", '[sender]\nname = "Vigie"\n')
+
+
+def drop_article(world: FaultyInstallation) -> None:
+    """Remove the story, after which the articles are checked again."""
+    with world.database.write() as session:
+        article_recheck_results.save_article_check(
+            session, "2026-W47", article_recheck_results.ArticleCheck(NOW, None, 1, ())
+        )
+
+
+def forget(name: str) -> Plant:
+    """Return the next success, which takes a note of trouble away."""
+
+    def repair(world: FaultyInstallation) -> None:
+        with world.database.write() as session:
+            session.execute(delete(StoredInstallationValue).where(StoredInstallationValue.name == name))
+
+    return repair
+
+
+def overwrite(name: str, value: Any) -> Plant:
+    """Return the next success, which is noted in place of trouble."""
+
+    def repair(world: FaultyInstallation) -> None:
+        forget(name)(world)
+        world.remember(name, value)
+
+    return repair
+
+
+def approve_edition(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Approve by the mark that the command shows."""
+    assert "'digest approve EDITION'" in finding.sentence
+    shown = world.run("digest approve 2026-W47")
+    with pytest.MonkeyPatch.context() as patch:
+        approve_as_stored(patch)
+        world.run(f"digest approve 2026-W47 {re.findall('[0-9a-f]{16}', shown)[-1]}")
+
+
+def leave_invitation(world: FaultyInstallation) -> None:
+    """Queue an invitation that nothing sends for two hours."""
+    world.set_variables(DIGEST_MAIL_URL="outbox:")
+    world.run("digest staff add dana@hls.example --role editor")
+    world.now = NOW + 2 * HOUR
+
+
+def change_settings_after_draft(world: FaultyInstallation) -> None:
+    world.run("digest draft", exit_codes=(1,))  # it has too few stories
+    world.replace_setting("[limits]", '[branding]\naccent = "#8A2C5E"\n\n[limits]')
+
+
+def publish_unapproved(world: FaultyInstallation) -> None:
+    name = world.add_edition(NOW - 7 * DAY)
+    with world.database.write() as session:
+        session.execute(update(Edition).where(Edition.name == name).values(state=EditionState.SENT))
+
+
+def restore_draft(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Update the draft as the finding says, by the name that it gives."""
+    follow("digest draft", EDITION=finding.message.split()[0])(world, finding)
+
+
+def leave_events(world: FaultyInstallation) -> None:
+    key = world.open().keys.current("vault").id
+    world.add(ReceivedEventPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id=key))
+
+
+def leave_warning(world: FaultyInstallation) -> None:
+    key = world.open().keys.current("vault").id
+    world.add(
+        delivery(purpose="guard:1-a", tries=2, due_at=NOW, next_try_at=NOW + HOUR),
+        QueuedNoticeEmail(delivery="d" * 26, kind="guard", ciphertext=b"c", key_id=key),
+    )
+
+
+def leave_erasure(world: FaultyInstallation) -> None:
+    key = world.open().keys.current("vault").id
+    asked = {"asked_at": NOW - DAY, "tries": 2, "next_try_at": NOW}
+    world.add(ProviderErasure(provider="sendgrid", mark="m", ciphertext=b"c", key_id=key, **asked))
+
+
+def finish_erasures(world: FaultyInstallation) -> None:
+    """Take the requests away, as the next night does once they're accepted."""
+    with world.database.write() as session:
+        session.execute(delete(ProviderErasure))
+
+
+def end_surge(world: FaultyInstallation) -> None:
+    with world.database.write() as session:
+        session.execute(update(SignupSurge).values(ended_at=NOW))
+
+
+def stop_midway(world: FaultyInstallation) -> None:
+    world.add_edition(state=EditionState.SENDING)
+    world.add(delivery(purpose="edition:2026-W47"))
+
+
+def lock_backups(world: FaultyInstallation) -> None:
+    world.replace_setting("[limits]", f'[backup]\nfolder = "{world.safe}"\ncopied = true\n\n[limits]')
+
+
+def lock_backup_folder(world: FaultyInstallation) -> None:
+    back_up_to_safe(world)
+    folder = world.safe / "locked"
+    folder.mkdir(mode=0o500)
+    world.replace_setting(f'folder = "{world.safe}"', f'folder = "{folder}"')
+
+
+class Fault(NamedTuple):
+    """What is planted, the only check that names it, a part of what its sentence says, and how that is carried out."""
+
+    plant: Plant
+    check: str
+    advice: str
+    repair: Repair = follow()
+
+
+OPERATIONS_FAULTS: dict[str, Fault] = {
+    "others may read the key file": Fault(
+        open_key_file, "key-file", "for kind in vault lookup session; do digest keys rotate $kind; done"
     ),
-    "the key file is lost": (lose_keys, "key-file", "digest keys restore"),
-    "the key file is damaged": (damage_keys, "key-file", "digest keys restore FILE --replace"),
-    "the outbox cannot be written": (close_outbox, "home-folder", "chmod 700"),
-    "others may look into the outbox": (open_outbox, "home-folder", "chmod 700"),
-    "others may write the database": (open_database_file, "database", "chmod 600"),
-    "the database was never migrated": (forget_schema, "database", "digest upgrade"),
-    "a row of the audit log was changed": (forge_audit, "audit-log", "Compare the log with a backup"),
-    "the clock went back": (act_in_the_future, "clock", "timedatectl"),
-    "the departure log is damaged": (damage_unsubscribe_log, "departure-log", "left.log from a copy"),
-    "the departure log cannot be written": (lock_unsubscribe_log, "departure-log", "chmod 600"),
-    "a setting stands twice": (repeat_setting, "settings", "on lines 9 and 10. Remove one of the two lines."),
-    "a setting is misspelt": (misspell_setting, "settings", "Correct the listed settings"),
-    "others may change the settings": (lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
-    "no source": (
+    "the key file is lost": Fault(
+        lose_keys, "key-file", "digest keys restore", follow("digest keys", FILE="{recovery}")
+    ),
+    "the key file is damaged": Fault(
+        damage_keys, "key-file", "digest keys restore FILE --replace", follow("digest keys", FILE="{recovery}")
+    ),
+    "the key file is another installation's": Fault(
+        use_foreign_keys, "key-file", "digest keys restore FILE --replace", follow("digest keys", FILE="{recovery}")
+    ),
+    "the outbox cannot be written": Fault(close_outbox, "home-folder", "chmod 700"),
+    "others may look into the outbox": Fault(open_outbox, "home-folder", "chmod 700"),
+    "others may write the database": Fault(open_database_file, "database", "chmod 600"),
+    "the database is damaged": Fault(
+        overwrite_database_pages, "database", "digest restore FILE --replace", restore_backup
+    ),
+    "the database was never migrated": Fault(forget_schema, "database", "digest upgrade"),
+    "a row of the audit log was changed": Fault(
+        forge_audit, "audit-log", "Compare the log with a backup", restore_backup
+    ),
+    "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
+    "the departure log is damaged": Fault(
+        damage_unsubscribe_log,
+        "departure-log",
+        "left.log from a copy",
+        by_hand(lambda w: shutil.copy(w.safe / "left.log", w.home / "left.log")),
+    ),
+    "the departure log cannot be written": Fault(lock_unsubscribe_log, "departure-log", "chmod 600"),
+    "the departure log is lost": Fault(
+        lose_unsubscribe_log, "departure-log", "digest backup FILE", follow(FILE="{backup}")
+    ),
+    "the departure log is lost, and there's a copy": Fault(
+        lose_copied_unsubscribe_log, "departure-log", "Run: cp ", follow(FILE="{backup}")
+    ),
+    "a setting stands twice": Fault(
+        repeat_setting,
+        "settings",
+        "on lines 9 and 10. Remove one of the two lines.",
+        correct_settings(ADDRESS_LINE * 2, ADDRESS_LINE),
+    ),
+    "a setting is misspelt": Fault(
+        misspell_setting, "settings", "Correct the listed settings", correct_settings("postal_adress", "postal_address")
+    ),
+    "others may change the settings": Fault(lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
+    "the settings can't be written": Fault(lock_settings, "settings", "chmod u+w"),
+    "no source": Fault(
         change(SOUND_SETTINGS[SOUND_SETTINGS.index("[[") : SOUND_SETTINGS.index("[limits")], ""),
         "sources",
         "sources add",
+        by_hand(add_source),
     ),
-    "no postal address": (
-        change("1 Main St, Springfield", ""),
-        *("postal-address", 'digest.toml, change line 9 to: postal_address = "'),
+    "no postal address": Fault(
+        change("1 Main St, Springfield", ""), "postal-address", 'digest.toml, change line 9 to: postal_address = "'
     ),
-    "no postal address, and no line of it": (
-        change('postal_address = "1 Main St, Springfield"\n', ""),
-        *("postal-address", "Under [sender] in "),
+    "no postal address, and no line of it": Fault(change(ADDRESS_LINE, ""), "postal-address", "Under [sender] in "),
+    "another name, and HLS.Today's words": Fault(
+        change("HLS.Today", "Vigie"), "own-texts", "Enter your own", by_hand(write_own_texts)
     ),
-    "another name, and HLS.Today's words": (change("HLS.Today", "Vigie"), "own-texts", "Enter your own"),
-    "consent to nobody": (
-        change(
-            "[limits]",
-            '[consent]\ntext = "Yes, send me the news by mail once a week, until I leave by the link in every mail."\n[limits]',
-        ),
+    "consent to nobody": Fault(
+        change("[limits]", f'[consent]\ntext = "{NAMELESS_CONSENT}"\n[limits]'),
         "consent-wording",
         "{name}",
+        correct_settings("the news by mail", "{name} by mail"),
     ),
-    "links without https": (
-        set_environ(DIGEST_BASE_URL="http://news.hls.test"),
-        "base-url",
-        "digest.env, add: DIGEST_BASE_URL=https://news.hls.test",
+    "links without https": Fault(
+        set_variables(DIGEST_BASE_URL="http://news.hls.test"), "base-url", "DIGEST_BASE_URL=https://news.hls.test"
     ),
-    "a proxy that nobody declared": (
-        change("proxies = 1", "proxies = 0"),
-        "proxies",
-        "digest.toml, change line 35 to: proxies = 1",
+    "a proxy that nobody declared": Fault(
+        change("proxies = 1", "proxies = 0"), "proxies", "digest.toml, change line 35 to: proxies = 1"
     ),
-    "a template with a mistake": (write_template_mistake, "templates", "Correct it"),
-    "a logo that is not kept": (
-        change("[limits]", '[branding]\nlogo = "a.png"\nlogo_dark = "b.png"\n[limits]'),
-        *("logo", "digest media add"),
+    "a template with a mistake": Fault(
+        write_template_mistake,
+        "templates",
+        "or remove the file",
+        by_hand(lambda w: (w.home / "own" / "web" / "error.html").unlink()),
     ),
-    "no such provider": (set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
-    "an option that SMTP has not": (
+    "a logo that is not kept": Fault(
+        change("[limits]", f"{LOGOS}[limits]"), "logo", "or remove both settings", correct_settings(LOGOS, "")
+    ),
+    "the sender is at a free mailbox provider": Fault(
+        change("digest@hls.test", "hls.digest@gmail.com"), "sender-domain", 'address = "digest@news.hls.test"'
+    ),
+    "emails are written to files": Fault(
+        fill_outbox_instead, "provider", "DIGEST_MAIL_URL=smtp://", follow(value="mx.hls.test")
+    ),
+    "no such provider": Fault(
+        set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL", follow(value="smtp://mx.hls.test")
+    ),
+    "a password that breaks the URL": Fault(
+        set_mail("smtp://digest:pass#word@mx.hls.test"),
+        "provider",
+        "%23 for #",
+        follow(value="smtp://digest:a%23b@mx.hls.test"),
+    ),
+    "an option that SMTP has not": Fault(
         set_mail("smtp://mx.hls.test?speed=9"),
         "provider",
         "Remove or correct these options",
+        by_hand(set_mail("smtp://mx.hls.test")),
     ),
-    "SendGrid without a key": (set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY"),
-    "SendGrid's events are rejected": (set_mail("sendgrid:"), "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY"),
-    "mail is not signed": (set_mail("smtp://mx.hls.test"), "signing", "openssl genrsa -out"),
-    "others may read the DKIM key": (open_dkim_key, "signing", "chmod 600"),
-    "signed for another domain": (sign_for_a_stranger, "signing", "digest.env, add: DIGEST_DKIM_DOMAIN=hls.test"),
-    "bounces are not read": (set_mail("smtp://mx.hls.test"), "bounces", "[inbound]"),
-    "the bounce mailbox can't be read": (remember_poll(trouble="no folder", troubles=3), "bounce-mailbox", "[inbound]"),
-    "somebody made himself an admin in the database": (forge_admin, "access-rows", "Find out how"),
-    "an email is for someone else than when it was queued": (
-        add_rows(
-            lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
+    "SendGrid without a key": Fault(
+        set_mail("sendgrid:"), "provider", "DIGEST_SENDGRID_API_KEY", follow(value="SG.key")
+    ),
+    "SendGrid's key was copied with quotes": Fault(
+        set_variables(DIGEST_MAIL_URL="sendgrid:", DIGEST_SENDGRID_API_KEY="“SG.key”"),
+        "provider",
+        "Copy the key again",
+        follow(value="SG.key"),
+    ),
+    "SendGrid's events are rejected": Fault(
+        reject_events, "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY", follow(value=WEBHOOK_KEY)
+    ),
+    "mail is not signed": Fault(sign_nowhere, "signing", "openssl genrsa -out"),
+    "others may read the DKIM key": Fault(open_dkim_key, "provider", "chmod 600"),
+    "signed for another domain": Fault(sign_for_a_stranger, "signing", "to: DIGEST_DKIM_DOMAIN=hls.test"),
+    "bounces can't be matched": Fault(
+        read_bounces_without_domain, "bounces", "bounce_domain", follow(value="bounce.hls.test")
+    ),
+    "the bounce mailbox can't be read": Fault(
+        remember_poll(trouble="no folder", troubles=3),
+        "bounce-mailbox",
+        "'digest inbound'",
+        outside(forget(poll.LAST_POLL_STATE_KEY)),
+    ),
+    "somebody made himself an admin in the database": Fault(
+        forge_admin, "access-rows", "Find out how", follow("digest keys rotate access")
+    ),
+    "an email is for someone else than when it was queued": Fault(
+        back_up_first(
+            add_rows(
+                lambda: Delivery(
+                    id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED
+                )
+            )
         ),
-        *("changed-deliveries", "Find out how"),
+        "changed-deliveries",
+        "digest restore FILE",
+        restore_backup,
     ),
-    "an edition on the public pages was never approved": (
-        add_rows(lambda: edition(release_at=NOW - 7 * DAY, state=EditionState.SENT)),
-        *("public-editions", "restore a backup"),
+    "an edition on the public pages was never approved": Fault(
+        back_up_first(publish_unapproved), "public-editions", "restore a backup", restore_backup
     ),
-    "a draft was changed in the database": (
-        add_rows(lambda: edition(release_at=NOW + 7 * DAY)),
-        *("drafts", "'digest draft --update EDITION'"),
+    "a draft was changed in the database": Fault(
+        change_settings_after_draft, "drafts", "'digest draft --update EDITION'", restore_draft
     ),
-    "no admin": (remove_admin, "staff", "digest staff add"),
-    "an admin who has not proven the address": (forget_proof, "staff", "open the link emailed to "),
-    "an admin whose link is held back": (
-        hold_the_link_back,
-        "staff",
-        "run 'digest resume --all' (all sending is paused",
+    "no admin": Fault(remove_admin, "staff", "digest staff add", add_admin),
+    "an admin who has not proven the address": Fault(
+        forget_proof, "staff", "open the link emailed to ", outside(prove_address)
     ),
-    "the timetable stands still": (
+    "the timetable stands still": Fault(
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
-        *("timetable", "digest serve"),
+        "timetable",
+        "digest serve",
+        serve(),
     ),
-    "nothing follows the timetable": (act_long_ago, "timetable", "Start 'digest serve'"),
-    "a job hangs": (add_rows(lambda: slot("collect", NOW - 3 * HOUR, done=False)), "stuck-job", "journalctl -u digest"),
-    "a step of the night failed": (
+    "nothing follows the timetable": Fault(act_long_ago, "timetable", "Start 'digest serve'", serve()),
+    "a job hangs": Fault(
+        add_rows(
+            lambda: slot(FIRST_LOOK_JOB, NOW - DAY),
+            lambda: slot("collect", LAST_COLLECTION, done=False),
+            lambda: slot("draft", NOW),
+            lambda: slot("nightly", NOW),
+        ),
+        "stuck-job",
+        "journalctl -u digest",
+        outside(lambda w: w.serve()),
+    ),
+    "a step of the night failed": Fault(
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
-        *("nightly-steps", "last night's log"),
+        "nightly-steps",
+        "runs again every night",
+        outside(lambda w: w.add(slot("nightly", NOW - HOUR, outcome="sealed; pruned"))),
     ),
-    "the ledger is not sealed": (seal_long_ago, "seals", "digest serve"),
-    "no backup": (lambda w: w.add_person(), "backup", "digest backup"),
-    "an old backup": (leave_old_backup, "backup", "digest backup"),
-    "notices do not leave": (add_rows(delivery), "waiting-mail", "digest serve"),
-    "Bounces and events haven't been processed": (
-        add_rows(lambda: ReceivedEventPayload(at=NOW - DAY, origin="x", body_hash="h", ciphertext=b"c", key_id="k")),
-        *("unapplied-events", "digest inbound"),
+    "the ledger is not sealed": Fault(leave_unsealed, "seals", "digest serve", follow("--seal-now")),
+    "no backup": Fault(
+        lambda w: w.add_subscriber(is_backed_up=False), "backup", "digest backup", follow(FILE="{backup}")
     ),
-    "messages are in doubt": (
+    "an old backup": Fault(leave_old_backup, "backup", "digest backup", follow(FILE="{backup}")),
+    "notices do not leave": Fault(leave_invitation, "waiting-mail", "digest serve", serve()),
+    "Bounces and events haven't been processed": Fault(
+        leave_events, "unapplied-events", "digest inbound", follow("digest inbound")
+    ),
+    "messages are in doubt": Fault(
         add_rows(lambda: delivery(state=DeliveryState.UNCERTAIN)),
         "uncertain",
         "digest uncertain",
+        run("digest uncertain notices --lost all --because lost --yes"),
     ),
-    "a process of another machine fell silent with a message": (
+    "a process of another machine fell silent with a message": Fault(
         add_rows(lambda: delivery(state=DeliveryState.HANDING_OVER, lease_until=NOW - HOUR)),
         "uncertain",
         "digest uncertain",
+        outside(lambda w: w.change_delivery(state=DeliveryState.ACCEPTED)),
     ),
-    "a run was killed": (leave_run_file, "dead-run", "digest send"),
-    "choices cannot be read": (lambda w: w.add_person(choices={"hour": "noon"}), "choices", "/preferences"),
-    "the installation is held": (hold, "held", '("a wrong date"). Ask whether'),
-    "an edition rests": (
-        add_rows(lambda: edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces")),
-        *("paused", "digest resume"),
+    "a run was killed": Fault(leave_run_file, "dead-run", "digest send", serve()),
+    "choices cannot be read": Fault(
+        lambda w: w.add_subscriber(choices={"hour": "noon"}),
+        "choices",
+        "digest subscribers preferences NUMBER",
+        run("digest subscribers preferences 1 --frequency weekly --reason damaged"),
     ),
-    "a provider's emails are set aside": (
-        add_rows(lambda: edition(state=EditionState.SENDING, set_aside=ASIDE)),
-        *("set-aside", "run 'digest set-aside 2026-W47'"),
+    "the installation is held": Fault(hold, "held", '("a wrong date"). Ask whether'),
+    "an edition rests": Fault(
+        lambda w: w.add_edition(state=EditionState.SENDING, paused_at=NOW, paused_because="too many bounces"),
+        "paused",
+        "digest resume",
     ),
-    "a correction is refused": (refuse_correction, "refused-correction", "552 5.3.4 too big. Check"),
-    "an article is gone": (lose_article, "gone-articles", "approve the edition again"),
-    "sign-ups surge": (
+    "a provider's emails are set aside": Fault(
+        lambda w: w.add_edition(state=EditionState.SENDING, set_aside=ASIDE),
+        "set-aside",
+        "run 'digest set-aside 2026-W47'",
+        run("digest set-aside 2026-W47 --drop all --yes"),
+    ),
+    "a correction is refused": Fault(
+        refuse_correction,
+        "refused-correction",
+        "552 5.3.4 too big. Check",
+        outside(lambda w: w.change_delivery(state=DeliveryState.ACCEPTED)),
+    ),
+    "an article is gone": Fault(lose_article, "gone-articles", "approve the edition again", outside(drop_article)),
+    "sign-ups surge": Fault(
         add_rows(lambda: SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 120})),
-        *("signup-surge", "raise limits.signups_first"),
+        "signup-surge",
+        "wait until the surge is over",
+        outside(end_surge),
     ),
-    "sign-ins were rejected": (
+    "sign-ins were rejected": Fault(
         add_rows(lambda: RateLimitCount(scope=SCOPE, tag="wrong password", began=NOW, count=SURGE)),
-        *("refused-sign-ins", "Ask your team"),
+        "refused-sign-ins",
+        "Ask your team",
+        let_time_pass(2 * HOUR),
     ),
-    "a warning is refused": (
-        add_rows(
-            lambda: delivery(purpose="guard:1-a", tries=2, due_at=NOW, next_try_at=NOW + HOUR),
-            lambda: QueuedNoticeEmail(delivery="d" * 26, kind="guard", ciphertext=b"c", key_id="k"),
-        ),
-        *("undelivered-warnings", "audit log"),
+    "a warning is refused": Fault(
+        leave_warning,
+        "undelivered-warnings",
+        "audit log",
+        outside(lambda w: w.change_delivery(state=DeliveryState.ACCEPTED)),
     ),
-    "an import stopped": (
+    "an import stopped": Fault(
         add_rows(
             lambda: ImportBatch(
                 origin="Mailchimp", file_hash="f", options={}, actor="eve", started_at=NOW, counts={}, reached=0
             )
         ),
-        *("unfinished-import", "--abandon 1"),
+        "unfinished-import",
+        "--abandon 1",
     ),
-    "a release was missed": (
-        add_rows(lambda: edition(state=EditionState.APPROVED, approved_at=NOW - 4 * DAY, approved_by="eve")),
-        *("missed-release", "digest send 2026-W47"),
+    "a release was missed": Fault(
+        lambda w: w.add_edition(state=EditionState.APPROVED, approved_at=NOW - 4 * DAY, approved_by="eve"),
+        "missed-release",
+        "digest send 2026-W47",
+        follow("digest cancel"),
     ),
-    "a source is dead": (
+    "a source is dead": Fault(
         add_rows(
             lambda: Source(
-                url="https://x.test", name="X", publisher="X", topics=[], health=SourceHealth.REFUSING, tried_at=NOW
+                url="https://feeds.hls.test/products",
+                name="Products",
+                publisher="Products",
+                topics=[],
+                health=SourceHealth.REFUSING,
+                tried_at=NOW,
             )
         ),
-        *("dead-source", "digest sources test"),
+        "dead-source",
+        "remove the source",
+        run("digest sources remove https://feeds.hls.test/products", typed="y\n"),
     ),
-    "the provider's lists were not read": (
+    "the provider's lists were not read": Fault(
         lambda w: w.remember("sendgrid pull trouble", {"troubles": ["403"]}),
-        *("suppression-lists", "DIGEST_SENDGRID_API_KEY"),
+        "suppression-lists",
+        "DIGEST_SENDGRID_API_KEY",
+        outside(forget("sendgrid pull trouble")),
     ),
-    "the provider erases nobody": (
-        add_rows(
-            lambda: ProviderErasure(
-                provider="sendgrid", mark="m", ciphertext=b"c", key_id="k", asked_at=NOW - DAY, tries=2, next_try_at=NOW
-            )
-        ),
-        *("stuck-erasures", "The API key needs Suppressions"),
+    "the provider erases nobody": Fault(
+        leave_erasure, "stuck-erasures", "The API key needs Suppressions", outside(finish_erasures)
     ),
-    "a deadline is over": (
-        add_rows(lambda: edition(release_at=NOW - HOUR, slot=make_release_slot_key(NOW - HOUR))),
-        *("missed-deadline", "digest approve"),
+    "a deadline is over": Fault(
+        lambda w: w.add_edition(NOW - HOUR), "missed-deadline", "digest approve", approve_edition
     ),
-    "sources are not visited": (
+    "sources are not visited": Fault(
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 2 * DAY), lambda: slot("draft", NOW), lambda: slot("nightly", NOW)),
-        *("missed-run", "digest serve"),
+        "missed-run",
+        "digest serve",
+        serve(),
     ),
-    "nothing goes out for weeks": (skip_two_releases, "coming-steps", "digest calendar list"),
-    "a send stands still": (
-        add_rows(lambda: edition(state=EditionState.SENDING), lambda: delivery(purpose="edition:2026-W47")),
-        *("stuck-send", "digest send"),
+    "nothing goes out for weeks": Fault(
+        skip_two_releases,
+        "coming-steps",
+        "digest calendar restore",
+        follow("digest calendar restore", RELEASE="2026-11-27"),
     ),
-    "an edition was sent with refusals": (
-        add_rows(lambda: edition(state=EditionState.SENT, refusals=12)),
-        *("refusals", "digest refused 2026-W47"),
+    "a send stands still": Fault(
+        stop_midway, "stuck-send", "digest send", follow("digest send", then=" --yes", EDITION="2026-W47")
     ),
-    "a backup by the clock failed": (fail_backup, *("missing-backup", "digest backup")),
-    "the mail server's log can't be read": (lose_mail_log, "mail-log", "install the unit file it creates"),
-    "a heartbeat isn't taken": (lose_heartbeat, "heartbeats", "the server behind it"),
-    "backups without a passphrase": (
-        change("[limits]", '[backup]\nfolder = "/backups"\n\n[limits]'),
-        *("backup-folder", "digest.env, add: DIGEST_BACKUP_PASSPHRASE"),
+    "an edition was sent with refusals": Fault(
+        lambda w: w.add_edition(state=EditionState.SENT, sent_at=None, refusals=12),
+        "refusals",
+        "digest refused 2026-W47",
+        run("digest refused 2026-W47 --acknowledge --because old --yes"),
     ),
-    "a backup is missing that could not be made": (block_backup_folder, "missing-backup", "Fix backup-folder first"),
-    "a backup folder that is none": (block_backup_folder, "backup-folder", "choose another folder under [backup]"),
-    "a section without a source": (
-        change('section = "events"', 'section = "news"'),
-        "unfed-section",
-        "remove the section",
+    "a backup by the clock failed": Fault(fail_backup, "missing-backup", "digest backup"),
+    "the mail server's log can't be read": Fault(
+        lose_mail_log,
+        "mail-log",
+        "install the unit file it creates",
+        outside(overwrite(state_key(identify_current_process().host), {"trouble": ""})),
     ),
+    "a heartbeat isn't taken": Fault(
+        lose_heartbeat, "heartbeats", "the server behind it", outside(forget("heartbeat nightly"))
+    ),
+    "backups without a passphrase": Fault(
+        lock_backups, "backup-folder", "digest.env, add: DIGEST_BACKUP_PASSPHRASE", follow(value=PASSPHRASE)
+    ),
+    "a backup folder that is none": Fault(block_backup_folder, "backup-folder", "Choose a folder"),
+    "a backup folder that can't be written": Fault(lock_backup_folder, "backup-folder", "Run: chmod 700"),
+    "backups on the same disk": Fault(back_up_to_same_disk, "backup-folder", "copied = true"),
 }

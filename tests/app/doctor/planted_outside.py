@@ -1,5 +1,7 @@
 """Faults of DNS, mail servers, SendGrid's account and pages, each with the check that names it and its advice."""
 
+import re
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -7,8 +9,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from digest.deliver.compose.dkim import SigningKey
+from digest.deliver.providers.kind import DoctorFinding
 from digest.settings import SourceSettings
-from tests.app.doctor.outside import DAYS_LEFT, MAIL_HOST, SITE_HOST, OutsideSetup, make_certificate
+from tests.app.doctor.outside import MAIL_ADDRESS, MAIL_HOST, SITE_HOST, OutsideSetup, make_certificate
+from tests.app.doctor.remedies import drop_alternatives
 
 KEY_NAME = "one._domainkey.hls.test"
 OutsidePlant = Callable[[OutsideSetup], object]
@@ -30,6 +34,8 @@ def publish_key(bits: int) -> OutsidePlant:
     def plant(world: OutsideSetup) -> None:
         record = SigningKey("one", rsa.generate_private_key(65537, bits)).dns_record()
         world.set_text(KEY_NAME, record)
+        if bits < 2048:
+            world.let_relay_sign(KEY_NAME)
 
     return plant
 
@@ -39,9 +45,8 @@ def publish_weak_key(world: OutsideSetup) -> None:
     modulus = (1 << 767) + 12345
     numbers = rsa.RSAPublicNumbers(65537, modulus)
     der = numbers.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    from base64 import b64encode
-
     world.set_text(KEY_NAME, f"v=DKIM1; k=rsa; p={b64encode(der).decode()}")
+    world.let_relay_sign(KEY_NAME)
 
 
 def cut_key_off(world: OutsideSetup) -> None:
@@ -61,16 +66,51 @@ def nest_includes(world: OutsideSetup) -> None:
     world.set_text("bounce.hls.test", f"v=spf1 a:{MAIL_HOST} {' '.join(f'include:s{n}.test' for n in range(11))} -all")
 
 
-def age_certificates(days_left: int) -> OutsidePlant:
-    def plant(world: OutsideSetup) -> None:
-        world.now += timedelta(days=DAYS_LEFT - days_left)
-
-    return plant
+def end_certificate(server: str, days: int) -> OutsidePlant:
+    return lambda world: world.shorten_certificate(server, days)
 
 
-def trust_nobody(world: OutsideSetup) -> None:
-    other = world.folder / "other.pem"
-    world.authorities = other if other.exists() else make_certificate(other)
+def end_mail_certificate(world: OutsideSetup) -> None:
+    world.shorten_certificate("smtp", 3)
+    world.authorities = world.certificate
+    world.mail_by(f"smtps://digest:right@127.0.0.1:{world.smtp_port}?ca={world.folder / 'smtp-3.pem'}")
+
+
+def trust_another(world: OutsideSetup) -> None:
+    """Trust only an authority that didn't sign the mail server's certificate."""
+    other = make_certificate(world.folder / "other.pem")
+    world.mail_by(f"smtps://digest:right@127.0.0.1:{world.smtp_port}?ca={other}")
+
+
+def return_to_stranger(world: OutsideSetup) -> None:
+    world.change_sender(bounce_domain="other.test")
+    world.set_text("other.test", f"v=spf1 a:{MAIL_HOST} -all")
+    world.names.records["other.test", "MX"] = [f"10 {MAIL_HOST}."]
+
+
+def drop_forwarded(world: OutsideSetup) -> None:
+    world.site.forwarded = []
+
+
+def add_proxy(world: OutsideSetup) -> None:
+    world.site.forwarded = ["192.0.2.7", "192.0.2.8"]
+
+
+DNS_LINE = re.compile(r'(?P<name>[\w.-]+)\. (?P<kind>TXT|A|MX) (?P<value>"[^"]*"(?: "[^"]*")*|[^\s.]+(?: [\w-]+)?)')
+TXT_ELSEWHERE = re.compile(r'TXT record at (?P<name>\S+): (?P<value>"[^"]*")')
+
+
+def follow_dns_advice(world: OutsideSetup, finding: DoctorFinding) -> None:
+    """Enter the records that a finding names into DNS. If it names none, someone else does what it asks, and all is as before."""
+    remedy = drop_alternatives(finding.remedy)
+    records = [(m["name"], m["kind"], m["value"]) for m in DNS_LINE.finditer(remedy)]
+    records += [(m["name"], "TXT", m["value"]) for m in TXT_ELSEWHERE.finditer(remedy)]
+    for name, kind, value in records:
+        address = "127.0.0.1" if name == SITE_HOST else MAIL_ADDRESS
+        entered = value.replace("IP-ADDRESS", address).replace("MAILHOST", f"{MAIL_HOST}.")
+        world.names.records[name, kind] = [entered]
+    if not records:
+        world.reset()
 
 
 def use_other_name(world: OutsideSetup) -> None:
@@ -89,11 +129,6 @@ def with_account(path: str, status: int, body: object) -> OutsidePlant:
         world.account_answers[f"/v3/{path}"] = (status, body)
 
     return plant
-
-
-def lose_authentication(world: OutsideSetup) -> None:
-    with_account("whitelabel/domains", 200, [])(world)
-    world.set_text("hls.test", f"v=spf1 a:{MAIL_HOST} -all")
 
 
 def answer(request: str, status: str, *headers: tuple[str, str], body: str = "") -> OutsidePlant:
@@ -186,8 +221,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "spf",
         f'TXT "v=spf1 ip4:198.51.100.7 a:{MAIL_HOST} -all"',
     ),
-    "SPF without SendGrid": (lose_authentication, "spf", "Add include:sendgrid.net"),
-    "the DNS fails": (lambda w: w.names.failing.add(BOUNCE_DOMAIN), "spf", "v=spf1"),
+    "the DNS fails": (lambda w: w.names.failing.add(BOUNCE_DOMAIN), "resolver", "/etc/resolv.conf"),
     "no DKIM record": (drop(KEY_NAME, "TXT"), "dkim-record", f'{KEY_NAME}. TXT "v=DKIM1'),
     "two DKIM records": (
         set_text(KEY_NAME, "v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"),
@@ -196,7 +230,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "another DKIM key": (publish_key(2048), "dkim-record", "Replace any DNS record"),
     "a DKIM record that was cut off": (cut_key_off, "dkim-record", "at most 255 characters. Replace any DNS record"),
-    "the sending host has no address": (drop(MAIL_HOST, "A"), "spf", "IP address of that name"),
+    "the sending host has no address": (drop(MAIL_HOST, "A"), "mail-host", "IP address of that name"),
     "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Replace any DNS record"),
     "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Remove t=y"),
     "a short DKIM key": (publish_key(1024), "dkim-record", "2,048-bit key"),
@@ -239,7 +273,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "nothing speaks for From": (sign_for_stranger, "alignment", "DIGEST_DKIM_DOMAIN"),
     "the return path is another's": (
-        lambda w: w.change_sender(bounce_domain="other.test"),
+        return_to_stranger,
         "alignment",
         "as the bounce domain",
     ),
@@ -253,7 +287,6 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "no reverse name": (drop("25.2.0.192.in-addr.arpa", "PTR"), "reverse-name", "PTR record"),
     "a reverse name that leads elsewhere": (point_nowhere, "reverse-name", "PTR record"),
-    "a mail server without an address": (drop(MAIL_HOST, "A"), "reverse-name", "myhostname"),
     "the mail server refuses the sign-in": (
         mail_over("digest:wrong"),
         "mail-server",
@@ -264,14 +297,14 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "mail-server",
         "certificate",
     ),
-    "nobody vouches for the mail server": (trust_nobody, "mail-server", "ca=FILE"),
-    "the mail server's certificate ends": (age_certificates(3), "mail-server", "Renew the certificate"),
+    "nobody vouches for the mail server": (trust_another, "mail-server", "ca=FILE"),
+    "the mail server's certificate ends": (end_mail_certificate, "mail-server", "Renew the certificate"),
     "the mailbox refuses the sign-in": (
         lambda w: w.change_inbound(user="nobody"),
         *("inbound-server", "DIGEST_INBOUND_PASSWORD"),
     ),
     "the mailbox has no such folder": (close_imap, "inbound-server", "folder setting under [inbound]"),
-    "nobody vouches for the mailbox": (trust_nobody, "inbound-server", "authorities"),
+    "nobody vouches for the mailbox": (lambda w: w.change_inbound(host="localhost"), "inbound-server", "authorities"),
     "SendGrid refuses the key": (with_account("scopes", 401, {}), "provider-account", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's API key doesn't allow sending": (
         with_account("scopes", 200, {"scopes": []}),
@@ -303,17 +336,15 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "pass on all its paths",
     ),
     "a certificate for another name": (use_other_name, "site-certificate", "Renew the certificate"),
-    "the site's certificate ends": (age_certificates(14), "site-certificate", "certbot renew"),
+    "the site's certificate ends": (end_certificate("site", 14), "site-certificate", "certbot renew"),
     "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
     "the desk is open": (
         answer("GET /desk/", "200 OK", body="Desk"),
         "site-sign-in",
         "Configure the proxy to forward requests",
     ),
-    "links without https": (
-        lambda w: w.change_settings(base_url=w.settings.base_url.replace("https", "http")),
-        *("site-https", "Fix base-url first"),
-    ),
+    "a proxy without its header": (drop_forwarded, "site-visitors", "add the client's IP address"),
+    "one proxy more than declared": (add_proxy, "site-visitors", "proxies = 2"),
     "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass the header on"),
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST requests to /u/"),
     "one-click is redirected": (

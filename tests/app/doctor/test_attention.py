@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app.doctor.attention import find_sections_without_source, write_attention_sentences
+from digest.app.doctor.attention import write_attention_sentences
 from digest.app.subscribers import list_transfers, running_imports
 from digest.app.subscribers.child_work import WorkStoppedError
 from digest.cli import digest
@@ -22,7 +22,6 @@ from subscribers.store.models import ImportBatch
 from subscribers.store.signup_models import SignupSurge
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW
-from tests.settings.test_shipped_settings import SHIPPED
 from tests.web.conftest import store_edition
 
 
@@ -97,24 +96,6 @@ def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
             assert look() == [left]
     assert said == [[]]
     assert "is unfinished" in left
-
-
-def test_a_section_that_no_source_feeds_is_named_with_what_to_do(home: Path) -> None:
-    file = home / "digest.toml"
-    file.write_text(file.read_text("utf-8").replace('section = "events"', 'section = "news"'), "utf-8")
-    _install_rows()
-    status, doctor = _run("status", "2026-W47").output, _run("doctor").output
-    for said in (status, doctor):
-        assert 'Events has no source. Add one with section = "events" to digest.toml, or remove the section' in said
-    assert "Opportunities has no source" not in status
-
-
-def test_a_paused_source_feeds_no_section() -> None:
-    file = load_settings(SHIPPED, {}).file
-    paused = [source.model_copy(update={"paused": source.section == "events"}) for source in file.sources]
-    (unfed,) = find_sections_without_source(file.model_copy(update={"sources": tuple(paused)}))
-    assert unfed.sentence.startswith('Events has only paused sources. Resume one, add one with section = "events"')
-    assert "An admin can resume one, add one" in (unfed.page_sentence)
 
 
 def test_when_all_is_as_usual_nothing_is_said(home: Path) -> None:

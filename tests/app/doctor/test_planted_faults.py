@@ -13,10 +13,13 @@ from sqlalchemy import text
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
+    CONSEQUENCES,
+    drop_consequences,
+    explain_installation_open_failure,
     explain_zone_file_format,
     list_checks,
-    merge_repeated_findings,
     run_checks,
+    run_local_checks,
     run_online_checks,
 )
 from digest.app.upkeep.disk_growth import forecast_days_left, record_free_space
@@ -26,11 +29,13 @@ from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation, InstallationError, open_installation
 from digest.settings import Settings
+from digest.store import engine
 from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing
+from subscribers.errors import ApplicationError
 from tests.app.doctor.outside import OutsideSetup, run_outside
 from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
-from tests.app.doctor.planted_outside import OUTSIDE_FAULTS
+from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
 from tests.conftest import has_tool
 from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import HomeDatabases, sibling_database_url
@@ -40,8 +45,8 @@ UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth", "parsing-sandbo
 
 
 @pytest.fixture
-def world(one_database: Database, tmp_path: Path) -> FaultyInstallation:
-    return FaultyInstallation.make_sound(tmp_path, one_database)
+def world(one_database: Database, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> FaultyInstallation:
+    return FaultyInstallation.make_sound(tmp_path, one_database, tmp_path_factory.mktemp("safe"))
 
 
 def examine(world: FaultyInstallation, *names: str) -> list[tuple[str, str, str]]:
@@ -64,20 +69,78 @@ def test_of_a_sound_installation_everything_is_well(world: FaultyInstallation, m
     assert examine(world, *names) == []
 
 
-FILE_FAULT = "others may write the database"
+FILE_FAULTS = {"others may write the database", "the database is damaged"}
+BEYOND_TESTS = {"parsing-sandbox", "disk-space"}  # what the machine that runs the tests may lack
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(name, marks=pytest.mark.sqlite if name == FILE_FAULT else ()) for name in OPERATIONS_FAULTS]
+    "fault", [pytest.param(name, marks=pytest.mark.sqlite if name in FILE_FAULTS else ()) for name in OPERATIONS_FAULTS]
 )
-def test_a_planted_fault_is_found_by_its_name_with_what_to_do(world: FaultyInstallation, fault: str) -> None:
-    plant, check, remedy = OPERATIONS_FAULTS[fault]
-    plant(world)
-    found = examine(world, check)
-    assert found
-    assert {name for name, _, _ in found} == {check}
-    assert [sentence for _, _, sentence in found if remedy in sentence], found
-    assert [sentence for _, _, sentence in found if not stands_alone(sentence)] == []
+def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
+    world: FaultyInstallation, fault: str
+) -> None:
+    planted = OPERATIONS_FAULTS[fault]
+    planted.plant(world)
+    (finding,) = find_problems(world)
+    assert finding.check == planted.check
+    assert planted.advice in finding.sentence
+    assert stands_alone(finding.sentence)
+    planted.repair(world, finding)
+    assert planted.check not in {problem.check for problem in find_problems(world)}
+
+
+def find_problems(world: FaultyInstallation) -> list[DoctorFinding]:
+    """List what `digest doctor` would report, also of an installation that can't be opened."""
+    findings = drop_consequences(run_local_checks(world.open(), now=world.now))
+    return [f for f in findings if f.level != "ok" and f.check not in BEYOND_TESTS]
+
+
+def test_a_server_too_old_and_another_programs_schema_are_named(
+    postgresql: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two faults can't be carried away by a command, so each is taken back."""
+    url = postgresql.engine.url.render_as_string(hide_password=False)
+    settings = Settings(home=tmp_path, database_url=url)
+
+    def explain() -> list[str]:
+        try:
+            with open_installation(settings, may_migrate=False):
+                return []
+        except ApplicationError as exc:
+            return [finding.sentence for finding in explain_installation_open_failure(exc, settings)]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "MIN_POSTGRESQL_VERSION", 99)
+        (sentence,) = explain()
+        assert "too old. Move the database to PostgreSQL" in sentence
+    for revision, advice in (("9999", "Install that version"), ("f3a1c07b", "Check DIGEST_DATABASE_URL")):
+        with postgresql.write() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :name"), {"name": revision})
+        (sentence,) = explain()
+        assert advice in sentence
+    with postgresql.write() as session:
+        session.execute(
+            text("UPDATE alembic_version SET version_num = :name"), {"name": engine.newest_schema_revision()}
+        )
+    assert explain() == []
+
+
+def test_a_full_disk_and_a_locked_folder_come_before_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = InstallationError("Can't open the database: unable to open database file.")
+    settings = Settings(home=tmp_path)
+    roomy = shutil.disk_usage("/")._replace(free=10**12)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
+    tmp_path.chmod(0o500)
+    assert [f.check for f in explain_installation_open_failure(error, settings)] == ["home-folder"]
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy._replace(free=10**7))
+    (finding,) = explain_installation_open_failure(error, settings)
+    assert finding.check == "disk-space"
+    assert "The disk is full" in finding.message
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
+    assert [f.check for f in explain_installation_open_failure(error, settings)] == ["database"]
 
 
 def test_a_disk_that_is_nearly_full_is_found(world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,25 +262,37 @@ def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> N
 
 
 @pytest.mark.parametrize("fault", OUTSIDE_FAULTS)
-def test_a_planted_fault_outside_is_found_by_its_name_with_what_to_do(outside: OutsideSetup, fault: str) -> None:
+def test_a_planted_fault_outside_is_found_once_and_gone_once_its_remedy_is_carried_out(
+    outside: OutsideSetup, fault: str
+) -> None:
     plant, check, remedy = OUTSIDE_FAULTS[fault]
     plant(outside)
-    found = [f for f in run_checks(outside.examined(), [check]) if f.level != "ok"]
-    assert found
-    assert {f.check for f in found} == {check}
-    assert [f.sentence for f in found if remedy in f.sentence], found
-    assert [f.sentence for f in found if not stands_alone(f.sentence)] == []
+    (finding,) = [f for f in drop_consequences(run_online_checks(outside.examined())) if f.level != "ok"]
+    assert finding.check == check
+    assert remedy in finding.sentence
+    assert stands_alone(finding.sentence)
+    follow_dns_advice(outside, finding)
+    assert [f for f in run_checks(outside.examined(), [check]) if f.level != "ok"] == []
 
 
-def test_what_keeps_several_checks_from_looking_is_told_once(outside: OutsideSetup) -> None:
-    outside.mail_by(f"smtps://digest:wrong@127.0.0.1:{outside.smtp_port}")
-    found = {f.check: f for f in merge_repeated_findings(run_online_checks(outside.examined())) if f.level != "ok"}
-    assert "rejected the sign-in" in found["mail-server"].message
-    assert {name for name, f in found.items() if f.level == "error"} == {"mail-server"}
-    for name in ("spf", "reverse-name"):
-        assert found[name].sentence == (
-            "This check didn't run because of the problem with mail-server. Fix mail-server first."
-        )
+def test_only_the_first_cause_is_reported() -> None:
+    """A cause that's left out itself leaves nothing out, and neither does what others can read."""
+
+    def drop(*errors: str, exposed: str = "") -> list[str]:
+        findings = [DoctorFinding(name, "error", "x", is_exposure=name == exposed) for name in errors]
+        return [finding.check for finding in drop_consequences(findings)]
+
+    assert drop("spf", "resolver", "site-clock") == ["resolver"]
+    assert drop("mail-server", "mail-host", "spf", "exchangers") == ["mail-server", "exchangers"]
+    assert drop("home-folder", "database", "seals", "postal-address") == ["home-folder", "postal-address"]
+    assert drop("home-folder", "seals", exposed="home-folder") == ["home-folder", "seals"]
+
+
+def test_every_cause_and_consequence_is_a_check_and_causes_come_first() -> None:
+    causes = list(CONSEQUENCES)
+    for place, (cause, consequences) in enumerate(CONSEQUENCES.items()):
+        assert {cause, *consequences} <= set(list_checks())
+        assert not set(consequences) & set(causes[: place + 1])
 
 
 def test_the_command_asks_outside_when_it_is_told_to(
@@ -244,7 +319,7 @@ def test_the_command_asks_outside_when_it_is_told_to(
 
 
 def test_every_check_has_a_planted_fault() -> None:
-    planted = {check for _, check, _ in (*OPERATIONS_FAULTS.values(), *OUTSIDE_FAULTS.values())}
+    planted = {fault.check for fault in OPERATIONS_FAULTS.values()} | {check for _, check, _ in OUTSIDE_FAULTS.values()}
     assert set(list_checks()) - planted == UNPLANTED_CHECKS
 
 
@@ -281,7 +356,7 @@ def test_where_no_installation_is_a_command_says_so_and_makes_nothing(
 def test_old_snapshots_and_unused_replication_slots_on_postgresql_are_reported(
     postgresql: Database, tmp_path: Path
 ) -> None:
-    world = FaultyInstallation.make_sound(tmp_path, postgresql)
+    world = FaultyInstallation.make_sound(tmp_path, postgresql, tmp_path / "safe")
     later = datetime.now(UTC) + timedelta(hours=2)
 
     def list_held_rows(now: datetime) -> list[str]:

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
-from digest.app.doctor.examination import run_checks
+from digest.app.doctor.examination import drop_consequences, run_checks, run_local_checks
 from digest.app.doctor.network_access import NetworkAccess
 from digest.app.setup import plan as setup_plan
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers, propose_answer
@@ -62,6 +62,9 @@ def write_answers(folder: Path, **changed: object) -> Path:
     return file
 
 
+BEYOND_SETUP = {"disk-space", "parsing-sandbox"}  # the machine of the tests may lack room or a sandbox
+
+
 def run(folder: Path, *words: str, typed: str = "") -> Result:
     return CliRunner().invoke(digest, ["setup", "--folder", str(folder), *words], input=typed)
 
@@ -87,9 +90,9 @@ def test_what_it_writes_is_an_installation_in_which_the_doctor_misses_nothing_th
     assert file.sender.list_id == "weekly.news.harbor.example"
     assert settings.mail_url.get_secret_value() == "smtp://digest:s3cret%2Fword@mail.harbor.example:587"
     with open_installation(settings) as installation:
-        checks = ("own-texts", "postal-address", "base-url", "proxies", "home-folder", "key-file", "signing")
-        findings = run_checks(ExaminedInstallation(installation), checks)
-        assert [finding for finding in findings if finding.level != "ok"] == []
+        findings = drop_consequences(run_local_checks(installation))
+        problems = {finding.check: finding.sentence for finding in findings if finding.level != "ok"}
+        assert {check: text for check, text in problems.items() if check not in BEYOND_SETUP} == {}
         assert not installation.keys.has_demo_keys
         with installation.database.read() as session:
             entry = session.scalars(select(AuditEntry).where(AuditEntry.act == "set up")).one()

@@ -129,6 +129,11 @@ def read_api_account(settings: Settings) -> tuple[str, str]:
             remedy="In SendGrid, create a key under Settings → API Keys with the Mail Send permission. "
             + advise_variable_change(settings, "DIGEST_SENDGRID_API_KEY=…"),
         )
+    if not key.isascii():
+        raise ProviderSettingsError(
+            "DIGEST_SENDGRID_API_KEY contains a character that no key has, such as a curly quote.",
+            remedy="Copy the key again. " + advise_variable_change(settings, "DIGEST_SENDGRID_API_KEY=…"),
+        )
     host = urlsplit(address)
     if host.scheme != "https" and not is_loopback(host.hostname or ""):
         raise ProviderSettingsError("DIGEST_SENDGRID_HOST must use https to encrypt the key")
