@@ -65,7 +65,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     tint: Colour = setting(
         "#F4F5F7",
-        "Background of panels and dates",
+        "Background of panels",
         "Text must be readable on it.",
         "On dark screens, it's always #1B2129.",
     )

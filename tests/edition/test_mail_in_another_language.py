@@ -55,7 +55,16 @@ def content_words(settings: Settings) -> list[str]:
     facts = make_sample_notice_facts(settings)
     words = [text for mail in SUBSCRIBER_MAILS for text in facts.get(mail.key, {}).values()]
     words += texts_of(make_sample_content(settings))
-    words += [PUBLICATION.name, PUBLICATION.tagline, PUBLICATION.about, "HLS.Today", "LinkedIn", "vigie.example.org"]
+    words += [
+        PUBLICATION.name,
+        PUBLICATION.tagline,
+        PUBLICATION.about,
+        "HLS.Today",
+        "LinkedIn",
+        "Facebook",
+        "Bluesky",
+        "vigie.example.org",
+    ]
     words += [settings.file.sender.reply_to, "looking twice", "Three inspections, one drill: this week is about"]
     words += ["Infrastructure", "Disaster response", "Dana Reyes"]
     # A word in brackets is a message with a value in it: what is looked for is what stands without.

@@ -152,6 +152,16 @@ def test_the_first_fact_is_within_500_px(
 
 
 @pytest.mark.chromium
+def test_dates_are_whole_words_on_the_narrowest_screen(browser: Browser, mail: str) -> None:
+    with ShownMail(browser, mail, width=195) as shown:
+        shown.ask("document.querySelectorAll('p.signal').forEach(p => p.id = 'due')")
+        assert shown.page.locator("#due").count() >= 5
+        assert look_measures.find_broken_words(shown.page, "#due") == []
+        shown.page.set_viewport_size({"width": 90, "height": 800})
+        assert look_measures.find_broken_words(shown.page, "#due"), "they're found"
+
+
+@pytest.mark.chromium
 def test_a_screen_subscriber_meets_the_edition_in_this_order(browser: Browser, mail: str) -> None:
     """Sections, headings with their topics, dates right after them, links with their story's name: from Chromium's accessibility tree."""
     written = (ROOT / "tests" / "fixtures" / "spoken_edition.txt").read_text("utf-8").splitlines()

@@ -51,7 +51,7 @@ def test_it_holds_the_lead_the_dates_and_ten_lines(variants: EditionVariants, fu
     assert len(short.encode()) < 0.6 * len(full.encode())
     lead = full_content.sections[0].entries[0]
     assert headings(short, 2)[:4] == [
-        "In this issue · The short edition",
+        "The short edition · 1-minute read",
         f"{lead.kicker}{lead.headline}",
         "Deadlines and events to December 4",
         "The rest, in brief",
@@ -60,9 +60,20 @@ def test_it_holds_the_lead_the_dates_and_ten_lines(variants: EditionVariants, fu
     assert len(set(headings(short, 3))) == len(headings(short, 3))
     assert "The short edition" in short
     assert "Get the full edition or" in short
-    assert "-minute read" not in short
+    assert "In this issue" not in short
     assert "The short edition" not in full
     assert "Get the full edition" not in full
+
+
+def test_its_minutes_are_measured(full_content: EditionContent) -> None:
+    featured = full_content.sections[0]
+    lead = replace(featured.entries[0], summary="word " * 2 * 238)
+    longer = replace(full_content, sections=(replace(featured, entries=(lead,)), *full_content.sections[1:]))
+    variants = variants_of(longer)
+    assert headings(html_of(variants, short=True), 2)[0] == "The short edition · 3-minute read"
+    template = variants.template_for(Preferences(short=True))
+    assert template is not None
+    assert "The short edition. A 3-minute read." in template.text.text
 
 
 def test_its_text_says_what_its_html_says(variants: EditionVariants) -> None:
@@ -79,6 +90,7 @@ def test_its_text_says_what_its_html_says(variants: EditionVariants) -> None:
 
 def test_sections_that_a_subscriber_left_out_are_not_in_it_either(variants: EditionVariants) -> None:
     without = html_of(variants, short=True, omit=frozenset({"featured", "events", "opportunities"}))
+    assert headings(without, 2)[0] == "The short edition", "its minutes aren't those of the whole one"
     assert headings(without, 2)[1:3] == ["The rest, in brief", "Did we miss something?"]
     assert len(headings(without, 3)) == MAX_SHORT_LINES, "what is most read, and then topics"
 

@@ -68,6 +68,23 @@ _TEXT_TOP = """start => {
 }"""
 
 
+_BROKEN_WORDS = """selector => [...document.querySelectorAll(selector)].flatMap(element => {
+  const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT), range = document.createRange(), broken = [];
+  while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/[^\\s-]+/g)) {
+    range.setStart(texts.currentNode, word.index);
+    range.setEnd(texts.currentNode, word.index + word[0].length);
+    if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) broken.push(word[0]);
+  }
+  return broken;
+})"""
+
+
+def find_broken_words(page: Page, selector: str) -> list[str]:
+    """List the words in elements that are parted by the end of a line."""
+    words: list[str] = page.evaluate(_BROKEN_WORDS, selector)
+    return words
+
+
 def find_text_top(page: Page, start: str) -> int:
     """Return where the first text that begins with `start` begins, in CSS pixels."""
     return int(page.evaluate(_TEXT_TOP, start))

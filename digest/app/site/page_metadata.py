@@ -1,13 +1,13 @@
 """What the page of an edition says of itself to search engines and to sites that link it (Open Graph, schema.org). Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from digest.app.editions.web_editions import EditionPage
-from digest.edition.content.edition_content import EditionImage, SectionEntry, truncate_text
+from digest.edition.content.edition_content import EditionImage, EntryDate, SectionEntry, truncate_text
 from digest.edition.content.edition_names import write_issue
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
@@ -137,10 +137,71 @@ def _link_data(
     picture: SharedImage | None,
     language: SubscriberLanguage,
 ) -> dict[str, Any]:
+    """Describe an edition's page: the issue, its site, the way to it, and the events in it (https://schema.org/docs/full.html)."""
+    issue = _link_issue(page, publication, base, entries, picture, language)
+    path = [
+        (publication.name, f"{base}/"),
+        (language.gettext("Editions"), f"{base}/editions"),
+        (issue["name"], issue["url"]),
+    ]
+    events = [_link_event(entry, entry.when, issue["url"], publication.zone) for entry in entries if entry.when]
+    graph = [issue, describe_website(publication, base), _link_path(path), *filter(None, events)]
+    return {"@context": "https://schema.org", "@graph": graph}
+
+
+def describe_website(publication: PublicationSettings, base: str) -> dict[str, Any]:
+    """Describe the site with its search (https://schema.org/WebSite)."""
+    search = {
+        "@type": "SearchAction",
+        "target": {"@type": "EntryPoint", "urlTemplate": f"{base}/search?q={{search_term_string}}"},
+        "query-input": "required name=search_term_string",
+    }
+    return {
+        "@type": "WebSite",
+        "@id": f"{base}/",
+        "url": f"{base}/",
+        "name": publication.name,
+        "description": publication.tagline,
+        "inLanguage": publication.language,
+        "potentialAction": search,
+    }
+
+
+def _link_path(path: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Describe the pages that lead to one, by name and URL, the first one first (https://schema.org/BreadcrumbList)."""
+    items = [
+        {"@type": "ListItem", "position": place, "name": name, "item": url} for place, (name, url) in enumerate(path, 1)
+    ]
+    return {"@type": "BreadcrumbList", "itemListElement": items}
+
+
+def _link_event(entry: SectionEntry, when: EntryDate, address: str, zone: ZoneInfo) -> dict[str, Any]:
+    """Describe an event (https://schema.org/Event); empty for a deadline."""
+    if when.kind != "event":
+        return {}
+    end = when.end.astimezone(zone) if when.end else when.last_day
+    event = {
+        "@type": "Event",
+        "name": entry.headline,
+        "url": entry.url or f"{address}#{story_anchor(entry)}",
+        "startDate": (when.moment.astimezone(zone) if when.moment else when.day).isoformat(),
+        "endDate": end.isoformat() if end else "",
+        "description": " ".join(entry.details),
+    }
+    return {key: value for key, value in event.items() if value}
+
+
+def _link_issue(
+    page: EditionPage,
+    publication: PublicationSettings,
+    base: str,
+    entries: list[SectionEntry],
+    picture: SharedImage | None,
+    language: SubscriberLanguage,
+) -> dict[str, Any]:
     """Describe the edition as an issue of a periodical, its stories as its parts (https://schema.org/PublicationIssue)."""
     address, zone = f"{base}/editions/{page.line.name}", publication.zone
     data: dict[str, Any] = {
-        "@context": "https://schema.org",
         "@type": "PublicationIssue",
         "@id": address,
         "url": address,

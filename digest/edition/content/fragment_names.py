@@ -23,6 +23,10 @@ Names = Collection[str]
 PREHEADER_PART = "or-preheader"
 _WHOLE_EDITION = "whole."
 WHOLE_PREHEADER, ANY_PREHEADER = f"{_WHOLE_EDITION}{PREHEADER_PART}", f"any.{PREHEADER_PART}"
+WHOLE_OPENING, ANY_OPENING = (
+    f"{_WHOLE_EDITION}or-opening",
+    "any.or-opening",
+)  # of the short edition: with its minutes, and without
 LINES_HEAD = "lines-head"
 MAX_SHORT_LINES = 10  # of the short edition
 # Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
@@ -54,7 +58,7 @@ def is_continuation_fragment(name: str) -> bool:
 
 def is_opening_fragment(name: str) -> bool:
     """Return whether a fragment belongs to the lines at the top of a text."""
-    return name in {"head", "masthead"} or name.startswith("minutes-")
+    return name in {"head", "masthead", WHOLE_OPENING, ANY_OPENING} or name.startswith("minutes-")
 
 
 def is_alternative_fragment(name: str) -> bool:

@@ -135,6 +135,11 @@ def _minify_page(root: "_Element") -> None:
             element.tail = _collapse_white_space(element.tail, parent.tag)
 
 
+def tie_dots(text: str) -> str:
+    """Tie each middle dot to the word before it, so that none begins a line."""
+    return text.replace(" \N{MIDDLE DOT} ", "\N{NO-BREAK SPACE}\N{MIDDLE DOT} ")
+
+
 def _minify_style(style: str) -> str:
     return style.replace("; ", ";").replace(", ", ",").replace('"', "'")
 
@@ -142,4 +147,4 @@ def _minify_style(style: str) -> str:
 def _collapse_white_space(text: str | None, parent_tag: str) -> str | None:
     if text is None or (parent_tag in _SPACE_INSENSITIVE_TAGS and not text.strip(" \t\r\n")):
         return None
-    return _WHITE_SPACE.sub(lambda run: "\n" if "\n" in run[0] else " ", text)
+    return tie_dots(_WHITE_SPACE.sub(lambda run: "\n" if "\n" in run[0] else " ", text))

@@ -18,16 +18,21 @@ from markupsafe import Markup
 
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment, SectionEntry
 from digest.edition.content.edition_names import write_issue
-from digest.edition.content.fragment_names import is_continuation_fragment, is_opening_fragment
+from digest.edition.content.fragment_names import (
+    ANY_OPENING,
+    WHOLE_OPENING,
+    is_continuation_fragment,
+    is_opening_fragment,
+)
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.kinds import list_lead_sections
-from digest.edition.rendering.css_inlining import inline_css
+from digest.edition.rendering.css_inlining import inline_css, tie_dots
 from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters
-from digest.edition.rendering.variant_lines import list_preheaders, write_word_counts
+from digest.edition.rendering.variant_lines import count_short_minutes, list_preheaders, write_word_counts
 from digest.settings import BrandingSettings, LightAndDarkLogo, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
@@ -176,13 +181,15 @@ def render_subject(content: EditionContent, frame: PublicationContext, environme
 def _template_context(
     content: EditionContent, frame: PublicationContext, kind: FragmentKind, marks: SlotMarks
 ) -> dict[str, Any]:
-    web_copy = f"{frame.base}/editions/{quote(content.name)}"
+    web_copy, layout = f"{frame.base}/editions/{quote(content.name)}", arrange_email(content)
     preferences = f"{frame.base}/preferences/{marks.mark(PREFERENCES_SLOT)}"
     mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
     return {
         "content": content,
         "frame": frame,
-        "layout": arrange_email(content),
+        "layout": layout,
+        "short_minutes": count_short_minutes(layout),
+        "short_openings": (WHOLE_OPENING, ANY_OPENING),
         "preheaders": list_preheaders(content, frame.subscriber_language, frame.tagline or frame.name),
         "blocks_after": _blocks_by_section(content),
         "web_copy": web_copy,
@@ -286,4 +293,4 @@ def render_page_fragments(environment: Environment, context: Mapping[str, Any]) 
     for piece in get_args(PagePiece):
         body = environment.get_template(f"web/edition/{piece}.html").render(**context, page=page)
         lines = [line for line in body.splitlines() if line.strip()]
-        yield RenderedFragment("page", piece, "\n".join(lines) + "\n")
+        yield RenderedFragment("page", piece, tie_dots("\n".join(lines) + "\n"))

@@ -24,7 +24,7 @@ from digest.edition.content.fragment_names import (
     list_fragment_keys,
     section_fragment_name,
 )
-from digest.edition.rendering.mail_layout import find_next_deadline, find_part_key, list_headlines
+from digest.edition.rendering.mail_layout import MailLayout, find_next_deadline, find_part_key, list_headlines
 from subscribers.subscriber_language import SubscriberLanguage
 
 Sections = Iterable[EditionSection]
@@ -98,6 +98,16 @@ def count_reading_minutes(intro: str, sections: Sections, blocks: Iterable[Label
     What stands in the mail between masthead and foot counts, sources and dates too, but for the names of who else reported a story.
     """
     return count_minutes(_count_words(intro, sections, blocks).total())
+
+
+def count_short_minutes(layout: MailLayout) -> int:
+    """Return how many minutes it takes to read the short edition of all parts: the lead, the dates, and its lines."""
+    entries = [layout.lead.entry] if layout.lead else []
+    entries += [dated.entry for dated in layout.dates.entries] if layout.dates else []
+    words = _count(*(text for entry in entries for text in _list_entry_texts(entry)))
+    parts = [part for part in (layout.short.parts if layout.short else ()) if ".lines-rest-" not in part.fragment]
+    lines = [entry for part in parts for entry in part.section.entries]
+    return count_minutes(words + _count(*(text for e in lines for text in (e.headline, e.source, e.date))))
 
 
 def write_word_counts(content: EditionContent) -> Iterator[RenderedFragment]:

@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import math
 import re
+import struct
 import unicodedata
+import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -14,7 +17,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from digest.app.editions import edition_views, web_editions
 from digest.app.editions.edition_dates import build_calendar_feed, build_edition_calendar
 from digest.app.site import archive
-from digest.app.site.page_metadata import build_home_image, build_page_metadata
+from digest.app.site.page_metadata import build_home_image, build_page_metadata, describe_website
 from digest.app.sources import past_editions
 from digest.settings import PublicationSettings, Settings
 from digest.web.archive import feeds
@@ -45,7 +48,9 @@ def index() -> AnyResponse:
     context = web_context()
     home = archive.read_home_page(context.installation, now=context.clock())
     picture = build_home_image(home.layout)
-    page = render_template("web/home.html", home=home, picture=picture, layout=home.layout)
+    publication, base, _ = _page_terms(context.settings)
+    website = {"@context": "https://schema.org"} | describe_website(publication, base)
+    page = render_template("web/home.html", home=home, picture=picture, layout=home.layout, website=website)
     return _cacheable_page(page)
 
 
@@ -172,6 +177,45 @@ def icon() -> AnyResponse:
     response = Response(_ICON.format(letter=letter), mimetype="image/svg+xml")
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     return _cacheable_response(response, seconds=86400)
+
+
+@archive_pages.get("/favicon.ico")
+def small_icon() -> AnyResponse:
+    """Give the icon for programs that read no SVG, as an ICO file with one PNG image in it."""
+    png = _draw_icon(32)
+    entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 24, len(png), 22)
+    body = struct.pack("<HHH", 0, 1, 1) + entry + png
+    return _cacheable_response(Response(body, mimetype="image/x-icon"), seconds=86400)
+
+
+@archive_pages.get("/apple-touch-icon.png")
+def touch_icon() -> AnyResponse:
+    """Give the icon for the home screens of phones."""
+    return _cacheable_response(Response(_draw_icon(180), mimetype="image/png"), seconds=86400)
+
+
+_ICON_INK, _ICON_DOT = (0x14, 0x18, 0x1E), (0xE0, 0x56, 0x2B)
+
+
+@lru_cache(maxsize=2)
+def _draw_icon(size: int) -> bytes:
+    """Draw the dot of the masthead on ink, `size` pixels wide, as a PNG file (ISO/IEC 15948, section 5)."""
+    rows = (b"\0" + b"".join(_draw_icon_pixel(size, x, y) for x in range(size)) for y in range(size))
+    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_write_chunk(kind, data) for kind, data in chunks)
+
+
+def _draw_icon_pixel(size: int, x: int, y: int) -> bytes:
+    """Return the three bytes of a pixel; those at the dot's edge are mixed."""
+    middle = (size - 1) / 2
+    beyond_edge = math.hypot(x - middle, y - middle) - size / 4
+    share = min(1.0, max(0.0, 0.5 - beyond_edge))
+    return bytes(round(ink + share * (dot - ink)) for ink, dot in zip(_ICON_INK, _ICON_DOT, strict=True))
+
+
+def _write_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 @archive_pages.get("/editions/<name>.ics")

@@ -52,6 +52,8 @@ ROUTE_RULES = {
     "archive.topics": PUBLIC,
     "archive.edition_as_sent": PUBLIC,
     "archive.icon": PUBLIC,
+    "archive.small_icon": PUBLIC,
+    "archive.touch_icon": PUBLIC,
     "archive.serve_edition_dates_calendar": PUBLIC,
     "archive.serve_deadline_and_event_calendar": PUBLIC,
     "archive.feed": PUBLIC,

@@ -1,9 +1,13 @@
 import gzip
+import io
+import json
 from datetime import timedelta
 from typing import Any
 
 import feedparser
 import pytest
+from lxml import html as lxml_html
+from PIL import Image
 from sqlalchemy import select, update
 
 from digest.store.models import EditionState, MediaFile
@@ -177,3 +181,40 @@ def test_the_privacy_page_names_who_delivers_the_mail(world: Any) -> None:
 
 def test_the_page_for_words_to_the_editors_leads_to_them(world: Any) -> None:
     assert "mailto:editors@news.example.org" in world.client.get("/contact").text
+
+
+def test_browsers_and_home_screens_find_an_icon(world: Any) -> None:
+    page = lxml_html.document_fromstring(world.client.get("/").text)
+    links = {link.get("href"): link.get("rel") for link in page.xpath("//link[contains(@rel, 'icon')]")}
+    assert links == {"/favicon.ico": "icon", "/icon.svg": "icon", "/apple-touch-icon.png": "apple-touch-icon"}
+    for path, size in (("/favicon.ico", 32), ("/apple-touch-icon.png", 180)):
+        image = Image.open(io.BytesIO(world.client.get(path).data)).convert("RGB")
+        assert image.size == (size, size)
+        assert (image.getpixel((0, 0)), image.getpixel((size // 2, size // 2))) == ((20, 24, 30), (224, 86, 43))
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/editions", "/editions/2026-W47", "/topics", "/search", "/subscribe", "/privacy", "/contact"]
+)
+def test_every_public_page_describes_itself(world: Any, path: str) -> None:
+    world.edition(state=EditionState.SENT)
+    page = lxml_html.document_fromstring(world.client.get(path).text)
+    (description,) = page.xpath("//meta[@name='description']/@content")
+    assert 20 < len(description) <= 200
+
+
+def test_the_home_describes_the_site_and_its_search(world: Any) -> None:
+    page = lxml_html.document_fromstring(world.client.get("/").text)
+    data = json.loads(page.xpath("//script[@type='application/ld+json']")[0].text)
+    assert (data["@type"], data["url"]) == ("WebSite", "https://news.example.org/")
+
+
+def test_the_site_says_what_accessible_and_without_tracking_mean(world: Any) -> None:
+    home = lxml_html.document_fromstring(world.client.get("/").text)
+    assert home.xpath("//footer//a[.='Accessibility']/@href") == ["/privacy#accessibility"]
+    page = lxml_html.document_fromstring(world.client.get("/privacy").text)
+    accessible, untracked = (
+        page.xpath(f"//section[@aria-labelledby='{name}']")[0] for name in ("accessibility", "not")
+    )
+    assert "level AA" in accessible.text_content()
+    assert "nothing to ask your consent for" in untracked.text_content()

@@ -47,6 +47,14 @@ def page_of(world: Any, path: str = f"/editions/{NAME}") -> Any:
     return lxml_html.document_fromstring(answer.text)
 
 
+def read_linked_data(page: Any) -> Any:
+    """Return what the page's JSON-LD describes: the issue first."""
+    (script,) = page.xpath("//script[@type='application/ld+json']")
+    data = json.loads(script.text)
+    assert data["@context"] == "https://schema.org"
+    return data["@graph"]
+
+
 def sent_week(world: Any) -> None:
     world.edition(name="2026-W46", number=146, state=EditionState.SENT, release_at=RELEASE - timedelta(7))
     world.edition(state=EditionState.SENT)
@@ -90,7 +98,22 @@ def test_what_the_page_says_of_itself_is_whole_and_names_public_addresses(world:
     assert (said["og:title"], said["og:url"]) == (HEADLINE, address)
     assert page.findtext(".//title") == HEADLINE, "with the issue's name it would be longer than search engines show"
     assert said["description"].startswith("HLS.Today No. 147, November 20, 2026. Also: 41,000 homes")
-    data = json.loads(page.xpath("//script[@type='application/ld+json']")[0].text)
+    data, site, way, event = read_linked_data(page)
+    assert (site["@type"], site["url"], site["name"]) == ("WebSite", f"{BASE_URL}/", "HLS.Today")
+    assert site["potentialAction"]["target"]["urlTemplate"] == f"{BASE_URL}/search?q={{search_term_string}}"
+    assert way["@type"] == "BreadcrumbList"
+    assert [(item["position"], item["item"]) for item in way["itemListElement"]] == [
+        (1, f"{BASE_URL}/"),
+        (2, f"{BASE_URL}/editions"),
+        (3, address),
+    ]
+    assert event == {
+        "@type": "Event",
+        "name": "Port resilience exercise, open to observers",
+        "url": f"https://events.example/{NAME}",
+        "startDate": "2026-12-03",
+        "description": "Long Beach",
+    }
     assert (data["@type"], data["issueNumber"], data["url"]) == ("PublicationIssue", "147", address)
     assert data["datePublished"] == "2026-11-20T06:00:00-05:00"
     ids = page.xpath("//@id")
@@ -148,7 +171,7 @@ def test_breaking_news_has_no_issue_number(world: Any) -> None:
         edition = find_edition(session, NAME)
         edition.content = {**edition.content, "number": 0}
         sign_as_sent(session, edition, world.install)
-    data = json.loads(page_of(world).xpath("//script[@type='application/ld+json']")[0].text)
+    data = read_linked_data(page_of(world))[0]
     assert data["@type"] == "PublicationIssue"
     assert "issueNumber" not in data
 
@@ -162,7 +185,7 @@ def test_a_story_cannot_end_the_data_in_the_head(world: Any) -> None:
         sign_as_sent(session, edition, world.install)
     page = page_of(world)
     assert len(page.xpath("//script")) == 1
-    data = json.loads(page.xpath("//script")[0].text)
+    data = read_linked_data(page)[0]
     assert data["hasPart"][0]["name"] == "</script><script>alert(1)</script>"
 
 

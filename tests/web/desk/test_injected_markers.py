@@ -125,7 +125,15 @@ UNMET = frozenset(
 # What holds nobody's words, or stands nowhere in this week.
 UNOPENED = frozenset(
     {
-        *("archive.icon", "archive.image_file", "archive.robots", "archive.script_file", "archive.style_sheet"),
+        *(
+            "archive.icon",
+            "archive.small_icon",
+            "archive.touch_icon",
+            "archive.image_file",
+            "archive.robots",
+            "archive.script_file",
+            "archive.style_sheet",
+        ),
         *(
             "auth.draw_authenticator_qr_code",
             "auth.show_identity_confirmation",
