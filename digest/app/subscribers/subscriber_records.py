@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import address_change, my_data, undo
+from subscribers.lifecycle.address_change import PendingCorrection
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
@@ -46,6 +47,7 @@ class ConsentChainEntry:
     """One link of a consent chain: what happened, and the fields of it that are plain text.
 
     `words` are those that it proves, `is_consent` says whether somebody agreed by it; `batch` and `row` are the import's that brought it.
+    `before` and `after` describe changed preferences.
     """
 
     at: datetime
@@ -55,6 +57,8 @@ class ConsentChainEntry:
     is_consent: bool = False
     batch: int | None = None
     row: int | None = None
+    before: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ class SubscriberRecord:
     unsubscribed_at: datetime | None
     restorable_until: datetime | None
     may_correct_address: bool
+    correction: PendingCorrection | None
 
 
 def view_subscriber_record(
@@ -143,7 +148,7 @@ def view_subscriber_record(
         query = select(func.count()).where(Delivery.person == number)
         mail_count = session.scalar(query) or 0
         batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
-        links = tuple(_read_link(event) for event in chain)
+        links = tuple(_read_link(event, settings) for event in chain)
         slip = undo.find_restorable_unsubscribe(session, person, staff.actor.name, now=now)
         return SubscriberRecord(
             number=number,
@@ -167,18 +172,23 @@ def view_subscriber_record(
             names=map_staff_display_names(session, with_numbers=True),
             unsubscribed_at=slip.at if slip else None,
             may_correct_address=address_change.may_correct_address(session, person),
+            correction=address_change.find_pending_correction(session, keys, number, now=now),
             restorable_until=slip.at + ledger.UNDO_PERIOD if slip else None,
         )
 
 
-def _read_link(event: ConsentEvent) -> ConsentChainEntry:
+def _read_link(event: ConsentEvent, settings: Settings) -> ConsentChainEntry:
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
     if "reason" in texts:
         texts["reason"] = ledger.UNSUBSCRIBE_REASONS.get(texts["reason"], texts["reason"])
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
     words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
-    return ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
+    entry = ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
+    if event.kind is not ConsentKind.CHOICES_CHANGED:
+        return entry
+    before, after = (_describe_choices(Preferences.from_stored(body.get(at)), settings) for at in ("before", "after"))
+    return replace(entry, before=before, after=after)
 
 
 def _stands_since(links: Sequence[ConsentChainEntry], person: Person) -> datetime:

@@ -88,10 +88,12 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
         )
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
+    today = now.astimezone(context.zone).date()
     return render_template(
         "web/admin/subscribers/subscriber.html",
         record=record,
-        is_paused=record.preferences.drop_ended_pause(now.astimezone(context.zone).date()).pause_until is not None,
+        today=today,
+        paused_until=record.preferences.drop_ended_pause(today).pause_until,
         zone=context.zone,
         fresh=current_staff().is_fresh(now),
         hidden=request.args.get("address") == "hidden",
@@ -124,13 +126,13 @@ def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
     return render_template("web/admin/subscribers/look.html", number=number, refusal=refusal)
 
 
-@admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, erase):act>")
+@admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, withdraw, erase):act>")
 def confirm_subscriber_action(number: int, act: str) -> ResponseReturnValue:
     """Say what an act on a reader will do, and ask why."""
     return _action_page(number, act)
 
 
-@admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, erase):act>")
+@admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, withdraw, erase):act>")
 def change_subscriber(number: int, act: str) -> ResponseReturnValue:
     """Take a reader off the list, undo that, stop mail to them for good, renew their links, or erase them."""
     installation, actor, now = get_installation_actor_and_time()
@@ -154,6 +156,7 @@ _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
     "restore": subscriber_actions.restore_subscriber,
     "stop": subscriber_actions.suppress_address,
     "links": subscriber_actions.renew_person_links,
+    "withdraw": subscriber_actions.withdraw_address_correction,
     _GRAVE_ACTION: subscriber_actions.erase_subscriber,
 }
 
