@@ -25,11 +25,11 @@ from digest.store.delivery_models import Delivery, DeliveryState, StoredDelivery
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
 from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
-from subscribers.consent.consent_texts import read_consent_text_of_event
+from subscribers.consent.consent_texts import hash_consent_text, list_consent_texts, read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import address_change, my_data, undo
+from subscribers.lifecycle import address_change, undo
 from subscribers.lifecycle.address_change import PendingCorrection
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
@@ -107,7 +107,6 @@ class SubscriberRecord:
     links: tuple[ConsentChainEntry, ...]
     fault: str
     has_address: bool
-    may_request_data: bool
     address: RevealedAddress | None
     mails: tuple[SentEmail, ...]
     mail_count: int
@@ -148,7 +147,8 @@ def view_subscriber_record(
         query = select(func.count()).where(Delivery.person == number)
         mail_count = session.scalar(query) or 0
         batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
-        links = tuple(_read_link(event, settings) for event in chain)
+        versions = {text.hash: text.version for text in list_consent_texts(session)}
+        links = tuple(_read_link(event, settings, versions) for event in chain)
         slip = undo.find_restorable_unsubscribe(session, person, staff.actor.name, now=now)
         return SubscriberRecord(
             number=number,
@@ -163,7 +163,6 @@ def view_subscriber_record(
             links=links,
             fault=_find_fault(session, keys, number),
             has_address=person.ciphertext is not None,
-            may_request_data=my_data.may_request_data(person),
             address=_find_shown_addresses(session, keys, staff, [number], now).get(number),
             mails=_list_mails(session, number, limit),
             mail_count=mail_count,
@@ -177,13 +176,15 @@ def view_subscriber_record(
         )
 
 
-def _read_link(event: ConsentEvent, settings: Settings) -> ConsentChainEntry:
+def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, str]) -> ConsentChainEntry:
+    """Describe an event. The version of the consent text is the one with these words, found by their hash in `versions`."""
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
     if "reason" in texts:
         texts["reason"] = ledger.UNSUBSCRIBE_REASONS.get(texts["reason"], texts["reason"])
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
     words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
+    texts["wording_version"] = versions.get(hash_consent_text(words), "")
     entry = ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
     if event.kind is not ConsentKind.CHOICES_CHANGED:
         return entry

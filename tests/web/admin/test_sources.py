@@ -147,6 +147,7 @@ def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any
     tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', shown)[0] for name in ("csrf_token", "fingerprint")}
     late = client.post(path, data=tokens | DESCRIBED)
     assert (late.status_code, "Someone else has made changes" in late.text) == (409, True)
+    assert "Your changes weren’t saved." in late.text
     assert "Upcoming editions don" in client.get(f"{path}/remove").text
     removed = submit(client, f"{path}/remove", on=f"{path}/remove")
     assert "Alpha was removed. Its articles are kept." in client.get(removed.location).text

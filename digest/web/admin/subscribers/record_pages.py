@@ -22,6 +22,7 @@ from digest.web.admin.subscribers.address_access_reasons import read_address_acc
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
+from subscribers.address import read_address
 from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -29,6 +30,7 @@ from subscribers.pages.preferences_form import zones_by_region
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
+from subscribers.transfer.import_report import find_likely_domain
 
 # The file's name and type by the form of an answer.
 _ANSWER_FILES: dict[AnswerForm, tuple[str, str]] = {
@@ -179,6 +181,7 @@ def correct_address(number: int) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(AddressCorrectionForm)
+        _ask_about_domain(form.address)
         subscriber_actions.request_address_correction(installation, actor, number, form.address, form.reason, now=now)
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
@@ -191,7 +194,8 @@ def correct_address(number: int) -> ResponseReturnValue:
 
 def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str:
     _check_subscriber(number)
-    return render_template("web/admin/subscribers/correct_address.html", number=number, refusal=refusal)
+    kept = _read_typed_domain(request.form.get("address", ""))
+    return render_template("web/admin/subscribers/correct_address.html", number=number, kept=kept, refusal=refusal)
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
@@ -293,6 +297,7 @@ def add_subscriber() -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ConsentEvidenceForm)
+        _ask_about_domain(form.address)
         signup = subscriber_actions.add_person(installation, actor, form.address, _read_evidence(form), now=now)
     except RefusalError as exc:
         return _adding_page(refusal=exc), 400
@@ -300,10 +305,28 @@ def add_subscriber() -> ResponseReturnValue:
     return redirect(url_for("admin.show_subscriber", number=signup.number, done=outcome), 303)
 
 
+def _ask_about_domain(address: str) -> None:
+    """Ask about a likely typo in the domain, once: the form that's sent again says which domain to keep.
+
+    Raises:
+        AddressError: the text is no address.
+        FormError: the domain is probably a typo.
+    """
+    meant = find_likely_domain(read_address(address).domain)
+    if meant and request.form.get("kept") != _read_typed_domain(address):
+        raise FormError(
+            {"address": f"Did you mean {meant}? Correct the address, or select the button again if it's right."}
+        )
+
+
+def _read_typed_domain(address: str) -> str:
+    return address.rpartition("@")[2].strip()
+
+
 def _read_evidence(form: ConsentEvidenceForm) -> ConsentEvidence:
     return ConsentEvidence(
         wording=form.wording,
-        wording_version="1",
+        wording_version="",
         language=form.language[:20] or "en",
         page=form.where[:200],
         method=form.method[:200],
@@ -314,4 +337,5 @@ def _read_evidence(form: ConsentEvidenceForm) -> ConsentEvidence:
 
 
 def _adding_page(*, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/subscribers/add_subscriber.html", refusal=refusal)
+    kept = _read_typed_domain(request.form.get("address", ""))
+    return render_template("web/admin/subscribers/add_subscriber.html", kept=kept, refusal=refusal)
