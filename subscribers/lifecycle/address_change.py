@@ -324,6 +324,41 @@ def list_changes(session: Session, number: int, now: datetime) -> Sequence[Store
     return session.scalars(select(StoredAddressChange).where(*mine).order_by(StoredAddressChange.hash)).all()
 
 
+@dataclass(frozen=True, slots=True)
+class PendingCorrection:
+    """A correction that the owner of the new address can confirm until then."""
+
+    correction: AddressCorrection
+    requested_at: datetime
+    until: datetime
+
+
+def find_pending_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> PendingCorrection | None:
+    """Return the correction of a person's address that waits for its new owner; None if there's none.
+
+    Raises:
+        DecryptionError: an address does not open.
+    """
+    token = one_time_tokens.find_open_token(session, number, "change address", now=now)
+    row = session.get(StoredAddressChange, token.hash) if token is not None else None
+    correction = decrypt_addresses(keys, row).correction if row is not None else None
+    if token is None or correction is None:
+        return None
+    return PendingCorrection(correction, token.made_at, token.expires_at)
+
+
+def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:
+    """End the correction of a person's address that waits, with the links in its emails; return False if none does."""
+    ledger.lock_person(session, number)
+    if find_pending_correction(session, keys, number, now=now) is None:
+        return False
+    one_time_tokens.revoke_tokens(session, number, "change address", now=now)
+    for row in list_changes(session, number, now):
+        if row.changed_at is None:
+            session.delete(row)
+    return True
+
+
 def is_unavailable(
     session: Session, keys: KeyRing, address: Address, number: int, *, unless: Callable[[int], bool] | None = None
 ) -> bool:

@@ -19,7 +19,7 @@ from digest.settings.values import SettingsTable
 ACTIONS = {
     AffectedArea.ACCOUNTS: "passkey added, passkey removed, password or app set, recovery codes made, sign-in link made, sign-in reset, "
     "staff added, staff link mailed, staff removed, staff role changed",
-    AffectedArea.ADDRESSES: "address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, import undone, "
+    AffectedArea.ADDRESSES: "address correction withdrawn, address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, import undone, "
     "adoption tried, suppressions adopted, suppressions exported, links renewed, list exported, list imported, list uploaded, people re-asked, "
     "preferences changed, refused suppressed, rejected rows taken, row outcomes taken, "
     "silent readers asked, subscriber added, subscriber address shown, subscriber erased, subscriber looked up, subscriber shown, "

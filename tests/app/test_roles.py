@@ -67,7 +67,7 @@ TAKES_ADMIN = {
     "settings.logo_uploads": "replace_logos",
     "settings.logos": "store_logo",
     "settings.custom_templates": "copy_shipped_templates",
-    "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person renew_person_links suppress_address verify_ledger request_address_correction restore_subscriber unsubscribe_by_admin",
+    "subscribers.subscriber_actions": "add_person allow_signup_again count_people_by_state erase_subscriber find_person renew_person_links suppress_address verify_ledger request_address_correction withdraw_address_correction restore_subscriber unsubscribe_by_admin",
     "site.processing_record": "view_processing_record",
     "subscribers.data_requests": "send_data_link write_data_answer",
     "subscribers.subscriber_preferences": "change_subscriber_preferences view_subscriber_preferences",

@@ -20,7 +20,7 @@ from digest.catalogs import CatalogError, list_languages, load_language, name_la
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
 from digest.edition.calendar import calendar_store
-from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
+from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar, StepRules, plan_steps
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
 from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.installation.opened_installation import Installation
@@ -61,6 +61,7 @@ EDITABLE_TABLES = (
 LISTED_CHANGES = 5
 MIN_VISIT_PERIOD = timedelta(minutes=5)
 PREVIEWED_RELEASES = 10
+EARLY_DRAFT = timedelta(days=3)  # between an edition's last draft and its send time
 _SECRET_FIELDS = ("alert_secret", "backup_passphrase")
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # What the doctor looks at that concerns a table.
@@ -412,6 +413,33 @@ def preview_schedule(
     with installation.database.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     return compare_send_times_of_schedules(calendar, schedule.send_rule, now)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyDraft:
+    """When the next edition is drafted by a schedule, and when it's sent, at least `EARLY_DRAFT` later."""
+
+    drafted_at: datetime
+    send_at: datetime
+
+
+def find_early_draft(installation: Installation, values: Mapping[str, Any], *, now: datetime) -> EarlyDraft | None:
+    """Return the times of an edition that a schedule with these values drafts long before it's sent; None if it doesn't.
+
+    Raises:
+        SettingsValueError: a value is wrong.
+    """
+    file = replace_table_values(installation.settings.file, "schedule", values)
+    if file.schedule.send_rule.period:
+        return None
+    with installation.database.read() as session:
+        calendar = calendar_store.load_calendar(session, file)
+    releases = calendar.next_releases(now, PREVIEWED_RELEASES)
+    release = next((release for release in releases if not release.is_skipped and not release.change), None)
+    drafts = plan_steps(calendar, release, StepRules(file.schedule.draft_rule)).drafts if release else ()
+    if release is None or not drafts or release.release_at - drafts[-1] < EARLY_DRAFT:
+        return None
+    return EarlyDraft(drafts[-1], release.release_at)
 
 
 def compare_send_times_of_schedules(

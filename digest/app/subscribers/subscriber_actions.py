@@ -33,6 +33,7 @@ FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
 WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
 RESTORE = Action("subscriber restored", Role.ADMIN, AffectedArea.CONSENT)
 CORRECT_ADDRESS = Action("address correction requested", Role.ADMIN, AffectedArea.CONSENT)
+WITHDRAW_CORRECTION = Action("address correction withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
 ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
 SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
 ALLOW = Action("sign-up allowed", Role.ADMIN, AffectedArea.CONSENT)
@@ -182,6 +183,22 @@ def request_address_correction(
         if outcome is not CorrectionOutcome.REQUESTED:
             raise CorrectionRefusedError(_CORRECTION_REFUSALS[outcome])
     return True
+
+
+def withdraw_address_correction(
+    installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
+) -> bool:
+    """End a correction that nobody has confirmed yet; return False if there's none.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        UnknownPersonError: nobody has this number.
+    """
+    with WITHDRAW_CORRECTION.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
+        find_person_row(session, installation.keys, number)
+        draft.detail = {"why": reason}
+        draft.changed = address_change.withdraw_correction(session, installation.keys, number, now=now)
+        return draft.changed
 
 
 def erase_subscriber(

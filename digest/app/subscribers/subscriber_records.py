@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,11 +25,12 @@ from digest.store.delivery_models import Delivery, DeliveryState, StoredDelivery
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
 from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
-from subscribers.consent.consent_texts import read_consent_text_of_event
+from subscribers.consent.consent_texts import hash_consent_text, list_consent_texts, read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle import address_change, my_data, undo
+from subscribers.lifecycle import address_change, undo
+from subscribers.lifecycle.address_change import PendingCorrection
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
@@ -46,6 +47,7 @@ class ConsentChainEntry:
     """One link of a consent chain: what happened, and the fields of it that are plain text.
 
     `words` are those that it proves, `is_consent` says whether somebody agreed by it; `batch` and `row` are the import's that brought it.
+    `before` and `after` describe changed preferences.
     """
 
     at: datetime
@@ -55,6 +57,8 @@ class ConsentChainEntry:
     is_consent: bool = False
     batch: int | None = None
     row: int | None = None
+    before: str = ""
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,6 @@ class SubscriberRecord:
     links: tuple[ConsentChainEntry, ...]
     fault: str
     has_address: bool
-    may_request_data: bool
     address: RevealedAddress | None
     mails: tuple[SentEmail, ...]
     mail_count: int
@@ -113,6 +116,7 @@ class SubscriberRecord:
     unsubscribed_at: datetime | None
     restorable_until: datetime | None
     may_correct_address: bool
+    correction: PendingCorrection | None
 
 
 def view_subscriber_record(
@@ -143,7 +147,8 @@ def view_subscriber_record(
         query = select(func.count()).where(Delivery.person == number)
         mail_count = session.scalar(query) or 0
         batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
-        links = tuple(_read_link(event) for event in chain)
+        versions = {text.hash: text.version for text in list_consent_texts(session)}
+        links = tuple(_read_link(event, settings, versions) for event in chain)
         slip = undo.find_restorable_unsubscribe(session, person, staff.actor.name, now=now)
         return SubscriberRecord(
             number=number,
@@ -158,7 +163,6 @@ def view_subscriber_record(
             links=links,
             fault=_find_fault(session, keys, number),
             has_address=person.ciphertext is not None,
-            may_request_data=my_data.may_request_data(person),
             address=_find_shown_addresses(session, keys, staff, [number], now).get(number),
             mails=_list_mails(session, number, limit),
             mail_count=mail_count,
@@ -167,18 +171,25 @@ def view_subscriber_record(
             names=map_staff_display_names(session, with_numbers=True),
             unsubscribed_at=slip.at if slip else None,
             may_correct_address=address_change.may_correct_address(session, person),
+            correction=address_change.find_pending_correction(session, keys, number, now=now),
             restorable_until=slip.at + ledger.UNDO_PERIOD if slip else None,
         )
 
 
-def _read_link(event: ConsentEvent) -> ConsentChainEntry:
+def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, str]) -> ConsentChainEntry:
+    """Describe an event. The version of the consent text is the one with these words, found by their hash in `versions`."""
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
     if "reason" in texts:
         texts["reason"] = ledger.UNSUBSCRIBE_REASONS.get(texts["reason"], texts["reason"])
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
     words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
-    return ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
+    texts["wording_version"] = versions.get(hash_consent_text(words), "")
+    entry = ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
+    if event.kind is not ConsentKind.CHOICES_CHANGED:
+        return entry
+    before, after = (_describe_choices(Preferences.from_stored(body.get(at)), settings) for at in ("before", "after"))
+    return replace(entry, before=before, after=after)
 
 
 def _stands_since(links: Sequence[ConsentChainEntry], person: Person) -> datetime:

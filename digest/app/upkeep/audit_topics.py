@@ -20,7 +20,21 @@ TOPICS: Mapping[str, str] = {
 }
 _REFUSED_PREFIX, _FAILED_PREFIX = "refused: ", "failed: "
 
-_HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message"})
+_HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message", "mark", "columns"})
+# Names in details that readers of the log wouldn't know.
+_DETAIL_NAMES: Mapping[str, str] = {
+    "origin": "service",
+    "known": "already subscribed",
+    "unverified": "without evidence of consent",
+    "left or suppressed": "unsubscribed or suppressed here",
+    "departures": "unsubscribed there",
+    "duplicates": "duplicate",
+    "rejected": "skipped",
+    "stay": "kept",
+    "leave_out_slips": "skip likely typos in domains",
+    "attest_reason": "reason for vouching",
+    "gone": "articles gone",
+}
 
 
 def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
@@ -99,19 +113,37 @@ def describe_detail(detail: object) -> tuple[str, str]:
     reason = detail.get("why") or detail.get("because") or ""
     message = detail.get("message", "")
     detail_lines = [str(message)] if message else []
+    before, after = detail.get("before"), detail.get("after")
+    hidden = {"error"} if message else set[str]()
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        detail_lines += _describe_changes(before, after)
+        hidden |= {"before", "after"}
     detail_lines += [
-        f"{name}: {_write_value(value)}"
+        f"{_DETAIL_NAMES.get(name, name)}: {_write_value(value)}"
         for name, value in detail.items()
-        if name not in _HIDDEN_DETAIL and value not in ({}, [], "") and not (message and name == "error")
+        if name not in _HIDDEN_DETAIL | hidden and value not in ({}, [], "")
     ]
     return str(reason), ", ".join(detail_lines)
 
 
+def _describe_changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    names = [*after, *(name for name in before if name not in after)]
+    texts = ((name, *(_write_value(side[name]) if name in side else "" for side in (before, after))) for name in names)
+    return [f"{name}: {old or 'not set'} → {new or 'not set'}" for name, old, new in texts if old != new]
+
+
 def _write_value(value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(
-            f"{count:,} {name}" if isinstance(count, int) else f"{name} {count}"
-            for name, count in value.items()
-            if count
-        )
+        shown = ((_DETAIL_NAMES.get(name, name), each) for name, each in value.items() if name not in _HIDDEN_DETAIL)
+        return ", ".join(_write_entry(name, each) for name, each in shown if each)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_write_value(each) for each in value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _write_entry(name: str, value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,} {name}"
+    return name if value is True else f"{name} {_write_value(value)}"

@@ -80,9 +80,9 @@ def show_member(number: int) -> ResponseReturnValue:
     return _member_page(_find_row(number))
 
 
-@admin_pages.get("/staff/<int:number>/<any(reset, removal):act>")
+@admin_pages.get("/staff/<int:number>/<any(role, reset, removal):act>")
 def confirm_account_action(number: int, act: str) -> ResponseReturnValue:
-    """Say what a grave act on a member will do, and ask for their number."""
+    """Say what an action on a member will do; ask for their number if it can't be undone."""
     return _grave_action_page(_find_row(number), act)
 
 

@@ -275,6 +275,7 @@ def _source_page(
         sections=SOURCE_SECTIONS,
         problems=problems,
         refusal=refusal,
+        is_unsaved=form is not None,
         tried=probed_source,
         saved=request.args.get("saved", ""),
     )

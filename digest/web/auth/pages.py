@@ -9,7 +9,7 @@ from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, Relying
 from digest.app.accounts.sign_in import SessionEndedError
 from digest.store.staff import StaffError, VerificationLink, VerificationLinkState
 from digest.web.auth.access import current_staff, find_current_staff, next_url, read_request_visitor, sanitize_next_path
-from digest.web.auth.cookies import delete_session_cookie, set_session_cookie, set_sign_in_cookies
+from digest.web.auth.cookies import delete_session_cookie, read_session_cookie, set_session_cookie, set_sign_in_cookies
 from digest.web.context import web_context
 from digest.web.kept_forms import KeptForm
 
@@ -61,6 +61,7 @@ def _sign_in_page(next_path: str | None, *, email: str = "", refusal: Exception 
         next=sanitize_next_path(next_path),
         email=email,
         refusal=refusal,
+        was_signed_in=refusal is None and bool(read_session_cookie()),
         code_at_fault=isinstance(refusal, SignInRefusedError) and refusal.field == "code",
         challenge=_offer_challenge("sign in", None),
         party=_relying_party(),

@@ -99,6 +99,22 @@ def test_admins_see_how_many_sign_ins_were_refused(world: Any) -> None:
     assert shown in admin.get("/admin/staff").text
 
 
+def test_another_role_is_confirmed_first_and_the_sign_in_page_says_why_they_are_there(world: Any) -> None:
+    admin, editor = world.signed_in_client("admin"), world.desk
+    number = member(world, "eve@newsroom.example").id
+    page = admin.get(f"/admin/staff/{number}").text
+    assert f'action="/admin/staff/{number}/role"' not in page
+    assert f'href="/admin/staff/{number}/role"' in page
+    page = admin.get(f"/admin/staff/{number}/role").text
+    assert "They’ll be able to see and change subscribers, settings, and the team." in page
+    assert "They have no passkey or password" in page
+    assert member(world, "eve@newsroom.example").role == "editor"
+    assert admin.post(f"/admin/staff/{number}/role", data=hidden_fields(page)).status_code == 200
+    assert member(world, "eve@newsroom.example").role == "admin"
+    assert "You’ve been signed out." in editor.get("/desk/", follow_redirects=True).text
+    assert "You’ve been signed out." not in world.client.get("/desk/sign-in").text
+
+
 def test_another_role_ends_the_sessions_and_a_removal_closes_the_desk(world: Any) -> None:
     admin, editor = world.signed_in_client("admin"), world.desk
     number = member(world, "eve@newsroom.example").id

@@ -147,6 +147,7 @@ def test_a_source_is_changed_and_removed_and_the_operators_words_stay(filed: Any
     tokens = {name: re.findall(rf'name="{name}" value="([^"]+)"', shown)[0] for name in ("csrf_token", "fingerprint")}
     late = client.post(path, data=tokens | DESCRIBED)
     assert (late.status_code, "Someone else has made changes" in late.text) == (409, True)
+    assert "Your changes weren’t saved." in late.text
     assert "Upcoming editions don" in client.get(f"{path}/remove").text
     removed = submit(client, f"{path}/remove", on=f"{path}/remove")
     assert "Alpha was removed. Its articles are kept." in client.get(removed.location).text
@@ -452,3 +453,32 @@ def test_a_paused_source_is_not_collected_until_it_is_resumed(filed: Any, tmp_pa
     settings = load_settings(tmp_path / "digest.toml", {})
     assert has_unclaimed_visits(filed.database, settings, now=NOW, since=NOW)
     assert "Paused<" not in client.get(path).text
+
+
+def test_the_summary_counts_only_sources_that_are_read(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    page = client.get("/desk/sources").text
+    assert "All sources are fine" not in page
+    assert "0 of 0 sources collected without errors, 1 not collected yet." in page
+    with filed.database.write() as session:
+        source = session.scalars(select(Source)).one()
+        source.health, source.paused = SourceHealth.GOOD, True
+    page = client.get("/desk/sources").text
+    assert "No source has a problem." in page
+    assert "0 of 0 sources collected without errors, 1 paused." in page
+    with filed.database.write() as session:
+        source = session.scalars(select(Source)).one()
+        source.paused, source.moved_to = False, "https://alpha.example/new"
+    page = client.get("/desk/sources").text
+    assert "1 of 1 source collected without errors." in page
+    assert "Select “Update URL” on the source’s page." in page
+    assert "An admin can update its URL." in filed.desk.get("/desk/sources").text
+
+
+def test_a_sources_page_says_which_topics_it_feeds(filed: Any, tmp_path: Path) -> None:
+    client, path = filed.signed_in_client("admin"), "/admin/sources/1"
+    assert "No categories of this publisher are mapped to topics." in client.get(path).text
+    text = f'{OWN}[sources.topics]\n"Terminals" = "Maritime security"\n'
+    (tmp_path / "digest.toml").write_text(text, "utf-8")
+    page = client.get(path).text
+    assert re.search(r">Terminals</th><td>Maritime security</td>", page)

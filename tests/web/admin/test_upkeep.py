@@ -264,3 +264,26 @@ def test_the_address_of_the_admin_pages_leads_to_the_first_one(world: Any, path:
     answer = world.signed_in_client("admin").get(path, follow_redirects=True)
     assert (answer.status_code, answer.request.path) == (200, "/admin/readers")
     assert world.desk.get("/admin/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        (
+            {"origin": "Mailchimp", "options": {"columns": ["address", "nothing"], "leave_out_slips": True}},
+            "service: Mailchimp, options: skip likely typos in domains",
+        ),
+        (
+            {"counts": {"known": 28, "left or suppressed": 12, "departures": 8, "rejected": 0}},
+            "counts: 28 already subscribed, 12 unsubscribed or suppressed here, 8 unsubscribed there",
+        ),
+        (
+            {"before": {"paused": False}, "after": {"paused": True, "topics": ["a", "b"]}},
+            "paused: no → yes, topics: not set → a, b",
+        ),
+        ({"mark": "6c7e", "version": 1, "alone": False}, "version: 1, alone: no"),
+        ({"before": "admin", "role": "editor", "sessions": 1}, "before: admin, role: editor, sessions: 1"),
+    ],
+)
+def test_details_are_shown_in_words(detail: dict[str, Any], words: str) -> None:
+    assert audit_topics.describe_detail(detail) == ("", words)

@@ -15,7 +15,7 @@ from digest.app.alerts.alert_notifications import AlertTestError
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
 from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
-from digest.app.settings.setting_changes import EDITABLE_TABLES, SendTimeComparison
+from digest.app.settings.setting_changes import EDITABLE_TABLES, EarlyDraft, SendTimeComparison
 from digest.app.subscribers import consent_texts
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
@@ -173,7 +173,10 @@ def _settings_page(
         "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
         "publication": lambda: {"offered_values": _list_offered_values(installation.settings)},
         "branding": lambda: {"logo": installation.settings.logo},
-        "schedule": lambda: {"pairs": pairs or ([] if problems else _current_pairs(values))},
+        "schedule": lambda: {
+            "pairs": pairs or ([] if problems else _current_pairs(values)),
+            "early_draft": None if problems else _find_early_draft(form if pairs else None),
+        },
         "sections": lambda: {"rows": _show_section_rows(values, form, problems)},
         "consent": lambda: {"wordings": consent_texts.view_consent_texts(installation, actor, now=now)},
     }
@@ -202,7 +205,7 @@ def _settings_page(
     return refresh_page(page, every_seconds=REFRESH_SECONDS if renews else 0)
 
 
-_PARTS = ("backups", "logo", "offered_values", "pairs", "rows", "wordings")
+_PARTS = ("backups", "early_draft", "logo", "offered_values", "pairs", "rows", "wordings")
 _NO_PARTS: dict[str, Any] = dict.fromkeys(_PARTS)
 
 
@@ -213,6 +216,12 @@ def _list_offered_values(settings: Settings) -> dict[str, list[tuple[str, str]]]
         "language": setting_changes.list_named_languages(settings),
         "timezone": [(name, ENGLISH.zone_label(name)) for name in zones],
     }
+
+
+def _find_early_draft(form: _Form | None) -> EarlyDraft | None:
+    installation, _, now = get_installation_actor_and_time()
+    values = setting_fields.read_form_values(installation.settings.file.schedule, form or {})
+    return setting_changes.find_early_draft(installation, values, now=now)
 
 
 def _current_pairs(schedule: ScheduleSettings) -> list[SendTimeComparison]:

@@ -22,6 +22,7 @@ from digest.web.admin.subscribers.address_access_reasons import read_address_acc
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
+from subscribers.address import read_address
 from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -29,6 +30,7 @@ from subscribers.pages.preferences_form import zones_by_region
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
+from subscribers.transfer.import_report import find_likely_domain
 
 # The file's name and type by the form of an answer.
 _ANSWER_FILES: dict[AnswerForm, tuple[str, str]] = {
@@ -94,10 +96,12 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
         )
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
+    today = now.astimezone(context.zone).date()
     return render_template(
         "web/admin/subscribers/subscriber.html",
         record=record,
-        is_paused=record.preferences.drop_ended_pause(now.astimezone(context.zone).date()).pause_until is not None,
+        today=today,
+        paused_until=record.preferences.drop_ended_pause(today).pause_until,
         zone=context.zone,
         fresh=current_staff().is_fresh(now),
         hidden=request.args.get("address") == "hidden",
@@ -130,13 +134,13 @@ def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
     return render_template("web/admin/subscribers/look.html", number=number, refusal=refusal)
 
 
-@admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, erase):act>")
+@admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, withdraw, erase):act>")
 def confirm_subscriber_action(number: int, act: str) -> ResponseReturnValue:
     """Say what an act on a reader will do, and ask why."""
     return _action_page(number, act)
 
 
-@admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, erase):act>")
+@admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, withdraw, erase):act>")
 def change_subscriber(number: int, act: str) -> ResponseReturnValue:
     """Take a reader off the list, undo that, stop mail to them for good, renew their links, or erase them."""
     installation, actor, now = get_installation_actor_and_time()
@@ -160,6 +164,7 @@ _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
     "restore": subscriber_actions.restore_subscriber,
     "stop": subscriber_actions.suppress_address,
     "links": subscriber_actions.renew_person_links,
+    "withdraw": subscriber_actions.withdraw_address_correction,
     _GRAVE_ACTION: subscriber_actions.erase_subscriber,
 }
 
@@ -182,6 +187,7 @@ def correct_address(number: int) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(AddressCorrectionForm)
+        _ask_about_domain(form.address)
         subscriber_actions.request_address_correction(installation, actor, number, form.address, form.reason, now=now)
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
@@ -194,7 +200,8 @@ def correct_address(number: int) -> ResponseReturnValue:
 
 def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str:
     _check_subscriber(number)
-    return render_template("web/admin/subscribers/correct_address.html", number=number, refusal=refusal)
+    kept = _read_typed_domain(request.form.get("address", ""))
+    return render_template("web/admin/subscribers/correct_address.html", number=number, kept=kept, refusal=refusal)
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
@@ -303,6 +310,7 @@ def add_subscriber() -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ConsentEvidenceForm)
+        _ask_about_domain(form.address)
         signup = subscriber_actions.add_person(installation, actor, form.address, _read_evidence(form), now=now)
     except RefusalError as exc:
         return _adding_page(refusal=exc), 400
@@ -310,10 +318,28 @@ def add_subscriber() -> ResponseReturnValue:
     return _lead_to_record(signup.number, outcome)
 
 
+def _ask_about_domain(address: str) -> None:
+    """Ask about a likely typo in the domain, once: the form that's sent again says which domain to keep.
+
+    Raises:
+        AddressError: the text is no address.
+        FormError: the domain is probably a typo.
+    """
+    meant = find_likely_domain(read_address(address).domain)
+    if meant and request.form.get("kept") != _read_typed_domain(address):
+        raise FormError(
+            {"address": f"Did you mean {meant}? Correct the address, or select the button again if it's right."}
+        )
+
+
+def _read_typed_domain(address: str) -> str:
+    return address.rpartition("@")[2].strip()
+
+
 def _read_evidence(form: ConsentEvidenceForm) -> ConsentEvidence:
     return ConsentEvidence(
         wording=form.wording,
-        wording_version="1",
+        wording_version="",
         language=form.language[:20] or "en",
         page=form.where[:200],
         method=form.method[:200],
@@ -324,4 +350,5 @@ def _read_evidence(form: ConsentEvidenceForm) -> ConsentEvidence:
 
 
 def _adding_page(*, refusal: RefusalError | None = None) -> str:
-    return render_template("web/admin/subscribers/add_subscriber.html", refusal=refusal)
+    kept = _read_typed_domain(request.form.get("address", ""))
+    return render_template("web/admin/subscribers/add_subscriber.html", kept=kept, refusal=refusal)

@@ -262,6 +262,15 @@ def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any
     assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
 
 
+def test_a_schedule_that_drafts_long_before_it_sends_is_pointed_out(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    assert "before they’re sent" not in client.get("/admin/settings/schedule").text
+    answer = submit(client, "schedule", **{"send-day": "tue", "send-clock": "06:00", "act": "preview"})
+    assert "Editions would be drafted 4 days before they’re sent:" in answer.text
+    submit(client, "schedule", **{"send-day": "tue", "send-clock": "06:00"})
+    assert "Editions are drafted 4 days before they’re sent:" in client.get("/admin/settings/schedule").text
+
+
 def test_dates_are_put_side_by_side_week_by_week() -> None:
     skipped = CalendarChange(datetime(2026, 12, 25, tzinfo=UTC).date(), None, True, "staff 1", NOW)
     calendar = ReleaseCalendar(parse_schedule_rule("fri 06:00"), ZoneInfo("America/New_York"), (skipped,))

@@ -238,3 +238,39 @@ def test_the_page_asks_for_an_address_and_a_reason(both: Any) -> None:
     page = admin.get(record).text
     assert "Reason: new job. Requested by: " in page
     assert NEW not in page
+
+
+def test_a_correction_that_waits_is_shown_and_can_be_withdrawn(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    assert f'href="{record}/withdraw"' not in admin.get(record).text
+    inbox = Inbox(both)
+    correct(both)
+    links = {str(mail["To"]): read_link(mail) for mail in inbox.new() if mail["To"] in (ADA, NEW)}
+    page = unescape(admin.get(record).text)
+    assert "A new address is waiting to be confirmed." in page
+    assert "(“new job”)" in page
+    assert NEW not in page
+    done = post_form(admin, f"{record}/withdraw", reason="misheard")
+    assert done.headers["Location"] == f"{record}?done=withdraw"
+    page = admin.get(done.headers["Location"]).text
+    assert "The address correction was withdrawn." in page
+    assert f'href="{record}/withdraw"' not in page
+    assert both.client.post(links[NEW]).status_code == 410
+    assert both.client.get(links[ADA]).status_code == 410
+    assert address_of(both) == ADA
+    again = post_form(admin, f"{record}/withdraw", reason="misheard")
+    assert again.headers["Location"] == f"{record}?done=unchanged-withdraw"
+    correct(both, now=NOW + DAY)
+    assert NEW in {str(mail["To"]) for mail in inbox.new(NOW + DAY)}, "another correction can follow"
+
+
+def test_withdrawing_a_correction_leaves_a_change_of_before_undoable(both: Any) -> None:
+    inbox = Inbox(both)
+    correct(both)
+    first = {str(mail["To"]): read_link(mail) for mail in inbox.new()}
+    both.client.post(first[NEW])
+    correct(both, "ada@other.example", NOW + timedelta(hours=1))
+    admin = both.signed_in_client("admin")
+    post_form(admin, f"/admin/readers/{both.ada}/withdraw", reason="misheard")
+    assert both.client.post(first[ADA]).status_code == 200
+    assert address_of(both) == ADA

@@ -20,6 +20,7 @@ from digest.store.staff import require_staff_member, staff_actor
 from digest.web.filters import refusal_sentence
 from subscribers.address import read_address
 from subscribers.consent import disclosures, suppression
+from subscribers.consent.consent_texts import ConsentText, register_consent_text
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.lifecycle import my_data
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
@@ -29,7 +30,7 @@ from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, send_notices
 from tests.web.conftest import ADA_ADDRESS, MEMBERS, sample_evidence
-from tests.web.forms import post_form
+from tests.web.forms import hidden_fields, post_form
 
 BO_ADDRESS = "bo.bell@county.example"
 
@@ -283,7 +284,7 @@ def test_the_record_tells_consent_mails_and_passages_in_words(both: Any) -> None
     assert "Subscribed since May 3, 2026" in page
     assert "Record verified (1 event)" in page
     assert "<b>Added</b> by an admin who vouched for their consent." in page
-    assert "“Send me the weekly mail.” Consent text 1." in page
+    assert "“Send me the weekly mail.” Not one of this publication’s versions." in page
     assert re.search(r"No\. 147</th><td[^>]*>Refused \(mailbox doesn.t exist\)", page)
     assert re.search(r"Welcome and consent receipt</th><td[^>]*>Accepted on attempt 2, then reported as spam", page)
     assert "To send you No. 147" in page
@@ -435,6 +436,8 @@ def test_an_erased_subscriber_has_no_address_to_show_and_no_act_left(world: Any)
     page = admin.get(record).text
     assert ADA_ADDRESS not in page
     assert "Erased on" in page
+    assert "Deleted when the subscriber was erased." in page
+    assert "The subscriber can see this list too" not in page
     assert "Show address" not in page
     assert f"{record}/erase" not in page
     assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 409
@@ -467,6 +470,33 @@ def test_the_email_about_a_request_by_phone_does_not_claim_that_it_was_made_on_a
     text = " ".join(plain_text(email).split())
     assert "You asked the HLS.Today team for your data. Use this link" in text
     assert "preferences page" not in text
+
+
+EVIDENCE = {"on": "2026-06-16", "where": "Roundtable", "method": "signed list", "wording": "Send me the weekly mail."}
+
+
+@pytest.mark.parametrize(("page", "fields"), [("add", EVIDENCE), ("1/correct", {"reason": "misheard"})])
+def test_a_likely_typo_in_the_domain_is_asked_about_once(both: Any, page: str, fields: dict[str, str]) -> None:
+    admin, path = both.signed_in_client("admin"), f"/admin/readers/{page}"
+    asked = post_form(admin, path, address="bo@gmial.com", **fields)
+    assert (asked.status_code, "Did you mean gmail.com?" in asked.text) == (400, True)
+    kept = hidden_fields(asked.text)["kept"]
+    assert post_form(admin, path, address="bo@hotmial.com", kept=kept, **fields).status_code == 400
+    assert post_form(admin, path, address="bo@gmial.com", kept=kept, **fields).status_code == 303
+
+
+def test_words_that_were_typed_in_are_no_version_of_the_publications_text(both: Any) -> None:
+    admin = both.signed_in_client("admin")
+    with both.database.write() as session:
+        register_consent_text(session, ConsentText("en", "Yes, email me Test once a week."), NOW)
+    fields = {"address": BO_ADDRESS, "on": "2026-06-16", "where": "Roundtable", "method": "signed list"}
+    added = post_form(admin, "/admin/readers/add", wording="Send me the weekly mail.", **fields)
+    page = admin.get(added.headers["Location"]).text
+    assert "“Send me the weekly mail.” Not one of this publication’s versions." in page
+    assert "Consent text 1" not in page
+    fields["address"] = "cy@example.org"
+    added = post_form(admin, "/admin/readers/add", wording="Yes, email me Test once a week.", **fields)
+    assert "“Yes, email me Test once a week.” Consent text 1." in admin.get(added.headers["Location"]).text
 
 
 def test_a_subscriber_is_added_with_evidence(both: Any) -> None:
