@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, func, select
+from sqlalchemy import ColumnElement, String, Text, cast, func, literal_column, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from subscribers.consent import ledger
+from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.preferences import Preferences
+from subscribers.part_keys import split_part_key
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
 
 PAGE_SIZE = 50
 SCAN_WINDOW = 10_000  # people that one page looks at, at most, where an index finds them
 NUMBER_WINDOW = 250_000  # people that one page looks at, at most, one after the other: 30 ms
+COUNT_WINDOW = 100_000  # people whose preferences or dates a count looks at, at most: 60 ms
 MAX_ORIGINS = 40  # places where people asked, as a filter offers them
 MAX_IMPORTS = 40
 
@@ -32,6 +35,7 @@ class SubscriberFilter:
     """Whom a list shows: those who match all that is set.
 
     They asked at `since` or later, and before `until`. `paused_on` is a day on which their emails rest, in the publication's zone.
+    `part` is the key (`subscribers.part_keys`) of a section or topic that they get, `frequency` how often they get email.
     """
 
     state: PersonState | None = None
@@ -41,6 +45,8 @@ class SubscriberFilter:
     since: datetime | None = None
     until: datetime | None = None
     paused_on: date | None = None
+    part: str = ""
+    frequency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,14 @@ class SubscriberPage:
 
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MatchCount:
+    """How many people match a filter; if `is_cut`, among the newest, so more may."""
+
+    people: int
     is_cut: bool = False
 
 
@@ -115,6 +129,29 @@ def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None)
     return SubscriberPage(subscribers, last_seen, is_cut=last_seen is not None)
 
 
+def count_matching_people(session: Session, list_filter: SubscriberFilter) -> MatchCount:
+    """Count the people who match; if no index meets the whole filter, among the newest `COUNT_WINDOW`."""
+    indexed, others = _split_conditions(list_filter)
+    count = select(func.count()).select_from(Person)
+    if not others:
+        return MatchCount(session.scalar(count.where(*indexed)) or 0)
+    if not indexed:
+        floor = max((session.scalar(select(func.max(Person.number))) or 0) + 1 - COUNT_WINDOW, 1)
+        return MatchCount(session.scalar(count.where(Person.number >= floor, *others)) or 0, is_cut=floor > 1)
+    last_seen = _find_window_end(session, indexed, COUNT_WINDOW)
+    matches = count.where(*indexed, *others, Person.number >= (last_seen or 0))
+    return MatchCount(session.scalar(matches) or 0, is_cut=last_seen is not None)
+
+
+def count_paused(session: Session, today: date) -> int:
+    """Count the subscribers whose emails rest on a day: all of them, without a bound."""
+    is_paused = _get_preference("pause_until") > today.isoformat()
+    # The first condition keeps most rows from being parsed.
+    has_preferences = cast(Person.choices, Text) != "{}"
+    query = select(func.count()).where(has_preferences, is_paused, build_mailable_person_condition())
+    return session.scalar(query) or 0
+
+
 def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:
     """Return some people (at most 1,000) as the list shows them, the newest first."""
     query = select(Person).where(Person.number.in_(numbers)).order_by(Person.number.desc())
@@ -142,26 +179,37 @@ def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[Column
     if list_filter.domain_tag:
         yield Person.domain_tag == list_filter.domain_tag
     if list_filter.paused_on is not None:
-        yield _PauseEnd(Person.choices) > list_filter.paused_on.isoformat()
+        yield _get_preference("pause_until") > list_filter.paused_on.isoformat()
+    if list_filter.frequency:
+        yield func.coalesce(_get_preference("frequency"), Preferences().frequency) == list_filter.frequency
+    section_key, topic_key = split_part_key(list_filter.part)
+    for name, key in (("omit", section_key), ("omit_topics", topic_key)):
+        if key:
+            yield func.coalesce(_get_preference(name), "").not_like(f'%"{key}"%')
 
 
-class _PauseEnd(FunctionElement[str]):
-    """The day until which stored preferences pause emails, as text, or NULL. In SQLite they may be damaged, and no JSON."""
+class _StoredPreference(FunctionElement[str]):
+    """A value of stored preferences as text (a list as JSON), or NULL. In SQLite they may be damaged, and no JSON."""
 
-    name = "pause_end"
+    name = "stored_preference"
     type = String()
     inherit_cache = True
 
 
-@compiles(_PauseEnd, "sqlite")
-def _compile_for_sqlite(element: _PauseEnd, compiler: SQLCompiler, **options: Any) -> str:
-    choices = compiler.process(element.clauses, **options)
-    return f"CASE WHEN json_valid({choices}) THEN json_extract({choices}, '$.pause_until') END"
+def _get_preference(name: str) -> _StoredPreference:
+    return _StoredPreference(Person.choices, literal_column(f"'{name}'"))
 
 
-@compiles(_PauseEnd, "postgresql")
-def _compile_for_postgresql(element: _PauseEnd, compiler: SQLCompiler, **options: Any) -> str:
-    return f"({compiler.process(element.clauses, **options)} ->> 'pause_until')"
+@compiles(_StoredPreference, "sqlite")
+def _compile_for_sqlite(element: _StoredPreference, compiler: SQLCompiler, **options: Any) -> str:
+    choices, name = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"CASE WHEN json_valid({choices}) THEN json_extract({choices}, '$.' || {name}) END"
+
+
+@compiles(_StoredPreference, "postgresql")
+def _compile_for_postgresql(element: _StoredPreference, compiler: SQLCompiler, **options: Any) -> str:
+    choices, name = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"({choices} ->> {name})"
 
 
 def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement[bool]]:
@@ -170,10 +218,10 @@ def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement
     return [*indexed, *others]
 
 
-def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]]) -> int | None:
+def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]], window: int | None = None) -> int | None:
     """Return the last number of a full window; None where the window held all that there was."""
     query = select(Person.number).where(*indexed).order_by(Person.number.desc())
-    return session.scalar(query.offset(SCAN_WINDOW - 1).limit(1))
+    return session.scalar(query.offset((window or SCAN_WINDOW) - 1).limit(1))
 
 
 def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubscriber, ...]:

@@ -15,6 +15,7 @@ from digest.app.subscribers.running_imports import is_import_running, mark_impor
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.notices import notice_queue
+from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
 from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
 from digest.installation.opened_installation import Installation
@@ -371,7 +372,7 @@ def _write_people(
     now: datetime,
     progress: Progress,
 ) -> exports.ListExportResult:
-    draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(list_filter)}
+    draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(installation, list_filter)}
     result = exports.export_list(
         installation.database,
         installation.keys,
@@ -386,15 +387,23 @@ def _write_people(
     return result
 
 
-def _describe_filter(list_filter: SubscriberFilter) -> dict[str, Any]:
-    """Return what is set of a filter, for the audit log: of a domain only that there is one."""
-    domain = {"domain": "one domain"} if list_filter.domain_tag else {}
+def name_domain(installation: Installation, list_filter: SubscriberFilter) -> str:
+    """Return the domain of a filter if it's a large provider's; of another, which may be one person's, only that there is one."""
+    domains = installation.settings.file.limits.domains_per_hour
+    return map_tags_to_domain_names(installation.keys, domains).get(list_filter.domain_tag, "one domain")
+
+
+def _describe_filter(installation: Installation, list_filter: SubscriberFilter) -> dict[str, Any]:
+    """Return what is set of a filter, for the audit log."""
+    domain = {"domain": name_domain(installation, list_filter)} if list_filter.domain_tag else {}
     values = {
         "state": list_filter.state,
         "source": list_filter.asked_where,
         "import": list_filter.batch,
         "since": list_filter.since and f"{list_filter.since:%Y-%m-%d}",
         "before": list_filter.until and f"{list_filter.until:%Y-%m-%d}",
+        "gets": list_filter.part,
+        "frequency": list_filter.frequency,
         "paused on": list_filter.paused_on and list_filter.paused_on.isoformat(),
     }
     return {name: value for name, value in values.items() if value} | domain

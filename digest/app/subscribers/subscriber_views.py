@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import RecipientCounts, count_recipients
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, find_edition
+from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
@@ -23,8 +24,9 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import AddressError, read_address
 from subscribers.consent import audience, subscriber_list
-from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, SubscriberFilter
+from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, MatchCount, SubscriberFilter
 from subscribers.crypto.stored_addresses import make_domain_tag
+from subscribers.pages.forms import FormError
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import PersonState
 from subscribers.transfer.imports import count_imported_departures
@@ -128,9 +130,15 @@ class LastEditionDeliveryStates:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberListView:
-    """A page of the list with what stands around it. `origins` and `imports` are what can be filtered by."""
+    """A page of the list with what stands around it. `origins`, `imports`, and `parts` are what can be filtered by.
+
+    `matches` are how many match the filter, `paused` the subscribers whose emails rest today.
+    """
 
     counts: PeopleCounts
+    paused: int
+    matches: MatchCount
+    parts: tuple[tuple[str, str], ...]
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None
     is_cut: bool
@@ -149,7 +157,10 @@ def view_subscriber_list(
         NotPermittedError: the actor is no admin.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)
-    counts = count_subscribers(installation.database, now=now)
+    database, settings = installation.database, installation.settings
+    counts = count_subscribers(database, now=now)
+    today = now.astimezone(settings.file.publication.zone).date()
+    paused = count_or_recall(database, "paused", lambda session: subscriber_list.count_paused(session, today))
     with installation.database.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
         newest = select(Edition).where(IS_REGULAR, Edition.state.in_(_SENT_STATES))
@@ -164,6 +175,9 @@ def view_subscriber_list(
             last_edition = LastEditionDeliveryStates(edition.number, states)
         return SubscriberListView(
             counts=counts,
+            paused=paused,
+            matches=subscriber_list.count_matching_people(session, list_filter),
+            parts=list_part_titles(settings, settings.subscriber_language),
             subscribers=page.subscribers,
             next_below=page.next_below,
             is_cut=page.is_cut,
@@ -172,6 +186,21 @@ def view_subscriber_list(
             last_edition=last_edition,
             listed_departures=count_imported_departures(session),
         )
+
+
+def count_exportable(
+    installation: Installation, actor: Actor, list_filter: SubscriberFilter, *, now: datetime
+) -> MatchCount:
+    """Count the subscribers who match a filter, paused ones too; no one else may be exported.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+    """
+    LIST.check_role(installation.database, actor, "the list", now=now)
+    if list_filter == SubscriberFilter():
+        return MatchCount(count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED])
+    with installation.database.read() as session:
+        return subscriber_list.count_matching_people(session, replace(list_filter, state=PersonState.SUBSCRIBED))
 
 
 def list_signup_sources(installation: Installation) -> list[str]:
@@ -190,7 +219,8 @@ def make_domain_filter_hash(
     Raises:
         NotPermittedError: the actor is no admin.
         ConfirmationRequiredError: the actor's proof of who they are is too old.
-        AddressError: the text is no domain, or there's no reason.
+        AddressError: the text is no domain.
+        FormError: there's no reason.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)
     try:
@@ -199,7 +229,7 @@ def make_domain_filter_hash(
         raise AddressError("This isn't a domain. Enter the part after the @, such as county.example.org.") from None
     if not is_large_provider(address.domain):
         if not reason:
-            raise AddressError("The reason is missing. Say why you need the subscribers at this domain.")
+            raise FormError({"reason": "The reason is missing. Say why you need the subscribers at this domain."})
         with SEARCH.transaction(installation, actor, "the list", now=now) as (_, draft):
             draft.detail = {"why": reason}
     return make_domain_tag(installation.keys, address)

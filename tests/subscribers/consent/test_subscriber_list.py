@@ -13,9 +13,9 @@ from subscribers.store.models import ImportBatch, Person, PersonState, table_of
 from tests.moments import DRAFTING as NOW
 
 PEOPLE = 230
-# Those of the second kind are paused on the day; the third's pause is over, and the fourth's ends on that day.
+# The first have preferences. Those of the second kind are paused on the day; the third's pause is over, and the fourth's ends on that day.
 PAUSES: list[dict[str, Any]] = [
-    {},
+    {"frequency": "monthly", "omit": ["dates", "events"], "omit_topics": ["border"]},
     *({"pause_until": (NOW.date() + timedelta(days=days)).isoformat()} for days in (1, -90, 0)),
 ]
 
@@ -75,6 +75,12 @@ def walk(database: Database, wanted: SubscriberFilter) -> list[int]:
             SubscriberFilter(state=PersonState.SUBSCRIBED, paused_on=NOW.date()),
             lambda n: n % 3 < 2 and n % 4 == 1,
         ),
+        (SubscriberFilter(frequency="monthly"), lambda n: n % 4 == 0),
+        (SubscriberFilter(frequency="weekly", asked_where="form"), lambda n: n % 4 == 2),
+        (SubscriberFilter(part="events"), lambda n: n % 4 > 0),
+        (SubscriberFilter(part="topics:border", batch=1), lambda n: n % 20 == 10 and n <= 220),
+        (SubscriberFilter(part="topics:health"), lambda _n: True),
+        (SubscriberFilter(part="dates:health"), lambda n: n % 4 > 0),
         (SubscriberFilter(batch=1, paused_on=NOW.date()), lambda n: n % 10 == 0 and n <= 220 and n % 4 == 1),
         (
             SubscriberFilter(state=PersonState.SUBSCRIBED, asked_where="form", since=NOW - timedelta(days=30)),
@@ -88,7 +94,29 @@ def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
 ) -> None:
     monkeypatch.setattr(subscriber_list, "SCAN_WINDOW", window)
     monkeypatch.setattr(subscriber_list, "NUMBER_WINDOW", window)
-    assert walk(listed, wanted) == [number for number in range(PEOPLE, 0, -1) if matches(number)]
+    monkeypatch.setattr(subscriber_list, "COUNT_WINDOW", window)
+    numbers = [number for number in range(PEOPLE, 0, -1) if matches(number)]
+    assert walk(listed, wanted) == numbers
+    with listed.read() as session:
+        count = subscriber_list.count_matching_people(session, wanted)
+    assert count.is_cut or count.people == len(numbers)
+    assert not (count.is_cut and window > PEOPLE)
+
+
+def test_a_count_says_that_only_the_newest_were_counted(listed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriber_list, "COUNT_WINDOW", 20)
+    with listed.read() as session:
+        counts = [
+            subscriber_list.count_matching_people(session, wanted)
+            for wanted in (
+                SubscriberFilter(asked_where="form"),
+                SubscriberFilter(frequency="monthly"),
+                SubscriberFilter(asked_where="form", frequency="monthly"),
+            )
+        ]
+        paused = subscriber_list.count_paused(session, NOW.date())
+    assert [(count.people, count.is_cut) for count in counts] == [(115, False), (5, True), (10, True)]
+    assert paused == len([n for n in range(1, 221) if n % 3 < 2 and n % 4 == 1])
 
 
 def test_damaged_preferences_are_no_pause_and_break_no_page(sqlite: Database) -> None:

@@ -8,7 +8,7 @@ from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
-from digest.app.subscribers import inactive_subscribers, list_transfers, subscriber_actions
+from digest.app.subscribers import inactive_subscribers, list_transfers, subscriber_actions, subscriber_views
 from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_growth
 from digest.app.subscribers.inactive_subscribers import MOST_YEARS, USUAL_YEARS
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
@@ -107,7 +107,7 @@ def export_list() -> ResponseReturnValue:
         file.close()
         return _export_page(query, refusal=exc), 409
     day = now.astimezone(web_context().zone).date()
-    return make_download_response(list_transfers.read_pieces(file), "text/csv", f"readers-{day}.csv")
+    return make_download_response(list_transfers.read_pieces(file), "text/csv", f"subscribers-{day}.csv")
 
 
 def _read_whole_query() -> SubscriberQuery:
@@ -119,9 +119,14 @@ def _read_whole_query() -> SubscriberQuery:
 
 
 def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None) -> str:
+    installation, actor, now = get_installation_actor_and_time()
+    list_filter = query.as_filter()
     return render_template(
         "web/admin/subscribers/export.html",
         query=query,
+        count=subscriber_views.count_exportable(installation, actor, list_filter, now=now),
+        domain_name=list_transfers.name_domain(installation, list_filter),
+        parts=dict(list_transfers.list_parts(installation)),
         refusal=refusal,
         own_people=OWN_PEOPLE,
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator, Field
+from werkzeug.datastructures import MultiDict
 
 from digest.app.subscribers import address_searches, subscriber_actions, subscriber_records, subscriber_views
 from digest.app.subscribers.address_searches import AddressSearch, SearchStage
@@ -20,6 +21,7 @@ from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, Day, FormOrQueryModel, ReasonForm, read_form, read_query
 from digest.web.routes import MAX_ROW_NUMBER
+from subscribers.consent.preferences import FREQUENCY_LABELS, Frequency
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -39,6 +41,9 @@ def _check_origin(text: str) -> str:
 DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash: the domain itself is a part of an address
 
 
+PartKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}(:[a-z0-9-]{1,24})?$")]
+
+
 class SubscriberQuery(FormOrQueryModel):
     """Which readers are listed. What makes no sense, or may hold a subscriber's address, counts as not asked for."""
 
@@ -46,6 +51,8 @@ class SubscriberQuery(FormOrQueryModel):
     came: Annotated[str, AfterValidator(_check_origin)] = ""
     batch: Count | None = Field(default=None, ge=1, alias="import")
     domain: DomainTag | None = None
+    part: PartKey | None = None
+    frequency: Frequency | None = None
     since: Day | None = None
     until: Day | None = None
     below: Count | None = Field(default=None, ge=1)
@@ -62,6 +69,8 @@ class SubscriberQuery(FormOrQueryModel):
             asked_where=self.came,
             batch=self.batch,
             domain_tag=self.domain or "",
+            part=self.part or "",
+            frequency=self.frequency or "",
             since=_find_midnight(self.since) if self.since else None,
             until=_find_midnight(self.until + timedelta(days=1)) if self.until else None,
             paused_on=_find_today() if self.state == PAUSED else None,
@@ -114,11 +123,17 @@ def filter_subscribers() -> ResponseReturnValue:
             reason = read_form(ReasonForm).reason if request.form.get("reason") else ""
             tag = subscriber_views.make_domain_filter_hash(installation, actor, form.domain, reason, now=now)
         except FormError as exc:
-            return render_subscriber_list(refusal=FormError({"domain": exc.problems["reason"]})), 400
+            return _refuse_filter(exc, filter_values)
         except RefusalError as exc:
-            return render_subscriber_list(refusal=FormError({"domain": str(exc)})), 400
+            return _refuse_filter(FormError({"domain": str(exc)}), filter_values)
     domain = {"domain": tag} if tag else {}
-    return redirect(url_for("admin.list_subscribers", **filter_values | domain), 303)
+    return redirect(url_for("admin.list_subscribers", **filter_values | domain, _anchor="list"), 303)
+
+
+def _refuse_filter(refusal: FormError, filter_values: dict[str, Any]) -> tuple[str, int]:
+    """Show the list by the rest of the filter, with what's wrong with the domain or the reason."""
+    rest = {name: value for name, value in filter_values.items() if name != "domain"}
+    return render_subscriber_list(refusal=refusal, query=read_query(SubscriberQuery, MultiDict(rest))), 400
 
 
 SubscriberNumber = Annotated[int, BeforeValidator(_read_number), Field(ge=0, le=MAX_ROW_NUMBER)]
@@ -155,16 +170,17 @@ def find_subscriber() -> ResponseReturnValue:
     return redirect(url_for("admin.show_subscriber", number=number), 303)
 
 
-def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
-    """Write the page of the list, with what was refused."""
+def render_subscriber_list(*, refusal: RefusalError | None = None, query: SubscriberQuery | None = None) -> str:
+    """Write the page of the list, with what was refused; `query` is that of the URL if none is given."""
     installation, actor, now = get_installation_actor_and_time()
-    query = read_query(SubscriberQuery)
+    query = query or read_query(SubscriberQuery)
     view = subscriber_views.view_subscriber_list(installation, actor, query.as_filter(), below=query.below, now=now)
     return render_template(
         "web/admin/subscribers/subscribers.html",
         view=view,
         query=query.as_url(),
         states=list(PersonState),
+        frequencies=FREQUENCY_LABELS,
         now=now,
         zone=web_context().zone,
         fresh=current_staff().is_fresh(now),

@@ -30,7 +30,7 @@ def test_the_list_is_exported_with_a_reason_that_its_subscribers_see(both: Any) 
     client = both.signed_in_client("admin")
     assert post(client, "/admin/readers/export", reason="").status_code == 400
     answer = post(client, "/admin/readers/export", reason="moving house", to="Example Mail Ltd")
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="readers-2026-11-19.csv"'
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="subscribers-2026-11-19.csv"'
     addresses = [row["email"] for row in csv.DictReader(io.StringIO(answer.text))]
     assert addresses == [ADA_ADDRESS, "'+formula@county.example"]
     with both.database.read() as session:
@@ -91,6 +91,8 @@ def test_a_filter_of_the_list_is_exported(both: Any) -> None:
         True,
         True,
     )
+    assert "a CSV file of 1 subscriber matching the filter, including paused ones" in form
+    assert "a CSV file of 2 subscribers, including paused ones" in client.get("/admin/readers/export").text
     answer = post(client, "/admin/readers/export?came=Expo", reason="survey")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [(row["email"], row["asked_where"], row["status"]) for row in rows] == [

@@ -111,6 +111,8 @@ def test_an_export_takes_the_same_filter(both: Any) -> None:
     with both.database.write() as session:
         change_preferences(session, bo, Preferences(pause_until=NOW.date() + timedelta(days=3)), NOW)
     admin = both.signed_in_client("admin")
+    figures = admin.get("/admin/readers").text
+    assert re.findall(r"<dt>of them paused</dt><dd><a [^>]+>(\d+)<", figures) == ["1"]
     path = "/admin/readers/export?state=paused&until=2026-11-19"
     page = admin.get(path).text
     assert "Subscribed, but paused" in page
@@ -153,6 +155,10 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
         pause = Preferences(pause_until=NOW.date() + timedelta(days=3))
         change_preferences(session, bo, pause, NOW)
     assert listed(state="paused") == [bo]
+    page = admin.get("/admin/readers?state=paused").text
+    assert "<h2>1 match <small>of 2 records, newest first" in page
+    assert listed(part="topics:border", frequency="weekly") == [bo, both.ada]
+    assert listed(frequency="monthly") == []
     assert listed(state="paused", came="the form") == [bo], "a source that isn't offered doesn't count"
     assert listed(until="2026-05-01") == []
     assert listed(since="2026-05-02", until="2026-05-02") == [bo, both.ada]
@@ -168,7 +174,7 @@ def test_a_forged_filter_puts_no_address_into_the_url(world: Any, came: str) -> 
     add(world, BO_ADDRESS)
     admin = world.signed_in_client("admin")
     answer = post_form(admin, "/admin/readers/filter", came=came)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/readers")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/readers#list")
     assert BO_ADDRESS not in admin.get("/admin/readers", query_string={"came": came}).text
 
 
@@ -183,14 +189,17 @@ def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
 
 def test_a_domain_is_searched_for_like_a_part_of_an_address(world: Any) -> None:
     fields = {"domain": "county.example", "reason": "Their server blocks us"}
+    add(world, BO_ADDRESS)
     stale = stale_admin(world)
     refused = post_form(stale, "/admin/readers/filter", **fields)
     assert (refused.status_code, refused.location.startswith("/desk/confirm")) == (303, True)
     assert post_form(stale, "/admin/readers/filter", domain="gmail.com").location.startswith("/admin/readers?domain")
     admin = world.signed_in_client("admin")
     for reason, said in (("", "The reason is missing."), ("ada@county.example asked", "contains an address")):
-        answer = post_form(admin, "/admin/readers/filter", domain="county.example", reason=reason)
+        answer = post_form(admin, "/admin/readers/filter", domain="county.example", reason=reason, came="Border expo")
         assert (answer.status_code, said in answer.text) == (400, True), answer.text
+        invalid = re.findall(r'name="(\w+)"[^>]* aria-invalid="true"', answer.text)
+        assert (invalid, "<option selected>Border expo" in answer.text) == (["reason"], True)
     assert post_form(admin, "/admin/readers/filter", **fields).location.startswith("/admin/readers?domain")
     assert acts(world) == [("refused: addresses searched", "the list"), ("addresses searched", "the list")]
     with world.database.read() as session:
