@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from digest.collect.sources.source_rows import FAILURE_GRACE
 from digest.deliver.plan.delivery_plan import DeliveryCounts
@@ -14,6 +14,7 @@ from subscribers.phrases import count_with_noun
 # How a source stands, with the tone of its color; those that need somebody come first.
 _TONES = {"refusing": "bad", "gone": "bad", "failing for a week": "bad", "failing": "warn", "good": "ok"}
 _TONE_ORDER = ("bad", "warn", "ok", "quiet")
+PUNCTUALITY = timedelta(hours=1)  # after the send time, within which sending starts as planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,12 @@ class SentEditionRow:
 
     edition: Edition
     counts: DeliveryCounts
+
+    @property
+    def started_late_at(self) -> datetime | None:
+        """When sending began, if that was more than an hour after the send time."""
+        started_at = self.edition.planned_at
+        return started_at if started_at and started_at > self.edition.release_at + PUNCTUALITY else None
 
     @property
     def other(self) -> str:

@@ -34,6 +34,12 @@ MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
 
 # The answer to print (GDPR, Article 15), everything (ISO/IEC TS 27560), and the portable copy as CSV and JSON (Article 20).
 AnswerForm = Literal["html", "json", "csv", "portable"]
+_ANSWER_NAMES: dict[AnswerForm, str] = {
+    "html": "answer to print",
+    "json": "complete record as JSON",
+    "csv": "portable copy as CSV",
+    "portable": "portable copy as JSON",
+}
 
 
 def write_data_answer(
@@ -57,9 +63,12 @@ def write_data_answer(
     settings, keys = installation.settings, installation.keys
     with SHOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, keys, whom).number
-        draft.subject, draft.detail = f"person {number}", {"why": reason}
+        name = _ANSWER_NAMES[form]
+        draft.subject, draft.detail = f"person {number}", {"why": reason, "file": name}
+        # A sign-in alone would be a look at the address, which pages then show.
+        file_reference = ", ".join(filter(None, (reference, name)))
         disclosures.record_disclosures(
-            session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=reference, now=now
+            session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=file_reference, now=now
         )
         if form in {"csv", "portable"}:
             return write_portable_copy(session, keys, number, "csv" if form == "csv" else "json")

@@ -45,6 +45,7 @@ def test_every_count_of_an_edition_leads_to_its_list(both: Any) -> None:
     lede = re.findall(r'<p class="lede">(.*)</p>', deliveries)[0]
     assert re.findall(r'result=(\w+)">', lede) == ["accepted", "uncertain"]
     assert numbers(admin.get(f"{LIST}?result=uncertain").text) == sorted(people[3:], reverse=True)
+    assert '<th scope="col">Last attempt</th>' in admin.get(f"{LIST}?result=planned").text, "some are waiting"
     page = admin.get(f"{LIST}?result=expired").text
     assert "<h1>0 emails that failed for three days</h1>" in page
 

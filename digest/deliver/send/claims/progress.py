@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
+from subscribers.phrases import clock_time
 
 WRITE_INTERVAL = timedelta(seconds=5)
 STALE_AFTER = timedelta(minutes=2)  # a run that reported nothing for so long is not running
@@ -68,11 +69,10 @@ def describe_progress(progress: SendProgress | None, waiting: int, now: datetime
         estimate = f", about {_format_duration(time_left)} left" if time_left is not None else ""
         return f"{progress.attempted:,} sent, {progress.per_second:,.1f} per second{estimate}"
     reason = progress.wait_reason or ("sending stopped unexpectedly" if progress.running else "")
-    resumption = (
-        f"resumes {progress.resumes_at.astimezone(zone):%a %H:%M %Z}"
-        if progress.resumes_at and progress.resumes_at > now
-        else ""
-    )
+    resumption = ""
+    if progress.resumes_at and progress.resumes_at > now:
+        local = progress.resumes_at.astimezone(zone)
+        resumption = f"resumes {local:%a}, {clock_time(local)} {local:%Z}"
     return "; ".join(filter(None, (reason, resumption)))
 
 

@@ -470,7 +470,12 @@ def test_a_data_request_is_answered_by_a_link_in_one_step_and_by_files(both: Any
     with both.database.read() as session:
         seen = disclosures.list_disclosures(session, both.ada)
     assert [passage.why for passage in seen] == ["to answer your request for your data"] * 2
+    files = ("answer to print", "complete record as JSON")
+    assert [passage.reference.rpartition(", ")[2] for passage in seen] == list(files)
     assert acts(both) == [("data link mailed", f"person {both.ada}"), *[("subscriber shown", f"person {both.ada}")] * 2]
+    log = admin.get("/admin/audit").text
+    assert [name for name in files if f"file: {name}" not in log] == []
+    assert ADA_ADDRESS not in admin.get(record).text, "a file for the subscriber shows no address on pages"
 
 
 def test_the_email_about_a_request_by_phone_does_not_claim_that_it_was_made_on_a_page(world: Any) -> None:

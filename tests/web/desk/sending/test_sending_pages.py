@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -135,6 +135,18 @@ def test_after_resuming_the_page_does_not_say_what_the_last_run_waited_for(going
     assert "Sending starts within seconds." in page
     assert reason not in page
     assert "It resumes" not in page
+
+
+def test_the_list_says_when_a_late_edition_was_really_sent_and_when_sending_resumes(going: Any) -> None:
+    set_edition(going, planned_at=datetime(2026, 11, 20, 12, tzinfo=UTC))
+    assert "Started " not in going.desk.get("/desk/sent").text
+    set_edition(going, planned_at=datetime(2026, 11, 23, 20, 56, tzinfo=UTC))
+    with going.database.write() as session:
+        writer = ProgressWriter("2026-W47", NOW - timedelta(minutes=2))
+        writer.write_progress(session, 80, NOW, running=False, wait_reason="", resumes_at=NOW + timedelta(hours=3))
+    page = going.desk.get("/desk/sent").text
+    assert "Nov 20, 6:00 a.m.<small>Started Nov 23, 3:56 p.m.</small>" in page
+    assert "<small>resumes Thu, 8:30 p.m. EST</small>" in page
 
 
 def test_where_nothing_runs_after_resuming_the_page_says_so(going: Any) -> None:
