@@ -137,10 +137,10 @@ def describe_image(
 
 
 def _recrop(installation: Installation, image: EditionImage, focus: FocusPoint | None, now: datetime) -> ImageCrops:
-    try:
-        return recrop_image(installation.database, image, focus, now)
-    except ImageError as exc:
-        raise EditRefusedError(f"The focus point can't be changed: {exc}.", "Upload the image again.") from exc
+    cuts = recrop_image(installation.database, image, focus, now)
+    if cuts is None:
+        raise EditRefusedError("The focus point can't be changed: the whole image isn't stored.", "Upload it again.")
+    return cuts
 
 
 def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCrops) -> EditResult:
