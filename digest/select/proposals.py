@@ -237,6 +237,7 @@ def _build_proposal(
             if filler.sections[s.key]
         },
         left_out=tuple(sorted(left_out, key=lambda out: make_ranking_key(out.scored))),
+        likely_merges=filler.list_likely_merges(outcome.ranked),
         incomplete_reason=explain_shortage(len(filler.news_stories), filler.select.minimum),
         notes=notes,
         reserves=filler.list_reserves(sections, outcome.ranked),

@@ -25,6 +25,7 @@ MIN_FAR_COVERAGE = 5  # publishers, for that
 MAX_SUPPORTING = 2  # stories under another one
 MIN_SUPPORTING_SHARE = 0.5  # of the score of the story above, for one to stand under it
 MAX_ACTION_PUBLISHERS = 3  # of an official action that has to compete for a reserved place; others have coverage
+MAX_COMPARED = 100  # best news stories that are held against those in the edition, to find those of one matter
 MAX_RESERVE = 20  # stories that stand ready for a section's dropped ones
 
 
@@ -136,11 +137,28 @@ class SectionFiller:
         return is_free and bool(scored.topic) and scored.score >= least_score
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
-        """Find the story under which one may stand. Two advisories are two matters, however alike their words."""
-        main = self.similarity.find_same_matter(scored, self._capped_stories)
+        """Find the story under which one may stand."""
+        main = self._find_same_matter(scored, self._capped_stories)
         if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.lead):
             return None
-        return None if find_advisory(scored.lead) and find_advisory(main.lead) else main
+        return main
+
+    def _find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
+        """Find the placed story whose matter another one tells. Two advisories are two matters, however alike their words."""
+        main = self.similarity.find_same_matter(scored, placed)
+        return None if main and find_advisory(scored.lead) and find_advisory(main.lead) else main
+
+    def list_likely_merges(self, ranked: Sequence[ScoredStory]) -> tuple[tuple[str, str], ...]:
+        """List stories that tell the matter of one that's in, as pairs of the leads' URLs: the one that's in, and the other."""
+        supporting_urls = {scored.url for under in self.supporting.values() for scored in under}
+        pairs = []
+        for scored in [s for s in ranked if s.lead.section == NEWS_SECTION][:MAX_COMPARED]:
+            # One that's in may be led by another of its articles there.
+            holders = (n for n, s in enumerate(self._capped_stories) if scored.lead in s.story.members)
+            main = self._find_same_matter(scored, self._capped_stories[: next(holders, None)])
+            if main and scored.url not in supporting_urls:
+                pairs.append((main.url, scored.url))
+        return tuple(pairs)
 
     def list_reserves(
         self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]

@@ -206,6 +206,8 @@ class Proposal:
     notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"
     # Section key → the leads' URLs of the stories that come up next where one is dropped, in order.
     reserves: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Pairs of stories that tell one matter, by the leads' URLs: one that's in the edition, and another.
+    likely_merges: tuple[tuple[str, str], ...] = ()
 
     @property
     def lead_articles(self) -> tuple[CandidateArticle, ...]:

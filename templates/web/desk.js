@@ -256,7 +256,7 @@
     // Where a story is dropped, the one that takes its place is looked at.
     const next = row && word === "drop" ? row.nextElementSibling || row.previousElementSibling : row;
     const at = next && next.dataset.place || place;
-    if (SHOWS[word]) showAtOnce(word, rows, extra);
+    if (SHOWS[word]) showAtOnce(word, rows, { main: story, ...extra });
     for (const one of rows) one.setAttribute("aria-busy", "true");
     send(value, extra, at).then(() => {
       underWay.delete(key);

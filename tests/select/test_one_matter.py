@@ -119,4 +119,6 @@ def test_a_story_strong_enough_for_a_place_of_its_own_never_goes_beneath_another
     )
     placed = [p for stories in proposal.sections.values() for p in stories]
     assert {spill[0].title, illness[0].title} <= {p.scored.lead.title for p in placed}
+    (pair,) = proposal.likely_merges
+    assert [len({a.url for a in told} & set(pair)) for told in (spill, illness)] == [1, 1]
     assert not any(p.supporting for p in placed)

@@ -429,6 +429,7 @@ def test_another_advisory_of_one_series_does_not_stand_under_the_first() -> None
     proposal = propose([*week()[3:], *series], sections=sections)
     assert series[0].title in leads(proposal, "featured")
     assert not any(p.supporting for placed in proposal.sections.values() for p in placed)
+    assert proposal.likely_merges == ()
 
 
 def test_a_quarrel_over_a_matter_does_not_stand_under_its_story() -> None:
@@ -439,6 +440,7 @@ def test_a_quarrel_over_a_matter_does_not_stand_under_its_story() -> None:
     ]
     proposal = propose([*week()[:4], *week()[5:], *saga])
     assert not any(p.supporting for placed in proposal.sections.values() for p in placed)
+    assert proposal.likely_merges == ((saga[0].url, saga[1].url),), "an editor may see it otherwise"
 
 
 def carried(title: str, count: int, days: float) -> list[CandidateArticle]:

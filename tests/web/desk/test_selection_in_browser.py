@@ -9,6 +9,7 @@ from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from tests.actors import EDITOR
 from tests.browser import axe_report, keep_first_rows, tab_to
+from tests.web.desk.editing.test_selection_pages import suggest
 from tests.web.desk.sample_week import SampleWeek, later
 from tests.web.desk.test_desk_in_browser import LIKE_ROWS
 from tests.web.desk.test_queue_in_browser import (
@@ -343,3 +344,29 @@ def test_an_approved_edition_asks_before_what_was_dropped_on_a_story(served: Ser
     dialog.get_by_role("button", name="Cancel").click()
     assert served.week.state.last_seq == 0
     expect_order(page, before)
+
+
+def test_a_likely_duplicate_is_merged_by_pointer_and_put_under_by_keyboard(served: ServedWeek) -> None:
+    week = served.week
+    before = week.anchors("featured")
+    first, second, third, *_ = (story.url for story in week.state.arrangement.sections["featured"])
+    suggest(week, (first, second), (first, third))
+    page = served.open(WIDE)
+    likely = page.locator("#likely")
+    likely.get_by_text("2 likely duplicates").click()
+    keep_first_rows(page, OTHER_ROWS)
+    assert axe_report(page) == ""
+    likely.get_by_role("button", name=re.compile("^Merge")).first.click()
+    expect_order(page, [before[0], *before[2:]])
+    expect_saved(page, served, 1)
+    expect(likely.get_by_text("1 likely duplicate", exact=True)).to_have_count(1)
+    page.goto(served.address + week.path)
+    tab_to(page.locator("#likely summary"))
+    page.keyboard.press("Enter")
+    tab_to(likely.get_by_role("button", name=re.compile("^Put under")))
+    page.keyboard.press("Enter")
+    expect_saved(page, served, 2)
+    assert week.state.edits[-1].kind == "under"
+    expect(likely).to_have_count(0)
+    phone = served.open(PHONE, "?tab=stories")
+    expect(phone.locator("li.cand .tick").first).to_be_visible()

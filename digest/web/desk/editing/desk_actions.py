@@ -107,8 +107,8 @@ def _add(act: EditActionRequest) -> EditResult:
 
 
 def _merge(act: EditActionRequest) -> EditResult:
-    """Let the chosen main story take the articles of the others; without one, the only story takes those of a chosen other."""
-    if not act.fields.get("main"):
+    """Let the main story take the articles of the others; a story by itself takes those of a chosen other."""
+    if len(act.urls) == 1 and not act.fields.get("main"):
         return editing.merge_stories(*act.about, act.story_url("other"))
     main, others = _read_main_and_others(act)
     return editing.merge_stories(act.installation, act.form, main, *others)
@@ -120,8 +120,12 @@ def _put_under(act: EditActionRequest) -> EditResult:
 
 
 def _read_main_and_others(act: EditActionRequest) -> tuple[str, list[str]]:
-    """Return the story that others are merged into or put under, which may be among the selected ones, and those others."""
-    main = act.story_url("main")
+    """Return the story that others are merged into or put under, and those others.
+
+    The main story is the one that the form names, which may be among those selected. A form without that field names it first.
+    """
+    is_first = "main" not in act.fields and len(act.urls) > 1
+    main = act.url if is_first else act.story_url("main")
     return main, [url for url in act.urls if url != main]
 
 

@@ -42,7 +42,12 @@ from digest.web.desk.editing.edit_answers import (
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import LINKED_SANDBOX, PREVIEW_MODES, MailSize
-from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows, list_merge_choices
+from digest.web.desk.outline.edit_outline import (
+    EditPageData,
+    list_clipboard_rows,
+    list_likely_merges,
+    list_merge_choices,
+)
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.preview_anchors import find_story_in_preview
 from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
@@ -265,6 +270,7 @@ def render_edit_page(
         place="block" if query.open.startswith("block-") else query.open,
         clippings=list_clipboard_rows(clipboard.list_clipboard_items(installation, actor), outline, name),
         merge_choices=list_merge_choices(outline, pool),
+        likely_merges=list_likely_merges(state.proposal.proposal.likely_merges, state.arrangement, outline),
         topic_choices=list_topic_choices(pool.topics),
         view=view,
         now=now,

@@ -14,6 +14,7 @@ from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import HEAD_PLACES, FindingLevel, PreflightFinding
+from digest.select.story_links import StoryGroupingDecision
 from digest.settings import SectionSettings
 from digest.web.desk.outline.edition_outline import is_finding_about_entry
 from digest.web.desk.outline.preview_anchors import list_preview_anchors
@@ -22,6 +23,7 @@ from digest.web.desk.outline.story_pool import (
     PoolPage,
     PoolRow,
     add_date_and_sections_to_pool_row,
+    find_listed_story,
     list_late_story_rows,
     story_anchor,
 )
@@ -226,6 +228,38 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
             places.setdefault(story.placed.scored.story.lead.link, []).append(f"{settings.title} {number}")
     return places
+
+
+@dataclass(frozen=True, slots=True)
+class LikelyMerge:
+    """Two stories that tell one matter: the one that's in a section, with its place, and the other, whose place may be empty."""
+
+    main: str  # anchors
+    other: str
+    main_label: str
+    other_label: str
+
+
+def list_likely_merges(
+    pairs: Iterable[tuple[str, str]], arrangement: Arrangement, outline: EditPageData
+) -> list[LikelyMerge]:
+    """List the pairs of a proposal that editors can still merge: both are there as two stories, and none was removed or split off."""
+    labels, merges = dict(outline.placed_choices), []
+    for pair in pairs:
+        main, other = map(arrangement.name_target, pair)
+        listed = find_listed_story(arrangement, other)
+        is_removed = any(gone.scored is listed for gone in arrangement.removed)
+        label = labels.get(story_anchor(other)) or (listed.lead.title if listed and not is_removed else "")
+        is_apart = any(_is_kept_apart(link, *pair) for link in arrangement.links)
+        if main != other and label and story_anchor(main) in labels and not is_apart:
+            merges.append(LikelyMerge(story_anchor(main), story_anchor(other), labels[story_anchor(main)], label))
+    return merges
+
+
+def _is_kept_apart(link: StoryGroupingDecision, main: str, other: str) -> bool:
+    """Return whether an editor split one of two articles off the other's story."""
+    main_was_taken, other_was_taken = main in link.urls, other in link.urls
+    return (main_was_taken and other in link.apart_from) or (other_was_taken and main in link.apart_from)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,14 @@
 """Several stories changed by one form, without scripts: their boxes and what the bar asks."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import select
+
+from digest.edition.editing.edit_log import store_proposal
+from digest.edition.editing.stored_proposal import pack_proposal
+from digest.store.models import Edition
 from digest.web.desk.outline.story_pool import story_anchor
 from tests.web.desk.sample_week import SampleWeek
 
@@ -108,3 +114,37 @@ def test_stories_are_merged_into_one_of_them_or_another_and_put_under_one(week: 
     assert (itself.status_code, "can&#39;t be under itself" in itself.text) == (409, True)
     alone = act_on(week, "merge", featured[0], main=featured[0])
     assert (alone.status_code, "no other story to merge with" in alone.text) == (409, True)
+
+
+def suggest(week: SampleWeek, *pairs: tuple[str, str]) -> None:
+    """Let selection have found that pairs of stories, by their URLs, tell one matter."""
+    grown = week.state.proposal
+    proposal = replace(grown.proposal, likely_merges=pairs)
+    with week.installation.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        store_proposal(session, edition, pack_proposal(replace(grown, proposal=proposal)))
+
+
+def test_likely_duplicates_are_suggested_until_they_are_one_or_an_editor_said_otherwise(week: SampleWeek) -> None:
+    arrangement = week.state.arrangement
+    first, second, *_ = (story.url for story in arrangement.sections["featured"])
+    left_out = arrangement.left_out[0].scored.url
+
+    def suggested() -> list[tuple[str, str]]:
+        page = week.client().get(week.path).text
+        return re.findall(r'name="act" value="merge (s[0-9a-f]{12}) (s[0-9a-f]{12})"', page)
+
+    assert suggested() == []
+    suggest(week, (first, second), (first, left_out), (left_out, second), ("https://gone.example/", second))
+    pairs = [(story_anchor(first), story_anchor(second)), (story_anchor(first), story_anchor(left_out))]
+    assert suggested() == pairs
+    assert "2 likely duplicates" in week.client().get(week.path).text
+    week.act(f"merge {pairs[0][0]} {pairs[0][1]}")
+    assert suggested() == pairs[1:]
+    week.act("split " + pairs[0][0], article=second)
+    assert suggested() == pairs[1:], "an editor took them apart"
+    week.act(f"under {pairs[1][0]} {pairs[1][1]}")
+    assert suggested() == []
+    week.act("undo")
+    week.act(f"drop {pairs[1][1]}")
+    assert suggested() == []
