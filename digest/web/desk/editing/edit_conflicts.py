@@ -21,6 +21,7 @@ _BLOCK_LINES = {
     "after": "Position after",
     "first_day": "First day",
     "last_day": "Last day",
+    "picture": "Image",
 }
 
 
@@ -201,6 +202,8 @@ def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
         return {"Block": "removed"}
     texts = {name: str(value.get(name) or "") for name in _BLOCK_LINES}
     texts["kind"] = texts["kind"].capitalize()
+    image = value.get("picture")
+    texts["picture"] = str(image.get("alt", "") if isinstance(image, Mapping) else getattr(image, "alt", ""))
     return {_BLOCK_LINES[name]: text for name, text in texts.items() if text}
 
 
