@@ -7,7 +7,6 @@ from digest.app.editing.edit_application import EditResult
 from digest.collect.codec.encoded_image import FocusPoint
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
-from digest.edition.editing.edit_values import decode_image_crops
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind
 from digest.web.desk.outline.changed_texts import mark_new_words
 from digest.web.desk.outline.edit_sentences import EditSentenceWriter
@@ -238,8 +237,8 @@ def _read_wanted_image(value: Mapping[str, object]) -> dict[str, str]:
     if "alt" in value or "credit" in value:
         alt, credit = value.get("alt"), value.get("credit")
         cuts = value.get("cuts")
-        focus = decode_image_crops(cuts).lead.focus if cuts else None
-        return {"Description": str(alt or ""), "Credit": str(credit or ""), **_list_focus(focus)}
+        lead = cuts["lead"] if isinstance(cuts, Mapping) else {}
+        return {"Description": str(alt or ""), "Credit": str(credit or ""), **_list_focus(lead.get("focus"))}
     return {"Image": "another image" if value.get("cuts") else "original image"}
 
 
