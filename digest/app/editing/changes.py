@@ -263,13 +263,17 @@ def save_labeled_block(installation: Installation, form: EditForm, block: Labele
         text=clean_typed_text(block.text),
         url=block.url.strip(),
     )
+    # As a text: a field that is left unchanged is no edit.
+    return _apply_unless(installation, form, describe_block(block), lambda now: now.find_block(block.id) == block)
+
+
+def describe_block(block: LabeledBlock) -> EditDraft:
+    """Return the edit that writes a block."""
     value = asdict(block)
     del value["id"]
     for name in ("first_day", "last_day"):
         value[name] = value[name].isoformat() if value[name] else None
-    draft = EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block.id}", value)
-    # As a text: a field that is left unchanged is no edit.
-    return _apply_unless(installation, form, draft, lambda now: now.find_block(block.id) == block)
+    return EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block.id}", value)
 
 
 def remove_labeled_block(installation: Installation, form: EditForm, block_id: str) -> EditResult:

@@ -5,13 +5,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from digest.app.editing.changes import clean_typed_text
+from digest.app.editing.changes import clean_typed_text, describe_block
 from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
 from digest.collect.codec.encoded_image import FocusPoint, ImageError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
-from digest.edition.content.edition_content import EditionImage, ImageCrops
+from digest.edition.content.edition_content import EditionImage, ImageCrops, LabeledBlock
 from digest.edition.drafting.composition import compose_edition, save_edition_content
 from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.drafting.image_preparation import (
@@ -72,24 +72,35 @@ def upload_image(
         EditRefusedError: it is no usable picture, or has no description.
     """
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
-    if not clean_typed_text(alt):
-        raise EditRefusedError("The image has no description.", "Describe the image for people who can't see it.")
+    words = _clean_words(alt, credit)
     read_editing_state(installation, form.edition)
+    return _show_cuts(installation, form, url, _crop_upload(installation, form, body, **words, focus=focus))
+
+
+def _clean_words(alt: str, credit: str) -> dict[str, str]:
+    """Return a description and a credit as they're shown.
+
+    Raises:
+        EditRefusedError: the description is empty.
+    """
+    words = {"alt": clean_typed_text(alt), "credit": clean_typed_text(credit)}
+    if not words["alt"]:
+        raise EditRefusedError("The image has no description.", "Describe the image for people who can't see it.")
+    return words
+
+
+def _crop_upload(
+    installation: Installation, form: EditForm, body: bytes, *, alt: str, credit: str, focus: FocusPoint | None
+) -> ImageCrops:
+    words = {"alt": alt, "credit": credit}
     try:
-        cuts = crop_uploaded_image(
-            installation.database,
-            installation.settings,
-            body,
-            alt=clean_typed_text(alt),
-            credit=clean_typed_text(credit),
-            focus=focus,
-            now=form.now,
+        return crop_uploaded_image(
+            installation.database, installation.settings, body, **words, focus=focus, now=form.now
         )
     except ImageError as exc:
         raise EditRefusedError(
             f"This image can't be used: {exc}.", "Upload a JPEG, PNG, GIF, WebP, or AVIF file."
         ) from exc
-    return _show_cuts(installation, form, url, cuts)
 
 
 def hide_image(installation: Installation, form: EditForm, url: str) -> EditResult:
@@ -134,6 +145,55 @@ def describe_image(
         return EditDraft(EditKind.PICTURE, url, value)
 
     return apply_edit_decided_from_state(installation, form, describe)
+
+
+def set_block_image(
+    installation: Installation,
+    form: EditForm,
+    block_id: str,
+    body: bytes,
+    *,
+    alt: str,
+    credit: str,
+    focus: FocusPoint | None = None,
+) -> EditResult:
+    """Show an image in a labeled block: an uploaded one, or without a `body` the block's own with other words and focus point.
+
+    Raises:
+        EditRefusedError: there's no such block or image, the image can't be used, or it has no description.
+    """
+    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
+    words = _clean_words(alt, credit)
+    image = _find_block(form.state or read_editing_state(installation, form.edition), block_id).picture
+    if body:
+        image = _crop_upload(installation, form, body, **words, focus=focus).lead
+    elif image is None:
+        raise EditRefusedError("There's no image to describe.", "Choose an image, or clear these two fields.")
+    elif image.focus != focus:
+        image = _recrop(installation, image, focus, form.now).lead
+    return _write_block_image(installation, form, block_id, replace(image, alt=words["alt"], credit=words["credit"]))
+
+
+def remove_block_image(installation: Installation, form: EditForm, block_id: str) -> EditResult:
+    """Show no image in a labeled block."""
+    return _write_block_image(installation, form, block_id, None)
+
+
+def _write_block_image(
+    installation: Installation, form: EditForm, block_id: str, image: EditionImage | None
+) -> EditResult:
+    def write(state: EditingState) -> EditDraft | None:
+        block = _find_block(state, block_id)
+        return None if block.picture == image else describe_block(replace(block, picture=image))
+
+    return apply_edit_decided_from_state(installation, form, write)
+
+
+def _find_block(state: EditingState, block_id: str) -> LabeledBlock:
+    block = state.arrangement.find_block(block_id)
+    if block is None:
+        raise EditRefusedError("The block doesn't exist.", "Save the block first.")
+    return block
 
 
 def _recrop(installation: Installation, image: EditionImage, focus: FocusPoint | None, now: datetime) -> ImageCrops:

@@ -204,5 +204,6 @@ def _compare_blocks(before: Sequence[LabeledBlock], after: Sequence[LabeledBlock
 
 
 def _block_text(block: LabeledBlock) -> str:
-    texts = (block.headline, block.text, block.name, block.url)
+    image = f"Image: {block.picture.alt}" if block.picture else ""
+    texts = (block.headline, block.text, block.name, block.url, image)
     return " ".join(filter(None, texts))

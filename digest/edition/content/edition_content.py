@@ -167,6 +167,7 @@ class LabeledBlock:
     after: str = ""  # the key of the section that it stands after; empty, or one that is not there: the first
     first_day: date | None = None  # None: from the start
     last_day: date | None = None  # None: until it is taken out
+    picture: EditionImage | None = None
 
     def runs_on(self, day: date) -> bool:
         """Return whether it runs in an edition that is released on a day of the publication's calendar."""

@@ -8,7 +8,7 @@ does anything that only moves, drops, merges, or splits.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditKind, StoryField
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", "picture", "topic", "note"
 CORRECTION_PART = "correction"  # of an edition that went out, as its email has it
 SETTINGS_PART = "settings"  # of the publication; `item` is the table
-_BLOCK_WORDS = ("kind", "headline", "name", "text", "url")
+_BLOCK_WORDS = ("kind", "headline", "name", "text", "url", "picture")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,8 +67,8 @@ class _PartFinder:
         self._places = _PlaceNames(arrangement)
         self._writings: dict[tuple[str, str], list[_Writing]] = defaultdict(list)
         for block, authors in arrangement.given_blocks:
-            words = _dump([getattr(block, name) for name in _BLOCK_WORDS])
-            self._writings[BLOCK_PART, f"{BLOCK_PREFIX}{block.id}"].append(_Writing(authors, words, in_force=True))
+            writing = _Writing(authors, _dump_block(asdict(block)), in_force=True)
+            self._writings[BLOCK_PART, f"{BLOCK_PREFIX}{block.id}"].append(writing)
         for outcome in arrangement.outcomes:
             if written_text := _read_words(outcome.edit):
                 part, words = written_text
@@ -149,7 +149,11 @@ def _read_image(edit: Edit) -> str:
 
 def _read_block_words(edit: Edit) -> str:
     is_removed = edit.flag("removed", default=False)
-    return "" if is_removed else _dump([edit.value.get(name) or "" for name in _BLOCK_WORDS])
+    return "" if is_removed else _dump_block(edit.value)
+
+
+def _dump_block(value: Mapping[str, object]) -> str:
+    return _dump([value.get(name) or "" for name in _BLOCK_WORDS])
 
 
 def _dump(value: object) -> str:

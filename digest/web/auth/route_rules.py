@@ -250,7 +250,7 @@ ROUTE_RULES = {
     "calendar.preview_move": EDITOR,
     "editing.perform_desk_action": EDITOR,
     "editing.choose_lead_article": EDITOR,
-    "editing.save_block": EDITOR,
+    "editing.save_block": EDITOR_IMAGE,
     "editing.save_subject_and_intro": EDITOR,
     "editing.save_story": EDITOR_IMAGE,
     "gallery.show_first_sample_email": EDITOR,

@@ -175,7 +175,7 @@ def test_a_focus_point_is_set_by_keys_alone(served: ServedWeek, viewport: dict[s
     expect_saved(page)
     page.reload()
     expect(form.locator("[name=focus-x]")).to_have_value("100")
-    assert thumb.get_attribute("src") == row_image  # of a lead's shape, on which only another crop depends
+    expect(thumb).to_have_attribute("src", str(row_image))  # of a lead's shape, on which only another crop depends
     assert page_faults(page) == ""
 
 
@@ -316,5 +316,23 @@ def test_rows_have_their_place_before_their_images_come(served: ServedWeek, view
     without = rows.evaluate_all(ROWS)
     page.unroute("**/media/*")
     page.goto(address)
-    expect(images.first).to_have_js_property("naturalWidth", 240)
+    expect(images.nth(1)).to_have_js_property("naturalWidth", 240)
     assert rows.evaluate_all(ROWS) == without
+
+
+def test_a_sponsored_block_takes_an_image_as_a_story_does(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    block = page.locator("details.block").first
+    block.locator("summary").first.click()
+    form = block.locator("form[data-saves]")
+    assert give(form, "drop", png())
+    expect(form.locator(".image canvas")).to_be_visible()
+    expect(form.locator("[name=alt]")).to_be_focused()
+    form.locator("[name=alt]").fill("A pump")
+    form.locator("[name=alt]").press("Tab")
+    expect_saved(page)
+    expect(form.locator(".image .shown")).to_have_attribute("alt", "A pump")
+    (picture,) = [block.picture for block in served.week.state.arrangement.blocks if block.picture]
+    assert picture.alt == "A pump"
+    expect(page.frame_locator("#preview iframe").get_by_role("img", name="A pump")).to_have_count(1)
+    assert page_faults(page) == ""

@@ -20,6 +20,7 @@ _BLOCK_LINES = {
     "after": "Position after",
     "first_day": "First day",
     "last_day": "Last day",
+    "picture": "Image",
 }
 
 
@@ -200,6 +201,8 @@ def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
         return {"Block": "removed"}
     texts = {name: str(value.get(name) or "") for name in _BLOCK_LINES}
     texts["kind"] = texts["kind"].capitalize()
+    image = value.get("picture")
+    texts["picture"] = str(image.get("alt", "") if isinstance(image, Mapping) else getattr(image, "alt", ""))
     return {_BLOCK_LINES[name]: text for name, text in texts.items() if text}
 
 
@@ -233,12 +236,9 @@ def _read_wanted_image(value: Mapping[str, object]) -> dict[str, str]:
         return {"Image": "none"}
     if "alt" in value or "credit" in value:
         alt, credit = value.get("alt"), value.get("credit")
-        match value.get("cuts"):
-            case {"lead": {"focus": [left, top]}}:
-                focus: FocusPoint | None = (left, top)
-            case _:
-                focus = None
-        return {"Description": str(alt or ""), "Credit": str(credit or ""), **_list_focus(focus)}
+        cuts = value.get("cuts")
+        lead = cuts["lead"] if isinstance(cuts, Mapping) else {}
+        return {"Description": str(alt or ""), "Credit": str(credit or ""), **_list_focus(lead.get("focus"))}
     return {"Image": "another image" if value.get("cuts") else "original image"}
 
 

@@ -161,7 +161,24 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
         state.last_seq if _was_written_on(request.form, current_block) else min(base_edits, default=form.based_on)
     )
     form = replace(form, state=state, based_on=based_on)
-    return answer_edit(name, editing.save_labeled_block(installation, form, block), "blocks")
+    written = editing.save_labeled_block(installation, form, block)
+    picture = read_image_form()
+    if picture is None or picture.is_untouched or written.conflict:
+        return answer_edit(name, written, "blocks")
+    # What the form itself has written isn't a conflict with its image.
+    form = replace(form, state=written.state, based_on=written.state.last_seq if written.edit else form.based_on)
+    try:
+        result = change_block_image(installation, form, block_id, picture)
+    except EditRefusedError as error:
+        if asks_for_changes() or isinstance(error, ApprovedEditionError):
+            raise
+        refused = RefusedImage(f"block-{block_id}", picture, explain_refused_image(error, picture))
+        query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
+        return _render_refusal(name, query, refused_picture=refused), 409
+    if result.conflict:
+        return answer_edit(name, result, "blocks")
+    saved = [edit for edit in (written.edit, result.edit) if edit]
+    return answer_saved_edits(result.state, saved, build_edit_page_url(name, "blocks", show="blocks"))
 
 
 def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:
@@ -188,6 +205,7 @@ def _read_block(fields: Mapping[str, str], current_block: LabeledBlock) -> Label
         after=fields.get("after", current_block.after),
         first_day=parse_form_day(fields["first_day"]) if "first_day" in fields else current_block.first_day,
         last_day=parse_form_day(fields["last_day"]) if "last_day" in fields else current_block.last_day,
+        picture=current_block.picture,
     )
 
 
@@ -253,6 +271,21 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
                 installation, form, url, alt=picture.alt, credit=picture.credit, focus=focus
             )
     return edition_images.use_article_image(installation, form, url, article=picture.choice)
+
+
+def change_block_image(installation: Installation, form: EditForm, block_id: str, picture: ImageForm) -> EditResult:
+    """Do what a form says of a labeled block's picture.
+
+    Raises:
+        EditRefusedError: the picture can't be had or used.
+    """
+    if picture.choice == "none" and not picture.body:
+        return edition_images.remove_block_image(installation, form, block_id)
+    if picture.choice == "upload" and not picture.body:
+        raise EditRefusedError("No file was uploaded.", "Choose a file.")
+    words = {"alt": picture.alt, "credit": picture.credit}
+    focus = read_focus_point(*picture.focus)
+    return edition_images.set_block_image(installation, form, block_id, picture.body, **words, focus=focus)
 
 
 def read_focus_point(left: str, top: str) -> FocusPoint | None:

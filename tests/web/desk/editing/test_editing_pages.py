@@ -20,11 +20,11 @@ from digest.app.editing.editing_state import apply_edits_to_proposal
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
 from digest.collect.fetch.fetcher import FolderFetcher
-from digest.edition.content.edition_content import LabeledBlock
+from digest.edition.content.edition_content import EditionImage, LabeledBlock
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.selection_types import ScoredStory
 from digest.store import schedule_slots
-from digest.store.models import Article, Source
+from digest.store.models import Article, RenderedEditionFragment, Source
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
 from tests.actors import EDITOR
 from tests.conftest import ROOT
@@ -932,3 +932,66 @@ def test_a_button_reads_the_edition_once_and_looks_once_more_when_it_stores(week
     event.listen(week.installation.database.engine, "before_cursor_execute", note)
     client.post(f"{week.path}/act", data={"act": f"up {anchor}", "seq": seq})
     assert len(reads) == 2
+
+
+def test_a_sponsored_block_has_an_image_in_the_email_and_on_the_web(week: SampleWeek) -> None:
+    client, path = week.client(), f"{week.path}/block/b-1"
+    words = {
+        "seq": "0",
+        "kind": "sponsor",
+        "headline": "Pumps that start",
+        "name": "Anvil",
+        "url": "https://anvil.example.org/",
+    }
+    upload = {"picture": "upload", "alt": "A red pump", "credit": "Anvil", "focus-x": "20", "focus-y": "90"}
+    assert client.post(path, data={**words, **upload, "file": (jpeg(), "pump.jpg")}).status_code == 303
+    block = week.state.arrangement.find_block("b-1")
+    assert block is not None
+    assert (block.headline, block.picture and (block.picture.alt, block.picture.focus)) == (
+        *("Pumps that start", ("A red pump", (0.2, 0.9))),
+    )
+    with week.installation.database.read() as session:
+        bodies = {
+            row.kind: row.body
+            for row in session.scalars(select(RenderedEditionFragment))
+            if "Pumps that start" in row.body
+        }
+    assert {"html", "page"} <= bodies.keys()
+    for kind in ("html", "page"):
+        assert re.search(r'<img[^>]* alt="A red pump"', bodies[kind])
+    shown = page(week, "?open=block-b-1")
+    assert 'name="alt" value="A red pump"' in shown
+    # A field of the block that's saved alone leaves the image as it is, and so does the image's form if nothing is changed in it.
+    seq = str(week.state.last_seq)
+    client.post(path, data={"seq": seq, "text": "Made here."})
+    assert find_image(week) == block.picture
+    as_it_is = {"picture": "shown", "alt": "A red pump", "credit": "Anvil", "focus-x": "20", "focus-y": "90"}
+    seq = str(week.state.last_seq)
+    client.post(path, data={"seq": seq, **as_it_is})
+    assert str(week.state.last_seq) == seq
+    client.post(path, data={"seq": seq, **as_it_is, "alt": "A pump", "focus-x": "50"})
+    picture = find_image(week)
+    assert picture is not None
+    assert (picture.alt, picture.focus) == ("A pump", (0.5, 0.9))
+    for fields, sentence in (
+        ({**upload, "alt": " ", "file": (jpeg(), "a.jpg")}, "The image has no description"),
+        ({**upload, "file": (io.BytesIO(b"no image"), "a.jpg")}, "can&#39;t be used"),
+        (upload, "No file was uploaded"),
+    ):
+        refused = client.post(path, data={"seq": str(week.state.last_seq), **fields})
+        assert refused.status_code == 409
+        assert sentence in refused.text
+        assert 'id="picture-refused"' in refused.text
+    client.post(path, data={"seq": str(week.state.last_seq), "picture": "none"})
+    assert find_image(week) is None
+    refused = client.post(
+        path, data={"seq": str(week.state.last_seq), "picture": "shown", "alt": "Nothing that's shown"}
+    )
+    assert "There&#39;s no image to describe" in refused.text
+    assert [edit.kind for edit in week.state.edits] == ["block"] * 5
+
+
+def find_image(week: SampleWeek) -> EditionImage | None:
+    block = week.state.arrangement.find_block("b-1")
+    assert block is not None
+    return block.picture
