@@ -8,11 +8,9 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-import pytest
 from jinja2 import Environment
 from lxml import html as lxml_html
 from PIL import Image
-from playwright.sync_api import Browser, expect
 from sqlalchemy import delete, update
 
 from digest.app.editing import corrections
@@ -28,15 +26,12 @@ from digest.installation.opened_installation import Installation
 from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, RenderedEditionFragment
 from digest.web.app import create_app
 from digest.web.filters import install_subscriber_filters
-from digest.web.server import open_page_server
 from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
-from tests.tools import look_measures
-from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sample_content, sign_as_sent, store_image
+from tests.web.conftest import ALSO_REPORTED_BY, BASE_URL, sign_as_sent
 
 NAME = "2026-W47"
-FIRST_HEADLINE = 300  # CSS pixels from the top, at a width of 390
 HEADLINE = "Ports get ten days to check the remote links on their cranes"
 ACTOR = Actor("terminal:eve", Role.EDITOR, ActionEntryPoint.TERMINAL)
 
@@ -119,31 +114,6 @@ def test_what_the_page_says_of_itself_is_whole_and_names_public_addresses(world:
     ids = page.xpath("//@id")
     assert [part["url"].partition("#")[2] in ids for part in data["hasPart"]] == [True] * 6
     assert len(data["hasPart"][0]["citation"]) == 1 + len(ALSO_REPORTED_BY)
-
-
-@pytest.mark.chromium
-def test_the_page_begins_with_news_and_unfolds_the_intro_without_a_script(world: Any, browser: Browser) -> None:
-    content = sample_content(store_image(world.database), NAME, 147, "Ports get ten days")
-    content = replace(content, intro="Two notices ask for the same plain thing. " * 5)
-    world.edition(state=EditionState.SENT, content=content)
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    with open_page_server(world.app, "127.0.0.1", 0) as serving:
-        page = context.new_page()
-        page.goto(f"http://127.0.0.1:{serving.port}/editions/{NAME}")
-        assert look_measures.find_text_top(page, "Ports get ten") <= FIRST_HEADLINE
-        fact = look_measures.find_text_top(page, "A joint notice asks")
-        assert fact <= look_measures.FIRST_FACT
-        last, field = (page.locator(selector).last.bounding_box() for selector in ("main h3", "main form"))
-        assert last
-        assert field
-        assert field["y"] > last["y"], "the form is below the news"
-        paragraph = page.locator("#intro")
-        expect(paragraph).to_be_hidden()
-        page.get_by_text("Read the whole note").click()
-        expect(paragraph).to_be_visible()
-        page.goto(f"http://127.0.0.1:{serving.port}/editions/{NAME}?again#intro")
-        expect(paragraph).to_be_visible()
-    context.close()
 
 
 def test_the_page_says_whose_it_is_how_to_write_to_them_and_how_to_share_it(world: Any) -> None:
