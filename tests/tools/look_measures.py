@@ -79,6 +79,24 @@ _BROKEN_WORDS = """selector => [...document.querySelectorAll(selector)].flatMap(
 })"""
 
 
+_LEADING_DOTS = """() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange(), lines = [];
+  while (texts.nextNode()) for (const dot of texts.currentNode.data.matchAll(/·/g)) {
+    range.setStart(texts.currentNode, dot.index);
+    range.setEnd(texts.currentNode, dot.index + 1);
+    const block = texts.currentNode.parentElement.closest('p,td,li,h1,h2,h3'), box = range.getBoundingClientRect();
+    if (box.width && box.left - block.getBoundingClientRect().left < 10) lines.push(block.innerText);
+  }
+  return lines;
+}"""
+
+
+def find_leading_dots(page: Page) -> list[str]:
+    """List the texts in which a line begins with a middle dot."""
+    texts: list[str] = page.evaluate(_LEADING_DOTS)
+    return texts
+
+
 def find_broken_words(page: Page, selector: str) -> list[str]:
     """List the words in elements that are parted by the end of a line."""
     words: list[str] = page.evaluate(_BROKEN_WORDS, selector)

@@ -60,7 +60,7 @@ def list_content(world: Any) -> list[str]:
     return [
         *known,
         *(marked, file.publication.name, "HLS . Today", file.publication.tagline, file.publication.about),
-        *("hls.today", "LinkedIn", file.sender.postal_address, file.sender.reply_to),
+        *("hls.today", "LinkedIn", "Facebook", "Bluesky", file.sender.postal_address, file.sender.reply_to),
         *(sample_evidence().wording, *WRITTEN_BY_STAFF),
     ]
 
