@@ -27,6 +27,7 @@ from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_
 from subscribers.store import people
 from subscribers.store.models import EMPTIED_STATES, Person
 from subscribers.subscriber_language import mark_message
+from subscribers.transfer.import_report import find_likely_domain
 
 ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
 FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
@@ -77,6 +78,15 @@ def add_person(
         draft.subject, draft.detail = f"person {signup.number}", {"why": evidence.method}
         draft.changed = not signup.already_subscribed
         return signup
+
+
+def find_meant_domain(address_text: str) -> str:
+    """Return the domain that was probably meant by a typo in an address; empty if there's none.
+
+    Raises:
+        AddressError: the text is no address.
+    """
+    return find_likely_domain(read_address(address_text).domain)
 
 
 def find_person(installation: Installation, actor: Actor, address_text: str, *, now: datetime) -> int:

@@ -58,7 +58,7 @@ def view_subscriber_preferences(
         PreferencesRefusedError: the person isn't subscribed.
     """
     SHOW_PREFERENCES.check_role(installation.database, actor, f"person {number}", now=now)
-    offered = _list_offered_preferences(installation.settings)
+    offered = list_offered_preferences(installation.settings)
     with installation.database.read() as session:
         person = session.get(Person, number)
         if person is None:
@@ -130,7 +130,7 @@ def _describe_stored(person: Person) -> str:
 
 
 def _read_change(form: MultiDict[str, str], old: Preferences, settings: Settings, today: date) -> Preferences:
-    offered = _list_offered_preferences(settings)
+    offered = list_offered_preferences(settings)
     if hidden := offered.hidden_preferences.intersection(form.get("asks", "").split()):
         words = describe_preference_options(ENGLISH, PREFERENCE_TEXTS.keys() - hidden)
         raise PreferencesRefusedError(f"Your publication doesn't offer {words}.", "Change your settings first.")
@@ -148,6 +148,7 @@ def _read_change(form: MultiDict[str, str], old: Preferences, settings: Settings
     return changed
 
 
-def _list_offered_preferences(settings: Settings) -> OfferedPreferences:
+def list_offered_preferences(settings: Settings) -> OfferedPreferences:
+    """Return the sections, topics, and other preferences that the publication offers."""
     hidden = settings.file.preferences.hidden
     return OfferedPreferences(parts=list_part_titles(settings, ENGLISH), hidden_preferences=hidden)

@@ -188,6 +188,7 @@ ROUTE_RULES = {
     "admin.redirect_to_first_page": ADMIN,
     "admin.redirect_to_first_table": ADMIN,
     "admin.show_settings": ADMIN,
+    "admin.show_signup_form": ADMIN,
     "admin.change_settings": ADMIN,
     "admin.replace_logos": ADMIN_LOGOS,
     "admin.send_alert_test": ADMIN,

@@ -59,6 +59,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
         *(
             "/admin/readers",
             "/admin/readers/add",
+            "/admin/settings/sign-up-form",
             "/admin/readers/export",
             "/admin/readers/ask",
             "/admin/readers/silent",

@@ -160,6 +160,8 @@ NOT_REACHED = {
     "signup.save_first_preferences": "a sign-up has to be confirmed: tests/subscribers/pages/test_first_choices.py",
     "subscribers.stop_address_change": "an address has to be changed: tests/subscribers/pages/test_stopped_address_change.py",
     "subscribers.turn_off_breaking_news": "breaking news has to be offered: tests/subscribers/pages/test_breaking_news.py",
+    "auth.request_sign_in_link": "a sign-in has to be old: tests/web/admin/test_accounts.py",
+    "admin.submit_preferences": "no hostile text is a day: tests/web/admin/subscribers/test_changed_preferences.py",
     "admin.correct_address": "no hostile text is an address: tests/web/admin/subscribers/test_corrected_addresses.py",
     "admin.open_subscriber": "no hostile text is a number: tests/web/admin/subscribers/test_subscriber_pages.py",
     "sending.suppress_refused": "a mailbox has to be full: tests/web/desk/sending/test_refusals.py",

@@ -17,6 +17,7 @@ from digest.app.settings import logo_uploads, setting_changes
 from digest.app.settings.logos import LogoRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, EarlyDraft, SendTimeComparison
 from digest.app.subscribers import consent_texts
+from digest.app.subscribers.subscriber_preferences import list_offered_preferences
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
 from digest.renamed_settings_and_commands import EARLIER_TABLES
@@ -46,6 +47,17 @@ _TITLES = {name: table.model_config["title"] for name, table in _TABLES.items() 
 def redirect_to_first_table() -> ResponseReturnValue:
     """Lead to the first table."""
     return redirect(url_for("admin.show_settings", table=EDITABLE_TABLES[0]), 303)
+
+
+@admin_pages.get("/settings/sign-up-form")
+def show_signup_form() -> str:
+    """Show the sign-up form, with its code for other sites and the topics that it offers."""
+    settings = web_context().settings
+    return render_template(
+        "web/admin/site/signup_form.html",
+        signup_url=f"{settings.link_base}/subscribe",
+        offered=list_offered_preferences(settings),
+    )
 
 
 @admin_pages.get("/settings/<table>")

@@ -22,7 +22,6 @@ from digest.web.admin.subscribers.address_access_reasons import read_address_acc
 from digest.web.auth.access import current_actor, current_staff
 from digest.web.context import web_context
 from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
-from subscribers.address import read_address
 from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -30,7 +29,6 @@ from subscribers.pages.preferences_form import zones_by_region
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
-from subscribers.transfer.import_report import find_likely_domain
 
 # The file's name and type by the form of an answer.
 _ANSWER_FILES: dict[AnswerForm, tuple[str, str]] = {
@@ -325,7 +323,7 @@ def _ask_about_domain(address: str) -> None:
         AddressError: the text is no address.
         FormError: the domain is probably a typo.
     """
-    meant = find_likely_domain(read_address(address).domain)
+    meant = subscriber_actions.find_meant_domain(address)
     if meant and request.form.get("kept") != _read_typed_domain(address):
         raise FormError(
             {"address": f"Did you mean {meant}? Correct the address, or select the button again if it's right."}

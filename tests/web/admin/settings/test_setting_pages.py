@@ -385,3 +385,22 @@ def test_what_the_environment_sets_is_locked_and_named(world: Any, tmp_path: Pat
     assert "The environment sets this list with <code>DIGEST_SECTIONS</code>." in sections
     assert sections.index("<fieldset disabled>") < sections.index('name="0.title"')
     assert submit(client, "sections", **write_section_fields(locked) | {"0.title": "Others"}).status_code == 409
+
+
+def test_the_sign_up_forms_code_is_that_of_the_docs_and_signs_up(filed: Any) -> None:
+    admin = filed.signed_in_client("admin")
+    assert 'href="/admin/settings/sign-up-form"' in admin.get("/admin/settings/publication").text
+    page = admin.get("/admin/settings/sign-up-form").text
+    website, wordpress = (unescape(text) for text in re.findall(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL))
+    docs = (Path(__file__).parents[4] / "docs" / "embedding.md").read_text("utf-8")
+    (code,) = re.findall(r"```html\n(.*?)\n```", docs, re.DOTALL)
+    assert website == code
+    assert code in wordpress
+    assert wordpress.startswith("add_filter( 'the_content'")
+    fields = dict(re.findall(r'name="(\w+)"(?: value="(\w*)")?', website))
+    answer = filed.client.post("/subscribe", data=fields | {"email": "bo@example.org"})
+    assert "Check your inbox" in answer.text
+    assert "<li>Maritime security</li>" in page
+    submit(admin, "preferences", topics="off")
+    page = admin.get("/admin/settings/sign-up-form").text
+    assert "doesn’t offer topics" in page
