@@ -73,7 +73,7 @@ TAKES_ADMIN = {
     "subscribers.subscriber_preferences": "change_subscriber_preferences view_subscriber_preferences",
     "subscribers.subscriber_records": "can_be_restored require_subscriber reveal_addresses view_subscriber_record",
     "subscribers.suppression_lists": "adopt_suppression_list begin_suppression_step export_suppression_list export_suppression_list_to_open_file receive_suppression_file rehearse_suppression_adoption",
-    "subscribers.subscriber_views": "make_domain_filter_hash view_subscriber_list",
+    "subscribers.subscriber_views": "count_exportable make_domain_filter_hash view_subscriber_list",
     "sending.send_control": "cancel_edition send_edition",
     "settings.setting_changes": "change_sections change_settings preview_schedule view_settings",
     "setup.completion": "require_setup_permission",
