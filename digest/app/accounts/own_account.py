@@ -144,10 +144,12 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     Raises:
         OwnAccountError: it isn't a person's name, or a colleague has it.
     """
-    with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         name = require_plain_person_name(name)
         refuse_taken_name(session, name, own_number=signed_in.member_id)
-        session.get_one(StaffMember, signed_in.member_id).name = name
+        member = session.get_one(StaffMember, signed_in.member_id)
+        draft.detail = {"before": member.name, "after": name}
+        member.name = name
 
 
 def require_plain_person_name(name: str) -> str:

@@ -98,11 +98,12 @@ def describe_subject(subject: str, names: Mapping[str, str]) -> str:
 
 
 def parse_subject(text: str) -> str:
-    """Return a typed subject as the log stores it: "subscriber 8,214" is `person 8214`."""
+    """Return a typed subject as the log stores it: "subscriber 8,214" and "8214" are `person 8214`."""
     subject = " ".join(text.split())
-    kind, _, number = subject.lower().partition(" ")
-    if kind in {"subscriber", "reader", "person"} and number.replace(",", "").isdigit():
-        return f"person {int(number.replace(',', ''))}"
+    kind, _, last = subject.lower().rpartition(" ")
+    number = last.replace(",", "")
+    if kind in {"", "subscriber", "reader", "person"} and number.isdigit():
+        return f"person {int(number)}"
     return subject
 
 

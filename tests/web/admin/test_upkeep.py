@@ -236,9 +236,10 @@ def test_an_editor_does_not_see_the_audit_log(world: Any, path: str) -> None:
 
 
 def test_a_subject_is_read_as_people_write_it() -> None:
-    assert [audit_topics.parse_subject(text) for text in (" reader 8,214 ", "Person 7", "2026-W47")] == [
+    assert [audit_topics.parse_subject(text) for text in (" reader 8,214 ", "Person 7", "12,266", "2026-W47")] == [
         "person 8214",
         "person 7",
+        "person 12266",
         "2026-W47",
     ]
 

@@ -1,5 +1,6 @@
 """Team members' names: emails and corrections show them, so they're a person's, and no one else's."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,6 @@ def test_the_page_refuses_such_a_name(world: Any, name: str) -> None:
     client = world.signed_in_client("admin")
     assert post_form(client, "/desk/security/name", name=name).status_code == 400
     assert post_form(client, "/desk/security/name", name="Someone Else").status_code == 303
+    assert post_form(client, "/desk/security/name", name="Anyone Else").status_code == 303
+    log = world.signed_in_client("admin").get("/admin/audit").text
+    assert re.search("Someone Else.* Anyone Else<", log), "earlier rows show the new name, too"
