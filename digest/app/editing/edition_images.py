@@ -198,9 +198,15 @@ def _find_block(state: EditingState, block_id: str) -> LabeledBlock:
 
 def _recrop(installation: Installation, image: EditionImage, focus: FocusPoint | None, now: datetime) -> ImageCrops:
     try:
-        return recrop_image(installation.database, image, focus, now)
+        cuts = recrop_image(installation.database, image, focus, now)
     except ImageError as exc:
-        raise EditRefusedError(f"The focus point can't be changed: {exc}.", "Upload the image again.") from exc
+        raise EditRefusedError(f"The image can't be cropped: {exc}.", "Upload the image again.") from exc
+    if cuts is None:
+        raise EditRefusedError(
+            "The focus point can't be changed because the uncropped image is no longer stored.",
+            "Upload the image again.",
+        )
+    return cuts
 
 
 def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: ImageCrops) -> EditResult:

@@ -98,16 +98,18 @@ def crop_uploaded_image(
     return _store_cuts(database, full_image.source_url, b"", full_image, alt, credit, now, focus)
 
 
-def recrop_image(database: Database, shown_image: EditionImage, focus: FocusPoint | None, now: datetime) -> ImageCrops:
-    """Return other cuts of the picture that a cut was made from, around a focus point or the default one.
+def recrop_image(
+    database: Database, shown_image: EditionImage, focus: FocusPoint | None, now: datetime
+) -> ImageCrops | None:
+    """Return other cuts of the picture that a cut was made from, around a focus point or the default one; None if it isn't kept.
 
     Raises:
-        ImageError: that picture isn't kept.
+        ImageError: what's kept is no usable picture.
     """
     with database.read() as session:
         full_image = find_uncropped_image(session, shown_image.hash)
         if full_image is None:
-            raise ImageError("the uncropped image is no longer stored")
+            return None
         url, body = full_image.source_url, full_image.body
     return _store_cuts(database, url, body, None, shown_image.alt, shown_image.credit, now, focus)
 
