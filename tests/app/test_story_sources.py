@@ -281,7 +281,7 @@ def test_a_focus_point_needs_the_uncropped_picture(sample: Installation) -> None
     url = editing_state.read_editing_state(sample, "current").arrangement.sections["featured"][0].url
     with sample.database.write() as session:
         session.execute(delete(MediaFile).where(MediaFile.source_url.not_like("%#%")))
-    with pytest.raises(EditRefusedError, match=r"The focus point can't be changed: .* Upload the image again\."):
+    with pytest.raises(EditRefusedError, match=r"The focus point can't be changed because .* Upload the image again\."):
         edition_images.describe_image(sample, FORM, url, alt="A", credit="", focus=(0.1, 0.1))
 
 

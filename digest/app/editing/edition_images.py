@@ -197,9 +197,15 @@ def _find_block(state: EditingState, block_id: str) -> LabeledBlock:
 
 
 def _recrop(installation: Installation, image: EditionImage, focus: FocusPoint | None, now: datetime) -> ImageCrops:
-    cuts = recrop_image(installation.database, image, focus, now)
+    try:
+        cuts = recrop_image(installation.database, image, focus, now)
+    except ImageError as exc:
+        raise EditRefusedError(f"The image can't be cropped: {exc}.", "Upload the image again.") from exc
     if cuts is None:
-        raise EditRefusedError("The focus point can't be changed: the whole image isn't stored.", "Upload it again.")
+        raise EditRefusedError(
+            "The focus point can't be changed because the uncropped image is no longer stored.",
+            "Upload the image again.",
+        )
     return cuts
 
 

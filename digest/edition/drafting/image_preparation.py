@@ -101,7 +101,11 @@ def crop_uploaded_image(
 def recrop_image(
     database: Database, shown_image: EditionImage, focus: FocusPoint | None, now: datetime
 ) -> ImageCrops | None:
-    """Return other cuts of the picture that a cut was made from, around a focus point or the default one; None if it isn't kept."""
+    """Return other cuts of the picture that a cut was made from, around a focus point or the default one; None if it isn't kept.
+
+    Raises:
+        ImageError: what's kept is no usable picture.
+    """
     with database.read() as session:
         full_image = find_uncropped_image(session, shown_image.hash)
         if full_image is None:

@@ -327,7 +327,7 @@ class MarkedRun(FormRun):
 
     def write_file(self, endpoint: str, name: str) -> bytes:
         """Write a file that a form takes, with markers in it."""
-        if endpoint == "editing.save_story":
+        if endpoint in {"editing.save_story", "editing.save_block"}:
             return draw_image()
         if endpoint == "admin.replace_logos":
             return draw_logo(shade=0 if name == "logo" else 255)

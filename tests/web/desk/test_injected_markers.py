@@ -53,6 +53,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     ),
     "a file keeps no name": (
         *("admin.upload_mail_log: file", "admin.upload_opml: file", "admin.upload_suppression_file: file", "editing.save_story: file"),
+        "editing.save_block: file",
     ),
     "what was found there is shown, with an address of its own": ("admin.preview_new_source: address",),
     "only names that are known are kept of it": ("outside: user agent",),

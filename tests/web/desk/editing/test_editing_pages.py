@@ -757,7 +757,7 @@ def test_a_focus_point_is_chosen_by_two_numbers(week: SampleWeek) -> None:
         "hash": week.entry("featured", 0)["picture"]["hash"],
     }
     shown = page(week, f"?open={anchor}")
-    assert re.findall(r'name="(?:was-)?focus-[xy]" value="(\d+)"', shown) == ["20", "20", "90", "90"]
+    assert re.findall(r'name="(?:was-)?focus-[xy]" value="(\d+)"', shown)[:4] == ["20", "20", "90", "90"]
     assert '<circle cx="20%" cy="90%" r="13"/>' in shown
     seq = week.state.last_seq
     save_image(week, anchor, **fields)
