@@ -34,7 +34,7 @@ from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, QueuedNoticeEmail, StaffMember
 from digest.store.engine import Database
 from digest.store.models import Edition
-from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
+from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation, slot
 from tests.conftest import ROOT
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.moments import AFTER_RELEASE as NOW
@@ -43,6 +43,9 @@ SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two characters").decod
 MINUTE = timedelta(minutes=1)
 # One planted fault for each check; the disk is filled by another way.
 FAULTS = {fault.check: fault.plant for fault in reversed(OPERATIONS_FAULTS.values()) if fault.check in ALERT_KINDS}
+FAULTS["stuck-job"] = lambda world: world.add(
+    slot("collect", NOW - timedelta(hours=3), done=False)
+)  # due at no usual time
 
 
 @pytest.fixture

@@ -239,7 +239,7 @@ class FaultyInstallation:
     def change_delivery(self, **columns: Any) -> None:
         """Change the one delivery, as its next attempt does."""
         with self.database.write() as session:
-            session.execute(update(Delivery).values(**columns))
+            session.execute(update(Delivery).where(Delivery.purpose.not_like("alert:%")).values(**columns))
 
     def make_backup(self) -> None:
         """Make a backup that stays apart from the installation."""
@@ -728,7 +728,7 @@ def leave_invitation(world: FaultyInstallation) -> None:
     """Queue an invitation that nothing sends for two hours."""
     world.set_variables(DIGEST_MAIL_URL="outbox:")
     world.run("digest staff add dana@hls.example --role editor")
-    world.now = NOW + 2 * HOUR
+    world.change_delivery(due_at=NOW - 2 * HOUR, next_try_at=NOW - 2 * HOUR)
 
 
 def change_settings_after_draft(world: FaultyInstallation) -> None:
