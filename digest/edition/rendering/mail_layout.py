@@ -211,17 +211,19 @@ class MailLayout:
 
     def is_lead(self, dated: DatedEntry) -> bool:
         """Return whether a date is that of the story that leads."""
-        lead = self.lead.entry if self.lead else None
-        return lead is not None and (lead.headline, lead.url) == (dated.entry.headline, dated.entry.url)
+        lead, entry = self.lead.entry if self.lead else None, dated.entry
+        return lead is not None and (lead.headline, lead.url) == (entry.headline, entry.url)
 
     @property
     def has_late_intro(self) -> bool:
         """True if the intro is below the lead, because headlines alone fill the first screen."""
         if self.lead is None:
             return False
-        due = [self.next_deadline] if self.next_deadline else []
-        lines = sum(1 if self.is_lead(dated) else _count_lines(dated.entry.headline) for dated in due)
-        lines += sum(_count_lines(entry.headline) for entry in self.contents.entries) if self.contents else 0
+        lines, due = 0, self.next_deadline
+        if due:
+            lines += 1 if self.is_lead(due) else _count_lines(due.entry.headline)
+        if self.contents:
+            lines += sum(_count_lines(entry.headline) for entry in self.contents.entries)
         return lines + _count_lines(self.lead.entry.headline, _LEAD_WIDTH) > MAX_EARLY_LINES
 
     @property

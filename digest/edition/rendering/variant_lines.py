@@ -105,9 +105,11 @@ def count_short_minutes(layout: MailLayout) -> int:
     entries = [layout.lead.entry] if layout.lead else []
     entries += [dated.entry for dated in layout.dates.entries] if layout.dates else []
     words = _count(*(text for entry in entries for text in _list_entry_texts(entry)))
-    parts = [part for part in (layout.short.parts if layout.short else ()) if ".lines-rest-" not in part.fragment]
-    lines = [entry for part in parts for entry in part.section.entries]
-    return count_minutes(words + _count(*(text for e in lines for text in (e.headline, e.source, e.date))))
+    parts = layout.short.parts if layout.short else ()
+    first_parts = (part for part in parts if ".lines-rest-" not in part.fragment)
+    for line in (entry for part in first_parts for entry in part.section.entries):
+        words += _count(line.headline, line.source, line.date)
+    return count_minutes(words)
 
 
 def write_word_counts(content: EditionContent) -> Iterator[RenderedFragment]:

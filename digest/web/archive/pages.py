@@ -183,7 +183,8 @@ def icon() -> AnyResponse:
 def small_icon() -> AnyResponse:
     """Give the icon for programs that read no SVG, as an ICO file with one PNG image in it."""
     png = _draw_icon(32)
-    entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 24, len(png), 22)
+    size, depth = (32, 32, 0, 0), (1, 24)  # pixels; planes and bits
+    entry = struct.pack("<BBBBHHII", *size, *depth, len(png), 22)
     body = struct.pack("<HHH", 0, 1, 1) + entry + png
     return _cacheable_response(Response(body, mimetype="image/x-icon"), seconds=86400)
 

@@ -295,7 +295,7 @@ def test_wherever_a_corrected_text_is_shown_it_is_the_right_one_and_dated(world:
     head = page[: page.index("</head>")]
     assert f"<title>Ports get fifty days to check the… (c{DATED})</title>" in head, "in 70 characters"
     assert f'<meta property="og:title" content="{RIGHT_LEAD} (c{DATED})">' in head
-    data = json.loads(re.findall(r"ld\+json\">(.*?)</script>", head)[0])
+    data = json.loads(re.findall(r"ld\+json\">(.*?)</script>", head)[0])["@graph"][0]
     assert (data["name"], data["hasPart"][0]["name"]) == (title, RIGHT_LEAD)
     # The picture that other sites show is drawn anew.
     assert 'property="og:image:width" content="1200"' in head
