@@ -139,6 +139,14 @@ def test_every_link_between_the_documents_leads_somewhere() -> None:
             assert (document.parent / target).exists(), f"{document.relative_to(ROOT)}: {target}"
 
 
+@pytest.mark.parametrize("name", sorted(file.name for file in DOCS.glob("*.md")))
+def test_every_button_that_asks_first_is_named_as_on_its_page(name: str) -> None:
+    pages = (file.read_text("utf-8") for file in (ROOT / "templates" / "web").rglob("*.html"))
+    texts = re.sub(r"\{\{.*?\}\}", "", "".join(pages))
+    labels = {" ".join(label.split()) for label in re.findall(r"\*\*([^*]+)…\*\*", page(name))}
+    assert [label for label in labels if label not in texts] == []
+
+
 def test_every_picture_is_shown_with_a_description_and_is_small() -> None:
     documents = [*DOCS.glob("*.md"), *ROOT.glob("*.md")]
     shown = {

@@ -4,6 +4,7 @@ from flask import request
 from werkzeug.datastructures import MultiDict
 
 from digest.web.forms import ReasonForm, read_form
+from subscribers.pages.forms import FormError
 
 
 def read_address_access_reason() -> str:
@@ -12,6 +13,11 @@ def read_address_access_reason() -> str:
     Raises:
         FormError: it's none.
     """
-    why = request.form.get("why", "other")
-    reason = request.form.get("other", "") if why == "other" else why
-    return read_form(ReasonForm, MultiDict({"reason": reason})).reason
+    other = request.form.get("other", "")
+    why = request.form.get("why") or ("other" if other else "")
+    if not why:
+        raise FormError({"why": "Choose a reason."})
+    try:
+        return read_form(ReasonForm, MultiDict({"reason": other if why == "other" else why})).reason
+    except FormError as exc:
+        raise FormError({"other": exc.problems["reason"]}) from None

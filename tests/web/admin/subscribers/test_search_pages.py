@@ -62,6 +62,22 @@ def begin(world: Any, client: Any, part: str) -> str:
     return location
 
 
+def test_a_missing_reason_is_asked_for_at_the_choices_alone(world: Any) -> None:
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/search", part="county")
+    assert answer.status_code == 400
+    assert answer.text.count("Choose a reason.") == 1
+    assert 'aria-invalid="true"' not in answer.text, "no empty field is at fault"
+    assert re.search(r'<fieldset class="fld" aria-describedby="why-said">', answer.text)
+
+
+def test_an_address_that_is_not_on_the_list_leads_back_to_its_field(world: Any) -> None:
+    answer = post_form(world.signed_in_client("admin"), "/admin/readers/find", address="no-one@county.example")
+    assert answer.status_code == 404
+    assert "<title>Problem: Subscribers" in answer.text
+    (field,) = re.findall(r"<input[^>]*autofocus[^>]*>", answer.text)
+    assert 'name="address"' in field
+
+
 def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know_of(both: Any) -> None:
     gwen, night = add(both, GWEN, "night.desk@HOSPITAL.example")
     admin = both.signed_in_client("admin")
@@ -126,10 +142,9 @@ def test_what_cannot_be_searched_for_is_refused(world: Any, part: str) -> None:
 
 def test_a_search_asks_why(world: Any) -> None:
     answer = post_form(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
-    assert (answer.status_code, "The reason is missing, is too long, or contains an address." in answer.text) == (
-        400,
-        True,
-    )
+    assert (answer.status_code, "Choose a reason." in answer.text) == (400, True)
+    empty = post_form(world.signed_in_client("admin"), "/admin/readers/search", part="hospital", why="other", other=" ")
+    assert "The reason is missing, is too long, or contains an address." in empty.text
     assert re.search(r'name="part"[^>]* value="hospital"', answer.text), "what was typed stays"
 
 
