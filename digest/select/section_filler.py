@@ -152,10 +152,12 @@ class SectionFiller:
         """List stories that tell the matter of one that's in, as pairs of the leads' URLs: the one that's in, and the other."""
         supporting_urls = {scored.url for under in self.supporting.values() for scored in under}
         pairs = []
-        for scored in [s for s in ranked if s.lead.section == NEWS_SECTION][:MAX_COMPARED]:
+        news = (scored for scored in ranked if scored.lead.section == NEWS_SECTION)
+        for scored in islice(news, MAX_COMPARED):
             # One that's in may be led by another of its articles there.
-            holders = (n for n, s in enumerate(self._capped_stories) if scored.lead in s.story.members)
-            main = self._find_same_matter(scored, self._capped_stories[: next(holders, None)])
+            has_lead = [scored.lead in placed.story.members for placed in self._capped_stories]
+            place = has_lead.index(True) if True in has_lead else None
+            main = self._find_same_matter(scored, self._capped_stories[:place])
             if main and scored.url not in supporting_urls:
                 pairs.append((main.url, scored.url))
         return tuple(pairs)

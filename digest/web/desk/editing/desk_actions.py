@@ -116,7 +116,8 @@ def _merge(act: EditActionRequest) -> EditResult:
 
 def _put_under(act: EditActionRequest) -> EditResult:
     main, others = _read_main_and_others(act)
-    return editing.add_supporting_stories(act.installation, act.form, *(others or act.urls), main=main)
+    urls = others or act.urls
+    return editing.add_supporting_stories(act.installation, act.form, *urls, main=main)
 
 
 def _read_main_and_others(act: EditActionRequest) -> tuple[str, list[str]]:

@@ -249,17 +249,19 @@ def list_likely_merges(
         main, other = map(arrangement.name_target, pair)
         listed = find_listed_story(arrangement, other)
         is_removed = any(gone.scored is listed for gone in arrangement.removed)
-        label = labels.get(story_anchor(other)) or (listed.lead.title if listed and not is_removed else "")
+        title = listed.lead.title if listed and not is_removed else ""
+        main_anchor, other_anchor = story_anchor(main), story_anchor(other)
+        main_label, other_label = labels.get(main_anchor), labels.get(other_anchor, title)
         is_apart = any(_is_kept_apart(link, *pair) for link in arrangement.links)
-        if main != other and label and story_anchor(main) in labels and not is_apart:
-            merges.append(LikelyMerge(story_anchor(main), story_anchor(other), labels[story_anchor(main)], label))
+        if main != other and main_label and other_label and not is_apart:
+            merges.append(LikelyMerge(main_anchor, other_anchor, main_label, other_label))
     return merges
 
 
 def _is_kept_apart(link: StoryGroupingDecision, main: str, other: str) -> bool:
     """Return whether an editor split one of two articles off the other's story."""
-    main_was_taken, other_was_taken = main in link.urls, other in link.urls
-    return (main_was_taken and other in link.apart_from) or (other_was_taken and main in link.apart_from)
+    orders = (main, other), (other, main)
+    return any(first in link.urls and second in link.apart_from for first, second in orders)
 
 
 @dataclass(frozen=True, slots=True)
