@@ -24,6 +24,7 @@ from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.store.models import PersonState
+from subscribers.transfer.exports import EXPORTABLE_STATES
 
 PAUSED: Literal["paused"] = "paused"  # no state of its own: subscribers whose emails rest today
 MAX_ORIGIN_LENGTH = 200
@@ -159,12 +160,14 @@ def render_subscriber_list(*, refusal: RefusalError | None = None) -> str:
     """Write the page of the list, with what was refused."""
     installation, actor, now = get_installation_actor_and_time()
     query = read_query(SubscriberQuery)
-    view = subscriber_views.view_subscriber_list(installation, actor, query.as_filter(), below=query.below, now=now)
+    list_filter = query.as_filter()
+    view = subscriber_views.view_subscriber_list(installation, actor, list_filter, below=query.below, now=now)
     return render_template(
         "web/admin/subscribers/subscribers.html",
         view=view,
         query=query.as_url(),
         states=list(PersonState),
+        may_export=list_filter.state in EXPORTABLE_STATES,
         now=now,
         zone=web_context().zone,
         fresh=current_staff().is_fresh(now),
