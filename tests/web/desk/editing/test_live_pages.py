@@ -225,12 +225,13 @@ def test_the_desk_runs_scripts_from_its_own_files_alone(week: SampleWeek) -> Non
     assert policy["script-src"] == "'self'"
     assert policy["connect-src"] == "'self'"
     scripts = re.findall(r"<script[^>]*>", page.text)
-    assert len(scripts) == 1
-    source = re.search(r'src="(/script/desk-[0-9a-f]+\.js)" defer', scripts[0])
-    assert source is not None
+    sources = dict(re.findall(r'src="(/script/([a-z]+)-[0-9a-f]+\.js)" defer', " ".join(scripts)))
+    assert sorted(sources.values()) == ["desk", "images"]
+    assert len(sources) == len(scripts)
     assert not re.search(r"\son[a-z]+=", page.text)
-    served = week.client().get(source[1])
-    assert served.mimetype == "text/javascript"
-    assert served.text == strip_comment_lines(SCRIPT.read_text())
-    assert not re.search(r"(?m)^ *//", served.text), "comments are for whoever reads the source"
+    for source, name in sources.items():
+        served = week.client().get(source)
+        assert served.mimetype == "text/javascript"
+        assert served.text == strip_comment_lines(SCRIPT.with_name(f"{name}.js").read_text())
+        assert not re.search(r"(?m)^ *//", served.text), "comments are for whoever reads the source"
     assert "<script" not in week.client().get("/").text
