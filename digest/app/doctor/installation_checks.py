@@ -28,7 +28,7 @@ from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
-from digest.installation.opened_installation import explain_missing_key_file
+from digest.installation.opened_installation import InstallationError, explain_missing_key_file
 from digest.installation.storage_errors import explain_damage
 from digest.settings import Settings
 from digest.settings.values import redact_url
@@ -111,7 +111,10 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if sealing_keys and sealing_keys.isdisjoint(key.id for key in keys.of_kind("access")):
         message = "The key file doesn't belong to this database. The rows about the team were sealed with other keys."
         yield report_error(message, PUT_COPY_BACK)
-    installation.refuse_demo_keys()
+    try:
+        installation.refuse_demo_keys()
+    except InstallationError as exc:
+        yield report_exposure(exc.message, exc.remedy)
 
 
 @doctor_check(

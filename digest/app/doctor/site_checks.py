@@ -18,7 +18,9 @@ from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     doctor_check,
     report_error,
+    report_exposure,
     report_ok,
+    report_unexamined,
     report_warning,
 )
 from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
@@ -153,7 +155,7 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     try:
         alive, home = _visit(examined, "/healthz"), _visit(examined, "/")
     except SiteError as exc:
-        yield report_error(exc.message, exc.remedy or remedy)
+        yield report_unexamined(exc.message, exc.remedy or remedy)
         return
     if alive.status != 200 or alive.text.strip() != "alive":
         yield report_error(f"The response of {base}/healthz ({alive.status}) isn't from this program.", remedy)
@@ -189,14 +191,15 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 @_if_public
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Editors' pages, admin pages, and metrics require visitors to sign in."""
+    home = _visit(examined, "/")
     for path in PRIVATE_PAGES:
         answer = _visit(examined, path)
-        asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")
-        yield (
-            report_ok(f"{path} requires a sign-in")
-            if asks
-            else report_error(f"The page {path} responds with {answer.status} without requiring a sign-in.")
-        )
+        if answer.status in {401, 403} or "sign-in" in answer.headers.get("location", ""):
+            yield report_ok(f"{path} requires a sign-in")
+            continue
+        is_shown = answer.status < 300 and answer.text != home.text  # another program may answer every path alike
+        report = report_exposure if is_shown else report_error
+        yield report(f"The page {path} responds with {answer.status} without requiring a sign-in.")
 
 
 @doctor_check(
@@ -243,7 +246,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
-        yield report_error(
+        yield report_exposure(
             "Subscriber links are redirected with their secret in the URL, where other servers may log it."
         )
     elif posted.status != 404:
