@@ -210,10 +210,12 @@ def check_drafts_match_composition(examined: ExaminedInstallation) -> Iterator[D
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
 def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The scheduler is running (collection, drafting, sending, and nightly maintenance)."""
-    newest = select(func.max(ScheduleSlot.done_at)).where(ScheduleSlot.job == NIGHTLY_JOB)
+    moments = select(func.max(ScheduleSlot.done_at), func.max(ScheduleSlot.taken_at))
+    newest = moments.where(ScheduleSlot.job == NIGHTLY_JOB)
     first = select(func.min(ScheduleSlot.at)).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     with examined.read() as session:
-        since, last = session.scalar(first), session.scalar(newest)
+        since = session.scalar(first)
+        last, started = session.execute(newest).one()
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
         yield report_error(
@@ -222,7 +224,9 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
     elif since is None:
         yield report_ok("the scheduler hasn't run yet on this new installation; start 'digest serve'")
-    elif examined.now - (last or since) > MAX_SILENCE:
+    elif (
+        examined.now - max(filter(None, (since, last, started))) > MAX_SILENCE
+    ):  # one that only started is a `stuck-job`
         yield report_error(f"No nightly maintenance has run since {last or since:%Y-%m-%d %H:%M} UTC.")
     else:
         yield report_ok(f"the scheduler has been running since {since:%Y-%m-%d}")
@@ -258,7 +262,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFind
         ScheduleSlot.done_at.is_(None),
         ~is_made_up_for,
         ScheduleSlot.at < examined.now - MAX_WAIT,
-        ScheduleSlot.lease_until < examined.now - MAX_WAIT,
+        or_(ScheduleSlot.lease_until < examined.now - MAX_WAIT, ScheduleSlot.outcome != ""),
     )
     with examined.read() as session:
         newest_first = undone.order_by(ScheduleSlot.at.desc())

@@ -275,8 +275,11 @@ def delivery(**columns: Any) -> Delivery:
     return Delivery(**(usual | columns))
 
 
-def slot(job: str, at: datetime, *, done: bool = True, outcome: str = "") -> ScheduleSlot:
-    return ScheduleSlot(job=job, at=at, owner="-", lease_until=at, done_at=at if done else None, outcome=outcome)
+def slot(
+    job: str, at: datetime, *, done: bool = True, outcome: str = "", taken_at: datetime | None = None
+) -> ScheduleSlot:
+    times = {"lease_until": taken_at or at, "taken_at": taken_at, "done_at": at if done else None}
+    return ScheduleSlot(job=job, at=at, owner="-", outcome=outcome, **times)
 
 
 def write_dkim_key(world: FaultyInstallation, bits: int = 2048) -> Path:
@@ -971,6 +974,18 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         "stuck-job",
         "journalctl -u digest",
         outside(lambda w: w.serve()),
+    ),
+    "nightly maintenance fails and is retried": Fault(
+        add_rows(
+            lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY),
+            lambda: slot("nightly", NOW - 3 * DAY),
+            lambda: slot("nightly", NOW - 2 * DAY, done=False, outcome="OperationalError", taken_at=NOW - HOUR / 4),
+            lambda: slot("collect", NOW),
+            lambda: slot("draft", NOW),
+        ),
+        "stuck-job",
+        "started but didn't finish: OperationalError",
+        outside(lambda w: w.add(slot("nightly", NOW - HOUR))),
     ),
     "a step of the night failed": Fault(
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
