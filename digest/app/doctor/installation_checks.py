@@ -205,10 +205,13 @@ def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> Do
     """Find out if the log is missing, or is shorter than its copy beside the backups."""
     size = file.stat().st_size if file.exists() else 0
     if copy.exists() and copy.stat().st_size > size:
+        aside = file.with_name(f"left-{examined.now:%Y%m%dT%H%M%SZ}.log")  # what's in it isn't in the copy
+        keep_new_entries = f"mv {file} {aside}; " if file.exists() else ""
         return report_error(
             f"{file} is {'shorter than its copy' if file.exists() else 'missing'}, so a restored backup would email people "
             "who unsubscribed after it.",
-            f"Run: cp {copy} {file}. Then run: digest backup FILE",
+            f"Stop the server (systemctl stop digest). Run: {keep_new_entries}cp {copy} {file}. Then run: digest backup FILE. "
+            "Don't restore backups made before it. Start the server again.",
         )
     with examined.read() as session:
         departed = select(Person.number).where(Person.state.in_((PersonState.WITHDRAWN, PersonState.ERASED)))

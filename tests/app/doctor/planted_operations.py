@@ -429,10 +429,14 @@ def refuse_correction(world: FaultyInstallation) -> None:
         correction_waits.note_correction_wait(session, purpose, "552 5.3.4 too big", now=NOW)
 
 
-def keep_unsubscribe_log(world: FaultyInstallation) -> None:
-    """Keep a copy of a log with somebody in it."""
+def append_to_unsubscribe_log(world: FaultyInstallation) -> None:
     entry = PendingUnsubscribeLogEntry("a" * 64, world.open().keys.current("lookup").id, "left")
     world.open().unsubscribe_log.append(entry, at=NOW - DAY)
+
+
+def keep_unsubscribe_log(world: FaultyInstallation) -> None:
+    """Keep a copy of a log with somebody in it."""
+    append_to_unsubscribe_log(world)
     shutil.copy(world.home / "left.log", world.safe / "left.log")
 
 
@@ -444,6 +448,23 @@ def lose_copied_unsubscribe_log(world: FaultyInstallation) -> None:
     keep_unsubscribe_log(world)
     (world.home / "left.log").unlink()
     back_up_to_safe(world)
+
+
+def shorten_copied_unsubscribe_log(world: FaultyInstallation) -> None:
+    """Lose the log, after which somebody else leaves."""
+    keep_unsubscribe_log(world)
+    keep_unsubscribe_log(world)
+    (world.home / "left.log").unlink()
+    append_to_unsubscribe_log(world)
+    back_up_to_safe(world)
+
+
+def recover_short_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Do what the finding says; the entries since the loss are kept."""
+    new_entries = (world.home / "left.log").read_bytes()
+    assert "Don't restore backups made before it" in finding.remedy
+    follow(FILE="{backup}")(world, finding)
+    assert [file.read_bytes() for file in world.home.glob("left-*.log")] == [new_entries]
 
 
 def back_up_to_safe(world: FaultyInstallation) -> None:
@@ -841,6 +862,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "the departure log is lost, and there's a copy": Fault(
         lose_copied_unsubscribe_log, "departure-log", "Run: cp ", follow(FILE="{backup}")
+    ),
+    "the departure log is shorter than its copy": Fault(
+        shorten_copied_unsubscribe_log, "departure-log", "Stop the server", recover_short_unsubscribe_log
     ),
     "a setting stands twice": Fault(
         repeat_setting,
