@@ -431,8 +431,8 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "choices",
-    "Ask each subscriber to choose again at /preferences (to see an address, run 'digest subscribers show NUMBER'). Or reset their "
-    "preferences: 'digest subscribers preferences NUMBER --frequency weekly --reason TEXT'.",
+    "Ask each subscriber to choose again at /preferences (to see an address, run 'digest subscribers show NUMBER'). Don't choose "
+    "for them, because their preferences may include a pause.",
 )
 def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """All subscribers' preferences can be read."""

@@ -429,6 +429,12 @@ def refuse_correction(world: FaultyInstallation) -> None:
         correction_waits.note_correction_wait(session, purpose, "552 5.3.4 too big", now=NOW)
 
 
+def choose_again(world: FaultyInstallation) -> None:
+    """Choose as a subscriber does at /preferences."""
+    with world.database.write() as session:
+        session.execute(update(Person).values(choices={}))
+
+
 def append_to_unsubscribe_log(world: FaultyInstallation) -> None:
     entry = PendingUnsubscribeLogEntry("a" * 64, world.open().keys.current("lookup").id, "left")
     world.open().unsubscribe_log.append(entry, at=NOW - DAY)
@@ -1042,8 +1048,8 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "choices cannot be read": Fault(
         lambda w: w.add_subscriber(choices={"hour": "noon"}),
         "choices",
-        "digest subscribers preferences NUMBER",
-        run("digest subscribers preferences 1 --frequency weekly --reason damaged"),
+        "Don't choose for them",
+        outside(choose_again),
     ),
     "the installation is held": Fault(hold, "held", '("a wrong date"). Ask whether'),
     "an edition rests": Fault(
