@@ -134,8 +134,9 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "public-editions",
-    "Find out how the database was changed outside this program, then restore a backup from before the change: digest restore FILE "
-    "--replace. Changed pages aren't shown.",
+    "Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore a backup "
+    "from before the change with 'digest restore FILE --replace'. Everything since that backup is lost, such as sign-ups, "
+    "imports, and edits, except for unsubscribes.",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Public pages and the search show what was approved."""
@@ -158,8 +159,8 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[
 
 @doctor_check(
     "changed-deliveries",
-    "Find out how the database was changed outside this program, then restore a backup from before the change: digest restore FILE "
-    "--replace. The emails weren't sent. People can ask for another link or confirmation.",
+    "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or "
+    "confirmation. An edition's emails are listed by 'digest refused EDITION', which can also acknowledge them.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every delivery in the last 30 days matches the person and purpose it was planned for."""

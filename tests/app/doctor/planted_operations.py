@@ -966,19 +966,15 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         forge_admin, "access-rows", "Find out how", follow("digest keys rotate access")
     ),
     "an email is for someone else than when it was queued": Fault(
-        back_up_first(
-            add_rows(
-                lambda: Delivery(
-                    id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED
-                )
-            )
+        add_rows(
+            lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
         ),
         "changed-deliveries",
-        "digest restore FILE",
-        restore_backup,
+        "ask for another link",
+        let_time_pass(30 * DAY),
     ),
     "an edition on the public pages was never approved": Fault(
-        back_up_first(publish_unapproved), "public-editions", "restore a backup", restore_backup
+        back_up_first(publish_unapproved), "public-editions", "since that backup is lost", restore_backup
     ),
     "a draft was changed in the database": Fault(
         change_settings_after_draft, "drafts", "'digest draft --update EDITION'", restore_draft
