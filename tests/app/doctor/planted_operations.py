@@ -69,6 +69,7 @@ from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 
+LOG_STATE_KEY = state_key(identify_current_process().host)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PASSPHRASE = "a rather long passphrase"
 ADDRESS_LINE = 'postal_address = "1 Main St, Springfield"\n'
@@ -119,6 +120,7 @@ proxies = 1
 
 [relay]
 dkim_record = "mail._domainkey.hls.test"
+log = "journal"
 """
 SOUND_VARIABLES = {"DIGEST_BASE_URL": "https://news.hls.test", "DIGEST_MAIL_URL": "smtp://mx.hls.test"}
 
@@ -156,6 +158,7 @@ class FaultyInstallation:
         world.set_variables(DIGEST_HOME=str(home), **SOUND_VARIABLES)
         shutil.copy(home / "keys.json", world.recovery_copy)
         world.add(StaffMember(email="eve@hls.test", role="admin", added_at=NOW, added_by="x", proven_at=NOW))
+        world.remember(LOG_STATE_KEY, {"trouble": ""})
         return world
 
     @property
@@ -500,16 +503,23 @@ def back_up_to_same_disk(world: FaultyInstallation) -> None:
 
 
 def sign_nowhere(world: FaultyInstallation) -> None:
-    world.replace_setting('\n[relay]\ndkim_record = "mail._domainkey.hls.test"\n', "")
+    world.replace_setting('dkim_record = "mail._domainkey.hls.test"\n', "")
+
+
+def read_no_bounces(world: FaultyInstallation) -> None:
+    world.add_subscriber()
+    world.replace_setting("list_id =", 'bounce_domain = "bounce.hls.test"\nlist_id =')
+    world.replace_setting('log = "journal"\n', "")
 
 
 def read_bounces_without_domain(world: FaultyInstallation) -> None:
+    world.add_subscriber()
     world.replace_setting("[limits]", '[inbound]\nhost = "127.0.0.1"\nuser = "u"\ntls = "off"\n[limits]')
     world.set_variables(DIGEST_INBOUND_PASSWORD="secret")
 
 
 def reject_events(world: FaultyInstallation) -> None:
-    world.add_edition(state=EditionState.SENT)
+    world.add_subscriber()
     world.set_variables(DIGEST_MAIL_URL="sendgrid:", DIGEST_SENDGRID_API_KEY="SG.key")
 
 
@@ -594,10 +604,7 @@ def lose_heartbeat(world: FaultyInstallation) -> None:
 
 
 def lose_mail_log(world: FaultyInstallation) -> None:
-    world.replace_setting("[relay]", '[relay]\nlog = "journal"')
-    world.remember(
-        state_key(identify_current_process().host), {"trouble": "The journal can't be read (no permission)."}
-    )
+    overwrite(LOG_STATE_KEY, {"trouble": "The journal can't be read (no permission)."})(world)
 
 
 def block_backup_folder(world: FaultyInstallation) -> None:
@@ -953,6 +960,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "mail is not signed": Fault(sign_nowhere, "signing", "openssl genrsa -out"),
     "others may read the DKIM key": Fault(open_dkim_key, "provider", "chmod 600"),
     "signed for another domain": Fault(sign_for_a_stranger, "signing", "to: DIGEST_DKIM_DOMAIN=hls.test"),
+    "bounces aren't read": Fault(
+        read_no_bounces, "bounces", "Enter the server, user, and password", follow(value="bounce")
+    ),
     "bounces can't be matched": Fault(
         read_bounces_without_domain, "bounces", "bounce_domain", follow(value="bounce.hls.test")
     ),
@@ -1152,7 +1162,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         lose_mail_log,
         "mail-log",
         "install the unit file it creates",
-        outside(overwrite(state_key(identify_current_process().host), {"trouble": ""})),
+        outside(overwrite(LOG_STATE_KEY, {"trouble": ""})),
     ),
     "a heartbeat isn't taken": Fault(
         lose_heartbeat, "heartbeats", "the server behind it", outside(forget("heartbeat nightly"))
