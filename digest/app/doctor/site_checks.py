@@ -277,9 +277,11 @@ def check_site_visitors(examined: ExaminedInstallation) -> Iterator[DoctorFindin
             f"limits.proxies is {expected}. Sign-up limits can't tell visitors apart."
         )
     elif int(count) > expected:
-        yield report_error(
-            f"Requests pass through {count} proxies, but limits.proxies is {expected}. All visitors seem to come from a proxy.",
-            advise_key_change(settings, "limits", f"proxies = {count}"),
+        yield report_warning(
+            f"Doctor's own request passed through {count} proxies, but limits.proxies is {expected}. If visitors' requests do, too, "
+            "they all seem to come from a proxy.",
+            "Raise limits.proxies only if each of them is your own proxy in front of the site. Otherwise, visitors could forge the "
+            f"address that sign-in limits count. {advise_key_change(settings, 'limits', f'proxies = {count}')}",
         )
     else:
         yield report_ok(f"X-Forwarded-For has {count_with_noun(expected, 'entry', 'entries')}, as limits.proxies says")

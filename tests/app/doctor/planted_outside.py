@@ -357,7 +357,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "Configure the proxy to forward requests",
     ),
     "a proxy without its header": (drop_forwarded, "site-visitors", "add the client's IP address"),
-    "one proxy more than declared": (add_proxy, "site-visitors", "proxies = 2"),
+    "one proxy more than declared": (add_proxy, "site-visitors", "only if each of them is your own proxy"),
     "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass the header on"),
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST requests to /u/"),
     "one-click is redirected": (
