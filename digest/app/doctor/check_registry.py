@@ -98,14 +98,15 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
     try:
         findings = list(check.examine(examined))
     except ApplicationError as exc:
-        findings = [report_error(exc.message, exc.remedy or check.remedy)]
+        findings = [report_unexamined(exc.message, exc.remedy or check.remedy)]
     except DBAPIError as exc:
         problem = find_damage(exc) or ApplicationError(
             f"The database failed: {describe_driver_error(exc)}.", check.remedy
         )
-        findings = [report_error(problem.message, problem.remedy)]
+        findings = [report_unexamined(problem.message, problem.remedy)]
     except OSError as exc:
-        findings = [report_error(f"{exc.filename or check.name}: {exc.strerror or type(exc).__name__}.", check.remedy)]
+        reason = exc.strerror or type(exc).__name__
+        findings = [report_unexamined(f"{exc.filename or check.name}: {reason}.", check.remedy)]
     return [fill_in_finding(check, finding) for finding in findings or [report_ok("no problems found")]]
 
 
@@ -129,6 +130,11 @@ def report_error(message: str, remedy: str = "") -> DoctorFinding:
 def report_exposure(message: str, remedy: str = "") -> DoctorFinding:
     """Make a finding of something that others can read or change; everything works all the same."""
     return DoctorFinding("", "error", message, remedy, is_exposure=True)
+
+
+def report_unexamined(message: str, remedy: str = "") -> DoctorFinding:
+    """Make a finding of what kept a check from looking."""
+    return DoctorFinding("", "error", message, remedy, is_unexamined=True)
 
 
 def report_warning(message: str, remedy: str = "") -> DoctorFinding:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from digest.app.doctor import installation_checks, mail_checks, operation_checks, settings_checks, site_checks
 from digest.app.doctor.attention import ATTENTION_KINDS
@@ -12,7 +13,7 @@ from digest.app.doctor.check_registry import (
     DoctorCheck,
     ExaminedInstallation,
     fill_in_finding,
-    report_error,
+    report_unexamined,
     run_check,
 )
 from digest.deliver.providers.kind import DoctorFinding
@@ -33,44 +34,47 @@ CHECK_MODULES = (
 DNS_LINE = re.compile(r"[\w-]\. (?:A|MX \d+|TXT) ")
 MAX_QUESTIONS = 6  # checks that ask outside at a time
 
-_SCHEDULED = (
-    *("missed-run", "stuck-job", "nightly-steps", "seals", "waiting-mail", "unapplied-events", "dead-run"),
-    *("stuck-send", "missing-backup", "mail-log", "bounce-mailbox"),
-)
-_SEALED = ("audit-log", "departure-log", "access-rows", "public-editions", "drafts", "staff")
+
+class Consequences(NamedTuple):
+    """What an error of one check leads to: the checks that it may keep from looking, and those whose problems it makes."""
+
+    unexamined: Sequence[str] = ()
+    made: Sequence[str] = ()
+
+
+_SEALED = ("audit-log", "access-rows", "public-editions", "drafts", "staff")
 _STORED = (
-    *(*_SEALED, *_SCHEDULED, *ATTENTION_KINDS, "timetable", "coming-steps", "damaged-values", "held-rows"),
-    *("clock", "disk-growth", "heartbeats", "changed-deliveries", "uncertain", "choices", "backup"),
+    *(*_SEALED, *ATTENTION_KINDS, "departure-log", "changed-deliveries", "damaged-values", "held-rows", "choices"),
+    *("timetable", "stuck-job", "nightly-steps", "seals", "waiting-mail", "unapplied-events", "dead-run", "backup"),
+    *("coming-steps", "clock", "disk-growth", "heartbeats", "uncertain", "mail-log", "bounce-mailbox"),
 )
 _RECORDS = ("mail-host", "spf", "dkim-record", "dmarc", "alignment", "exchangers", "reverse-name")
 _PAGES = ("site-sign-in", "site-https", "site-one-click", "site-visitors", "site-clock")
 _OF_SENDER = ("signing", "spf", "dkim-record", "dmarc", "alignment", "exchangers")
-# By cause, root first: if that check has an error, problems that these checks find only follow from it.
-CONSEQUENCES: Mapping[str, Sequence[str]] = {
-    "disk-space": ("settings", "database", "key-file", "backup-folder", *_STORED),
-    "home-folder": ("settings", "database", "key-file", "backup-folder", *_STORED),
-    "database": _STORED,
-    "key-file": (*_SEALED, *_SCHEDULED),
-    "backup-folder": ("missing-backup", "backup"),
-    "timetable": _SCHEDULED,
-    "stuck-job": ("missed-run",),
-    "nightly-steps": ("seals",),
-    "access-rows": ("staff",),
-    "sender-domain": _OF_SENDER,
-    "provider": (
-        *("signing", "bounces", "provider-events", "mail-server", "provider-account"),
-        *("mail-host", "spf", "dkim-record", "alignment", "reverse-name"),
-    ),
-    "signing": ("dkim-record", "alignment"),
-    "resolver": (*_RECORDS, "site-address", "site-certificate", *_PAGES),
-    "mail-server": ("mail-host", "spf", "reverse-name"),
-    "mail-host": ("spf", "exchangers", "reverse-name"),
-    "provider-account": ("spf",),
-    "dmarc": ("alignment",),
-    "alignment": ("spf", "dkim-record", "exchangers"),
-    "base-url": ("site-address", "site-certificate", *_PAGES),
-    "site-certificate": ("site-address", *_PAGES),
-    "site-address": _PAGES,
+_OF_PROVIDERS_NAMES = ("mail-host", "spf", "dkim-record", "alignment", "reverse-name")
+_OVERDUE = ("missed-run", "seals", "waiting-mail", "unapplied-events", "dead-run", "missing-backup")
+_OF_PROVIDER = ("signing", "bounces", "provider-events", "mail-server", "provider-account")
+# By cause, root first.
+CONSEQUENCES: Mapping[str, Consequences] = {
+    "disk-space": Consequences(unexamined=("database", *_STORED)),
+    "home-folder": Consequences(unexamined=("settings", "database", *_STORED)),
+    "database": Consequences(unexamined=_STORED),
+    "key-file": Consequences(unexamined=_STORED, made=_SEALED),  # without the right keys, no seal is valid
+    "backup-folder": Consequences(made=("missing-backup", "backup")),
+    "timetable": Consequences(made=_OVERDUE),
+    "stuck-job": Consequences(made=("missed-run",)),
+    "sender-domain": Consequences(made=_OF_SENDER),
+    "provider": Consequences(unexamined=(*_OF_PROVIDER, *_OF_PROVIDERS_NAMES)),
+    "signing": Consequences(made=("dkim-record", "alignment")),
+    "resolver": Consequences(unexamined=(*_RECORDS, "site-address", "site-certificate", *_PAGES)),
+    "mail-server": Consequences(unexamined=("mail-host", "spf", "reverse-name")),
+    "mail-host": Consequences(made=("spf", "reverse-name")),
+    "provider-account": Consequences(made=("spf",)),
+    "dmarc": Consequences(made=("alignment",)),  # without a policy, no subdomain is aligned
+    "alignment": Consequences(made=("spf", "dkim-record")),  # they look at the domains that have to change
+    "base-url": Consequences(made=("site-https",)),
+    "site-certificate": Consequences(unexamined=("site-address", *_PAGES)),
+    "site-address": Consequences(unexamined=_PAGES, made=("site-sign-in", "site-https", "site-one-click")),
 }
 
 
@@ -103,13 +107,21 @@ def run_checks(examined: ExaminedInstallation, names: Iterable[str]) -> list[Doc
 
 
 def drop_consequences(findings: Sequence[DoctorFinding]) -> list[DoctorFinding]:
-    """Leave out problems that only follow from others, by `CONSEQUENCES`; a cause that's left out has no consequences itself."""
-    failed = {finding.check for finding in findings if finding.level == "error" and not finding.is_exposure}
-    left_out: set[str] = set()
+    """Leave out what only follows from other problems, by `CONSEQUENCES`: what an error kept from being looked at, and what it makes.
+
+    A finding that's left out has no consequences itself. What others can read or change is always reported, and has none either.
+    """
+    left = list(findings)
     for cause, consequences in CONSEQUENCES.items():
-        if cause in failed - left_out:
-            left_out.update(consequences)
-    return [finding for finding in findings if finding.level == "ok" or finding.check not in left_out]
+        if any(finding.check == cause and finding.level == "error" and not finding.is_exposure for finding in left):
+            left = [finding for finding in left if not _follows(finding, consequences)]
+    return left
+
+
+def _follows(finding: DoctorFinding, consequences: Consequences) -> bool:
+    if finding.level == "ok" or finding.is_exposure:
+        return False
+    return finding.check in consequences.made or (finding.is_unexamined and finding.check in consequences.unexamined)
 
 
 def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
@@ -127,7 +139,7 @@ def explain_installation_open_failure(error: ApplicationError, settings: Setting
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)
     remedy = f"{advice} Then run doctor again. The other checks haven't run yet."
-    findings = [fill_in_finding(check, report_error(error.message, remedy))]
+    findings = [fill_in_finding(check, report_unexamined(error.message, remedy))]
     if settings is None or not settings.home.is_dir():
         return findings
     for name, examine in installation_checks.CHECKS_OF_MACHINE.items():

@@ -28,7 +28,7 @@ from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
-from digest.installation.opened_installation import explain_missing_key_file
+from digest.installation.opened_installation import InstallationError, explain_missing_key_file
 from digest.installation.storage_errors import explain_damage
 from digest.settings import Settings
 from digest.settings.values import redact_url
@@ -111,7 +111,10 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if sealing_keys and sealing_keys.isdisjoint(key.id for key in keys.of_kind("access")):
         message = "The key file doesn't belong to this database. The rows about the team were sealed with other keys."
         yield report_error(message, PUT_COPY_BACK)
-    installation.refuse_demo_keys()
+    try:
+        installation.refuse_demo_keys()
+    except InstallationError as exc:
+        yield report_exposure(exc.message, exc.remedy)
 
 
 @doctor_check(
@@ -202,10 +205,13 @@ def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> Do
     """Find out if the log is missing, or is shorter than its copy beside the backups."""
     size = file.stat().st_size if file.exists() else 0
     if copy.exists() and copy.stat().st_size > size:
+        aside = file.with_name(f"left-{examined.now:%Y%m%dT%H%M%SZ}.log")  # what's in it isn't in the copy
+        keep_new_entries = f"mv {file} {aside}; " if file.exists() else ""
         return report_error(
             f"{file} is {'shorter than its copy' if file.exists() else 'missing'}, so a restored backup would email people "
             "who unsubscribed after it.",
-            f"Run: cp {copy} {file}. Then run: digest backup FILE",
+            f"Stop the server (systemctl stop digest). Run: {keep_new_entries}cp {copy} {file}. Then run: digest backup FILE. "
+            "Don't restore backups made before it. Start the server again.",
         )
     with examined.read() as session:
         departed = select(Person.number).where(Person.state.in_((PersonState.WITHDRAWN, PersonState.ERASED)))

@@ -10,7 +10,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from digest.app.doctor import dmarc, spf
-from digest.app.doctor.check_registry import ExaminedInstallation, doctor_check, report_error, report_ok, report_warning
+from digest.app.doctor.check_registry import (
+    ExaminedInstallation,
+    doctor_check,
+    report_error,
+    report_exposure,
+    report_ok,
+    report_warning,
+)
 from digest.app.doctor.network_access import DnsLookup
 from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_text
 from digest.deliver.inbound.imap import check_mailbox_access
@@ -172,7 +179,7 @@ def _merge_spf_records(names: DnsLookup, domain: str, records: list[str], term: 
 def _judge_spf_ending(domain: str, survey: spf.SpfSurvey) -> Iterator[DoctorFinding]:
     corrected = f"Replace the DNS record with: {_record_line(domain, spf.merge_spf_records(survey.records))}"
     if survey.all_qualifier == "+":
-        yield report_error(
+        yield report_exposure(
             f"The SPF record of {domain} ends in +all, which allows anyone to send for the domain.", corrected
         )
     elif survey.all_qualifier in {"", "?"} and not survey.included:

@@ -134,8 +134,9 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "public-editions",
-    "Find out how the database was changed outside this program, then restore a backup from before the change: digest restore FILE "
-    "--replace. Changed pages aren't shown.",
+    "Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore a backup "
+    "from before the change with 'digest restore FILE --replace'. Everything since that backup is lost, such as sign-ups, "
+    "imports, and edits, except for unsubscribes.",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Public pages and the search show what was approved."""
@@ -158,8 +159,8 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[
 
 @doctor_check(
     "changed-deliveries",
-    "Find out how the database was changed outside this program, then restore a backup from before the change: digest restore FILE "
-    "--replace. The emails weren't sent. People can ask for another link or confirmation.",
+    "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or "
+    "confirmation. An edition's emails are listed by 'digest refused EDITION', which can also acknowledge them.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every delivery in the last 30 days matches the person and purpose it was planned for."""
@@ -210,10 +211,12 @@ def check_drafts_match_composition(examined: ExaminedInstallation) -> Iterator[D
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
 def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The scheduler is running (collection, drafting, sending, and nightly maintenance)."""
-    newest = select(func.max(ScheduleSlot.done_at)).where(ScheduleSlot.job == NIGHTLY_JOB)
+    moments = select(func.max(ScheduleSlot.done_at), func.max(ScheduleSlot.taken_at))
+    newest = moments.where(ScheduleSlot.job == NIGHTLY_JOB)
     first = select(func.min(ScheduleSlot.at)).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     with examined.read() as session:
-        since, last = session.scalar(first), session.scalar(newest)
+        since = session.scalar(first)
+        last, started = session.execute(newest).one()
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
         yield report_error(
@@ -222,7 +225,9 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
     elif since is None:
         yield report_ok("the scheduler hasn't run yet on this new installation; start 'digest serve'")
-    elif examined.now - (last or since) > MAX_SILENCE:
+    elif (
+        examined.now - max(filter(None, (since, last, started))) > MAX_SILENCE
+    ):  # one that only started is a `stuck-job`
         yield report_error(f"No nightly maintenance has run since {last or since:%Y-%m-%d %H:%M} UTC.")
     else:
         yield report_ok(f"the scheduler has been running since {since:%Y-%m-%d}")
@@ -258,7 +263,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFind
         ScheduleSlot.done_at.is_(None),
         ~is_made_up_for,
         ScheduleSlot.at < examined.now - MAX_WAIT,
-        ScheduleSlot.lease_until < examined.now - MAX_WAIT,
+        or_(ScheduleSlot.lease_until < examined.now - MAX_WAIT, ScheduleSlot.outcome != ""),
     )
     with examined.read() as session:
         newest_first = undone.order_by(ScheduleSlot.at.desc())
@@ -427,8 +432,8 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "choices",
-    "Ask each subscriber to choose again at /preferences (to see an address, run 'digest subscribers show NUMBER'). Or reset their "
-    "preferences: 'digest subscribers preferences NUMBER --frequency weekly --reason TEXT'.",
+    "Ask each subscriber to choose again at /preferences (to see an address, run 'digest subscribers show NUMBER'). Don't choose "
+    "for them, because their preferences may include a pause.",
 )
 def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """All subscribers' preferences can be read."""

@@ -29,12 +29,10 @@ from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_s
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy, writes_files
-from digest.edition.edition_queries import PUBLIC_STATES
 from digest.folder_owner import is_writable, name_user
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
-from digest.store.models import Edition
 from digest.templating import find_template_mistakes
 from subscribers.phrases import count_with_noun, join_words, month_day, sentence
 from subscribers.signup.mailbox_identity import is_large_provider
@@ -265,9 +263,7 @@ def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         if not writes_files(settings) or is_local_url(settings.link_base):
             yield report_ok(f"email is sent with {kind.title}")
             return
-    with examined.read() as session:
-        has_subscribers = session.scalar(select(Person.number).where(Person.state == PersonState.SUBSCRIBED).limit(1))
-    if has_subscribers is None:
+    if not _has_subscribers(examined):
         yield report_ok("email is written to files, and there are no subscribers yet")
     else:
         yield report_error(
@@ -278,13 +274,18 @@ def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 def run_named_provider_check(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Yield the findings of one name that the provider in use has of itself. Before the first edition, no events can be missing."""
+    """Yield the findings of one name that the provider in use has of itself. Without subscribers, no bounces or events can be missing."""
     settings = examined.settings
-    with examined.read() as session:
-        has_sent = session.scalar(select(Edition.id).where(Edition.state.in_(PUBLIC_STATES)).limit(1)) is not None
+    is_early = name in {"bounces", "provider-events"} and not _has_subscribers(examined)
     for finding in provider_in_use(settings).doctor_findings(settings):
-        if finding.check == name and (has_sent or name != "provider-events"):
+        if finding.check == name and (finding.level == "ok" or not is_early):
             yield finding
+
+
+def _has_subscribers(examined: ExaminedInstallation) -> bool:
+    subscribers = select(Person.number).where(Person.state == PersonState.SUBSCRIBED)
+    with examined.read() as session:
+        return session.scalar(subscribers.limit(1)) is not None
 
 
 # What providers look at themselves, by the names that they give their findings.
@@ -297,7 +298,7 @@ for name, meaning, remedy in (
             "server to sign."
         ),
     ),
-    ("bounces", "Bounces are returned to a mailbox that's read", "Set [inbound] and sender.bounce_domain."),
+    ("bounces", "Bounces are read", "Set [inbound] and sender.bounce_domain, or relay.log."),
     ("provider-events", "The provider's events are received", write_provider_remedy("provider-events")),
 ):
     DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(run_named_provider_check, name)))

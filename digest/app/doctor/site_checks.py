@@ -18,7 +18,9 @@ from digest.app.doctor.check_registry import (
     ExaminedInstallation,
     doctor_check,
     report_error,
+    report_exposure,
     report_ok,
+    report_unexamined,
     report_warning,
 )
 from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
@@ -153,7 +155,7 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     try:
         alive, home = _visit(examined, "/healthz"), _visit(examined, "/")
     except SiteError as exc:
-        yield report_error(exc.message, exc.remedy or remedy)
+        yield report_unexamined(exc.message, exc.remedy or remedy)
         return
     if alive.status != 200 or alive.text.strip() != "alive":
         yield report_error(f"The response of {base}/healthz ({alive.status}) isn't from this program.", remedy)
@@ -189,14 +191,15 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
 @_if_public
 def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Editors' pages, admin pages, and metrics require visitors to sign in."""
+    home = _visit(examined, "/")
     for path in PRIVATE_PAGES:
         answer = _visit(examined, path)
-        asks = answer.status in {401, 403} or "sign-in" in answer.headers.get("location", "")
-        yield (
-            report_ok(f"{path} requires a sign-in")
-            if asks
-            else report_error(f"The page {path} responds with {answer.status} without requiring a sign-in.")
-        )
+        if answer.status in {401, 403} or "sign-in" in answer.headers.get("location", ""):
+            yield report_ok(f"{path} requires a sign-in")
+            continue
+        is_shown = answer.status < 300 and answer.text != home.text  # another program may answer every path alike
+        report = report_exposure if is_shown else report_error
+        yield report(f"The page {path} responds with {answer.status} without requiring a sign-in.")
 
 
 @doctor_check(
@@ -243,7 +246,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
-        yield report_error(
+        yield report_exposure(
             "Subscriber links are redirected with their secret in the URL, where other servers may log it."
         )
     elif posted.status != 404:
@@ -274,9 +277,11 @@ def check_site_visitors(examined: ExaminedInstallation) -> Iterator[DoctorFindin
             f"limits.proxies is {expected}. Sign-up limits can't tell visitors apart."
         )
     elif int(count) > expected:
-        yield report_error(
-            f"Requests pass through {count} proxies, but limits.proxies is {expected}. All visitors seem to come from a proxy.",
-            advise_key_change(settings, "limits", f"proxies = {count}"),
+        yield report_warning(
+            f"Doctor's own request passed through {count} proxies, but limits.proxies is {expected}. If visitors' requests do, too, "
+            "they all seem to come from a proxy.",
+            "Raise limits.proxies only if each of them is your own proxy in front of the site. Otherwise, visitors could forge the "
+            f"address that sign-in limits count. {advise_key_change(settings, 'limits', f'proxies = {count}')}",
         )
     else:
         yield report_ok(f"X-Forwarded-For has {count_with_noun(expected, 'entry', 'entries')}, as limits.proxies says")

@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from digest.app.accounts.passkeys import delete_old_challenges
@@ -47,6 +48,7 @@ from digest.store.staff import forget_removed_addresses, list_verified_staff
 from subscribers.consent import daily_consent_counts, disclosure_sealing, disclosures, seals
 from subscribers.consent.daily_consent_counts import DayKey
 from subscribers.consent.seals import LedgerProof
+from subscribers.errors import RefusalError
 from subscribers.lifecycle import expiry, inactive_subscribers
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
@@ -106,19 +108,28 @@ def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> s
 SEAL = Action("ledger sealed", Role.ADMIN, AffectedArea.NONE)
 
 
+class JustSealedError(RefusalError):
+    """The ledger was sealed at the same moment."""
+
+
 def seal_ledger(installation: Installation, actor: Actor, *, now: datetime) -> Seal:
     """Seal the ledger before its time, as the night does.
 
     Raises:
         NotPermittedError: the actor is no admin.
         InstallationError: there is no key file.
+        JustSealedError: another process sealed it at the same moment.
     """
     SEAL.check_role(installation.database, actor, "ledger", now=now)
     return verify_and_seal_ledger(installation, now, actor=actor.name)[0]
 
 
 def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
-    """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction."""
+    """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction.
+
+    Raises:
+        JustSealedError: another process sealed it at the same moment.
+    """
     through = seals.find_last_fully_committed_rows(installation.database)
     with installation.read() as session:
         proof = seals.verify_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
@@ -127,7 +138,10 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
     assert proof.survey is not None, "it was asked for"
     with installation.write() as session:
         log_head = seals.LogHead(*read_audit_head(session))
-        sealed = seals.append_seal(session, proof.survey, now, log_head=log_head)
+        try:
+            sealed = seals.append_seal(session, proof.survey, now, log_head=log_head)
+        except IntegrityError as exc:
+            raise JustSealedError("Another process has just sealed the ledger, so it isn't sealed again.") from exc
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
         counted |= {"log_rows": log_head.through}
         detail = counted | {"root": sealed.root, "seal": sealed.hash}

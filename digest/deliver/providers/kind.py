@@ -38,6 +38,7 @@ class DoctorFinding:
     """One thing that `digest doctor` looked at by the check of that name: how it is and, where it is not well, what to do.
 
     Without a `remedy` the check's own is given. Unless it `is_exposure`, an error keeps what depends on the check from working.
+    One that `is_unexamined` says why the check couldn't look.
     """
 
     check: str
@@ -45,6 +46,7 @@ class DoctorFinding:
     message: str
     remedy: str = ""
     is_exposure: bool = False
+    is_unexamined: bool = False
 
     @property
     def sentence(self) -> str:

@@ -60,7 +60,7 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
     try:
         signer = load_signer(settings)
     except DkimError as exc:
-        yield DoctorFinding("signing", "error", exc.message, exc.remedy)
+        yield DoctorFinding("signing", "error", exc.message, exc.remedy, is_unexamined=True)
         return
     relay, sender = settings.file.relay, settings.file.sender.address.rpartition("@")[2].lower()
     if signer:

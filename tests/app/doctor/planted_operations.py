@@ -69,6 +69,7 @@ from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 
+LOG_STATE_KEY = state_key(identify_current_process().host)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PASSPHRASE = "a rather long passphrase"
 ADDRESS_LINE = 'postal_address = "1 Main St, Springfield"\n'
@@ -119,6 +120,7 @@ proxies = 1
 
 [relay]
 dkim_record = "mail._domainkey.hls.test"
+log = "journal"
 """
 SOUND_VARIABLES = {"DIGEST_BASE_URL": "https://news.hls.test", "DIGEST_MAIL_URL": "smtp://mx.hls.test"}
 
@@ -156,6 +158,7 @@ class FaultyInstallation:
         world.set_variables(DIGEST_HOME=str(home), **SOUND_VARIABLES)
         shutil.copy(home / "keys.json", world.recovery_copy)
         world.add(StaffMember(email="eve@hls.test", role="admin", added_at=NOW, added_by="x", proven_at=NOW))
+        world.remember(LOG_STATE_KEY, {"trouble": ""})
         return world
 
     @property
@@ -275,8 +278,11 @@ def delivery(**columns: Any) -> Delivery:
     return Delivery(**(usual | columns))
 
 
-def slot(job: str, at: datetime, *, done: bool = True, outcome: str = "") -> ScheduleSlot:
-    return ScheduleSlot(job=job, at=at, owner="-", lease_until=at, done_at=at if done else None, outcome=outcome)
+def slot(
+    job: str, at: datetime, *, done: bool = True, outcome: str = "", taken_at: datetime | None = None
+) -> ScheduleSlot:
+    times = {"lease_until": taken_at or at, "taken_at": taken_at, "done_at": at if done else None}
+    return ScheduleSlot(job=job, at=at, owner="-", outcome=outcome, **times)
 
 
 def write_dkim_key(world: FaultyInstallation, bits: int = 2048) -> Path:
@@ -426,10 +432,20 @@ def refuse_correction(world: FaultyInstallation) -> None:
         correction_waits.note_correction_wait(session, purpose, "552 5.3.4 too big", now=NOW)
 
 
-def keep_unsubscribe_log(world: FaultyInstallation) -> None:
-    """Keep a copy of a log with somebody in it."""
+def choose_again(world: FaultyInstallation) -> None:
+    """Choose as a subscriber does at /preferences."""
+    with world.database.write() as session:
+        session.execute(update(Person).values(choices={}))
+
+
+def append_to_unsubscribe_log(world: FaultyInstallation) -> None:
     entry = PendingUnsubscribeLogEntry("a" * 64, world.open().keys.current("lookup").id, "left")
     world.open().unsubscribe_log.append(entry, at=NOW - DAY)
+
+
+def keep_unsubscribe_log(world: FaultyInstallation) -> None:
+    """Keep a copy of a log with somebody in it."""
+    append_to_unsubscribe_log(world)
     shutil.copy(world.home / "left.log", world.safe / "left.log")
 
 
@@ -441,6 +457,23 @@ def lose_copied_unsubscribe_log(world: FaultyInstallation) -> None:
     keep_unsubscribe_log(world)
     (world.home / "left.log").unlink()
     back_up_to_safe(world)
+
+
+def shorten_copied_unsubscribe_log(world: FaultyInstallation) -> None:
+    """Lose the log, after which somebody else leaves."""
+    keep_unsubscribe_log(world)
+    keep_unsubscribe_log(world)
+    (world.home / "left.log").unlink()
+    append_to_unsubscribe_log(world)
+    back_up_to_safe(world)
+
+
+def recover_short_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Do what the finding says; the entries since the loss are kept."""
+    new_entries = (world.home / "left.log").read_bytes()
+    assert "Don't restore backups made before it" in finding.remedy
+    follow(FILE="{backup}")(world, finding)
+    assert [file.read_bytes() for file in world.home.glob("left-*.log")] == [new_entries]
 
 
 def back_up_to_safe(world: FaultyInstallation) -> None:
@@ -470,16 +503,23 @@ def back_up_to_same_disk(world: FaultyInstallation) -> None:
 
 
 def sign_nowhere(world: FaultyInstallation) -> None:
-    world.replace_setting('\n[relay]\ndkim_record = "mail._domainkey.hls.test"\n', "")
+    world.replace_setting('dkim_record = "mail._domainkey.hls.test"\n', "")
+
+
+def read_no_bounces(world: FaultyInstallation) -> None:
+    world.add_subscriber()
+    world.replace_setting("list_id =", 'bounce_domain = "bounce.hls.test"\nlist_id =')
+    world.replace_setting('log = "journal"\n', "")
 
 
 def read_bounces_without_domain(world: FaultyInstallation) -> None:
+    world.add_subscriber()
     world.replace_setting("[limits]", '[inbound]\nhost = "127.0.0.1"\nuser = "u"\ntls = "off"\n[limits]')
     world.set_variables(DIGEST_INBOUND_PASSWORD="secret")
 
 
 def reject_events(world: FaultyInstallation) -> None:
-    world.add_edition(state=EditionState.SENT)
+    world.add_subscriber()
     world.set_variables(DIGEST_MAIL_URL="sendgrid:", DIGEST_SENDGRID_API_KEY="SG.key")
 
 
@@ -564,10 +604,7 @@ def lose_heartbeat(world: FaultyInstallation) -> None:
 
 
 def lose_mail_log(world: FaultyInstallation) -> None:
-    world.replace_setting("[relay]", '[relay]\nlog = "journal"')
-    world.remember(
-        state_key(identify_current_process().host), {"trouble": "The journal can't be read (no permission)."}
-    )
+    overwrite(LOG_STATE_KEY, {"trouble": "The journal can't be read (no permission)."})(world)
 
 
 def block_backup_folder(world: FaultyInstallation) -> None:
@@ -839,6 +876,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the departure log is lost, and there's a copy": Fault(
         lose_copied_unsubscribe_log, "departure-log", "Run: cp ", follow(FILE="{backup}")
     ),
+    "the departure log is shorter than its copy": Fault(
+        shorten_copied_unsubscribe_log, "departure-log", "Stop the server", recover_short_unsubscribe_log
+    ),
     "a setting stands twice": Fault(
         repeat_setting,
         "settings",
@@ -920,6 +960,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "mail is not signed": Fault(sign_nowhere, "signing", "openssl genrsa -out"),
     "others may read the DKIM key": Fault(open_dkim_key, "provider", "chmod 600"),
     "signed for another domain": Fault(sign_for_a_stranger, "signing", "to: DIGEST_DKIM_DOMAIN=hls.test"),
+    "bounces aren't read": Fault(
+        read_no_bounces, "bounces", "Enter the server, user, and password", follow(value="bounce")
+    ),
     "bounces can't be matched": Fault(
         read_bounces_without_domain, "bounces", "bounce_domain", follow(value="bounce.hls.test")
     ),
@@ -933,19 +976,15 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         forge_admin, "access-rows", "Find out how", follow("digest keys rotate access")
     ),
     "an email is for someone else than when it was queued": Fault(
-        back_up_first(
-            add_rows(
-                lambda: Delivery(
-                    id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED
-                )
-            )
+        add_rows(
+            lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
         ),
         "changed-deliveries",
-        "digest restore FILE",
-        restore_backup,
+        "ask for another link",
+        let_time_pass(30 * DAY),
     ),
     "an edition on the public pages was never approved": Fault(
-        back_up_first(publish_unapproved), "public-editions", "restore a backup", restore_backup
+        back_up_first(publish_unapproved), "public-editions", "since that backup is lost", restore_backup
     ),
     "a draft was changed in the database": Fault(
         change_settings_after_draft, "drafts", "'digest draft --update EDITION'", restore_draft
@@ -971,6 +1010,18 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         "stuck-job",
         "journalctl -u digest",
         outside(lambda w: w.serve()),
+    ),
+    "nightly maintenance fails and is retried": Fault(
+        add_rows(
+            lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY),
+            lambda: slot("nightly", NOW - 3 * DAY),
+            lambda: slot("nightly", NOW - 2 * DAY, done=False, outcome="OperationalError", taken_at=NOW - HOUR / 4),
+            lambda: slot("collect", NOW),
+            lambda: slot("draft", NOW),
+        ),
+        "stuck-job",
+        "started but didn't finish: OperationalError",
+        outside(lambda w: w.add(slot("nightly", NOW - HOUR))),
     ),
     "a step of the night failed": Fault(
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
@@ -1003,8 +1054,8 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "choices cannot be read": Fault(
         lambda w: w.add_subscriber(choices={"hour": "noon"}),
         "choices",
-        "digest subscribers preferences NUMBER",
-        run("digest subscribers preferences 1 --frequency weekly --reason damaged"),
+        "Don't choose for them",
+        outside(choose_again),
     ),
     "the installation is held": Fault(hold, "held", '("a wrong date"). Ask whether'),
     "an edition rests": Fault(
@@ -1111,7 +1162,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         lose_mail_log,
         "mail-log",
         "install the unit file it creates",
-        outside(overwrite(state_key(identify_current_process().host), {"trouble": ""})),
+        outside(overwrite(LOG_STATE_KEY, {"trouble": ""})),
     ),
     "a heartbeat isn't taken": Fault(
         lose_heartbeat, "heartbeats", "the server behind it", outside(forget("heartbeat nightly"))

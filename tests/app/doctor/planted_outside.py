@@ -139,14 +139,27 @@ def close_imap(world: OutsideSetup) -> None:
     world.imap.refusals = {"EXAMINE": "NO no such folder"}
 
 
+def receive_mail_elsewhere(world: OutsideSetup, *domains: str) -> None:
+    """Have these domains' email accepted by a server that sends none."""
+    world.names.records["in.hls.test", "A"] = [MAIL_ADDRESS]
+    world.names.records.update({(domain, "MX"): ["10 in.hls.test."] for domain in domains})
+
+
+def lose_mail_host(world: OutsideSetup) -> None:
+    receive_mail_elsewhere(world, "hls.test", BOUNCE_DOMAIN)
+    world.names.records.pop((MAIL_HOST, "A"))
+
+
 def sign_for_stranger(world: OutsideSetup) -> None:
     world.change_settings(dkim_domain="other.test")
     world.change_sender(bounce_domain="other.test")
+    receive_mail_elsewhere(world, "other.test")
 
 
 def let_stranger_sign(world: OutsideSetup) -> None:
     world.let_relay_sign("mail._domainkey.other.test")
     world.change_sender(bounce_domain="other.test")
+    receive_mail_elsewhere(world, "other.test")
 
 
 def demand_strictness(world: OutsideSetup) -> None:
@@ -230,7 +243,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "another DKIM key": (publish_key(2048), "dkim-record", "Replace any DNS record"),
     "a DKIM record that was cut off": (cut_key_off, "dkim-record", "at most 255 characters. Replace any DNS record"),
-    "the sending host has no address": (drop(MAIL_HOST, "A"), "mail-host", "IP address of that name"),
+    "the sending host has no address": (lose_mail_host, "mail-host", "IP address of that name"),
     "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Replace any DNS record"),
     "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Remove t=y"),
     "a short DKIM key": (publish_key(1024), "dkim-record", "2,048-bit key"),
@@ -344,7 +357,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "Configure the proxy to forward requests",
     ),
     "a proxy without its header": (drop_forwarded, "site-visitors", "add the client's IP address"),
-    "one proxy more than declared": (add_proxy, "site-visitors", "proxies = 2"),
+    "one proxy more than declared": (add_proxy, "site-visitors", "only if each of them is your own proxy"),
     "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass the header on"),
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass POST requests to /u/"),
     "one-click is redirected": (

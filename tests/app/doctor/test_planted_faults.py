@@ -275,24 +275,68 @@ def test_a_planted_fault_outside_is_found_once_and_gone_once_its_remedy_is_carri
     assert [f for f in run_checks(outside.examined(), [check]) if f.level != "ok"] == []
 
 
-def test_only_the_first_cause_is_reported() -> None:
+def fail(*names: str, is_exposure: bool = False, is_unexamined: bool = False) -> list[DoctorFinding]:
+    return [DoctorFinding(name, "error", "x", is_exposure=is_exposure, is_unexamined=is_unexamined) for name in names]
+
+
+def drop(findings: list[DoctorFinding]) -> list[str]:
+    return [finding.check for finding in drop_consequences(findings)]
+
+
+def test_only_the_first_cause_is_reported_of_checks_that_could_not_look() -> None:
     """A cause that's left out itself leaves nothing out, and neither does what others can read."""
+    unexamined = fail("spf", "mail-host", "database", "seals", "site-clock", is_unexamined=True)
+    assert drop(fail("resolver") + unexamined) == ["resolver", "database"]
+    assert drop(fail("mail-server") + unexamined) == ["mail-server", "database", "site-clock"]
+    assert drop([*fail("home-folder", "postal-address"), *unexamined[2:4]]) == ["home-folder", "postal-address"]
+    assert drop(fail("home-folder", is_exposure=True) + unexamined[3:]) == ["home-folder", "seals", "site-clock"]
+    assert drop(fail("timetable", "backup-folder", "missing-backup", "backup")) == ["timetable", "backup-folder"]
 
-    def drop(*errors: str, exposed: str = "") -> list[str]:
-        findings = [DoctorFinding(name, "error", "x", is_exposure=name == exposed) for name in errors]
-        return [finding.check for finding in drop_consequences(findings)]
 
-    assert drop("spf", "resolver", "site-clock") == ["resolver"]
-    assert drop("mail-server", "mail-host", "spf", "exchangers") == ["mail-server", "exchangers"]
-    assert drop("home-folder", "database", "seals", "postal-address") == ["home-folder", "postal-address"]
-    assert drop("home-folder", "seals", exposed="home-folder") == ["home-folder", "seals"]
+@pytest.mark.parametrize(
+    ("cause", "others"),
+    [
+        ("base-url", ("site-sign-in", "site-one-click")),
+        ("disk-space", ("audit-log", "access-rows")),
+        ("disk-space", ("key-file", "backup-folder")),
+        ("home-folder", ("audit-log", "access-rows", "departure-log", "seals")),
+        ("home-folder", ("key-file", "backup-folder")),
+        ("resolver", ("site-sign-in", "exchangers")),
+        ("nightly-steps", ("seals",)),
+        ("timetable", ("stuck-job", "nightly-steps", "bounce-mailbox", "mail-log", "stuck-send")),
+        ("alignment", ("exchangers",)),
+        ("site-certificate", ("site-sign-in", "site-one-click", "site-visitors")),
+        ("key-file", ("missing-backup", "stuck-send", "departure-log")),
+    ],
+)
+def test_what_a_check_saw_is_reported_unless_the_cause_makes_it(cause: str, others: tuple[str, ...]) -> None:
+    assert drop(fail(cause, *others)) == [cause, *others]
+
+
+def test_an_exposure_is_always_reported(outside: OutsideSetup) -> None:
+    exposed = fail("database", is_exposure=True)
+    assert drop(fail("disk-space") + exposed) == ["disk-space", "database"]
+    outside.site.answers.update(
+        {"GET /metrics": ("200 OK", [], "digest_people 3"), "GET /": ("200 OK", [], "Welcome to nginx!")}
+    )
+    findings = run_checks(outside.examined(), ["site-address", "site-sign-in"])
+    problems = [finding.check for finding in drop_consequences(findings) if finding.level != "ok"]
+    assert problems == ["site-address", "site-sign-in"]
+
+
+def test_the_demos_keys_hide_nothing(world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KeyRing, "has_demo_keys", True)
+    findings = run_checks(ExaminedInstallation(world.open(), NOW), ["key-file"])
+    (finding,) = [finding for finding in findings if finding.level != "ok"]
+    assert finding.is_exposure
+    assert "Set DIGEST_HOME to a new folder" in finding.remedy
 
 
 def test_every_cause_and_consequence_is_a_check_and_causes_come_first() -> None:
     causes = list(CONSEQUENCES)
-    for place, (cause, consequences) in enumerate(CONSEQUENCES.items()):
-        assert {cause, *consequences} <= set(list_checks())
-        assert not set(consequences) & set(causes[: place + 1])
+    for place, (cause, (unexamined, made)) in enumerate(CONSEQUENCES.items()):
+        assert {cause, *unexamined, *made} <= set(list_checks())
+        assert not {*unexamined, *made} & set(causes[: place + 1])
 
 
 def test_the_command_asks_outside_when_it_is_told_to(

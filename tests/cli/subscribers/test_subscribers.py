@@ -5,13 +5,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from digest.cli import digest
 from digest.settings import load_settings
 from digest.store.engine import Database, open_database
+from subscribers.consent import seals
 from subscribers.consent.consent_texts import ConsentText, register_consent_text
+from subscribers.consent.seals import LedgerSummary, LogHead
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.models import ConsentEvent, Person
+from subscribers.store.models import ConsentEvent, Person, Seal
 
 EVIDENCE = ["--where", "hls.today", "--on", "2026-03-04", "--method", "signed list", "--consent-text", "Yes."]
 
@@ -134,6 +137,23 @@ def test_verify_proves_the_ledger_and_names_a_broken_link(home: Path) -> None:
     broken = _run("verify", "--json")
     assert broken.exit_code == 1
     assert json.loads(broken.output)["broken"]["person"] == 1
+
+
+def test_a_seal_that_the_night_appends_at_the_same_moment_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.is_dir()
+    append_seal = seals.append_seal
+
+    def append_after_rival(session: Session, survey: LedgerSummary, now: datetime, *, log_head: LogHead) -> Seal:
+        rival = append_seal(session, survey, now, log_head=log_head)
+        values = {column.name: getattr(rival, column.name) for column in Seal.__table__.columns if column.name != "id"}
+        session.add(Seal(**values))
+        session.flush()
+        return rival
+
+    monkeypatch.setattr(seals, "append_seal", append_after_rival)
+    refused = _run("verify", "--seal-now")
+    assert refused.exit_code == 1
+    assert "has just sealed the ledger" in refused.output
 
 
 def test_the_words_of_consent_are_listed_with_their_versions(home: Path) -> None:

@@ -18,7 +18,7 @@ from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.deliver.providers.smtp.session import SmtpConnector
 from digest.settings import Settings, is_loopback
 from digest.settings.operations import check_dkim_record
-from digest.settings.setting_lines import advise_key_change
+from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.subscriber_language import SubscriberLanguage
 
 NO_USER = "-"  # the answer for none
@@ -89,10 +89,21 @@ def _describe_address_recipients(settings: Settings, language: SubscriberLanguag
 
 def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
     yield from find_signing_problems(settings, unsigned="warning")
-    domain = settings.file.sender.bounce_domain
+    domain, log = settings.file.sender.bounce_domain, settings.file.relay.log
     if not settings.file.inbound.host:
         place = f"bounce+…@{domain}" if domain else "sender.address"
-        yield kind.DoctorFinding("bounces", "ok", f"bounces go to {place}; no mailbox is set to be read ([inbound])")
+        yield (
+            kind.DoctorFinding("bounces", "ok", f"bounces are read from the mail server's log ({log})")
+            if log
+            else kind.DoctorFinding(
+                "bounces",
+                "warning",
+                f"Bounces go to {place} but aren't read.",
+                "Enter the server, user, and password of the bounce mailbox. "
+                + advise_key_change(settings, "inbound", 'host = "…"', 'user = "…"')
+                + f"; {advise_variable_change(settings, 'DIGEST_INBOUND_PASSWORD=…')}",
+            )
+        )
     elif not domain:
         yield kind.DoctorFinding(
             "bounces",
