@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -489,11 +490,22 @@ def test_the_email_about_a_request_by_phone_does_not_claim_that_it_was_made_on_a
 EVIDENCE = {"on": "2026-06-16", "where": "Roundtable", "method": "signed list", "wording": "Send me the weekly mail."}
 
 
-@pytest.mark.parametrize(("page", "fields"), [("add", EVIDENCE), ("1/correct", {"reason": "misheard"})])
-def test_a_likely_typo_in_the_domain_is_asked_about_once(both: Any, page: str, fields: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("page", "fields", "way_to_keep", "typed"),
+    [
+        ("add", EVIDENCE, "select the button again", "bo@gmial.com"),
+        ("1/correct", {"reason": "misheard"}, "enter it again", None),
+    ],
+)
+def test_a_likely_typo_in_the_domain_is_asked_about_once(
+    both: Any, page: str, fields: dict[str, str], way_to_keep: str, typed: str | None
+) -> None:
     admin, path = both.signed_in_client("admin"), f"/admin/readers/{page}"
     asked = post_form(admin, path, address="bo@gmial.com", **fields)
     assert (asked.status_code, "Did you mean gmail.com?" in asked.text) == (400, True)
+    assert f"Correct the address, or {way_to_keep} if it’s right." in unescape(asked.text)
+    (field,) = re.findall(r'<input[^>]* name="address"[^>]*>', asked.text)
+    assert (f'value="{typed}"' in field) == (typed is not None)
     kept = hidden_fields(asked.text)["kept"]
     assert post_form(admin, path, address="bo@hotmial.com", kept=kept, **fields).status_code == 400
     assert post_form(admin, path, address="bo@gmial.com", kept=kept, **fields).status_code == 303
