@@ -326,9 +326,9 @@ def list_changes(session: Session, number: int, now: datetime) -> Sequence[Store
 
 @dataclass(frozen=True, slots=True)
 class PendingCorrection:
-    """A correction that the owner of the new address can confirm until then."""
+    """A correction that the owner of the new address can confirm until then; `correction` is None if it can't be read."""
 
-    correction: AddressCorrection
+    correction: AddressCorrection | None
     requested_at: datetime
     until: datetime
 

@@ -349,7 +349,7 @@ def _find_change(installation: Installation, table: str, moment: str) -> Setting
         return _read_change(row) if row is not None else None
 
 
-def _select_changes(table: str) -> Select[tuple[AuditEntry]]:
+def _select_changes(table: str) -> Select[AuditEntry]:
     tables = (table, *EARLIER_TABLES.get(table, ()))
     return select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject.in_(tables))
 
