@@ -42,7 +42,7 @@ def explain_damage(reason: str) -> ApplicationError:
     """Say that the database is damaged, and what to do."""
     return ApplicationError(
         f"The database is damaged ({reason}).",
-        remedy="Stop everything that uses it, then restore your newest backup: digest restore FILE --replace",
+        remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing uses the database anymore.",
     )
 
 

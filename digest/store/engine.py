@@ -306,7 +306,7 @@ def refuse_newer_schema(revision: str | None) -> None:
             f"The database belongs to a newer version of this program (schema {revision}; this version supports "
             f"{newest}) and wasn't changed.",
             remedy="Install that version (pip install --upgrade hls_digest-….whl), or restore a backup made before the "
-            "upgrade: digest restore FILE --replace",
+            "upgrade with 'digest restore FILE --replace'.",
         )
     raise SchemaTooNewError(
         f"The database has the schema {revision}, which isn't this program's, and wasn't changed.",

@@ -35,6 +35,7 @@ EXPORT_COLUMNS = (
     *("short_edition", "text_only", "breaking_news", "paused_until"),
 )
 EVERYONE = SubscriberFilter()
+EXPORTABLE_STATES = frozenset({None, PersonState.SUBSCRIBED})  # of a filter: all others may not leave in the clear
 # Undoing an unsubscribe restores the consent from before.
 _CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}
 _PART_SIZE = 8192  # people's numbers in one row of an export's parts: 1 kB
@@ -193,7 +194,7 @@ def export_list(
     Raises:
         ExportStateError: the filter asks for people whose addresses may not leave.
     """
-    if list_filter.state not in {None, PersonState.SUBSCRIBED}:
+    if list_filter.state not in EXPORTABLE_STATES:
         raise ExportStateError(
             "Addresses of people who never confirmed, unsubscribed, or are suppressed may not be exported. Choose "
             "another state."

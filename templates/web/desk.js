@@ -710,10 +710,9 @@
   };
   const saveAll = (control) => {
     const form = control.form, left = new Map(leftIn(form, control).map((one) => [one, one.value]));
-    const file = [...left.keys()].some(inPicture) && chosenFile(form);
-    if ([...left.keys()].some(inPicture)) {
-      const controls = IMAGE_FIELDS.map((name) => form.elements.namedItem(name));
-      for (const one of file ? [...controls, file] : controls) left.set(one, valueOf(one));
+    const hasImage = [...left.keys()].some(inPicture);
+    if (hasImage) {
+      for (const name of IMAGE_FIELDS) left.set(form.elements.namedItem(name), form.elements.namedItem(name).value);
     }
     for (const [one, value] of left) onItsWay.set(one, value);
     say("Saving…");
@@ -722,6 +721,9 @@
     if (back) shown.push(back);
     let saved;
     inTurn(async () => {
+      // One that is saved by now isn't chosen any more.
+      const file = hasImage && chosenFile(form);
+      if (file) left.set(file, valueOf(file));
       const fields = fieldsLeft(form, left);
       const answer = await post(form, fields).finally(() => { for (const one of left.keys()) onItsWay.delete(one); });
       if (!isFromServer(answer)) {

@@ -166,6 +166,8 @@
     event.stopPropagation();
     closing = event.submitter?.name === "close" ? form : null;
     tell(form.elements.namedItem("alt"), "change");
+    const held = document.activeElement;
+    if (held.form === form && held.matches("input, textarea, select")) tell(held, "change");
   }, true);
   document.addEventListener("uploaded", (event) => {
     const form = event.target, { detail } = event;

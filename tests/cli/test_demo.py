@@ -148,7 +148,8 @@ def test_the_people_of_the_last_thirty_days_are_those_that_the_totals_count(made
         came = [row for row in newcomers if row.asked_where == way.way and row.state is not PersonState.REQUESTED]
         in_thirty_days = [row for row in came if row.asked_at > SAMPLE_NOW - timedelta(days=30)]
         assert len(in_thirty_days) == way.confirmed + way.brought, way
-    assert min(states[state] for state in PersonState if state is not PersonState.UNVERIFIED) >= 3
+    rare = {PersonState.UNVERIFIED, PersonState.REMOVED}  # by imports without evidence, and by undone ones
+    assert min(states[state] for state in set(PersonState) - rare) >= 3
 
 
 def test_the_demo_clears_only_what_a_demo_made(tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ CONSEQUENCES: Mapping[str, Sequence[str]] = {
     "nightly-steps": ("seals",),
     "access-rows": ("staff",),
     "sender-domain": _OF_SENDER,
-    "provider": ("signing", "bounces", "provider-events", "mail-server", "provider-account", *_RECORDS),
+    "provider": (
+        *("signing", "bounces", "provider-events", "mail-server", "provider-account"),
+        *("mail-host", "spf", "dkim-record", "alignment", "reverse-name"),
+    ),
     "signing": ("dkim-record", "alignment"),
     "resolver": (*_RECORDS, "site-address", "site-certificate", *_PAGES),
     "mail-server": ("mail-host", "spf", "reverse-name"),

@@ -466,7 +466,8 @@ def upload_a_picture(newsroom: Newsroom, kim: Page) -> None:
     expect(row.get_by_role("radio", name="uploaded image")).to_be_checked()
     write_by_keyboard(row.get_by_label("Description"), "Two grey rings")
     write_by_keyboard(row.get_by_label("Credit"), "Drawing: Kim Vega")
-    go_by_keys(kim, "Control+Enter")
+    kim.keyboard.press("Control+Enter")
+    expect(kim.locator("li.st.sel")).to_have_count(0)
     picture = newsroom.week.entry("featured", 0)["picture"]
     assert (picture["alt"], picture["credit"]) == ("Two grey rings", "Drawing: Kim Vega")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
@@ -185,9 +185,7 @@ def test_a_file_is_chosen_by_keys_alone_and_save_and_close_sends_it(served: Serv
     tab_to(page.locator("li.st.sel details.sub2 > summary").first)
     page.keyboard.press("Enter")
     field = tab_to(form.get_by_label("Image to upload"))
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files({"name": "crane.png", "mimeType": "image/png", "buffer": png()})
+    field.set_input_files({"name": "crane.png", "mimeType": "image/png", "buffer": png()})
     expect(form.locator(".image canvas")).to_be_visible()
     expect(field).to_be_focused()
     write_by_keyboard(form.locator("[name=alt]"), "A crane")
@@ -196,6 +194,22 @@ def test_a_file_is_chosen_by_keys_alone_and_save_and_close_sends_it(served: Serv
     assert served.image()["alt"] == "A crane"
     (edit,) = served.week.state.edits
     assert edit.kind == "picture"
+
+
+def test_words_that_are_written_while_an_image_is_sent_are_saved_with_it(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    form, held = form_of(page), list[Route]()
+    page.route("**/story/*", lambda route: route.continue_() if held else held.append(route))
+    give(form, "drop", png())
+    form.locator("[name=alt]").fill("A crane")
+    form.locator("[name=alt]").press("Tab")
+    expect(form.locator("[name=credit]")).to_be_focused()
+    page.keyboard.type("Port of Ellery")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#unsaved")).to_contain_text("credit of Featured 1")
+    held[0].continue_()
+    expect(page.locator("li.st.sel")).to_have_count(0)
+    assert (served.image()["alt"], served.image()["credit"]) == ("A crane", "Port of Ellery")
 
 
 def test_a_refused_image_says_why_in_place_and_what_was_typed_stays(served: ServedWeek) -> None:

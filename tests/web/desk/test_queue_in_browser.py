@@ -272,7 +272,7 @@ def test_what_is_refused_while_writing_says_why_beside_its_field(served: ServedW
     week = served.week
     page = served.open(WIDE)
     blank = page.locator("details.block").filter(has_text="Add another block")
-    blank.locator("summary").click()
+    blank.locator("> summary").click()
     blank.locator("input[name=headline]").fill("Pumps that start")
     blank.locator("input[name=headline]").press("Tab")
     written = page.locator("details.block").filter(has=page.locator("summary", has_text="Pumps that start"))

@@ -355,7 +355,8 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
     anchor = week.anchors("featured")[0]
     desk.goto(f"{address}{week.path}?open={anchor}")
-    file, description = desk.get_by_label("Image to upload"), desk.locator("input[name=alt]")
+    form = desk.locator("li.st.sel form[data-saves]")
+    file, description = form.get_by_label("Image to upload"), form.locator("[name=alt]")
     fold = desk.locator(f"#picture-{anchor} > summary")
     fold.click()
     file.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": png()})
@@ -408,7 +409,7 @@ def test_a_date_that_is_being_typed_is_finished_before_the_page_is_brought_up_to
     desk.goto(f"{address}{week.path}?filter=all")
     rows, blank = desk.locator("#found > li"), desk.locator("details.block").filter(has_text="Add another block")
     expect(rows).to_have_count(MAX_POOL_STORIES)
-    blank.locator("summary").click()
+    blank.locator("> summary").click()
     day = blank.locator("input[name=last_day]")
     day.focus()
     desk.keyboard.type("1130")
@@ -428,7 +429,7 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     unsaved, blocks = desk.locator("#unsaved"), desk.locator("details.block")
     before, known = week.state.last_seq, len(week.state.arrangement.blocks)
     blank = blocks.filter(has_text="Add another block")
-    blank.locator("summary").click()
+    blank.locator("> summary").click()
     # A block without a headline is none: what is typed waits, is named, and says where to look.
     blank.locator("input[name=name]").fill("Anvil Fire Supply")
     blank.locator("input[name=name]").press("Tab")
@@ -443,7 +444,7 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     blank.locator("input[name=headline]").press("Tab")
     expect(unsaved).to_have_text("")
     written = blocks.filter(has=desk.locator("summary", has_text="Pumps that start"))
-    expect(written.locator("summary")).to_contain_text("Sponsor, Anvil Fire Supply")
+    expect(written.locator("> summary")).to_contain_text("Sponsor, Anvil Fire Supply")
     expect(written.locator(".lab em").nth(2)).to_have_text(re.compile("^Saved "))
     expect(written.locator("textarea[name=text]")).to_be_focused()
     expect(written.get_by_role("button", name="Remove block")).to_have_count(1)
@@ -451,7 +452,7 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     mail = desk.frame_locator(".frame iframe")
     expect(mail.get_by_text("Pumps that start").first).to_be_attached()
     written.locator("select[name=kind]").select_option("opportunity")
-    expect(written.locator("summary")).to_contain_text("Opportunity")
+    expect(written.locator("> summary")).to_contain_text("Opportunity")
     link = written.locator("input[name=url]")
     link.fill("anvil.example")
     link.press("Tab")
@@ -461,11 +462,11 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     written.locator("input[name=first_day]").focus()
     desk.keyboard.type("11302026")
     written.locator("textarea[name=text]").focus()
-    expect(written.locator("summary")).to_contain_text("Not in this edition")
+    expect(written.locator("> summary")).to_contain_text("Not in this edition")
     expect(unsaved).to_have_text("")
     written.locator("input[name=name]").fill("Anvil")
     written.locator("textarea[name=text]").focus()
-    expect(written.locator("summary")).to_contain_text("Opportunity, Anvil.")
+    expect(written.locator("> summary")).to_contain_text("Opportunity, Anvil.")
     state = week.state
     assert [edit.kind for edit in state.edits[before + 1 :]] == ["block"] * 5
     (block,) = state.arrangement.resting_blocks
@@ -501,7 +502,8 @@ def write_words_of_a_picture(desk: Page, week: SampleWeek, address: str) -> None
     anchor = week.anchors("featured")[index]
     desk.goto(f"{address}{week.path}?open={anchor}")
     desk.locator(f"#picture-{anchor} > summary").click()
-    alt, credit = desk.locator("input[name=alt]"), desk.locator("input[name=credit]")
+    form = desk.locator("li.st.sel form[data-saves]")
+    alt, credit = form.locator("[name=alt]"), form.locator("[name=credit]")
     first = alt.input_value()
     seq = week.state.last_seq
     for words in ("Two cranes at dusk", first, "Two cranes at dawn"):

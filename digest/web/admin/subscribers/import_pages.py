@@ -68,7 +68,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
         web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 400
-    return redirect(url_for("admin.show_upload", name=name, _anchor="result"), 303)
+    return redirect(url_for("admin.show_upload", name=name), 303)
 
 
 @admin_pages.post("/import/<name>/stop")

@@ -26,6 +26,7 @@ from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.store.models import PersonState
+from subscribers.transfer.exports import EXPORTABLE_STATES
 
 PAUSED: Literal["paused"] = "paused"  # no state of its own: subscribers whose emails rest today
 MAX_ORIGIN_LENGTH = 200
@@ -174,13 +175,15 @@ def render_subscriber_list(*, refusal: RefusalError | None = None, query: Subscr
     """Write the page of the list, with what was refused; `query` is that of the URL if none is given."""
     installation, actor, now = get_installation_actor_and_time()
     query = query or read_query(SubscriberQuery)
-    view = subscriber_views.view_subscriber_list(installation, actor, query.as_filter(), below=query.below, now=now)
+    list_filter = query.as_filter()
+    view = subscriber_views.view_subscriber_list(installation, actor, list_filter, below=query.below, now=now)
     return render_template(
         "web/admin/subscribers/subscribers.html",
         view=view,
         query=query.as_url(),
         states=list(PersonState),
         frequencies=FREQUENCY_LABELS,
+        may_export=list_filter.state in EXPORTABLE_STATES,
         now=now,
         zone=web_context().zone,
         fresh=current_staff().is_fresh(now),

@@ -120,8 +120,12 @@ def test_a_filter_that_cannot_be_read_exports_nobody(world: Any) -> None:
 
 @pytest.mark.parametrize("state", ["requested", "unverified", "withdrawn", "suppressed", "erased"])
 def test_only_subscribers_are_exported(world: Any, state: str) -> None:
-    answer = post(world.signed_in_client("admin"), f"/admin/readers/export?state={state}", reason="survey")
+    client = world.signed_in_client("admin")
+    answer = post(client, f"/admin/readers/export?state={state}", reason="survey")
     assert (answer.status_code, "may not be exported" in answer.text) == (409, True)
+    offer = 'href="/admin/readers/export'
+    assert offer not in client.get(f"/admin/readers?state={state}").text, "no form for an export that's refused"
+    assert offer in client.get("/admin/readers?state=paused").text
 
 
 @pytest.mark.parametrize("path", ["export", "ask", "allow"])

@@ -1,0 +1,133 @@
+"""Firefox as tests drive it: by its own protocol, Marionette, because Playwright needs a Firefox of its own, which is no package of Debian.
+
+Each command is an array of its kind (0), its number, its name, and its parameters, as JSON after its length; so is the answer to it.
+"""
+
+import json
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tests.conftest import WAIT_TIMEOUT, reserve_port
+
+KEYS = {
+    "Tab": "\ue004",
+    "Enter": "\ue007",
+    "Control": "\ue009",
+    "Alt": "\ue00a",
+    "ArrowUp": "\ue013",
+    "ArrowDown": "\ue015",
+}
+
+
+class FirefoxError(Exception):
+    """Firefox refused a command; the message is its own."""
+
+
+class Firefox:
+    """A window of a running Firefox."""
+
+    def __init__(self, connection: socket.socket, reader: BinaryIO) -> None:
+        self._connection, self._reader = connection, reader
+        self._number = 0
+        self._read()  # it says who it is
+        self.version = str(self._send("WebDriver:NewSession", capabilities={})["capabilities"]["browserVersion"])
+
+    def _read(self) -> Any:
+        length = b""
+        while (digit := self._reader.read(1)) != b":":
+            if not digit:
+                raise FirefoxError("Firefox ended")
+            length += digit
+        return json.loads(self._reader.read(int(length)))
+
+    def _send(self, name: str, **parameters: Any) -> Any:
+        self._number += 1
+        command = json.dumps([0, self._number, name, parameters]).encode()
+        self._connection.sendall(b"%d:%s" % (len(command), command))
+        _, _, error, result = self._read()
+        if error:
+            raise FirefoxError(f"{error['error']}: {error['message']}")
+        return result
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the window a size, in pixels."""
+        self._send("WebDriver:SetWindowRect", width=width, height=height)
+
+    def open(self, url: str) -> None:
+        """Open a page, and wait until it has loaded."""
+        self._send("WebDriver:Navigate", url=url)
+
+    def set_cookie(self, name: str, value: str) -> None:
+        """Give the page's site a cookie, in place of all that it has."""
+        self._send("WebDriver:DeleteAllCookies")
+        self._send("WebDriver:AddCookie", cookie={"name": name, "value": value, "path": "/", "secure": True})
+
+    def look(self, expression: str) -> Any:
+        """Return the value of an expression in the page."""
+        return self._send("WebDriver:ExecuteScript", script=f"return {expression}", args=[])["value"]
+
+    def expect(self, expression: str, value: object) -> None:
+        """Wait until an expression in the page has a value."""
+        ends = time.monotonic() + WAIT_TIMEOUT
+        while (seen := self._look_safely(expression)) != value:
+            assert time.monotonic() < ends, f"{expression} is {seen!r}, not {value!r}"
+            time.sleep(0.05)
+
+    def _look_safely(self, expression: str) -> Any:
+        try:
+            return self.look(expression)
+        except FirefoxError as error:  # between two pages there's nothing to look at
+            return str(error)
+
+    def click(self, selector: str) -> None:
+        """Click the first element that matches, once it's there."""
+        self.expect(f"Boolean(document.querySelector({json.dumps(selector)}))", value=True)
+        element = self._send("WebDriver:FindElement", using="css selector", value=selector)["value"]
+        self._send("WebDriver:ElementClick", id=next(iter(element.values())))
+
+    def press(self, *keys: str) -> None:
+        """Press keys together where the focus is, the last one after the others."""
+        codes = [KEYS.get(key, key) for key in keys]
+        strokes = [{"type": "keyDown", "value": code} for code in codes]
+        strokes += [{"type": "keyUp", "value": code} for code in reversed(codes)]
+        self._send("WebDriver:PerformActions", actions=[{"type": "key", "id": "keyboard", "actions": strokes}])
+
+    def type(self, text: str) -> None:
+        """Type a text where the focus is."""
+        for letter in text:
+            self.press(letter)
+
+
+@contextmanager
+def open_firefox(path: str) -> Iterator[Firefox]:
+    """Start the Firefox at `path` without a window on the screen, with a profile of its own; it ends with the block."""
+    with reserve_port() as port, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        Path(profile, "user.js").write_text(f'user_pref("marionette.port", {port});\n', "utf-8")
+        command = [path, "--headless", "--marionette", "--no-remote", "--profile", profile]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with _connect(port, process) as connection, connection.makefile("rb") as reader:
+                yield Firefox(connection, reader)
+        finally:
+            process.terminate()
+            process.wait(WAIT_TIMEOUT)
+
+
+def _connect(port: int, process: "subprocess.Popen[bytes]") -> socket.socket:
+    ends = time.monotonic() + WAIT_TIMEOUT
+    while True:
+        try:
+            connection = socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            assert process.poll() is None, "Firefox ended"
+            assert time.monotonic() < ends, "Firefox doesn't listen"
+            time.sleep(0.1)
+        else:
+            connection.settimeout(WAIT_TIMEOUT)
+            return connection
