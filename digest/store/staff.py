@@ -5,7 +5,7 @@ and logs name a member by number (`staff 3`), so the row stays, with the name th
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -38,6 +38,7 @@ MEMBER_NOTICES = (
 )  # emails to one member, who is named first in their serial. Not "guard": an admin's removal must not withhold its warnings.
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 SIGN_IN_PURPOSE: one_time_tokens.OneTimePurpose = "sign in"
+REQUESTED_SUFFIX = " requested"  # in the serial of a sign-in link that the member requested
 
 
 class StaffError(RefusalError):
@@ -270,11 +271,22 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 
+def list_link_serials(member: StaffMember) -> tuple[str, str]:
+    """Return the serials of a member's links: of those that an admin or the system makes, and that the member requests."""
+    return str(member.id), f"{member.id}{REQUESTED_SUFFIX}"
+
+
 def end_member_links(
-    session: Session, member: StaffMember, purpose: one_time_tokens.OneTimePurpose, now: datetime
+    session: Session,
+    member: StaffMember,
+    purpose: one_time_tokens.OneTimePurpose,
+    now: datetime,
+    *,
+    serials: Iterable[str] | None = None,
 ) -> None:
-    """End the links of a member that are open, of one purpose."""
-    one_time_tokens.revoke_tokens_by_serial(session, purpose, str(member.id), now=now)
+    """End the links of a member that are open, of one purpose; all, or those of some serials."""
+    for serial in list_link_serials(member) if serials is None else serials:
+        one_time_tokens.revoke_tokens_by_serial(session, purpose, serial, now=now)
 
 
 def end_every_sign_in_link(session: Session, now: datetime) -> None:

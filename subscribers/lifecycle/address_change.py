@@ -19,7 +19,7 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.consent_texts import ConsentText, register_consent_text
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
-from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.keys import DecryptionError, KeyRing
 from subscribers.crypto.stored_addresses import make_lookup_hash
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
@@ -326,25 +326,24 @@ def list_changes(session: Session, number: int, now: datetime) -> Sequence[Store
 
 @dataclass(frozen=True, slots=True)
 class PendingCorrection:
-    """A correction that the owner of the new address can confirm until then."""
+    """A correction that the owner of the new address can confirm until then; `correction` is None if it can't be read."""
 
-    correction: AddressCorrection
+    correction: AddressCorrection | None
     requested_at: datetime
     until: datetime
 
 
 def find_pending_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> PendingCorrection | None:
-    """Return the correction of a person's address that waits for its new owner; None if there's none.
-
-    Raises:
-        DecryptionError: an address does not open.
-    """
+    """Return the correction of a person's address that waits for its new owner; None if there's none."""
     token = one_time_tokens.find_open_token(session, number, "change address", now=now)
     row = session.get(StoredAddressChange, token.hash) if token is not None else None
-    correction = decrypt_addresses(keys, row).correction if row is not None else None
-    if token is None or correction is None:
+    if token is None or row is None:
         return None
-    return PendingCorrection(correction, token.made_at, token.expires_at)
+    try:
+        correction = decrypt_addresses(keys, row).correction
+    except DecryptionError:
+        return PendingCorrection(None, token.made_at, token.expires_at)
+    return PendingCorrection(correction, token.made_at, token.expires_at) if correction is not None else None
 
 
 def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:

@@ -141,6 +141,8 @@ def acknowledge_failed_sign_ins(installation: Installation, signed_in: SignedInS
 def change_own_display_name(installation: Installation, signed_in: SignedInStaff, name: str, *, now: datetime) -> None:
     """Change the name by which colleagues see the member.
 
+    The audit log has no name: nothing could be erased from it.
+
     Raises:
         OwnAccountError: it isn't a person's name, or a colleague has it.
     """
@@ -148,7 +150,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
         name = require_plain_person_name(name)
         refuse_taken_name(session, name, own_number=signed_in.member_id)
         member = session.get_one(StaffMember, signed_in.member_id)
-        draft.detail = {"before": member.name, "after": name}
+        draft.changed = member.name != name
         member.name = name
 
 

@@ -149,9 +149,9 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
 
 
 def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Email members who can only sign in by link another one, at their proven address; earlier ones end.
+    """Email members who can only sign in by link another one, at their proven address; earlier ones that they requested end.
 
-    So they can set up a passkey or password however old their session is, which whoever stole the session can't.
+    So they can set up a passkey or password however old their session is. A thief of the session can't, and can't end an admin's link.
 
     Raises:
         StaffError: they have another way to sign in, or their address isn't proven.
@@ -171,16 +171,19 @@ def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff,
 def _queue_link(
     session: Session, installation: Installation, member: StaffMember, asked_by: str, now: datetime
 ) -> None:
-    facts = {"to": member.email, "token": _issue_link(session, member, now), "signs_in": asked_by}
+    facts = {"to": member.email, "token": _issue_link(session, member, now, asked_by), "signs_in": asked_by}
     facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 
-def _issue_link(session: Session, member: StaffMember, now: datetime) -> str:
-    staff.end_member_links(session, member, staff.SIGN_IN_PURPOSE, now)
+def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: str = "admin") -> str:
+    """Issue a sign-in link. An admin's ends all earlier ones, a member's those that they requested."""
+    admin_link, requested_link = staff.list_link_serials(member)
+    serial, ended = (requested_link, [requested_link]) if asked_by == "member" else (admin_link, None)
+    staff.end_member_links(session, member, staff.SIGN_IN_PURPOSE, now, serials=ended)
     return one_time_tokens.issue_token(
-        session, staff.SIGN_IN_PURPOSE, None, now=now, expires_at=now + LINK_LIFETIME, serial=str(member.id)
+        session, staff.SIGN_IN_PURPOSE, None, now=now, expires_at=now + LINK_LIFETIME, serial=serial
     )
 
 
@@ -208,7 +211,7 @@ def sign_in_by_link(
 def _member_of_link(session: Session, token_lookup: one_time_tokens.TokenLookup) -> StaffMember | None:
     if token_lookup.state is not one_time_tokens.TokenState.FRESH:
         return None
-    return staff.get_staff_member(session, int(token_lookup.serial))
+    return staff.get_staff_member(session, int(token_lookup.serial.removesuffix(staff.REQUESTED_SUFFIX)))
 
 
 def accept_invitation(

@@ -332,7 +332,8 @@ def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
     """Find the editions that were sent with refusals, until someone acknowledges them."""
     sent = (Edition.state == EditionState.SENT, Edition.refusals > 0)
     for row in session.scalars(select(Edition).where(*sent).order_by(Edition.release_at)):
-        said = f"{row.title} was sent with {row.refusals:,} refusals that need a decision."
+        refusals = count_with_noun(row.refusals, "refusal that needs a decision", "refusals that need a decision")
+        said = f"{row.title} was sent with {refusals}."
         way = f"To see why, and to send again or acknowledge them, run 'digest refused {row.name}'."
         on_page = "Open it under Sent to see why, and to send again or acknowledge them."
         yield AttentionFinding("refusals", f"{said} {way}", row.name, f"{said} {on_page}")

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from digest.app.alerts.channels import explain_unusable_channels
 from digest.app.doctor.check_registry import ExaminedInstallation
@@ -152,13 +152,13 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 
 
 def fill_in_earlier_values(
-    values: SettingsTable, changes: Iterable[SettingChange], before: str
+    installation: Installation, table: str, values: SettingsTable, before: str
 ) -> SettingsTable | None:
-    """Return a table with its values from before the change of that moment (ISO 8601); None if the change isn't listed.
+    """Return a table with its values from before the change of that moment (ISO 8601); None if there was none.
 
     A value of which the audit log has only the host stays as it is. So does the table if it no longer allows the earlier values.
     """
-    change = next((change for change in changes if change.at.isoformat() == before), None)
+    change = _find_change(installation, table, before)
     if change is None:
         return None
     fields = type(values).model_fields
@@ -331,11 +331,27 @@ def _list_approved(installation: Installation) -> dict[str, EditionState]:
 
 
 def _list_changes(installation: Installation, table: str) -> tuple[SettingChange, ...]:
-    tables = (table, *EARLIER_TABLES.get(table, ()))
-    query = select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject.in_(tables))
+    newest = _select_changes(table).order_by(AuditEntry.id.desc()).limit(LISTED_CHANGES)
     with installation.database.read() as session:
-        rows = session.scalars(query.order_by(AuditEntry.id.desc()).limit(LISTED_CHANGES))
-        return tuple(change for row in rows if (change := _read_change(row)))
+        return tuple(change for row in session.scalars(newest) if (change := _read_change(row)))
+
+
+def _find_change(installation: Installation, table: str, moment: str) -> SettingChange | None:
+    """Find a change by its moment, however many came after it: the emailed link has to work as long as the log has it."""
+    try:
+        at = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        return None
+    with installation.database.read() as session:
+        row = session.scalar(_select_changes(table).where(AuditEntry.at == at).limit(1))
+        return _read_change(row) if row is not None else None
+
+
+def _select_changes(table: str) -> Select[AuditEntry]:
+    tables = (table, *EARLIER_TABLES.get(table, ()))
+    return select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject.in_(tables))
 
 
 def _read_change(row: AuditEntry) -> SettingChange | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -34,6 +35,7 @@ from subscribers.transfer.imports import count_imported_departures
 SEARCH = Action("addresses searched", Role.ADMIN, AffectedArea.ADDRESSES)
 LIST = Action("readers listed", Role.ADMIN, AffectedArea.NONE)
 COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
+MAX_COUNTS = 200  # kept at once, of all filters
 RECIPIENTS_KEPT_SECONDS = 10.0  # they change with the edition and the settings
 Counted = TypeVar("Counted")
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
@@ -107,7 +109,10 @@ def count_or_recall(
     A short list is counted at each look. The states of a million take a tenth of a second, and are counted every ten.
     """
     with _kept_lock:
-        cached = _timed_counts.setdefault(database.engine, {}).setdefault(counted_name, _TimedCount())
+        counts = _timed_counts.setdefault(database.engine, {})
+        if len(counts) >= MAX_COUNTS and counted_name not in counts:
+            counts.clear()
+        cached = counts.setdefault(counted_name, _TimedCount())
     with cached.lock:
         began = monotonic()
         if began >= cached.good_until:
@@ -160,7 +165,9 @@ def view_subscriber_list(
     database, settings = installation.database, installation.settings
     counts = count_subscribers(database, now=now)
     today = now.astimezone(settings.file.publication.zone).date()
-    paused = count_or_recall(database, "paused", lambda session: subscriber_list.count_paused(session, today))
+    count_paused = partial(subscriber_list.count_paused, today=today)
+    paused = count_or_recall(database, f"paused on {today}", count_paused)
+    matches = _count_matching_people(installation, list_filter, now)
     with installation.database.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
         newest = select(Edition).where(IS_REGULAR, Edition.state.in_(_SENT_STATES))
@@ -176,7 +183,7 @@ def view_subscriber_list(
         return SubscriberListView(
             counts=counts,
             paused=paused,
-            matches=subscriber_list.count_matching_people(session, list_filter),
+            matches=matches,
             parts=list_part_titles(settings, settings.subscriber_language),
             subscribers=page.subscribers,
             next_below=page.next_below,
@@ -197,10 +204,17 @@ def count_exportable(
         NotPermittedError: the actor is no admin.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)
-    if list_filter == SubscriberFilter():
-        return MatchCount(count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED])
-    with installation.database.read() as session:
-        return subscriber_list.count_matching_people(session, replace(list_filter, state=PersonState.SUBSCRIBED))
+    return _count_matching_people(installation, replace(list_filter, state=PersonState.SUBSCRIBED), now)
+
+
+def _count_matching_people(installation: Installation, list_filter: SubscriberFilter, now: datetime) -> MatchCount:
+    """Count the people who match, or return the counts of a moment ago."""
+    state = list_filter.state
+    if list_filter == SubscriberFilter(state=state):
+        counts = count_subscribers(installation.database, now=now)
+        return MatchCount(counts[state] if state else counts.total)
+    count = partial(subscriber_list.count_matching_people, list_filter=list_filter)
+    return count_or_recall(installation.database, f"matches of {list_filter}", count)
 
 
 def list_signup_sources(installation: Installation) -> list[str]:

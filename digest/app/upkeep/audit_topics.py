@@ -18,6 +18,7 @@ TOPICS: Mapping[str, str] = {
     "keys": "Keys, backups, and integrity",
     REFUSED: "Denied or failed",
 }
+_MAX_DIGITS = 10  # of a row's number
 _REFUSED_PREFIX, _FAILED_PREFIX = "refused: ", "failed: "
 
 _HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message", "mark", "columns"})
@@ -92,7 +93,7 @@ def describe_actor(actor: str, names: Mapping[str, str]) -> str:
 def describe_subject(subject: str, names: Mapping[str, str]) -> str:
     """Describe the subject of an action, such as "subscriber 8,214" or a colleague's name."""
     kind, _, number = subject.partition(" ")
-    if kind == "person" and number.isdigit():
+    if kind == "person" and _is_row_number(number):
         return f"subscriber {int(number):,}"
     return names.get(subject, subject)
 
@@ -102,9 +103,14 @@ def parse_subject(text: str) -> str:
     subject = " ".join(text.split())
     kind, _, last = subject.lower().rpartition(" ")
     number = last.replace(",", "")
-    if kind in {"", "subscriber", "reader", "person"} and number.isdigit():
+    if kind in {"", "subscriber", "reader", "person"} and _is_row_number(number):
         return f"person {int(number)}"
     return subject
+
+
+def _is_row_number(text: str) -> bool:
+    """Return whether a text is digits that `int` reads: it refuses "²", and thousands of digits."""
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 def describe_detail(detail: object) -> tuple[str, str]:

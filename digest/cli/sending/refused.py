@@ -19,6 +19,7 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.cli.lazy_group import CommandRefusedError
+from subscribers.phrases import count_with_noun
 
 MAX_ROWS_SHOWN = 30  # groups; --json lists all
 
@@ -139,10 +140,9 @@ def _describe_groups(overview: RefusalOverview) -> Iterator[RenderableType]:
     if len(groups) > MAX_ROWS_SHOWN:
         yield f"… and {len(groups) - MAX_ROWS_SHOWN:,} more. To list all of them, use --json."
     if edition.has_refusals:
-        yield (
-            f"{edition.name} was sent with {edition.refusals:,} refusals that need a decision. To send them again or acknowledge "
-            "them, see 'digest refused --help'."
-        )
+        refusals = count_with_noun(edition.refusals, "refusal that needs a decision", "refusals that need a decision")
+        way = "To send them again or acknowledge them, see 'digest refused --help'."
+        yield f"{edition.name} was sent with {refusals}. {way}"
 
 
 def _groups_as_json(overview: RefusalOverview) -> dict[str, object]:

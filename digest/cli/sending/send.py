@@ -13,6 +13,7 @@ from digest.cli.terminal import show_progress
 from digest.deliver.send.run.edition_sending import SendReport
 from digest.stop_signals import stop_on_signal
 from digest.store.delivery_models import DeliveryState
+from subscribers.phrases import count_with_noun
 
 EXIT_STILL_WAITING = 1  # or the counts do not balance, or not all of a test was accepted
 EXIT_UNCERTAIN = 3  # nothing waits, and nobody knows whether all of it arrived
@@ -92,7 +93,8 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
             click.echo(f"{counts.open:,} not sent yet{resume_time}. Sending continues {how}.", err=True)
         return EXIT_STILL_WAITING
     if report.refusals:
-        click.echo(f"{report.refusals:,} refusals need a decision. See 'digest refused {report.edition}'.", err=True)
+        refusals = count_with_noun(report.refusals, "refusal needs a decision", "refusals need a decision")
+        click.echo(f"{refusals}. See 'digest refused {report.edition}'.", err=True)
     if counts[DeliveryState.UNCERTAIN]:
         click.echo(f"The status of some messages is unknown. See 'digest uncertain {report.edition}'.", err=True)
         return EXIT_UNCERTAIN

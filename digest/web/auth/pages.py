@@ -1,6 +1,6 @@
 """Signing in, signing in again, signing out. A GET changes nothing; no form works without the form token."""
 
-from flask import Blueprint, Response, redirect, render_template, request, session, url_for
+from flask import Blueprint, Response, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import own_account, sign_in, staff
@@ -204,7 +204,7 @@ def discard_kept_form() -> ResponseReturnValue:
     return redirect(next_url(form.back if form else None), 303)
 
 
-def _confirm_page(next_path: str | None, *, refusal: Exception | None = None, link_sent: bool = False) -> str:
+def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:
     context = web_context()
     minutes = int((context.clock() - current_staff().fresh_at).total_seconds()) // 60
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
@@ -214,7 +214,6 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None, li
         keeps_form=_find_kept_form(sanitize_next_path(next_path)) is not None,
         minutes=minutes,
         account=account,
-        link_sent=link_sent,
         refusal=refusal,
         code_at_fault=isinstance(refusal, SignInRefusedError) and refusal.field == "code",
         challenge=_offer_challenge("confirm", current_staff()),
@@ -232,7 +231,8 @@ def request_sign_in_link() -> ResponseReturnValue:
         return _confirm_page(request.form.get("next"), refusal=exc), 429 if isinstance(
             exc, TooManyAttemptsError
         ) else 409
-    return _confirm_page(request.form.get("next"), link_sent=True)
+    flash("sent", "link")
+    return redirect(url_for("auth.show_identity_confirmation", next=sanitize_next_path(request.form.get("next"))), 303)
 
 
 @auth_pages.post("/desk/sign-out")

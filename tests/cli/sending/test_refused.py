@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 
+from digest.app.doctor.attention import find_attention
 from digest.cli import digest
 from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
@@ -125,3 +126,14 @@ def test_a_canceled_edition_is_not_sent_again(install: Installation) -> None:
         session.execute(update(Edition).values(state=EditionState.CANCELLED))
     refused = run("refused", NAME, "--again", "all", *WHY, "--yes")
     assert (refused.exit_code, "is canceled" in refused.output) == (2, True)
+
+
+def test_one_refusal_needs_one_decision(install: Installation) -> None:
+    with install.database.write() as session:
+        row = session.scalars(select(Edition).where(Edition.name == NAME)).one()
+        row.refusals = 1
+    listed = " ".join(run("refused", NAME).output.split())
+    assert f"{NAME} was sent with 1 refusal that needs a decision." in listed
+    with install.database.read() as session:
+        sentences = [finding.sentence for finding in find_attention(session, RELEASE)]
+    assert any("was sent with 1 refusal that needs a decision. To see why" in sentence for sentence in sentences)

@@ -3,12 +3,13 @@
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import select
 
 from digest.app.accounts.attempt_limits import SignInRefusedError
-from digest.app.accounts.sign_in import sign_in_by_password
+from digest.app.accounts.sign_in import make_sign_in_link, sign_in_by_password
 from digest.app.accounts.visitor import Visitor
 from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 from digest.store import staff
@@ -16,6 +17,7 @@ from digest.store.account_models import Passkey, StaffSession
 from digest.store.delivery_models import Delivery, StaffMember
 from digest.store.models import AuditEntry
 from digest.web.app import create_app
+from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
 from tests.sent_emails import send_notices
@@ -263,13 +265,30 @@ def test_members_without_another_way_to_sign_in_get_a_link_at_their_address_and_
     page = client.get(setup.headers["Location"]).text
     assert "Email me a sign-in link" in page
     sent = request_link(client)
-    assert (sent.status_code, "/desk/link/" in sent.text) == (200, False)
-    assert "It works once, within an hour" in sent.text
+    assert sent.status_code == 303
+    told, reloaded = (client.get(sent.headers["Location"]).text for _ in range(2))
+    assert ("It works once, within an hour" in told, "/desk/link/" in told) == (True, False)
+    assert "Email me a sign-in link" in reloaded
     path = emailed_link(world, "eve@newsroom.example", "/desk/link/")
     again = world.client
     answer = again.post(path, data=hidden_fields(again.get(path).text))
     assert answer.headers["Location"] == "/desk/security"
     assert again.post("/desk/security/app", data=fetch_token(again)).headers["Location"] == "/desk/security/password"
+
+
+def test_a_stolen_session_cannot_end_a_link_that_an_admin_made(world: Any) -> None:
+    client = stale_client(world)
+    path = urlsplit(make_sign_in_link(world.install, ADMIN, "eve@newsroom.example", now=NOW)).path
+    assert request_link(client).status_code == 303
+    owner = create_app(world.install, clock=lambda: NOW).test_client()
+    assert owner.post(path, data=hidden_fields(owner.get(path).text)).headers["Location"] == "/desk/security"
+
+
+def test_where_a_link_is_the_only_way_no_form_is_promised_to_be_kept(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    admin.set_cookie(*world.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
+    page = admin.get(invite(admin, back="/admin/staff").headers["Location"]).text
+    assert ("Email me a sign-in link" in page, "Your form is kept" in page) == (True, False)
 
 
 def test_only_proven_addresses_without_another_way_get_a_link_and_not_endlessly(world: Any) -> None:
@@ -279,7 +298,7 @@ def test_only_proven_addresses_without_another_way_get_a_link_and_not_endlessly(
     assert "digest staff link" in client.get("/desk/confirm").text
     assert request_link(client).status_code == 409
     prove(world, "eve@newsroom.example")
-    assert [request_link(client).status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert [request_link(client).status_code for _ in range(4)] == [303, 303, 303, 429]
     with world.database.write() as session:
         number = staff.require_staff_member(session, "eve@newsroom.example").id
         session.add(Passkey(staff=number, credential=b"c", public_key=b"p", sign_count=0, name="One", made_at=NOW))

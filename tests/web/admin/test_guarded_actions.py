@@ -16,6 +16,7 @@ from sqlalchemy import select
 from digest.app.accounts import own_account, sign_in, staff
 from digest.app.doctor.attention import find_attention
 from digest.app.sending import background_tasks
+from digest.app.settings.setting_changes import LISTED_CHANGES
 from digest.app.subscribers import (
     address_searches,
     data_requests,
@@ -48,6 +49,7 @@ from tests.app.test_affected_areas import list_actions
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, send_notices
+from tests.subscribers.pages.test_my_data import at
 from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
 from tests.web.admin.settings.test_setting_pages import submit, write_section_fields
 from tests.web.conftest import ADA_ADDRESS, MEMBERS
@@ -533,6 +535,23 @@ def test_a_sole_admin_is_told_why_the_email_comes_to_them_and_the_page_says_so(f
     assert "reset their sign-in" not in text_of(email)
 
 
-def test_a_change_that_is_not_listed_any_more_is_not_restored(filed: Any) -> None:
-    page = admin_client(filed).get("/admin/settings/sender?before=2026-01-01T00:00:00").text
-    assert "This change isn’t in the list below" in page
+@pytest.mark.parametrize("moment", ["2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00", "yesterday"])
+def test_a_change_that_never_was_is_not_restored(filed: Any, moment: str) -> None:
+    page = admin_client(filed).get("/admin/settings/sender", query_string={"before": moment}).text
+    assert "This change isn’t in the audit log" in page
+
+
+def test_later_changes_do_not_hide_the_one_that_an_email_warned_of(filed: Any) -> None:
+    add_admin(filed)
+    admin, before = admin_client(filed), filed.install.settings.file.sender.reply_to
+    submit(admin, "sender", reply_to="thief@example.com")
+    (email,) = sent_emails(filed)
+    (path,) = re.findall(r"Undo the change: https://news\.example\.org(\S+)", text_of(email))
+    for number in range(LISTED_CHANGES):
+        now = NOW + timedelta(minutes=1 + number)
+        later = at(filed, now)
+        later.set_cookie(*filed.session_cookie("admin", fresh_at=now))
+        assert submit(later, "sender", reply_to=f"thief{number}@example.com").status_code == 303
+    page = admin.get(path).text
+    assert "have the values from before this change" in page
+    assert settings_form(page).get("reply_to", "") == before

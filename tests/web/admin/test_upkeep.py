@@ -244,6 +244,13 @@ def test_a_subject_is_read_as_people_write_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("about", ["²", "person ²", "٣", "9" * 5_000])
+def test_a_subject_that_is_no_number_is_searched_as_text(world: Any, about: str) -> None:
+    assert audit_topics.parse_subject(about) == about
+    assert audit_topics.describe_subject(f"person {about}", {}) == f"person {about}"
+    assert world.signed_in_client("admin").get("/admin/audit", query_string={"about": about[:200]}).status_code == 200
+
+
 def test_the_filter_has_its_actions_and_people_in_groups(world: Any) -> None:
     page = world.signed_in_client("admin").get("/admin/audit").text
     (people,), (actions,) = (

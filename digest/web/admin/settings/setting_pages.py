@@ -180,7 +180,7 @@ def _settings_page(
     values: Any = view.values
     before = request.args.get("before", "")
     fills = bool(before) and form is None and isinstance(values, SettingsTable)
-    earlier = setting_changes.fill_in_earlier_values(values, view.changes, before) if fills else None
+    earlier = setting_changes.fill_in_earlier_values(installation, table, values, before) if fills else None
     find_parts: dict[str, Callable[[], dict[str, Any]]] = {
         "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
         "publication": lambda: {"offered_values": _list_offered_values(installation.settings)},

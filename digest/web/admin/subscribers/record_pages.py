@@ -185,7 +185,7 @@ def correct_address(number: int) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(AddressCorrectionForm)
-        _ask_about_domain(form.address)
+        _ask_about_domain(form.address, "enter it again")
         subscriber_actions.request_address_correction(installation, actor, number, form.address, form.reason, now=now)
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
@@ -308,7 +308,7 @@ def add_subscriber() -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ConsentEvidenceForm)
-        _ask_about_domain(form.address)
+        _ask_about_domain(form.address, "select the button again")
         signup = subscriber_actions.add_person(installation, actor, form.address, _read_evidence(form), now=now)
     except RefusalError as exc:
         return _adding_page(refusal=exc), 400
@@ -316,8 +316,10 @@ def add_subscriber() -> ResponseReturnValue:
     return _lead_to_record(signup.number, outcome)
 
 
-def _ask_about_domain(address: str) -> None:
+def _ask_about_domain(address: str, way_to_keep: str) -> None:
     """Ask about a likely typo in the domain, once: the form that's sent again says which domain to keep.
+
+    `way_to_keep` says what to do with an address that's right.
 
     Raises:
         AddressError: the text is no address.
@@ -325,9 +327,7 @@ def _ask_about_domain(address: str) -> None:
     """
     meant = subscriber_actions.find_meant_domain(address)
     if meant and request.form.get("kept") != _read_typed_domain(address):
-        raise FormError(
-            {"address": f"Did you mean {meant}? Correct the address, or select the button again if it's right."}
-        )
+        raise FormError({"address": f"Did you mean {meant}? Correct the address, or {way_to_keep} if it's right."})
 
 
 def _read_typed_domain(address: str) -> str:

@@ -9,7 +9,7 @@ from html import unescape
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from digest.app.subscribers import subscriber_actions
 from digest.app.subscribers.subscriber_actions import CorrectionRefusedError
@@ -22,6 +22,7 @@ from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbac
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentKind, PersonState
+from subscribers.store.signup_models import StoredAddressChange
 from subscribers.transfer.exports import DataController, ExportRecipient, build_person_record, export_list
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text
@@ -251,15 +252,16 @@ def test_a_correction_that_waits_is_shown_and_can_be_withdrawn(both: Any) -> Non
     assert "(“new job”)" in page
     assert NEW not in page
     done = post_form(admin, f"{record}/withdraw", reason="misheard")
-    assert done.headers["Location"] == f"{record}?done=withdraw"
-    page = admin.get(done.headers["Location"]).text
+    assert done.headers["Location"] == record
+    page = admin.get(record).text
     assert "The address correction was withdrawn." in page
     assert f'href="{record}/withdraw"' not in page
     assert both.client.post(links[NEW]).status_code == 410
     assert both.client.get(links[ADA]).status_code == 410
     assert address_of(both) == ADA
     again = post_form(admin, f"{record}/withdraw", reason="misheard")
-    assert again.headers["Location"] == f"{record}?done=unchanged-withdraw"
+    assert again.headers["Location"] == record
+    assert "The address correction was withdrawn." not in admin.get(record).text
     correct(both, now=NOW + DAY)
     assert NEW in {str(mail["To"]) for mail in inbox.new(NOW + DAY)}, "another correction can follow"
 
@@ -274,3 +276,16 @@ def test_withdrawing_a_correction_leaves_a_change_of_before_undoable(both: Any) 
     post_form(admin, f"/admin/readers/{both.ada}/withdraw", reason="misheard")
     assert both.client.post(first[ADA]).status_code == 200
     assert address_of(both) == ADA
+
+
+def test_a_damaged_correction_leaves_the_record_usable_and_can_be_withdrawn(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    correct(both)
+    with both.database.write() as session:
+        session.execute(update(StoredAddressChange).values(ciphertext=b"damaged"))
+    page = unescape(admin.get(record).text)
+    assert "and can’t be read." in page
+    assert f'href="{record}/erase"' in page
+    post_form(admin, f"{record}/withdraw", reason="misheard")
+    assert "The address correction was withdrawn." in admin.get(record).text
+    assert f'href="{record}/withdraw"' not in admin.get(record).text

@@ -2,17 +2,22 @@
 
 import csv
 import io
+import time
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from digest.app.subscribers import subscriber_actions
+from digest.app.subscribers.subscriber_views import view_subscriber_list
 from digest.installation.audited_actions import terminal_actor
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry
-from subscribers.consent import disclosures
+from subscribers.consent import disclosures, subscriber_list
+from subscribers.consent.subscriber_list import MatchCount, SubscriberFilter
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ImportBatch, Person, PersonState, Suppression
 from tests.moments import DRAFTING as NOW
@@ -126,3 +131,36 @@ def test_only_subscribers_are_exported(world: Any, state: str) -> None:
 @pytest.mark.parametrize("path", ["export", "ask", "allow"])
 def test_an_editor_does_nothing_with_the_list(world: Any, path: str) -> None:
     assert world.signed_in_client("editor").get(f"/admin/readers/{path}").status_code == 403
+
+
+def test_turning_pages_counts_nothing_anew(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[SubscriberFilter] = []
+
+    def count_slowly(session: Session, list_filter: SubscriberFilter) -> MatchCount:
+        counted.append(list_filter)
+        time.sleep(0.05)
+        return MatchCount(7)
+
+    monkeypatch.setattr(subscriber_list, "count_matching_people", count_slowly)
+    client = both.signed_in_client("admin")
+    assert "<h2>1 match <small>of 1 record" in client.get("/admin/readers?state=subscribed").text
+    assert "All subscribers" in client.get("/admin/readers").text
+    assert counted == [], "these are counted by state"
+    for _ in range(2):
+        assert "<h2>7 matches" in client.get("/admin/readers?came=form").text
+    client.get("/admin/readers?came=Expo")
+    assert [each.asked_where for each in counted] == ["form", "Expo"]
+
+
+def test_paused_subscribers_are_counted_anew_on_the_next_day(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[date] = []
+
+    def count_slowly(session: Session, today: date) -> int:
+        counted.append(today)
+        time.sleep(0.05)
+        return 1
+
+    monkeypatch.setattr(subscriber_list, "count_paused", count_slowly)
+    for now in (NOW, NOW, NOW + timedelta(days=1)):
+        view_subscriber_list(both.install, terminal_actor("eve"), SubscriberFilter(), below=None, now=now)
+    assert counted == [NOW.date(), NOW.date() + timedelta(days=1)]

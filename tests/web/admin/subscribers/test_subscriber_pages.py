@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def test_an_export_takes_the_same_filter(both: Any) -> None:
         change_preferences(session, bo, Preferences(pause_until=NOW.date() + timedelta(days=3)), NOW)
     admin = both.signed_in_client("admin")
     figures = admin.get("/admin/readers").text
-    assert re.findall(r"<dt>of them paused</dt><dd><a [^>]+>(\d+)<", figures) == ["1"]
+    assert re.findall(r"<dt>paused</dt><dd><a [^>]+>(\d+)<", figures) == ["1"]
     path = "/admin/readers/export?state=paused&until=2026-11-19"
     page = admin.get(path).text
     assert "Subscribed, but paused" in page
@@ -293,7 +294,7 @@ def test_the_record_tells_consent_mails_and_passages_in_words(both: Any) -> None
     assert "Subscribed since May 3, 2026" in page
     assert "Record verified (1 event)" in page
     assert "<b>Added</b> by an admin who vouched for their consent." in page
-    assert "“Send me the weekly mail.” Not one of this publication’s versions." in page
+    assert "“Send me the weekly mail.” This isn’t a version of your consent text." in page
     assert re.search(r"No\. 147</th><td[^>]*>Refused \(mailbox doesn.t exist\)", page)
     assert re.search(r"Welcome and consent receipt</th><td[^>]*>Accepted on attempt 2, then reported as spam", page)
     assert "To send you No. 147" in page
@@ -489,11 +490,22 @@ def test_the_email_about_a_request_by_phone_does_not_claim_that_it_was_made_on_a
 EVIDENCE = {"on": "2026-06-16", "where": "Roundtable", "method": "signed list", "wording": "Send me the weekly mail."}
 
 
-@pytest.mark.parametrize(("page", "fields"), [("add", EVIDENCE), ("1/correct", {"reason": "misheard"})])
-def test_a_likely_typo_in_the_domain_is_asked_about_once(both: Any, page: str, fields: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("page", "fields", "way_to_keep", "typed"),
+    [
+        ("add", EVIDENCE, "select the button again", "bo@gmial.com"),
+        ("1/correct", {"reason": "misheard"}, "enter it again", None),
+    ],
+)
+def test_a_likely_typo_in_the_domain_is_asked_about_once(
+    both: Any, page: str, fields: dict[str, str], way_to_keep: str, typed: str | None
+) -> None:
     admin, path = both.signed_in_client("admin"), f"/admin/readers/{page}"
     asked = post_form(admin, path, address="bo@gmial.com", **fields)
     assert (asked.status_code, "Did you mean gmail.com?" in asked.text) == (400, True)
+    assert f"Correct the address, or {way_to_keep} if it's right." in unescape(asked.text)
+    (field,) = re.findall(r'<input[^>]* name="address"[^>]*>', asked.text)
+    assert (f'value="{typed}"' in field) == (typed is not None)
     kept = hidden_fields(asked.text)["kept"]
     assert post_form(admin, path, address="bo@hotmial.com", kept=kept, **fields).status_code == 400
     assert post_form(admin, path, address="bo@gmial.com", kept=kept, **fields).status_code == 303
@@ -506,7 +518,7 @@ def test_words_that_were_typed_in_are_no_version_of_the_publications_text(both: 
     fields = {"address": BO_ADDRESS, "on": "2026-06-16", "where": "Roundtable", "method": "signed list"}
     added = post_form(admin, "/admin/readers/add", wording="Send me the weekly mail.", **fields)
     page = admin.get(added.headers["Location"]).text
-    assert "“Send me the weekly mail.” Not one of this publication’s versions." in page
+    assert "“Send me the weekly mail.” This isn’t a version of your consent text." in page
     assert "Consent text 1" not in page
     fields["address"] = "cy@example.org"
     added = post_form(admin, "/admin/readers/add", wording="Yes, email me Test once a week.", **fields)
