@@ -473,11 +473,15 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     assert "blank lines between paragraphs" in shown
     assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
-    assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", mail)
-    assert (
-        "Two ports. Still one.\n\nThen water.\n"
-        in editions.render_edition_bytes(week.installation, week.name, "text").decode()
-    )
+    # The email has the note's opening, and the web edition all of it.
+    assert re.search(r"<span[^>]*>Two <em[^>]*>ports</em>\. Still one\.</span>", mail)
+    text = editions.render_edition_bytes(week.installation, week.name, "text").decode()
+    assert "Two ports. Still one." in text
+    assert "Then water." not in mail + text
+    is_note = RenderedEditionFragment.kind == "page", RenderedEditionFragment.name == "top"
+    with week.installation.database.read() as session:
+        web = session.scalars(select(RenderedEditionFragment.body).where(*is_note)).one()
+    assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", web)
     # A browser sends what was left alone with other line ends.
     last = week.state.last_seq
     write("Two *ports*. Still one.\r\n\r\nThen water.", "Two *ports*. Still one.\n\nThen water.")
