@@ -995,6 +995,37 @@ def test_a_sponsored_block_has_an_image_in_the_email_and_on_the_web(week: Sample
     assert [edit.kind for edit in week.state.edits] == ["block"] * 5
 
 
+def test_who_describes_a_blocks_image_that_a_colleague_replaced_sees_both(week: SampleWeek) -> None:
+    path = f"{week.path}/block/b-1"
+    texts = {"kind": "sponsor", "headline": "Pumps", "name": "", "text": "", "url": "", "after": ""}
+    texts |= {"first_day": "", "last_day": ""}
+    texts |= {f"was-{field}": text for field, text in texts.items()}
+    first = {"alt": "A pump", "credit": "", "focus-x": "50", "focus-y": "50"}
+    was = {f"was-{field}": text for field, text in first.items()}
+    week.client().post(path, data={"seq": "0", **texts, **first, "picture": "upload", "file": (jpeg(), "a.jpg")})
+    seq = str(week.state.last_seq)
+    boat = {"picture": "upload", "alt": "A blue boat", "credit": "", "focus-x": "10", "focus-y": "90"}
+    assert (
+        week.client("sam").post(path, data={"seq": seq, **texts, **boat, "file": (jpeg(), "b.jpg")}).status_code == 303
+    )
+    image = find_image(week)
+    barn = {**texts, **first, **was, "picture": "shown", "alt": "A red pump in a barn"}
+    for base in ({"seq": seq}, {"seq": str(week.state.last_seq), "seq-picture": seq}):
+        answer = week.client().post(path, data={**barn, **base, "text": "Made here."})
+        assert (answer.status_code, "Two versions of one labeled block" in answer.text) == (409, True)
+        assert week.client().post(path, data={**barn, **base}).status_code == 409
+        assert find_image(week) == image
+    # A colleague's text is no other version of the image.
+    seq = str(week.state.last_seq)
+    week.client("sam").post(path, data={**texts, "seq": seq, "text": "By Sam."})
+    texts |= {"text": "By Sam.", "was-text": "By Sam."}
+    answer = week.client().post(path, data={**barn, **texts, "seq": seq})
+    assert answer.status_code == 303
+    picture = find_image(week)
+    assert picture is not None
+    assert picture.alt == "A red pump in a barn"
+
+
 def find_image(week: SampleWeek) -> EditionImage | None:
     block = week.state.arrangement.find_block("b-1")
     assert block is not None
