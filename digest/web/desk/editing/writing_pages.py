@@ -32,7 +32,7 @@ from digest.web.desk.editing.conflict_pages import (
     show_conflicts,
 )
 from digest.web.desk.editing.desk_actions import find_anchored_story
-from digest.web.desk.editing.edit_answers import answer_saved_edits, asks_for_changes
+from digest.web.desk.editing.edit_answers import answer_refused_image, answer_saved_edits, asks_for_changes
 from digest.web.desk.editing.editing_pages import (
     ImageForm,
     RefusedImage,
@@ -68,9 +68,9 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
         except ApprovedEditionError:
             raise
         except EditRefusedError as error:
-            if asks_for_changes():
-                raise
             if not written.refused:
+                if asks_for_changes():
+                    return answer_refused_image(written.form.state or state, written.saved, error)
                 refused = RefusedImage(anchor, picture, explain_refused_image(error, picture))
                 query = replace(read_page_query(request.form), open=anchor, tab="edition")
                 return _render_refusal(name, query, refused_picture=refused), 409
@@ -173,9 +173,11 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     form = replace(form, state=written.state, based_on=written.state.last_seq if written.edit else form.based_on)
     try:
         result = change_block_image(installation, form, block_id, picture)
+    except ApprovedEditionError:
+        raise
     except EditRefusedError as error:
-        if asks_for_changes() or isinstance(error, ApprovedEditionError):
-            raise
+        if asks_for_changes():
+            return answer_refused_image(written.state, [written.edit] if written.edit else [], error)
         refused = RefusedImage(f"block-{block_id}", picture, explain_refused_image(error, picture))
         query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
         return _render_refusal(name, query, refused_picture=refused), 409
