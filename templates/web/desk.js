@@ -730,18 +730,17 @@
         if (file) return refuseFile(answer, form, left);
         return showRefusal(answer, form, form.dataset.saves === "block" ? [...new FormData(form)] : fields, left);
       }
-      const said = await answer.json();
-      if (!answer.ok) {
-        if (back) back();
-        return refuseText(left, said.why);
-      }
+      // Of a refused image the texts are saved all the same.
+      const said = await answer.json(), kept = new Map(answer.ok ? [] : [...left].filter(([one]) => !said.saved || inPicture(one)));
+      for (const one of kept.keys()) left.delete(one);
       for (const [one, value] of left) {
         if (valueOf(one) === value) { unsaved.delete(one); keepBasis(form, inPicture(one) ? "picture" : one.name, true); }
         const was = form.elements.namedItem(`was-${one.name}`);
         if (was) was.value = value;
       }
       saved = said.saved;
-      take(said, at);
+      if (answer.ok || saved) take(said, at); else if (back) back();
+      if (!answer.ok) return refuseText(kept, said.why);
       if (file) {
         for (const one of findAll("[name=picture]", form)) unsaved.delete(one);
         form.dispatchEvent(new CustomEvent("uploaded", { bubbles: true, detail: said.html }));

@@ -68,7 +68,7 @@
     focusRow(listRows().find((one) => picked.has(one.dataset.story)));
   };
   bar.addEventListener("reset", () => { if (picked.size) setTimeout(clear); });
-  desk.addEventListener("renewed", show);
+  for (const name of ["renewed", "listed"]) desk.addEventListener(name, show);
   desk.addEventListener("saved", ({ detail }) => {
     if (!asked.delete(detail)) return;
     for (const story of detail.split(" ").slice(1)) picked.delete(story);

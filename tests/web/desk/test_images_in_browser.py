@@ -334,6 +334,30 @@ def test_rows_have_their_place_before_their_images_come(served: ServedWeek, view
     assert rows.evaluate_all(ROWS) == without
 
 
+def test_a_refused_image_of_a_new_block_is_replaced_by_another(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    page.locator("details.block").last.locator("summary").first.click()
+    form = page.locator("details.block").last.locator("form[data-saves]")
+    action = form.get_attribute("action")
+    form = page.locator(f"form[action='{action}']")
+    give(form, "drop", b"not an image at all")
+    headline, alt = form.locator("input[name=headline]:not([type=hidden])"), form.locator("[name=alt]")
+    headline.fill("Pumps that start")
+    alt.fill("A pump")
+    alt.press("Tab")
+    told = form.locator(".fld").filter(has=page.locator("input[type=file]")).locator(".lab em")
+    expect(told).to_contain_text("Not saved. This image can't be used")
+    expect(headline.locator("xpath=..").locator(".lab em")).to_have_text(re.compile("^Saved "))
+    expect(page.locator("#desk")).to_have_attribute("data-seq", "1")
+    assert give(form, "drop", png())
+    alt.fill("A red pump")
+    alt.press("Tab")
+    expect_saved(page)
+    block = served.week.state.arrangement.find_block(str(action).rpartition("/")[2])
+    assert block is not None
+    assert (block.headline, block.picture and block.picture.alt) == ("Pumps that start", "A red pump")
+
+
 def test_a_sponsored_block_takes_an_image_as_a_story_does(served: ServedWeek) -> None:
     page = served.open(WIDE)
     block = page.locator("details.block").first

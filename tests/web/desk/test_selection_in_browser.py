@@ -274,6 +274,21 @@ def test_by_keyboard_alone_selected_stories_are_merged_and_put_under_another(ser
     assert served.week.state.edits[-1].kind == "under"
 
 
+def test_a_search_that_hides_selected_stories_counts_them_out_until_they_are_back(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    boxes = page.locator("#results li.cand .tick")
+    for place in range(2):
+        boxes.nth(place).check()
+    expect_count(page, 2)
+    page.locator("#words").fill("no story has these words")
+    expect(boxes).to_have_count(0)
+    expect_count(page, 0)
+    page.locator("#words").fill("")
+    expect(boxes.nth(1)).to_be_checked()
+    expect(boxes.nth(0)).to_be_checked()
+    expect_count(page, 2)
+
+
 def drag_onto(page: Page, source: Locator, target: Locator) -> None:
     """Drag something to the middle of a row, as a hand does: in steps."""
     start, end = source.bounding_box(), target.bounding_box()

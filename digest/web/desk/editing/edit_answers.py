@@ -36,27 +36,37 @@ def asks_for_changes() -> bool:
 
 
 def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) -> ResponseReturnValue:
-    """Lead back to the page; tell its script only what the edits changed.
-
-    `state` is the edition with them. If the page doesn't show all that came before them, or an approval came or went, the script
-    is told to load it again.
-    """
+    """Lead back to the page; tell its script only what the edits changed. `state` is the edition with them."""
     if not asks_for_changes():
         return redirect(back, 303)
+    return jsonify(_describe_saved_edits(state, saved))
+
+
+def answer_refused_image(state: EditingState, saved: Sequence[Edit], error: Exception) -> ResponseReturnValue:
+    """Tell the page's script why an image was refused, and what the edits changed that its form saved before."""
+    described = _describe_saved_edits(state, saved) if saved else {}
+    return jsonify({**described, "why": str(error)}), 409
+
+
+def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[str, Any]:
+    """Describe for the page's script what edits changed.
+
+    If the page doesn't show all that came before them, or an approval came or went, the script is told to load it again.
+    """
     fields, query = request.form, read_page_query(request.form)
     words = say_news("saved", state.edits[-1]) if state.edits else ""
     known_seq = state.last_seq - len(saved)
     is_newest = read_number(fields.get("seq", "")) == known_seq
     if not is_newest or state.approval or fields.get("supersedes") or query.panel == "merge":
-        return jsonify(saved=words, reload=True)
+        return {"saved": words, "reload": True}
     before = state.arrange_at(web_context().installation, known_seq)
     edition = editing_state.read_edition_of_state(web_context().installation, state)
     if edition is None:
-        return jsonify(saved=words, reload=True)
+        return {"saved": words, "reload": True}
     content = EditionContent.from_json(edition.content)
     parts: dict[str, Any] = {"edition": edition, **describe_sections(content, state, query, ())}
     html = _render_changed_parts(parts, before, state.arrangement)
-    return jsonify(saved=words, seq=state.last_seq, html=html)
+    return {"saved": words, "seq": state.last_seq, "html": html}
 
 
 def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:

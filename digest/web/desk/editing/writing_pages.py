@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, edition_images, story_fetch
 from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
-from digest.app.editing.editing_state import EditRefusedError
+from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.app.editions import edition_views
 from digest.collect.codec.encoded_image import DEFAULT_FOCUS, FocusPoint
 from digest.collect.documents.parsed_document import SummaryBasis
@@ -32,7 +32,7 @@ from digest.web.desk.editing.conflict_pages import (
     show_conflicts,
 )
 from digest.web.desk.editing.desk_actions import find_anchored_story
-from digest.web.desk.editing.edit_answers import answer_saved_edits, asks_for_changes
+from digest.web.desk.editing.edit_answers import answer_refused_image, answer_saved_edits, asks_for_changes
 from digest.web.desk.editing.editing_pages import (
     ImageForm,
     RefusedImage,
@@ -68,9 +68,9 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
         except ApprovedEditionError:
             raise
         except EditRefusedError as error:
-            if asks_for_changes():
-                raise
             if not written.refused:
+                if asks_for_changes():
+                    return answer_refused_image(written.form.state or state, written.saved, error)
                 refused = RefusedImage(anchor, picture, explain_refused_image(error, picture))
                 query = replace(read_page_query(request.form), open=anchor, tab="edition")
                 return _render_refusal(name, query, refused_picture=refused), 409
@@ -153,25 +153,31 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     state = editing_state.read_editing_state(installation, name)
     current_block = state.arrangement.find_block(block_id) or LabeledBlock(block_id, "sponsor", "")
     block = _read_block(request.form, current_block)
-    base_edits = [
-        seq for field in _BLOCK_FIELDS if (seq := read_base_edit_number_of_field(request.form, field)) is not None
-    ]
+    picture = read_image_form()
+    changes_image = picture is not None and not picture.is_untouched
+    fields = (*_BLOCK_FIELDS, "picture") if changes_image else _BLOCK_FIELDS
+    base_edits = [seq for field in fields if (seq := read_base_edit_number_of_field(request.form, field)) is not None]
+    based_on = min(base_edits, default=form.based_on)
+    image_base = read_base_edit_number_of_field(request.form, "picture")
+    image_base = form.based_on if image_base is None else image_base
     # Fields that were begun before the form's own last saving name an older state, and know what stands all the same.
-    based_on = (
-        state.last_seq if _was_written_on(request.form, current_block) else min(base_edits, default=form.based_on)
-    )
+    if _was_written_on(request.form, current_block) and not (
+        changes_image and _has_newer_image(installation, state, block_id, image_base)
+    ):
+        based_on = state.last_seq
     form = replace(form, state=state, based_on=based_on)
     written = editing.save_labeled_block(installation, form, block)
-    picture = read_image_form()
-    if picture is None or picture.is_untouched or written.conflict:
+    if picture is None or not changes_image or written.conflict:
         return answer_edit(name, written, "blocks")
     # What the form itself has written isn't a conflict with its image.
     form = replace(form, state=written.state, based_on=written.state.last_seq if written.edit else form.based_on)
     try:
         result = change_block_image(installation, form, block_id, picture)
+    except ApprovedEditionError:
+        raise
     except EditRefusedError as error:
-        if asks_for_changes() or isinstance(error, ApprovedEditionError):
-            raise
+        if asks_for_changes():
+            return answer_refused_image(written.state, [written.edit] if written.edit else [], error)
         refused = RefusedImage(f"block-{block_id}", picture, explain_refused_image(error, picture))
         query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
         return _render_refusal(name, query, refused_picture=refused), 409
@@ -188,6 +194,16 @@ def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:
         and fields[f"was-{field}"].splitlines() == str(getattr(block, field) or "").splitlines()
         for field in _BLOCK_FIELDS
     )
+
+
+def _has_newer_image(installation: Installation, state: EditingState, block_id: str, base_edit: int | None) -> bool:
+    """Return whether a block's image was changed after the edit of a number; a form doesn't say which file it was made on."""
+    if base_edit is None:
+        return False
+    arrangements = state.arrange_at(installation, base_edit), state.arrangement
+    blocks = [arrangement.find_block(block_id) for arrangement in arrangements]
+    before, now = (block and block.picture for block in blocks)
+    return before != now
 
 
 _BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day", "last_day")

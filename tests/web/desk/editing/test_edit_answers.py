@@ -1,5 +1,6 @@
 """What a form of the edition's page is answered with: the page again, or only what changed if the page's script asks for that."""
 
+import io
 import re
 from typing import Any
 
@@ -98,6 +99,14 @@ def test_a_refusal_says_why_and_a_conflict_who_was_first(week: SampleWeek) -> No
     assert re.fullmatch(r"You moved “.+ in another window, 5:35 p\.m\.", own.json["why"])
     day = save(week, "block/block-a1", headline="Pumps", first_day="Monday")
     assert (day.status_code, "“Monday” isn't a date" in day.json["why"]) == (409, True)
+    # What a form saved before its image was refused comes with the refusal.
+    image = {"picture": "upload", "alt": "A pump", "credit": "", "focus-x": "50", "focus-y": "50"}
+    for path in ("block/block-a1", f"story/{second}"):
+        seq = week.state.last_seq
+        refused = save(week, path, headline="Pumps that start", **image, file=(io.BytesIO(b"no image"), "a.jpg"))
+        assert (refused.status_code, refused.json["seq"], "part-undo" in list_parts(refused)) == (409, seq + 1, True)
+        assert "This image can't be used" in refused.json["why"]
+        assert set(save(week, path, **image).json) == {"why"}
     # Two versions of a text need a page of their own.
     week.client("sam").post(f"{week.path}/story/{second}", data={"headline": "By Sam", "seq": week.state.last_seq})
     text = save(week, f"story/{second}", headline="By Dana", seq=1)

@@ -473,11 +473,15 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     assert "blank lines between paragraphs" in shown
     assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
-    assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", mail)
-    assert (
-        "Two ports. Still one.\n\nThen water.\n"
-        in editions.render_edition_bytes(week.installation, week.name, "text").decode()
-    )
+    # The email has the note's opening, and the web edition all of it.
+    assert re.search(r"<span[^>]*>Two <em[^>]*>ports</em>\. Still one\.</span>", mail)
+    text = editions.render_edition_bytes(week.installation, week.name, "text").decode()
+    assert "Two ports. Still one." in text
+    assert "Then water." not in mail + text
+    is_note = RenderedEditionFragment.kind == "page", RenderedEditionFragment.name == "top"
+    with week.installation.database.read() as session:
+        web = session.scalars(select(RenderedEditionFragment.body).where(*is_note)).one()
+    assert re.search(r"<p[^>]*>Two <em[^>]*>ports</em>\. Still one\.</p>\s*<p[^>]*>Then water\.</p>", web)
     # A browser sends what was left alone with other line ends.
     last = week.state.last_seq
     write("Two *ports*. Still one.\r\n\r\nThen water.", "Two *ports*. Still one.\n\nThen water.")
@@ -989,6 +993,37 @@ def test_a_sponsored_block_has_an_image_in_the_email_and_on_the_web(week: Sample
     )
     assert "There&#39;s no image to describe" in refused.text
     assert [edit.kind for edit in week.state.edits] == ["block"] * 5
+
+
+def test_who_describes_a_blocks_image_that_a_colleague_replaced_sees_both(week: SampleWeek) -> None:
+    path = f"{week.path}/block/b-1"
+    texts = {"kind": "sponsor", "headline": "Pumps", "name": "", "text": "", "url": "", "after": ""}
+    texts |= {"first_day": "", "last_day": ""}
+    texts |= {f"was-{field}": text for field, text in texts.items()}
+    first = {"alt": "A pump", "credit": "", "focus-x": "50", "focus-y": "50"}
+    was = {f"was-{field}": text for field, text in first.items()}
+    week.client().post(path, data={"seq": "0", **texts, **first, "picture": "upload", "file": (jpeg(), "a.jpg")})
+    seq = str(week.state.last_seq)
+    boat = {"picture": "upload", "alt": "A blue boat", "credit": "", "focus-x": "10", "focus-y": "90"}
+    assert (
+        week.client("sam").post(path, data={"seq": seq, **texts, **boat, "file": (jpeg(), "b.jpg")}).status_code == 303
+    )
+    image = find_image(week)
+    barn = {**texts, **first, **was, "picture": "shown", "alt": "A red pump in a barn"}
+    for base in ({"seq": seq}, {"seq": str(week.state.last_seq), "seq-picture": seq}):
+        answer = week.client().post(path, data={**barn, **base, "text": "Made here."})
+        assert (answer.status_code, "Two versions of one labeled block" in answer.text) == (409, True)
+        assert week.client().post(path, data={**barn, **base}).status_code == 409
+        assert find_image(week) == image
+    # A colleague's text is no other version of the image.
+    seq = str(week.state.last_seq)
+    week.client("sam").post(path, data={**texts, "seq": seq, "text": "By Sam."})
+    texts |= {"text": "By Sam.", "was-text": "By Sam."}
+    answer = week.client().post(path, data={**barn, **texts, "seq": seq})
+    assert answer.status_code == 303
+    picture = find_image(week)
+    assert picture is not None
+    assert picture.alt == "A red pump in a barn"
 
 
 def find_image(week: SampleWeek) -> EditionImage | None:
