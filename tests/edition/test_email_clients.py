@@ -67,6 +67,18 @@ def test_a_border_takes_the_color_of_its_cell(emails: dict[str, str], key: str) 
 
 
 @pytest.mark.parametrize("key", KEYS)
+def test_outlook_has_the_color_of_every_border(emails: dict[str, str], key: str) -> None:
+    """Word's engine draws a border without a color of its own in black."""
+    comment = "".join(re.findall(r"<!--\[if mso\]><xml>.*?<!\[endif\]-->", emails[key], re.DOTALL))
+    rules = re.findall(r"([.\w,]+)\{border-color:(#\w{6})!important\}", comment)
+    outlook_colors = {name.removeprefix("."): color for names, color in rules for name in names.split(",")}
+    for cell, style in list_styles(emails[key]):
+        if any(name.startswith("border-") and value.endswith("solid") for name, value in style.items()):
+            named = [name for name in cell.get("class").split() if name in outlook_colors]
+            assert [outlook_colors[name] for name in named] == [style["color"]]
+
+
+@pytest.mark.parametrize("key", KEYS)
 def test_every_link_but_buttons_and_images_is_underlined_inline(emails: dict[str, str], key: str) -> None:
     """Roundcube's style sheet removes lines that aren't inline."""
     page = lxml_html.document_fromstring(emails[key])
