@@ -38,7 +38,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     intro: Annotated[values.LongText, AffectedArea.NONE] = setting(
         "",
         "Intro",
-        "Each new draft starts with this text. At most 60 words.",
+        "Each new draft starts with this text. At most 60 words. Emails show its first sentences, up to 90 characters.",
         "You can use `*emphasis*`, `**strong**`, and `[links](https://…)`. Blank lines separate paragraphs.",
     )
     language: Annotated[str, AffectedArea.CONSENT_TEXT] = setting(

@@ -80,7 +80,7 @@
     if (!file) return show(form);
     const bitmap = await createImageBitmap(file).catch(() => null);
     if (fieldOf(form).files[0] !== file) return;
-    if (!bitmap) return hint(form, "This browser can’t show the file. You can upload it all the same");
+    if (!bitmap) return hint(form, "This browser can’t show the file. You can still upload it");
     const canvas = document.createElement("canvas"), scale = Math.min(1, 640 / bitmap.width, 640 / bitmap.height);
     Object.assign(canvas, { width: Math.ceil(bitmap.width * scale), height: Math.ceil(bitmap.height * scale) });
     canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);

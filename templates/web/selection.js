@@ -189,7 +189,8 @@
       });
       choices.append(button);
     };
-    heading.textContent = `${stories.length > 1 ? `${stories.length} stories` : "This story"} and ${nameRow(row)}`;
+    const [which, they] = stories.length > 1 ? [`${stories.length} stories`, "them"] : ["this story", "it"];
+    heading.textContent = `Merge ${which} with, or put ${they} under, ${nameRow(row)}?`;
     choices.className = "row";
     choose("Merge stories", "btn", () => act("merge", { main }, [main, ...stories]));
     choose("Put under it", "btn", () => act("under", { main }, stories));

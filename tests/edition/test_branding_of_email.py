@@ -28,6 +28,7 @@ def test_every_colour_of_an_edition_is_the_publishers_and_can_be_read(full_conte
     assert {value for value in TEAL.values() if str(value).startswith("#")} <= colours
     assert "Georgia" not in html
     assert "color:#00606B;border-top:4px solid" in html
+    assert ".bar{border-color:#00606B!important}" in html
     examined = PreflightInput(as_message(html), {}, full_content, SETTINGS.file, SETTINGS.link_base)
     assert not list(check_contrast(examined))
 
@@ -40,6 +41,7 @@ def test_a_notice_wears_it_too() -> None:
     colours = {colour.upper() for colour in re.findall(r"#[0-9A-Fa-f]{6}\b", html.text)}
     assert not colours & OURS
     assert {"#00606B", "#6FD0DB"} <= colours
+    assert ".bar{border-color:#00606B!important}" in html.text
 
 
 def test_pages_get_it_as_variables_and_nothing_where_it_is_ours() -> None:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from lxml import html as lxml_html
 
 from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS, compose_sample_email
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_content import EditionContent, EditionImage
 from digest.edition.content.mailable_edition import FragmentKind, join_fragments
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import Settings
@@ -22,7 +23,10 @@ CELLS = {"td", "th"}
 @pytest.fixture(scope="module")
 def emails(full_content: EditionContent) -> dict[str, str]:
     """Give the HTML of an edition in each of its forms, and of every other email."""
-    pieces = render_edition(full_content, build_publication_context(OURS), create_mail_environment(OURS))
+    sponsor, *blocks = full_content.blocks
+    image = EditionImage("e" * 64, 560, 315, alt="A handset on a fire engine", credit="Northline")
+    content = replace(full_content, blocks=(replace(sponsor, picture=image), *blocks))
+    pieces = render_edition(content, build_publication_context(OURS), create_mail_environment(OURS))
     edition = {str(kind): join_fragments(pieces, kind).text for kind in EDITION_KINDS}
     return edition | {key: compose_sample_email(OURS, key).html for key in KEYS if key not in edition}
 
@@ -60,6 +64,18 @@ def test_a_border_takes_the_color_of_its_cell(emails: dict[str, str], key: str) 
     borders = [value for _, style in list_styles(emails[key]) for name, value in style.items() if "border" in name]
     assert borders
     assert [value for value in borders if "#" in value] == []
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_outlook_has_the_color_of_every_border(emails: dict[str, str], key: str) -> None:
+    """Word's engine draws a border without a color of its own in black."""
+    comment = "".join(re.findall(r"<!--\[if mso\]><xml>.*?<!\[endif\]-->", emails[key], re.DOTALL))
+    rules = re.findall(r"([.\w,]+)\{border-color:(#\w{6})!important\}", comment)
+    outlook_colors = {name.removeprefix("."): color for names, color in rules for name in names.split(",")}
+    for cell, style in list_styles(emails[key]):
+        if any(name.startswith("border-") and value.endswith("solid") for name, value in style.items()):
+            named = [name for name in cell.get("class").split() if name in outlook_colors]
+            assert [outlook_colors[name] for name in named] == [style["color"]]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -50,8 +50,12 @@ def test_emphasis_and_links_are_rendered_and_nothing_else(written: str, html: st
             "Ports have until Nov. 30 to [list modems](https://a.example/).",
         ),
         (
-            "Hi. One sentence that is much longer than what fits into two lines.",
-            "Hi. One sentence that is much longer…",
+            "The [U.S. Navy](https://a.example/) left. One sentence that is much longer than what fits into two lines.",
+            "The [U.S. Navy](https://a.example/) left.",
+        ),
+        (
+            "One [single](https://a.example/) sentence that is much longer than what fits. And another.",
+            "One single sentence that is much…",
         ),
         ("*Emphasis that ends. In the next* sentence, with many words more.", "Emphasis that ends. In the next…"),
     ],

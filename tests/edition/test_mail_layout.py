@@ -154,8 +154,15 @@ def test_headlines_that_fill_the_first_screen_leave_room_for_the_first_fact() ->
     contents = [layout_of(short, *others).contents for others in ((short, short), (long, short), (long, long))]
     assert [len(listed.entries) for listed in contents if listed] == [2, 2, 1]
     assert not layout_of(short, long, short).has_late_intro
-    assert layout_of(short, long, short, calls=(30,)).has_late_intro
     assert not layout_of(short, short, short, calls=(30,)).has_late_intro
+    assert layout_of(short, long * 2, short).has_late_intro
+
+
+def test_a_headline_is_left_out_before_the_intro_moves_below_the_lead(full_content: EditionContent) -> None:
+    layout = arrange_email(full_content)
+    assert layout.contents is not None
+    assert [entry.headline for entry in layout.contents.entries] == [full_content.sections[0].entries[1].headline]
+    assert not layout.has_late_intro
     assert not arrange_email(edition(0, events=(1,))).has_late_intro
 
 

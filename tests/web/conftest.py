@@ -353,7 +353,7 @@ def sample_content(picture: EditionImage, name: str, number: int, subject: str) 
         source="Port authority",
         date="Thursday, December 3, 2026",
         when=EntryDate("event", date(2026, 12, 3), "Thursday, December 3, 9 a.m. PT", "Event"),
-        details=("Long Beach",),
+        details=("Long Beach", "Free for observers."),
     )
     chance = SectionEntry(
         headline="Request for information: counter-drone sensors",

@@ -150,12 +150,7 @@ def _link_data(
 
 
 def describe_website(publication: PublicationSettings, base: str) -> dict[str, Any]:
-    """Describe the site with its search (https://schema.org/WebSite)."""
-    search = {
-        "@type": "SearchAction",
-        "target": {"@type": "EntryPoint", "urlTemplate": f"{base}/search?q={{search_term_string}}"},
-        "query-input": "required name=search_term_string",
-    }
+    """Describe the site (https://schema.org/WebSite). Its search is closed to search engines, so it isn't named."""
     return {
         "@type": "WebSite",
         "@id": f"{base}/",
@@ -163,7 +158,6 @@ def describe_website(publication: PublicationSettings, base: str) -> dict[str, A
         "name": publication.name,
         "description": publication.tagline,
         "inLanguage": publication.language,
-        "potentialAction": search,
     }
 
 
@@ -176,9 +170,13 @@ def _link_path(path: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _link_event(entry: SectionEntry, when: EntryDate, address: str, zone: ZoneInfo) -> dict[str, Any]:
-    """Describe an event (https://schema.org/Event); empty for a deadline."""
-    if when.kind != "event":
+    """Describe an event (https://schema.org/Event); empty for a deadline, and without a place, which search engines require.
+
+    A place comes before what the source says of the event. A single detail may be either.
+    """
+    if when.kind != "event" or len(entry.details) < 2:
         return {}
+    place, *details = entry.details
     end = when.end.astimezone(zone) if when.end else when.last_day
     event = {
         "@type": "Event",
@@ -186,7 +184,8 @@ def _link_event(entry: SectionEntry, when: EntryDate, address: str, zone: ZoneIn
         "url": entry.url or f"{address}#{story_anchor(entry)}",
         "startDate": (when.moment.astimezone(zone) if when.moment else when.day).isoformat(),
         "endDate": end.isoformat() if end else "",
-        "description": " ".join(entry.details),
+        "location": {"@type": "Place", "name": place, "address": place},
+        "description": " ".join(details),
     }
     return {key: value for key, value in event.items() if value}
 

@@ -18,6 +18,7 @@ SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
 CalendarDay = date  # for the class that has a field `date`
 # Characters that a list of mails shows: on a desktop, and of the preheader on a phone too, in two lines.
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90
+MAX_OPENING_LENGTH = 90  # characters of the intro in an email: two lines on a phone
 PHONE_SUBJECT_LENGTH = 40  # about; from 33 in Gmail on Android to 48 in Mail on an iPhone
 
 

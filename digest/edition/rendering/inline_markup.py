@@ -52,9 +52,9 @@ def split_links(text: str) -> tuple[str, list[str]]:
 
 
 def shorten_markup(text: str, max_length: int) -> str:
-    """Return the first whole sentences of a text that have so many characters without their markup, and half as many at least.
+    """Return the first whole sentences of a text that have at most so many characters without their markup.
 
-    If there are none, the words are cut and have no markup.
+    If the first sentence is longer, its words are cut and have no markup.
     """
     words = split_links(text)[0]
     if len(words) <= max_length:
@@ -64,7 +64,7 @@ def shorten_markup(text: str, max_length: int) -> str:
         opening = " ".join(sentences[:count])
         opening_words = split_links(opening)[0]
         # Emphasis that ends in a later sentence would leave its star.
-        if max_length / 2 <= len(opening_words) <= max_length and words.startswith(opening_words):
+        if len(opening_words) <= max_length and words.startswith(opening_words):
             return opening
     return truncate_text(words, max_length)
 

@@ -211,20 +211,15 @@ class MailLayout:
 
     def is_lead(self, dated: DatedEntry) -> bool:
         """Return whether a date is that of the story that leads."""
-        lead, entry = self.lead.entry if self.lead else None, dated.entry
-        return lead is not None and (lead.headline, lead.url) == (entry.headline, entry.url)
+        return self.lead is not None and _is_same_story(self.lead.entry, dated.entry)
 
     @property
     def has_late_intro(self) -> bool:
         """True if the intro is below the lead, because headlines alone fill the first screen."""
         if self.lead is None:
             return False
-        lines, due = 0, self.next_deadline
-        if due:
-            lines += 1 if self.is_lead(due) else _count_lines(due.entry.headline)
-        if self.contents:
-            lines += sum(_count_lines(entry.headline) for entry in self.contents.entries)
-        return lines + _count_lines(self.lead.entry.headline, _LEAD_WIDTH) > MAX_EARLY_LINES
+        listed = self.contents.entries if self.contents else ()
+        return _count_early_lines(self.lead.entry, listed, self.next_deadline) > MAX_EARLY_LINES
 
     @property
     def next_deadline(self) -> DatedEntry | None:
@@ -242,15 +237,28 @@ def _count_lines(headline: str, width: int = _CONTENTS_WIDTH) -> int:
     return math.ceil(len(headline) / width)
 
 
+def _count_early_lines(lead: SectionEntry, others: Iterable[SectionEntry], due: DatedEntry | None) -> int:
+    """Return about how many lines the headlines before the lead's first sentence take, with its own and the deadline's."""
+    lines = _count_lines(lead.headline, _LEAD_WIDTH) + sum(_count_lines(entry.headline) for entry in others)
+    if due is None:
+        return lines
+    return lines + (1 if _is_same_story(lead, due.entry) else _count_lines(due.entry.headline))
+
+
+def _is_same_story(lead: SectionEntry, entry: SectionEntry) -> bool:
+    return (lead.headline, lead.url) == (entry.headline, entry.url)
+
+
 def arrange_email(content: EditionContent) -> MailLayout:
     """Arrange an edition for the email: every entry is in it once, except for its line on the first screen."""
     dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
+    deadlines = _list_next_deadlines(dated)
     return MailLayout(
-        contents=_list_contents(leading),
-        next_deadlines=_list_next_deadlines(dated),
+        contents=_list_contents(leading, next(iter(deadlines), None)),
+        next_deadlines=deadlines,
         lead=LeadStory(section_fragment_name([leading.key]), leading.entries[0]) if leading else None,
         dates=dates,
         sections=sections,
@@ -353,13 +361,15 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
     return UpcomingDates(start, end, last_day, tuple(soon))
 
 
-def _list_contents(leading: EditionSection | None) -> FirstScreenHeadlines | None:
-    """List the headlines after the lead's in the section that leads: two, or one if the first screen has no room for another."""
+def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> FirstScreenHeadlines | None:
+    """List the headlines after the lead's in the section that leads: two, or one if the first screen has no room for another.
+
+    The intro comes before the second one: it's below the lead only if a single headline leaves no room for it.
+    """
     if leading is None or len(leading.entries) < 2:
         return None
     lead, *others = leading.entries[: 1 + CONTENTS_HEADLINES]
-    room = MAX_EARLY_LINES - _count_lines(lead.headline, _LEAD_WIDTH)
-    has_room = sum(_count_lines(entry.headline) for entry in others) <= room
+    has_room = _count_early_lines(lead, others, due) <= MAX_EARLY_LINES
     entries = tuple(others if has_room else others[:1])
     return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), entries)
 

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from digest.collect.texts.urls import site_name
-from digest.edition.content.edition_content import EditionImage, EditionLink, SectionEntry
+from digest.edition.content.edition_content import MAX_OPENING_LENGTH, EditionImage, EditionLink, SectionEntry
 from digest.edition.content.edition_names import write_issue, write_issue_heading
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import write_summary_credit
@@ -86,9 +86,6 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
     ]
     # A short month may end with a full stop of its own: "18 nov."
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
-
-
-MAX_OPENING_LENGTH = 90  # characters of the intro in an email: two lines on a phone
 
 
 def intro_opening(intro: str) -> str:

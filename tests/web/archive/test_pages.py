@@ -203,10 +203,11 @@ def test_every_public_page_describes_itself(world: Any, path: str) -> None:
     assert 20 < len(description) <= 200
 
 
-def test_the_home_describes_the_site_and_its_search(world: Any) -> None:
+def test_the_home_describes_the_site_without_its_closed_search(world: Any) -> None:
     page = lxml_html.document_fromstring(world.client.get("/").text)
     data = json.loads(page.xpath("//script[@type='application/ld+json']")[0].text)
     assert (data["@type"], data["url"]) == ("WebSite", "https://news.example.org/")
+    assert "potentialAction" not in data
 
 
 def test_the_site_says_what_accessible_and_without_tracking_mean(world: Any) -> None:
@@ -217,4 +218,4 @@ def test_the_site_says_what_accessible_and_without_tracking_mean(world: Any) -> 
         page.xpath(f"//section[@aria-labelledby='{name}']")[0] for name in ("accessibility", "not")
     )
     assert "level AA" in accessible.text_content()
-    assert "nothing to ask your consent for" in untracked.text_content()
+    assert "so there’s no consent banner" in untracked.text_content()

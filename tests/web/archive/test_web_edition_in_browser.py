@@ -31,7 +31,13 @@ def test_the_page_begins_with_news_and_unfolds_the_intro_without_a_script(world:
         assert last
         assert field
         assert field["y"] > last["y"], "the form is below the news"
-        paragraph = page.locator("#intro")
+        note = page.locator("#intro")
+        expect(note).to_be_visible()
+        paragraph = note.locator("p").first
+        expect(paragraph).to_be_hidden()
+        page.emulate_media(media="print")
+        expect(paragraph).to_be_visible()
+        page.emulate_media(media="screen")
         expect(paragraph).to_be_hidden()
         page.get_by_text("Read the whole note").click()
         expect(paragraph).to_be_visible()

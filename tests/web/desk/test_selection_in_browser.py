@@ -318,7 +318,7 @@ def test_a_story_dropped_on_another_is_merged_or_put_under_it_after_a_question_i
     expect_order(page, before)
     assert served.week.state.last_seq == 0
     drag_onto(page, row(page, before[3]).locator(".grip"), row(page, before[1]))
-    expect(dialog).to_contain_text("This story and Featured 2")
+    expect(dialog).to_contain_text("Merge this story with, or put it under, Featured 2")
     dialog.get_by_role("button", name="Merge stories").click()
     expect_order(page, [anchor for anchor in before if anchor != before[3]])
     expect_saved(page, served, 1)
@@ -329,7 +329,7 @@ def test_a_story_dropped_on_another_is_merged_or_put_under_it_after_a_question_i
     for anchor in before[4:6]:
         row(page, anchor).locator(".tick").check()
     drag_onto(page, row(page, before[5]).locator(".grip"), row(page, before[0]))
-    expect(dialog).to_contain_text("2 stories and Featured 1")
+    expect(dialog).to_contain_text("Merge 2 stories with, or put them under, Featured 1")
     tab_to(dialog.get_by_role("button", name="Put under it")).press("Enter")
     expect_saved(page, served, 2)
     under = served.week.state.edits[-1]

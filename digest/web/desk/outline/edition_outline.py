@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from digest.edition.content.edition_content import (
+    MAX_OPENING_LENGTH,
     MAX_PREHEADER_LENGTH,
     MAX_SUBJECT_LENGTH,
     PHONE_SUBJECT_LENGTH,
@@ -69,6 +70,7 @@ class OpeningTextLengths:
     subject: LengthCounter
     preheader: LengthCounter
     intro: LengthCounter
+    email_intro_limit: int = MAX_OPENING_LENGTH
 
 
 def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:

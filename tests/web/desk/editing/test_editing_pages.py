@@ -470,7 +470,7 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     drafts = week.installation.settings.file.publication.intro
     assert drafts
     shown = write("Two  *ports*.\r\nStill one.\r\n \r\n<p>Then <b>water</b>.</p>", drafts)
-    assert "blank lines between paragraphs" in shown
+    assert "blank lines between paragraphs. Emails show its first sentences, up to 90 characters." in shown
     assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
     # The email has the note's opening, and the web edition all of it.
