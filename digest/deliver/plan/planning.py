@@ -3,11 +3,12 @@
 Subscribers get an edition by their frequency, and it's due at the hour they chose. Pure functions decide both.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -130,7 +131,13 @@ def _load_zone(name: str) -> ZoneInfo | None:
 
 
 def plan_deliveries(
-    database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime
+    database: Database,
+    name: str,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    now: datetime,
+    doubtful: Mapping[str, Any] = MappingProxyType({}),
 ) -> DeliveryCounts:
     """Write one delivery for each subscriber, or for each who chose breaking news, in pages of 1,000; a second time changes nothing.
 
@@ -138,6 +145,8 @@ def plan_deliveries(
     each page is written only while none of them has fixed the list. Subscribers whose email is paused, who want fewer
     editions, or who left out every section that this one has, get a row that's `skipped`. Breaking news is due at once, whatever
     the other preferences are. While a page is written, a thread reads the next one and computes its IDs.
+
+    `doubtful` are the columns of deliveries that may have left before a restore, and take the place of those that make one wait.
 
     Raises:
         UnknownEditionError: there is no edition of that name.
@@ -154,6 +163,7 @@ def plan_deliveries(
             release=_edition_release(session, edition, settings, now),
             today=now.astimezone(settings.file.publication.zone).date(),
             now=now,
+            doubtful=doubtful,
         )
         month_purposes = _purposes_of_month(session, edition, settings)
 
@@ -190,6 +200,7 @@ class _PlannedRows:
     release: EditionRelease
     today: date
     now: datetime
+    doubtful: Mapping[str, Any]
 
     def rows_for(
         self, subscribers: Sequence[audience.MemberPreferences], served: Collection[int | None]
@@ -207,7 +218,8 @@ class _PlannedRows:
         self, subscriber: audience.MemberPreferences, delivery_id: str, *, had_one_this_month: bool
     ) -> dict[str, Any]:
         due = self._due_time(subscriber.preferences, had_one_this_month=had_one_this_month)
-        return {
+        row: dict[str, Any] = {
+            **dict.fromkeys(self.doubtful),
             "id": delivery_id,
             "purpose": self.purpose,
             "person": subscriber.number,
@@ -220,6 +232,7 @@ class _PlannedRows:
             "transport": "",
             "reply": "",
         }
+        return {**row, **self.doubtful} if due else row
 
     def _due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when the edition is due for a subscriber, in UTC; None if they're skipped."""

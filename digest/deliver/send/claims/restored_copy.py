@@ -12,17 +12,8 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from digest.deliver.plan.delivery_plan import (
-    IS_RESERVED,
-    IS_UNCERTAIN,
-    IS_WAITING,
-    is_bulk_delivery,
-    is_delivery_of_edition,
-)
-from digest.edition.edition_queries import find_edition
+from digest.deliver.plan.delivery_plan import IS_RESERVED, IS_UNCERTAIN, IS_WAITING, is_bulk_delivery
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.engine import Database
-from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 GAP_STATE_KEY = "restored"
 _REPLY = "not sent when the backup was made; it may have been sent since"
@@ -68,30 +59,12 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
     return dict(session.execute(uncertain.group_by(Delivery.purpose)).all())
 
 
-def mark_planned_deliveries_uncertain(database: Database, name: str) -> None:
-    """Set what was just planned to `uncertain`, where the edition's release lies before a restore. It may be repeated.
-
-    The installation may have planned and sent it before it was lost. Deliveries have the same ids whenever they are
-    planned, so a log can tell.
-    """
-    with database.read() as session:
-        gap, edition = read_restore_gap(session), find_edition(session, name)
-        if gap is None or edition.canary is not None or edition.planned_at is None:
-            return
-        if not edition.release_at <= gap.restored_at <= edition.planned_at:
-            return
-    fresh = (IS_WAITING, Delivery.handed_at.is_(None))
-    page = select(Delivery.id).where(is_delivery_of_edition(name), *fresh).limit(MAX_TRANSACTION_ROWS)
-    while True:
-        with database.write() as session:
-            ids = list(session.scalars(page.with_for_update()))
-            if not ids:
-                return
-            session.execute(update(Delivery), [{"id": id_, **gap.uncertain_values()} for id_ in ids])
-
-
 def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dict[str, Any]:
-    """Return the columns of deliveries that are planned now for something made at a moment; none unless a restore came after it."""
+    """Return the columns of deliveries that are planned now for something made or released at a moment; none unless a restore came after it.
+
+    The installation may have planned and sent it before it was lost. Deliveries have the same ids whenever they are planned, so a log
+    can tell. The time of planning isn't asked: since the restore, the clock may have been set back.
+    """
     gap = read_restore_gap(session)
     return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}
 

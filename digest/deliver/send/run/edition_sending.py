@@ -140,8 +140,7 @@ def run_edition(
     variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
     # Before anything is counted: what an earlier run left may have been accepted.
     database_retry(lambda: recover_dead_and_silent_runs(database, settings, keys, now=now))
-    planned = database_retry(lambda: plan_deliveries(database, name, keys, settings, now=now))
-    database_retry(lambda: restored_copy.mark_planned_deliveries_uncertain(database, name))
+    planned = database_retry(lambda: _plan_edition(database, name, keys, settings, now))
     database_retry(
         lambda: _prepare_first_send(database, name, keys, settings, now=now, feedback_expected=feedback_expected)
     )
@@ -231,6 +230,13 @@ def _require_order(edition: Edition, settings: Settings) -> None:
             f"{edition.name} is breaking news, and no one has chosen to send it.",
             f"Choose Send now on its page, or run 'digest send {edition.name}'.",
         )
+
+
+def _plan_edition(database: Database, name: str, keys: KeyRing, settings: Settings, now: datetime) -> DeliveryCounts:
+    with database.read() as session:
+        release_at = find_edition(session, name).release_at
+        doubtful = restored_copy.build_uncertain_delivery_columns(session, release_at)
+    return plan_deliveries(database, name, keys, settings, now=now, doubtful=doubtful)
 
 
 def _prepare_first_send(

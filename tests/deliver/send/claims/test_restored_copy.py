@@ -1,8 +1,9 @@
 """A restored copy sends no one bulk email that may have gone out since the copy was made, short of an admin's word."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import select, update
@@ -11,6 +12,7 @@ from digest.app.approval import correction_emails
 from digest.app.sending import background_tasks, uncertain_delivery_actions
 from digest.app.upkeep import backups
 from digest.backups import creation
+from digest.deliver.plan import planning
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.send.notices import notice_queue
@@ -122,17 +124,39 @@ def release_the_edition(world: DeliverySetup) -> list[str]:
     return left
 
 
-def test_an_edition_that_was_not_even_planned_goes_to_nobody_by_itself(world: DeliverySetup, restore: Restore) -> None:
+@pytest.mark.parametrize("set_back", [timedelta(), HOUR / 2, 3 * HOUR], ids=str)
+def test_an_edition_that_was_not_even_planned_goes_to_nobody_by_itself_however_the_clock_is_set(
+    world: DeliverySetup, restore: Restore, set_back: timedelta
+) -> None:
     world.add_subscribers(*SUBSCRIBERS)
     world.clock.now -= HOUR
     gone: list[str] = []
     copy = restore(world, lambda original: gone.extend(release_the_edition(original)))
+    copy.clock.now -= set_back
     assert send_edition(copy) == []
     assert counts(copy)[UNCERTAIN] == 6
     listed = list_uncertain_deliveries(copy.database, EDITION_NAME, now=copy.clock())
     assert {d.delivery_id for d in listed} == set(gone), "the ids are the same, so a log can settle it"
     again = resolve(copy, UncertainResolution.SEND_AGAIN, 2)
     assert sorted(send_edition(copy)) == sorted(again)
+
+
+def test_a_plan_that_was_half_done_in_the_backup_is_uncertain_except_for_an_hour_to_come(
+    world: DeliverySetup, restore: Restore
+) -> None:
+    world.add_subscribers(SUBSCRIBERS[0], choices=Preferences(hour=12, zone="America/New_York"))
+    world.add_subscribers(SUBSCRIBERS[1])
+    with patch.object(planning, "_close_plan", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        send_edition(world)
+    world.add_subscribers(SUBSCRIBERS[2])
+    world.add_subscribers(SUBSCRIBERS[3], choices=Preferences(pause_until=date(2027, 1, 1)))
+    copy = restore(world, send_the_rest)
+    copy.clock.now -= 2 * HOUR
+    assert send_edition(copy) == []
+    counted = counts(copy)
+    assert (counted[UNCERTAIN], counted[WAITING], counted[DeliveryState.SKIPPED]) == (2, 1, 1)
+    copy.clock.now += 7 * HOUR
+    assert len(send_edition(copy)) == 1
 
 
 def test_what_is_sent_again_waits_for_the_hour_that_its_subscriber_chose(
