@@ -34,7 +34,7 @@ class ItemPlace:
 class ContentChange:
     """One change. `field` is which text was rewritten, `was` and `now` its two states; a story has places.
 
-    Of a story that was replaced `before` is the one that went, `after` the one that came.
+    Of a story that was replaced `before` is the one that went, `after` the one that came. `images` are both states of an image.
     """
 
     kind: ChangeKind
@@ -43,6 +43,7 @@ class ContentChange:
     now: str = ""
     before: ItemPlace | None = None
     after: ItemPlace | None = None
+    images: tuple[EditionImage | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,8 @@ def compare_contents(before: EditionContent, after: EditionContent) -> ContentCo
     old, new = _list_items(before), _list_items(after)
     story_changes, kept_stories = _compare_stories(old, new)
     block_changes = _compare_blocks(before.blocks, after.blocks)
-    changed_blocks = sum(change.kind is not ChangeKind.DROPPED for change in block_changes)
-    kept_lines = len(HEAD_FIELDS) - len(head_changes)
-    kept = kept_lines + kept_stories + len(after.blocks) - changed_blocks
+    kept_blocks = sum(block in before.blocks for block in after.blocks)
+    kept = len(HEAD_FIELDS) - len(head_changes) + kept_stories + kept_blocks
     return ContentComparison((*head_changes, *story_changes, *block_changes), kept)
 
 
@@ -173,7 +173,8 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
     old, new = was.entry.picture, now.entry.picture
     if not _is_same_image(old, new):
         old_alt, new_alt = old.alt if old else "", new.alt if new else ""
-        changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old_alt, new_alt, was.place, now.place))
+        places, images = (was.place, now.place), (old, new)
+        changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old_alt, new_alt, *places, images))
     is_changed = replace(was.entry, picture=None) != replace(now.entry, picture=None)
     if is_changed and not changes:
         changes.append(ContentChange(ChangeKind.REWRITTEN, "details", "", "", was.place, now.place))
@@ -197,8 +198,14 @@ def _compare_blocks(before: Sequence[LabeledBlock], after: Sequence[LabeledBlock
         was = removed_blocks.pop(block.id, None)
         if was is None:
             changes.append(ContentChange(ChangeKind.ADDED, "block", "", _block_text(block)))
-        elif was != block:
-            changes.append(ContentChange(ChangeKind.REWRITTEN, "block", _block_text(was), _block_text(block)))
+            continue
+        old_texts, new_texts = (replace(each, picture=None) for each in (was, block))
+        if old_texts != new_texts:
+            changes.append(ContentChange(ChangeKind.REWRITTEN, "block", _block_text(old_texts), _block_text(new_texts)))
+        if was.picture != block.picture:
+            images = was.picture, block.picture
+            old_words, new_words = (f"{image.alt} {image.credit}".strip() if image else "" for image in images)
+            changes.append(ContentChange(ChangeKind.REWRITTEN, "block-image", old_words, new_words, images=images))
     changes += (ContentChange(ChangeKind.DROPPED, "block", _block_text(block)) for block in removed_blocks.values())
     return changes
 

@@ -114,6 +114,20 @@ def test_labelled_blocks_come_go_and_are_rewritten() -> None:
         assert [(c.kind, c.field) for c in changes] == [(kind, "block")]
 
 
+def test_a_blocks_image_is_a_change_of_its_own() -> None:
+    old = EditionImage("a" * 64, 120, 80, "A pump")
+    block = LabeledBlock("sponsor", "sponsor", "One channel left", picture=old)
+    for new in (replace(old, hash="b" * 64), replace(old, credit="Anvil"), replace(old, focus=(0.1, 0.2)), None):
+        swapped = replace(block, picture=new)
+        compared = compare_contents(edition("a", blocks=(block,)), edition("a", blocks=(swapped,)))
+        assert [(c.field, c.images) for c in compared.changes] == [("block-image", (old, new))]
+        both = replace(swapped, headline="Two channels left")
+        again = compare_contents(edition("a", blocks=(block,)), edition("a", blocks=(both,)))
+        assert [c.field for c in again.changes] == ["block", "block-image"]
+        assert again.unchanged_count == compared.unchanged_count
+        assert again.changes[0].now == "Two channels left"
+
+
 names = st.lists(st.sampled_from("abcdefgh"), unique=True).map("".join)
 
 

@@ -119,7 +119,7 @@ def find_edit_behind(change: ContentChange, state: EditingState, after_seq: int)
 
 def _wrote_edition(edit: Edit, change: ContentChange) -> bool:
     """Return whether an edit wrote what changed of an edition's head or its labelled blocks."""
-    if change.field == "block":
+    if change.field in {"block", "block-image"}:
         return edit.kind == EditKind.BLOCK
     is_head = edit.target == EDITION_TARGET and not change.before
     return is_head and bool(change.field) and edit.value.get("field") == change.field

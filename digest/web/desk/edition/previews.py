@@ -22,7 +22,7 @@ _LIGHT_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
 _SCHEME_META = re.compile(r'(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*"')
 _ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
 
-# What a frame may do whose stories lead to their forms; never run scripts.
+# What a frame may do whose stories lead to their forms; never run scripts: one of this origin could remove the sandbox.
 LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-activation"
 
 

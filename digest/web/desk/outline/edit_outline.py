@@ -23,8 +23,8 @@ from digest.web.desk.outline.story_pool import (
     PoolPage,
     PoolRow,
     add_date_and_sections_to_pool_row,
-    find_listed_story,
     list_late_story_rows,
+    map_unplaced_titles,
     story_anchor,
 )
 
@@ -244,16 +244,14 @@ def list_likely_merges(
     pairs: Iterable[tuple[str, str]], arrangement: Arrangement, outline: EditPageData
 ) -> list[LikelyMerge]:
     """List the pairs of a proposal that editors can still merge: both are there as two stories, and none was removed or split off."""
-    labels, merges = dict(outline.placed_choices), []
+    labels, titles, merges = dict(outline.placed_choices), map_unplaced_titles(arrangement), []
     for pair in pairs:
         main, other = map(arrangement.name_target, pair)
-        listed = find_listed_story(arrangement, other)
-        is_removed = any(gone.scored is listed for gone in arrangement.removed)
-        title = listed.lead.title if listed and not is_removed else ""
         main_anchor, other_anchor = story_anchor(main), story_anchor(other)
-        main_label, other_label = labels.get(main_anchor), labels.get(other_anchor, title)
-        is_apart = any(_is_kept_apart(link, *pair) for link in arrangement.links)
-        if main != other and main_label and other_label and not is_apart:
+        main_label, other_label = labels.get(main_anchor), labels.get(other_anchor, titles.get(other, ""))
+        if main == other or not main_label or not other_label:
+            continue
+        if not any(_is_kept_apart(link, *pair) for link in arrangement.links):
             merges.append(LikelyMerge(main_anchor, other_anchor, main_label, other_label))
     return merges
 

@@ -192,6 +192,14 @@ def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
     return next((scored for scored in listed if scored.story.lead.url == name), None)
 
 
+def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
+    """Map the URL of each story that was left out or is in the tray to its headline, without those that were removed."""
+    removed = {gone.scored.story.lead.url for gone in arrangement.removed}
+    unplaced = [out.scored.story.lead for out in arrangement.left_out]
+    unplaced += [new.scored.story.lead for new in arrangement.tray]
+    return {lead.url: lead.title for lead in unplaced if lead.url not in removed}
+
+
 def find_pool_page(
     arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
 ) -> PoolPage:
