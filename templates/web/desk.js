@@ -425,7 +425,7 @@
   const isDating = () => document.activeElement.matches(MOMENTS) && Date.now() < dating;
   const untilStill = async () => {
     await letGo;
-    while (dragged?.isConnected || isDating()) await new Promise((done) => setTimeout(done, 50));
+    while (find(".dragged") || isDating()) await new Promise((done) => setTimeout(done, 50));
   };
 
   // What an editor is writing stays as it is; all around it becomes what the server says.
@@ -675,25 +675,10 @@
     note(wrong, wrong.validationMessage);
     return false;
   };
-  // Choosing a file chooses "an upload", and choosing another picture lets go of the file; words stay with the picture they describe.
-  const demandWords = (form) => { form.elements.namedItem("alt").required = find("input[value=upload]", form).checked; };
-  const matchChoice = (control) => {
-    if (!inPicture(control) || !["file", "radio"].includes(control.type)) return;
-    const form = control.form, file = find("input[type=file]", form), upload = find("input[value=upload]", form);
-    if (file.files.length && control === file) upload.checked = true;
-    if (!upload.checked) file.value = "";
-    for (const name of ["alt", "credit"]) {
-      const words = form.elements.namedItem(name), was = form.elements.namedItem(`was-${name}`).value;
-      if (upload.checked && words.value === was) words.value = ""; else if (!upload.checked && !words.value) words.value = was;
-    }
-    demandWords(form);
-  };
-
   document.addEventListener("input", (event) => {
     const control = event.target;
     if (!control.form || !control.form.dataset.saves) return;
     unsaved.add(control);
-    matchChoice(control);
     note(control, "Not saved yet");
     showInbox(control.form);
     showUnsaved();
@@ -764,7 +749,7 @@
   const refuseFile = async (answer, form, left) => {
     if (answer.status === 409) form.dataset.plain = "";
     const why = answer.status === 401 ? SIGNED_OUT : find("h1", parse(await answer.text())).textContent;
-    refuseText(left, answer.status === 409 ? `${why}. Select “Save” to continue` : why);
+    refuseText(left, answer.status === 409 ? `${why}. Select “${find("button[type=submit]:not([name])", form).textContent}” to continue` : why);
   };
   // A day changes with each digit that is typed of it.
   document.addEventListener("change", (event) => { if (event.target.type !== "date") saveLeft(event.target); });
@@ -978,54 +963,8 @@
     showView(link);
   });
 
-  // --- dragging ----------------------------------------------------------------------------------------------
-
-  let dragged = null;
-  const clearMarks = () => findAll(".drop-before, .drop-after").forEach((one) => one.classList.remove("drop-before", "drop-after"));
   // A section by reads alone is no choice for a story of one's own either.
   const takes = (section) => section && find(`#own option[value="${section}"]`);
-  const target = (event) => {
-    const row = event.target.closest("li.st[data-story]");
-    if (row && row.dataset.story !== dragged.dataset.story && takes(row.parentElement.dataset.section)) {
-      const box = row.getBoundingClientRect();
-      return { row, section: row.parentElement.dataset.section, after: event.clientY > box.top + box.height / 2 };
-    }
-    const head = event.target.closest(".sec[id^=section-]") || (event.target.closest("p.none") || event.target).previousElementSibling;
-    const section = head && head.matches(".sec[id^=section-]") && head.id.slice(8);
-    return takes(section) ? { row: head, section, after: true } : null;
-  };
-  document.addEventListener("pointerdown", (event) => {
-    const row = event.target.closest(".grip, .st h3, .thumb") ? event.target.closest("li.st") : event.target.closest("li.cand, .tray li");
-    if (row && row.dataset.story && !event.target.closest("a, button, input, select, textarea, summary")) row.draggable = true;
-  });
-  document.addEventListener("dragstart", (event) => {
-    dragged = event.target.closest ? event.target.closest("li[data-story]") : null;
-    if (!dragged) return;
-    event.dataTransfer.effectAllowed = "move";
-    event.dataTransfer.setData("text/plain", dragged.dataset.story);
-  });
-  document.addEventListener("dragover", (event) => {
-    const over = dragged && target(event);
-    if (!over) return;
-    event.preventDefault();
-    clearMarks();
-    over.row.classList.add(over.after ? "drop-after" : "drop-before");
-  });
-  document.addEventListener("drop", (event) => {
-    const over = dragged && target(event);
-    if (!over) return;
-    event.preventDefault();
-    const rows = findAll("li.st[data-story]", find(`ol[data-section="${over.section}"]`) || document.createElement("ol"))
-      .filter((one) => one.dataset.story !== dragged.dataset.story);
-    const at = rows.indexOf(over.row) + (over.after ? 1 : 0);
-    const story = dragged.dataset.story, position = String(Math.max(0, at) + 1);
-    act(`move ${story}`, { section: over.section, position });
-  });
-  document.addEventListener("dragend", () => {
-    clearMarks();
-    if (dragged) dragged.draggable = false;
-    dragged = null;
-  });
 
   // --- who else is here ----------------------------------------------------------------------------------------
 
@@ -1118,7 +1057,6 @@
   document.documentElement.classList.add("quick");
   makeMenus();
   watchList();
-  for (const part of findAll("form[data-saves] [data-fresh=picture]")) demandWords(part.closest("form"));
   showUnsaved();
   showOpen();
   // The row that the address names is the keyboard's.

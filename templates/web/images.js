@@ -39,25 +39,41 @@
   };
   // Every crop is made again: not for each step on the way.
   const PAUSE = 600; // milliseconds
-  let settling = 0;
+  const settling = new WeakMap(); // by form
   const settle = (form) => {
-    clearTimeout(settling);
-    settling = setTimeout(() => { if (form.isConnected) tell(axes(form)[0], "change"); }, PAUSE);
+    clearTimeout(settling.get(form));
+    settling.set(form, setTimeout(() => { if (form.isConnected) tell(axes(form)[0], "change"); }, PAUSE));
   };
   const pointAt = (event, ring) => {
     const box = ring.getBoundingClientRect();
     return [100 * (event.clientX - box.left) / box.width, 100 * (event.clientY - box.top) / box.height];
   };
-  let dragging = null;
+  // The point is dragged by its dot, or put where the image is tapped: a finger that moves elsewhere scrolls the page.
+  const DOT = 22, TAP = 6; // CSS pixels
+  const distance = (event, at) => Math.hypot(event.clientX - at.clientX, event.clientY - at.clientY);
+  const dotAt = (event, ring = event.target.closest(".ring")) => {
+    const box = ring && find("circle", imageOf(ring.form)).getBoundingClientRect();
+    const center = box && { clientX: box.left + box.width / 2, clientY: box.top + box.height / 2 };
+    return center && distance(event, center) <= DOT ? ring : null;
+  };
+  let press = null;
   document.addEventListener("pointerdown", (event) => {
-    dragging = event.target.closest(".ring");
-    if (!dragging) return;
-    dragging.setPointerCapture(event.pointerId);
-    moveTo(dragging.form, pointAt(event, dragging));
+    const ring = event.isPrimary && event.button === 0 && event.target.closest(".ring");
+    press = ring ? { ring, start: event, isDrag: Boolean(dotAt(event)) } : null;
+    if (press?.isDrag) ring.setPointerCapture(event.pointerId);
   });
-  document.addEventListener("pointermove", (event) => { if (dragging?.form) moveTo(dragging.form, pointAt(event, dragging)); });
-  const release = () => { dragging = null; };
-  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, release);
+  document.addEventListener("touchstart", (event) => {
+    if (event.touches.length === 1 && dotAt(event.touches[0])) event.preventDefault();
+  }, { passive: false });
+  document.addEventListener("pointermove", (event) => {
+    if (press?.isDrag && press.ring.form && event.isPrimary) moveTo(press.ring.form, pointAt(event, press.ring));
+  });
+  document.addEventListener("pointerup", (event) => {
+    const isTap = press && !press.isDrag && event.isPrimary && distance(event, press.start) <= TAP;
+    if (isTap && press.ring.form) moveTo(press.ring.form, pointAt(event, press.ring));
+    press = null;
+  });
+  document.addEventListener("pointercancel", () => { press = null; });
   const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   document.addEventListener("keydown", (event) => {
     const ring = event.target.closest?.(".ring"), step = STEPS[event.key];
@@ -98,12 +114,25 @@
     words.focus({ preventScroll: true });
     words.scrollIntoView({ block: "center" });
   };
+  // Choosing a file chooses "an upload", and choosing another picture lets go of the file; words stay with the picture they describe.
+  const demandWords = (form) => { form.elements.namedItem("alt").required = find("input[value=upload]", form).checked; };
+  const matchChoice = (control) => {
+    const { form } = control, file = fieldOf(form), upload = find("input[value=upload]", form);
+    if (file.files.length && control === file) upload.checked = true;
+    if (!upload.checked) file.value = "";
+    for (const name of ["alt", "credit"]) {
+      const words = form.elements.namedItem(name), was = form.elements.namedItem(`was-${name}`).value;
+      if (upload.checked && words.value === was) words.value = ""; else if (!upload.checked && !words.value) words.value = was;
+    }
+    demandWords(form);
+  };
   document.addEventListener("input", (event) => {
     const { form, name, type } = event.target;
     if (!fieldOf(form)) return;
     if (type === "file") axes(form).forEach((field) => { field.value = field.dataset.default; });
     if (type === "file" || name === "picture") look(form);
     if (axes(form).includes(event.target)) show(form);
+    if (type === "file" || name === "picture") matchChoice(event.target);
   });
 
   // Where a file is dropped or pasted: the form that it's on, or the story that's open.
@@ -180,4 +209,5 @@
     if (closing === form) find("a[data-close]", form)?.click();
     closing = null;
   });
+  for (const part of findAll("form[data-saves] [data-fresh=picture]", desk)) demandWords(part.closest("form"));
 })();

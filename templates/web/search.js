@@ -5,7 +5,7 @@
   // What the list was asked for. No link of the edition changes it.
   const LISTED = ["q", "filter", "topic_filter", "order", "start"];
   const find = (selector, root = document) => root.querySelector(selector);
-  let typing = 0, searches = 0;
+  let typing = 0, asking = new AbortController();
   const listUrl = (form) => {
     const url = new URL(form.action), asked = new URLSearchParams(location.search);
     url.hash = "";
@@ -18,10 +18,12 @@
   // Returns false if the server doesn't answer, or answers with another page.
   const search = async () => {
     clearTimeout(typing);
-    const number = searches += 1, url = listUrl(find(".find")), part = new URL(url);
+    asking.abort();
+    asking = new AbortController();
+    const { signal } = asking, url = listUrl(find(".find")), part = new URL(url);
     part.searchParams.set("part", "results");
-    const answer = await fetch(part, { redirect: "error" }).catch(() => null), text = answer?.ok && await answer.text();
-    if (number !== searches) return true;
+    const answer = await fetch(part, { redirect: "error", signal }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
+    if (signal.aborted) return true;
     const fresh = text && new DOMParser().parseFromString(text, "text/html");
     if (!fresh || !find("#results", fresh)) return false;
     // The first letter is a step that Back undoes; the others aren't.

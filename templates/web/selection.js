@@ -140,19 +140,41 @@
       if (menu.open) for (const other of findAll(".pickmenu[open]")) other.open = other === menu;
     });
   }
-  // --- one story dragged onto another ------------------------------------------------------------------------
+  // --- dragging --------------------------------------------------------------------------------------------
 
   // The edges of a row are places to move to; its middle is the story itself.
-  let carried = [];
+  let dragged = null, carried = [];
   const clearMark = () => { for (const row of findAll(".drop-on")) row.classList.remove("drop-on"); };
   const rowUnder = ({ target, clientY }) => {
     const row = carried.length && target.closest?.("#edition li.st"), box = row && row.getBoundingClientRect();
     if (!row || carried.includes(row.dataset.story)) return null;
     return Math.abs(clientY - box.top - box.height / 2) <= box.height / 6 ? row : null;
   };
-  document.addEventListener("dragstart", ({ target }) => {
-    const { story } = target.closest?.("li[data-story]")?.dataset || {}, stories = listPicked();
-    if (story) carried = stories.includes(story) ? stories : [story];
+  const clearEdges = () => { for (const one of findAll(".drop-before, .drop-after")) one.classList.remove("drop-before", "drop-after"); };
+  const takes = (section) => section && find(`#own option[value="${section}"]`);
+  const placeUnder = ({ target, clientY }) => {
+    const row = target.closest("li.st[data-story]"), rowSection = row?.parentElement.dataset.section;
+    if (row && !carried.includes(row.dataset.story) && takes(rowSection)) {
+      const box = row.getBoundingClientRect();
+      return { row, section: rowSection, after: clientY > box.top + box.height / 2 };
+    }
+    const head = target.closest(".sec[id^=section-]") || (target.closest("p.none") || target).previousElementSibling;
+    const section = head?.matches(".sec[id^=section-]") && head.id.slice(8);
+    return takes(section) ? { row: head, section, after: true } : null;
+  };
+  document.addEventListener("pointerdown", ({ target }) => {
+    const row = target.closest(".grip, .st h3, .thumb") ? target.closest("li.st") : target.closest("li.cand, .tray li");
+    if (row?.dataset.story && !target.closest("a, button, input, select, textarea, summary")) row.draggable = true;
+  });
+  // Of the selected stories all are carried.
+  document.addEventListener("dragstart", (event) => {
+    dragged = event.target.closest?.("li[data-story]");
+    if (!dragged) return;
+    const { story } = dragged.dataset, stories = listPicked();
+    carried = stories.includes(story) ? stories : [story];
+    dragged.classList.add("dragged");
+    event.dataTransfer.effectAllowed = "move";
+    event.dataTransfer.setData("text/plain", story);
   });
   document.addEventListener("dragover", (event) => {
     const row = rowUnder(event);
@@ -160,9 +182,16 @@
     if (!row) return;
     event.preventDefault();
     event.stopPropagation();
-    for (const other of findAll(".drop-before, .drop-after")) other.classList.remove("drop-before", "drop-after");
+    clearEdges();
     row.classList.add("drop-on");
   }, true);
+  document.addEventListener("dragover", (event) => {
+    const over = dragged && placeUnder(event);
+    if (!over) return;
+    event.preventDefault();
+    clearEdges();
+    over.row.classList.add(over.after ? "drop-after" : "drop-before");
+  });
   document.addEventListener("drop", (event) => {
     const row = rowUnder(event);
     if (!row) return;
@@ -170,8 +199,20 @@
     event.stopPropagation();
     askWhich(carried, row);
   }, true);
+  document.addEventListener("drop", (event) => {
+    const over = dragged && placeUnder(event);
+    if (!over) return;
+    event.preventDefault();
+    const rows = findAll(`ol[data-section="${over.section}"] > li.st`).filter((one) => !carried.includes(one.dataset.story));
+    const position = String(Math.max(0, rows.indexOf(over.row) + (over.after ? 1 : 0)) + 1);
+    act("move", { section: over.section, position }, carried);
+  });
   document.addEventListener("dragend", () => {
     clearMark();
+    clearEdges();
+    dragged?.classList.remove("dragged");
+    if (dragged) dragged.draggable = false;
+    dragged = null;
     carried = [];
   });
 

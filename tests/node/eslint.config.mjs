@@ -6,7 +6,7 @@ import js from "@eslint/js";
 const browser = [
   ...["document", "window", "location", "history", "navigator", "fetch", "innerHeight", "innerWidth"],
   ...["setTimeout", "clearTimeout", "setInterval", "atob", "btoa"],
-  ...["CustomEvent", "DataTransfer", "Event", "File", "Response", "XMLHttpRequest", "createImageBitmap"],
+  ...["AbortController", "CustomEvent", "DataTransfer", "Event", "File", "Response", "XMLHttpRequest", "createImageBitmap"],
   ...["DOMParser", "FormData", "HTMLFormElement", "IntersectionObserver", "Node", "RadioNodeList", "URL", "URLSearchParams"],
 ];
 const markup = ["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe", "parseHTMLUnsafe", "createContextualFragment", "srcdoc"];

@@ -179,6 +179,34 @@ def test_a_focus_point_is_set_by_keys_alone(served: ServedWeek, viewport: dict[s
     assert page_faults(page) == ""
 
 
+def test_only_a_tap_or_the_dot_moves_the_focus_point(served: ServedWeek) -> None:
+    page = served.open(PHONE)
+    form = form_of(page)
+    give(form, "drop", png())
+    expect(form.locator(".image canvas")).to_be_visible()
+    form.locator(".ring").evaluate("ring => ring.scrollIntoView({ block: 'center' })")
+    box = form.locator(".ring").bounding_box()
+    assert box is not None
+    left, top, width, height = box["x"], box["y"], box["width"], box["height"]
+    points = [form.locator(f"[name={name}]") for name in ("focus-x", "focus-y")]
+    before = [point.input_value() for point in points]
+    page.mouse.click(left + width * 0.9, top + height * 0.8, button="right")
+    page.mouse.move(left + width * 0.9, top + height * 0.9)
+    page.mouse.down()
+    page.mouse.move(left + width * 0.9, top + height * 0.7, steps=4)
+    page.mouse.up()
+    assert [point.input_value() for point in points] == before
+    page.mouse.click(left + width * 0.5, top + height * 0.8)
+    expect(points[1]).to_have_value("80")
+    page.mouse.down()
+    page.mouse.move(left + width * 0.5, top + height * 0.25, steps=4)
+    page.mouse.up()
+    expect(points[0]).to_have_value("50")
+    expect(points[1]).to_have_value("25")
+    # What the point says can be read and typed beside it.
+    expect(points[0]).to_be_visible()
+
+
 def test_a_file_is_chosen_by_keys_alone_and_save_and_close_sends_it(served: ServedWeek) -> None:
     page = served.open(WIDE)
     form = form_of(page)
@@ -218,7 +246,7 @@ def test_a_refused_image_says_why_in_place_and_what_was_typed_stays(served: Serv
     told = form.locator(".fld").filter(has=page.locator("input[type=file]")).locator(".lab em")
     told.evaluate(KEEP_WORDS)
     give(form, "drop", b"not an image at all")
-    expect(told).to_have_text("This browser can’t show the file. You can upload it all the same")
+    expect(told).to_have_text("This browser can’t show the file. You can still upload it")
     alt.fill("A crane")
     alt.press("Tab")
     expect(told).to_contain_text("Not saved. This image can't be used: the file can't be read as an image.")

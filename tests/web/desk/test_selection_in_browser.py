@@ -337,6 +337,25 @@ def test_a_story_dropped_on_another_is_merged_or_put_under_it_after_a_question_i
     expect_count(page, 0)
 
 
+def test_selected_stories_are_moved_together_to_the_edge_of_a_row(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    for anchor in before[3:5]:
+        row(page, anchor).locator(".tick").check()
+    source, target = row(page, before[4]).locator(".grip").bounding_box(), row(page, before[1]).bounding_box()
+    assert source is not None
+    assert target is not None
+    page.mouse.move(source["x"] + 8, source["y"] + source["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 90, target["y"] + 8, steps=4)
+    page.mouse.move(target["x"] + 90, target["y"] + 2, steps=2)
+    expect(row(page, before[1])).to_have_class(re.compile("drop-before"))
+    page.mouse.up()
+    expect_saved(page, served, 1)
+    expect_order(page, [before[0], *before[3:5], *before[1:3], *before[5:]])
+    expect_count(page, 0)
+
+
 def test_a_story_of_the_list_dropped_on_another_is_merged_with_it(served: ServedWeek) -> None:
     page = served.open(WIDE)
     before = order(page)
