@@ -33,7 +33,7 @@ ACTIONS = {
     AffectedArea.NONE: "added release, alert tested, approve, audit log checked, audit log exported, audit log shown, "
     "backups looked at, breaking news drafted, cancelled, clipboard, collected, consent wordings listed, corrected, correction email approved, correction email requested, deliveries shown, "
     "domain dropped, domain sent, draft, draft updated, edited, growth looked at, imported past editions, inbound mail read, installation examined, keys listed, "
-    "ledger verified, letter keys switched, logo kept, looked again, moved release, name changed, passkey renamed, paused, "
+    "ledger sealed, ledger verified, letter keys switched, logo kept, looked again, moved release, name changed, passkey renamed, paused, "
     "people counted, pictures fetched, readers listed, record of processing shown, refusals acknowledged, refused sent again, reinstated an approval, restored release, "
     "resumed, send, send now, sent back, sent-back note done, sessions ended, sign-in link requested, settings looked at, skipped release, source added, "
     "source changed, source removed, sources looked at, staff listed, staff signed out, subscriber record opened, "

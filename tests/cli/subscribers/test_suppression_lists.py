@@ -74,7 +74,7 @@ def test_the_list_is_exported_under_a_passphrase_typed_twice(home: Path, tmp_pat
     act, detail = _read_audit()[-1]
     assert (act, json.loads(detail)) == (
         "suppressions exported",
-        {"why": "moving", "to": "our new server", "counts": {"by an admin": 1}},
+        {"why": "moving", "to": "our new server", "counts": {"suppressed by an admin": 1}},
     )
 
 

@@ -199,7 +199,9 @@ def _role_of(tag: str, values: dict[str, str]) -> str:
     if tag == "li":
         return "list item"
     # A table that is not marked as layout is announced as one.
-    return "table" if tag == "table" and values.get("role") not in {"presentation", "none"} else ""
+    if values.get("role") in {"presentation", "none", "list"}:
+        return ""
+    return "list item" if values.get("role") == "listitem" else "table" if tag == "table" else ""
 
 
 def _is_hidden(values: dict[str, str]) -> bool:
