@@ -174,8 +174,10 @@ def select_here(choices: Locator, label: str) -> None:
 
 
 def open_by_keyboard(summary: Locator) -> None:
-    """Reach what something is folded under, and unfold it."""
-    tab_to(summary).page.keyboard.press("Enter")
+    """Reach what something is folded under, and unfold it, unless what's to be checked in it unfolded it."""
+    tab_to(summary)
+    if not summary.evaluate("summary => summary.parentElement.open"):
+        summary.page.keyboard.press("Enter")
 
 
 def go_by_keys(page: Page, *keys: str) -> None:
