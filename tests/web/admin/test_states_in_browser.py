@@ -325,6 +325,7 @@ def setting_states(tour: Tour, folder: Path) -> Iterator[State]:
     changed = tour.form(schedule) | {"send-day": "thu"}
     yield "schedule-dates", tour.post(schedule, **changed | {"act": "preview"})
     yield "schedule-saved", tour.post(schedule, **changed)
+    yield "sign-up-form", tour.get("/admin/settings/sign-up-form")
     yield "alert-refused", tour.post("/admin/settings/alerts/test", channel="webhook")
     tour.post("/admin/settings/backup", **tour.form("/admin/settings/backup") | {"folder": str(folder)})
     running = tour.post("/admin/settings/backup/now")
