@@ -225,7 +225,8 @@ def test_each_picture_format_is_decoded_in_the_sandbox(fresh: Sandbox, name: str
     Image.new("RGB", (640, 480), "navy").save(stream, name)
     picture = client.encode_image_in_child("fit picture", stream.getvalue(), max_pixels=10_000_000)
     assert (picture.width, picture.height) == (640, 480)
-    assert client.encode_image_in_child("crop picture", stream.getvalue(), shape=CropShape.THUMB).body
+    cut = client.encode_image_in_child("crop picture", stream.getvalue(), shape=CropShape.THUMB, focus=(0.5, 0.5))
+    assert cut.body
 
 
 def test_a_card_is_drawn_in_the_sandbox(fresh: Sandbox) -> None:
@@ -233,7 +234,7 @@ def test_a_card_is_drawn_in_the_sandbox(fresh: Sandbox) -> None:
     stream = io.BytesIO()
     Image.new("RGB", (640, 480), "navy").save(stream, "JPEG")
     assert client.encode_image_in_child(
-        "draw card", stream.getvalue(), name="HLS", issue="No. 1", headline="A headline"
+        "draw card", stream.getvalue(), name="HLS", issue="No. 1", headline="A headline", focus=(0.5, 0.5)
     ).body
 
 

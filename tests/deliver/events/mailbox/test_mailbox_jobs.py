@@ -220,11 +220,11 @@ def _doctor(operator: Operator, url: str, *, host: str, domain: str, webhook: st
     ("url", "host", "domain", "said"),
     [
         ("outbox:", "", "", []),
-        ("smtp://mx", "", "", ["ok bounces go to sender.address; no mailbox is set to be read"]),
-        ("smtps://mx", "", "b.example.net", ["ok bounces go to bounce+…@b.example.net; no mailbox is set to be read"]),
+        ("smtp://mx", "", "", ["warning Bounces go to sender.address but aren't read."]),
+        ("smtps://mx", "", "b.example.net", ["warning Bounces go to bounce+…@b.example.net but aren't read."]),
         ("smtp://mx", "x", "b.example.net", ["ok The bounce mailbox INBOX at x:"]),
         ("smtp://mx", "x", "", ["ok The bounce mailbox INBOX at x:", "warning No bounce domain is set"]),
-        ("sendgrid:", "", "", []),
+        ("sendgrid:", "", "", ["warning SendGrid's events are rejected"]),
     ],
 )
 def test_the_doctor_says_whether_bounces_are_heard(
