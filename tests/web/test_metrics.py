@@ -124,7 +124,7 @@ def test_metrics_require_the_token_wherever_the_request_comes_from(world: Any) -
 @pytest.mark.parametrize("token", ["", " ", "short", "x" * 15])
 def test_a_metrics_token_that_could_be_guessed_is_refused(token: str) -> None:
     with pytest.raises(
-        ValidationError, match="DIGEST_METRICS_TOKEN(: use at least 16 characters| contains a line break)"
+        ValidationError, match=r"DIGEST_METRICS_TOKEN(: use at least 16 characters| contains a line break)"
     ):
         Settings(metrics_token=SecretStr(token))
 
