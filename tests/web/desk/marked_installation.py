@@ -143,7 +143,7 @@ LEADS_ON = frozenset(
     }
 )
 # What their pages say afterwards is new, and so are their forms.
-GROWS = frozenset({"admin.upload_list", "admin.run_upload_step"})
+GROWS = frozenset({"admin.add_subscriber", "admin.upload_list", "admin.run_upload_step"})
 LAST = (
     "admin.resolve_uncertain_deliveries",
     "admin.change_subscriber",

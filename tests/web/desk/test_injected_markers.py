@@ -21,9 +21,6 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     "a person's name, in which no digit is taken, so a marker's key isn't either": (
         *("auth.submit_name: name", "admin.invite_member: name"),
     ),
-    "words that an added subscriber agreed to; their record, which isn't opened again, shows them": (
-        "admin.add_subscriber: wording",
-    ),
     "a number, and nothing else is taken": (
         *("settings publication: first_number", "settings branding: bar", "settings sections: #.most", "settings sections: #.place"),
         *(f"settings schedule: {name}" for name in ("deadline_hours", "final_check_minutes", "reminder_hours")),
