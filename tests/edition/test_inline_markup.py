@@ -54,6 +54,10 @@ def test_emphasis_and_links_are_rendered_and_nothing_else(written: str, html: st
             "The [U.S. Navy](https://a.example/) left.",
         ),
         (
+            "Hello. One sentence that is much longer than what fits into two lines.",
+            "Hello. One sentence that is much…",
+        ),
+        (
             "One [single](https://a.example/) sentence that is much longer than what fits. And another.",
             "One single sentence that is much…",
         ),

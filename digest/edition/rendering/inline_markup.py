@@ -11,6 +11,7 @@ from digest.collect.texts.text_cleanup import split_sentences
 from digest.edition.content.edition_content import truncate_text
 
 _LINK_STARTS = ("https://", "http://", "mailto:")
+MIN_OPENING_SHARE = 1 / 4  # of the room that whole sentences must fill: "Good morning." alone says nothing
 
 
 @lru_cache(maxsize=1)
@@ -54,7 +55,7 @@ def split_links(text: str) -> tuple[str, list[str]]:
 def shorten_markup(text: str, max_length: int) -> str:
     """Return the first whole sentences of a text that have at most so many characters without their markup.
 
-    If the first sentence is longer, its words are cut and have no markup.
+    If the first sentence is longer, or they're as short as a greeting, the words are cut and have no markup.
     """
     words = split_links(text)[0]
     if len(words) <= max_length:
@@ -64,8 +65,11 @@ def shorten_markup(text: str, max_length: int) -> str:
         opening = " ".join(sentences[:count])
         opening_words = split_links(opening)[0]
         # Emphasis that ends in a later sentence would leave its star.
-        if len(opening_words) <= max_length and words.startswith(opening_words):
-            return opening
+        if len(opening_words) > max_length or not words.startswith(opening_words):
+            continue
+        if len(opening_words) < max_length * MIN_OPENING_SHARE:
+            break
+        return opening
     return truncate_text(words, max_length)
 
 
