@@ -25,7 +25,7 @@ from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonSt
 PAGE_SIZE = 50
 SCAN_WINDOW = 10_000  # people that one page looks at, at most, where an index finds them
 NUMBER_WINDOW = 250_000  # people that one page looks at, at most, one after the other: 30 ms
-COUNT_WINDOW = 100_000  # people whose preferences or dates a count looks at, at most: 60 ms
+COUNT_WINDOW = 100_000  # people whose preferences or dates a count looks at, at most
 MAX_ORIGINS = 40  # places where people asked, as a filter offers them
 MAX_IMPORTS = 40
 
