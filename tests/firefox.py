@@ -110,22 +110,26 @@ def open_firefox(path: str) -> Iterator[Firefox]:
     with reserve_port() as port, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         Path(profile, "user.js").write_text(f'user_pref("marionette.port", {port});\n', "utf-8")
         command = [path, "--headless", "--marionette", "--no-remote", "--profile", profile]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        said = Path(profile, "said.txt")
+        with said.open("wb") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file)
         try:
-            with _connect(port, process) as connection, connection.makefile("rb") as reader:
+            with _connect(port, process, said) as connection, connection.makefile("rb") as reader:
                 yield Firefox(connection, reader)
         finally:
             process.terminate()
             process.wait(WAIT_TIMEOUT)
 
 
-def _connect(port: int, process: "subprocess.Popen[bytes]") -> socket.socket:
+def _connect(port: int, process: "subprocess.Popen[bytes]", said: Path) -> socket.socket:
     ends = time.monotonic() + WAIT_TIMEOUT
     while True:
         try:
             connection = socket.create_connection(("127.0.0.1", port))
         except OSError:
-            assert process.poll() is None, "Firefox ended"
+            assert process.poll() is None, (
+                f"Firefox ended with {process.returncode}: {said.read_text('utf-8', 'replace')}"
+            )
             assert time.monotonic() < ends, "Firefox doesn't listen"
             time.sleep(0.1)
         else:

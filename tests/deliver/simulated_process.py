@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -215,6 +216,9 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
         insert_missing(session, table, rows)
 
     with ExitStack() as stack:
+        # A memory of its own: the process that runs the tests keeps its name.
+        identify = cache(process_identity._identify_process.__wrapped__)
+        stack.enter_context(patch.object(process_identity, "_identify_process", identify))
         stack.enter_context(patch.object(planning, "insert_missing", reach_and_plan))
         stack.enter_context(patch.object(run_progress_file, "_create_run_file", create_recorded))
         stack.enter_context(patch.object(send_workers.SendWorker, "__init__", begin_recorded))
