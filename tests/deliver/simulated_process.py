@@ -172,6 +172,8 @@ class SimulatedProcess:
             if thread.name.startswith("worker "):
                 thread.join(WORKER_TIMEOUT)
                 assert not thread.is_alive(), "a worker of a dead process goes on"
+        for worker in self.workers:  # one may have connected after its provider was closed
+            worker._provider.close()
         for file in self.run_files:
             if file._descriptor is not None:
                 file._buffer.close()  # type: ignore[union-attr]
