@@ -4,6 +4,7 @@ Each command is an array of its kind (0), its number, its name, and its paramete
 """
 
 import json
+import os
 import socket
 import subprocess
 import tempfile
@@ -111,8 +112,10 @@ def open_firefox(path: str) -> Iterator[Firefox]:
         Path(profile, "user.js").write_text(f'user_pref("marionette.port", {port});\n', "utf-8")
         command = [path, "--headless", "--marionette", "--no-remote", "--profile", profile]
         said = Path(profile, "said.txt")
+        # Another user's folder in the environment (that of a database server) would make it end at once.
+        environment = os.environ | {"XDG_RUNTIME_DIR": profile}
         with said.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file)
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
         try:
             with _connect(port, process, said) as connection, connection.makefile("rb") as reader:
                 yield Firefox(connection, reader)
