@@ -291,6 +291,8 @@ def test_a_search_that_hides_selected_stories_counts_them_out_until_they_are_bac
 
 def drag_onto(page: Page, source: Locator, target: Locator) -> None:
     """Drag something to the middle of a row, as a hand does: in steps."""
+    for element in (source, target):
+        element.scroll_into_view_if_needed()  # waits until an answer has put it into its place
     start, end = source.bounding_box(), target.bounding_box()
     assert start is not None
     assert end is not None
