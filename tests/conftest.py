@@ -180,7 +180,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests whose tool is missing, and those about SQLite where the run is on PostgreSQL."""
+    """Leave out the tests of `make soak`, those whose tool is missing, and those about SQLite where the run is on PostgreSQL."""
+    if config.option.markexpr != "soak":
+        for_soak = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in for_soak]
+        config.hook.pytest_deselected(items=for_soak)
     if RUN_KIND == "postgresql":
         about_sqlite = [item for item in items if is_about_sqlite(item)]
         _left_out_tests.add(f"{len(about_sqlite)} about SQLite")
