@@ -44,6 +44,7 @@ TOOL_COMMANDS = {
     "firefox": ("firefox-esr", "firefox"),
     "node": ("node",),
     "rspamd": ("rspamd",),
+    "s3": (),  # several
     "spamassassin": ("spamassassin",),
     # Of the kernel, so no command.
     "landlock": (),
@@ -105,6 +106,8 @@ def has_tool(name: str) -> bool:
         folder = Path(__file__).parent / "node"
         wanted = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
         return bool(find_tool(name)) and all((folder / "node_modules" / package).is_dir() for package in wanted)
+    if name == "s3":
+        return all(shutil.which(command) for command in ("rclone", "restic", "moto_server"))
     if name == "landlock":
         return landlock_version() > 0
     if name == "seccomp":
