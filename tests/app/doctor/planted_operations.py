@@ -1149,6 +1149,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "a send stands still": Fault(
         stop_midway, "stuck-send", "digest send", follow("digest send", then=" --yes", EDITION="2026-W47")
     ),
+    "a send doesn't start": Fault(
+        lambda w: w.add_edition(NOW - HOUR, state=EditionState.APPROVED, approved_at=NOW - DAY, approved_by="eve"),
+        "stuck-send",
+        "sending hasn't started",
+        follow("digest send", then=" --yes", EDITION="2026-W47"),
+    ),
     "an edition was sent with refusals": Fault(
         lambda w: w.add_edition(state=EditionState.SENT, sent_at=None, refusals=12),
         "refusals",
