@@ -44,6 +44,7 @@ TOOL_COMMANDS = {
     "firefox": ("firefox-esr", "firefox"),
     "node": ("node",),
     "rspamd": ("rspamd",),
+    "s3": (),  # several
     "spamassassin": ("spamassassin",),
     # Of the kernel, so no command.
     "landlock": (),
@@ -105,6 +106,8 @@ def has_tool(name: str) -> bool:
         folder = Path(__file__).parent / "node"
         wanted = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
         return bool(find_tool(name)) and all((folder / "node_modules" / package).is_dir() for package in wanted)
+    if name == "s3":
+        return all(shutil.which(command) for command in ("rclone", "restic", "moto_server"))
     if name == "landlock":
         return landlock_version() > 0
     if name == "seccomp":
@@ -180,7 +183,11 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests whose tool is missing, and those about SQLite where the run is on PostgreSQL."""
+    """Leave out the tests of `make soak`, those whose tool is missing, and those about SQLite where the run is on PostgreSQL."""
+    if config.option.markexpr != "soak":
+        for_soak = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in for_soak]
+        config.hook.pytest_deselected(items=for_soak)
     if RUN_KIND == "postgresql":
         about_sqlite = [item for item in items if is_about_sqlite(item)]
         _left_out_tests.add(f"{len(about_sqlite)} about SQLite")

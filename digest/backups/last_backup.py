@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.settings import SettingsFileContent
 from digest.store.engine import Database
+from digest.store.schedule_slots import MAX_JOB_LATENESS, is_job_running
 
 BACKUP_STATE_KEY = "backup"
-MAX_BACKUP_LATENESS = timedelta(hours=6)  # after its time, until somebody is asked to look
 
 
 def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: datetime) -> None:
@@ -71,7 +71,8 @@ def explain_missing_backup(
     proved_at = outcome.proved_at
     if proved_at is None:
         return f"No backup has been made yet. To make one now, use {way}."
-    if proved_at < max(rule.latest_time(now - MAX_BACKUP_LATENESS, zone) for rule in file.backup.rules):
+    is_late = proved_at < max(rule.latest_time(now - MAX_JOB_LATENESS, zone) for rule in file.backup.rules)
+    if is_late and not is_job_running(session, "backup", now):
         local = proved_at.astimezone(zone)
         return (
             f"The last backup is from {local:%b %d %H:%M %Z}, and another one is overdue. Check that 'digest "

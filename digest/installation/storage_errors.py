@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from subscribers.errors import ApplicationError
 
+RESTORE_LOSSES = "Everything since that backup is lost, such as sign-ups, imports, and edits, except for unsubscribes."
 _FULL_DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # SQLite's primary result codes (https://www.sqlite.org/rescode.html): what a disk or a lock can cause, and no mistake of ours.
 _SQLITE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
@@ -42,7 +43,8 @@ def explain_damage(reason: str) -> ApplicationError:
     """Say that the database is damaged, and what to do."""
     return ApplicationError(
         f"The database is damaged ({reason}).",
-        remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing uses the database anymore.",
+        remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing uses the database anymore. "
+        f"{RESTORE_LOSSES}",
     )
 
 

@@ -16,6 +16,7 @@ from digest.timetable import DueJob
 from subscribers.callback_types import Clock
 
 SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is silent for longer nobody waits any more
+MAX_JOB_LATENESS = timedelta(minutes=45)  # of a job, until somebody is asked to look
 RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs
 
 
@@ -37,6 +38,12 @@ def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: da
             return False
         row.owner, row.lease_until, row.taken_at = str(owner), lease, now
         return True
+
+
+def is_job_running(session: Session, job: str, now: datetime) -> bool:
+    """Return whether a process that's alive does a job now."""
+    is_held = (ScheduleSlot.job == job, ScheduleSlot.done_at.is_(None), ScheduleSlot.lease_until > now)
+    return session.scalar(select(ScheduleSlot.at).where(*is_held).limit(1)) is not None
 
 
 def renew_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> None:

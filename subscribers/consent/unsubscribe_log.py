@@ -2,6 +2,8 @@
 
 A restored copy of the database does not know who left since; this file does. One JSON line a departure: a
 keyed hash of the look-up (no address, no number), the time, the kind, and a hash over the line before it.
+
+A log that was lost and began anew is joined with its copy by putting one behind the other: the chain may begin anew with a line.
 """
 
 import fcntl
@@ -135,7 +137,7 @@ class UnsubscribeLog:
         """Return every departure, the oldest first; a torn last line was never answered and is passed over.
 
         Raises:
-            UnsubscribeLogError: a line does not follow from the one before it.
+            UnsubscribeLogError: a line does not follow from the one before it, and isn't the first of another part.
         """
         if not self.path.exists():
             return
@@ -144,12 +146,19 @@ class UnsubscribeLog:
             if not line.endswith(b"\n"):
                 return
             fields = _parse_line(line)
-            if fields is None or fields.pop("hash", None) != _hash_line(fields, previous):
+            line_hash = fields.pop("hash", None) if fields else None
+            if fields is None or line_hash not in (_hash_line(fields, previous), _hash_line(fields, "")):
                 raise UnsubscribeLogError(f"Line {number} of {self.path} was changed, or a line before it is missing")
-            previous = _hash_line(fields, previous)
+            previous = str(line_hash)
             yield UnsubscribeLogEntry(
                 fields["who"], fields["lookup_key"], fields["key"], fields["kind"], datetime.fromisoformat(fields["at"])
             )
+
+
+def read_whole_lines(file: Path) -> bytes:
+    """Return the lines of a log or a copy of it without a torn last one; nothing if it doesn't exist."""
+    content = file.read_bytes() if file.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
 
 
 def _encode_line(fields: dict[str, Any], previous: str) -> bytes:

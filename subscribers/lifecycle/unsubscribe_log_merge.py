@@ -70,7 +70,8 @@ def merge_unsubscribe_log(
         KeyFileError: the departure log names a key that is not in the key file.
         OSError: the departure log could not be written.
     """
-    entries = [entry for entry in unsubscribe_log.read() if entry.kind != IMPORT_UNDONE]
+    # By time: the parts of a joined log may have lines in common.
+    entries = sorted((e for e in unsubscribe_log.read() if e.kind != IMPORT_UNDONE), key=lambda entry: entry.at)
     departures = _group_by_person(entry for entry in entries if entry.kind != PREFERENCES_CHANGED)
     changes = {entry.person_hash: entry.at for entry in entries if entry.kind == PREFERENCES_CHANGED}
     merged = LogMergeResult(undone_imports=repeat_lost_undos(session, unsubscribe_log, now=now))

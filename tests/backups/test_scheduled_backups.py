@@ -140,13 +140,26 @@ def test_a_folder_that_cannot_be_used_is_named(install: Installation, folder: Pa
     assert folder.read_text() == "a file"
 
 
-def test_a_longer_copy_of_the_unsubscribe_log_is_never_written_over(install: Installation, folder: Path) -> None:
+@pytest.mark.parametrize("newer", ["one\n", "four\nfive\nsix\n"])
+def test_a_copy_of_the_unsubscribe_log_is_never_written_over_by_less(
+    install: Installation, folder: Path, newer: str
+) -> None:
+    """A log that was lost and began anew lacks what the copy has, however long it becomes."""
     folder.mkdir()
     (folder / "left.log").write_text("one\ntwo\n")
-    install.settings.left_log.write_text("one\n")
+    install.settings.left_log.write_text(newer)
     backups.copy_unsubscribe_log(install.settings.left_log, folder, NOW)
     assert (folder / "left.log").read_text() == "one\ntwo\n"
-    assert (folder / "left-20261119T223000Z.log").read_text() == "one\n"
+    assert (folder / "left-20261119T223000Z.log").read_text() == newer
+
+
+def test_a_line_that_is_being_written_is_copied_once_it_is_whole(install: Installation, folder: Path) -> None:
+    folder.mkdir()
+    log = install.settings.left_log
+    for written, copied in (("one\ntw", "one\n"), ("one\ntwo\n", "one\ntwo\n")):
+        log.write_text(written)
+        backups.copy_unsubscribe_log(log, folder, NOW)
+        assert [file.read_text() for file in folder.iterdir()] == [copied]
 
 
 def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(

@@ -5,7 +5,8 @@
 
 Every benchmark in tiny sizes, kills at random moments of a large send over each way out and on each database, every message
 of a large send looked at, sign-ups from 10,000 networks, random documents for every parser, random sends (`random_sends`), four workers that are killed while
-they send (`worker_kills`), and simulated years (`simulated_year`).
+they send (`worker_kills`), simulated years (`simulated_year`), an operator's drills (`operations`), outages (`outages`), and the memory of
+`digest serve` (`served_pages`).
 """
 
 import argparse
@@ -56,8 +57,11 @@ from tests.deliver.sent_message_checks import SentMessageChecker, unsubscribe_an
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.own_postgresql import run_own_postgresql
 from tests.soak.document_fuzz import fuzz_documents
+from tests.soak.operations import record_drills
+from tests.soak.outages import record_outages
 from tests.soak.random_sends import RUNS, record_random_sends
 from tests.soak.result_page import describe_origin, write_section
+from tests.soak.served_pages import record_served_pages
 from tests.soak.simulated_year import DATABASES, simulate_years
 from tests.soak.worker_kills import KILL_INTERVAL, RATE_LIMIT, SUBSCRIBERS, record_result, run_worker_kills
 from tests.soak.year_plan import ZONES
@@ -278,6 +282,11 @@ def main() -> None:
         replay_killed_send(route_name, database, arguments.subscribers, arguments.kills, arguments.seed)
         return
     origin = describe_origin()
+    record_drills(origin, _print_progress)
+    _print_progress("a year of outages …")
+    record_outages(origin)
+    _print_progress("pages of 'digest serve' …")
+    record_served_pages(origin)
     _print_progress("benchmarks in tiny sizes …")
     try_benchmarks()
     _print_progress(f"{arguments.messages:,} messages …")

@@ -7,7 +7,9 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.soak.handover_moments import DoubtPlace, HandoverMoments, window_rates
+from tests.soak.outages import StepResult, describe_outages, find_problems
 from tests.soak.result_page import replace_section
+from tests.soak.served_pages import ServedPagesResult
 from tests.soak.soak import KILLED_SUBSCRIBERS, KILLS, KILLS_SECTION, TABLE_HEAD
 from tests.soak.year_results import YearTally, write_year_section
 
@@ -67,3 +69,22 @@ def test_the_page_its_command_and_the_guide_are_of_what_a_run_does_by_default() 
     assert f"{intro}{TABLE_HEAD}" in page
     told = f"sends of {KILLED_SUBSCRIBERS:,} killed {KILLS} times each"
     assert told in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_memory_that_grows_and_a_slow_stop_are_named() -> None:
+    steady = [50.0] * 10 + [100.0] * 90
+    assert ServedPagesResult(100, 1, steady, 0.5).problems == []
+    assert "| 1.000 |" in ServedPagesResult(100, 1, steady, 0.5).describe()
+    growing = [*steady[:-10], *[103.0] * 10]
+    assert ServedPagesResult(100, 1, growing, 3.0).problems == [
+        "memory grew from 100.0 to 103.0 MB",
+        "stopping took 3.0 s",
+    ]
+
+
+def test_an_outage_that_was_not_noticed_is_named() -> None:
+    noticed = StepResult(inside=[45, 50], outages=2, missed_outside=2, made_up_for=2, ended=2)
+    assert find_problems({"draft": noticed}) == []
+    assert "\n| draft | 2 | 50 | 2 | 2 | 2 |\n" in describe_outages({"draft": noticed}, 7)
+    late = StepResult(inside=[45], outages=2, missed_outside=1, made_up_for=2, ended=2)
+    assert find_problems({"draft": late}) == ["draft: 1 of 2 missed outside", "draft: 1 of 2 reported inside"]

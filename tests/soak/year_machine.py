@@ -134,6 +134,11 @@ class SchedulerProcess:
         for name in names:
             self._jobs[name]()
 
+    def tick_all(self) -> None:
+        """Let every job look, in the order in which a process has them."""
+        for look in self._jobs.values():
+            look()
+
     def throw_away(self) -> None:
         """End it without a word to anybody."""
         self._opened.close()

@@ -3,6 +3,7 @@
 The wheel of COMMIT (default: `LAST_RELEASE` of `build_version.py`) is installed with the libraries of its time. On SQLite and on
 PostgreSQL, it sets up an installation, imports subscribers, and sends an edition until it's killed in the middle. Then pip
 installs WHEEL over it, `digest upgrade` runs, someone unsubscribes by a link of before, and the rest of the edition is sent.
+After that, the old version is installed again and restores the backup that the upgrade made.
 Exits with 1 if anything was lost, repeated, or sent to someone who unsubscribed. Prints UPGRADE SKIPPED if there's no release yet.
 """
 
@@ -34,6 +35,7 @@ from tests.tools.build_release import build_wheel
 from tests.tools.walk_setup import SAMPLE_FILES, SAMPLE_NOW, bare_environment, run_process, wait_until
 
 SUBSCRIBERS, SENT_BEFORE = 40, 15
+UNSUBSCRIBED_SINCE = 2  # with the new version
 UNSUBSCRIBED_BEFORE = "reader1@elsewhere.example"
 LIBRARIES = "lib/python3*/site-packages/digest/constraints.txt"
 SEND_EXIT_CODES = (0, 3)  # all is sent, perhaps with unknown statuses
@@ -160,6 +162,19 @@ class UpgradeTrial:
         counts = self.read_state().deliveries
         yield from find_send_faults(counts, self.mail.recipients, {UNSUBSCRIBED_BEFORE, late})
 
+    def go_back(self) -> Iterator[str]:
+        """Restore the backup that the upgrade made, with the old version, and yield what was lost."""
+        backups = list(self.folder.rglob("before-upgrade-*"))
+        if not backups:
+            return  # both versions have the same schema
+        self.run("restore", str(backups[0]), "--replace", "--yes")
+        self.run("subscribers", "verify")
+        people = self.read_state().people
+        if sum(people.values()) != sum(self.before.people.values()):
+            yield f"people after going back: {people}, before the upgrade {self.before.people}"
+        if people["subscribed"] > self.before.people["subscribed"] - UNSUBSCRIBED_SINCE:
+            yield f"people who unsubscribed since the upgrade are subscribed after going back: {people}"
+
 
 def find_losses(before: InstallationState, after: InstallationState) -> Iterator[str]:
     """Yield what the upgrade lost or changed."""
@@ -240,7 +255,9 @@ def try_upgrade(wheel: Path, commit: str) -> list[str]:
         after = trials["sqlite"].run("--version")
         print(f"upgraded from {before.split()[-1]} to {after.split()[-1]}")
         faults = [f"pip kept {before.strip()}"] if before == after else []
-        return faults + [f"{kind}: {fault}" for kind, trial in trials.items() for fault in trial.upgrade_and_finish()]
+        faults += [f"{kind}: {fault}" for kind, trial in trials.items() for fault in trial.upgrade_and_finish()]
+        install(environment, next((environment / "dist").glob("*.whl")), release / "requirements.txt")
+        return faults + [f"{kind}: {fault}" for kind, trial in trials.items() for fault in trial.go_back()]
 
 
 def main(arguments: Sequence[str], last_release: str = LAST_RELEASE) -> int:

@@ -13,14 +13,13 @@ from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseStep
 from digest.edition.edition_queries import IS_REGULAR
 from digest.settings import SettingsFileContent
 from digest.store.models import Edition, ScheduleSlot
-from digest.store.schedule_slots import find_schedule_start
+from digest.store.schedule_slots import MAX_JOB_LATENESS, find_schedule_start, is_job_running
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.phrases import clock_hour, short_month_day
 
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
 LOOK_AHEAD = timedelta(days=14)
 # How long after its time a job may still come by itself, before somebody is asked to look. Releases and backups have limits of their own.
-MAX_LATENESS = {"collect": timedelta(hours=3), "draft": timedelta(hours=1), "nightly": timedelta(hours=3)}
 JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
 
 
@@ -88,21 +87,19 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
 
 
 def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[DueJob]:
-    """Find the jobs whose last time is over for longer than they may be late, and that were not done since."""
+    """Find the jobs whose last time is over for longer than they may be late, and that no one did since or does now."""
     since = find_schedule_start(session)
     if since is None:
         return  # nobody has followed the timetable yet
     calendar = calendar_store.load_calendar(session, file)
-    for job, lateness in MAX_LATENESS.items():
-        moment = now - lateness
-        planned = release_calendar.list_calendar_job_times(
-            calendar, calendar_store.build_step_rules(file.schedule), moment
-        )
+    moment = now - MAX_JOB_LATENESS
+    planned = release_calendar.list_calendar_job_times(calendar, calendar_store.build_step_rules(file.schedule), moment)
+    for job in JOB_NAMES:
         rules = {job: list_schedule_rules(file)[job]}
         for slot in find_due_jobs(moment, rules, (), zone=calendar.zone, since=since, planned=planned):
             is_later_run_done = (ScheduleSlot.job == job, ScheduleSlot.at >= slot.at, ScheduleSlot.done_at.is_not(None))
             later_run = select(ScheduleSlot.at).where(*is_later_run_done).limit(1)
-            if session.scalar(later_run) is None:
+            if session.scalar(later_run) is None and not is_job_running(session, job, now):
                 yield slot
 
 

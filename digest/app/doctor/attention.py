@@ -34,6 +34,7 @@ from digest.settings import SettingsFileContent
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
+from digest.store.schedule_slots import MAX_JOB_LATENESS
 from digest.store.staff import map_staff_display_names
 from subscribers.phrases import (
     clock_hour,
@@ -155,7 +156,7 @@ _KINDS = (
     ),
     AttentionKind(
         "stuck-send",
-        "No edition is stuck partway through sending",
+        "No edition is stuck before or partway through sending",
         "Check the log of 'digest serve' (journalctl -u digest), then run 'digest send EDITION' to continue.",
     ),
     AttentionKind(
@@ -309,6 +310,7 @@ def _find_in_sending(
         if aside and edition.name != pause_told:
             yield _find_set_aside(edition, aside)
     if hold is None:
+        yield from _find_unstarted_sends(editions, now, zone)
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
     yield from (finding for finding in _find_refusals(session) if finding.subject != pause_told)
@@ -372,6 +374,21 @@ def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zo
 def _write_moment(at: datetime, zone: tzinfo) -> str:
     local = at.astimezone(zone)
     return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
+
+
+def _find_unstarted_sends(editions: Sequence[Edition], now: datetime, zone: tzinfo) -> Iterator[AttentionFinding]:
+    """Find the approved editions that nothing has begun to send, for longer than a job may be late."""
+    for edition in editions:
+        is_approved = edition.state == EditionState.APPROVED and edition.paused_at is None
+        if not is_approved or edition.approved_at is None or explain_missed_release(edition, now):
+            continue
+        due_at = max(edition.release_at, edition.approved_at)
+        if now - due_at >= MAX_JOB_LATENESS:
+            sentence, on_page = (
+                f"{edition.title} was due {at}, but sending hasn't started."
+                for at in (f"{due_at:%Y-%m-%d %H:%M} UTC", _write_moment(due_at, zone))
+            )
+            yield AttentionFinding("stuck-send", sentence, edition.name, on_page)
 
 
 def _find_stuck_sends(

@@ -29,14 +29,14 @@ from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
 from digest.installation.opened_installation import InstallationError, explain_missing_key_file
-from digest.installation.storage_errors import explain_damage
+from digest.installation.storage_errors import RESTORE_LOSSES, explain_damage
 from digest.settings import Settings
 from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.process_identity import identify_current_process
-from subscribers.consent.unsubscribe_log import UnsubscribeLogError
+from subscribers.consent.unsubscribe_log import UnsubscribeLogError, read_whole_lines
 from subscribers.crypto.keys import PUT_COPY_BACK
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
@@ -158,8 +158,8 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 @doctor_check(
     "audit-log",
     "Compare the log with a backup and with your daily integrity emails, which show what the log contained. If rows were changed, "
-    "restore a backup from before that: digest restore FILE --replace. If rows fail only because the key file was missing, check "
-    "them, then run 'digest keys rotate audit', which vouches for them.",
+    f"restore a backup from before that: digest restore FILE --replace. {RESTORE_LOSSES} If rows fail only because the key file "
+    "was missing, check them, then run 'digest keys rotate audit', which vouches for them.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The audit log passes verification."""
@@ -180,12 +180,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
     installation = examined.installation
     file, folder = installation.settings.left_log, installation.settings.file.backup.folder
     log, copy = installation.unsubscribe_log, Path(folder or file.parent) / file.name
-    if loss := _find_lost_log(examined, file, copy):
-        yield loss
-        return
-    if not file.exists():
-        return
-    if not is_writable(file) or not os.access(file, os.R_OK):
+    if file.exists() and not (is_writable(file) and os.access(file, os.R_OK)):
         yield report_error(
             f"Can't write to {file}, so subscribers can't unsubscribe.",
             f"Run: chmod 600 {file}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {file}",
@@ -197,21 +192,26 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
         yield report_error(
             str(exc), f"Restore {file} from a copy of the server. Until you do, you can't restore a backup."
         )
-    else:
+        return
+    if loss := _find_lost_log(examined, file, copy):
+        yield loss
+    elif file.exists():
         yield report_ok(f"{file} verified ({count_with_noun(lines, 'unsubscribe')})")
 
 
 def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
-    """Find out if the log is missing, or is shorter than its copy beside the backups."""
-    size = file.stat().st_size if file.exists() else 0
-    if copy.exists() and copy.stat().st_size > size:
-        aside = file.with_name(f"left-{examined.now:%Y%m%dT%H%M%SZ}.log")  # what's in it isn't in the copy
-        keep_new_entries = f"mv {file} {aside}; " if file.exists() else ""
+    """Find out if the log is missing, or doesn't begin with its copy beside the backups."""
+    own_lines, copied_lines = read_whole_lines(file), read_whole_lines(copy) if os.access(copy, os.R_OK) else b""
+    if not own_lines.startswith(copied_lines):
+        joined = file.with_name(f"{file.name}.joined")
+        has_new_entries = not copied_lines.startswith(own_lines)
+        join = f"(umask 077; cat {copy} {file} > {joined}) && mv {joined} {file}"
         return report_error(
-            f"{file} is {'shorter than its copy' if file.exists() else 'missing'}, so a restored backup would email people "
-            "who unsubscribed after it.",
-            f"Stop the server (systemctl stop digest). Run: {keep_new_entries}cp {copy} {file}. Then run: digest backup FILE. "
-            "Don't restore backups made before it. Start the server again.",
+            f"{file} {'lacks unsubscribes that its copy has' if file.exists() else 'is missing'}, so a restored backup would "
+            "email people who unsubscribed after it.",
+            f"Stop the server (systemctl stop digest). Run: {join if has_new_entries else f'cp {copy} {file}'}. Then run: "
+            "digest backup FILE. Don't restore backups made before it, because unsubscribes between the last copy and the loss "
+            "are only in the database. Start the server again.",
         )
     with examined.read() as session:
         departed = select(Person.number).where(Person.state.in_((PersonState.WITHDRAWN, PersonState.ERASED)))

@@ -49,6 +49,7 @@ from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import PUBLIC_STATES, UNAPPROVED_STATES
 from digest.folder_owner import is_writable, name_user
+from digest.installation.storage_errors import RESTORE_LOSSES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
@@ -135,8 +136,7 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "public-editions",
     "Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore a backup "
-    "from before the change with 'digest restore FILE --replace'. Everything since that backup is lost, such as sign-ups, "
-    "imports, and edits, except for unsubscribes.",
+    f"from before the change with 'digest restore FILE --replace'. {RESTORE_LOSSES}",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Public pages and the search show what was approved."""

@@ -24,6 +24,7 @@ from digest.settings.affected_areas import AffectedArea
 from digest.settings.operations import BackupSettings
 from subscribers.callback_types import Progress
 from subscribers.consent.seals import LedgerProof
+from subscribers.consent.unsubscribe_log import read_whole_lines
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
@@ -188,13 +189,13 @@ def _delete_leftovers(folder: Path, home: Path) -> None:
 
 
 def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
-    """Copy `left.log` into a folder. It only ever grows: a copy that is longer than the log stays, and the log gets a name of its own."""
+    """Copy `left.log` into a folder. It only ever grows: a copy that the log doesn't begin with stays, and the log gets a name of its own."""
     if not log.exists():
         return
-    target, text = folder / log.name, log.read_text("utf-8")
-    if target.exists() and target.stat().st_size > len(text.encode()):
+    target, lines = folder / log.name, read_whole_lines(log)
+    if not lines.startswith(read_whole_lines(target)):
         target = folder / f"left-{now:%Y%m%dT%H%M%SZ}.log"
-    replace_file(target, text)
+    replace_file(target, lines.decode())
 
 
 def require_restore_permission(installation: Installation, actor: Actor, *, now: datetime) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from click.testing import CliRunner
+from sqlalchemy import delete
 
 from digest.app.calendar.upcoming_steps import explain_missed_run, find_missed_runs, list_upcoming_steps
 from digest.cli import digest
@@ -64,15 +65,21 @@ def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(one_database
 
     done(FIRST_LOOK_JOB, NOW)
     evening = datetime(2026, 11, 19, 22, tzinfo=UTC)  # 5 p.m.: sources are visited; half an hour later a draft is made
-    assert missed(one_database, evening + timedelta(hours=1)) == []
-    assert missed(one_database, evening + timedelta(hours=1, minutes=30)) == ["draft"]
+    assert missed(one_database, evening + timedelta(minutes=44)) == []
+    assert missed(one_database, evening + timedelta(minutes=45)) == ["collect"]
+    with one_database.write() as session:
+        lease_until = evening + timedelta(hours=2)
+        session.add(ScheduleSlot(job="draft", at=evening + timedelta(minutes=30), owner="o", lease_until=lease_until))
+    assert missed(one_database, evening + timedelta(hours=1, minutes=30)) == ["collect"], "the draft is being made"
     assert missed(one_database, evening + timedelta(hours=3)) == ["collect", "draft"]
+    with one_database.write() as session:
+        session.execute(delete(ScheduleSlot).where(ScheduleSlot.job == "draft"))
     done("draft", evening + timedelta(minutes=30))
     done("collect", evening)
     assert missed(one_database, evening + timedelta(hours=3)) == []
-    assert missed(one_database, evening + timedelta(hours=14)) == ["nightly"]
+    assert missed(one_database, evening + timedelta(hours=12)) == ["nightly"]
     with one_database.read() as session:
-        (slot,) = find_missed_runs(session, FILE, evening + timedelta(hours=14))
+        (slot,) = find_missed_runs(session, FILE, evening + timedelta(hours=12))
     assert explain_missed_run(slot, FILE).startswith(
         "The nightly maintenance due Fri Nov 20, 3:30 a.m., didn't run. Check"
     )

@@ -438,8 +438,8 @@ def choose_again(world: FaultyInstallation) -> None:
         session.execute(update(Person).values(choices={}))
 
 
-def append_to_unsubscribe_log(world: FaultyInstallation) -> None:
-    entry = PendingUnsubscribeLogEntry("a" * 64, world.open().keys.current("lookup").id, "left")
+def append_to_unsubscribe_log(world: FaultyInstallation, lookup: str = "a" * 64) -> None:
+    entry = PendingUnsubscribeLogEntry(lookup, world.open().keys.current("lookup").id, "left")
     world.open().unsubscribe_log.append(entry, at=NOW - DAY)
 
 
@@ -460,20 +460,22 @@ def lose_copied_unsubscribe_log(world: FaultyInstallation) -> None:
 
 
 def shorten_copied_unsubscribe_log(world: FaultyInstallation) -> None:
-    """Lose the log, after which somebody else leaves."""
-    keep_unsubscribe_log(world)
+    """Lose the log, after which more people leave than the copy knows of."""
     keep_unsubscribe_log(world)
     (world.home / "left.log").unlink()
-    append_to_unsubscribe_log(world)
+    for letter in "bc":
+        append_to_unsubscribe_log(world, letter * 64)
     back_up_to_safe(world)
 
 
 def recover_short_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
-    """Do what the finding says; the entries since the loss are kept."""
-    new_entries = (world.home / "left.log").read_bytes()
-    assert "Don't restore backups made before it" in finding.remedy
+    """Do what the finding says; the entries since the loss stay, behind those of the copy."""
+    copied, new = ((folder / "left.log").read_bytes() for folder in (world.safe, world.home))
     follow(FILE="{backup}")(world, finding)
-    assert [file.read_bytes() for file in world.home.glob("left-*.log")] == [new_entries]
+    log = world.home / "left.log"
+    assert (log.read_bytes(), log.stat().st_mode & 0o777) == (copied + new, 0o600)
+    append_to_unsubscribe_log(world)
+    assert len(list(world.open().unsubscribe_log.read())) == 4
 
 
 def back_up_to_safe(world: FaultyInstallation) -> None:
@@ -855,13 +857,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the outbox cannot be written": Fault(close_outbox, "home-folder", "chmod 700"),
     "others may look into the outbox": Fault(open_outbox, "home-folder", "chmod 700"),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
-    "the database is damaged": Fault(
-        overwrite_database_pages, "database", "digest restore FILE --replace", restore_backup
-    ),
+    "the database is damaged": Fault(overwrite_database_pages, "database", "since that backup is lost", restore_backup),
     "the database was never migrated": Fault(forget_schema, "database", "digest upgrade"),
-    "a row of the audit log was changed": Fault(
-        forge_audit, "audit-log", "Compare the log with a backup", restore_backup
-    ),
+    "a row of the audit log was changed": Fault(forge_audit, "audit-log", "since that backup is lost", restore_backup),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,
@@ -876,7 +874,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the departure log is lost, and there's a copy": Fault(
         lose_copied_unsubscribe_log, "departure-log", "Run: cp ", follow(FILE="{backup}")
     ),
-    "the departure log is shorter than its copy": Fault(
+    "the departure log began anew, and there's a copy": Fault(
         shorten_copied_unsubscribe_log, "departure-log", "Stop the server", recover_short_unsubscribe_log
     ),
     "a setting stands twice": Fault(
@@ -1150,6 +1148,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "a send stands still": Fault(
         stop_midway, "stuck-send", "digest send", follow("digest send", then=" --yes", EDITION="2026-W47")
+    ),
+    "a send doesn't start": Fault(
+        lambda w: w.add_edition(NOW - HOUR, state=EditionState.APPROVED, approved_at=NOW - DAY, approved_by="eve"),
+        "stuck-send",
+        "sending hasn't started",
+        follow("digest send", then=" --yes", EDITION="2026-W47"),
     ),
     "an edition was sent with refusals": Fault(
         lambda w: w.add_edition(state=EditionState.SENT, sent_at=None, refusals=12),

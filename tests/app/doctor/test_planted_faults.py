@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -70,12 +71,24 @@ def test_of_a_sound_installation_everything_is_well(world: FaultyInstallation, m
 
 
 FILE_FAULTS = {"others may write the database", "the database is damaged"}
+
+
+def list_faults(checks: dict[str, str]) -> list[Any]:
+    """List planted faults as parameters. Beyond the first of each check, they're left to `make soak`."""
+    first = {check: fault for fault, check in reversed(checks.items())}
+    return [
+        pytest.param(
+            fault,
+            marks=[pytest.mark.sqlite] * (fault in FILE_FAULTS) + [pytest.mark.soak] * (first[check] != fault),
+        )
+        for fault, check in checks.items()
+    ]
+
+
 BEYOND_TESTS = {"parsing-sandbox", "disk-space"}  # what the machine that runs the tests may lack
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(name, marks=pytest.mark.sqlite if name in FILE_FAULTS else ()) for name in OPERATIONS_FAULTS]
-)
+@pytest.mark.parametrize("fault", list_faults({name: fault.check for name, fault in OPERATIONS_FAULTS.items()}))
 def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
     world: FaultyInstallation, fault: str
 ) -> None:
@@ -261,7 +274,7 @@ def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> N
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
 
 
-@pytest.mark.parametrize("fault", OUTSIDE_FAULTS)
+@pytest.mark.parametrize("fault", list_faults({name: check for name, (_, check, _) in OUTSIDE_FAULTS.items()}))
 def test_a_planted_fault_outside_is_found_once_and_gone_once_its_remedy_is_carried_out(
     outside: OutsideSetup, fault: str
 ) -> None:

@@ -23,6 +23,8 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
     answer = both.client.post(f"/u/{token}", data={"from": "page"})
     both.client.post(answer.text.partition('action="')[2].partition('"')[0])
     unsubscribe_log = UnsubscribeLog(both.install.settings.left_log, keys)
+    log_file = unsubscribe_log.path
+    log_file.write_bytes(2 * log_file.read_bytes())  # joined with a copy that had all of it
     with both.database.write() as session:  # the copy of the day before knows of neither
         session.query(ConsentEvent).filter(ConsentEvent.seq > 1).delete()
         first = session.scalars(select(ConsentEvent)).one()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, true, update
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
@@ -42,8 +42,6 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
 
     What's due after the restore can't have left and waits on. What was uncertain already may have been sent again.
     """
-    times = {"made_at": gap.made_at.isoformat(), "restored_at": gap.restored_at.isoformat()}
-    installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
     was_due = IS_WAITING & (Delivery.due_at <= gap.restored_at)
     earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
     session.execute(
@@ -55,6 +53,13 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
     session.execute(update(Delivery).where(is_bulk_delivery(), handed_over).values(still_open))
+    newest = session.scalar(select(func.max(Delivery.handed_at)))
+    times = {
+        "made_at": gap.made_at.isoformat(),
+        "restored_at": gap.restored_at.isoformat(),
+        "unknown_until": max(filter(None, (gap.made_at, gap.restored_at, newest))).isoformat(),
+    }
+    installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
     uncertain = select(Delivery.purpose, func.count()).where(is_bulk_delivery(), IS_UNCERTAIN)
     return dict(session.execute(uncertain.group_by(Delivery.purpose)).all())
 
@@ -67,6 +72,18 @@ def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dic
     """
     gap = read_restore_gap(session)
     return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}
+
+
+def build_known_handover_condition(session: Session) -> ColumnElement[bool]:
+    """Return the condition that this copy knows everything since a delivery's last handover: it came after the last restore.
+
+    A handover that the copy already had doesn't count, even if the clock was set back since and the restore looks older.
+    """
+    stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
+    if stored is None:
+        return true()
+    # Older versions stored no "unknown_until".
+    return Delivery.handed_at > datetime.fromisoformat(stored.get("unknown_until") or stored["restored_at"])
 
 
 def read_restore_gap(session: Session) -> RestoreGap | None:

@@ -29,7 +29,7 @@ from digest.deliver.plan.delivery_plan import (
 from digest.deliver.plan.domain_groups import MAIL_OPERATORS, select_domain_group_tag
 from digest.deliver.retention.delivery_seals import reopen_sealed
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
-from digest.deliver.send.claims.restored_copy import read_restore_gap
+from digest.deliver.send.claims.restored_copy import build_known_handover_condition
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, build_resolution_values
 from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
@@ -184,14 +184,12 @@ def _read_group(row: Any, count: int) -> RefusalGroup:
 def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
     """Select what was refused of an edition, with the cause, status, and reason of its last event that has a cause; empty if there's none.
 
-    After a restore, what was refused before the backup goes to no one: it may have been sent again since.
+    After a restore, what was handed over before it goes to no one: it may have been sent again since the backup.
     """
-    gap = read_restore_gap(session)
-    is_known = true() if gap is None else Delivery.handed_at > gap.made_at
     gives_cause = and_(StoredDeliveryEvent.delivery == Delivery.id, StoredDeliveryEvent.cause != FailureCause.NONE)
     decisions = select(_join_event_texts()).where(gives_cause).order_by(StoredDeliveryEvent.id.desc())
     decision = func.coalesce(decisions.limit(1).scalar_subquery(), "").label("decision")
-    is_mailable = and_(build_mailable_person_condition(), is_known)
+    is_mailable = and_(build_mailable_person_condition(), build_known_handover_condition(session))
     handed_at = func.coalesce(Delivery.handed_at, Delivery.due_at)
     counts_still = build_counted_bounce_condition(Delivery.person, handed_at)
     may_mail = case((is_mailable, 1), else_=0).label("may_mail")

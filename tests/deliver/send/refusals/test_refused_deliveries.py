@@ -452,6 +452,37 @@ def test_a_restored_copy_sends_nothing_again_that_the_original_may_have_sent_aga
     assert again(world, "all", confirmed=5) == 5, "what was refused after the restore is known"
 
 
+HOURS_BACK = timedelta(hours=9)
+
+
+@pytest.mark.parametrize("set_back", ["before the backup", "before the restore"])
+def test_a_restored_copy_keeps_to_that_however_the_clock_was_set(world: DeliverySetup, set_back: str) -> None:
+    sent_with(world, [TOO_BIG] * 5, of=20)
+    world.clock.now += timedelta(minutes=1)
+    if set_back == "before the backup":
+        world.clock.now -= HOURS_BACK
+    made_at = world.clock()
+    world.clock.now += timedelta(minutes=1)
+    if set_back == "before the restore":
+        world.clock.now -= HOURS_BACK
+    with world.database.write() as session:
+        mark_open_deliveries_uncertain(session, RestoreGap(made_at, world.clock()))
+    assert again(world, "all", confirmed=0) == 0
+
+
+def test_a_bounce_of_what_fell_due_between_a_backup_and_its_restore_isnt_sent_again(world: DeliverySetup) -> None:
+    """The lost installation may have sent it, received the bounce, and sent it again."""
+    world.add_subscribers("reader@example.org")
+    planned = {"due_at": world.clock(), "next_try_at": world.clock()}
+    send(world)
+    made_at = world.clock() - timedelta(minutes=1)
+    with world.database.write() as session:
+        session.execute(update(Delivery).values(state=WAITING, handed_at=None, **planned))
+        mark_open_deliveries_uncertain(session, RestoreGap(made_at, world.clock() + timedelta(hours=1)))
+        session.execute(update(Delivery).values(state=REFUSED, reply=TOO_BIG.reply))
+    assert again(world, "all", confirmed=0) == 0
+
+
 def test_nothing_of_a_canceled_edition_is_sent_again(world: DeliverySetup) -> None:
     sent_with(world, [TOO_BIG] * 5, of=20)
     with world.database.write() as session:
