@@ -13,6 +13,7 @@ import click
 
 from digest import __version__, logs
 from digest.app.accounts.sign_in import make_sign_in_link
+from digest.app.accounts.staff import list_staff_members
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
     drop_consequences,
@@ -43,6 +44,7 @@ from digest.stop_signals import stop_on_signal
 from digest.store.engine import SchemaTooNewError
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
+from subscribers.address import read_address
 from subscribers.garbage_collection import freeze_long_lived_objects
 
 DNS_PORT = 53  # RFC 1035, section 4.2
@@ -206,7 +208,7 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
     logs.configure_logging(log_format=context.settings.log_format)
     follow_port(context, port)
     installation = context.installation
-    links = [make_sign_in_link(installation, context.actor, email, now=context.now()) for email in emails]
+    links = make_sign_in_links(context, emails)
     app = create_app(installation)
     try:
         serving = serve_app(app, host, port)
@@ -220,11 +222,20 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
         clockwork.start()
         freeze_long_lived_objects()
         click.echo(f"Serving http://{host}:{serving.port}/ (editors: /desk/). Press Ctrl+C to stop.")
-        for email, link in zip(emails, links, strict=True):
-            click.echo(f"This link signs in {email} once, within an hour:\n{_local_link(link, serving.port)}")
+        for member, link in links:
+            click.echo(f"This link signs in {member} once, within an hour:\n{_local_link(link, serving.port)}")
         stopping.wait()
         click.echo("Stopping. Messages being sent are finished first.", err=True)
         clockwork.stop()
+
+
+def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[tuple[str, str]]:
+    """Make a one-time sign-in link for each of these team members; return it after their role and address."""
+    links = [context.act(make_sign_in_link, email, now=context.now()) for email in emails]
+    members = context.act(list_staff_members, include_removed=False, now=context.now()) if emails else []
+    roles = {member.email: member.role for member in members}
+    named = [f"the {roles[read_address(email).canonical]} {email}" for email in emails]
+    return list(zip(named, links, strict=True))
 
 
 def follow_port(context: CommandContext, port: int) -> None:
