@@ -114,7 +114,7 @@ def test_a_subscriber_leaves_out_a_topic(
     with world.database.write() as session:
         session.get_one(Person, world.ada).choices = Preferences(omit_topics=frozenset({"public-health"})).as_json()
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
-        context = browser.new_context(java_script_enabled=by_keyboard, viewport={"width": width, "height": 844})
+        context = browser.new_context(java_script_enabled=True, viewport={"width": width, "height": 844})
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{serving.port}{path_of(world)}")
         topics = page.get_by_role("group", name="Topics")
