@@ -79,7 +79,7 @@ TAKES_ADMIN = {
     "setup.completion": "require_setup_permission",
     "subscribers.inactive_subscribers": "ask_inactive_subscribers count_inactive_subscribers",
     "sources.configured_sources": "add_source_with_details add_source change_source import_opml import_uploaded_opml remove_source follow_moved_source undo_url_change",
-    "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members send_address_verification_link remove_staff_member reset_staff_sign_in view_staff",
+    "accounts.staff": "add_staff_member change_staff_role count_refused_sign_ins end_staff_sessions list_staff_members read_staff_role send_address_verification_link remove_staff_member reset_staff_sign_in view_staff",
     "sending.refusal_actions": "send_refused_again suppress_refused",
     "sending.uncertain_delivery_actions": "resolve_by_log resolve_uncertain",
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes take_rejected_rows",

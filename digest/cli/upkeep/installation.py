@@ -13,7 +13,7 @@ import click
 
 from digest import __version__, logs
 from digest.app.accounts.sign_in import make_sign_in_link
-from digest.app.accounts.staff import list_staff_members
+from digest.app.accounts.staff import read_staff_role
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
     drop_consequences,
@@ -44,7 +44,6 @@ from digest.stop_signals import stop_on_signal
 from digest.store.engine import SchemaTooNewError
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
-from subscribers.address import read_address
 from subscribers.garbage_collection import freeze_long_lived_objects
 
 DNS_PORT = 53  # RFC 1035, section 4.2
@@ -232,10 +231,8 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
 def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[tuple[str, str]]:
     """Make a one-time sign-in link for each of these team members; return it after their role and address."""
     links = [context.act(make_sign_in_link, email, now=context.now()) for email in emails]
-    members = context.act(list_staff_members, include_removed=False, now=context.now()) if emails else []
-    roles = {member.email: member.role for member in members}
-    named = [f"the {roles[read_address(email).canonical]} {email}" for email in emails]
-    return list(zip(named, links, strict=True))
+    roles = [context.act(read_staff_role, email, now=context.now()) for email in emails]
+    return [(f"the {role} {email}", link) for role, email, link in zip(roles, emails, links, strict=True)]
 
 
 def follow_port(context: CommandContext, port: int) -> None:

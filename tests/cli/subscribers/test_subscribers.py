@@ -186,8 +186,8 @@ def test_a_persons_consent_text_has_the_version_that_it_has_in_the_register(home
         assert (refused.exit_code, "of your consent text" in refused.output) == (1, True), refused.output
     elsewhere = ["--consent-text", "Yes, please.", "--consent-text-version"]
     assert add("ada", *elsewhere, "1").exit_code == 1, "the register has other words for it"
-    for name, words in (("ada", []), ("bo", [*elsewhere, "expo 2"]), ("cy", ["--language", "fr"])):
-        assert add(name, *words).exit_code == 0
+    for name, options in (("ada", []), ("bo", [*elsewhere, "expo 2"]), ("cy", ["--language", "fr"])):
+        assert add(name, *options).exit_code == 0
     with database.read() as session:
         bodies = [json.loads(body) for body in session.scalars(select(ConsentEvent.body).order_by(ConsentEvent.id))]
     database.close()

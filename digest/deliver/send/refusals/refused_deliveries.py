@@ -353,10 +353,10 @@ def name_small_providers(
     # The largest is last, and so it's the one that counts.
     domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
     people = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
-    names = {}
+    names: dict[str, str] = {}
     for tag, (own_tag, number) in people.items():
         address = read_address_matching_commitment(session, keys, session.get_one(Person, number))
-        if address is not None and make_domain_tag(keys, address) == own_tag:  # they may have changed it since
+        if tag and address is not None and make_domain_tag(keys, address) == own_tag:  # they may have changed it since
             names[tag] = address.domain
     return names
 
