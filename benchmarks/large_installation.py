@@ -40,6 +40,7 @@ from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import CandidateArticle
 from digest.settings import Settings
+from digest.store.audit import record_audit
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal, StaffMember
 from digest.store.engine import Database, migrate_schema
@@ -258,11 +259,12 @@ _ACTIONS = """
 
 
 def _write_actions(session: Session, edition: str, staff: Actor, release: datetime, many: int) -> None:
-    """Write acts on an edition into the audit log; the chain is not proved by any page."""
+    """Write acts on an edition into the audit log, and after them an old one of the chain: whoever reads back to it meets none of them."""
     before = session.scalar(select(func.max(AuditEntry.seq))) or 0
     acts = text(_ACTIONS).bindparams(bindparam("at", type_=UtcDateTime))
     at = release - timedelta(hours=12)
     session.execute(acts, {"before": before, "at": at, "actor": staff.name, "name": edition, "many": many})
+    record_audit(session, "bench", edition, {}, actor=staff.name, now=release - 2 * WEEK)
 
 
 # --- a row for everybody -------------------------------------------------------------------------------------
@@ -289,6 +291,11 @@ _CHOICES = """
     INSERT INTO consent_event (person, seq, kind, at, body, previous, hash)
     SELECT number, 2, 'choices changed', :changed, '{{"before": {{}}}}', '', {random} FROM person
     WHERE number <= :last AND number % 20 = 3"""
+# One in ten has preferences, half of them a pause.
+_PREFERENCES = """
+    UPDATE person SET choices = CASE WHEN number % 20 = 3 THEN '{{"pause_until": "2026-12-31"}}'
+        ELSE '{{"frequency": "monthly", "omit": ["most-read"]}}' END
+    WHERE number <= :last AND number % 10 = 3"""
 _RANDOM_TEXT = {"sqlite": "lower(hex(randomblob(13)))", "postgresql": "substr(md5(random()::text), 1, 26)"}
 
 
@@ -297,7 +304,7 @@ def _write_rows_for_everybody(database: Database, edition: str, subscribers: int
     handed = RELEASE - WEEK + timedelta(hours=1)
     moments = {"due": RELEASE - WEEK, "handed": handed, "changed": handed + timedelta(days=2)}
     values = {"purpose": make_edition_delivery_purpose(edition), "last": subscribers, **moments}
-    for statement in (_DELIVERIES, _EVENTS, _CONSENTS, _CHOICES):
+    for statement in (_DELIVERIES, _EVENTS, _CONSENTS, _CHOICES, _PREFERENCES):
         sql = text(statement.format(random=_RANDOM_TEXT[database.engine.dialect.name]))
         used = {name: value for name, value in values.items() if f":{name}" in statement}
         typed = [bindparam(name, type_=UtcDateTime) for name in used if name in moments]

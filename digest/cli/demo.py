@@ -43,6 +43,6 @@ def demo(context: CommandContext, live: bool, folder: Path) -> None:
     report(
         f"\nEmails:    {result.settings.outbox_folder / 'edition'}/*.eml   (open in an email app)\n"
         f"Web copy:  {result.web_copy}   (open it in a browser)\n"
-        "To edit the draft, run this. It prints links that sign you in as the sample editor and the sample admin:\n"
+        "To edit the draft, run this. It prints a link that signs you in as the sample editor, and one for the admin:\n"
         f"  {served} --sign-in {SAMPLE_EDITOR} --sign-in {SAMPLE_ADMIN}"
     )

@@ -35,6 +35,7 @@ class Source(Base):
     id: Mapped[RowId]
     url: Mapped[str]
     moved_to: Mapped[str | None]  # a permanent redirect or a discovered feed
+    moved_from: Mapped[str | None]  # the URL before the last change of it
     name: Mapped[Str200]
     publisher: Mapped[Str200]
     section: Mapped[Str40] = mapped_column(default="news")

@@ -18,6 +18,7 @@ from subscribers.store.database import upsert
 from subscribers.store.models import PublishedConsentText
 
 NAME_PLACEHOLDER = "{name}"
+NOT_RECORDED_BY = "not recorded by "  # begins the words of an import that knows none; where it came from follows
 MIN_LETTERS = 10
 MAX_CHARACTERS = 1000
 
@@ -66,6 +67,13 @@ def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
     """
     words = body.get("wording")
     return words if isinstance(words, str) and body.get("wording_hash") else ""
+
+
+def read_claimed_consent_text(body: Mapping[str, Any]) -> str:
+    """Return the words that a person is said to have agreed to, by us or by a list; empty where nobody recorded them. Pure."""
+    words = read_consent_text_of_event(body) or body.get("wording")
+    is_known = isinstance(words, str) and (body.get("wording_hash") or not words.startswith(NOT_RECORDED_BY))
+    return str(words) if is_known else ""
 
 
 def hash_consent_text(text: str) -> str:
@@ -128,6 +136,23 @@ def find_consent_text(session: Session, version: str, current: ConsentText) -> C
         return ConsentText(row.language, row.text)
     is_next = _find_by_text(session, current) is None and int(version) == _find_next_version(session)
     return current if is_next else None
+
+
+def find_consent_text_version(session: Session, words: ConsentText, stated_version: str = "") -> str:
+    """Return the version of words that a person agreed to elsewhere; empty if they're not in the register.
+
+    A version that's stated is returned as it is, such as another service's, unless the register disagrees.
+
+    Raises:
+        ValueError: the register has other words for that version, or another version for these words.
+    """
+    registered = _find_by_text(session, words)
+    version = registered.version if registered else ""
+    if stated_version in ("", version):
+        return version
+    if registered or stated_version in {text.version for text in list_consent_texts(session)}:
+        raise ValueError(f"the text isn't version {stated_version}")
+    return stated_version
 
 
 def list_consent_texts(session: Session) -> tuple[ConsentTextVersion, ...]:

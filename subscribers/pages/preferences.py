@@ -6,6 +6,7 @@ from datetime import time, timedelta
 from flask import Response, abort, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import MultiDict
 
 from subscribers.address import mask_address
 from subscribers.consent.preferences import FREQUENCY_LABELS, Preferences, describe_preferences, group_checkboxes
@@ -29,7 +30,9 @@ from subscribers.pages.preferences_form import (
     ASKED_PREFERENCES,
     MAX_PAUSE,
     change_asked,
+    check_topics,
     list_asked_preferences,
+    preview_preferences,
     read_preferences_form,
     zones_by_region,
 )
@@ -57,6 +60,9 @@ def show_preferences(token: str) -> ResponseReturnValue:
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
     link = _read_link(token)
+    if (form := check_topics(request.form, page_context.site)) is not None:
+        with page_context.database.read() as session:
+            return _preferences_page(session, link, typed=form)
     try:
         preferences = read_preferences_form(
             request.form, page_context.site, page_context.today(), page_context.language
@@ -161,14 +167,22 @@ def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str
 
 
 def _preferences_page(
-    session: Session, link: OpenedLink, *, saved: str = "", problem: FormError | None = None
+    session: Session,
+    link: OpenedLink,
+    *,
+    saved: str = "",
+    problem: FormError | None = None,
+    typed: MultiDict[str, str] | None = None,
 ) -> ResponseReturnValue:
+    """Show the form as it's stored, or as it was `typed`."""
     person, mailbox = _load_subscriber(session, link)
     today, language = page_context.today(), page_context.language
     leave_token = link_tokens.make_link_token(
         page_context.keys, person.number, "leave", link.generation, address=mailbox
     )
     chosen = Preferences.from_stored(person.choices).drop_ended_pause(today)
+    if typed is not None:
+        chosen = preview_preferences(chosen, typed, page_context.site, today)
     return render_page(
         "web/preferences.html",
         400 if problem else 200,

@@ -1,5 +1,6 @@
 """The form of preferences: what it offers, and what it says, for subscribers and for admins who fill it in for one."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
@@ -85,6 +86,26 @@ def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, 
         region: tuple((name, language.zone_label(name)) for name in other_zones if name.startswith(f"{region}/"))
         for region in REGIONS
     }
+
+
+def check_topics(form: MultiDict[str, str], site: OfferedPreferences) -> MultiDict[str, str] | None:
+    """Return a form with all of its topics checked or none, if it was sent by that button; None if it was sent to be saved."""
+    if form.get("check") not in ("all", "none"):
+        return None
+    checked = MultiDict([*form.items(multi=True)])
+    checked.setlist("topic", [key for key, _ in site.topics] if form["check"] == "all" else [])
+    return checked
+
+
+def preview_preferences(
+    stored: Preferences, form: MultiDict[str, str], site: OfferedPreferences, today: date
+) -> Preferences:
+    """Return what a form says that isn't saved yet. What it can't say is left as it's stored."""
+    asked = list_asked_preferences(form, site)
+    with suppress(PreferencesError):
+        stored = change_asked(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
+    omitted = frozenset(key for key, _ in site.topics) - {*form.getlist("topic")}
+    return replace(stored, omit_topics=omitted)
 
 
 def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) -> frozenset[str]:

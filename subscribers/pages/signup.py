@@ -10,6 +10,7 @@ statements and the same words for everybody.
 
 import ipaddress
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,7 +37,13 @@ from subscribers.pages.context import (
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
-from subscribers.pages.preferences_form import change_asked, list_asked_preferences, read_preferences_form
+from subscribers.pages.preferences_form import (
+    change_asked,
+    check_topics,
+    list_asked_preferences,
+    preview_preferences,
+    read_preferences_form,
+)
 from subscribers.signup import confirmation, request_queue
 from subscribers.signup.confirmation import ConfirmationLinkState
 from subscribers.signup.rate_limits import UNREADABLE_ADDRESS, SubmissionOutcome
@@ -63,8 +70,8 @@ def subscribe() -> Response:
 @signup_pages.post("/subscribe")
 def submit_signup() -> Response:
     """Take a form, and answer it without a look at who it is."""
-    if trapped := ask_again_if_trapped():
-        return trapped
+    if unfinished := ask_again_if_trapped() or _show_checked_topics():
+        return unfinished
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
@@ -87,6 +94,17 @@ def submit_signup() -> Response:
     if chosen.breaking_news:
         wording = page_context.wording_with_breaking_news
     return _store_request("subscribe", form, wording, replace(chosen, breaking_news=False))
+
+
+def _show_checked_topics() -> Response | None:
+    """Show the form again if the button was pressed that checks all topics or none; an address stays in its field."""
+    if not (checked := check_topics(request.form, page_context.site)):
+        return None
+    typed = None
+    with suppress(FormError):
+        typed = read_form(AddressForm, request.form)
+    chosen = preview_preferences(_NOTHING_CHOSEN, checked, page_context.site, page_context.today())
+    return _signup_page("", typed=typed, chosen=chosen)
 
 
 def _read_signup_choices() -> Preferences:
@@ -153,6 +171,9 @@ def submit_confirmation(token: str) -> Response:
 def save_first_preferences(token: str) -> Response:
     """Save what the page that follows a confirmation asks for; its link was emailed to the owner alone."""
     now, site = page_context.now, page_context.site
+    if checked := check_topics(request.form, site):
+        with page_context.database.read() as session:
+            return _welcome_page(session, token, typed=checked)
     try:
         new = _read_signup_choices()
     except FormError as exc:
@@ -174,13 +195,22 @@ def _look_up_confirmation(session: Session, token: str) -> confirmation.Confirma
     )
 
 
-def _welcome_page(session: Session, token: str, *, problem: str = "", is_saved: bool = False) -> Response:
-    """Show what was saved, or what couldn't be; a while after the confirmation, only how the link stands."""
+def _welcome_page(
+    session: Session,
+    token: str,
+    *,
+    problem: str = "",
+    is_saved: bool = False,
+    typed: MultiDict[str, str] | None = None,
+) -> Response:
+    """Show what was saved, what couldn't be, or what was typed; a while after the confirmation, only how the link stands."""
     link = _look_up_confirmation(session, token)
     person = confirmation.find_new_subscriber(session, token, now=page_context.now)
     if person is None:
         return _confirmation_page(session, link, token)
     chosen = Preferences.from_stored(person.choices)
+    if typed is not None:
+        chosen = preview_preferences(chosen, typed, page_context.site, page_context.today())
     saved = describe_preferences(chosen, page_context.site.parts, page_context.language) if is_saved else ""
     status = 400 if problem else 200
     return render_page(
@@ -191,6 +221,7 @@ def _welcome_page(session: Session, token: str, *, problem: str = "", is_saved: 
         preferences_token=make_preferences_token(session, person.number),
         saved=saved,
         problem=problem,
+        is_typed=typed is not None,
         **_signup_form_values(),
     )
 
@@ -272,7 +303,8 @@ def _signup_page(
     values = {"days": CONFIRMATION_LIFETIME.days, "problem": problem, "problem_at": problem_field}
     values |= {"typed": typed, "chosen": chosen}
     page = render_template("web/subscribe.html", **values, **_signup_form_values())
-    return private_response(page, 400) if problem else Response(page, mimetype="text/html")
+    is_filled_in = problem or request.method == "POST"
+    return private_response(page, 400 if problem else 200) if is_filled_in else Response(page, mimetype="text/html")
 
 
 def _confirmation_page(session: Session, link: confirmation.ConfirmationLink, token: str) -> Response:

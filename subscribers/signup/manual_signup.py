@@ -1,6 +1,6 @@
 """Adding a person by an admin's hand, on the evidence of their consent."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.address import read_address
 from subscribers.consent import ledger, suppression
-from subscribers.consent.consent_texts import hash_consent_text
+from subscribers.consent.consent_texts import ConsentText, find_consent_text_version, hash_consent_text
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store import people
@@ -23,8 +23,8 @@ class SignupRefusedError(RefusalError):
 class ConsentEvidence:
     """What proves a person's consent.
 
-    `wording` is the exact text agreed to, `page` where it stood ("hls.today", "paper list, Denver expo"),
-    `method` how ("double opt-in", "signed list"), `actor` who vouches for it, `agreed_at` when the person agreed.
+    `wording` is the exact text agreed to, `wording_version` its version if one is stated (without it, the register's counts),
+    `page` where it stood ("hls.today", "paper list, Denver expo"), `method` how ("double opt-in", "signed list"), `actor` who vouches for it, `agreed_at` when the person agreed.
     `kind` is `confirmed` where the person confirmed by mail, `attested` where only an admin's word says so.
     """
 
@@ -62,7 +62,8 @@ def add_subscriber(
 
     Raises:
         AddressError: the text is no address.
-        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future, or of a time before there was mail.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future, of a time before there was mail, or of
+            another version of the consent text.
     """
     if evidence.agreed_at > now:
         raise SignupRefusedError("The date of consent is in the future. Enter the date the person agreed.")
@@ -74,6 +75,7 @@ def add_subscriber(
             f"This address is suppressed ({suppressed.reason}, {suppressed.at:%Y-%m-%d}). Ask its owner to sign up "
             "again."
         )
+    evidence = _find_version(session, evidence)
     source = evidence.page[:200]
     number = people.find_person_number(session, keys, parsed)
     person, commitment = ledger.lock_person(session, number) if number else None, None
@@ -90,3 +92,16 @@ def add_subscriber(
     person.asked_at, person.asked_where = evidence.agreed_at, source
     ledger.append_event(session, person, evidence.kind, evidence.as_json(), now, commitment=commitment)
     return ManualSignup(person.number, already_subscribed=False)
+
+
+def _find_version(session: Session, evidence: ConsentEvidence) -> ConsentEvidence:
+    """Return evidence with the version that its words have in the register, or the one that it states."""
+    words, stated = ConsentText(evidence.language, evidence.wording), evidence.wording_version
+    try:
+        version = find_consent_text_version(session, words, stated)
+    except ValueError:
+        raise SignupRefusedError(
+            f"This isn't version {stated} of your consent text in that language. Leave the version out, or enter the "
+            "exact text of that version."
+        ) from None
+    return replace(evidence, wording_version=version)

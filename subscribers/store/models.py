@@ -166,6 +166,9 @@ class ConsentKind(StrEnum):
 
 
 UNSALTED_ADDRESS = "salt IS NULL AND ciphertext IS NOT NULL"
+# `subscriber_list.count_paused` writes its condition the same way, or the index isn't used.
+_PAUSED_ON_SQLITE = "CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || 'pause_until') END IS NOT NULL"
+_PAUSED_ON_POSTGRESQL = "(choices ->> 'pause_until') IS NOT NULL"
 
 
 class Person(Base):
@@ -185,6 +188,13 @@ class Person(Base):
         Index("ix_person_asked_where", "asked_where", "number"),
         Index(  # address_binding: who came before addresses had salts
             "ix_person_unsalted", "number", sqlite_where=text(UNSALTED_ADDRESS), postgresql_where=text(UNSALTED_ADDRESS)
+        ),
+        Index(  # subscriber_list.count_paused: people with a pause, past ones too
+            "ix_person_paused",
+            "state",
+            "number",
+            sqlite_where=text(_PAUSED_ON_SQLITE),
+            postgresql_where=text(_PAUSED_ON_POSTGRESQL),
         ),
         {"sqlite_autoincrement": True},
     )

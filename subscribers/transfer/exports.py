@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
+from subscribers.consent.consent_texts import read_claimed_consent_text
 from subscribers.consent.ledger import GRANT_KINDS, IMPORTED_SUFFIX, find_last_consent, format_ledger_time
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.subscriber_list import SubscriberFilter, build_filter_conditions
@@ -243,8 +244,7 @@ class _ExportedPerson:
         agreed_at = self.consented_at and format_ledger_time(self.consented_at)
         yield consent.get("agreed_at") or agreed_at
         yield consent.get("method")
-        # A list that says nothing of the words has no version of them.
-        yield consent.get("wording") if consent.get("wording_version") else ""
+        yield read_claimed_consent_text(consent)
         yield consent.get("wording_version")
         yield consent.get("language")
         yield ", ".join(sorted(preferences.omit))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from subscribers.address import Address
 from subscribers.consent import ledger
+from subscribers.consent.consent_texts import NOT_RECORDED_BY
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
@@ -229,7 +230,7 @@ class ImportRowBuilder:
         batch = self._batch
         self._actor_json = _json_members(actor=batch.actor)
         self._batch_json = _json_members(batch=batch.id)
-        self._wording_json = _json_members(wording=f"not recorded by {batch.origin}")
+        self._wording_json = _json_members(wording=f"{NOT_RECORDED_BY}{batch.origin}")
         self._methods_json = {
             kind: _json_members(
                 method=how.format(origin=batch.origin, actor=batch.actor, reason=batch.options.attest_reason),

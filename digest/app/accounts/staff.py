@@ -148,6 +148,18 @@ def look_up_address_verification_link(
         return staff.look_up_verification_link(session, token, now=now)
 
 
+def read_staff_role(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
+    """Return the role of a team member.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        StaffError: nobody on the staff has the address.
+    """
+    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    with installation.database.read() as session:
+        return staff.require_staff_member(session, email).role
+
+
 def list_staff_members(
     installation: Installation, actor: Actor, *, include_removed: bool, now: datetime
 ) -> list[StaffMember]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
 from digest.app.editions.edition_views import SENT_STATES
+from digest.app.sending.refusal_actions import name_providers
 from digest.app.sending.uncertain_delivery_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
@@ -26,7 +27,6 @@ from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
     group_refusals,
     iterate_refused,
-    map_tags_to_domain_names,
     merge_refusals,
 )
 from digest.deliver.send.uncertain.uncertain_deliveries import (
@@ -216,12 +216,12 @@ def _view_chosen(
 def _read_chosen(
     installation: Installation, session: Session, edition: Edition, known_counts: DeliveryCounts | None, now: datetime
 ) -> EditionDeliveryProblems:
-    names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
+    refusals = merge_refusals(group_refusals(session, edition.name))
     return EditionDeliveryProblems(
         edition=edition,
         counts=known_counts or count_deliveries(session, make_edition_delivery_purpose(edition.name)),
-        refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
-        domain_names=names,
+        refusals=tuple(refusals),
+        domain_names=name_providers(installation, session, edition.name, refusals),
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_oldest_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
@@ -353,9 +353,7 @@ def view_delivery_recipients(
             recipients=_load_recipients(session, name, numbers[:MAX_RECIPIENTS], words),
             next_below=numbers[MAX_RECIPIENTS - 1] if len(numbers) > MAX_RECIPIENTS else None,
             refusals=tuple(groups),
-            domain_names=map_tags_to_domain_names(
-                installation.keys, installation.settings.file.limits.domains_per_hour
-            ),
+            domain_names=name_providers(installation, session, name, groups),
         )
 
 

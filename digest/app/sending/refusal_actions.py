@@ -69,17 +69,25 @@ def _load_provider_contacts() -> Mapping[str, str]:
     return {domain: url for url, domains in domains_by_url.items() for domain in domains.split()}
 
 
+def name_providers(
+    installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup]
+) -> dict[str, str]:
+    """Return the domains of the providers that refused an edition, by tag, for admins; small ones have none."""
+    names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
+    return names | refused_deliveries.name_small_providers(session, installation.keys, edition, groups, names)
+
+
 def read_refusals(installation: Installation, name: str) -> RefusalOverview:
     """Read the refusals of an edition.
 
     Raises:
         UnknownEditionError: there's no such edition.
     """
-    names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     with installation.read() as session:
         edition = find_edition(session, name)
-        groups = refused_deliveries.group_refusals(session, edition.name)
-    return RefusalOverview(edition, tuple(refused_deliveries.merge_refusals(groups)), names)
+        groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name))
+        names = name_providers(installation, session, edition.name, groups)
+    return RefusalOverview(edition, tuple(groups), names)
 
 
 def acknowledge_refusals(

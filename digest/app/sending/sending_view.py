@@ -80,7 +80,7 @@ class SendingView:
     """An edition that goes out, or went, all as it was at `counted_at`. `due_later` wait for an hour that has not come.
 
     `failures_count_from` is since when failures count against it; None before anything was planned. `refusals` are by domain
-    and reason; `domain_names` are the domains that have a name, by tag.
+    and reason; `domain_names` are the domains that have a name, by tag, and `provider_names` those that have one for admins.
     """
 
     counted_at: datetime
@@ -95,6 +95,7 @@ class SendingView:
     failures_count_from: datetime | None
     refusals: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
+    provider_names: Mapping[str, str]
     aside: tuple[DomainAwaitingDecision, ...]
     hold: InstallationHold | None
     acts: tuple[AuditEntry, ...]
@@ -126,6 +127,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
     since = edition.resumed_at or edition.planned_at
     failures = count_failures(session, purpose, since) if since else None
     due_later, next_due_at = _count_due_later(session, purpose, now)
+    refusals = merge_refusals(group_refusals(session, edition.name))
     return SendingView(
         counted_at=now,
         edition=edition,
@@ -139,8 +141,9 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         ),
         stop_rules=measure_stop_rule_levels(failures, counts.handed_over, file.alerts) if failures else (),
         failures_count_from=since,
-        refusals=tuple(merge_refusals(group_refusals(session, edition.name))),
+        refusals=tuple(refusals),
         domain_names=domain_names,
+        provider_names=refusal_actions.name_providers(installation, session, edition.name, refusals),
         aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
         acts=_find_actions(session, edition),

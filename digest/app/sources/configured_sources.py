@@ -308,6 +308,24 @@ def follow_moved_source(
     change_source(installation, actor, url, {"url": new_url}, fingerprint=fingerprint, now=now)
 
 
+def undo_url_change(installation: Installation, actor: Actor, number: int, *, fingerprint: str, now: datetime) -> None:
+    """Give a source (by the number of its row) the URL back that it had before; its articles stay.
+
+    Raises:
+        NotPermittedError: the actor is no admin.
+        SourceRefusedError: its URL wasn't changed, or another source has the earlier one.
+        SettingsConflictError: somebody else changed the source meanwhile.
+        SettingsError: the settings file cannot be read or written.
+    """
+    CHANGE.check_role(installation.database, actor, f"source {number}", now=now)
+    with installation.database.read() as session:
+        row = session.get(Source, number)
+        url, earlier_url = (row.url, row.moved_from) if row else ("", None)
+    if not earlier_url:
+        raise SourceRefusedError("This source’s URL wasn’t changed.", "Reload the page to see its settings.")
+    change_source(installation, actor, url, {"url": earlier_url}, fingerprint=fingerprint, now=now)
+
+
 def remove_source(installation: Installation, actor: Actor, url: str, *, now: datetime) -> SourceSettings:
     """Take a source out of the settings file, and return it as it stood there; its articles stay.
 

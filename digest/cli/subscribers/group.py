@@ -73,7 +73,10 @@ Exit codes:
 @click.argument("email")
 @click.option("--consent-text", "wording", required=True, help="Exact consent text the person agreed to.")
 @click.option(
-    "--consent-text-version", "wording_version", default="1", show_default=True, help="Version of the consent text."
+    "--consent-text-version",
+    "wording_version",
+    default="",
+    help="Version of the consent text. [default: the version with exactly this text, if any]",
 )
 @click.option("--language", default="en", show_default=True, help="Language of the consent text.")
 @click.option(

@@ -13,6 +13,7 @@ import click
 
 from digest import __version__, logs
 from digest.app.accounts.sign_in import make_sign_in_link
+from digest.app.accounts.staff import read_staff_role
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
     drop_consequences,
@@ -206,7 +207,7 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
     logs.configure_logging(log_format=context.settings.log_format)
     follow_port(context, port)
     installation = context.installation
-    links = [make_sign_in_link(installation, context.actor, email, now=context.now()) for email in emails]
+    links = make_sign_in_links(context, emails)
     app = create_app(installation)
     try:
         serving = serve_app(app, host, port)
@@ -220,11 +221,18 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
         clockwork.start()
         freeze_long_lived_objects()
         click.echo(f"Serving http://{host}:{serving.port}/ (editors: /desk/). Press Ctrl+C to stop.")
-        for email, link in zip(emails, links, strict=True):
-            click.echo(f"This link signs in {email} once, within an hour:\n{_local_link(link, serving.port)}")
+        for member, link in links:
+            click.echo(f"This link signs in {member} once, within an hour:\n{_local_link(link, serving.port)}")
         stopping.wait()
         click.echo("Stopping. Messages being sent are finished first.", err=True)
         clockwork.stop()
+
+
+def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[tuple[str, str]]:
+    """Make a one-time sign-in link for each of these team members; return it after their role and address."""
+    links = [context.act(make_sign_in_link, email, now=context.now()) for email in emails]
+    roles = [context.act(read_staff_role, email, now=context.now()) for email in emails]
+    return [(f"the {role} {email}", link) for role, email, link in zip(roles, emails, links, strict=True)]
 
 
 def follow_port(context: CommandContext, port: int) -> None:

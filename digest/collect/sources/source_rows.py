@@ -77,7 +77,7 @@ def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
     for row in reversed(tuple(rows.values())):
         address = row.moved_to or ""
         if row.url not in configured and address in configured and address not in rows:
-            row.url, row.moved_to = address, None
+            row.moved_from, row.url, row.moved_to = row.url, address, None
             rows[address] = row
 
 

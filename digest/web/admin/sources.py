@@ -89,6 +89,15 @@ def submit_source_changes(number: int) -> ResponseReturnValue:
     return redirect(url_for("admin.show_source", number=number, saved="1"), 303)
 
 
+@admin_pages.get("/sources/<int:number>/address")
+def confirm_moved_source(number: int) -> ResponseReturnValue:
+    """Show the URL that a source has, and the one that it would get."""
+    view = _view(number)
+    if view.configured is None or not view.row.moved_to:
+        return redirect(url_for("admin.show_source", number=number), 303)
+    return render_template("web/admin/sources/moved_source.html", view=view)
+
+
 @admin_pages.post("/sources/<int:number>/address")
 def follow_moved_source(number: int) -> ResponseReturnValue:
     """Take over the address that a source has moved to."""
@@ -101,6 +110,19 @@ def follow_moved_source(number: int) -> ResponseReturnValue:
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(_view(number), refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="address"), 303)
+
+
+@admin_pages.post("/sources/<int:number>/address/undo")
+def undo_source_move(number: int) -> ResponseReturnValue:
+    """Give a source its earlier URL back."""
+    installation, actor, now = get_installation_actor_and_time()
+    fingerprint = read_query(SourceAddressForm, request.form).fingerprint
+    try:
+        _require_file()
+        sources.undo_url_change(installation, actor, number, fingerprint=fingerprint, now=now)
+    except (SettingsError, SourceRefusedError) as exc:
+        return _source_page(_view(number), refusal=exc), 409
+    return redirect(url_for("admin.show_source", number=number, saved="earlier-address"), 303)
 
 
 @admin_pages.post("/sources/<int:number>/test")

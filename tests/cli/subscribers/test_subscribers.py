@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from digest.cli import digest
@@ -170,6 +170,28 @@ def test_the_words_of_consent_are_listed_with_their_versions(home: Path) -> None
     assert [(row["wording_version"], row["wording"], row["current"]) for row in listed["kept"]] == [
         ("1", "Yes, write to me.", False)
     ]
+
+
+def test_a_persons_consent_text_has_the_version_that_it_has_in_the_register(home: Path) -> None:
+    database = _database(home)
+    with database.write() as session:
+        for words in ("Yes, write to me.", "Yes."):
+            register_consent_text(session, ConsentText("en", words), datetime(2026, 11, 20, tzinfo=UTC))
+
+    def add(name: str, *stated: str) -> Result:
+        return _run("add", f"{name}@example.org", *EVIDENCE, *stated)
+
+    for stated in (("--consent-text-version", "1"), ("--consent-text-version", "3")):
+        refused = add("ada", *stated)
+        assert (refused.exit_code, "of your consent text" in refused.output) == (1, True), refused.output
+    elsewhere = ["--consent-text", "Yes, please.", "--consent-text-version"]
+    assert add("ada", *elsewhere, "1").exit_code == 1, "the register has other words for it"
+    for name, options in (("ada", []), ("bo", [*elsewhere, "expo 2"]), ("cy", ["--language", "fr"])):
+        assert add(name, *options).exit_code == 0
+    with database.read() as session:
+        bodies = [json.loads(body) for body in session.scalars(select(ConsentEvent.body).order_by(ConsentEvent.id))]
+    database.close()
+    assert [body["wording_version"] for body in bodies] == ["2", "expo 2", ""]
 
 
 def test_a_damaged_row_is_named_shown_left_out_of_an_export_and_erased_by_its_number(home: Path) -> None:

@@ -1,12 +1,18 @@
 """The links of an installation whose pages are served at another port than the default."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from digest.cli import digest
 from digest.cli.context import CommandContext
 from digest.cli.upkeep.installation import follow_port
 from digest.settings import load_settings
+from tests.conftest import WAIT_TIMEOUT
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +36,24 @@ def test_a_base_url_that_was_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     context = CommandContext()
     follow_port(context, 9000)
     assert context.settings.base_url == load_settings(None).base_url == "https://news.example.org"
+
+
+@pytest.mark.usefixtures("initialised_home")
+def test_each_sign_in_link_says_whose_it_is_and_leads_to_the_port_that_is_served() -> None:
+    team = {"eve@newsroom.example": "editor", "Ann@newsroom.example": "admin"}
+    for email, role in team.items():
+        assert CliRunner().invoke(digest, ["staff", "add", email, "--role", role]).exit_code == 0
+    words = [sys.executable, "-m", "digest", "serve", "--port", "0", "--no-schedule"]
+    words += [word for email in team for word in ("--sign-in", email)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, encoding="utf-8") as served:
+        try:
+            assert served.stdout is not None
+            lines = [served.stdout.readline() for _ in range(5)]
+        finally:
+            served.kill()
+            served.wait(WAIT_TIMEOUT)
+    port = re.findall(r"^Serving http://127.0.0.1:(\d+)/", lines[0])
+    assert re.findall(r"signs in the (\w+) (\S+) once", "".join(lines)) == [
+        (role, email) for email, role in team.items()
+    ]
+    assert re.findall(r"http://localhost:(\d+)/desk/link/", "".join(lines)) == port * 2

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import event, insert, text
 
 from digest.store.engine import Database
 from subscribers.consent import audience, subscriber_list
@@ -117,6 +117,20 @@ def test_a_count_says_that_only_the_newest_were_counted(listed: Database, monkey
         paused = subscriber_list.count_paused(session, NOW.date())
     assert [(count.people, count.is_cut) for count in counts] == [(115, False), (5, True), (10, True)]
     assert paused == len([n for n in range(1, 221) if n % 3 < 2 and n % 4 == 1])
+
+
+def test_the_paused_are_counted_by_an_index(listed: Database) -> None:
+    statements: list[tuple[str, Any]] = []
+    with listed.read() as session:
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", lambda *given: statements.append((given[2], given[3])))
+        subscriber_list.count_paused(session, NOW.date())
+        [(statement, values)] = statements
+        if is_postgresql := connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        explain = "EXPLAIN" if is_postgresql else "EXPLAIN QUERY PLAN"
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {statement}", values))
+    assert "ix_person_paused" in plan, plan
 
 
 def test_damaged_preferences_are_no_pause_and_break_no_page(sqlite: Database) -> None:

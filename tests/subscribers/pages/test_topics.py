@@ -71,6 +71,27 @@ def test_leaving_out_every_topic_is_explained(world: Any) -> None:
     assert world.dump() == before
 
 
+def test_a_button_checks_all_topics_or_none_and_saves_nothing(both: Any) -> None:
+    page = both.client.get(path_of(both)).text
+    offered, before = list_values(page, "topic"), both.dump()
+    typed = {"asks": "omit omit_topics frequency short", "section": ["events"], "frequency": "monthly", "short": "yes"}
+    for wanted, topics in (("none", []), ("all", offered)):
+        answer = both.client.post(path_of(both), data={**typed, "topic": offered[:2], "check": wanted})
+        assert answer.status_code == 200
+        assert [key for key in offered if f'value="{key}" checked' in answer.text] == topics
+        for field in ('value="events" checked', 'value="monthly" checked', 'name="short" value="yes" checked'):
+            assert field in answer.text, "what was typed stays"
+        assert 'value="featured" checked' not in answer.text
+        form = {"email": "bo@gmial.com", "asks": "omit_topics", "topic": offered[:2], "check": wanted}
+        for email in (form["email"], "b"):
+            answer = both.client.post("/subscribe", data=form | {"email": email})
+            assert (answer.status_code, answer.headers["Cache-Control"]) == (200, "no-store")
+            assert [key for key in offered if f'value="{key}" checked' in answer.text] == topics
+            assert ('value="bo@gmial.com"' in answer.text) == (email == form["email"])
+            assert 'name="kept"' not in answer.text, "the domain is asked about once the form is sent"
+    assert both.dump() == before
+
+
 def test_a_publication_may_keep_it_simple(world: Any) -> None:
     settings: Settings = world.install.settings
     file = settings.file.model_copy(update={"preferences": PreferenceSettings(topics="off")})
@@ -115,4 +136,15 @@ def test_a_subscriber_leaves_out_a_topic(
         expect(maritime).not_to_be_checked()
         expect(health).not_to_be_checked()
         assert page_faults(page, widths=(390, 1440)) == ""
+        press(topics.get_by_role("button", name="No topics"), by_keyboard=by_keyboard)
+        expect(topics.get_by_role("button", name="No topics")).to_be_focused()
+        expect(topics.get_by_role("checkbox", checked=True)).to_have_count(0)
+        assert page_faults(page, widths=(390, 1440)) == ""
+        if by_keyboard:
+            tab_to(maritime).page.keyboard.press("Space")
+            page.keyboard.press("Enter")  # saves the form, though the button to check all topics comes first
+        else:
+            maritime.check()
+            press(page.get_by_role("button", name="Save preferences"), by_keyboard=False)
+        expect(page.get_by_role("status")).to_contain_text("(topics: Maritime security)")
         context.close()

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,7 +28,12 @@ from subscribers.transfer.exports import (
     build_person_record,
     export_list,
 )
+from subscribers.transfer.formats import ColumnMeaning
+from subscribers.transfer.import_report import ignore_reject
+from subscribers.transfer.import_run import ImportContext
+from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import read_rows, survey_file
+from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.rows import parse_row
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
@@ -155,6 +161,27 @@ def test_an_exported_address_comes_back_as_it_was(one_database: Database, tmp_pa
     assert [
         parse_row(survey.layout, fields, number, now=NOW).address.mailbox for number, fields in read_rows(survey)
     ] == ["+cmd@example.org"]
+
+
+def test_words_without_a_version_are_exported_and_a_placeholder_for_none_is_not(
+    database: Database, unsubscribe_log: UnsubscribeLog, tmp_path: Path
+) -> None:
+    evidence = replace(YES, wording_version="")
+    with database.write() as session:
+        manual_signup.add_subscriber(session, KEYS, "ada@example.org", evidence=evidence, now=NOW)
+    file = tmp_path / "list.csv"
+    file.write_text("email,confirmed,words\nbo@example.org,2024-01-02,Send it.\ncy@example.org,2024-01-02,\n")
+    columns = (ColumnMeaning.ADDRESS, ColumnMeaning.CONFIRMED_AT, ColumnMeaning.WORDING)
+    options = ImportOptions(columns=columns)
+    context = ImportContext(database, KEYS, unsubscribe_log, "staff 1")
+    run_import(context, survey_file(file, options), options, now=NOW, on_reject=ignore_reject)
+    rows = _export(database)
+    words, version = (EXPORT_COLUMNS.index(name) for name in ("consent_text", "consent_version"))
+    assert [(row[0][:2], row[words], row[version]) for row in rows] == [
+        ("ad", YES.wording, ""),
+        ("bo", "Send it.", ""),
+        ("cy", "", ""),
+    ]
 
 
 def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(database: Database) -> None:

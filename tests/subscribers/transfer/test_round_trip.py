@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from digest.store.engine import Database
 from subscribers.address import read_address
 from subscribers.consent import audience, disclosures, ledger, seals, suppression
+from subscribers.consent.consent_texts import read_claimed_consent_text
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.consent.suppression import SuppressionReason
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -148,7 +149,7 @@ def emailable(database: Database, keys: KeyRing) -> dict[str, dict[str, object]]
             bodies = {person: json.loads(body) for person, body in session.execute(grants)}
             for member in page:
                 body = bodies[member.number]
-                words = body["wording"] if "wording_version" in body else ""
+                words = read_claimed_consent_text(body)
                 found[member.decrypt_address(keys)] = {
                     "preferences": member.preferences,
                     "source": member.asked_where.removesuffix(" (imported)"),

@@ -86,6 +86,7 @@ def test_every_edition_stands_with_counts_that_add_up_and_what_came_of_the_newes
         ("No such mailbox", "550 5.1.1 no such user", "1", "gmail.com"),
     ]
     assert "county" not in page
+    assert "With fewer, the name could point to a person." in page
     assert "1 subscriber reported it as spam" in re.sub(r"</?a[^>]*>", "", page)
     assert re.search(
         r"Welcome and consent receipt</th><td[^>]*>2</td><td>1 (accepted|waiting), 1 (accepted|waiting)<", page

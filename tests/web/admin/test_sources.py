@@ -185,7 +185,10 @@ def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_s
         article.dated_at = article.found_at = article.seen_at = NOW
         article.categories, article.date_basis = [], "stated"
         session.add(article)
-    assert "Update URL" in client.get(path).text
+    assert "Update URL…" in client.get(path).text
+    asked = client.get(f"{path}/address").text
+    assert all(f'<dd class="address">{url}</dd>' in asked for url in ("https://alpha.example/feed", new))
+    assert (tmp_path / "digest.toml").read_text("utf-8") == OWN, "nothing changes before the button is pressed"
     another = submit(client, f"{path}/address", on=path, address="https://elsewhere.example/feed")
     assert (another.status_code, "no longer redirects to" in another.text) == (409, True)
     answer = submit(client, f"{path}/address", on=path, address=new)
@@ -204,6 +207,22 @@ def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_s
         assert audited.detail == {"before": {"url": "https://alpha.example/feed"}, "after": {"url": new}}
     again = submit(client, f"{path}/address", on=path, address=new)
     assert again.status_code == 409
+    assert client.get(f"{path}/address").status_code == 303
+    shown = re.findall(r'name="fingerprint" value="([^"]+)"', page)[0]
+    assert submit(client, f"{path}/address/undo", on=path, fingerprint="another").status_code == 409
+    undone = submit(client, f"{path}/address/undo", on=path, fingerprint=shown)
+    assert "Undone. Articles will be collected from the earlier URL." in client.get(undone.location).text
+    assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
+    with filed.database.read() as session:
+        back = session.scalars(select(Source)).one()
+        assert (back.id, back.url, back.moved_from) == (number, "https://alpha.example/feed", new)
+
+
+def test_a_url_that_was_not_changed_is_not_undone(filed: Any) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path = f"/admin/sources/{number}"
+    refused = submit(client, f"{path}/address/undo", on=path, fingerprint="x")
+    assert (refused.status_code, "URL wasn’t changed" in refused.text) == (409, True)
 
 
 def test_an_address_that_another_source_has_is_not_taken_over(filed: Any, tmp_path: Path) -> None:

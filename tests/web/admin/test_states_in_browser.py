@@ -305,6 +305,7 @@ def source_states(tour: Tour, site: str) -> Iterator[State]:
         added = session.scalars(select(Source.id).where(Source.url == f"{site}feed")).one()
     yield "source-tried", tour.post(f"/admin/sources/{added}/test")
     yield "source-failed", tour.post("/admin/sources/2/test")
+    yield "source-moved", tour.get("/admin/sources/1/address")
     yield "source-removal", tour.get("/admin/sources/1/remove")
     yield "source-removed", tour.post("/admin/sources/2/remove")
     yield "source-not-named", tour.get("/admin/sources/2")

@@ -155,6 +155,7 @@ NOT_REACHED = {
     "auth.submit_new_password": "an app's code of this minute is asked for: tests/web/auth",
     "admin.remove_suppression": "a suppressed address is asked for: tests/web/admin/subscribers/test_list_pages.py",
     "admin.submit_new_source": "a site has to answer: tests/web/admin/test_sources.py",
+    "admin.undo_source_move": "a source's URL has to have changed: tests/web/admin/test_sources.py",
     "admin.follow_moved_source": "a source has to have moved: tests/web/admin/test_sources.py",
     "signup.submit_confirmation": "a sign-up has to be processed: tests/web/test_subscriber_life.py",
     "signup.save_first_preferences": "a sign-up has to be confirmed: tests/subscribers/pages/test_first_choices.py",

@@ -106,7 +106,7 @@ UNMET = frozenset(
             "desk.pause_or_resume",
         ),
         *("desk.submit_approval", "desk.revoke_approval", "editing.choose_lead_article", "history.restore_past_state"),
-        *("admin.follow_moved_source", "admin.ask_inactive_subscribers", "signup.stay_now"),
+        *("admin.follow_moved_source", "admin.undo_source_move", "admin.ask_inactive_subscribers", "signup.stay_now"),
         *(
             "subscribers.mail_undo_link",
             "sending.cancel_sending",

@@ -42,7 +42,10 @@ from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.lifecycle.feedback import build_counted_bounce_condition
 from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
 from subscribers.store.models import Person
+from subscribers.store.people import read_address_matching_commitment
 
+MIN_NAMED = 10  # subscribers of one domain whose messages were refused: with fewer, its name could point to a person
+_MAX_NAMED = 50  # providers; each takes an address to decrypt
 MIN_REFUSALS = 5  # of an edition, before someone has to acknowledge them
 MIN_REFUSED_SHARE = 0.02  # of the messages that were tried
 REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: mail servers return what they can't deliver within five
@@ -330,6 +333,30 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
         mark_sent_edition_as_sending(edition)
         edition.refusals = edition.acknowledged_refusals = 0
     return ids
+
+
+def name_small_providers(
+    session: Session, keys: KeyRing, edition: str, groups: Iterable[RefusalGroup], known_tags: Collection[str]
+) -> dict[str, str]:
+    """Name providers that no list names, for admins: after the domain of theirs with the most refused subscribers, if it has enough.
+
+    Only keyed tags are stored, so the name comes from one of those addresses.
+    """
+    unknown = [group.tag for group in groups if group.tag and group.tag not in known_tags][:_MAX_NAMED]
+    if not unknown:
+        return {}
+    provider, own, many = select_domain_group_tag(Delivery.domain_tag), Delivery.domain_tag, func.count()
+    refused = select(provider, own, func.max(Delivery.person)).where(is_delivery_of_edition(edition), _WAS_REFUSED)
+    of_provider = refused.where(Delivery.person.is_not(None), provider.in_(unknown)).group_by(provider, own)
+    # The largest is last, and so it's the one that counts.
+    domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
+    people = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
+    names: dict[str, str] = {}
+    for tag, (own_tag, number) in people.items():
+        address = read_address_matching_commitment(session, keys, session.get_one(Person, number))
+        if tag and address is not None and make_domain_tag(keys, address) == own_tag:  # they may have changed it since
+            names[tag] = address.domain
+    return names
 
 
 def map_tags_to_domain_names(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:

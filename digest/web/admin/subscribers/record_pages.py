@@ -25,7 +25,7 @@ from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
 from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
-from subscribers.pages.preferences_form import zones_by_region
+from subscribers.pages.preferences_form import check_topics, zones_by_region
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
@@ -212,6 +212,8 @@ def show_preferences_form(number: int, form: str) -> ResponseReturnValue:
 def submit_preferences(number: int, form: str) -> ResponseReturnValue:
     """Change a subscriber's preferences. They're emailed, and can undo it."""
     installation, actor, now = get_installation_actor_and_time()
+    if request.form.get("check"):
+        return _preferences_page(number, form)
     try:
         reason = read_form(ReasonForm).reason
         if form == "pause" and not request.form.get("pause_until"):
@@ -235,12 +237,13 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
         abort(404, "No subscriber has this number.")
     except RefusalError as exc:
         return _record_page(number, refusal=exc), 409
+    typed = request.form if isinstance(refusal, FormError) else None
     page = render_template(
         "web/admin/subscribers/change_preferences.html",
         number=number,
         form=form,
         current=current,
-        values=request.form if isinstance(refusal, FormError) else current.form,
+        values=check_topics(request.form, current.offered) or typed or current.form,
         asked=current.asked if form == "preferences" else {"pause_until"},
         frequencies=FREQUENCY_LABELS,
         checkboxes=CHECKBOXES,

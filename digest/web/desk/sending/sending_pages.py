@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -192,6 +192,8 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
     context, actor = web_context(), current_actor()
     installation = context.installation
     view = sending_view.view_sending(installation, name, recent=context.recent_counts, now=context.clock())
+    if actor.holds(Role.ADMIN):
+        view = replace(view, domain_names=view.provider_names)
     phase, limits = find_sending_phase(view), context.settings.file.limits
     minutes = view.progress.minutes if view.progress else ()
     aside_count = sum(domain.waiting for domain in view.aside)

@@ -21,6 +21,7 @@ from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import RestoreGap, mark_open_deliveries_uncertain
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
 from digest.deliver.send.refusals.refused_deliveries import (
+    MIN_NAMED,
     RefusalGroup,
     RefusalReason,
     find_refusal_reason,
@@ -33,8 +34,10 @@ from digest.installation.opened_installation import Installation
 from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
+from subscribers.address import Address
 from subscribers.consent import disclosure_log, ledger, seals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from tests.actors import ADMIN, EDITOR
@@ -214,6 +217,29 @@ def test_domains_of_one_provider_are_one_group(world: DeliverySetup) -> None:
     send(world, *[MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked")] * 6)
     (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME).groups
     assert (len(tags), only.key, only.count) == (2, f"reputation-{'f' * 12}", 6)
+
+
+def test_a_small_provider_is_named_after_a_domain_with_enough_refused_subscribers(world: DeliverySetup) -> None:
+    people = {"one.example": MIN_NAMED, "two.example": MIN_NAMED + 1, "three.example": MIN_NAMED - 1, "gmail.com": 1}
+    world.add_subscribers(*(f"reader{number}@{domain}" for domain, many in people.items() for number in range(many)))
+    tags = {domain: make_domain_tag(KEYS, Address("x", domain)) for domain in people}
+    with world.database.write() as session:
+        for domain in ("one.example", "two.example"):
+            session.add(RecipientDomainGroup(domain_tag=tags[domain], group_tag="f" * 32, fresh_until=world.clock()))
+    send(world, *[NO_MAILBOX] * sum(people.values()))
+    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+    names = {group.tag: overview.domain_names.get(group.tag) for group in overview.groups}
+    assert names == {"f" * 32: "two.example", tags["three.example"]: None, tags["gmail.com"]: "gmail.com"}
+
+
+def test_a_provider_is_not_named_after_the_domain_of_a_changed_or_erased_address(world: DeliverySetup) -> None:
+    world.add_subscribers(*(f"reader{number}@one.example" for number in range(MIN_NAMED)))
+    send(world, *[NO_MAILBOX] * MIN_NAMED)
+    for change in ({"domain_tag": "0" * 32}, {"person": None, "domain_tag": None}):
+        with world.database.write() as session:
+            session.execute(update(Delivery).values(**change))
+        overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+        assert "one.example" not in overview.domain_names.values()
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,17 @@ def test_a_refused_form_keeps_what_was_typed(both: Any) -> None:
     assert chosen(both) == Preferences()
 
 
+def test_a_button_checks_all_topics_or_none_and_changes_nothing(both: Any) -> None:
+    admin, path = both.signed_in_client("admin"), f"/admin/readers/{both.ada}/preferences"
+    offered, before = re.findall(r'name="topic" value="([^"]+)"', admin.get(path).text), both.dump()["person"]
+    for wanted, topics in (("none", []), ("all", offered)):
+        answer = post_form(admin, path, asks="omit_topics frequency", frequency="monthly", check=wanted, seen="earlier")
+        assert (answer.status_code, 'value="monthly" checked' in answer.text) == (200, True)
+        assert re.findall(r'name="topic" value="([^"]+)" checked', answer.text) == topics
+        assert 'name="seen" value="earlier"' in answer.text, "a change since the form was opened is still noticed"
+    assert both.dump()["person"] == before
+
+
 def test_pausing_takes_a_day_and_a_paused_subscriber_can_be_resumed(both: Any) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
     assert f'href="{record}/resume"' not in admin.get(record).text

@@ -19,6 +19,7 @@ from digest.app.sending.sending_view import SendingView, view_sending
 from digest.deliver.control import installation_hold, set_aside_domains
 from digest.deliver.plan.canary import CANARY_DUE_AT
 from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minute_counts
+from digest.deliver.send.refusals.refused_deliveries import MIN_NAMED
 from digest.installation import sending_pause
 from digest.installation.action_reasons import ReasonError
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
@@ -29,8 +30,9 @@ from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.desk.sending.sending_pages import draw_minute_chart, list_progress_bar_parts
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
+from subscribers.signup.manual_signup import add_subscriber
 from tests.moments import DRAFTING as NOW
-from tests.web.conftest import ADA_ADDRESS
+from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
 PATH = "/desk/editions/2026-W47/sending"
 ASIDE_PATH = "/desk/editions/2026-W47/set-aside"
@@ -209,6 +211,28 @@ def test_receivers_are_told_by_domain_tag_and_named_only_where_no_subscriber_is_
         ("gmail.com", "Blocked by policy or reputation", "5"),
         ("Unnamed provider 000000", "No such mailbox", "3"),
     ]
+
+
+def test_only_admins_see_the_name_of_a_small_provider(going: Any) -> None:
+    with going.database.write() as session:
+        people = [
+            add_subscriber(
+                session, going.install.keys, f"r{n}@county.example", evidence=sample_evidence(), now=NOW
+            ).number
+            for n in range(MIN_NAMED)
+        ]
+    ids = deliver(
+        going,
+        MIN_NAMED,
+        DeliveryState.REFUSED,
+        domain_tag=make_domain_tag(going.install.keys, Address("x", "county.example")),
+    )
+    with going.database.write() as session:
+        for id_, person in zip(ids, people, strict=True):
+            session.execute(update(Delivery).where(Delivery.id == id_).values(person=person))
+    assert "county.example" not in page_of(going)
+    page = page_of(going, "admin")
+    assert '<th scope="row">county.example</th>' in page
 
 
 def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -> None:
