@@ -45,6 +45,7 @@ class CandidateArticle:
     withdrawn: bool = False  # visitors can't read its page
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     superseded: str = ""  # what an advisory's page says has become of it: "superseded by ICSA-26-330-01"
+    kept_from: str = ""  # the last edition, if its editors kept it for this one: "No. 46"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ class Story:
     def key(self) -> str:
         """The canonical URL of its earliest article: later ones and another lead do not change it."""
         return min(self.members, key=lambda article: (article.dated_at, article.url)).url
+
+    @property
+    def kept_from(self) -> str:
+        """The last edition, if its editors kept any of the articles for this one: "No. 46"."""
+        return next((article.kept_from for article in self.members if article.kept_from), "")
 
     @property
     def publishers(self) -> frozenset[str]:

@@ -171,6 +171,7 @@
       if (!held.isConnected || held === document.body) restoreFocus(document.body, kept);
       return back;
     },
+    keep: (row) => SHOWS.drop(row),
     merge: (row, { main }) => row.dataset.story !== main && SHOWS.drop(row),
     under: (row, extra) => SHOWS.merge(row, extra),
     pin: (row) => markPinned(row, true),
@@ -254,7 +255,7 @@
     say("Saving…");
     if (refused?.story === story) refused = null;
     // Where a story is dropped, the one that takes its place is looked at.
-    const next = row && word === "drop" ? row.nextElementSibling || row.previousElementSibling : row;
+    const next = row && "drop keep".includes(word) ? row.nextElementSibling || row.previousElementSibling : row;
     const at = next && next.dataset.place || place;
     if (SHOWS[word]) showAtOnce(word, rows, { main: story, ...extra });
     for (const one of rows) one.setAttribute("aria-busy", "true");
@@ -811,7 +812,7 @@
     if (button && !button.disabled) button.click();
   };
   // Once a story is dropped, the keyboard is on the next one: the key pressed twice drops one.
-  const pressDrop = () => { if (![...underWay].some((key) => key.startsWith("drop "))) press("drop"); };
+  const pressOnce = (word) => { if (![...underWay].some((key) => /^(drop|keep) /.test(key))) press(word); };
   const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
   const followInMenu = (selector) => {
     const row = currentRow();
@@ -909,7 +910,8 @@
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
-    x: pressDrop, c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    x: () => pressOnce("drop"), X: () => pressOnce("keep"),
+    c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
     w: () => follow(".why > summary", currentRow()),
     u: () => followInMenu("a[href*='panel=under']"), M: () => followInMenu("a[href*='panel=merge']"),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),

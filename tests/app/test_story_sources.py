@@ -1,6 +1,7 @@
 """Stories fetched by their address, and pictures chosen at the desk: through the real fetcher and the real child processes."""
 
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +17,9 @@ from digest.app.editing.story_fetch import fetch_story
 from digest.app.jobs import JobContext, run_job
 from digest.collect.fetch.fetcher import FolderFetcher, HttpFetcher, build_user_agent
 from digest.edition.content.edition_content import ImageCrops
+from digest.edition.editing.edit_log import store_proposal
+from digest.edition.editing.stored_proposal import pack_proposal
+from digest.edition.edition_queries import find_edition
 from digest.installation.opened_installation import Installation
 from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
@@ -213,22 +217,15 @@ def test_an_upload_without_a_description_is_refused(install: Installation) -> No
 
 def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the_act(sample: Installation) -> None:
     state = editing_state.read_editing_state(sample, "current")
-    assert edition_images.list_missing_images(sample, state) == ()
-    pictured = [
-        out.scored.story.lead
-        for out in state.arrangement.left_out
-        if out.scored.story.lead.image and out.scored.story.lead.image not in state.proposal.pictures
-    ]
-    placed_elsewhere = [
-        story.original.story.lead
-        for key in ("topics", "most-read")
-        for story in state.arrangement.sections[key]
-        if story.original.story.lead.image and story.original.story.lead.image not in state.proposal.pictures
-    ]
-    lead = [*pictured, *placed_elsewhere][0]
+    assert edition_images.list_missing_images(state) == ()
+    lead = next(out.scored.story.lead for out in state.arrangement.left_out if out.scored.story.lead.image)
+    pictures = {image: crops for image, crops in state.proposal.pictures.items() if image != lead.image}
+    with sample.database.write() as session:
+        edition = find_edition(session, state.name)
+        store_proposal(session, edition, pack_proposal(replace(state.proposal, pictures=pictures)))
     placed = editing.place_stories(sample, FORM, lead.url, section="featured", after="")
     assert lead_entry(sample)["picture"] is None
-    assert [a.url for a in edition_images.list_missing_images(sample, placed.state)] == [lead.url]
+    assert [a.url for a in edition_images.list_missing_images(placed.state)] == [lead.url]
     assert edition_images.fetch_missing_images(sample, FORM, fetcher=FolderFetcher(SAMPLE)) == 1
     assert lead_entry(sample)["picture"] is not None
     assert edition_images.fetch_missing_images(sample, FORM, fetcher=FolderFetcher(SAMPLE)) == 0

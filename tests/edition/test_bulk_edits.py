@@ -55,6 +55,41 @@ def test_several_are_put_under_one_of_them_with_what_is_under_them() -> None:
     assert fold(EditDraft(EditKind.UNDER, first, {"main": first})).outcomes[0].idle_reason
 
 
+def test_stories_are_kept_for_the_next_edition_after_they_were_removed_too_and_come_back() -> None:
+    first, second, *_ = FEATURED
+    kept = {"kept": True}
+    keep = EditDraft(EditKind.DROP, first, kept | {"others": [second]})
+
+    def shelf(arrangement: Arrangement) -> dict[str, bool]:
+        return {removed.scored.url: removed.is_kept for removed in arrangement.removed}
+
+    removed_first = EditDraft(EditKind.DROP, second, {})
+    assert shelf(fold(removed_first, keep)) == {first: True, second: True}
+    assert shelf(fold(keep, EditDraft(EditKind.RESTORE, second, {}))) == {first: True}
+    back = fold(
+        removed_first,
+        keep,
+        *(EditDraft(EditKind.RESTORE, url, {"removes_replacement": True}) for url in (first, second)),
+    )
+    assert (urls_of(back, "featured"), shelf(back)) == (FEATURED, {})
+    again = fold(keep, EditDraft(EditKind.DROP, first, kept), removed_first)
+    reasons = [outcome.idle_reason for outcome in again.outcomes]
+    assert reasons == ["", "the story was already kept", "the story was already removed"]
+    assert shelf(again) == {first: True, second: True}
+
+
+def test_stories_that_are_different_news_stay_as_they_are_and_are_grouped_apart_from_now_on() -> None:
+    first, second, third, *_ = FEATURED
+    arrangement = fold(EditDraft(EditKind.APART, first, {"others": [second, third]}))
+    assert urls_of(arrangement, "featured") == FEATURED
+    assert not any(story.edits for story in arrangement.list_stories())
+    pairs = {(one, other) for link in arrangement.links for one in link.urls for other in link.apart_from}
+    assert {(first, second), (first, third)} <= pairs
+    for others in ([], [first], [NOWHERE]):
+        alone = fold(EditDraft(EditKind.APART, first, {"others": others}))
+        assert (alone.outcomes[0].idle_reason, alone.links) == ("there aren't two stories anymore", ())
+
+
 def test_every_story_that_was_moved_was_placed_by_hand() -> None:
     draft = EditDraft(EditKind.PLACE, FEATURED[0], {"section": "events", "others": EVENTS[:2]})
     assert find_hand_placed_urls(make_history(draft)) == {FEATURED[0], *EVENTS[:2]}

@@ -84,6 +84,37 @@ def test_what_waits_in_the_tray_belongs_to_the_next_edition_unless_somebody_plac
         revoke_all_approvals(session, session.get_one(Edition, first.id), actor="eve", now=NOW)
 
 
+def test_stories_that_were_kept_are_offered_once_in_the_next_edition_and_marked(database: Database) -> None:
+    install = Installation(WEEKLY, database)
+    titles = "early border news", "port cranes counted", "measles closes camps", "flood on the coast"
+    add(database, *titles, dated=NOW - timedelta(days=6), found=NOW)
+    first = drafted(install)
+    border, port, camps, flood = (f"https://a.example.org/{title.replace(' ', '-')}" for title in titles)
+    kept = {"kept": True}
+    edit(database, first, EditDraft(EditKind.DROP, border, kept | {"others": [port, camps]}))
+    edit(database, first, EditDraft(EditKind.RESTORE, port, {}))
+    edit(database, first, EditDraft(EditKind.DROP, flood, {}))
+    edit(database, first, EditDraft(EditKind.DROP, flood, kept))
+    edit(database, first, EditDraft(EditKind.DROP, camps, {}))
+    edition = drafted(install, NOW + timedelta(hours=1))
+    approve_now(install, edition, NOW + timedelta(hours=1))
+    week_later = NOW + timedelta(days=7)
+    add(database, "fresh border news", dated=week_later, found=week_later)
+    second = drafted(install, week_later)
+    assert considered(database, second.name) == {
+        "early-border-news",
+        "measles-closes-camps",
+        "flood-on-the-coast",
+        "fresh-border-news",
+    }
+    articles = [article for scored in stored(database, second).list_scored() for article in scored.story.members]
+    assert {article.kept_from for article in articles if article.url == border} == {f"No. {first.number}"}
+    assert {article.kept_from for article in articles if article.url.endswith("fresh-border-news")} == {""}
+    approve_now(install, second, week_later)
+    third = drafted(install, NOW + timedelta(days=14))
+    assert considered(database, third.name) == set()
+
+
 def test_an_edit_that_is_made_while_a_draft_is_prepared_is_in_what_is_stored(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from lxml import html as lxml_html
+from premailer import Premailer
 
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.mailable_edition import join_fragments
@@ -100,6 +101,25 @@ def test_a_second_rendering_parses_no_declaration_anew(full_content: EditionCont
     assert len(held) < cache.maxsize / 2, "an edition of twice the size fits as well"
     assert render_edition(full_content, frame, templates) == first
     assert set(cache) == held
+
+
+def test_each_element_has_the_style_that_premailer_alone_gives_it() -> None:
+    css = """td{padding:0} .a{color:red} .a.b{color:blue} p.a{margin:0} .c{color:lime} .none{top:0} .a .none{left:0} [lang=en]{right:0}
+    [title$=".png"]{bottom:0} p:first-child{width:auto} .a>.c{border:0} .A{height:auto} #x.none{z-index:1} *{float:none}"""
+    body = """<body><p class="a">1<i class="c">2</i></p><p class="a
+    b" lang="en">3</p><b class="A" title="x.png">4</b><u id="x">5</u></body>"""
+    kept = '<style data-premailer="ignore">.kept{color:#111}</style>'
+    page = f"<html><head>{kept}<style>{css}</style></head>{body}</html>"
+    alone = Premailer(page, allow_network=False, disable_basic_attributes=["width", "height"]).transform()
+    ours, theirs = (
+        [
+            (element.tag, (element.get("style") or "").replace("; ", ";").replace(", ", ","))
+            for element in lxml_html.document_fromstring(text).iter()
+        ]
+        for text in (inline_css(SlottedText(page)).text, alone)
+    )
+    assert ours == theirs
+    assert len({style for _, style in ours}) >= 5
 
 
 def test_a_style_sheet_that_several_pages_have_is_applied_to_each_and_pictures_that_float_are_aligned() -> None:

@@ -104,6 +104,29 @@ def drop_stories(installation: Installation, form: EditForm, url: str, *other_ur
     return apply_edit(installation, form, EditDraft(EditKind.DROP, url, _name_others(other_urls)))
 
 
+def keep_stories_for_next_edition(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
+    """Remove stories, and offer them when the next edition is drafted. Restoring a story takes that back.
+
+    Raises:
+        EditRefusedError: it's breaking news, or a story was added by hand: the next edition wouldn't know its author.
+    """
+
+    def keep(state: EditingState) -> EditDraft:
+        if state.proposal.is_breaking_news:
+            raise EditRefusedError("Breaking news doesn't have a next edition.", "Remove the story instead.")
+        proposed_urls = {article.url for scored in state.proposal.list_scored() for article in scored.story.members}
+        names = state.arrangement.story_names
+        for each in (url, *other_urls):
+            name = state.arrangement.name_target(each)
+            if not any(names.get(proposed_url) == name for proposed_url in proposed_urls):
+                raise EditRefusedError(
+                    "A story that was added by hand can't be kept.", "Add it again in the next edition."
+                )
+        return EditDraft(EditKind.DROP, url, {"kept": True} | _name_others(other_urls))
+
+    return apply_edit_decided_from_state(installation, form, keep)
+
+
 def _name_others(urls: Sequence[str]) -> dict[str, Any]:
     """Return the part of an edit's value that names its further stories; an edit of one story has none."""
     return {"others": list(urls)} if urls else {}
@@ -138,6 +161,11 @@ def choose_lead_article(installation: Installation, form: EditForm, url: str, *,
 def merge_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
     """Let a story take the articles of others."""
     return apply_edit(installation, form, EditDraft(EditKind.MERGE, url, {"others": list(other_urls)}))
+
+
+def keep_stories_apart(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
+    """Say that other stories aren't the same news as one, so that they're no longer suggested as its duplicates."""
+    return apply_edit(installation, form, EditDraft(EditKind.APART, url, {"others": list(other_urls)}))
 
 
 def split_story(installation: Installation, form: EditForm, url: str, *articles: str) -> EditResult:

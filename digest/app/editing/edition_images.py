@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from digest.app.editing.changes import clean_typed_text, describe_block
@@ -26,7 +27,6 @@ from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EditDraft, EditKind
 from digest.edition.editing.stored_proposal import pack_proposal
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
-from digest.edition.kinds import SECTION_KINDS
 from digest.installation.audited_actions import Action, Role
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import CandidateArticle
@@ -241,14 +241,12 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
     return match
 
 
-def list_missing_images(installation: Installation, state: EditingState) -> tuple[CandidateArticle, ...]:
-    """List the leads that stand where pictures are shown, have one, and whose picture was never asked for."""
+def list_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
+    """List the leads of the edition's stories that have a picture which was never asked for."""
     arrangement = state.arrangement
     return tuple(
         story.original.story.lead
-        for section in installation.settings.file.sections
-        if SECTION_KINDS[section.kind].shows_images
-        for story in arrangement.sections.get(section.key, ())
+        for story in chain.from_iterable(arrangement.sections.values())
         if story.picture is None
         and (image := story.original.story.lead.image)
         and image not in arrangement.pictures
@@ -268,7 +266,7 @@ def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher:
             return 0
     with FETCH_PICTURES.steps(installation, form.actor, form.edition, now=form.now) as audit:
         audit.changed = False
-        missing = list_missing_images(installation, read_editing_state(installation, form.edition))
+        missing = list_missing_images(read_editing_state(installation, form.edition))
         if not missing:
             return 0
         fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)

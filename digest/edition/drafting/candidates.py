@@ -20,7 +20,13 @@ from digest.edition.drafting.imported_editions import convert_imported_story, lo
 from digest.edition.edition_queries import select_editions_before
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.exclusion_reasons import WITHDRAWN_REASONS
-from digest.select.selection_types import CandidateArticle, EarlierStory, PreviousEditions, PreviouslyUsedArticle
+from digest.select.selection_types import (
+    CandidateArticle,
+    EarlierStory,
+    PreviousEditions,
+    PreviouslyUsedArticle,
+    format_edition_name,
+)
 from digest.select.stories import merge_by_url
 from digest.select.text_similarity import title_words
 from digest.settings import NEWS_SECTION
@@ -29,23 +35,27 @@ from digest.store.models import Article, Edition, EditionStory, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
 MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many
+KEPT_REASON = "an editor kept it for the next edition"  # of a story that an edition leaves out
 _URLS_PER_QUERY = 500
 _SAME_EVENT_WORDS = 2  # that the titles of two events of one day share, for them to be one
 MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
 
 
 def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
-    """Gather the articles of a window, and the events and opportunities that may be announced at a release."""
-    seen_before = _urls_seen_before(session, window, release_at)
+    """Gather the articles of a window, the events and opportunities that may be announced at a release, and kept stories."""
+    seen_before, kept = _urls_seen_before(session, window, release_at), _map_kept_urls(session, release_at)
     rows: list[Row[Article, Source]] = []
     for kind in {kind.source_section: kind for kind in SECTION_KINDS.values()}.values():
         query = select(Article, Source).join(Source).where(Source.section == kind.source_section)
-        for row in session.execute(query.where(kind.candidate_condition(window, release_at))):
+        condition = kind.candidate_condition(window, release_at)
+        if not kind.has_own_date:
+            condition |= Article.url.in_(kept)
+        for row in session.execute(query.where(condition)):
             article, _ = row
-            seen = article.url in seen_before
-            if kind.has_own_date or window.includes(article.dated_at, seen_before=seen):
+            url, seen = article.url, article.url in seen_before
+            if kind.has_own_date or url in kept or window.includes(article.dated_at, seen_before=seen):
                 rows.append(row)
-    candidates = _read_candidates(session, rows)
+    candidates = [replace(c, kept_from=kept.get(c.url, "")) for c in _read_candidates(session, rows)]
     listed = [candidate for candidate in candidates if candidate.section == "events"]
     return _sort_candidates(
         replace(candidate, section="events") if _announces_event(candidate, release_at, listed) else candidate
@@ -89,6 +99,16 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
     is_near = EditionStory.edition_id.in_(near.with_only_columns(Edition.id))
     stories = select(EditionStory.members).where(is_near, EditionStory.reason.not_in(WITHDRAWN_REASONS))
     return set(chain(*session.scalars(stories)))
+
+
+def _map_kept_urls(session: Session, release_at: datetime) -> dict[str, str]:
+    """Return the URLs of the articles that editors of the last edition before a release kept for it, each with that edition."""
+    last = session.scalar(select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(1))
+    if last is None:
+        return {}
+    is_kept = EditionStory.edition_id == last.id, EditionStory.reason == KEPT_REASON
+    urls = chain(*session.scalars(select(EditionStory.members).where(*is_kept)))
+    return dict.fromkeys(urls, format_edition_name(last.name, last.number))
 
 
 def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateArticle, ...]:

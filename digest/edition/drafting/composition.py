@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
 
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
+from digest.edition.drafting.candidates import KEPT_REASON
 from digest.edition.drafting.content_builder import EditionIdentity, build_content
 from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.authorship import list_written_parts
@@ -150,17 +151,20 @@ def list_story_rows(arrangement: Arrangement, *, unlike: Arrangement | None = No
     """List what an edition's `story` rows say, by the URL of each story's lead.
 
     Stories under another are among its articles: readers were led to them. What waits in the tray is in no row, because the
-    edition has not considered it: it belongs to the next one unless somebody places it. Stories that `unlike` leaves out for the
-    same reason have the same row there, and are skipped: they're most of a week.
+    edition has not considered it: it belongs to the next one unless somebody places it. Stories that `unlike` leaves out, too, as
+    the proposal does, have the same row there, and are skipped: they're most of a week.
     """
-    same = {(id(out.scored), out.reason) for out in unlike.left_out} if unlike else set()
+    left_out = {id(out): out for out in arrangement.left_out}
+    listed = left_out.keys() - set(map(id, unlike.left_out)) if unlike else left_out
     rows = [
         StoryRow(story.original, key, position, "", story.supporting_urls)
         for key, stories in arrangement.sections.items()
         for position, story in enumerate(stories)
     ]
-    excluded = [(out.scored, out.reason) for out in arrangement.left_out if (id(out.scored), out.reason) not in same]
-    excluded += [(shelved.scored, REMOVED_REASON) for shelved in arrangement.removed]
+    excluded = [(left_out[key].scored, left_out[key].reason) for key in listed]
+    excluded += [
+        (shelved.scored, KEPT_REASON if shelved.is_kept else REMOVED_REASON) for shelved in arrangement.removed
+    ]
     rows += [StoryRow(scored, None, 0, reason, ()) for scored, reason in excluded]
     return {row.scored.url: row for row in rows}
 

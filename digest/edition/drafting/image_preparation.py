@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy.orm import Session
 
@@ -18,13 +19,13 @@ from digest.collect.articles.images import (
 from digest.collect.codec.encoded_image import CropShape, FocusPoint, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
 from digest.edition.content.edition_content import EditionImage, ImageCrops
-from digest.edition.kinds import SECTION_KINDS
 from digest.select.selection_types import CandidateArticle, Proposal
 from digest.settings import Settings
 from digest.store.engine import Database
 
 LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
 THUMB_SIZE = (120, 80)
+MAX_CANDIDATE_IMAGES = 12  # of the best stories that are left out, for the desk: more than are in sight
 
 
 def prepare_images(
@@ -52,10 +53,11 @@ def prepare_images(
 
 
 def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
-    """Return the articles of a proposal that lead where pictures are shown."""
+    """Return the articles of a proposal whose images editors see: the leads of its stories, and of the best others."""
     for section in settings.file.sections:
-        if SECTION_KINDS[section.kind].shows_images:
-            yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
+        yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
+    others = (out.scored.lead for out in proposal.left_out if out.admitted and out.scored.lead.image)
+    yield from islice(others, MAX_CANDIDATE_IMAGES)
 
 
 def crop_article_image(

@@ -78,6 +78,11 @@ class RemovedStory:
     came_up: str
     unfilled: str
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it's kept for the next edition."""
+        return self.edit.keeps_for_next
+
 
 @dataclass(frozen=True, slots=True)
 class EditOutcome:
@@ -139,6 +144,11 @@ class Arrangement:
         """Find the story of the edition that holds an article, also under another; None where it is not in the edition."""
         name = self.name_target(url)
         return next((story for story in self.list_stories() if story.url == name), None)
+
+    def find_thumbnail(self, scored: ScoredStory) -> EditionImage | None:
+        """Find the small image of a story, also where the edition shows none; None if it wasn't prepared."""
+        crops = self.pictures.get(scored.lead.image or "")
+        return crops.thumb if crops else None
 
     def list_stories(self) -> Iterator["ArrangedStory"]:
         """Yield the stories of the edition, each followed by those under it."""
@@ -224,11 +234,10 @@ def _read_arrangement(
         if following := board.find_next(key):
             next_up[key] = following.url
     blocks = board.blocks.values()
-    left_out = board.list_in_state(StoryState.LEFT_OUT)
     minimum = 1 if proposal.is_breaking_news else file.select.minimum
     return Arrangement(
         sections=sections,
-        left_out=tuple(LeftOutStory(story.scored, story.reason) for story in left_out),
+        left_out=tuple(story.left_out for story in board.list_in_state(StoryState.LEFT_OUT)),
         tray=tuple(_list_late_stories(board)),
         removed=tuple(_list_removed(board)),
         texts=dict(board.texts),
@@ -237,17 +246,11 @@ def _read_arrangement(
         pictures=pictures,
         outcomes=outcomes,
         links=tuple(board.links),
-        story_names=dict(_name_stories(board)),
+        story_names=board.name_stories(),
         given_blocks=tuple(_name_given_authors(proposal, file)),
         next_up=next_up,
         incomplete_reason=explain_shortage(_count_news(board), minimum),
     )
-
-
-def _name_stories(board: StoryBoard) -> Iterator[tuple[str, str]]:
-    for story in board.stories:
-        for article in story.story.members:
-            yield article.url, story.url
 
 
 def _count_news(board: StoryBoard) -> int:

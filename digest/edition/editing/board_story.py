@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from digest.edition.content.edition_content import ImageCrops, LabeledBlock
 from digest.edition.editing.edit_values import decode_image_crops, is_web_address
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditionField, EditKind, StoryField
-from digest.select.selection_types import CandidateArticle, ScoredStory, Story
+from digest.select.selection_types import CandidateArticle, LeftOutStory, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
 
 
@@ -90,6 +90,20 @@ class BoardStory:
     note: str = ""
     removal: StoryRemoval | None = None
     edits: list[int] = field(default_factory=list)
+    proposed: LeftOutStory | None = None  # as selection left it out
+
+    @property
+    def left_out(self) -> LeftOutStory:
+        """The story as it's left out: the very one of the proposal, unless its articles or the reason changed."""
+        proposed = self.proposed
+        if proposed and proposed.scored is self.scored and proposed.reason == self.reason:
+            return proposed
+        return LeftOutStory(self.scored, self.reason)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it's kept for the next edition."""
+        return bool(self.removal and self.removal.edit.keeps_for_next)
 
     @property
     def story(self) -> Story:
@@ -105,6 +119,12 @@ class BoardStory:
     def url(self) -> str:
         """The canonical URL of the article that leads it."""
         return self.story.lead.url
+
+    def keep_after_removal(self, edit: Edit) -> None:
+        """Keep a removed story for the next edition. It can still be restored to where it was."""
+        if self.removal:
+            self.removal = replace(self.removal, edit=edit)
+            self.edits.append(edit.seq)
 
     def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
         """Give it other articles, or another lead."""

@@ -20,12 +20,13 @@ class EditKind(StrEnum):
     """What an editor did. The fields of each kind's `value` stand in `docs/decisions/0030-edits.md`."""
 
     PLACE = "place"  # into a section, at a place
-    DROP = "drop"  # out of the edition, or out of the tray
+    DROP = "drop"  # out of the edition, or out of the tray; with `kept`, for the next edition
     RESTORE = "restore"  # back to where it was dropped
     PIN = "pin"  # kept at its place, whatever moves around it
     LEAD = "lead"  # another of its articles leads the story
     MERGE = "merge"  # other stories' articles become this one's
     SPLIT = "split"  # some of its articles become a story of their own
+    APART = "apart"  # other stories aren't the same news as this one
     UNDER = "under"  # stands under another story as supporting
     TEXT = "text"  # a text of the story, or of the edition
     PICTURE = "picture"
@@ -82,6 +83,11 @@ class Edit:
     target: str
     value: Mapping[str, Any]
     undoes: int | None = None
+
+    @property
+    def keeps_for_next(self) -> bool:
+        """Whether it removes stories in order to offer them for the next edition."""
+        return self.flag("kept", default=False)
 
     @property
     def is_undo(self) -> bool:
@@ -227,7 +233,7 @@ _PLACE_KINDS = frozenset(
         EditKind.ADD,
     }
 )
-_MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
+_MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT, EditKind.APART})
 
 
 def find_edited_target_part(kind: str, value: Mapping[str, Any]) -> str:

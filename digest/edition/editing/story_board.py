@@ -65,7 +65,7 @@ class StoryBoard:
                 for scored in story.supporting:
                     self._place_supporting(scored, board_story)
         for out in proposal.proposal.left_out:
-            self._put_on_board(BoardStory(out.scored, StoryState.LEFT_OUT, reason=out.reason))
+            self._put_on_board(BoardStory(out.scored, StoryState.LEFT_OUT, reason=out.reason, proposed=out))
         for new in proposal.tray:
             waiting = BoardStory(new.scored, StoryState.WAITING, arrived_at=new.arrived_at, joins=new.joins)
             self._put_on_board(waiting)
@@ -90,6 +90,10 @@ class StoryBoard:
         """Find the story that holds an article, by its canonical address or its link."""
         canonical = self._canonical_urls.get(url, "")
         return self._by_url.get(url) or self._by_url.get(canonical)
+
+    def name_stories(self) -> dict[str, str]:
+        """Map the URL of each article to that of the article that leads its story."""
+        return {url: story.scored.story.lead.url for url, story in self._by_url.items()}
 
     def _find_stories(self, urls: Iterable[str]) -> list[BoardStory]:
         """Find the stories that hold any of some articles, each once, in the order of the articles."""
@@ -150,11 +154,16 @@ class StoryBoard:
         return ""
 
     def drop_stories(self, edit: Edit) -> str:
-        """Remove stories; a section whose rule says so takes the next for each."""
-        present = [story for story in self._find_stories(edit.targets) if story.state is not StoryState.REMOVED]
-        for story in present:
+        """Remove stories, or keep them for the next edition; a section whose rule says so takes the next for each."""
+        stories = self._find_stories(edit.targets)
+        present = [story for story in stories if not story.removal]
+        removed = [story for story in stories if story.removal and edit.keeps_for_next and not story.is_kept]
+        # Those of the list go first, so that none of them comes up for another.
+        for story in sorted(present, key=lambda story: bool(story.section)):
             self._drop_story(story, edit)
-        return "" if present else "the story was already removed"
+        for story in removed:
+            story.keep_after_removal(edit)
+        return "" if present or removed else f"the story was already {'kept' if edit.keeps_for_next else 'removed'}"
 
     def _drop_story(self, story: BoardStory, edit: Edit) -> None:
         section, state, main = story.section, story.state, story.main
@@ -330,6 +339,17 @@ class StoryBoard:
         story.edits += other.edits
         self._index_articles(story)
 
+    def keep_apart(self, edit: Edit) -> str:
+        """Note that other stories aren't the same news as one. The stories themselves stay as they are."""
+        story = self.find_story(edit.target)
+        others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
+        if story is None or not others:
+            return "there aren't two stories anymore"
+        for other in others:
+            urls, other_urls = (frozenset(article.url for article in each.story.members) for each in (story, other))
+            self.links.append(StoryGroupingDecision(urls, other_urls))
+        return ""
+
     def split_story(self, story: BoardStory, edit: Edit) -> str:
         """Make a story of some articles of one; the first of those leads it. It is left out until somebody places it."""
         chosen_urls = set(edit.texts("articles"))
@@ -395,6 +415,7 @@ _APPLIED_KINDS: Mapping[str, Callable[[StoryBoard, Edit], str]] = {
     EditKind.PLACE: StoryBoard.place_stories,
     EditKind.DROP: StoryBoard.drop_stories,
     EditKind.LEAD: StoryBoard.lead_story,
+    EditKind.APART: StoryBoard.keep_apart,
     EditKind.UNDER: StoryBoard.support_story,
     EditKind.TEXT: StoryBoard.write_text,
     EditKind.ADD: StoryBoard.add_story,

@@ -8,7 +8,7 @@ first one kept, so a page is inlined exactly once, from its source.
 import logging
 import os
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from digest.edition.content.placeholders import SlottedText
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
+_PLAIN_SELECTOR = re.compile(r"[\w.> -]+")  # elements with all the classes that it names
 # White space between the children of these means nothing.
 _SPACE_INSENSITIVE_TAGS = frozenset({"table", "tbody", "tr", "head", "html"})
 _CELLS = frozenset({"td", "th", "tr"})
@@ -55,7 +56,8 @@ def inline_css(page: SlottedText) -> SlottedText:
     root = etree.fromstring(html.strip(), etree.HTMLParser())
     # Each picture's style would be parsed to look for it.
     premailer = _create_premailer(root, align_floating_images="float" in html.lower())
-    premailer._parse_style_rules = _parse_style_sheet  # noqa: SLF001 - see there
+    classes = {name for value in root.xpath("//@class") for name in value.split()}
+    premailer._parse_style_rules = partial(_list_matching_rules, classes)  # noqa: SLF001 - see there
     premailer.transform(pretty_print=False)
     _drop_unused_classes(root)
     _drop_misplaced_attributes(root)
@@ -87,6 +89,16 @@ def _create_premailer(root: "_Element | None", *, align_floating_images: bool = 
         # Our templates write these two for Outlook; from CSS they would become "auto" and "100%".
         disable_basic_attributes=["width", "height"],
     )
+
+
+def _list_matching_rules(classes: set[str], css: str, index: int) -> tuple[list[Any], list[Any]]:
+    """Return what `_parse_style_sheet` does without rules of classes that the page doesn't have: each would be sought in all of it."""
+    rules, kept_rules = _parse_style_sheet(css, index)
+
+    def may_match(selector: str) -> bool:
+        return not _PLAIN_SELECTOR.fullmatch(selector) or classes.issuperset(_CLASS_IN_CSS.findall(selector))
+
+    return [rule for rule in rules if may_match(rule[1])], kept_rules
 
 
 @lru_cache(maxsize=16)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from sqlalchemy import select
 
 from digest.deliver.control import installation_hold
+from digest.store.models import Edition, EditionState
 from digest.web.server import open_page_server
 from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.signup_models import SignupSurge
@@ -81,6 +83,12 @@ def test_ten_stories_and_eight_candidates_are_in_sight_and_each_row_is_one_line(
     for at, entry in enumerate(served.week.entries("featured")):
         expect(images.nth(at)).to_have_attribute("alt", entry["picture"]["alt"])
         expect(images.nth(at)).to_have_attribute("loading", "lazy")
+    # Also where the email shows none, and in the list.
+    for selector in ("ol[data-section=topics] img.thumb", "#stories li.cand img.thumb"):
+        image = page.locator(selector).first
+        image.scroll_into_view_if_needed()
+        expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("image => image.naturalWidth")
     assert page.locator(".head").evaluate("head => head.offsetHeight") <= 56
     assert page.locator(".state").evaluate("state => state.offsetHeight") <= 40
 
@@ -107,6 +115,27 @@ def test_a_phone_shows_the_state_of_the_edition_how_to_approve_it_and_four_stori
     tab_to(row(page, 1).get_by_role("link", name="Edit"))
     page.keyboard.press("Enter")
     expect(page.locator(".fields input[name=headline]")).to_be_focused()
+
+
+def test_a_phone_shows_four_stories_also_where_something_must_be_fixed(served: ServedWeek) -> None:
+    with served.week.installation.database.write() as session:
+        edition = session.scalars(select(Edition)).one()
+        edition.state = EditionState.INCOMPLETE
+        edition.held_because = "it has 4 stories and needs at least 5 (select.minimum)"
+    page = served.open(PHONE)
+    for part in (".head .pill", ".head .plan:not(#stands)", ".state .count", ".sticky .go"):
+        expect(page.locator(part).first).to_be_in_viewport(ratio=1)
+    assert count_whole_rows(page, ROWS, "#edition") >= 4
+    fault = page.locator("#faults summary")
+    expect(fault).to_contain_text("Must fix: The edition is incomplete: it has 4 stories")
+    is_cut = "line => line.scrollWidth > line.clientWidth"
+    assert fault.evaluate(is_cut)
+    fault.click()
+    assert not fault.evaluate(is_cut)
+    page.reload()
+    tab_to(fault)
+    page.keyboard.press("Enter")
+    assert not fault.evaluate(is_cut)
 
 
 def test_reasons_and_scores_are_shown_on_demand_below_their_row(served: ServedWeek) -> None:

@@ -143,6 +143,53 @@ def test_by_keyboard_alone_stories_are_selected_moved_and_removed(served: Served
     expect_saved(page, served, 3)
 
 
+@pytest.mark.parametrize("viewport", [WIDE, PHONE])
+def test_stories_are_kept_for_the_next_edition_and_taken_back(served: ServedWeek, viewport: dict[str, int]) -> None:
+    page = served.open(viewport)
+    before = order(page)
+    for anchor in before[1:3]:
+        row(page, anchor).locator(".tick").check()
+    page.locator("#selected").get_by_role("button", name="Keep for next edition").click()
+    expect(row(page, before[1])).to_have_count(0)
+    expect_saved(page, served, 1)
+    if viewport == PHONE:
+        page.locator(".tabs").get_by_role("link", name="Stories").click()
+    kept = page.locator("#kept")
+    expect(kept).to_contain_text("Kept for the next edition: 2")
+    kept.locator("summary").click()
+    kept.get_by_role("button", name="Restore").first.click()
+    expect(kept).to_contain_text("Kept for the next edition: 1")
+    assert [removed.is_kept for removed in served.week.state.arrangement.removed] == [True]
+
+
+def test_by_keyboard_alone_a_story_is_kept_and_comes_back(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    page.keyboard.press("j")
+    page.keyboard.press("Shift+X")
+    expect(row(page, before[0])).to_have_count(0)
+    expect_saved(page, served, 1)
+    expect(page.locator("#part-undo")).to_contain_text("for the next edition")
+    page.keyboard.press("z")
+    expect_order(page, before)
+    page.keyboard.press("/")
+    found = page.locator("#found > li.cand:not(.used)").first
+    found.evaluate("row => { row.tabIndex = -1; row.focus(); }")
+    page.keyboard.press("Shift+X")
+    expect(found).to_contain_text("Kept for the next edition.")
+    expect_saved(page, served, 3)
+
+
+def test_a_likely_duplicate_is_dismissed(served: ServedWeek) -> None:
+    stories = served.week.state.arrangement.sections["featured"]
+    suggest(served.week, (stories[0].url, stories[1].url))
+    page = served.open(WIDE)
+    page.locator("#likely > summary").click()
+    page.locator("#likely").get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#likely")).to_have_count(0)
+    expect_saved(page, served, 1)
+
+
 def test_a_refused_action_puts_all_back_says_why_and_keeps_the_selection(served: ServedWeek) -> None:
     page = served.open(WIDE)
     before = order(page)

@@ -130,6 +130,11 @@ def _read_main_and_others(act: EditActionRequest) -> tuple[str, list[str]]:
     return main, [url for url in act.urls if url != main]
 
 
+def _keep_apart(act: EditActionRequest) -> EditResult:
+    main, others = _read_main_and_others(act)
+    return editing.keep_stories_apart(act.installation, act.form, main, *others)
+
+
 def _split(act: EditActionRequest) -> EditResult:
     articles = act.fields.getlist("article")
     if not articles:
@@ -153,17 +158,19 @@ STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "move": _move_to,
     "lead": _make_lead,
     "drop": lambda act: editing.drop_stories(*act.about_all),
+    "keep": lambda act: editing.keep_stories_for_next_edition(*act.about_all),
     "restore": lambda act: editing.restore_story(*act.about),
     "pin": lambda act: editing.pin_story(*act.about, pinned=True),
     "unpin": lambda act: editing.pin_story(*act.about, pinned=False),
     "under": _put_under,
     "merge": _merge,
+    "apart": _keep_apart,
     "split": _split,
     "original-headline": lambda act: editing.set_story_text(*act.about, StoryField.HEADLINE, None),
     "original-summary": lambda act: editing.set_story_text(*act.about, StoryField.SUMMARY, None),
 }
 # Those that take all stories that are named by the button, or else selected in the form.
-BULK_ACTIONS = frozenset({"move", "drop", "merge", "under"})
+BULK_ACTIONS = frozenset({"move", "drop", "keep", "merge", "apart", "under"})
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_history.undo_own_last_edit,
     "redo": edit_history.redo_own_last_undo,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from digest.app.editing.clipboard import SavedClipboardItem
 from digest.app.editions.edition_dates import find_last_listed_day_by_section, list_deadline_choices
 from digest.collect.documents.deadlines import Deadline
-from digest.edition.content.edition_content import EditionContent, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EditionImage, SectionEntry
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import Edit, EditKind
 from digest.edition.kinds import SECTION_KINDS
@@ -47,6 +47,7 @@ class ArrangedStoryRow:
     text_edits: Mapping[str, Edit]
     preview_place: str
     is_regrouped: bool
+    image: EditionImage | None = None  # also where the email shows none
     deadline_choices: tuple[tuple[Deadline, bool], ...] = ()  # each with whether its texts give only the weekday
 
     @property
@@ -78,6 +79,11 @@ class ArrangedSection:
     rows: tuple[ArrangedStoryRow, ...]
     early_until: date | None
     findings: tuple[PreflightFinding, ...]
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether its rows have a place for an image."""
+        return SECTION_KINDS[self.settings.kind].shows_images or any(row.image for row in self.rows)
 
     @property
     def is_placed_by_hand(self) -> bool:
@@ -211,6 +217,7 @@ def _arrange_rows(
             text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
             preview_place=preview_places[settings.key, number],
             is_regrouped=_is_regrouped(story, edits),
+            image=arrangement.find_thumbnail(story.placed.scored),
             deadline_choices=list_deadline_choices(content, entry, story.placed.scored.lead),
         )
         rows.append(row)

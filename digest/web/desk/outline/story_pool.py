@@ -7,9 +7,11 @@ of any of a story's articles finds it, so that a page that was opened before a m
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain
 from zoneinfo import ZoneInfo
 
+from digest.edition.content.edition_content import EditionImage
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import StoryField
 from digest.edition.kinds import SECTION_KINDS
@@ -20,6 +22,7 @@ from subscribers.phrases import join_words
 from subscribers.subscriber_language import ENGLISH
 
 ANCHOR_LENGTH = 12
+MAX_CACHED_ANCHORS = 16_384  # an action hashes the URLs of all articles of its week
 MAX_POOL_STORIES = 30  # stories of one page of the list
 MAX_SCROLLED_STORIES = 90  # and of one to which more came as one scrolled: then a link leads on
 _FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
@@ -27,6 +30,7 @@ POOL_FILTERS = tuple(_FILTER_TITLES.items())
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 
 
+@lru_cache(maxsize=MAX_CACHED_ANCHORS)
 def story_anchor(url: str) -> str:
     """Return the short name of the story that an article leads."""
     return f"s{hashlib.sha256(url.encode()).hexdigest()[:ANCHOR_LENGTH]}"
@@ -52,6 +56,8 @@ class PoolRow:
     fits_title: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)  # what editors wrote, by field
     joins: str = ""  # the headline of the story that it belongs to
+    is_kept: bool = False  # for the next edition
+    image: EditionImage | None = None
     when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty where the story has no date of its own
 
     @property
@@ -62,7 +68,8 @@ class PoolRow:
     @property
     def belongs(self) -> bool:
         """True if it's worth suggesting. News about none of our topics is only found by searching, or among all stories."""
-        return self.scored.is_ours or self.scored.lead.section != NEWS_SECTION or bool(self.next_in)
+        is_chosen = bool(self.next_in or self.scored.story.kept_from)
+        return self.scored.is_ours or self.scored.lead.section != NEWS_SECTION or is_chosen
 
     @property
     def publishers(self) -> str:
@@ -217,7 +224,10 @@ def find_pool_page(
     topics = {row.scored.topic for row in rows if row.scored.topic}
     return PoolPage(
         tuple(
-            add_date_and_sections_to_pool_row(row, sections, zone) for row in fitting_rows[start : start + row_limit]
+            replace(
+                add_date_and_sections_to_pool_row(row, sections, zone), image=arrangement.find_thumbnail(row.scored)
+            )
+            for row in fitting_rows[start : start + row_limit]
         ),
         len(fitting_rows),
         start,
@@ -245,7 +255,8 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
         titles = next_in.get(out.scored.story.lead.url, ())
         yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
     for removed in arrangement.removed:
-        yield PoolRow(removed.scored, reason=f"removed by {removed.edit.actor}")
+        removal = "kept for the next edition" if removed.is_kept else "removed"
+        yield PoolRow(removed.scored, reason=f"{removal} by {removed.edit.actor}", is_kept=removed.is_kept)
     yield from list_late_story_rows(arrangement)
 
 
@@ -260,8 +271,9 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
     return all(word in text for word in query.words.casefold().split())
 
 
-def _by_score(row: PoolRow) -> tuple[float, str]:
-    return (-row.scored.score, row.scored.story.lead.url)
+def _by_score(row: PoolRow) -> tuple[bool, float, str]:
+    """Put those that were kept for this edition first."""
+    return (not row.scored.story.kept_from, -row.scored.score, row.scored.story.lead.url)
 
 
 def _by_age(row: PoolRow) -> tuple[float, str]:
@@ -270,7 +282,7 @@ def _by_age(row: PoolRow) -> tuple[float, str]:
     return (-newest.timestamp(), story.lead.url)
 
 
-def _by_reads(row: PoolRow) -> tuple[float, float, str]:
+def _by_reads(row: PoolRow) -> tuple[float, bool, float, str]:
     return (-(row.reads or 0), *_by_score(row))
 
 

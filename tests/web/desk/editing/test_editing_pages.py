@@ -86,10 +86,10 @@ def test_a_row_names_its_story_where_one_acts_on_it_and_its_menu_is_sent_once_fo
         assert menu[1].count(anchor) >= 7
         return set(re.findall(r'name="act" value="([a-z]+) ', menu[1]))
 
-    assert actions_of(first) == {"down", "pin", "drop"}
+    assert actions_of(first) == {"down", "pin", "keep", "drop"}
     week.act(f"pin {second}")
-    assert actions_of(second) == {"up", "down", "lead", "unpin", "drop"}
-    assert actions_of(third) == {"up", "down", "lead", "pin", "drop"}
+    assert actions_of(second) == {"up", "down", "lead", "unpin", "keep", "drop"}
+    assert actions_of(third) == {"up", "down", "lead", "pin", "keep", "drop"}
     # The menu does not stay open where something was done by it.
     form = re.search(r'<form id="act".*?</form>', page(week, f"?view=dark&panel=more&about={third}"), re.DOTALL)
     assert form is not None

@@ -116,6 +116,41 @@ def test_stories_are_merged_into_one_of_them_or_another_and_put_under_one(week: 
     assert (alone.status_code, "no other story to merge with" in alone.text) == (409, True)
 
 
+def test_stories_of_the_edition_and_of_the_list_are_kept_and_taken_back(week: SampleWeek) -> None:
+    featured = week.anchors("featured")
+    listed = story_anchor(week.state.arrangement.left_out[0].scored.url)
+    page = week.client().get(f"{week.path}?filter=all").text
+    assert f'name="act" value="keep {listed}"' in page
+    assert act_on(week, "keep", featured[1], listed).status_code == 303
+    assert featured[1] not in week.anchors("featured")
+    page = week.client().get(f"{week.path}?filter=all").text
+    assert "Kept for the next edition: 2" in page
+    assert page.count("<b>Kept for the next edition.</b>") == 2
+    assert f'name="act" value="keep {listed}"' not in page
+    assert "was kept for the next edition (" in page
+    history = week.client().get(f"{week.path}/history").text
+    assert re.search(r"kept “[^”]+” and 1 other for the next edition", history)
+    week.act(f"restore {featured[1]}")
+    assert week.anchors("featured") == featured
+    assert "Kept for the next edition: 1" in week.client().get(week.path).text
+    week.act("undo")
+    week.act(f"move {featured[1]}", section="topics", position="1")
+    assert week.anchors("topics")[0] == featured[1]
+    week.act("undo")
+    week.act("undo")
+    assert week.anchors("featured") == featured
+    assert "Kept for the next edition" not in week.client().get(week.path).text
+
+
+def test_a_story_that_was_added_by_hand_cant_be_kept(week: SampleWeek) -> None:
+    data = {"title": "Our own news", "section": "featured", "seq": 0}
+    week.client().post(f"{week.path}/stories", data=data)
+    own = next(story for story in week.state.arrangement.list_stories() if story.url.startswith("own:"))
+    refused = act_on(week, "keep", story_anchor(own.url), week.anchors("featured")[0])
+    assert (refused.status_code, "added by hand can&#39;t be kept" in refused.text) == (409, True)
+    assert week.state.last_seq == 1
+
+
 def suggest(week: SampleWeek, *pairs: tuple[str, str]) -> None:
     """Let selection have found that pairs of stories, by their URLs, tell one matter."""
     grown = week.state.proposal
@@ -146,5 +181,11 @@ def test_likely_duplicates_are_suggested_until_they_are_one_or_an_editor_said_ot
     week.act(f"under {pairs[1][0]} {pairs[1][1]}")
     assert suggested() == []
     week.act("undo")
+    assert f'value="apart {pairs[1][0]} {pairs[1][1]}">Dismiss' in week.client().get(week.path).text
+    week.act(f"apart {pairs[1][0]} {pairs[1][1]}")
+    assert suggested() == []
+    assert re.search(r"marked “[^”]+” and “[^”]+” as different news", week.client().get(f"{week.path}/history").text)
+    week.act("undo")
+    assert suggested() == pairs[1:]
     week.act(f"drop {pairs[1][1]}")
     assert suggested() == []
