@@ -34,7 +34,7 @@ from digest.folder_owner import is_writable, name_user
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
-from digest.templating import find_template_mistakes
+from digest.templating import find_template_mistakes, list_markup_mistakes
 from subscribers.phrases import count_with_noun, join_words, month_day, sentence
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import Person, PersonState
@@ -118,7 +118,7 @@ def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
     tells_remedy=True,
 )
 def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Custom templates can be read and work for every email."""
+    """Custom templates can be read and work for every email, and their HTML tags are closed."""
     settings = examined.settings
     folder = settings.templates
     if folder is None:
@@ -126,7 +126,9 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     # Each once: a file that cannot be parsed fails in every mail too, in the same words.
     mistakes = tuple(dict.fromkeys((*find_template_mistakes(folder), *find_rendering_mistakes(settings))))
     yield from (report_error(mistake) for mistake in mistakes)
-    if not mistakes:
+    markup_mistakes = list_markup_mistakes(folder)
+    yield from (report_warning(mistake) for mistake in markup_mistakes)
+    if not mistakes and not markup_mistakes:
         yield report_ok(f"custom templates in {folder} work for every email")
 
 
