@@ -38,7 +38,7 @@ from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
-TALL_LOGO = 40  # CSS pixels; a lower one is a line of its own at most
+TALL_LOGO, WIDE_LOGO = 40, 170  # CSS pixels
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
 
@@ -88,6 +88,11 @@ class PublicationContext:
     def has_tall_masthead(self) -> bool:
         """Whether the masthead takes so much of a phone's first screen that the intro has to wait."""
         return self.header is not None or (self.logo is not None and self.logo.light_height > TALL_LOGO)
+
+    @property
+    def has_wide_logo(self) -> bool:
+        """Whether a phone has no room for the number and date beside the logo."""
+        return self.logo is not None and self.logo.light_width > WIDE_LOGO
 
     @property
     def postal_line(self) -> str:
