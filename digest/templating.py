@@ -1,5 +1,6 @@
 """Where templates are found, and the one way a Jinja environment is made."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -22,6 +23,7 @@ from jinja2 import (
 from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
+from digest.template_markup import MarkupMistake, find_markup_mistakes
 from subscribers.errors import ApplicationError
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
@@ -180,6 +182,28 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
                 mistakes += _list_unknown_names(parsed, file, _known_names(name.parts[0]) | environment.globals.keys())
                 mistakes += _list_unknown_site_fields(parsed, file) if name.parts[0] == "web" else ()
     return mistakes
+
+
+def list_markup_mistakes(operator_folder: Path) -> list[str]:
+    """Say which tags in the operator's own HTML templates have no counterpart, unless the built-in template is like that, too."""
+    environment, said = create_jinja_environment(), []
+    for file in sorted(operator_folder.rglob("*.html")):
+        shipped = find_template_folder() / file.relative_to(operator_folder)
+        expected = Counter(each.mistake for each in _read_markup(environment, shipped))
+        for found in _read_markup(environment, file):
+            if expected[found.mistake]:
+                expected[found.mistake] -= 1
+            else:
+                said.append(_describe_mistake(f"{file}, line {found.line}", found.mistake))
+    return said
+
+
+def _read_markup(environment: Environment, file: Path) -> list[MarkupMistake]:
+    """Return the mistakes in a template's HTML; none where it can't be read or parsed, which `find_template_mistakes` says."""
+    try:
+        return list(find_markup_mistakes(environment.parse(file.read_text("utf-8"), file.name, str(file))))
+    except (OSError, UnicodeDecodeError, TemplateError):
+        return []
 
 
 def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: AbstractSet[str]) -> Iterator[str]:

@@ -84,7 +84,7 @@ class Installation:
         self.database = database
         self._settings = settings
         self._file_stamp = _read_file_stamp(settings.origin)
-        self._logo_names = ("", "")
+        self._brand_image_names: tuple[object, ...] = ()
         database.row_keys.find = lambda: self.keys
 
     def read(self) -> AbstractContextManager[Session]:
@@ -102,26 +102,29 @@ class Installation:
         A file that cannot be used leaves them as they were, and is logged once.
         """
         self._follow_file()
-        self._follow_logo()
+        self._follow_brand_images()
         return self._settings
 
-    def look_logo_up_again(self) -> None:
-        """Look the logo up when the settings are next asked for: one was kept."""
-        self._logo_names = ("", "")
+    def look_brand_images_up_again(self) -> None:
+        """Look up the logo and the header image when the settings are next asked for: one was kept."""
+        self._brand_image_names = ()
 
-    def _follow_logo(self) -> None:
-        """Look up the pictures that the settings name as the logo, once for each pair of names."""
+    def _follow_brand_images(self) -> None:
+        """Look up the pictures that the settings name as logo and header image, once for each choice of names."""
         branding = self._settings.file.branding
-        names = (branding.logo, branding.logo_dark)
-        if names == self._logo_names:
+        names = (branding.logo, branding.logo_dark, branding.logo_height, branding.header)
+        if names == self._brand_image_names or not (self._brand_image_names or branding.logo or branding.header):
             return
-        self._logo_names = names
-        # Imported here: it needs what reads pictures, and an installation may have no logo.
-        from digest.edition.logos import find_light_and_dark_logo
+        self._brand_image_names = names
+        # Imported here: it needs what reads pictures, and an installation may have none.
+        from digest.edition.brand_images import find_header_image, find_light_and_dark_logo
 
         with self.database.read() as session:
-            logo = find_light_and_dark_logo(session, branding)
-        self._settings = self._settings.model_copy(update={"logo": logo})
+            images = {
+                "logo": find_light_and_dark_logo(session, branding),
+                "header": find_header_image(session, branding),
+            }
+        self._settings = self._settings.model_copy(update=images)
 
     def _follow_file(self) -> None:
         stamp = _read_file_stamp(self._settings.origin)

@@ -5,6 +5,7 @@ reads and reports. All that others need is imported from here.
 """
 
 from digest.settings.branding import BrandingSettings as BrandingSettings
+from digest.settings.branding import HeaderImage as HeaderImage
 from digest.settings.branding import LightAndDarkLogo as LightAndDarkLogo
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
 from digest.settings.edition import NEWS_SECTION as NEWS_SECTION

@@ -5,20 +5,77 @@ Layout, sizes and order are no settings. A colour in which text could not be rea
 
 import math
 import re
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from digest.settings import values
 from digest.settings.affected_areas import AffectedArea
-from digest.settings.colors import READABLE_CONTRAST, contrast_ratio, find_nearest_readable_color, hue_distance
+from digest.settings.colors import (
+    READABLE_CONTRAST,
+    VISIBLE_CONTRAST,
+    contrast_ratio,
+    find_nearest_readable_color,
+    hue_distance,
+    mix_colors,
+)
 from digest.settings.values import setting
 
-# What no publisher changes: grounds and texts, light and dark (docs/decisions/0006-mail-html.md).
+# The paper and panels of dark screens, unless a publisher has others (docs/decisions/0006-mail-html.md).
 PAPER, PAPER_DARK, TINT_DARK = "#FFFFFF", "#12161C", "#1B2129"
-_TEXTS_ON_TINT = {"text": "#2A313A", "small print": "#56606C"}
-_SANS = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+_RULE_SHARE = 0.18  # of the ink in a thin line on a publisher's own paper
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colors of one scheme, as #RRGGBB: `line` is the border of a field, `on` the text of a button."""
+
+    paper: str
+    tint: str
+    ink: str
+    text: str
+    muted: str
+    rule: str
+    line: str
+    link: str
+    signal: str
+    on: str
+
+    def on_paper(self, paper: str) -> "Palette":
+        """Return it on another paper, with thin lines that suit it."""
+        return (
+            self if paper == self.paper else replace(self, paper=paper, rule=mix_colors(paper, self.ink, _RULE_SHARE))
+        )
+
+    def list_texts(self) -> dict[str, str]:
+        """List the text colors that no publisher changes, by name."""
+        return {"text": self.text, "small print": self.muted}
+
+
+_LIGHT = Palette(PAPER, "#F4F5F7", "#14181E", "#2A313A", "#56606C", "#D8DCE2", "#7D8692", "#0B4F8A", "#B0390C", PAPER)
+_DARK = Palette(
+    PAPER_DARK, TINT_DARK, "#F2F4F6", "#D3D9E0", "#A4AEBA", "#313A46", "#6F7A88", "#8FC0F5", "#F2966B", PAPER_DARK
+)
+_SYSTEM_FONT = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+# Each followed by fonts with letters of the same width, for devices without it: the same lines break in the same places.
+_FONTS = {
+    "system": _SYSTEM_FONT,
+    "arial": "Arial,'Liberation Sans',Arimo,Helvetica,sans-serif",
+    "verdana": "Verdana,'DejaVu Sans',sans-serif",
+    "tahoma": "Tahoma,'DejaVu Sans Condensed',sans-serif",
+    "georgia": "Georgia,Gelasio,serif",
+}
+# Classic Outlook knows a family by its first name alone.
+_OUTLOOK_FONTS = {
+    "system": "Arial,sans-serif",
+    "arial": "Arial,sans-serif",
+    "verdana": "Verdana,sans-serif",
+    "tahoma": "Tahoma,sans-serif",
+    "georgia": "Georgia,serif",
+}
 _SERIF = "Georgia,serif"  # short, because it's in an email sixty times
+_BUTTON_RADIUS = {"rounded": 6, "square": 0, "pill": 24}  # CSS pixels; a button is 48 high
 LOGO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MIN_HUE_DISTANCE = 30  # degrees; nearer, a label is taken for a link
 
@@ -42,20 +99,29 @@ Colour = Annotated[str, AfterValidator(_check_colour), values.FieldInputKind.COL
 
 
 class LightAndDarkLogo(values.SettingsTable):
-    """The logo as it is kept: the hashes of its two pictures under `/media/`, and the widths at which they are shown, 30 px high."""
+    """The logo as it is kept: the hashes of its two pictures under `/media/`, and the sizes at which they are shown."""
 
     light: str
     dark: str
-    light_width: int  # CSS pixels
+    light_width: int  # CSS pixels, as the next three
     dark_width: int
+    light_height: int
+    dark_height: int
+
+
+class HeaderImage(values.SettingsTable):
+    """The image above the masthead as it is kept: its hash under `/media/`, and its height where it is as wide as an email."""
+
+    image: str
+    height: int  # CSS pixels
 
 
 class BrandingSettings(values.SettingsTable, title="Branding"):
     """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are rejected.
 
     Editors' pages keep their own design. To change layout, sizes, or order, use [custom templates](templates.md). A color is rejected if text in it would
-    have a contrast below 4.5 on paper or on `tint` (WCAG 2.2, 1.4.3); the error names the nearest color that's readable. A label is rejected
-    if its hue is within 30 degrees of the accent's.
+    have a contrast below 4.5 on the page background or in panels (WCAG 2.2, 1.4.3); the error names the nearest color that's readable. A label is rejected
+    if its hue is within 30 degrees of the accent's. With a dark page background, the colors for dark screens are used on all screens.
     """
 
     affected_area: ClassVar = AffectedArea.LOOK  # a logo is in every email at once, approved or not
@@ -63,14 +129,16 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     # A default has to be read on a tint of the publisher's too.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    tint: Colour = setting(
-        "#F4F5F7",
-        "Background of panels",
+    background: Colour = setting(
+        "#FFFFFF",
+        "Page background",
         "Text must be readable on it.",
-        "On dark screens, it's always #1B2129.",
+        "If it's dark, all screens use the colors for dark screens on it. If it's light, dark screens have #12161C instead.",
     )
+    tint: Colour = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
+    tint_dark: Colour = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
     accent: Colour = setting("#0B4F8A", "Links and buttons", "Also for the lines under headlines.")
-    accent_dark: Colour = setting("#8FC0F5", "Links and buttons on dark screens", "It must be readable on #12161C.")
+    accent_dark: Colour = setting("#8FC0F5", "Links and buttons on dark screens", "It must be readable on a dark page.")
     label: Colour = setting(
         "#B0390C",
         "Topics, ranks, and deadlines",
@@ -78,13 +146,33 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "It's also the color of the dot in the publication's name.",
     )
     label_dark: Colour = setting(
-        "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on #12161C."
+        "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on a dark page."
+    )
+    font: Literal["system", "arial", "verdana", "tahoma", "georgia"] = setting(
+        "system",
+        "Text",
+        "The font of everything but headlines and the intro.",
+        "Each has substitutes with letters of the same width.",
+        choices={
+            "system": "The device’s own font",
+            "arial": "Arial",
+            "verdana": "Verdana",
+            "tahoma": "Tahoma (also Arabic and Hebrew)",
+            "georgia": "Georgia",
+        },
     )
     headings: Literal["serif", "sans"] = setting(
         "serif",
         "Headlines",
         "The font of headlines and the intro.",
+        "Without serifs, it's the font of the text, unless that's Georgia.",
         choices={"serif": "With serifs", "sans": "Without serifs"},
+    )
+    button: Literal["rounded", "square", "pill"] = setting(
+        "rounded",
+        "Buttons",
+        "The shape of buttons. Classic Outlook shows all of them square.",
+        choices={"rounded": "Rounded", "square": "Square", "pill": "Round ends"},
     )
     bar: int = setting(6, "Top line", "In pixels; 0 for no line.", ge=0, le=12)
     bar_colour: Literal["ink", "accent"] = setting(
@@ -97,10 +185,17 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "",
         "Logo",
         "The name of a stored image. Leave empty to show the publication's name.",
-        "[`digest media add`](commands.md#digest-media-add) stores an image. The logo is 30 pixels high, in the masthead. An older "
-        "draft shows it once it's drafted again.",
+        "[`digest media add`](commands.md#digest-media-add) stores an image. A logo that can't be seen on its background is rejected. An older "
+        "draft shows a new logo once it's drafted again.",
     )
     logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
+    logo_height: int = setting(30, "Logo height", "In pixels, from 20 to 60. A logo is at most 300 wide.", ge=20, le=60)
+    header: LogoName = setting(
+        "",
+        "Header image",
+        "The name of a stored image, shown above the masthead. Leave empty for none.",
+        "It's decoration, so it must not contain words. [`digest media add --header`](commands.md#digest-media-add) stores it.",
+    )
 
     @model_validator(mode="after")
     def _check_logos(self) -> Self:
@@ -111,13 +206,22 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
             )
         return self
 
-    @field_validator("tint")
+    @field_validator("background")
     @classmethod
-    def _check_tint(cls, tint: str) -> str:
-        for text_name, colour in _TEXTS_ON_TINT.items():
-            if contrast_ratio(colour, tint) < READABLE_CONTRAST:
-                nearest = find_nearest_readable_color(tint, _TEXTS_ON_TINT.values())
-                raise ValueError(_contrast_sentence(f"{text_name} ({colour}) on it", colour, tint, nearest))
+    def _check_background(cls, background: str) -> str:
+        palette = _DARK if _is_dark(background) else _LIGHT
+        _check_texts(background, palette)
+        if (contrast := contrast_ratio(palette.line, background)) < VISIBLE_CONTRAST:
+            raise ValueError(
+                f"borders of fields ({palette.line}) on it have a contrast ratio of {math.floor(contrast * 10) / 10}, and at "
+                f"least {VISIBLE_CONTRAST} is required; use a {'darker' if palette is _DARK else 'lighter'} color"
+            )
+        return background
+
+    @field_validator("tint", "tint_dark")
+    @classmethod
+    def _check_tint(cls, tint: str, info: ValidationInfo) -> str:
+        _check_texts(tint, _DARK if info.field_name == "tint_dark" else _LIGHT)
         return tint
 
     @field_validator("accent", "label", "accent_dark", "label_dark")
@@ -144,20 +248,80 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         return colour
 
     @property
+    def is_always_dark(self) -> bool:
+        """True if the page background is dark, so that light screens have the dark colors, too."""
+        return _is_dark(self.background)
+
+    @property
+    def light(self) -> Palette:
+        """The colors of light screens."""
+        if self.is_always_dark:
+            return self.dark
+        palette = replace(_LIGHT, tint=self.tint, link=self.accent, signal=self.label)
+        return palette.on_paper(self.background)
+
+    @property
+    def dark(self) -> Palette:
+        """The colors of dark screens."""
+        palette = replace(_DARK, tint=self.tint_dark, link=self.accent_dark, signal=self.label_dark)
+        if not self.is_always_dark:
+            return palette
+        return replace(palette.on_paper(self.background), on=self.background)
+
+    @property
+    def text_font(self) -> str:
+        """The CSS font family of text."""
+        return _FONTS[self.font]
+
+    @property
     def heading_font(self) -> str:
         """The CSS font family of what editors write: headlines, the intro."""
-        return _SERIF if self.headings == "serif" else _SANS
+        return _SERIF if self.headings == "serif" else _FONTS[self._sans]
+
+    @property
+    def outlook_text_font(self) -> str:
+        """The font family of text in classic Outlook."""
+        return _OUTLOOK_FONTS[self.font]
 
     @property
     def outlook_heading_font(self) -> str:
-        """The same for classic Outlook, which knows a family by its first name alone."""
-        return "Georgia,serif" if self.headings == "serif" else "Arial,sans-serif"
+        """The font family of what editors write in classic Outlook."""
+        return "Georgia,serif" if self.headings == "serif" else _OUTLOOK_FONTS[self._sans]
+
+    @property
+    def _sans(self) -> str:
+        return "system" if self.font == "georgia" else self.font
+
+    @property
+    def button_radius(self) -> int:
+        """The corner radius of buttons, in CSS pixels."""
+        return _BUTTON_RADIUS[self.button]
+
+    @property
+    def panel_radius(self) -> int:
+        """The corner radius of panels and fields, in CSS pixels."""
+        return min(self.button_radius, _BUTTON_RADIUS["rounded"])
+
+
+def _is_dark(background: str) -> bool:
+    return contrast_ratio(_DARK.text, background) > contrast_ratio(_LIGHT.text, background)
+
+
+def _check_texts(ground: str, palette: Palette) -> None:
+    for text_name, colour in palette.list_texts().items():
+        if contrast_ratio(colour, ground) < READABLE_CONTRAST:
+            nearest = find_nearest_readable_color(ground, palette.list_texts().values())
+            raise ValueError(_contrast_sentence(f"{text_name} ({colour}) on it", colour, ground, nearest))
 
 
 def _list_grounds(info: ValidationInfo) -> dict[str, str]:
+    """List what a color is read on, from the fields before it; one that was refused counts as its default."""
+    background = str(info.data.get("background", PAPER))
     if str(info.field_name).endswith("_dark"):
-        return {"paper": PAPER_DARK, "tint": TINT_DARK}
-    return {"paper": PAPER, "tint": info.data.get("tint", BrandingSettings.model_fields["tint"].default)}
+        paper = background if _is_dark(background) else PAPER_DARK
+        return {"page background": paper, "tint": str(info.data.get("tint_dark", TINT_DARK))}
+    paper = PAPER if _is_dark(background) else background
+    return {"page background": paper, "tint": str(info.data.get("tint", _LIGHT.tint))}
 
 
 def _contrast_sentence(ground_name: str, first: str, second: str, nearest: str | None) -> str:

@@ -4,6 +4,7 @@ import colorsys
 from collections.abc import Iterable
 
 READABLE_CONTRAST = 4.5  # of text on its ground (WCAG 2.2, 1.4.3)
+VISIBLE_CONTRAST = 3.0  # of a logo or a field's border on its ground (WCAG 2.2, 1.4.11)
 _LIGHTNESS_STEPS = 200
 _MIN_SATURATION = 0.15  # below it a colour is a grey, and its hue says nothing
 
@@ -42,6 +43,12 @@ def find_nearest_readable_color(colour: str, others: Iterable[str]) -> str | Non
         if all(contrast_ratio(candidate, ground) >= READABLE_CONTRAST for ground in grounds):
             return candidate
     return None
+
+
+def mix_colors(ground: str, colour: str, share: float) -> str:
+    """Return `ground` with a share of `colour` in it, from 0 to 1."""
+    pairs = zip(_channels(ground), _channels(colour), strict=True)
+    return "#" + "".join(f"{round(255 * (first + (second - first) * share)):02X}" for first, second in pairs)
 
 
 def _channels(colour: str) -> tuple[float, float, float]:

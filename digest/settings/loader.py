@@ -30,8 +30,8 @@ class SettingsError(ApplicationError):
     """The settings cannot be used; the message lists every problem, one a line."""
 
 
-# A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's, `logo` is the database's.
-_OTHER_FIELDS = {"file", "origin", "logo", "key_variables"}
+# A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's, `logo` and `header` are the database's.
+_OTHER_FIELDS = {"file", "origin", "logo", "header", "key_variables"}
 ENVIRONMENT_FIELDS = {f"{PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
 SECRET_FIELDS = [
     name

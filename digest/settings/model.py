@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, create_model, model_valid
 
 from digest.catalogs import CatalogError, load_language
 from digest.settings import values
-from digest.settings.branding import BrandingSettings, LightAndDarkLogo
+from digest.settings.branding import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.edition import (
     DEFAULT_SECTIONS,
     ReadershipSettings,
@@ -137,6 +137,7 @@ class Settings(_ProviderFields):
     logo: LightAndDarkLogo | None = (
         None  # the pictures that `branding.logo` and `branding.logo_dark` name, once they were looked up
     )
+    header: HeaderImage | None = None  # the one that `branding.header` names, once it was looked up
 
     @model_validator(mode="after")
     def _check_base_url(self) -> Self:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -130,9 +131,8 @@ def _observe_duration(response: Response) -> Response:
 
 
 def _load_styles(loader: BaseLoader, settings: Settings) -> PublicFiles:
-    return PublicFiles.load(
-        loader, STYLE_SHEET_FILES, {"reader": filters.write_branding_styles(settings.file.branding)}
-    )
+    apply_branding = partial(filters.apply_branding, branding=settings.file.branding)
+    return PublicFiles.load(loader, STYLE_SHEET_FILES, {"reader": apply_branding})
 
 
 def _configure_app(app: Flask, installation: Installation) -> None:
@@ -195,6 +195,10 @@ def _publication_mark() -> Markup:
     )
 
 
+def _header_image() -> Markup:
+    return filters.write_header_image(web_context().settings.header, f"{request.script_root}/media/")
+
+
 def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
     """Bind a filter to the zone that the publication has when a page is written."""
 
@@ -237,6 +241,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{web_context().styles.public_names[sheet]}"
     env.globals["publication_mark"] = _publication_mark
+    env.globals["header_image"] = _header_image
     env.globals["script"] = lambda name: f"{request.script_root}/script/{scripts.public_names[name]}"
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from flask import current_app
@@ -50,16 +51,18 @@ class PublicFiles:
 
     @classmethod
     def load(
-        cls, loader: BaseLoader, files_by_name: Mapping[str, Sequence[str]], endings: Mapping[str, str] | None = None
+        cls,
+        loader: BaseLoader,
+        files_by_name: Mapping[str, Sequence[str]],
+        finish: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
     ) -> "PublicFiles":
-        """Put the texts together from the templates, the operator's own first; `endings` come after them, by name."""
+        """Put the texts together from the templates, the operator's own first; `finish` changes some, by name."""
         names: dict[str, str] = {}
         texts: dict[str, str] = {}
         nothing = Environment(autoescape=True)  # a loader asks for one, and does not use it
         for name, files in files_by_name.items():
-            text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files) + (endings or {}).get(
-                name, ""
-            )
+            text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files)
+            text = finish[name](text) if name in finish else text
             suffix = files[-1].rpartition(".")[2]
             if suffix == "js":
                 text = strip_comment_lines(text)

@@ -4,6 +4,7 @@ The staff's pages are in English, and readers' in the publication's language. Mo
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -12,11 +13,11 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from digest.app.site.page_metadata import name_edition
-from digest.collect.codec.encoded_image import LOGO_HEIGHT
+from digest.collect.codec.encoded_image import HEADER_WIDTH
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabeledBlock
-from digest.settings import BrandingSettings, LightAndDarkLogo
-from digest.settings.branding import TINT_DARK
+from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
+from digest.settings.branding import Palette
 from digest.web.actor_names import name_actor
 from subscribers.phrases import (
     clock_hour,
@@ -221,18 +222,31 @@ def make_link_start_tag(url: str) -> Markup:
     return Markup('<a href="{}">').format(url)
 
 
+def apply_branding(css: str, branding: BrandingSettings) -> str:
+    """Return the style sheet of readers' pages with the publisher's colors, fonts, and shapes."""
+    if branding.is_always_dark:
+        css = css.replace("@media (prefers-color-scheme: dark)", "@media screen", 1)
+        css = css.replace("color-scheme: light dark", "color-scheme: dark", 1)
+    return css + write_branding_styles(branding)
+
+
 def write_branding_styles(branding: BrandingSettings) -> str:
     """Return a style sheet that follows base.css and reader.css; empty where the look is the one that they have."""
     if branding == BrandingSettings():
         return ""
-    news = "var(--sans)" if branding.headings == "sans" else "var(--serif)"
+    news = "var(--serif)" if branding.headings == "serif" else branding.heading_font
     bar = "var(--link)" if branding.bar_colour == "accent" else "var(--ink)"
+    # On paper from a printer, public.css has the colors.
     return (
-        f":root {{ --link: {branding.accent}; --signal: {branding.label}; --tint: {branding.tint}; --news: {news}; "
-        f"--bar: {branding.bar}px; --bar-colour: {bar}; }}\n"
-        "@media (prefers-color-scheme: dark) { "
-        f":root {{ --link: {branding.accent_dark}; --signal: {branding.label_dark}; --tint: {TINT_DARK}; }} }}\n"
+        f":root {{ --sans: {branding.text_font}; --news: {news}; --bar: {branding.bar}px; --bar-colour: {bar}; "
+        f"--button: {branding.button_radius}px; --corner: {branding.panel_radius}px; }}\n"
+        f"@media screen {{ :root {{ {_write_palette(branding.light)} }} }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_write_palette(branding.dark)} }} }}\n"
     )
+
+
+def _write_palette(palette: Palette) -> str:
+    return " ".join(f"--{name}: {colour};" for name, colour in asdict(palette).items())
 
 
 def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path: str) -> Markup:
@@ -240,6 +254,15 @@ def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path:
     if logo is None:
         return word_mark(name)
     return Markup(
-        '<picture><source media="(prefers-color-scheme: dark)" srcset="{path}{dark}" width="{dark_width}" height="{height}">'
-        '<img src="{path}{light}" width="{light_width}" height="{height}" alt="{name}"></picture>'
-    ).format(path=media_path, height=LOGO_HEIGHT, name=name, **logo.model_dump())
+        '<picture><source media="(prefers-color-scheme: dark)" srcset="{path}{dark}" width="{dark_width}" height="{dark_height}">'
+        '<img src="{path}{light}" width="{light_width}" height="{light_height}" alt="{name}"></picture>'
+    ).format(path=media_path, name=name, **logo.model_dump())
+
+
+def write_header_image(header: HeaderImage | None, media_path: str) -> Markup:
+    """Return the image above the masthead of readers' pages; empty where there's none."""
+    if header is None:
+        return Markup("")
+    return Markup('<img class="header" src="{}{}" width="{}" height="{}" alt="">').format(
+        media_path, header.image, HEADER_WIDTH, header.height
+    )

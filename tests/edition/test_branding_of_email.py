@@ -12,7 +12,7 @@ from digest.settings import BrandingSettings, Settings
 from digest.web.filters import write_branding_styles
 from tests.settings.test_branding import TEAL
 
-OURS = {value for value in BrandingSettings().model_dump().values() if str(value).startswith("#")}
+OURS = {value for value in BrandingSettings().model_dump().values() if str(value).startswith("#")} - {"#FFFFFF"}
 SETTINGS = Settings.model_validate({"base_url": "https://news.example.org", "file": {"branding": TEAL}})
 
 
@@ -46,7 +46,8 @@ def test_a_notice_wears_it_too() -> None:
 
 def test_pages_get_it_as_variables_and_nothing_where_it_is_ours() -> None:
     assert write_branding_styles(BrandingSettings()) == ""
-    light, dark = write_branding_styles(SETTINGS.file.branding).split("@media")
-    assert "--link: #00606B; --signal: #8A2C5E; --tint: #F1F5F5; --news: var(--sans);" in light
-    assert "--bar: 4px; --bar-colour: var(--link);" in light
+    shapes, light, dark = write_branding_styles(SETTINGS.file.branding).split("@media")
+    assert "--link: #00606B; --signal: #8A2C5E;" in light
+    assert "--paper: #F8FBFB; --tint: #F1F5F5;" in light
+    assert "--bar: 4px; --bar-colour: var(--link);" in shapes
     assert "--link: #6FD0DB; --signal: #F09AC4;" in dark

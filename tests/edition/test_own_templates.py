@@ -10,6 +10,8 @@ from structlog.testing import capture_logs
 from digest.app.doctor.examination import run_local_checks
 from digest.cli import digest as digest_command
 from digest.edition.content.edition_content import EditionContent
+from digest.edition.preflight.message_rules import check_custom_templates
+from digest.edition.preflight.rule_registry import PreflightInput
 from digest.edition.rendering.fragments import (
     build_publication_context,
     create_mail_environment,
@@ -19,11 +21,13 @@ from digest.edition.rendering.fragments import (
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
+from digest.template_markup import find_markup_mistakes
 from digest.templating import (
     TemplateMistakeError,
     create_jinja_environment,
     find_template_folder,
     find_template_mistakes,
+    list_markup_mistakes,
 )
 from digest.web.app import create_app
 from subscribers.crypto.keys import KeyRing
@@ -119,6 +123,48 @@ def test_no_shipped_template_is_called_broken_nor_one_that_sets_or_asks_for_its_
         "{% for one in site.sections %}{{ loop.index }}{{ one }}{% endfor %}{{ other|default('') }}{% endblock %}"
     )
     assert find_template_mistakes(tmp_path) == []
+    assert list_markup_mistakes(tmp_path) == []
+
+
+UNCLOSED = {
+    "an unclosed tag": ("<p>\n<b>{{ name }}</p>", [(2, "<b> isn't closed before </p>")]),
+    "a stray end tag": ("<p>\n</p>\n</td>", [(3, "</td> has no start tag")]),
+    "an open end": ("<div>\n<p>Hello</p>", [(1, "<div> isn't closed")]),
+    "one branch": ("{% if a %}\n<b>{% else %}<i></i>{% endif %}", [(2, "<b> isn't closed")]),
+    "a loop": ("<ul>{% for a in b %}\n<li><a href='{{ a }}'>{{ a }}</li>{% endfor %}</ul>", [(2, "<a> isn't closed before </li>")]),
+    "a block": ("{% block main %}\n\n</span>{% endblock %}", [(3, "</span> has no start tag")]),
+    "the same condition": ("{% if a %}<b>{% endif %}x{% if a %}</b>{% endif %}", []),
+    "its contrary": ("{% if a %}<b>{% else %}<i>{% endif %}x{% if not a %}</i>{% else %}</b>{% endif %}", []),
+    "attributes": ("<a{% if a %} title='>'{% endif %} href=\"{{ a }}\">x</a><br><img alt=''><path d='M0'/>", []),
+    "comments and scripts": ("<!--[if mso]><table><![endif]--><script>if (a<b) {}</script><style>a>b{}</style>", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNCLOSED)
+def test_a_tag_without_its_counterpart_is_found_with_its_line(case: str) -> None:
+    template, expected = UNCLOSED[case]
+    parsed = create_jinja_environment().parse(template)
+    assert [(found.line, found.mistake) for found in find_markup_mistakes(parsed)] == expected
+
+
+def test_the_doctor_and_preflight_name_an_unclosed_tag_and_a_stray_one(
+    one_database: Database, tmp_path: Path, full_content: EditionContent
+) -> None:
+    settings = Settings(home=tmp_path, templates=tmp_path / "own")
+    KeyRing.create(settings.key_file)
+    own = tmp_path / "own" / "mail" / "edition" / "parts.html"
+    own.parent.mkdir(parents=True)
+    shipped = (find_template_folder() / "mail" / "edition" / "parts.html").read_text("utf-8")
+    own.write_text(shipped.replace("</td></tr></table>", "<b></td></tr></table>", 1) + "</td>\n", "utf-8")
+    line = own.read_text("utf-8").partition("<b></td>")[0].count("\n") + 1
+    found = [f for f in run_local_checks(Installation(settings, one_database)) if str(own) in f.message]
+    assert [(f.level, f.message.partition(". ")[0]) for f in found] == [
+        ("warning", f"{own}, line {line}: <b> isn't closed before </td>"),
+        ("warning", f"{own}, line {shipped.count(chr(10)) + 1}: </td> has no start tag"),
+    ]
+    mistakes = tuple(list_markup_mistakes(tmp_path / "own"))
+    examined = PreflightInput(b"", {}, full_content, settings.file, "", markup_mistakes=mistakes)
+    assert [finding.level for finding in check_custom_templates(examined)] == ["warning", "warning"]
 
 
 def test_the_doctor_makes_every_mail_with_them(one_database: Database, tmp_path: Path) -> None:

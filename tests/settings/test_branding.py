@@ -12,7 +12,9 @@ from digest.settings.colors import READABLE_CONTRAST, contrast_ratio, find_neare
 
 COLOURS = st.integers(0, 0xFFFFFF).map("#{:06X}".format)
 TEAL = {
+    "background": "#F8FBFB",
     "tint": "#F1F5F5",
+    "tint_dark": "#1A2626",
     "accent": "#00606B",
     "accent_dark": "#6FD0DB",
     "label": "#8A2C5E",
@@ -29,12 +31,12 @@ TEAL = {
         (
             "accent",
             "#5E9ED6",
-            "#5E9ED6 on the paper #FFFFFF has a contrast ratio of 2.8, and at least 4.5 is required; #2D73B1 works",
+            "#5E9ED6 on the page background #FFFFFF has a contrast ratio of 2.8, and at least 4.5 is required; #2D73B1 works",
         ),
         (
             "accent_dark",
             "#0B4F8A",
-            "#0B4F8A on the paper #12161C has a contrast ratio of 2.1, and at least 4.5 is required; #",
+            "#0B4F8A on the page background #12161C has a contrast ratio of 2.1, and at least 4.5 is required; #",
         ),
         ("label", "#0B6F8A", "degrees from accent #0B4F8A, so labels would look like links (at least 30"),
         ("tint", "#A0A8B0", "small print (#56606C) on it has a contrast ratio of 2.6, and at least 4.5 is required; #"),

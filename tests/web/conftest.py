@@ -37,7 +37,7 @@ from digest.edition.rendering.fragments import (
     render_edition,
 )
 from digest.installation.opened_installation import Installation
-from digest.settings import PublicationSettings, SenderSettings, Settings, SettingsFileContent
+from digest.settings import BrandingSettings, PublicationSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store import staff, staff_sessions
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.delivery_models import StaffMember
@@ -163,9 +163,20 @@ def build_world() -> Callable[[Database, Path], WebSetup]:
     return build_web_setup
 
 
-def build_web_setup(database: Database, home: Path, language: str = "en", templates: Path | None = None) -> WebSetup:
+def build_web_setup(
+    database: Database,
+    home: Path,
+    language: str = "en",
+    templates: Path | None = None,
+    *,
+    name: str = "",
+    branding: BrandingSettings | None = None,
+) -> WebSetup:
     url = database.engine.url.render_as_string(hide_password=False)
-    settings = web_settings(home, language, templates).model_copy(update={"database_url": url})
+    settings = web_settings(home, language, templates)
+    publication = settings.file.publication.model_copy(update={"name": name} if name else {})
+    file = settings.file.model_copy(update={"publication": publication, "branding": branding or BrandingSettings()})
+    settings = settings.model_copy(update={"database_url": url, "file": file})
     KeyRing.create(settings.key_file)
     install = Installation(settings, database)
     with database.write() as session:

@@ -29,11 +29,12 @@ from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_s
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy, writes_files
+from digest.edition.brand_images import find_logo_problems
 from digest.folder_owner import is_writable, name_user
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
-from digest.templating import find_template_mistakes
+from digest.templating import find_template_mistakes, list_markup_mistakes
 from subscribers.phrases import count_with_noun, join_words, month_day, sentence
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import Person, PersonState
@@ -117,7 +118,7 @@ def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
     tells_remedy=True,
 )
 def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Custom templates can be read and work for every email."""
+    """Custom templates can be read and work for every email, and their HTML tags are closed."""
     settings = examined.settings
     folder = settings.templates
     if folder is None:
@@ -125,13 +126,15 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     # Each once: a file that cannot be parsed fails in every mail too, in the same words.
     mistakes = tuple(dict.fromkeys((*find_template_mistakes(folder), *find_rendering_mistakes(settings))))
     yield from (report_error(mistake) for mistake in mistakes)
-    if not mistakes:
+    markup_mistakes = list_markup_mistakes(folder)
+    yield from (report_warning(mistake) for mistake in markup_mistakes)
+    if not mistakes and not markup_mistakes:
         yield report_ok(f"custom templates in {folder} work for every email")
 
 
 @doctor_check("logo", "Upload the logo under Settings → Branding, or run 'digest media add FILE'.")
 def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """The logo in the settings is stored."""
+    """The logo and header image in the settings are stored, and the logo can be seen on light and dark backgrounds."""
     settings = examined.settings
     branding = settings.file.branding
     if branding.logo and settings.logo is None:
@@ -145,6 +148,16 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
                 f"{settings.settings_place}, or remove both settings."
             ),
         )
+    if branding.header and settings.header is None:
+        yield report_error(
+            f"The settings use the header image {branding.header}, but it isn't stored here, so none is shown.",
+            f"Run 'digest media add --header FILE' and add the name it prints as branding.header in {settings.settings_place}.",
+        )
+    with examined.read() as session:
+        problems = list(find_logo_problems(session, branding))
+    for problem in problems:
+        report = report_error if problem.level == "error" else report_warning
+        yield report(problem.message, problem.advice)
 
 
 @doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")

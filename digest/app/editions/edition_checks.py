@@ -40,7 +40,7 @@ from digest.edition.preflight.rule_registry import (
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import format_edition_name
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
-from digest.templating import find_template_mistakes
+from digest.templating import find_template_mistakes, list_markup_mistakes
 
 OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by then is a warning
 
@@ -77,6 +77,7 @@ def gather_preflight_facts(
         issue_heading=write_issue_heading(content.number, installation.settings.subscriber_language),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
+        markup_mistakes=tuple(list_markup_mistakes(templates)) if templates else (),
         send_day=installation.settings.subscriber_language.weekday_date(sends_at)
         if edition.state in COMING_STATES
         else "",

@@ -1,14 +1,15 @@
-"""Logos that an admin uploads in a page: kept, and named in the settings."""
+"""Logos and a header image that an admin uploads in a page: kept, and named in the settings."""
 
 import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from digest.app.settings.logos import KEEP, LogoRefusedError, store_logo
+from digest.app.settings.logos import KEEP, BrandImageKind, LogoRefusedError, store_logo
 from digest.app.settings.setting_changes import change_settings
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
+from digest.settings.table_values import SettingsValueError
 
 
 def replace_logos(
@@ -24,28 +25,34 @@ def replace_logos(
     Args:
         installation: the installation whose settings stand in a file.
         actor: an admin.
-        uploads: the name of its file and the bytes of each, by the setting that is to name it: `logo`, `logo_dark`.
+        uploads: the name of its file and the bytes of each, by the setting that is to name it: `logo`, `logo_dark`, `header`.
         fingerprint: of the table that was shown.
         now: when it is done.
 
     Raises:
         NotPermittedError: the actor is no admin.
-        LogoRefusedError: a picture cannot be the logo, or one of two is missing.
+        LogoRefusedError: a picture cannot be used, one of two logos is missing, or one can't be seen.
         SettingsConflictError: somebody else changed the table meanwhile.
         SettingsError: there is no settings file, or it cannot be written.
     """
     KEEP.check_role(installation.database, actor, "branding", now=now)
     branding = installation.settings.file.branding
-    missing = [name for name in ("logo", "logo_dark") if name not in uploads and not getattr(branding, name)]
-    if not uploads or missing:
+    logos = [name for name in ("logo", "logo_dark") if name in uploads or getattr(branding, name)]
+    if not uploads:
+        raise LogoRefusedError("No image was chosen. Choose one, then upload it.")
+    if len(logos) == 1:
         raise LogoRefusedError(
             "The logo wasn't changed because an image is missing. Choose one for light screens and one for dark "
             "screens (or the same file for both)."
         )
     names = {setting: name_uploaded_logo(file_name, body) for setting, (file_name, body) in uploads.items()}
     for setting, (_, body) in uploads.items():
-        store_logo(installation, actor, names[setting], body, now=now)
-    return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
+        kind: BrandImageKind = "header" if setting == "header" else "logo"
+        store_logo(installation, actor, names[setting], body, kind=kind, now=now)
+    try:
+        return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
+    except SettingsValueError as exc:
+        raise LogoRefusedError(" ".join(exc.problems.values())) from exc
 
 
 def name_uploaded_logo(file_name: str, body: bytes) -> str:

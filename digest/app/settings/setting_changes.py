@@ -19,13 +19,14 @@ from digest.app.upkeep import audit_log
 from digest.catalogs import CatalogError, list_languages, load_language, name_language
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
+from digest.edition.brand_images import find_logo_problems
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar, StepRules, plan_steps
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
 from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
-from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
+from digest.settings import BrandingSettings, ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.affected_areas import AffectedArea, find_affected_area
 from digest.settings.environment_keys import SettingPath, find_key_variable
 from digest.settings.model import SettingsFileContent
@@ -67,6 +68,7 @@ _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # What the doctor looks at that concerns a table.
 _CHECKS = {
     "publication": ("base-url", "templates", "own-texts"),
+    "branding": ("logo",),
     "consent": ("consent-wording",),
     "sender": ("postal-address", "provider", "signing", "bounces", "provider-events", "bounce-mailbox"),
     "limits": ("proxies",),
@@ -197,6 +199,8 @@ def change_settings(
     # A form with a wrong value is answered before an act begins: it leaves no row.
     new_file = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
+    if table == "branding":
+        _refuse_invisible_logos(installation, new_file.branding)
     _refuse_silence(installation.settings, new_file)
     # The file is written within the transaction, so that no crash parts the change from its audit row and email for long.
     with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
@@ -250,6 +254,14 @@ def _check_against_installation(installation: Installation, table: str, values: 
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
         raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path. Use one such as /backups/digest."})
+
+
+def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings) -> None:
+    """Refuse logos that can't be seen on their backgrounds; of those that are hard to see, the doctor warns."""
+    with installation.read() as session:
+        problems = [problem for problem in find_logo_problems(session, branding) if problem.level == "error"]
+    if problems:
+        raise SettingsValueError({problem.setting: f"{problem.message} {problem.advice}" for problem in problems})
 
 
 def _check_visits(rules: Sequence[str]) -> None:

@@ -1,10 +1,10 @@
-"""`digest media add`: the publisher's logo."""
+"""`digest media add`: the publisher's logo and header image."""
 
 from pathlib import Path
 
 import click
 
-from digest.app.settings.logos import store_logo
+from digest.app.settings.logos import BrandImageKind, store_logo
 from digest.cli.context import EXISTING_FILE, CommandContext, pass_command_context
 
 
@@ -17,18 +17,25 @@ def media() -> None:
     epilog="""\b
 Examples:
   digest media add logo-light.png logo-dark.png
+  digest media add --header header.jpg
 
-Use the names of the files in branding.logo and branding.logo_dark in digest.toml. A logo is shown 30 pixels high and at most 200 wide.
-The file must be at least 60 pixels high, to be sharp on every screen. Transparent parts stay transparent.
-Exit codes: 0 all stored, 2 a file can't be used as a logo."""
+Use the names of the files in branding.logo and branding.logo_dark in digest.toml. A logo is shown as high as branding.logo_height says, 30 pixels by default.
+The file must be at least 60 pixels high, and 120 for a logo 60 pixels high, to be sharp on every screen. Transparent parts stay transparent.
+A header image must be at least 560 pixels wide (1120 to be sharp on every screen) and four times as wide as it's tall.
+Exit codes: 0 all stored, 2 a file can't be used."""
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=EXISTING_FILE)
+@click.option("--header", "is_header", is_flag=True, help="Store a header image instead of a logo.")
 @pass_command_context
-def add(context: CommandContext, files: tuple[Path, ...]) -> None:
-    """Store a logo for light or dark screens under its file name."""
+def add(context: CommandContext, files: tuple[Path, ...], *, is_header: bool) -> None:
+    """Store a logo for light or dark screens, or a header image, under its file name."""
+    kind: BrandImageKind = "header" if is_header else "logo"
     for file in files:
-        stored_logo = context.act(store_logo, file.name, file.read_bytes(), now=context.now())
-        click.echo(f"{stored_logo.name}: stored, {stored_logo.width} x {stored_logo.height} pixels in the masthead")
+        stored_logo = context.act(store_logo, file.name, file.read_bytes(), kind=kind, now=context.now())
+        place = "above the masthead" if is_header else "in the masthead"
+        click.echo(f"{stored_logo.name}: stored, {stored_logo.width} x {stored_logo.height} pixels {place}")
     click.echo(
-        "To use the logo, set logo (for light screens) and logo_dark (for dark screens) under [branding] in digest.toml."
+        "To use the image, set header under [branding] in digest.toml."
+        if is_header
+        else "To use the logo, set logo (for light screens) and logo_dark (for dark screens) under [branding] in digest.toml."
     )

@@ -82,6 +82,16 @@ def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> Prepared
     return _encode("fit logo", body, make_logo_source_url(name), max_pixels=limits.image_pixels)
 
 
+def prepare_header(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
+    """Make a header image fit for the mail; its `source_url` is `header:` and its name.
+
+    Raises:
+        ImageError: it is too large, or no usable header: SVG, broken, too many pixels, too narrow or too tall.
+    """
+    _check_size(body, limits)
+    return _encode("fit header", body, make_header_source_url(name), max_pixels=limits.image_pixels)
+
+
 def _check_size(body: bytes, limits: UsageLimitSettings) -> None:
     if len(body) > limits.image_bytes:
         raise ImageError(f"{len(body):,} bytes is over the limit of {limits.image_bytes:,} (limits.image_bytes)")
@@ -95,6 +105,11 @@ def _encode(operation: str, body: bytes, source_url: str, **options: Any) -> Pre
 def make_logo_source_url(name: str) -> str:
     """Return the `source_url` of the logo of a name."""
     return f"logo:{name}"
+
+
+def make_header_source_url(name: str) -> str:
+    """Return the `source_url` of the header image of a name."""
+    return f"header:{name}"
 
 
 def make_crop_source_url(source_url: str, shape: CropShape, focus: FocusPoint | None = None) -> str:

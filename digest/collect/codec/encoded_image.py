@@ -13,7 +13,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 # in proportion, so the point is at the same fractions of the crop.
 FocusPoint = tuple[Fraction, Fraction]
 DEFAULT_FOCUS: FocusPoint = (0.5, 0.4)  # faces are in the upper half more often than not
-LOGO_HEIGHT, MAX_LOGO_WIDTH = 30, 200  # CSS pixels, as a logo stands in the masthead
+LOGO_HEIGHT, MAX_LOGO_WIDTH = 30, 200  # CSS pixels, as a logo stands in the masthead by default
+TALLEST_LOGO = 60  # CSS pixels
+HEADER_WIDTH = 560  # CSS pixels: an email's column
 
 
 class CropShape(StrEnum):
@@ -51,6 +53,14 @@ def parse_encoded_image(values: dict[str, Any], body: bytes) -> EncodedImage:
     if not body.startswith(_SIGNATURES[image.content_type]):
         raise ValueError(f"not a valid {image.content_type} file")
     return image
+
+
+@dataclass(frozen=True, slots=True)
+class LogoColors:
+    """A logo's opaque pixels: how many have each color, as #RGB, and whether its background is transparent."""
+
+    counts: dict[Annotated[str, Field(pattern="^#[0-9a-f]{3}$")], Annotated[int, Field(gt=0)]]
+    is_cut_out: bool
 
 
 @dataclass(frozen=True, slots=True)

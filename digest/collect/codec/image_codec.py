@@ -6,17 +6,21 @@ are dropped, not applied: a wide-gamut photo comes out a little paler, and no ho
 
 import io
 import warnings
+from collections import Counter
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from digest.collect.codec.encoded_image import (
     DEFAULT_FOCUS,
+    HEADER_WIDTH,
     LOGO_HEIGHT,
     MAX_LOGO_WIDTH,
+    TALLEST_LOGO,
     CropShape,
     EncodedImage,
     FocusPoint,
     ImageError,
+    LogoColors,
 )
 
 READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
@@ -25,7 +29,11 @@ MAX_HEIGHT = 2400  # pixels
 MAX_IMAGE_BYTES = 200_000  # bytes
 MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
 MIN_HEIGHT = 60  # pixels; below are rules and spacers
-MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 3 * LOGO_HEIGHT  # pixels of height: two and three for one that is shown
+MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height: two for one that is shown
+HEADER_PIXELS = (2 * HEADER_WIDTH, HEADER_WIDTH)
+MIN_HEADER_RATIO = 4  # a taller one would push the news off the first screen
+MAX_HEADER_BYTES = 60_000
+_OPAQUE = 128  # of an alpha of 255
 
 
 _CROP_SIZES = {  # pixels, bytes
@@ -73,6 +81,41 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
     image.info = {}
     colours = image.convert("RGBA")
     return EncodedImage(_encoded_bytes(colours, "PNG", optimize=True), "image/png", *colours.size)
+
+
+def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
+    """Make an image fit to be shown above the masthead: at most 1120 pixels wide and 60 KB.
+
+    Raises:
+        ImageError: it is no usable picture, too narrow to be sharp, or too tall.
+    """
+    image = decode_image(body, max_pixels=max_pixels, max_size=HEADER_PIXELS)
+    if image.width < HEADER_WIDTH or image.height < HEADER_WIDTH // 20:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels is too small (at least {HEADER_WIDTH} x {HEADER_WIDTH // 20} is "
+            "required)"
+        )
+    if image.width < image.height * MIN_HEADER_RATIO:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels is too tall; crop the image so that it's at least {MIN_HEADER_RATIO} "
+            "times as wide as it's tall"
+        )
+    return encode_image(image, MAX_HEADER_BYTES, fixed_size=True)
+
+
+def count_colors(body: bytes) -> LogoColors:
+    """Count the opaque pixels of a stored logo by their color.
+
+    Raises:
+        ImageError: `body` is no picture.
+    """
+    image = _read_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, LOGO_PIXELS)).convert("RGBA")
+    counts, total = Counter[str](), image.width * image.height
+    for number, colour in image.getcolors(total) or ():
+        assert isinstance(colour, tuple), "RGBA"
+        if colour[3] >= _OPAQUE:
+            counts["#" + "".join(f"{round(channel / 17):x}" for channel in colour[:3])] += number
+    return LogoColors(dict(counts), is_cut_out=counts.total() < total * 0.99)
 
 
 def crop_image(body: bytes, shape: CropShape, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:

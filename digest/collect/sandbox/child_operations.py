@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from digest.collect.codec.card_image import draw_social_card
 from digest.collect.codec.encoded_image import CropShape, EncodedImage, SocialCardTexts
-from digest.collect.codec.image_codec import crop_image, fit_image, fit_logo
+from digest.collect.codec.image_codec import count_colors, crop_image, fit_header, fit_image, fit_logo
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.parsers import parse_document
@@ -64,6 +64,8 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "past edition": _read_past_edition,
     "fit picture": partial(_encode, fit_image),
     "fit logo": partial(_encode, fit_logo),
+    "fit header": partial(_encode, fit_header),
+    "count colors": lambda body: (asdict(count_colors(body)), b""),
     "draw card": lambda body, *, focus, **words: _encode(
         draw_social_card, body, words=SocialCardTexts(**words), focus=focus
     ),

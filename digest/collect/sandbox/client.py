@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from digest.collect.codec.encoded_image import EncodedImage, ImageError, parse_encoded_image
+from digest.collect.codec.encoded_image import EncodedImage, ImageError, LogoColors, parse_encoded_image
 from digest.collect.documents.parsed_document import ParsedDocument, ParseError, decode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.sandbox import wire
@@ -351,8 +351,21 @@ def encode_image_in_child(operation: str, body: bytes, **head: Any) -> EncodedIm
     Raises:
         ImageError: the picture can't be made, or ran into a limit.
     """
+    return _ask_about_image(operation, body, parse_encoded_image, **head)
+
+
+def count_colors_in_child(body: bytes) -> LogoColors:
+    """Have a child count the colors of a stored logo.
+
+    Raises:
+        ImageError: it's no picture, or ran into a limit.
+    """
+    return _ask_about_image("count colors", body, _take_head(LogoColors))
+
+
+def _ask_about_image(operation: str, body: bytes, take: Callable[[_Head, bytes], _Answer], **head: Any) -> _Answer:
     try:
-        return _ask(operation, body, parse_encoded_image, **head)
+        return _ask(operation, body, take, **head)
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
     except SandboxError as error:  # no picture is worth an edition

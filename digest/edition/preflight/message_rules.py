@@ -75,9 +75,11 @@ def check_default_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 @preflight_rule("templates", is_for_admins=True)
 def check_custom_templates(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """All custom templates can be rendered."""
+    """All custom templates can be rendered, and their HTML tags are closed."""
     for mistake in examined.template_mistakes:
         yield error_finding(mistake, "Correct the template.")
+    for mistake in examined.markup_mistakes:
+        yield warning_finding(mistake, "Correct the template. Email apps may show the rest of the email differently.")
 
 
 @preflight_rule("syntax", is_for_admins=True)

@@ -33,11 +33,12 @@ from digest.edition.rendering.sanitizer import RenderingError, sanitize_content,
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters
 from digest.edition.rendering.variant_lines import count_short_minutes, list_preheaders, write_word_counts
-from digest.settings import BrandingSettings, LightAndDarkLogo, Settings
+from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
+TALL_LOGO, WIDE_LOGO = 40, 170  # CSS pixels
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
 _TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
 
@@ -69,6 +70,7 @@ class PublicationContext:
     reply_to: str
     look: BrandingSettings
     logo: LightAndDarkLogo | None = None
+    header: HeaderImage | None = None
     subscriber_language: SubscriberLanguage = ENGLISH
     frequency: MailFrequency = field(default_factory=MailFrequency)
 
@@ -81,6 +83,16 @@ class PublicationContext:
     def end(self) -> str:
         """The side on which a line ends."""
         return "left" if self.direction == "rtl" else "right"
+
+    @property
+    def has_tall_masthead(self) -> bool:
+        """Whether the masthead takes so much of a phone's first screen that the intro has to wait."""
+        return self.header is not None or (self.logo is not None and self.logo.light_height > TALL_LOGO)
+
+    @property
+    def has_wide_logo(self) -> bool:
+        """Whether a phone has no room for the number and date beside the logo."""
+        return self.logo is not None and self.logo.light_width > WIDE_LOGO
 
     @property
     def postal_line(self) -> str:
@@ -109,6 +121,7 @@ def build_publication_context(settings: Settings) -> PublicationContext:
         reply_to=sender.reply_to,
         look=settings.file.branding,
         logo=settings.logo,
+        header=settings.header,
         subscriber_language=settings.subscriber_language,
         frequency=settings.mail_frequency,
     )
@@ -181,7 +194,10 @@ def render_subject(content: EditionContent, frame: PublicationContext, environme
 def _template_context(
     content: EditionContent, frame: PublicationContext, kind: FragmentKind, marks: SlotMarks
 ) -> dict[str, Any]:
-    web_copy, layout = f"{frame.base}/editions/{quote(content.name)}", arrange_email(content)
+    web_copy, layout = (
+        f"{frame.base}/editions/{quote(content.name)}",
+        arrange_email(content, has_tall_masthead=frame.has_tall_masthead),
+    )
     preferences = f"{frame.base}/preferences/{marks.mark(PREFERENCES_SLOT)}"
     mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
     return {

@@ -208,6 +208,7 @@ class MailLayout:
     dates: UpcomingDates | None
     sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
+    has_tall_masthead: bool = False
 
     def is_lead(self, dated: DatedEntry) -> bool:
         """Return whether a date is that of the story that leads."""
@@ -215,9 +216,11 @@ class MailLayout:
 
     @property
     def has_late_intro(self) -> bool:
-        """True if the intro is below the lead, because headlines alone fill the first screen."""
+        """True if the intro is below the lead, because the masthead or the headlines fill the first screen."""
         if self.lead is None:
             return False
+        if self.has_tall_masthead:
+            return True
         listed = self.contents.entries if self.contents else ()
         return _count_early_lines(self.lead.entry, listed, self.next_deadline) > MAX_EARLY_LINES
 
@@ -249,7 +252,7 @@ def _is_same_story(lead: SectionEntry, entry: SectionEntry) -> bool:
     return (lead.headline, lead.url) == (entry.headline, entry.url)
 
 
-def arrange_email(content: EditionContent) -> MailLayout:
+def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -> MailLayout:
     """Arrange an edition for the email: every entry is in it once, except for its line on the first screen."""
     dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
@@ -263,6 +266,7 @@ def arrange_email(content: EditionContent) -> MailLayout:
         dates=dates,
         sections=sections,
         short=_choose_short_rest(sections),
+        has_tall_masthead=has_tall_masthead,
     )
 
 

@@ -12,15 +12,18 @@ from PIL import Image, ImageDraw
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
-from digest.app.settings.logo_uploads import name_uploaded_logo
+from digest.app.settings.logo_uploads import name_uploaded_logo, replace_logos
 from digest.app.settings.logos import LogoRefusedError, store_logo
+from digest.app.settings.setting_changes import change_settings
 from digest.cli import digest as digest_command
+from digest.edition.brand_images import find_logo_problems
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.installation.opened_installation import Installation
-from digest.settings import load_settings
+from digest.settings import BrandingSettings, load_settings
 from digest.settings.branding import LOGO_NAME
+from digest.settings.table_values import SettingsValueError, fingerprint_values
 from digest.store.engine import Database
 from digest.store.models import MediaFile
 from digest.web.app import create_app
@@ -31,11 +34,11 @@ from tests.moments import AFTER_RELEASE as NOW
 BRANDING = '[publication]\nname = "Vigie"\n[branding]\nlogo = "vigie-light.png"\nlogo_dark = "vigie-dark.png"\n'
 
 
-def draw_logo(colour: str, size: tuple[int, int] = (448, 120), kind: str = "PNG") -> bytes:
-    image = Image.new("RGBA" if kind == "PNG" else "RGB", size)
+def draw_logo(colour: str, size: tuple[int, int] = (448, 120), ground: str = "#00000000") -> bytes:
+    image = Image.new("RGBA", size, ground)
     ImageDraw.Draw(image).ellipse((4, 4, size[1] - 4, size[1] - 4), fill=colour)
     out = io.BytesIO()
-    image.save(out, kind)
+    image.save(out, "PNG")
     return out.getvalue()
 
 
@@ -78,8 +81,8 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
     with install.database.read() as session:
         row = session.get_one(MediaFile, logo.light)
         with Image.open(io.BytesIO(row.body)) as image:
-            assert (image.format, image.size, image.mode) == ("PNG", (336, 90), "RGBA")
-            corner = image.getpixel((335, 0))
+            assert (image.format, image.size, image.mode) == ("PNG", (448, 120), "RGBA")
+            corner = image.getpixel((447, 0))
             assert isinstance(corner, tuple)
             assert corner[3] == 0, "what is transparent stays so"
     pieces = render_edition(
@@ -149,3 +152,105 @@ def test_the_command_keeps_it_and_says_its_size(install: Installation, tmp_path:
     install.database.close()
     kept = CliRunner().invoke(digest_command, ["media", "add", str(file)], env=environment)
     assert (kept.exit_code, kept.output.splitlines()[0]) == (0, "mark.png: stored, 112 x 30 pixels in the masthead")
+
+
+UNSEEN_LIGHT = "Almost none of the logo in branding.logo can be seen on the page background #FFFFFF"
+UNSEEN_DARK = "Almost none of the logo in branding.logo_dark can be seen on the page background #12161C"
+
+
+@pytest.mark.parametrize(
+    ("light", "dark", "background", "says"),
+    [
+        ("#00606B", "#6FD0DB", "#FFFFFF", []),
+        ("#FFFFFF", "#FFFFFF", "#FFFFFF", [("error", UNSEEN_LIGHT)]),
+        ("#00606B", "#101010", "#FFFFFF", [("error", UNSEEN_DARK)]),
+        ("#F2A63B", "#F2A63B", "#FFFFFF", [("error", UNSEEN_LIGHT)]),
+        ("#101010", "#6FD0DB", "#FFFFFF", [("warning", "Almost none of the logo in branding.logo can be seen on #12161C.")]),
+        ("#101010", "#FFFFFF", "#15130F", []),
+        ("#FFFFFF", "#101010", "#15130F", [("error", UNSEEN_DARK.replace("#12161C", "#15130F"))]),
+    ],
+)  # fmt: skip
+def test_a_logo_that_cannot_be_seen_on_its_background_is_named(
+    install: Installation, light: str, dark: str, background: str, says: list[tuple[str, str]]
+) -> None:
+    rewrite(install, f'{BRANDING}background = "{background}"\n')
+    for name, colour, width in (("vigie-light.png", light, 448), ("vigie-dark.png", dark, 449)):
+        store_logo(install, ADMIN, name, draw_logo(colour, (width, 120)), now=NOW)
+    findings = list(check_logo(ExaminedInstallation(install)))
+    assert len(findings) == len(says)
+    for finding, (level, words) in zip(findings, says, strict=True):
+        assert (finding.level, finding.message[: len(words)]) == (level, words)
+        assert finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("colour", "ground", "says"),
+    [
+        ("#14181E", "#FFFFFF", []),  # letters in a white box
+        ("#FFFFFF", "#0B4F8A", []),  # a badge
+        ("#F2F4F6", "#FFFFFF", ["error"]),
+    ],
+)
+def test_a_logo_with_a_background_of_its_own_is_read_on_it(
+    install: Installation, colour: str, ground: str, says: list[str]
+) -> None:
+    for name, width in (("vigie-light.png", 448), ("vigie-dark.png", 449)):
+        store_logo(install, ADMIN, name, draw_logo(colour, (width, 120), ground), now=NOW)
+    with install.read() as session:
+        problems = find_logo_problems(session, BrandingSettings(logo="vigie-light.png", logo_dark="vigie-dark.png"))
+        assert [problem.level for problem in problems] == says
+
+
+def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Installation) -> None:
+    uploads = {"logo": ("white.png", draw_logo("#FFFFFF")), "logo_dark": ("dark.png", draw_logo("#6FD0DB"))}
+    fingerprint = fingerprint_values(install.settings.file.branding)
+    with pytest.raises(LogoRefusedError, match=r"can be seen on the page background #FFFFFF .* Use a darker version"):
+        replace_logos(install, ADMIN, uploads, fingerprint=fingerprint, now=NOW)
+    assert install.settings.file.branding.logo == ""
+    stored = {"logo": name_uploaded_logo(*uploads["logo"]), "logo_dark": name_uploaded_logo(*uploads["logo_dark"])}
+    with pytest.raises(SettingsValueError) as refused:
+        change_settings(install, ADMIN, "branding", stored, fingerprint=fingerprint, now=NOW)
+    assert list(refused.value.problems) == ["logo"]
+    seen = uploads | {"logo": ("ink.png", draw_logo("#00606B"))}
+    assert replace_logos(install, ADMIN, seen, fingerprint=fingerprint, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [((448, 120), (224, 60)), ((780, 120), (300, 46)), ((120, 120), (60, 60))],
+)
+def test_a_logo_is_at_most_60_pixels_high_and_300_wide(
+    install: Installation, size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    rewrite(install, f"{BRANDING}logo_height = 60\n")
+    for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
+        kept = store_logo(install, ADMIN, name, draw_logo(colour, size), now=NOW)
+        assert (kept.width, kept.height) == shown
+    logo = install.settings.logo
+    assert logo is not None
+    assert (logo.light_width, logo.light_height) == (logo.dark_width, logo.dark_height) == shown
+
+
+def test_a_header_image_is_stored_by_command_and_shown_above_the_masthead(
+    install: Installation, tmp_path: Path, full_content: EditionContent
+) -> None:
+    picture = tmp_path / "skyline.jpg"
+    Image.new("RGB", (1500, 250), "#336699").save(picture)
+    kept = store_logo(install, ADMIN, picture.name, picture.read_bytes(), kind="header", now=NOW)
+    assert (kept.width, kept.height) == (560, 94)
+    rewrite(install, '[branding]\nheader = "other.jpg"\n')
+    assert [f.level for f in check_logo(ExaminedInstallation(install))] == ["error"]
+    rewrite(install, '[branding]\nheader = "skyline.jpg"\n')
+    assert not list(check_logo(ExaminedInstallation(install)))
+    header = install.settings.header
+    assert header is not None
+    frame, environment = build_publication_context(install.settings), create_mail_environment(install.settings)
+    html = join_fragments(render_edition(full_content, frame, environment), "html").text
+    assert f'src="https://news.example.org/media/{header.image}" width="560" height="94" alt=""' in html
+    assert html.index(header.image) < html.index("<h1")
+    page = create_app(install).test_client().get("/subscribe").text
+    assert f'<img class="header" src="/media/{header.image}" width="560" height="94" alt="">' in page
+    for wrong, says in (((1500, 500), "at least 4 times as wide"), ((300, 50), "is too small")):
+        Image.new("RGB", wrong).save(picture)
+        with pytest.raises(LogoRefusedError, match=says):
+            store_logo(install, ADMIN, picture.name, picture.read_bytes(), kind="header", now=NOW)

@@ -121,9 +121,9 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 
 @admin_pages.post("/settings/branding/logos")
 def replace_logos() -> ResponseReturnValue:
-    """Keep the logos that were uploaded, and name them in the settings."""
+    """Keep the logos and the header image that were uploaded, and name them in the settings."""
     installation, actor, now = get_installation_actor_and_time()
-    files = {name: request.files.get(name) for name in ("logo", "logo_dark")}
+    files = {name: request.files.get(name) for name in ("logo", "logo_dark", "header")}
     chosen = {name: file for name, file in files.items() if file and file.filename}
     uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
     fingerprint = request.form.get("fingerprint", "")
@@ -184,7 +184,11 @@ def _settings_page(
     find_parts: dict[str, Callable[[], dict[str, Any]]] = {
         "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
         "publication": lambda: {"offered_values": _list_offered_values(installation.settings)},
-        "branding": lambda: {"logo": installation.settings.logo},
+        "branding": lambda: {
+            "logo": installation.settings.logo,
+            "header": installation.settings.header,
+            "publication_name": installation.settings.file.publication.name,
+        },
         "schedule": lambda: {
             "pairs": pairs or ([] if problems else _current_pairs(values)),
             "early_draft": None if problems else _find_early_draft(form if pairs else None),
@@ -217,7 +221,7 @@ def _settings_page(
     return refresh_page(page, every_seconds=REFRESH_SECONDS if renews else 0)
 
 
-_PARTS = ("backups", "early_draft", "logo", "offered_values", "pairs", "rows", "wordings")
+_PARTS = ("backups", "early_draft", "header", "logo", "offered_values", "pairs", "publication_name", "rows", "wordings")
 _NO_PARTS: dict[str, Any] = dict.fromkeys(_PARTS)
 
 

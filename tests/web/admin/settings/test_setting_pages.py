@@ -318,14 +318,17 @@ def test_the_look_is_refused_at_its_colour_saved_and_worn_by_subscribers_pages(f
     assert wrong.status_code == 400
     said = re.findall(r'<span class="err said-line" id="(\w+)-said">([^<]+)<', wrong.text)
     assert [field for field, _ in said] == ["accent"], "the label is looked at beside a readable accent only"
-    assert "#F0D000 on the paper #FFFFFF has a contrast ratio of 1.5, and at least 4.5 is required; #" in said[0][1]
+    assert (
+        "#F0D000 on the page background #FFFFFF has a contrast ratio of 1.5, and at least 4.5 is required; #"
+        in said[0][1]
+    )
     assert re.search(r'id="accent"[^>]* value="#F0D000"[^>]*aria-invalid="true"', wrong.text)
     assert (
         submit(client, "branding", accent="#00606b", headings="sans", bar="0", bar_colour="accent").status_code == 303
     )
     branding = filed.install.settings.file.branding
     assert (branding.accent, branding.headings, branding.bar, branding.bar_colour) == ("#00606B", "sans", 0, "accent")
-    assert client.get("/admin/settings/branding").text.count('fill="#00606B"') == 1
+    assert client.get("/admin/settings/branding").text.count('fill="#00606B"') > 1
 
 
 def upload_logos(client: Any, **files: tuple[str, bytes]) -> Any:
@@ -350,7 +353,7 @@ def test_a_logo_is_uploaded_looked_at_and_replaced(filed: Any) -> None:
     assert re.fullmatch(r"Our-Mark-[0-9a-f]{64}\.png", branding.logo)
     assert logo is not None
     page = client.get("/admin/settings/branding").text
-    assert f'<img src="/media/{logo.light}" width="112" height="30" alt="The logo on light screens">' in page
+    assert f'<image href="/media/{logo.light}" x="16" y="14" width="112" height="30"/>' in page
     assert f"/media/{logo.dark}" in page
     assert upload_logos(client, logo_dark=("both.png", light)).status_code == 400, "a picture is kept by one name"
     assert upload_logos(client, logo=("both.png", dark)).status_code == 400

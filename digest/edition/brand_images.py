@@ -1,0 +1,131 @@
+"""The publisher's logo and header image, which are kept by their names, and whether a logo can be seen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from sqlalchemy.orm import Session, undefer
+
+from digest.collect.articles.images import find_image, make_header_source_url, make_logo_source_url
+from digest.collect.codec.encoded_image import HEADER_WIDTH, ImageError, LogoColors
+from digest.collect.sandbox.client import count_colors_in_child
+from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
+from digest.settings.colors import VISIBLE_CONTRAST, contrast_ratio
+from digest.store.models import MediaFile
+
+WIDEST_LOGO = 300  # CSS pixels: what a phone has room for
+# Shares of a logo's opaque pixels that can be seen. The letters of a wordmark in a box of the paper's color are more than the first.
+_MIN_VISIBLE_SHARE, _MIN_CLEAR_SHARE = 0.05, 0.5
+_MIN_FORCED_CONTRAST = 1.5  # where an app darkens the background behind the light logo itself
+
+
+def find_light_and_dark_logo(session: Session, branding: BrandingSettings) -> LightAndDarkLogo | None:
+    """Return the pictures that `branding` names; None where it names none, or one of them is not kept."""
+    light, dark = (_find_logo(session, name) for name in (branding.logo, branding.logo_dark))
+    if light is None or dark is None:
+        return None
+    if branding.is_always_dark:
+        light = dark
+    light_width, light_height = compute_logo_size(light.width, light.height, branding.logo_height)
+    dark_width, dark_height = compute_logo_size(dark.width, dark.height, branding.logo_height)
+    return LightAndDarkLogo(
+        light=light.hash,
+        dark=dark.hash,
+        light_width=light_width,
+        dark_width=dark_width,
+        light_height=light_height,
+        dark_height=dark_height,
+    )
+
+
+def _find_logo(session: Session, name: str) -> MediaFile | None:
+    return find_image(session, make_logo_source_url(name)) if name else None
+
+
+def compute_logo_size(width: int, height: int, shown_height: int) -> tuple[int, int]:
+    """Return the width and height at which a logo of so many pixels is shown, in CSS pixels."""
+    scale = min(shown_height / height, WIDEST_LOGO / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def find_header_image(session: Session, branding: BrandingSettings) -> HeaderImage | None:
+    """Return the header image that `branding` names; None where it names none, or it is not kept."""
+    row = find_image(session, make_header_source_url(branding.header)) if branding.header else None
+    return HeaderImage(image=row.hash, height=round(HEADER_WIDTH * row.height / row.width)) if row else None
+
+
+@dataclass(frozen=True, slots=True)
+class LogoProblem:
+    """A logo that can't be seen well: the setting that names it, what's wrong, and what to do. An error if it can't be seen at all."""
+
+    setting: Literal["logo", "logo_dark"]
+    level: Literal["error", "warning"]
+    message: str
+    advice: str
+
+
+def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator[LogoProblem]:
+    """Say which logo can't be seen on the background that it's shown on: each on its own, and the light one also on a dark one."""
+    light, dark = branding.light.paper, branding.dark.paper
+    shown_on: list[tuple[Literal["logo", "logo_dark"], str]] = [("logo_dark", dark)]
+    if not branding.is_always_dark:
+        shown_on.insert(0, ("logo", light))
+    for setting, paper in shown_on:
+        if share := _find_low_share(session, getattr(branding, setting), paper):
+            level: Literal["error", "warning"] = "error" if share.is_invisible else "warning"
+            other = "darker" if paper == light and setting == "logo" else "lighter"
+            yield LogoProblem(
+                setting,
+                level,
+                f"{'Almost none' if share.is_invisible else 'Only ' + share.percent} of the logo in branding.{setting} can be "
+                f"seen on the page background {paper} (a contrast ratio of at least {VISIBLE_CONTRAST:g} is required).",
+                f"Use a {other} version of the logo.",
+            )
+    if not branding.is_always_dark and (
+        (share := _find_low_share(session, branding.logo, dark, _MIN_FORCED_CONTRAST)) and share.is_invisible
+    ):
+        yield LogoProblem(
+            "logo",
+            "warning",
+            f"Almost none of the logo in branding.logo can be seen on {dark}. Apps that darken emails themselves, such as "
+            "Gmail, show it there.",
+            "Give the logo a light outline or a light background.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _LowShare:
+    share: float
+    is_cut_out: bool
+
+    @property
+    def is_invisible(self) -> bool:
+        return self.share < _MIN_VISIBLE_SHARE
+
+    @property
+    def percent(self) -> str:
+        return f"{self.share:.0%}"
+
+
+def _find_low_share(
+    session: Session, name: str, paper: str, min_contrast: float = VISIBLE_CONTRAST
+) -> _LowShare | None:
+    """Return what share of a logo's opaque pixels can be seen on a paper, if that's too little or they can't be counted."""
+    row = _find_logo(session, name)
+    try:
+        colors = (
+            _count_colors(session.get_one(MediaFile, row.hash, options=[undefer(MediaFile.body)]).body) if row else None
+        )
+    except ImageError:  # it's missed where it's shown
+        colors = None
+    if colors is None:
+        return None
+    visible = sum(n for color, n in colors.counts.items() if contrast_ratio(color, paper) >= min_contrast)
+    low = _LowShare(visible / max(1, sum(colors.counts.values())), colors.is_cut_out)
+    return low if low.is_invisible or (low.is_cut_out and low.share < _MIN_CLEAR_SHARE) else None
+
+
+@lru_cache(maxsize=8)
+def _count_colors(body: bytes) -> LogoColors:
+    return count_colors_in_child(body)

@@ -1,0 +1,148 @@
+"""The HTML of templates, read as strictly as no browser does: tags that aren't closed, and end tags without a start.
+
+A template is followed on every way through its conditions, without rendering it, so that a mistake has its line.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from jinja2 import nodes
+
+_VOID = frozenset(
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
+)
+_RAW = frozenset({"script", "style"})  # what is in them is no HTML
+_TAG = re.compile(r"""<(/?)([A-Za-z][\w:-]*)((?:"[^"]*"|'[^']*'|[^"'>])*?)(/?)>""")
+_COMMENT = re.compile(r"<!--.*?-->|<![^-].*?>", re.DOTALL)
+_MARKUP_START = re.compile(r"<(?=[A-Za-z/!]|$)")
+_EXPRESSION = "\0"  # stands for what a template writes between its own texts
+_MAX_WAYS = 200  # through one template; beyond, it's taken as it is
+
+
+class _TooManyWaysError(Exception):
+    """A template has so many conditions that not every way through it can be followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkupMistake:
+    """A tag that has no counterpart, such as "<b> isn't closed", and its line."""
+
+    line: int
+    mistake: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way through a template: the open tags with their lines, a tag that isn't finished yet, and what conditions were."""
+
+    open_tags: tuple[tuple[str, int], ...] = ()
+    pending: str = ""
+    pending_line: int = 0
+    conditions: frozenset[tuple[str, int]] = frozenset()
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What decides how the rest is read."""
+        return tuple(name for name, _ in self.open_tags), self.pending
+
+
+@dataclass(slots=True)
+class _Reader:
+    mistakes: dict[MarkupMistake, None] = field(default_factory=dict)
+
+    def read_part(self, body: Iterable[nodes.Node]) -> None:
+        """Read what is a whole of its own, such as a template or a macro: all of its tags are closed in it."""
+        for way in self.follow(body, (_Way(),)):
+            for name, line in way.open_tags:
+                self._report(line, f"<{name}> isn't closed")
+
+    def follow(self, body: Iterable[nodes.Node], ways: tuple[_Way, ...]) -> tuple[_Way, ...]:
+        for node in body:
+            ways = _merge(new for way in ways for new in self._follow_node(node, way))
+        return ways
+
+    def _follow_node(self, node: nodes.Node, way: _Way) -> tuple[_Way, ...]:
+        if isinstance(node, nodes.Output):
+            for part in node.nodes:
+                text = part.data if isinstance(part, nodes.TemplateData) else _EXPRESSION
+                way = self._read_text(text, part.lineno, way)
+            return (way,)
+        if isinstance(node, nodes.If):
+            return self._follow_branches(node, way)
+        if isinstance(node, nodes.For):
+            return _merge((way, *self.follow(node.body, (way,))))
+        if isinstance(node, nodes.Macro | nodes.CallBlock | nodes.AssignBlock):
+            self.read_part(node.body)
+            return (way,)
+        body = getattr(node, "body", None)
+        return self.follow(body, (way,)) if isinstance(body, list) else (way,)
+
+    def _follow_branches(self, node: nodes.If, way: _Way) -> tuple[_Way, ...]:
+        branches = [(node.test, node.body), *((other.test, other.body) for other in node.elif_)]
+        tests = [test for test, _ in branches]
+        bodies = [body for _, body in branches] + [node.else_]
+        if isinstance(node.test, nodes.Not) and len(tests) == 1:  # the other way around
+            tests, bodies = [node.test.node], bodies[::-1]
+        condition = repr(tests)
+        known = dict(way.conditions).get(condition)
+        if known is not None:
+            return self.follow(bodies[known], (way,))
+        results = [self.follow(body, (way,)) for body in bodies]
+        if len({result.place for ways in results for result in ways}) == 1:
+            return results[0][:1]
+        return tuple(
+            replace(result, conditions=result.conditions | {(condition, number)})
+            for number, ways in enumerate(results)
+            for result in ways
+        )
+
+    def _read_text(self, text: str, line: int, way: _Way) -> _Way:
+        """Read a piece of a template's own text after what was left of the piece before."""
+        first_line = way.pending_line if way.pending else line
+        text, at, tags = way.pending + text, 0, list(way.open_tags)
+        while start := _MARKUP_START.search(text, at):
+            if tags and tags[-1][0] in _RAW and not text.startswith(f"</{tags[-1][0]}", start.start()):
+                at = start.end()
+                continue
+            tag = _TAG.match(text, start.start()) or _COMMENT.match(text, start.start())
+            line_here = first_line + text.count("\n", 0, start.start())
+            if tag is None:
+                return replace(way, open_tags=tuple(tags), pending=text[start.start() :], pending_line=line_here)
+            at = tag.end()
+            if tag.re is _TAG:
+                self._read_tag(tag, line_here, tags)
+        return replace(way, open_tags=tuple(tags), pending="", pending_line=0)
+
+    def _read_tag(self, tag: re.Match[str], line: int, tags: list[tuple[str, int]]) -> None:
+        name = tag[2].lower()
+        if name in _VOID or tag[4]:
+            return
+        if not tag[1]:
+            tags.append((name, line))
+        elif name not in [open_name for open_name, _ in tags]:
+            self._report(line, f"</{name}> has no start tag")
+        else:
+            while (unclosed := tags.pop())[0] != name:
+                self._report(unclosed[1], f"<{unclosed[0]}> isn't closed before </{name}>")
+
+    def _report(self, line: int, mistake: str) -> None:
+        self.mistakes[MarkupMistake(line, mistake)] = None
+
+
+def _merge(ways: Iterable[_Way]) -> tuple[_Way, ...]:
+    """Leave one of those ways that go on alike."""
+    merged = tuple({(way.place, way.conditions): way for way in ways}.values())
+    if len(merged) > _MAX_WAYS:
+        raise _TooManyWaysError
+    return merged
+
+
+def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
+    """Return the tags of a parsed template that have no counterpart in it, in order of their lines."""
+    reader = _Reader()
+    try:
+        reader.read_part(template.body)
+    except _TooManyWaysError:
+        return
+    yield from sorted(reader.mistakes, key=lambda mistake: mistake.line)
