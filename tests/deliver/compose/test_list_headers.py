@@ -10,7 +10,8 @@ from digest.deliver.compose import unsubscribe_address
 from digest.deliver.compose.message import splice_message
 from digest.deliver.compose.notice_mail import TO_STAFF, TO_SUBSCRIBERS, NoticeComposer
 from digest.deliver.compose.variants import create_variants
-from digest.edition.content.mailable_edition import MailableEdition, RenderedFragment
+from digest.edition.content.edition_content import RenderedFragment
+from digest.edition.content.mailable_edition import MailableEdition
 from digest.settings import Settings
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
