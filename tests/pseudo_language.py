@@ -5,7 +5,7 @@ It is written as the operator's own catalogue of a language that reads from righ
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from tests.message_extraction import extract_messages
 
 OPENING, CLOSING = "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}", "\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}"
 _ADDRESS = re.compile(r"\b(?:https?|mailto):\S+")
+_VALUE = re.compile(r"(%\(\w+\)[sd]|%%|<[^>]*>|&\w+;)")
+_ACCENTED = str.maketrans("AEIOUYaeiouycnsz", "ÅÉÎÖÛÝåéîöûýçñšž")
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -30,14 +32,29 @@ def texts_of(value: object) -> Iterator[str]:
         yield from (text for part in value for text in texts_of(part))
 
 
-def write_pseudo_catalogue(folder: Path, code: str) -> None:
-    """Write a catalogue in which every message is itself in brackets, as the operator's own below `folder`."""
+def bracket(text: str) -> str:
+    """Put a message in brackets."""
+    return f"{OPENING}{text}{CLOSING}"
+
+
+def lengthen(text: str) -> str:
+    """Accent a message's letters, and make it longer by a third, as a translation into German or Finnish is.
+
+    What stands for values (`%(day)s`) stays as it is.
+    """
+    parts = _VALUE.split(text)
+    accented = "".join(part if at % 2 else part.translate(_ACCENTED) for at, part in enumerate(parts))
+    return accented + " łőñǵ" * (len(text) // 15) + "ẽŕ" * (len(text) < 15)
+
+
+def write_pseudo_catalogue(folder: Path, code: str, rewrite: Callable[[str], str] = bracket) -> None:
+    """Write a catalogue in which every message is rewritten, as the operator's own below `folder`."""
     pseudo = Catalog(locale=code)
     for message in extract_messages():
         if not message.id:
             continue
         forms = [message.id] if isinstance(message.id, str) else list(message.id)
-        bracketed = [f"{OPENING}{text}{CLOSING}" for text in forms]
+        bracketed = [rewrite(text) for text in forms]
         plural = [bracketed[0], *bracketed[-1:] * (pseudo.num_plurals - 1)]
         pseudo.add(message.id, bracketed[0] if isinstance(message.id, str) else tuple(plural), context=message.context)
     file = folder / "locale" / code / "LC_MESSAGES" / "digest.po"

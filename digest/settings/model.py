@@ -213,6 +213,11 @@ class Settings(_ProviderFields):
         return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
     @property
+    def unsubscribe_mail_domain(self) -> str:
+        """The domain of the addresses that unsubscribe by email; empty unless the mailbox behind them is read."""
+        return self.file.sender.bounce_domain if self.file.inbound.host else ""
+
+    @property
     def dkim_selectors(self) -> tuple[str, ...]:
         """The selectors, one for each key in the key file; none where mail is not signed."""
         return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()

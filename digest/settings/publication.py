@@ -151,6 +151,12 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "Bounces go to bounce+… at this domain. Leave empty to use the address above.",
         "Each bounce address identifies its message.",
     )
+    feedback_id: Annotated[str, AfterValidator(values.check_feedback_sender)] = setting(
+        "",
+        "Feedback-ID",
+        "5 to 15 letters and digits that identify you. Leave empty for no Feedback-ID header.",
+        "Gmail's Postmaster Tools then count complaints by edition. The header says nothing about the subscriber.",
+    )
 
 
 DeadlineRule = Literal["wait", "skip", "send-last-approved"]

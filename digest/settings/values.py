@@ -126,6 +126,17 @@ MailAddress = Annotated[str, AfterValidator(check_mail_address)]
 ListId = Annotated[str, AfterValidator(check_list_id)]
 
 
+def check_feedback_sender(name: str) -> str:
+    """Check the sender ID in Feedback-ID, or an empty text.
+
+    Raises:
+        ValueError: Gmail wouldn't accept it.
+    """
+    if name and not re.fullmatch(r"[A-Za-z0-9_-]{5,15}", name):
+        raise ValueError("use 5 to 15 letters, digits, hyphens, and underscores, such as hls-today")
+    return name
+
+
 def check_section_key(key: str) -> str:
     """Check the key by which a section is known for ever, in addresses of pages too.
 

@@ -42,20 +42,28 @@ def _header_faults(raw: bytes, message: EmailMessage) -> Iterator[str]:
             yield f"RFC 2047, 2: an encoded word of more than 75 characters in {name}"
         if words and name not in {"subject", "from", "reply-to", "to", "list-id"}:
             yield f"RFC 2047, 5: an encoded word in {name}"
-    one_click = fields.get("list-unsubscribe", "")
-    if not re.fullmatch(r"<https://[^>\s]+/u/[A-Za-z0-9_-]{22}>", one_click):
-        yield "RFC 8058, 3.1: List-Unsubscribe is no https link alone"
-    if len(one_click) > 77:
-        yield "List-Unsubscribe: SendGrid's relay encodes what has more than 77 octets"
-    if fields.get("list-unsubscribe-post") != "List-Unsubscribe=One-Click":
-        yield "RFC 8058, 3.1: List-Unsubscribe-Post"
+    yield from _unsubscribe_faults(fields)
     list_id = fields.get("list-id", "")
     if not re.search(r"<[\w.-]+\.[\w.-]+>$", list_id) or len(list_id) > 255:
         yield "RFC 2919, 3: List-Id"
     if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", fields.get("message-id", "")):
         yield "RFC 5322, 3.6.4: Message-ID"
+    if not re.fullmatch(r"[\w-]+:[\w-]+:[\w-]+:[\w-]{5,15}|", fields.get("feedback-id", "")):
+        yield "Gmail's documentation: Feedback-ID"
     if fields.get("list-post") != "NO":
         yield "RFC 2369, 3.4: List-Post"
+
+
+def _unsubscribe_faults(fields: dict[str, str]) -> Iterator[str]:
+    one_click, _, by_mail = fields.get("list-unsubscribe", "").partition(", ")
+    if not (link := re.fullmatch(r"<https://[^>\s]+/u/([A-Za-z0-9_-]{22})>", one_click)):
+        yield "RFC 8058, 3.1: List-Unsubscribe doesn't begin with an https link"
+    elif by_mail and not re.fullmatch(rf"<mailto:bounce\+{link[1]}@[\w.-]+\?subject=unsubscribe>", by_mail):
+        yield "RFC 2369, 3.2: List-Unsubscribe has an address without the link's token"
+    if len(one_click) > 77:
+        yield "List-Unsubscribe: SendGrid's relay encodes what has more than 77 octets"
+    if fields.get("list-unsubscribe-post") != "List-Unsubscribe=One-Click":
+        yield "RFC 8058, 3.1: List-Unsubscribe-Post"
 
 
 def _unfolded_headers(raw: bytes) -> Iterator[tuple[str, str]]:

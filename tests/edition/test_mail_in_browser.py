@@ -13,6 +13,7 @@ from digest.edition.rendering.fragments import build_publication_context, create
 from digest.settings import Settings
 from tests.browser import AXE_MAIL, axe_report, excess_width, show_views
 from tests.conftest import ROOT
+from tests.pseudo_language import lengthen, write_pseudo_catalogue
 from tests.tools import look_measures
 from tests.tools.shown_mail import ShownMail
 
@@ -200,3 +201,21 @@ def test_the_judges_find_a_planted_fault_in_the_mail_that_has_it(mail: str, tmp_
         findings = judged(script, {"mail": mail, "broken": broken}, tmp_path).splitlines()
         assert any(fault in finding for finding in findings)
         assert all(finding.startswith("broken.html: ") for finding in findings)
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("code", ["fi", "he"], ids=["long words", "right to left"])
+def test_longer_words_in_either_direction_break_no_line(
+    browser: Browser, full_content: EditionContent, tmp_path: Path, code: str
+) -> None:
+    write_pseudo_catalogue(tmp_path, code, lengthen)
+    settings = Settings.model_validate({"templates": tmp_path, "file": {"publication": {"language": code}}})
+    frame, environment = build_publication_context(settings), create_mail_environment(settings)
+    html = join_fragments(render_edition(full_content, frame, environment), "html").text
+    assert "łőñǵ" in html
+    for width in (195, 320, 390, 640):
+        with ShownMail(browser, html, width=width) as shown:
+            assert not excess_width(shown.page), width
+            assert look_measures.find_line_faults(shown.page).leading_dots == [], width
+            if width >= 320:
+                assert look_measures.find_line_faults(shown.page).broken_words == [], width

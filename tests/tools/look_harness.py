@@ -1,6 +1,6 @@
 """Look at the mail in every way that it is met, and measure it: `make look` writes pictures and a table into ./look.
 
-What a machine lacks (Node, Java with VNU_JAR, Lighthouse, SpamAssassin, rspamd, Chromium's pictures excepted) stands in the table as left out.
+What a machine lacks (Node, Java with VNU_JAR, Lighthouse, SpamAssassin, rspamd, Thunderbird, WebKitGTK; Chromium's pictures excepted) stands in the table as left out.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from tests.browser import AXE_MAIL, axe_report, excess_width, open_browser
 from tests.conftest import ROOT, find_tool, has_tool
 from tests.settings.test_branding import TEAL
 from tests.tools import look_measures
+from tests.tools.email_clients import serve_images, take_client_pictures
 from tests.tools.shown_mail import ShownMail
 from tests.tools.spam_filters import ask_rspamd, ask_spamassassin
 from tests.web.conftest import build_web_setup
@@ -231,6 +232,15 @@ def _run(command: list[str], stdin: bytes | None = None) -> str:
     return done.stdout.decode("utf-8", "replace") + done.stderr.decode("utf-8", "replace")
 
 
+def picture_clients(content: EditionContent, folder: Path) -> Iterator[Measure]:
+    """Show the edition in the email clients that are installed, with images and without, light and dark."""
+    with serve_images() as url:
+        message, html = compose_message(content, build_settings({}).model_copy(update={"base_url": url}))
+        for line in take_client_pictures(message, html, folder):
+            client, _, found = line.partition(": ")
+            yield Measure(f"pictures in {client}", found, "4 of 4 pictures")
+
+
 def write_table(measures: list[Measure]) -> str:
     """Write the measures as a Markdown table."""
     marks = {True: "yes", False: "**no**", None: ""}
@@ -271,6 +281,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         measures += [*measure_judges(html, Path(scratch)), *measure_spam(message, Path(scratch))]
         measures += measure_pages(content, Path(scratch))
+    measures += picture_clients(content, folder / "clients")
     table = write_table(measures)
     (folder / "measures.md").write_text(table, "utf-8")
     print(table)

@@ -1,7 +1,7 @@
 """What can be measured of a mail in a browser: its first screen, its links, its text when enlarged, what a voice speaks."""
 
 from itertools import pairwise
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from playwright.sync_api import Page
 
@@ -186,3 +186,38 @@ def _links_in(by_id: dict[str, Any], node: dict[str, Any]) -> list[str]:
         else:
             found += _links_in(by_id, below)
     return found
+
+
+_LINE_FAULTS = r"""() => {
+  const broken = [], dotted = [], range = document.createRange();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node; node = walker.nextNode();) {
+    if (!node.parentElement.checkVisibility()) continue;
+    for (const word of node.data.matchAll(/[^\s\u00ad\u200b]+/g)) {
+      range.setStart(node, word.index); range.setEnd(node, word.index + word[0].length);
+      const tops = new Set([...range.getClientRects()].filter(r => r.width > 1).map(r => Math.round(r.top)));
+      if (tops.size > 1 && !/[-\/.@\u2013\u2014]/.test(word[0])) broken.push(word[0]);
+      if (!word[0].startsWith('\u00b7')) continue;
+      let block = node.parentElement;
+      while (getComputedStyle(block).display.startsWith('inline')) block = block.parentElement;
+      range.setEnd(node, word.index + 1);
+      const dot = range.getBoundingClientRect();
+      range.selectNodeContents(block); range.setEnd(node, word.index);
+      const before = [...range.getClientRects()].some(r => r.width > 2 && r.top < dot.bottom - 2 && r.bottom > dot.top + 2);
+      if (dot.width && !before) dotted.push(block.innerText.slice(0, 60));
+    }
+  }
+  return [broken, dotted];
+}"""
+
+
+class LineFaults(NamedTuple):
+    """Words that are broken without a hyphen, and the beginnings of blocks with a line that starts with a middle dot."""
+
+    broken_words: list[str]
+    leading_dots: list[str]
+
+
+def find_line_faults(page: Page) -> LineFaults:
+    """Find what's wrong with the lines of a page as they're drawn now."""
+    return LineFaults(*page.evaluate(_LINE_FAULTS))

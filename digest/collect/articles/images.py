@@ -140,6 +140,15 @@ def draw_social_card(
     return _encode("draw card", picture, source_url, focus=focus or DEFAULT_FOCUS, **asdict(words))
 
 
+def draw_icon(letter: str, dot: str, size: int) -> bytes:
+    """Draw the site's icon with a letter and a dot of that color, `size` pixels wide, as PNG.
+
+    Raises:
+        ImageError: no child process could draw it.
+    """
+    return _encode("draw icon", b"", "", letter=letter, dot=dot, size=size).body
+
+
 def find_image(session: Session, source_url: str) -> MediaFile | None:
     """Return the picture that was kept for an address (or for a cut by `make_crop_source_url`), so as not to fetch it again."""
     kept = select(MediaFile).where(MediaFile.source_url == source_url)

@@ -1,4 +1,4 @@
-"""The card of an edition: the picture, 1200 x 630 pixels, that other sites show beside a link to it (https://ogp.me).
+"""The card of an edition, the picture, 1200 x 630 pixels, that other sites show beside a link to it (https://ogp.me), and the site's icon.
 
 Drawn in a child process, as all pictures are decoded there. The colours are those of the pages in the light.
 """
@@ -22,6 +22,7 @@ _BAR_HEIGHT, _MARGIN, _IMAGE_WIDTH = 14, 64, 440  # pixels
 _HEADLINE_SIZES = (66, 58, 50, 44, 38)  # pixels; the first that fits
 _LINE_HEIGHT = 1.16  # of the size
 _FONT_PACKAGE = "font_source_serif_pro"  # under the SIL Open Font License
+_ICON_UNITS = 512  # pixels in which an icon is drawn, before it's made smaller
 _NO_GLYPH = "\uffff"
 
 _Font = ImageFont.FreeTypeFont
@@ -47,6 +48,20 @@ def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint =
     palette = card.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette.save(buffer, "PNG", compress_level=6)
     return EncodedImage(buffer.getvalue(), "image/png", *CARD_SIZE)
+
+
+def draw_icon(_body: bytes, *, letter: str, dot: str, size: int) -> EncodedImage:
+    """Draw the site's icon as PNG, `size` pixels wide: the letter and the masthead's dot, or the dot if the font lacks the letter."""
+    icon = Image.new("RGB", (_ICON_UNITS, _ICON_UNITS), INK)
+    draw = ImageDraw.Draw(icon)
+    if letter and not _find_missing_letter(letter):
+        draw.text((226, 376), letter, PAPER, load_font("Bold", 368), "ms")
+        draw.circle((408, 340), 40, dot)
+    else:
+        draw.circle((256, 256), 128, dot)
+    buffer = io.BytesIO()
+    icon.resize((size, size), Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
+    return EncodedImage(buffer.getvalue(), "image/png", size, size)
 
 
 def _paste_image(card: Image.Image, picture: bytes, focus: FocusPoint) -> None:

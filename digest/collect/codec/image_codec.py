@@ -36,12 +36,12 @@ MAX_HEADER_BYTES = 60_000
 _OPAQUE = 128  # of an alpha of 255
 
 
-_CROP_SIZES = {  # pixels, bytes
-    CropShape.LEAD: ((1120, 630), 120_000),
-    CropShape.THUMB: ((240, 160), 30_000),
+_CROP_SIZES = {  # pixels; bytes wanted, for which the quality is lowered a little, and bytes at most
+    CropShape.LEAD: ((1120, 630), 50_000, 120_000),
+    CropShape.THUMB: ((240, 160), 30_000, 30_000),
 }
 _JPEG_QUALITIES = (84, 76, 68, 60)
-_LOWER_JPEG_QUALITIES = (50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
+_LOWER_JPEG_QUALITIES = (60, 50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
 _MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
 _MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes for one: 270 MB
 _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
@@ -124,9 +124,11 @@ def crop_image(body: bytes, shape: CropShape, focus: FocusPoint = DEFAULT_FOCUS)
     Raises:
         ImageError: `body` is no picture.
     """
-    size, max_bytes = _CROP_SIZES[shape]
+    size, wanted_bytes, max_bytes = _CROP_SIZES[shape]
     image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))
-    return encode_image(ImageOps.fit(image, size, centering=focus), max_bytes, fixed_size=True)
+    crop = ImageOps.fit(image, size, centering=focus)
+    light = _best_encoding(crop, wanted_bytes, _JPEG_QUALITIES)
+    return light if len(light.body) <= max_bytes else _best_encoding(crop, max_bytes, _LOWER_JPEG_QUALITIES)
 
 
 def decode_image(
@@ -212,15 +214,14 @@ def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.I
     return colours
 
 
-def encode_image(image: Image.Image, max_bytes: int, *, fixed_size: bool = False) -> EncodedImage:
+def encode_image(image: Image.Image, max_bytes: int) -> EncodedImage:
     """Write RGB as JPEG, or as PNG where few colours make that smaller, within `max_bytes`.
 
-    First the quality is lowered, then the size; with `fixed_size` only the quality, further down.
+    First the quality is lowered, then the size.
     """
-    qualities = _JPEG_QUALITIES + (_LOWER_JPEG_QUALITIES if fixed_size else ())
     while True:
-        best = _best_encoding(image, max_bytes, qualities)
-        if len(best.body) <= max_bytes or fixed_size or min(image.size) < 2:
+        best = _best_encoding(image, max_bytes, _JPEG_QUALITIES)
+        if len(best.body) <= max_bytes or min(image.size) < 2:
             return best
         smaller = [max(1, side * 4 // 5) for side in image.size]
         image = image.resize(smaller, Image.Resampling.LANCZOS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from digest.collect.codec.card_image import draw_social_card
+from digest.collect.codec.card_image import draw_icon, draw_social_card
 from digest.collect.codec.encoded_image import CropShape, EncodedImage, SocialCardTexts
 from digest.collect.codec.image_codec import count_colors, crop_image, fit_header, fit_image, fit_logo
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
@@ -69,6 +69,7 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "draw card": lambda body, *, focus, **words: _encode(
         draw_social_card, body, words=SocialCardTexts(**words), focus=focus
     ),
+    "draw icon": partial(_encode, draw_icon),
     "unpack list": _unpack_list,
     "crop picture": lambda body, *, shape, focus: _encode(crop_image, body, shape=CropShape(shape), focus=focus),
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from html import escape
 
-from digest.deliver.compose import dkim, headers
+from digest.deliver.compose import dkim, headers, unsubscribe_address
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.text_lines import measure_text_width, wrap_text
 
@@ -186,7 +186,8 @@ class MessageTemplate:
     """A message without what is one reader's own. `html` is None in a text-only message.
 
     `extra_headers` holds header fields that are the same for everybody. `unsubscribe_url_prefix` precedes the token in
-    List-Unsubscribe ("https://news.example.org/u/"); it is empty in most notices.
+    List-Unsubscribe ("https://news.example.org/u/"); it is empty in most notices. `unsubscribe_mail_domain` adds an
+    address at that domain to the header, for email apps that unsubscribe by email (RFC 2369, section 3.2).
     """
 
     subject: str
@@ -198,6 +199,7 @@ class MessageTemplate:
     extra_headers: Mapping[str, str] = field(default_factory=dict)
     list_id: tuple[str, str] | None = None  # display name and id
     unsubscribe_url_prefix: str = ""
+    unsubscribe_mail_domain: str = ""
 
     @cached_property
     def parts_and_slots(self) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
@@ -248,10 +250,22 @@ class MessageTemplate:
             b"\r\n" + (headers.mailbox_field("List-Id", *self.list_id) if self.list_id else b""),
         ]
         if self.unsubscribe_url_prefix:
-            link = headers.header_field("List-Unsubscribe", f"<{self.unsubscribe_url_prefix}").rstrip(b"\r\n")
-            post = headers.header_field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
-            head += [link, LEAVE_SLOT, b">\r\n" + post]
+            head += self._unsubscribe_fields()
         return [*head, extra + b"MIME-Version: 1.0\r\n"]
+
+    def _unsubscribe_fields(self) -> list[bytes | Slot]:
+        parts: list[bytes | Slot] = [
+            headers.header_field("List-Unsubscribe", f"<{self.unsubscribe_url_prefix}").rstrip(b"\r\n"),
+            LEAVE_SLOT,
+        ]
+        if self.unsubscribe_mail_domain:
+            before, after = unsubscribe_address.surround_token(self.unsubscribe_mail_domain)
+            parts += [
+                f">,\r\n <mailto:{before}".encode("ascii"),
+                LEAVE_SLOT,
+                f"{after}?subject=unsubscribe".encode("ascii"),
+            ]
+        return [*parts, b">\r\n" + headers.header_field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
 
     def _encoded_body(self) -> list[bytes | Slot]:
         text, *html_parts = map(_mime_part, ("plain", "html"), self.body_texts)

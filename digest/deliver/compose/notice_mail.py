@@ -60,6 +60,7 @@ class NoticeComposer:
             html=self._html_with_facts(kind, facts),
             list_id=(self.settings.file.publication.name, sender.list_id) if subscriber else None,
             unsubscribe_url_prefix=f"{base}/u/" if subscriber else "",
+            unsubscribe_mail_domain=self.settings.unsubscribe_mail_domain,
             # RFC 3834, section 5
             extra_headers={"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "OOF, AutoReply"},
         )

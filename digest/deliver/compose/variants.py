@@ -49,6 +49,8 @@ class EditionVariants:
     zone: ZoneInfo  # the publication's
     language: SubscriberLanguage  # what readers are written to in
     hidden_preferences: frozenset[str]  # which the publication doesn't offer, and so have no effect
+    unsubscribe_mail_domain: str = ""
+    feedback_sender_id: str = ""
     # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
     chosen_variants: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
@@ -132,6 +134,7 @@ class EditionVariants:
             html=None if text_only else edition.join("short" if is_short else "html", omitted),
             list_id=(edition.list_name, edition.list_id),
             unsubscribe_url_prefix=f"{base}/u/",
+            unsubscribe_mail_domain=self.unsubscribe_mail_domain,
             extra_headers={
                 "List-Archive": f"<{base}/>",
                 "List-Help": f"<{base}/privacy>",
@@ -139,14 +142,28 @@ class EditionVariants:
                 "List-Post": "NO",  # RFC 2369, section 3.4: nobody can post
                 "Precedence": "bulk",  # keeps vacation programs quiet, as the next one does at Exchange
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
-            },
+            }
+            | self._feedback_header(),
         )
+
+    def _feedback_header(self) -> dict[str, str]:
+        """Return Feedback-ID, if wanted: campaign, customer, kind of email, and sender ID, as Gmail's documentation has it."""
+        kind = "breaking-news" if self.is_breaking_news else "edition"
+        fields = (self.edition.name, self.edition.list_id.partition(".")[0], kind, self.feedback_sender_id)
+        return {"Feedback-ID": ":".join(fields)} if self.feedback_sender_id else {}
 
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
     """Create the variants of an edition, or of an approved version of it."""
     file = settings.file
-    return EditionVariants(edition, file.publication.zone, settings.subscriber_language, file.preferences.hidden)
+    return EditionVariants(
+        edition,
+        file.publication.zone,
+        settings.subscriber_language,
+        file.preferences.hidden,
+        settings.unsubscribe_mail_domain,
+        file.sender.feedback_id,
+    )
 
 
 def count_variant_subscribers(session: Session, variants: EditionVariants) -> Counter[VariantKey]:

@@ -122,7 +122,7 @@ class DeliveryEvent:
     """One event, normalised. `detail` holds texts that are scrubbed of addresses; `reported_by` names the source.
 
     `fingerprint` is a hash of the content, `provider_mark` one of the provider's id for the event: it is a repetition
-    if either is known.
+    if either is known. `person` is the subscriber whom the event is about if none of their deliveries is kept anymore.
     """
 
     reported_by: str
@@ -134,6 +134,7 @@ class DeliveryEvent:
     fingerprint: str
     provider_mark: str | None
     detail: Mapping[str, str]
+    person: int | None = None
 
 
 def parse_delivery_id(text: str) -> str | None:

@@ -49,7 +49,7 @@ def process_events(
         OSError: the departure log could not be written.
     """
     deliveries = _load_deliveries(session, {event.delivery_id for event in events} - {None})
-    ours = [event for event in events if event.delivery_id in deliveries or event.kind is EventKind.UNKNOWN]
+    ours = [e for e in events if e.delivery_id in deliveries or e.person is not None or e.kind is EventKind.UNKNOWN]
     new = _insert_new_events(session, ours, deliveries)
     counts = Counter({"foreign": len(events) - len(ours), "known": len(ours) - len(new)})
     counts.update(str(event.kind) for event in new)
@@ -166,6 +166,10 @@ def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now
 def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any]) -> DeliveryFeedbackReport | None:
     kind = convert_event_to_feedback_kind(event.kind, event.cause)
     delivery = deliveries.get(event.delivery_id)
+    if kind is not None and event.person is not None:
+        return DeliveryFeedbackReport(
+            event.person, kind, event.occurred_at, event.reported_by, {"said": str(event.kind)}
+        )
     if kind is None or delivery is None or not _concerns_address(delivery):
         return None
     if kind is DeliveryFeedbackKind.COMPLAINED and event.reported_by == incoming_mail.REPORTED_BY:

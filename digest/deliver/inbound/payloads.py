@@ -145,7 +145,7 @@ def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.Mail
     """Find the delivery of an event that names a reader: a complaint must quote the Message-ID of a message to them.
 
     The token alone may come from a forwarded mail. It grants what it grants to its holder, and no more: an
-    unsubscription, recorded at the last message that was handed over.
+    unsubscription, recorded at the last message that was handed over, or for the person alone if that isn't kept anymore.
     """
     if mailbox_event.subscriber is None:
         return mailbox_event.event
@@ -159,7 +159,9 @@ def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.Mail
         quoted = session.scalar(latest.where(Delivery.message_id == mailbox_event.subscriber.message_id))
         if quoted is not None:
             return replace(mailbox_event.event, delivery_id=quoted)
-        return replace(mailbox_event.event, delivery_id=session.scalar(latest), kind=EventKind.UNSUBSCRIBED)
+        last = session.scalar(latest)
+    person = mailbox_event.subscriber.person if last is None else None
+    return replace(mailbox_event.event, delivery_id=last, person=person, kind=EventKind.UNSUBSCRIBED)
 
 
 def _apply_batch(

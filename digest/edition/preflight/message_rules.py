@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.message import Message
 
 from digest.edition.content.mailable_edition import FragmentKind
@@ -25,7 +25,7 @@ GMAIL_CLIP_SIZE = 102 * 1024
 CLIP_WARNING_SIZE = 80 * 1024
 SINGLE_FIELDS = (
     *("from", "date", "message-id", "to", "subject", "reply-to", "sender", "mime-version"),
-    *("list-id", "list-unsubscribe", "list-unsubscribe-post", "content-type"),
+    *("list-id", "list-unsubscribe", "list-unsubscribe-post", "feedback-id", "content-type"),
 )
 _PART_NAMES: dict[FragmentKind, str] = {
     "html": "HTML part",
@@ -36,7 +36,7 @@ _PART_NAMES: dict[FragmentKind, str] = {
 _FIX_TEMPLATE = "Correct the template or the sender settings, then draft the edition again."
 _FIX_PLACEHOLDER = "Ask an admin to make leave, preferences, and my_data a whole link each in the template, and to keep URLs out of the line with asked."
 REQUIRED_FIELDS = ("from", "date", "message-id", "to", "subject", "mime-version", "list-id")
-STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", "List-Id")
+STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", "List-Id", "Feedback-ID")
 
 
 @preflight_rule("size")
@@ -137,19 +137,21 @@ def _check_quoted_printable(part: Message) -> Iterator[PreflightFinding]:
 @preflight_rule("one-click", is_for_admins=True)
 def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """One-click unsubscribe (RFC 8058, section 3.1) works, and both parts have the unsubscribe link."""
-    value = str(examined.parsed_message.get("List-Unsubscribe", ""))
-    addresses = re.findall(r"<(https?://[^>\s]+)>", value)
-    if len(addresses) != 1 or ("<http://" in value and not examined.links_may_stay_here):
+    urls = examined.unsubscribe_urls
+    addresses = [url for url in urls if url.startswith(("https://", "http://"))]
+    if len(addresses) != 1 or (addresses[0].startswith("http://") and not examined.links_may_stay_here):
         yield error_finding(
             "List-Unsubscribe doesn't have exactly one https URL (RFC 8058, section 3.1).",
             "Set DIGEST_BASE_URL to an https URL.",
         )
         return
-    if len(value) > 77:
+    length = len(f"<{addresses[0]}>")
+    if length > 77:
         yield error_finding(
-            f"List-Unsubscribe has {len(value)} characters. Some providers corrupt it if it has more than 77.",
+            f"The URL in List-Unsubscribe has {length} characters. Some providers corrupt it if it has more than 77.",
             "Use a shorter host in DIGEST_BASE_URL.",
         )
+    yield from _check_unsubscribe_address(urls, addresses)
     if examined.parsed_message.get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click":
         yield error_finding(
             "List-Unsubscribe-Post isn't 'List-Unsubscribe=One-Click' (RFC 8058, section 3.1).", _FIX_TEMPLATE
@@ -161,6 +163,18 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
         )
         return
     yield from _check_leave_links(examined, addresses[0])
+
+
+def _check_unsubscribe_address(urls: Sequence[str], web_urls: Sequence[str]) -> Iterator[PreflightFinding]:
+    """Check that anything besides the web URL is one address that the mailbox would recognize."""
+    others = [url for url in urls if url not in web_urls]
+    token = web_urls[0].rpartition("/")[2]
+    pattern = rf"mailto:bounce\+{re.escape(token)}@[^@?]+\?subject=unsubscribe"
+    if others and not (len(others) == 1 and re.fullmatch(pattern, others[0])):
+        yield error_finding(
+            "List-Unsubscribe has an email address that doesn't identify the subscriber (RFC 2369, section 3.2).",
+            _FIX_TEMPLATE,
+        )
 
 
 def _check_leave_links(examined: PreflightInput, address: str) -> Iterator[PreflightFinding]:

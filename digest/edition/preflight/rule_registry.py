@@ -153,9 +153,14 @@ class PreflightInput:
         return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
 
     @cached_property
+    def unsubscribe_urls(self) -> tuple[str, ...]:
+        """The URIs of List-Unsubscribe, without their angle brackets."""
+        return tuple(re.findall(r"<([^<>\s]+)>", str(self.parsed_message.get("List-Unsubscribe", ""))))
+
+    @cached_property
     def drafted_base(self) -> str:
         """The base URL that the links of the HTML part lead to, as the unsubscribe link shows it."""
-        url = str(self.parsed_message.get("List-Unsubscribe", "")).strip("<>")
+        url = next(iter(self.unsubscribe_urls), "")
         path = url.removeprefix(self.base) if url.startswith(self.base) else ""
         link = re.search(rf"(https?://[^\s\"'<>]+){re.escape(path)}\b", self.html) if path else None
         return link[1] if link else self.base

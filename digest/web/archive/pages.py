@@ -2,11 +2,9 @@
 
 import gzip
 import json
-import math
 import re
 import struct
 import unicodedata
-import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -17,6 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from digest.app.editions import edition_views, web_editions
 from digest.app.editions.edition_dates import build_calendar_feed, build_edition_calendar
 from digest.app.site import archive
+from digest.app.site.icon import draw_site_icon, find_icon_letter
 from digest.app.site.page_metadata import build_home_image, build_page_metadata, describe_website
 from digest.app.sources import past_editions
 from digest.settings import PublicationSettings, Settings
@@ -31,14 +30,14 @@ MAX_TYPED_LENGTH = 200  # characters of a search
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
 _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 _IMAGE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
-# The letter in ink on paper, and turned round in the dark; the dot is the pages' signal colour.
+# The letter in ink on paper, and turned round in the dark. The dot has the color of labels on either.
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">'
-    "<style>rect{{fill:#14181E}}text{{fill:#FFFFFF}}"
-    "@media (prefers-color-scheme:dark){{rect{{fill:#F2F4F6}}text{{fill:#12161C}}}}</style>"
+    "<style>rect{{fill:#14181E}}text{{fill:#FFFFFF}}circle{{fill:{label_dark}}}"
+    "@media (prefers-color-scheme:dark){{rect{{fill:#F2F4F6}}text{{fill:#12161C}}circle{{fill:{label}}}}}</style>"
     '<rect width="64" height="64" rx="8"/><text x="28" y="47" text-anchor="middle" '
     'font-family="Georgia,serif" font-weight="bold" font-size="44">{letter}</text>'
-    '<circle cx="50" cy="43" r="5" fill="#E0562B"/></svg>'
+    '<circle cx="50" cy="43" r="5"/></svg>'
 )
 
 
@@ -173,8 +172,11 @@ def edition_as_sent(name: str) -> AnyResponse:
 @archive_pages.get("/icon.svg")
 def icon() -> AnyResponse:
     """Give the icon of the site: the first letter of the publication's name."""
-    letter = escape(web_context().settings.file.publication.name[:1] or "•")
-    response = Response(_ICON.format(letter=letter), mimetype="image/svg+xml")
+    settings = web_context().settings
+    letter = escape(find_icon_letter(settings) or "•")
+    branding = settings.file.branding
+    svg = _ICON.format(letter=letter, label=branding.label, label_dark=branding.label_dark)
+    response = Response(svg, mimetype="image/svg+xml")
     response.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     return _cacheable_response(response, seconds=86400)
 
@@ -182,7 +184,7 @@ def icon() -> AnyResponse:
 @archive_pages.get("/favicon.ico")
 def small_icon() -> AnyResponse:
     """Give the icon for programs that read no SVG, as an ICO file with one PNG image in it."""
-    png = _draw_icon(32)
+    png = draw_site_icon(web_context().settings, 32)
     size, depth = (32, 32, 0, 0), (1, 24)  # pixels; planes and bits
     entry = struct.pack("<BBBBHHII", *size, *depth, len(png), 22)
     body = struct.pack("<HHH", 0, 1, 1) + entry + png
@@ -192,31 +194,8 @@ def small_icon() -> AnyResponse:
 @archive_pages.get("/apple-touch-icon.png")
 def touch_icon() -> AnyResponse:
     """Give the icon for the home screens of phones."""
-    return _cacheable_response(Response(_draw_icon(180), mimetype="image/png"), seconds=86400)
-
-
-_ICON_INK, _ICON_DOT = (0x14, 0x18, 0x1E), (0xE0, 0x56, 0x2B)
-
-
-@lru_cache(maxsize=2)
-def _draw_icon(size: int) -> bytes:
-    """Draw the dot of the masthead on ink, `size` pixels wide, as a PNG file (ISO/IEC 15948, section 5)."""
-    rows = (b"\0" + b"".join(_draw_icon_pixel(size, x, y) for x in range(size)) for y in range(size))
-    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows), 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_write_chunk(kind, data) for kind, data in chunks)
-
-
-def _draw_icon_pixel(size: int, x: int, y: int) -> bytes:
-    """Return the three bytes of a pixel; those at the dot's edge are mixed."""
-    middle = (size - 1) / 2
-    beyond_edge = math.hypot(x - middle, y - middle) - size / 4
-    share = min(1.0, max(0.0, 0.5 - beyond_edge))
-    return bytes(round(ink + share * (dot - ink)) for ink, dot in zip(_ICON_INK, _ICON_DOT, strict=True))
-
-
-def _write_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    png = draw_site_icon(web_context().settings, 180)
+    return _cacheable_response(Response(png, mimetype="image/png"), seconds=86400)
 
 
 @archive_pages.get("/editions/<name>.ics")

@@ -57,6 +57,7 @@ LETTER = MessageTemplate(
     html=SlottedText.from_parts(["<p>A   story</p>\n<p>", PREFERENCES_SLOT, " ", LEAVE_SLOT, "</p>\n\n"]),
     list_id=("HLS.Today", "weekly.news.example.org"),
     unsubscribe_url_prefix="https://news.example.org/u/",
+    unsubscribe_mail_domain="b.example.net",
     extra_headers={"List-Archive": "<https://news.example.org/>", "Precedence": "bulk"},
 )
 FILLED = PlaceholderValues(
@@ -103,6 +104,7 @@ TAMPERED = {
     "no List-Unsubscribe-Post": SIGNED.replace(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n", b""),
     "another recipient": SIGNED.replace(b"To: ada@", b"To: bob@"),
     "another token": SIGNED.replace(b"/u/llll", b"/u/mmmm"),
+    "another token by email": SIGNED.replace(b"bounce+llll", b"bounce+mmmm"),
     "another body": SIGNED.replace(b"<p>A", b"<p>B"),
     "a longer body": SIGNED + b"more\r\n",
     "a second Content-Type": b"Content-Type: text/html; charset=utf-8\r\n" + SIGNED,

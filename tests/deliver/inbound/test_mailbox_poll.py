@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 
 from digest.deliver.control import installation_hold
 from digest.deliver.events.failure_causes import FailureCause
@@ -38,13 +38,13 @@ from digest.store.delivery_models import (
 )
 from digest.store.engine import Database
 from subscribers.address import read_address
-from subscribers.consent import suppression
+from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.lifecycle.undo import find_undo_deadline
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.store.models import Base, Person, PersonState
+from subscribers.store.models import Base, ConsentKind, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer, ImapFolder
 from tests.deliver.returned_mails import SUBSCRIBER_ADDRESS, SentMessage, sent_message
@@ -195,6 +195,62 @@ def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_compl
         until = find_undo_deadline(session, mailbox.person, now=LATER)
     assert until is not None
     assert until > LATER + timedelta(days=6)
+
+
+def unsubscribe_by_mail(token: str, *, sender: str = "mallory@elsewhere.example", at: datetime = LATER) -> bytes:
+    head = f"From: {sender}\nTo: bounce+{token}@bounce.example.net\nSubject: unsubscribe\nDate: {format_datetime(at)}\n"
+    return f"Received: by mx.example.net; {format_datetime(at)}\n{head}\n".replace("\n", "\r\n").encode()
+
+
+def test_a_message_to_the_address_in_list_unsubscribe_unsubscribes_its_owner_once(mailbox: MailboxCase) -> None:
+    inbox = mailbox.server.inbox
+    inbox.add_message(unsubscribe_by_mail(mailbox.about.leave_token))
+    assert mailbox.poll() == PollResult(stored=1)
+    assert mailbox.apply() == {"unsubscribed": 1, "person left": 1}
+    assert mailbox.state == PersonState.WITHDRAWN
+    assert not inbox.messages, "it's put away"
+    assert [entry.kind for entry in mailbox.unsubscribe_log.read()] == ["left"]
+    # Sent again, by anyone, it changes nothing.
+    inbox.add_message(unsubscribe_by_mail(mailbox.about.leave_token, sender=SUBSCRIBER_ADDRESS))
+    inbox.add_message(unsubscribe_by_mail(mailbox.about.leave_token, at=LATER + timedelta(minutes=1)))
+    mailbox.poll(now=LATER + timedelta(minutes=2))
+    assert "person left" not in mailbox.apply()
+    assert len(list(mailbox.unsubscribe_log.read())) == 1
+
+
+def test_a_forged_unsubscribe_address_takes_nobody_off_the_list(quick: MailboxCase) -> None:
+    forged = quick.about.forged_copy().leave_token
+    quick.server.inbox.add_message(unsubscribe_by_mail(forged))
+    assert quick.poll().stored == 0
+    assert quick.state == PersonState.SUBSCRIBED
+    # With a subscriber in From, it's a letter like any other: they're emailed their link.
+    quick.server.inbox.add_message(unsubscribe_by_mail(forged, sender=SUBSCRIBER_ADDRESS))
+    assert quick.poll().answered == 1
+    assert quick.state == PersonState.SUBSCRIBED
+
+
+def test_a_request_from_before_the_owner_signed_up_again_has_no_effect_and_a_later_one_does(quick: MailboxCase) -> None:
+    world, token = quick.world, quick.about.leave_token
+    quick.server.inbox.add_message(unsubscribe_by_mail(token, at=LATER - timedelta(hours=2)))
+    with world.database.write() as session:
+        person = ledger.lock_person(session, quick.person)
+        assert person is not None
+        ledger.append_event(session, person, ConsentKind.CONFIRMED, {"method": "page"}, LATER - timedelta(hours=1))
+    quick.poll()
+    assert "person left" not in quick.apply()
+    assert quick.state == PersonState.SUBSCRIBED
+    quick.server.inbox.add_message(unsubscribe_by_mail(token))
+    quick.poll()
+    assert quick.apply() == {"unsubscribed": 1, "person left": 1}
+
+
+def test_an_old_token_unsubscribes_though_no_delivery_is_kept_anymore(quick: MailboxCase) -> None:
+    with quick.world.database.write() as session:
+        session.execute(delete(Delivery))
+    quick.server.inbox.add_message(unsubscribe_by_mail(quick.about.leave_token))
+    quick.poll()
+    assert quick.apply() == {"unsubscribed": 1, "person left": 1}
+    assert quick.state == PersonState.WITHDRAWN
 
 
 def reply(

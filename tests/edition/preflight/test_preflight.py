@@ -459,6 +459,14 @@ FAULTS = (
     Fault(
         "one-click",
         FindingLevel.ERROR,
+        "doesn't identify the subscriber",
+        lambda: swapped(
+            examined(), b"List-Unsubscribe: <https:", b"List-Unsubscribe: <mailto:editors@news.example.org>, <https:"
+        ),
+    ),
+    Fault(
+        "one-click",
+        FindingLevel.ERROR,
         "if it has more than 77",
         lambda: swapped(
             examined(), b"List-Unsubscribe: <https://news.", b"List-Unsubscribe: <https://" + b"a" * 40 + b".news."

@@ -10,6 +10,7 @@ from lxml import html as lxml_html
 from PIL import Image
 from sqlalchemy import select, update
 
+from digest.collect.codec.card_image import draw_icon
 from digest.store.models import EditionState, MediaFile
 from tests.moments import RELEASE
 
@@ -183,6 +184,9 @@ def test_the_page_for_words_to_the_editors_leads_to_them(world: Any) -> None:
     assert "mailto:editors@news.example.org" in world.client.get("/contact").text
 
 
+INK, PAPER, DOT = (20, 24, 30), (255, 255, 255), (242, 150, 107)
+
+
 def test_browsers_and_home_screens_find_an_icon(world: Any) -> None:
     page = lxml_html.document_fromstring(world.client.get("/").text)
     links = {link.get("href"): link.get("rel") for link in page.xpath("//link[contains(@rel, 'icon')]")}
@@ -190,7 +194,17 @@ def test_browsers_and_home_screens_find_an_icon(world: Any) -> None:
     for path, size in (("/favicon.ico", 32), ("/apple-touch-icon.png", 180)):
         image = Image.open(io.BytesIO(world.client.get(path).data)).convert("RGB")
         assert image.size == (size, size)
-        assert (image.getpixel((0, 0)), image.getpixel((size // 2, size // 2))) == ((20, 24, 30), (224, 86, 43))
+        # The left stem of the H of HLS.Today, its crossbar, the gap above that, and the dot.
+        places = {(0.02, 0.02): INK, (0.31, 0.5): PAPER, (0.44, 0.48): PAPER, (0.44, 0.3): INK, (0.8, 0.66): DOT}
+        for (x, y), color in places.items():
+            found = image.getpixel((round(x * size), round(y * size)))
+            assert max(abs(a - b) for a, b in zip(found, color, strict=True)) < 60, (path, x, y, found)
+
+
+def test_a_letter_that_the_icons_font_lacks_is_left_out(world: Any) -> None:
+    for letter in ("\N{ARABIC LETTER NOON}", ""):
+        icon = Image.open(io.BytesIO(draw_icon(b"", letter=letter, dot="#F2966B", size=180).body)).convert("RGB")
+        assert (icon.getpixel((4, 4)), icon.getpixel((90, 90))) == (INK, DOT)
 
 
 @pytest.mark.parametrize(

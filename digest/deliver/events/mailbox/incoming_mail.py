@@ -1,20 +1,21 @@
 """Read a message of the bounce mailbox. Pure: its bytes in; the event that it reports out, or why it is ignored.
 
 It counts only if it proves that it is about a message of ours: by that message's return path with its MAC
-(`return_path`), a complaint also by the reader's token for leaving. See docs/decisions/0018-bounce-mailbox.md.
+(`return_path`), a complaint also by the reader's token for leaving. A message to the address in List-Unsubscribe
+(`unsubscribe_address`) unsubscribes the owner of its token, whoever sent it. See docs/decisions/0018-bounce-mailbox.md.
 
 Reports of mail systems are those of delivery status (RFC 3464, section 2), of abuse (RFC 5965, section 2), and bounces of older forms. Only fields are read that are meant for machines. The one exception is `parse_legacy_bounce`, which reads no cause.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from itertools import islice
 
-from digest.deliver.compose import return_path
+from digest.deliver.compose import return_path, unsubscribe_address
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_event_parts, parse_delivery_id
 from digest.deliver.events.failure_causes import (
     MILDEST_FIRST,
@@ -196,19 +197,22 @@ class IgnoreReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ComplainingSubscriber:
-    """A reader, proved by the token in the message that a complaint quotes, with that message's Message-ID."""
+class TokenOwner:
+    """A subscriber identified by an unsubscribe token.
+
+    `message_id` is that of the message that a complaint quotes; a request to unsubscribe quotes none.
+    """
 
     person: int
-    message_id: str
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxEvent:
-    """The event that a message reports. Where it names no delivery, it is about one of `reader`'s."""
+    """The event that a message reports. Where it names no delivery, it is about one of `subscriber`'s."""
 
     event: DeliveryEvent
-    subscriber: ComplainingSubscriber | None = None
+    subscriber: TokenOwner | None = None
 
 
 def read_incoming_mail(
@@ -217,6 +221,8 @@ def read_incoming_mail(
     """Return what a message reports about a message of ours, or that its sender wants to leave, or why it is ignored."""
     mail = mime.parse_mime(raw)
     report = parse_report(mail)
+    if report is None and (people := _find_unsubscribing_people(keys, mail)):
+        return _request_event(people, _event_times(mail, received_at))
     named_deliveries = _first_named_deliveries(keys, _return_path_candidates(mail, report))
     if len(named_deliveries) > 1:
         return IgnoreReason.AMBIGUOUS
@@ -246,11 +252,34 @@ def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None
 
     An `Original-Envelope-Id` alone proves nothing: it has no MAC.
     """
-    yield from (" ".join(mail.fields.all(name)) for name in _RECIPIENT_FIELDS)
-    yield " ".join(to for line in mail.fields.all("received")[:20] for to in _RECEIVED_FOR.findall(line[:2000]))
+    yield from _recipient_texts(mail)
     if report is not None:
         yield report.original_sender
         yield " ".join(report.returned_fields.all("return-path"))
+
+
+def _recipient_texts(mail: mime.MimePart) -> Iterator[str]:
+    yield from (" ".join(mail.fields.all(name)) for name in _RECIPIENT_FIELDS)
+    yield " ".join(to for line in mail.fields.all("received")[:20] for to in _RECEIVED_FOR.findall(line[:2000]))
+
+
+def _find_unsubscribing_people(keys: KeyRing, mail: mime.MimePart) -> frozenset[int]:
+    """Return the people that the first field with any of our unsubscribe addresses names."""
+    people = (unsubscribe_address.find_unsubscribing_people(keys, text) for text in _recipient_texts(mail))
+    return next(filter(None, people), frozenset())
+
+
+def _request_event(people: frozenset[int], times: tuple[datetime, datetime]) -> MailboxEvent | IgnoreReason:
+    """Return the event of a message to an unsubscribe address.
+
+    It's told from the owner's later requests by its time, so that reading it again changes nothing.
+    """
+    if len(people) > 1:
+        return IgnoreReason.AMBIGUOUS
+    (person,) = people
+    event = _mailbox_event(MailReportResult(EventKind.UNSUBSCRIBED), None, TokenOwner(person), times)
+    fingerprint = hash_event_parts(REPORTED_BY, "unsubscribe", str(person), times[0].isoformat())
+    return replace(event, event=replace(event.event, fingerprint=fingerprint))
 
 
 def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
@@ -259,13 +288,13 @@ def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozens
     return next(filter(None, deliveries), frozenset())
 
 
-def _find_complaining_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[ComplainingSubscriber]:
+def _find_complaining_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[TokenOwner]:
     """Return the readers whose tokens are in the List-Unsubscribe field of the quoted message."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
     tokens = [match[1] for match in islice(_LEAVE_LINK.finditer(links), 5)]
     owners = filter(None, (link_tokens.read_link_token(keys, token, "leave") for token in tokens))
-    return frozenset(ComplainingSubscriber(owner.number, message) for owner in owners)
+    return frozenset(TokenOwner(owner.number, message) for owner in owners)
 
 
 def _read_letter(
@@ -281,7 +310,7 @@ def _read_letter(
 def _mailbox_event(
     verdict: MailReportResult,
     delivery: str | None,
-    subscriber: ComplainingSubscriber | None,
+    subscriber: TokenOwner | None,
     times: tuple[datetime, datetime],
 ) -> MailboxEvent:
     subject = delivery or (f"{subscriber.person} {subscriber.message_id}" if subscriber else "")

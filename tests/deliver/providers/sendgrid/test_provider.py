@@ -48,6 +48,7 @@ LETTER = MessageTemplate(
     extra_headers={"Precedence": "bulk"},
     list_id=("HLS.Today", "weekly.news.example.org"),
     unsubscribe_url_prefix="https://news.example.org/u/",
+    unsubscribe_mail_domain="bounce.example.net",  # left out: the header would be too long for SendGrid's relay
 )
 
 
