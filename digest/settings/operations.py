@@ -275,8 +275,8 @@ def check_dkim_record(text: str) -> str:
 class RelaySettings(values.SettingsTable):
     """What your own mail server does: its log says what became of messages after it accepted them, and it may sign them.
 
-    See [following the mail server's log](sending.md#following-the-mail-servers-log) and
-    [DKIM signatures by the mail server](sending.md#dkim-signatures-by-the-mail-server).
+    See [following the mail server's log](bounces.md#following-the-mail-servers-log) and
+    [letting the mail server sign](operating.md#let-the-mail-server-sign).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS

@@ -126,7 +126,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     words = "smtp"
     feedback_steps = (
-        SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see “What comes back” in docs/sending.md)."),
+        SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see docs/bounces.md)."),
     )
 
     smtp_host: Annotated[str, AfterValidator(str.strip)] = Field(title="Mail server host")
