@@ -87,8 +87,8 @@ def variables_in_file(file: Path) -> Iterator[str]:
             yield from re.findall(r"DIGEST_[A-Z_]*[A-Z]", node.value)
 
 
-def test_every_environment_variable_stands_in_the_table_of_operating() -> None:
-    table = re.findall(r"(?m)^\| (`DIGEST_[^|]+) \|", page("operating.md"))
+def test_every_environment_variable_is_in_the_table_of_the_environment() -> None:
+    table = re.findall(r"(?m)^\| (`DIGEST_[^|]+) \|", page("environment.md"))
     assert {name for row in table for name in re.findall(r"DIGEST_[A-Z_]+", row)} == variables_in_code()
 
 

@@ -44,7 +44,7 @@ _GUIDE_HEAD = """\
 # Settings
 
 `digest.toml` contains what an operator decides. `digest init` writes one that shows every key with its default. Paths and secrets
-come from the environment, which can also set every key, by the variable named here ([how](operating.md#installing)). [operating.md](operating.md#installing) describes how errors are reported and when changes take effect. {pages}
+come from the environment, which can also set every key, by the variable named here ([environment variables](environment.md)). A running service reads the file again when it changes ([services](operating.md#services)). {pages}
 also have pages under **Admin**, **Settings**.
 
 """
