@@ -49,7 +49,7 @@ size: $(VENV)/.stamp  ## Count the product's code by package, in tokens without 
 bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 	@$(BIN)/python -m benchmarks.bench
 
-soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, sign up from 10,000 networks, fuzz all parsers, draw 10,000 random sends, simulate eight years; writes docs/soak.md
+soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, sign up from 10,000 networks, fuzz all parsers, draw 10,000 random sends, simulate eight years; writes benchmarks/soak.md
 	@$(BIN)/python -m tests.soak.soak
 
 pictures: $(VENV)/.stamp  ## Take the pictures of the README, docs/editors.md and docs/admins.md from the running product (needs Chromium)
