@@ -160,7 +160,7 @@ def test_every_picture_is_shown_with_a_description_and_is_small() -> None:
     assert [picture.name for picture in pictures if picture.stat().st_size > 120_000] == []
 
 
-@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/security.md"])
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/assurance/asvs.md"])
 def test_every_file_and_folder_that_maps_name_is_there(document: str) -> None:
     paths = re.findall(
         r"`((?:digest|subscribers|templates|tests|docs|benchmarks)/[\w./-]*)`", (ROOT / document).read_text("utf-8")
