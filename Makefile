@@ -75,8 +75,9 @@ messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogues
 	@sed -i.old -e '/^"\(POT-Creation-Date\|PO-Revision-Date\|Last-Translator\|Language-Team\|Report-Msgid-Bugs-To\|Generated-By\):/d' digest/locale/*/LC_MESSAGES/digest.po
 	@rm -f digest/locale/*/LC_MESSAGES/digest.po.old
 
-settings: $(VENV)/.stamp  ## Write docs/settings.md and digest/shipped.toml from the declared settings
+settings: $(VENV)/.stamp  ## Write docs/settings.md, docs/commands.md, docs/doctor.md, and digest/shipped.toml from the texts in the code
 	@$(BIN)/python -m tests.tools.write_settings
+	@$(BIN)/python -m tests.tools.write_references
 
 pins: $(VENV)/.stamp  ## Pin the dependencies anew, with hashes (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -199,7 +199,11 @@ def limits_table(costs: UnitCosts) -> str:
     rows = [
         ("one process, over SMTP", f"{1e6 / costs.send_cpu:,.0f}", "more workers"),
         ("one process, over SendGrid", f"{1e6 / costs.provider_cpu:,.0f}", "more workers; `&connections=`"),
-        ("a core that signs with RSA-2048", f"{1e6 / costs.signature_cpu:,.0f}", "more cores, or let the mail server sign"),
+        (
+            "a core that signs with RSA-2048",
+            f"{1e6 / costs.signature_cpu:,.0f}",
+            "more cores, or let the mail server sign",
+        ),
         ("a core of PostgreSQL", f"{1e6 / costs.database_cpu:,.0f}", "more cores there, faster disks"),
         ("planning, one process", f"{costs.plan_rate:,.0f}", "none"),
         (
