@@ -157,9 +157,9 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 
 @doctor_check(
     "audit-log",
-    "Compare the log with a backup and with your daily integrity emails, which show what the log contained. If rows were changed, "
-    "restore a backup from before that: digest restore FILE --replace. If rows fail only because the key file was missing, check "
-    "them, then run 'digest keys rotate audit', which vouches for them.",
+    "Compare the log with a backup and with your daily integrity emails. If rows were changed, restore a backup from before that: "
+    "digest restore FILE --replace. If rows fail only because the key file was missing, check them, then run 'digest keys rotate "
+    "audit'.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The audit log passes verification."""
@@ -349,8 +349,7 @@ _HOLDING_SLOTS = text(
 @doctor_check(
     "held-rows",
     "End the connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore "
-    "(SELECT pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and the "
-    "database grows. Other users' transactions are found only if the app's database user has the role "
+    "(SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role "
     "pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
