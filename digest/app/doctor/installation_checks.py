@@ -157,9 +157,9 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 
 @doctor_check(
     "audit-log",
-    "Compare the log with a backup and with your daily integrity emails. If rows were changed, restore a backup from before that: "
-    "digest restore FILE --replace. If rows fail only because the key file was missing, check them, then run 'digest keys rotate "
-    "audit'.",
+    "Compare the log with a backup and with your daily integrity emails, which show what the log contained. If rows were changed, "
+    "restore a backup from before that: digest restore FILE --replace. If rows fail only because the key file was missing, check "
+    "them, then run 'digest keys rotate audit', which vouches for them.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The audit log passes verification."""

@@ -135,8 +135,8 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "public-editions",
     "Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore a backup "
-    "from before the change with 'digest restore FILE --replace'. Everything since that backup is lost, "
-    "except for unsubscribes.",
+    "from before the change with 'digest restore FILE --replace'. Everything since that backup is lost, such as sign-ups, "
+    "imports, and edits, except for unsubscribes.",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Public pages and the search show what was approved."""
