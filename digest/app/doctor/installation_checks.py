@@ -349,8 +349,7 @@ _HOLDING_SLOTS = text(
 @doctor_check(
     "held-rows",
     "End the connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore "
-    "(SELECT pg_drop_replication_slot('NAME')). Until then, PostgreSQL can't remove outdated rows, and the "
-    "database grows. Other users' transactions are found only if the app's database user has the role "
+    "(SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role "
     "pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
