@@ -49,7 +49,7 @@ size: $(VENV)/.stamp  ## Count the product's code by package, in tokens without 
 bench: $(VENV)/.stamp  ## Measure speed, as ratios and against the bars
 	@$(BIN)/python -m benchmarks.bench
 
-soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, sign up from 10,000 networks, fuzz all parsers, draw 10,000 random sends, simulate eight years; writes docs/soak.md
+soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messages, sign up from 10,000 networks, fuzz all parsers, draw 10,000 random sends, simulate eight years; writes benchmarks/soak.md
 	@$(BIN)/python -m tests.soak.soak
 
 pictures: $(VENV)/.stamp  ## Take the pictures of the README, docs/editors.md and docs/admins.md from the running product (needs Chromium)
@@ -75,8 +75,9 @@ messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogues
 	@sed -i.old -e '/^"\(POT-Creation-Date\|PO-Revision-Date\|Last-Translator\|Language-Team\|Report-Msgid-Bugs-To\|Generated-By\):/d' digest/locale/*/LC_MESSAGES/digest.po
 	@rm -f digest/locale/*/LC_MESSAGES/digest.po.old
 
-settings: $(VENV)/.stamp  ## Write docs/settings.md and digest/shipped.toml from the declared settings
+settings: $(VENV)/.stamp  ## Write docs/settings.md, docs/commands.md, docs/doctor.md, and digest/shipped.toml from the texts in the code
 	@$(BIN)/python -m tests.tools.write_settings
+	@$(BIN)/python -m tests.tools.write_references
 
 pins: $(VENV)/.stamp  ## Pin the dependencies anew, with hashes (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -1,7 +1,7 @@
 """Speed against the bars: `make bench`, or some parts of it.
 
 Every part prints its results as they come, each beside its bar and beside what a peer reaches; the table of all comes last.
-Nothing else should run on the machine meanwhile. docs/benchmarks.md says what is measured and how.
+Nothing else should run on the machine meanwhile. benchmarks/README.md says what is measured and how.
 """
 
 import argparse

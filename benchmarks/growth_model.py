@@ -1,4 +1,4 @@
-"""How an installation grows: the tables of docs/growing.md, by arithmetic and a simulated release.
+"""How an installation grows: the tables of docs/growing.md and benchmarks/README.md, by arithmetic and a simulated release.
 
 `python -m benchmarks.growth_model` prints them; with `--figures FILE` it reckons with what `benchmarks.growth_figures` measured on
 your machine. All here is a pure function of figures that were measured and of assumptions, which are named as such.
@@ -26,7 +26,7 @@ MAX_STEPS = 1_000_000
 class UnitCosts:
     """What was measured: CPU in µs of one core, sizes in bytes on PostgreSQL, rates a second of one process."""
 
-    # docs/benchmarks.md and docs/decisions/0042-claims-that-run-ahead.md
+    # benchmarks/README.md and docs/decisions/0042-claims-that-run-ahead.md
     database_cpu: float = 75.0  # the server, a message
     provider_cpu: float = 75.0  # our process, a reader over SendGrid
     import_rate: float = 11_600.0
@@ -130,7 +130,7 @@ def simulate_release(
         sent, possible = sum(going.values()), sum(waiting.values())
         is_last = sent >= possible
         took = max(sent / rate, 1e-9) if is_last and sent < rate * step_seconds else step_seconds
-        held_by = "caps of domains" if sent < min(rate * step_seconds, possible) * 0.999 else name
+        held_by = "provider limits" if sent < min(rate * step_seconds, possible) * 0.999 else name
         bound[held_by] = bound.get(held_by, 0.0) + took
         seconds += took
         waiting = {domain: count - going[domain] for domain, count in waiting.items()}
@@ -162,7 +162,7 @@ def domain_caps(addresses: int) -> dict[str, float]:
 
 SIZES = (10_000, 1_000_000, 100_000_000)
 PLANTS: tuple[tuple[int, str, SendingPlant], ...] = (
-    (10_000, "one process, signed, a relay of your own", SendingPlant(1, 2, 1, caps=domain_caps(1))),
+    (10_000, "one process, signed, your own mail server", SendingPlant(1, 2, 1, caps=domain_caps(1))),
     (10_000, "one process, SendGrid", SendingPlant(1, 2, 1, provider_seconds=0.2)),
     (1_000_000, "one process, signed, one sending address", SendingPlant(1, 4, 2, caps=domain_caps(1))),
     (1_000_000, "4 workers, signed, 4 sending addresses", SendingPlant(4, 8, 4, caps=domain_caps(4))),
@@ -197,13 +197,17 @@ def _markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def limits_table(costs: UnitCosts) -> str:
     """Return what each part carries, in messages a second."""
     rows = [
-        ("our process, over SMTP", f"{1e6 / costs.send_cpu:,.0f}", "more workers"),
-        ("our process, over SendGrid", f"{1e6 / costs.provider_cpu:,.0f}", "more workers; `&connections=`"),
-        ("a core that signs with RSA-2048", f"{1e6 / costs.signature_cpu:,.0f}", "more cores; let the relay sign"),
-        ("a core of PostgreSQL", f"{1e6 / costs.database_cpu:,.0f}", "more cores there; faster disks"),
+        ("one process, over SMTP", f"{1e6 / costs.send_cpu:,.0f}", "more workers"),
+        ("one process, over SendGrid", f"{1e6 / costs.provider_cpu:,.0f}", "more workers; `&connections=`"),
+        (
+            "a core that signs with RSA-2048",
+            f"{1e6 / costs.signature_cpu:,.0f}",
+            "more cores, or let the mail server sign",
+        ),
+        ("a core of PostgreSQL", f"{1e6 / costs.database_cpu:,.0f}", "more cores there, faster disks"),
         ("planning, one process", f"{costs.plan_rate:,.0f}", "none"),
         (
-            "one request to SendGrid at a time, answered after 200 ms",
+            "one request at a time to SendGrid, answered after 200 ms",
             f"{rate_limits(costs, SendingPlant(1, 2, 1, provider_seconds=0.2))['answers']:,.0f}",
             "`&connections=`, `&batch=`",
         ),
@@ -213,7 +217,7 @@ def limits_table(costs: UnitCosts) -> str:
             "`limits.domains_per_hour`, more addresses, warm-up",
         ),
     ]
-    return _markdown_table(("part", "messages a second", "what moves it"), rows)
+    return _markdown_table(("part", "messages per second", "how to raise it"), rows)
 
 
 def releases_table(costs: UnitCosts) -> str:
@@ -226,7 +230,7 @@ def releases_table(costs: UnitCosts) -> str:
         rows.append(
             (f"{subscribers:,}", name, _format_duration(forecast.seconds), forecast.bottleneck, f"${dollars:,.0f}")
         )
-    return _markdown_table(("readers", "sent by", "a release takes", "held back most by", "a month"), rows)
+    return _markdown_table(("subscribers", "sent by", "an edition takes", "limited by", "cost per month"), rows)
 
 
 def storage_table(costs: UnitCosts) -> str:
@@ -249,12 +253,12 @@ def storage_table(costs: UnitCosts) -> str:
             )
         )
     heads = (
-        "readers",
+        "subscribers",
         "400 days, SMTP",
         "400 days, SendGrid",
         "90 days, SMTP",
         "90 days, SendGrid",
-        "log of a release",
+        "PostgreSQL log per edition",
         "backup, 400 days",
         "import",
     )
@@ -269,7 +273,7 @@ def read_costs(measured: Mapping[str, Any]) -> UnitCosts:
 
 
 def print_tables(costs: UnitCosts) -> str:
-    """Return all tables, as docs/growing.md has them."""
+    """Return all tables, as docs/growing.md and benchmarks/README.md have them."""
     return "\n\n".join((limits_table(costs), releases_table(costs), storage_table(costs)))
 
 

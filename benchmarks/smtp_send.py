@@ -64,7 +64,7 @@ MIN_RATIOS = {  # of the rate of smtp-source, by database, sessions and signatur
     ("postgresql", 8, UNSIGNED): 0.5,
     ("sqlite", 50, SIGNED): 0.45,
 }
-# Of listmonk 6.2 on PostgreSQL 15 by sessions, in rounds with smtp-source of their own: docs/benchmarks.md, Peers.
+# Of listmonk 6.2 on PostgreSQL 15 by sessions, in rounds with smtp-source of their own: benchmarks/README.md, Peers.
 LISTMONK_RATIOS = {8: 0.45, 50: 0.52}
 MIN_COMMAND_RATIO = 0.7  # of a whole `digest send`
 SLOW_EVERY, SLOW_SECONDS = 20, 0.5  # one message in so many is answered after so many seconds

@@ -127,7 +127,7 @@ def score_readership(story: StoryMeasures) -> TermShare | None:
     "editorial",
     weight=0.20,
     bounds=NOT_NEGATIVE,
-    words="Whether your site pinned or featured it, or an official source published it.",
+    words="Your site pinned or featured it, or an official source published it.",
 )
 def score_editorial_choice(story: StoryMeasures) -> TermShare:
     """Return 1 for an editor's decision, and a part of it for an official source."""

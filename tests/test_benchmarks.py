@@ -61,7 +61,7 @@ def test_every_bar_of_the_small_parts_is_measured_and_printed_beside_what_it_is(
 
 def test_the_committed_table_is_judged_by_the_bars_of_the_design() -> None:
     assert smtp_send.MIN_RATIOS == SMTP_BARS
-    rows = list(COMMITTED_ROW.finditer((ROOT / "docs" / "benchmarks.md").read_text("utf-8")))
+    rows = list(COMMITTED_ROW.finditer((ROOT / "benchmarks" / "README.md").read_text("utf-8")))
     results = chain.from_iterable(part.items() for part in BARS.values())
     bars = {without_numbers(words.partition(": 0 rows")[0]): bar for words, bar in results if bar}
     bars |= {
@@ -146,7 +146,7 @@ def test_a_simulated_release_is_planned_sent_at_the_slowest_rate_and_waits_for_t
     assert free.bound_seconds == pytest.approx({"planning": 1_000, "cores": 250})
     capped = simulate_release(COSTS, replace(plant, caps={"large.test": 100_000}), 1_000_000, shares)
     assert capped.seconds == pytest.approx(1_000 + 500_000 / 100_000 * 3_600, abs=20), "500,000 at 100,000 an hour"
-    assert capped.bottleneck == "caps of domains"
+    assert capped.bottleneck == "provider limits"
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,10 @@ def test_disk_backup_and_money_grow_with_subscribers_and_the_editions_that_are_k
 
 
 def test_the_page_on_growing_has_the_tables_that_the_model_prints() -> None:
-    page = (ROOT / "docs" / "growing.md").read_text("utf-8")
+    guide, record = (ROOT / name for name in ("docs/growing.md", "benchmarks/README.md"))
+    pages = guide.read_text("utf-8") + record.read_text("utf-8")
     for table in (limits_table, releases_table, storage_table):
-        assert table(UnitCosts()) in page, "python -m benchmarks.growth_model prints them anew"
+        assert table(UnitCosts()) in pages, "python -m benchmarks.growth_model prints them anew"
 
 
 def test_what_was_measured_takes_the_place_of_the_figures_of_the_model() -> None:

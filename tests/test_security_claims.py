@@ -1,4 +1,4 @@
-"""docs/security.md against OWASP ASVS 5.0: no requirement is left out, and each claim names the tests that prove it."""
+"""docs/assurance/asvs.md against OWASP ASVS 5.0: no requirement is left out, and each claim names the tests that prove it."""
 
 import ast
 import re
@@ -51,7 +51,7 @@ def expand(numbers: str) -> tuple[str, ...]:
 
 @cache
 def read_claims() -> tuple[Claim, ...]:
-    page = (ROOT / "docs" / "security.md").read_text("utf-8").partition("### V1 ")[2]
+    page = (ROOT / "docs" / "assurance" / "asvs.md").read_text("utf-8").partition("### V1 ")[2]
     rows = re.findall(r"(?m)^\| (\d[^|]*) \| ([^|]*) \| (.*) \| ([^|]*) \|$", page)
     assert len(rows) == len(re.findall(r"(?m)^\| \d", page)), "a row isn't read"
     return tuple(
@@ -67,7 +67,7 @@ def test_each_requirement_of_levels_1_and_2_stands_in_one_row() -> None:
 
 
 def test_the_page_says_which_requirements_are_of_level_1() -> None:
-    page = (ROOT / "docs" / "security.md").read_text("utf-8")
+    page = (ROOT / "docs" / "assurance" / "asvs.md").read_text("utf-8")
     listed = re.search(r"all others are level 2: ([^|#]+)\.\n", page)
     assert listed is not None
     assert set(expand(" ".join(listed[1].split()))) == {n for n, level in REQUIREMENTS.items() if level == 1}

@@ -52,7 +52,8 @@ def parse_moment(text: str) -> datetime:
         ) from exc
 
 
-MOMENT = parse_moment  # the type of an option: click shows the function's name
+MOMENT = click.types.FuncParamType(parse_moment)
+MOMENT.name = "moment"  # as help shows it
 
 
 @dataclass(frozen=True)

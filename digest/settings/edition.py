@@ -33,7 +33,7 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
     refill: Literal["next", "none"] = file_only_setting(
         "next",
-        "What replaces a story an editor drops: the next proposed story, or nothing.",
+        "The replacement for a story an editor drops: the next proposed story, or nothing.",
         "`next` doesn't add a story if the section still has `most` or more.",
     )
 
@@ -150,7 +150,7 @@ class RankingWeights(
         },
     )
 ):
-    """How much each term of a story's score counts; the others count for more if a term is unknown.
+    """Weights of the terms in a story's score. If a term is unknown, the others count for more.
 
     The weights don't have to add up to 1.
     """

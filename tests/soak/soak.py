@@ -1,4 +1,4 @@
-"""Long runs that prove what the tests prove in small: `make soak`. It writes its table into docs/soak.md.
+"""Long runs that prove what the tests prove in small: `make soak`. It writes its table into benchmarks/soak.md.
 
     python -m tests.soak.soak [--kills 32] [--subscribers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--sends 10000] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written
@@ -68,7 +68,7 @@ from tests.subscribers.pages.signup_crowd import CrowdResult, list_crowd_network
 ROUTES = (smtp_route(50), smtp_route(8), sendgrid_route(100), smtp_route(1))
 RECEIVER_DELAYS = {"smtp": 0.0, "sendgrid": 0.005}  # seconds that the receiver takes, else it is all over too soon
 UNSUBSCRIBE_CLICKS = 50
-KILLED_SUBSCRIBERS, KILLS = 6_000, 32  # of each send that is killed, as docs/soak.md has them
+KILLED_SUBSCRIBERS, KILLS = 6_000, 32  # of each send that is killed, as benchmarks/soak.md has them
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def test_the_section_of_the_years_has_a_row_for_each_and_says_what_was_waited_fo
 
 def test_the_page_its_command_and_the_guide_are_of_what_a_run_does_by_default() -> None:
     """A row of the table is had again by the command above it."""
-    page = (ROOT / "docs" / "soak.md").read_text("utf-8")
+    page = (ROOT / "benchmarks" / "soak.md").read_text("utf-8")
     rows = re.findall(r"(?m)^\| (?:smtp|sendgrid), .*? \| \w+ \| ([\d,]+) \| (\d+) \|", page)
     assert set(rows) == {(f"{KILLED_SUBSCRIBERS:,}", str(KILLS))}
     intro = KILLS_SECTION.partition("{table}")[0].format(subscribers=KILLED_SUBSCRIBERS, kills=KILLS)

@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=RATE_LIMIT)
     parser.add_argument("--kill-every", type=float, default=KILL_INTERVAL)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--no-page", action="store_true", help="leave docs/soak.md as it is")
+    parser.add_argument("--no-page", action="store_true", help="leave benchmarks/soak.md as it is")
     arguments = parser.parse_args()
     logs.configure_logging(logging.WARNING)
     origin = describe_origin()

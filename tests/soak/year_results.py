@@ -1,4 +1,4 @@
-"""What came of simulated years: their table in docs/soak.md, and what they waited for."""
+"""What came of simulated years: their table in benchmarks/soak.md, and what they waited for."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ clock: while all was running, and after what held it up.
 
 
 def write_year_section(tallies: Sequence[YearTally]) -> str:
-    """Write the section of docs/soak.md: a row a year, and below them what was waited for."""
+    """Write the section of benchmarks/soak.md: a row a year, and below them what was waited for."""
     waits = [f"- {wait}" for tally in tallies for wait in tally.waits]
     section = YEAR_SECTION.format(table="\n".join([TABLE_HEAD, *(tally.table_row for tally in tallies)]))
     heading = "Looked at when it was due, these had not arrived; they did within three minutes more:"
@@ -80,7 +80,7 @@ def write_year_section(tallies: Sequence[YearTally]) -> str:
 
 
 def record_years(tallies: Iterable[YearTally], origin: str) -> None:
-    """Write the section of docs/soak.md, anew after each year."""
+    """Write the section of benchmarks/soak.md, anew after each year."""
     ended: list[YearTally] = []
     for tally in tallies:
         ended.append(tally)

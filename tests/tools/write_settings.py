@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from digest.settings import DEFAULT_SECTIONS, SettingsFileContent, SourceSettings
-from digest.settings.environment_keys import SettingPath, find_model, name_variable
+from digest.settings.environment_keys import find_model, name_variable
 from tests.conftest import ROOT
 
 GUIDE, SAMPLE = ROOT / "docs" / "settings.md", ROOT / "digest" / "shipped.toml"
@@ -43,9 +43,11 @@ _SAMPLE_SOURCES = """\
 _GUIDE_HEAD = """\
 # Settings
 
-`digest.toml` contains what an operator decides. `digest init` writes one that shows every key with its default. Paths and secrets
-come from the environment, which can also set every key, by the variable named here ([how](operating.md#installing)). [operating.md](operating.md#installing) describes how errors are reported and when changes take effect. {pages}
-also have pages under **Admin**, **Settings**.
+`digest.toml` contains an installation's settings. `digest init` writes one that shows every key with its default. A running service reads it
+again when it changes ([services](operating.md#services)). {pages} also have pages under **Admin**, **Settings**.
+
+A variable of the environment can set each key, too: `DIGEST_LIMITS__PROXIES` sets `proxies` in `[limits]`, and
+`DIGEST_SELECT__WEIGHTS__COVERAGE` sets `coverage` in `[select.weights]` ([environment variables](environment.md#settings)).
 
 """
 
@@ -99,8 +101,7 @@ def write_guide() -> str:
     parts = [_GUIDE_HEAD.format(pages=f"{', '.join(titles[:-1])}, and {titles[-1]}")]
     for path, table, is_list in list_tables():
         heading = f"## [[{path}]]" if is_list else f"## [{path}]"
-        place = () if is_list else tuple(path.split("."))
-        rows = "".join(_write_guide_row(name, field, place) for name, field in list_settings(table).items())
+        rows = "".join(_write_guide_row(name, field) for name, field in list_settings(table).items())
         text = textwrap.dedent(f"    {table.__doc__}").strip()
         text += (
             f"\n\nVariable for the whole list, as a TOML array of tables: `{name_variable((path,))}`."
@@ -112,9 +113,8 @@ def write_guide() -> str:
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def _write_guide_row(name: str, field: FieldInfo, place: SettingPath) -> str:
-    variable = f"Variable: `{name_variable((*place, name))}`" if place else ""
-    parts = (describe_briefly(field, "**{}.**"), read_extra(field, "details"), variable)
+def _write_guide_row(name: str, field: FieldInfo) -> str:
+    parts = (describe_briefly(field, "**{}.**"), read_extra(field, "details"))
     words = " ".join(filter(None, parts))
     return f"| `{name}` | {_write_guide_default(field)} | {describe_allowed(field)} | {words} |\n"
 

@@ -76,7 +76,7 @@ class CheckRegistry(dict[str, DoctorCheck[Examined]]):
     ) -> Callable[[Callable[[Examined], Iterator[DoctorFinding]]], Callable[[Examined], Iterator[DoctorFinding]]]:
         """Register a function as the check `name`; its docstring's first line says what it looks at.
 
-        The check wants a section in `docs/doctor.md` and a planted fault in its tests.
+        The check needs a planted fault in its tests. `make settings` adds it to `docs/doctor.md`.
         """
 
         def register(

@@ -73,5 +73,5 @@ def test_only_replies_to_the_recipient_slow_a_domain(stage: SmtpStage, code: str
 
 def test_the_docs_have_the_whole_table() -> None:
     rows = [f"| {', '.join(row.stages)} | {row.codes} | {row.culprit} | {row.handling} |" for row in BLAME_TABLE]
-    text = (ROOT / "docs" / "sending.md").read_text("utf-8")
+    text = (ROOT / "docs" / "replies.md").read_text("utf-8")
     assert [row for row in rows if row not in text] == []

@@ -96,7 +96,7 @@ class SendGridSetupAnswers(ProviderSetupAnswers):
         """Return what to do in SendGrid's pages."""
         title = (
             f"In SendGrid, authenticate the domain {sender_domain} (and add the CNAME records it shows to DNS), "
-            "and set up the signed Event Webhook (see “What comes back” in docs/sending.md). Put its key in "
+            "and set up the signed Event Webhook (see docs/bounces.md). Put its key in "
             "digest.env as DIGEST_SENDGRID_WEBHOOK_KEY."
         )
         return (SetupStep(title, (f"{base_url}/hooks/sendgrid",)),)

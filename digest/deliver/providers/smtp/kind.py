@@ -125,9 +125,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
     """What `digest setup` asks for a mail server."""
 
     words = "smtp"
-    feedback_steps = (
-        SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see “What comes back” in docs/sending.md)."),
-    )
+    feedback_steps = (SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see docs/bounces.md)."),)
 
     smtp_host: Annotated[str, AfterValidator(str.strip)] = Field(title="Mail server host")
     smtp_port: int = Field(

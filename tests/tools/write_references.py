@@ -1,0 +1,114 @@
+"""Write the pages that follow from the code's own texts: `docs/commands.md` and `docs/doctor.md`."""
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from digest.app.doctor import examination, received_message
+from digest.app.doctor.check_registry import DoctorCheck
+from digest.cli import digest
+from tests.conftest import ROOT
+
+COMMANDS_PAGE, DOCTOR_PAGE = ROOT / "docs" / "commands.md", ROOT / "docs" / "doctor.md"
+_CODE = re.compile(
+    r"""`[^`]+`|'(?P<quoted>(?:digest|staff|terminal:)[^']*)'"""
+    r"""|(?P<bare>\bDIGEST_[A-Z_]+\b|(?<![\w-])--[a-z][\w-]*|(?<=:\ )(?:digest|chmod|timedatectl)\ [\w -]+(?=\.|$))"""
+)
+_COMMON = re.compile(r"Don't ask for confirmation\.|Print [^.]* as JSON\.")  # described once, in the head
+_COMMANDS_HEAD = """\
+# Commands
+
+For examples and exit codes, run `digest COMMAND --help`. `digest` itself has two options. `--settings FILE` names the settings file
+(default: `DIGEST_SETTINGS`, then `./digest.toml`). `--as EMAIL` acts as that team member. Exit codes are 0 for done, 1 for
+refused or a negative result, and 2 for usage errors. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
+
+Where available, `--json` prints the result as JSON, and `--yes` doesn't ask for confirmation.
+"""
+_DOCTOR_HEAD = """\
+# Doctor checks
+
+`digest doctor` checks an installation for problems without changing anything. An **error** must be fixed, a **warning** should be
+checked, and **ok** is fine. Names never change, so scripts can use them (`--json`). The exit code is 0 without errors, 1 with errors,
+and 2 if the checks couldn't run.
+
+`--online` also checks DNS, mail servers, the email provider, and your public pages. It signs in to mail servers but doesn't send
+email. To see a DNS change sooner, add `--name-server` with the zone's own name server.
+
+Problems that only follow from another aren't listed until that's fixed, so fix it and run doctor again.
+
+`digest doctor received.eml` checks an email as it was received. Send yourself a test, and save it with all headers. The checks whose
+names start with `received-` apply. Add your mailbox provider's name (`--trust mx.google.com`), because anyone can forge
+Authentication-Results headers.
+
+Each entry says what's true if the check passes, and how to fix it if it doesn't.
+"""
+
+
+def list_commands(command: click.Command, path: tuple[str, ...] = ("digest",)) -> Iterator[tuple[str, click.Command]]:
+    """Name every command below `command` by its words, groups included."""
+    if len(path) > 1:
+        yield " ".join(path), command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from list_commands(below, (*path, name))
+
+
+def mark_code(text: str) -> str:
+    """Mark commands, options, and variables in a sentence as code, unless they are."""
+    return _CODE.sub(
+        lambda match: f"`{match['quoted'] or match['bare']}`" if match["quoted"] or match["bare"] else match[0], text
+    )
+
+
+def write_commands() -> str:
+    """Return the text of `docs/commands.md`."""
+    return "\n".join([_COMMANDS_HEAD, *(_write_command(words, command) for words, command in list_commands(digest))])
+
+
+def write_doctor() -> str:
+    """Return the text of `docs/doctor.md`."""
+    checks: list[DoctorCheck[Any]] = [*examination.list_checks().values(), *received_message.MESSAGE_CHECKS.values()]
+    entries = (
+        f"## {check.name}\n\n{_wrap(f'{mark_code(check.meaning)}. *Fix:* {mark_code(check.remedy)}')}\n"
+        for check in checks
+    )
+    return "\n".join([_DOCTOR_HEAD, *entries])
+
+
+def _write_command(words: str, command: click.Command) -> str:
+    arguments = [p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)]
+    usage = f"`{' '.join([words, *arguments])}`: " if arguments else ""
+    summary = " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    common = [f"`{option.opts[0]}`" for option in options if _COMMON.fullmatch(option.help or "")]
+    rows = "".join(_write_option(option, command) for option in options if not _COMMON.fullmatch(option.help or ""))
+    parts = (
+        f"{'#' * len(words.split())} {words}\n",
+        f"{_wrap(usage + mark_code(summary))}\n",
+        f"| option | description |\n|---|---|\n{rows}" if rows else "",
+        f"Also {' and '.join(common)}.\n" if common else "",
+    )
+    return "\n".join(filter(None, parts))
+
+
+def _write_option(option: click.Option, command: click.Command) -> str:
+    names, description = option.get_help_record(click.Context(command)) or ("", "")
+    names = names.replace(" RANGE", "").replace("|", "\\|").replace(", ", "`, `")
+    description = re.sub(r"\[(default: .+); .*<?=?x<?=?.*\]", r"[\1]", " ".join(description.split()))
+    return f"| `{names}` | {mark_code(description)} |\n"
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, 120, break_on_hyphens=False, break_long_words=False)
+
+
+if __name__ == "__main__":
+    COMMANDS_PAGE.write_text(write_commands(), "utf-8")
+    DOCTOR_PAGE.write_text(write_doctor(), "utf-8")
