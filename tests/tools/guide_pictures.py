@@ -216,8 +216,8 @@ def _decide(desk: ImageDesk) -> None:
     with desk.open_page(desk.week.path) as page:
         desk.take("sent-back.png", page, ".sent-back", to=".head")
         follow(page.get_by_role("button", name="Mark as done"))
+    # The text that was approved: its approval applies again.
     editing.set_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, INTRO)
-    _approve(desk, review)
 
 
 def _approve(desk: ImageDesk, review: str) -> None:
