@@ -1,4 +1,4 @@
-"""Take the pictures of docs/editors.md: the bundled sample's week at the desk, from its draft to its correction.
+"""Take the pictures of docs/first-edition.md and docs/editors.md: the bundled sample's week at the desk, from its draft to its correction.
 
 Time stands still but where a scene moves it on, so that the same program gives the same pictures.
 """
@@ -66,12 +66,11 @@ class ImageDesk:
         context.close()
 
     def form(self, editor: str) -> EditForm:
-        """Give the form of an edit that an editor makes now."""
+        """Return the form of an edit that an editor makes now, who agrees to lose an approval."""
         with self.week.installation.database.read() as session:
             member = staff.require_staff_member(session, EDITORS[editor])
-            return EditForm(
-                self.week.name, Actor(staff.staff_actor(member), Role.EDITOR, ActionEntryPoint.DESK), self.clock()
-            )
+        actor = Actor(staff.staff_actor(member), Role.EDITOR, ActionEntryPoint.DESK)
+        return EditForm(self.week.name, actor, self.clock(), supersedes=self.week.state.approval)
 
     def featured(self, position: int) -> str:
         """Give the address of a featured story."""
@@ -173,7 +172,7 @@ def _write(desk: ImageDesk) -> None:
     editing.set_edition_text(installation, desk.form("sam"), EditionField.INTRO, INTRO)
     desk.wait(minutes=2)
     with desk.open_page(f"{desk.week.path}?open={desk.week.anchors('featured')[1]}", viewport=TALL) as page:
-        desk.take("story.png", page, "li.st.sel")
+        desk.take("story.png", page, "li.st.sel .fields", height=WIDE["height"])
     with desk.open_page(desk.week.path) as page:
         desk.take("preview.png", page, "section.view")
     with desk.open_page(f"{desk.week.path}/history") as page:
@@ -217,8 +216,8 @@ def _decide(desk: ImageDesk) -> None:
     with desk.open_page(desk.week.path) as page:
         desk.take("sent-back.png", page, ".sent-back", to=".head")
         follow(page.get_by_role("button", name="Mark as done"))
+    # The text that was approved: its approval applies again.
     editing.set_edition_text(desk.week.installation, desk.form("dana"), EditionField.INTRO, INTRO)
-    _approve(desk, review)
 
 
 def _approve(desk: ImageDesk, review: str) -> None:

@@ -113,7 +113,7 @@ def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple
                 graded_articles.append(((place > 0, -grade.grade), url, title, grade))
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise EvaluationError(
-                f"Line {number} of the grades has the wrong format ({exc!r}). Correct it (see docs/evaluation.md)."
+                f"Line {number} of the grades has the wrong format ({exc!r}). Correct it (see benchmarks/evaluation.md)."
             ) from exc
     return graded_articles
 
@@ -196,7 +196,7 @@ def evaluate_feeds_draft(
     """Propose an installation's first edition from feeds, and hold its news against grades; nothing is stored.
 
     Args:
-        grades_file: the grades; `docs/evaluation.md` describes their form.
+        grades_file: the grades; `benchmarks/evaluation.md` describes their form.
         feeds: files and folders with the articles of the edition's window; others are passed over.
         settings: sections, weights and sources.
         now: when articles without a date were found.

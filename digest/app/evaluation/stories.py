@@ -95,7 +95,7 @@ def evaluate_stories(
     """Group the articles of some feeds, and hold the stories against those of a file of labels.
 
     Args:
-        gold: the labels; `docs/evaluation.md` describes their form.
+        gold: the labels; `benchmarks/evaluation.md` describes their form.
         feeds: files, and folders of files.
         settings: names the sources and the threshold.
         earlier: feeds of earlier weeks, from which the rarity of words is learnt as well.

@@ -97,7 +97,7 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
     """Give topics to labelled articles, and hold them against the labels.
 
     Args:
-        labels_file: the labels; `docs/evaluation.md` describes their form.
+        labels_file: the labels; `benchmarks/evaluation.md` describes their form.
         settings: hold the operator's topics, if any, and the sources, of which the one on an article's host counts.
 
     Raises:

@@ -308,7 +308,7 @@ def test_the_link_to_data_keeps_its_promise_everywhere(opened: tuple[Any, str]) 
     asked, preferences = ask(world).text, world.client.get(f"/preferences/{world.token('preferences')}").text
     for text in (record, asked, preferences):
         assert "It works for 24 hours." in text
-    guides = [(ROOT / "docs" / name).read_text("utf-8") for name in ("admins.md", "readers.md")]
+    guides = [(ROOT / "docs" / name).read_text("utf-8") for name in ("admins.md", "importing.md")]
     assert not [
         line for text in (record, asked, preferences, *guides) for line in text.split(".") if PROMISE.search(line)
     ]

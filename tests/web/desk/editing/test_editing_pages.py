@@ -148,9 +148,9 @@ def collect_articles(week: SampleWeek, many: int) -> None:
 
 
 def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(week: SampleWeek) -> None:
-    guide = (ROOT / "docs" / "editors.md").read_text("utf-8")
-    steps = guide.partition("## Your first edition")[2].partition("For later")[0]
-    named = {" ".join(words.split()) for words in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", steps)}
+    guide = (ROOT / "docs" / "first-edition.md").read_text("utf-8")
+    steps = guide.partition("## 2. ")[2].partition("## 7. ")[0]
+    named = {" ".join(words.split()) for words in re.findall(r"\*\*([^*]+)\*\*", steps)}
     week.act(f"up {week.anchors('featured')[1]}")
     client, visitor = week.client("sam"), week.app.test_client()
     shown = visitor.get("/desk/sign-in").text + page(week, "?filter=left-out")
