@@ -100,7 +100,7 @@ def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
             f"{image.width} x {image.height} pixels is too tall; crop the image so that it's at least {MIN_HEADER_RATIO} "
             "times as wide as it's tall"
         )
-    return encode_image(image, MAX_HEADER_BYTES, fixed_size=True)
+    return _best_encoding(image, MAX_HEADER_BYTES, _JPEG_QUALITIES + _LOWER_JPEG_QUALITIES)
 
 
 def count_colors(body: bytes) -> LogoColors:
