@@ -74,7 +74,9 @@ def write_commands() -> str:
 
 def write_doctor() -> str:
     """Return the text of `docs/doctor.md`."""
-    checks: list[DoctorCheck[Any]] = [*examination.list_checks().values(), *received_message.MESSAGE_CHECKS.values()]
+    by_name: list[dict[str, DoctorCheck[Any]]] = [{**examination.list_checks()}, {**received_message.MESSAGE_CHECKS}]
+    # Registration follows the order of imports, so it isn't the same in each process.
+    checks = [check for registry in by_name for _, check in sorted(registry.items())]
     entries = (
         f"## {check.name}\n\n{_wrap(f'{mark_code(check.meaning)}. *Fix:* {mark_code(check.remedy)}')}\n"
         for check in checks
