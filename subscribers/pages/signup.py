@@ -320,6 +320,7 @@ def _confirmation_page(session: Session, link: confirmation.ConfirmationLink, to
             person = confirmation.find_new_subscriber(session, token, now=page_context.now) if link.new else None
             chosen = Preferences.from_stored(person.choices) if person else None
             values = {"link": link, "coming": coming, "chosen": chosen, "token": token, "saved": "", "problem": ""}
+            values["is_typed"] = False
             values["preferences_token"] = make_preferences_token(session, person.number) if person else ""
             return render_page("web/confirmed.html", 200, **values, **_signup_form_values())
     return render_page("web/expired.html", 410, link=link)

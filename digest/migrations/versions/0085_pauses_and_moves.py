@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("source", sa.Column("moved_from", sa.String(), nullable=True))
+    op.add_column("source", sa.Column("moved_from", sa.Text(), nullable=True))
     on_sqlite = sa.text(
         "CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || 'pause_until') END IS NOT NULL"
     )

@@ -153,6 +153,9 @@ def test_the_page_after_confirming_asks_for_an_hour(both: Any) -> None:
     assert "plus breaking news" in answer.text
     expected = Preferences(omit_topics=frozenset(topics) - {"border-security", "maritime-security"}, breaking_news=True)
     assert chosen_by_bo(both) == expected
+    unsaved = both.client.post(f"{path}/preferences", data=form | {"check": "none"}).text
+    assert re.findall(r'name="(\w+)" value="[^"]+" checked', unsaved) == ["breaking_news"]
+    assert chosen_by_bo(both) == expected, "the button saves nothing"
     assert both.client.post(f"{path}/preferences", data={"asks": ASKS}).status_code == 400
     for page in (both.client.get(path).text, both.client.get(f"{path}/preferences").text):
         assert list_values(page, "topic") == [], "opening the link again shows nobody's preferences"
