@@ -96,7 +96,7 @@ TAKES_EDITOR = {
     "editing.corrections": "correct_story",
     "editing.edit_application": "apply_edit_decided_from_state apply_edit apply_current_settings_to_draft",
     "editing.edit_history": "restore_past_state redo_own_last_undo undo_edit undo_own_last_edit",
-    "editing.changes": "choose_lead_article set_story_topic drop_stories merge_stories move_story pin_story place_stories add_supporting_stories remove_labeled_block restore_story split_story save_labeled_block set_edition_text set_editor_note add_written_story set_story_text",
+    "editing.changes": "choose_lead_article set_story_topic drop_stories keep_stories_apart keep_stories_for_next_edition merge_stories move_story pin_story place_stories add_supporting_stories remove_labeled_block restore_story split_story save_labeled_block set_edition_text set_editor_note add_written_story set_story_text",
     "editing.edition_images": "describe_image fetch_missing_images hide_image remove_block_image reset_image set_block_image use_article_image upload_image",
     "approval.edition_approval": "approve_edition revoke_approval",
     "editions.drafting": "collect_articles draft_next_edition",
