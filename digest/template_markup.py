@@ -4,10 +4,19 @@ A template is followed on every way through its conditions, without rendering it
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from jinja2 import nodes
+from jinja2 import Environment, TemplateError, nodes
+
+from digest.templating import (
+    TemplateMistakeError,
+    create_jinja_environment,
+    describe_template_mistake,
+    find_template_folder,
+)
 
 _VOID = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
@@ -146,3 +155,25 @@ def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
     except _TooManyWaysError:
         return
     yield from sorted(reader.mistakes, key=lambda mistake: mistake.line)
+
+
+def list_markup_mistakes(operator_folder: Path) -> list[str]:
+    """Say which tags in the operator's own HTML templates have no counterpart, unless the built-in template is like that, too."""
+    environment, said = create_jinja_environment(), []
+    for file in sorted(operator_folder.rglob("*.html")):
+        shipped = find_template_folder() / file.relative_to(operator_folder)
+        expected = Counter(each.mistake for each in _read_markup(environment, shipped))
+        for found in _read_markup(environment, file):
+            if expected[found.mistake]:
+                expected[found.mistake] -= 1
+            else:
+                said.append(describe_template_mistake(f"{file}, line {found.line}", found.mistake))
+    return said
+
+
+def _read_markup(environment: Environment, file: Path) -> list[MarkupMistake]:
+    """Return the mistakes in a template's HTML; none where it can't be read or parsed, which `find_template_mistakes` says."""
+    try:
+        return list(find_markup_mistakes(environment.parse(file.read_text("utf-8"), file.name, str(file))))
+    except (OSError, UnicodeDecodeError, TemplateError, TemplateMistakeError):
+        return []

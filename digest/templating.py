@@ -1,6 +1,5 @@
 """Where templates are found, and the one way a Jinja environment is made."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -23,7 +22,6 @@ from jinja2 import (
 from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
-from digest.template_markup import MarkupMistake, find_markup_mistakes
 from subscribers.errors import ApplicationError
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
@@ -82,10 +80,10 @@ class OperatorTemplates(Environment):
             super().handle_exception(source)
         except TemplateError as exc:
             mistake = f"there is no template {exc}" if isinstance(exc, TemplateNotFound) else exc.message
-            raise TemplateMistakeError(_describe_mistake(_locate_mistake(exc), str(mistake))) from exc
+            raise TemplateMistakeError(describe_template_mistake(_locate_mistake(exc), str(mistake))) from exc
 
 
-def _describe_mistake(place: str, mistake: str) -> str:
+def describe_template_mistake(place: str, mistake: str) -> str:
     """Say what is wrong with a template of the operator's own, where, and what to do."""
     return f"{place}: {mistake}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
 
@@ -184,28 +182,6 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
     return mistakes
 
 
-def list_markup_mistakes(operator_folder: Path) -> list[str]:
-    """Say which tags in the operator's own HTML templates have no counterpart, unless the built-in template is like that, too."""
-    environment, said = create_jinja_environment(), []
-    for file in sorted(operator_folder.rglob("*.html")):
-        shipped = find_template_folder() / file.relative_to(operator_folder)
-        expected = Counter(each.mistake for each in _read_markup(environment, shipped))
-        for found in _read_markup(environment, file):
-            if expected[found.mistake]:
-                expected[found.mistake] -= 1
-            else:
-                said.append(_describe_mistake(f"{file}, line {found.line}", found.mistake))
-    return said
-
-
-def _read_markup(environment: Environment, file: Path) -> list[MarkupMistake]:
-    """Return the mistakes in a template's HTML; none where it can't be read or parsed, which `find_template_mistakes` says."""
-    try:
-        return list(find_markup_mistakes(environment.parse(file.read_text("utf-8"), file.name, str(file))))
-    except (OSError, UnicodeDecodeError, TemplateError):
-        return []
-
-
 def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: AbstractSet[str]) -> Iterator[str]:
     """Say which names nobody hands to a template; rendering it would fail there, for readers first."""
     own = {name.name for name in parsed.find_all(nodes.Name) if name.ctx != "load"}
@@ -222,7 +198,7 @@ def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: Abstrac
     for name in parsed.find_all(nodes.Name):
         if name.name not in known_names and name.name not in own:
             own.add(name.name)  # once a template
-            yield _describe_mistake(f"{file}, line {name.lineno}", f"'{name.name}' is undefined")
+            yield describe_template_mistake(f"{file}, line {name.lineno}", f"'{name.name}' is undefined")
 
 
 def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[str]:
@@ -232,7 +208,7 @@ def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[st
     known_fields = dir(SiteDetails)  # its properties, too
     for access in parsed.find_all(nodes.Getattr):
         if isinstance(access.node, nodes.Name) and access.node.name == "site" and access.attr not in known_fields:
-            yield _describe_mistake(f"{file}, line {access.lineno}", f"'site' has no attribute '{access.attr}'")
+            yield describe_template_mistake(f"{file}, line {access.lineno}", f"'site' has no attribute '{access.attr}'")
 
 
 @lru_cache(maxsize=4)

@@ -21,13 +21,12 @@ from digest.edition.rendering.fragments import (
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
-from digest.template_markup import find_markup_mistakes
+from digest.template_markup import find_markup_mistakes, list_markup_mistakes
 from digest.templating import (
     TemplateMistakeError,
     create_jinja_environment,
     find_template_folder,
     find_template_mistakes,
-    list_markup_mistakes,
 )
 from digest.web.app import create_app
 from subscribers.crypto.keys import KeyRing

@@ -34,7 +34,8 @@ from digest.folder_owner import is_writable, name_user
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
-from digest.templating import find_template_mistakes, list_markup_mistakes
+from digest.template_markup import list_markup_mistakes
+from digest.templating import find_template_mistakes
 from subscribers.phrases import count_with_noun, join_words, month_day, sentence
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import Person, PersonState

@@ -40,7 +40,8 @@ from digest.edition.preflight.rule_registry import (
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import format_edition_name
 from digest.store.models import Article, Edition, EditionStory, MediaFile, Source
-from digest.templating import find_template_mistakes, list_markup_mistakes
+from digest.template_markup import list_markup_mistakes
+from digest.templating import find_template_mistakes
 
 OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by then is a warning
 
