@@ -301,7 +301,7 @@ class RelaySettings(values.SettingsTable):
 class BounceMailboxSettings(values.SettingsTable):
     """The IMAP mailbox that receives bounces, complaints, and, if you like, replies; it's read every minute.
 
-    It requires `sender.bounce_domain`. Messages that aren't bounces of ours stay there.
+    It requires `sender.bounce_domain`, whose addresses also take unsubscribe requests. Other messages stay there.
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS

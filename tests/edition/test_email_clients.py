@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from digest.edition.content.edition_content import EditionContent, EditionImage
 from digest.edition.content.mailable_edition import FragmentKind, join_fragments
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import Settings
+from tests.tools.email_clients import take_client_pictures
 
 OURS = Settings.model_validate({"base_url": "https://news.example.org"})
 EDITION_KINDS: tuple[FragmentKind, ...] = ("html", "short", "web")
@@ -107,3 +109,10 @@ def test_text_in_a_cell_with_a_border_has_a_color_class_of_its_own(emails: dict[
         for text in cell.xpath(".//text()[normalize-space()]"):
             inside = [e for e in (text.getparent(), *text.getparent().iterancestors()) if cell in e.iterancestors()]
             assert any(re.search(r"(?:^|;)color:", element.get("style", "")) for element in inside), str(text)
+
+
+def test_an_email_client_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.tools.email_clients.shutil.which", lambda _tool: None)
+    lines = list(take_client_pictures(b"", "", tmp_path))
+    assert len(lines) == 2
+    assert all("LEFT OUT" in line and "not installed" in line for line in lines)

@@ -17,8 +17,8 @@ from threading import Thread
 from PIL import Image
 
 SCHEMES, IMAGES = ("light", "dark"), ("images", "no-images")
-START_TIME = 60  # seconds that Thunderbird gets until its message is drawn
-LONGEST = 180  # seconds for one picture
+START_TIME = 100  # seconds that Thunderbird gets until its message is drawn
+LONGEST = 240  # seconds for one picture
 DEBIAN_PYTHON = "/usr/bin/python3"
 _THUNDERBIRD_PREFERENCES = {
     "mail.provider.suppress_dialog_on_startup": "true",
