@@ -821,6 +821,12 @@ def stop_midway(world: FaultyInstallation) -> None:
     world.add(delivery(purpose="edition:2026-W47"))
 
 
+def finish_send(world: FaultyInstallation) -> None:
+    """Have the edition sent, as a service does once it runs again."""
+    with world.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.SENT))
+
+
 def lock_backups(world: FaultyInstallation) -> None:
     world.replace_setting("[limits]", f'[backup]\nfolder = "{world.safe}"\ncopied = true\n\n[limits]')
 
@@ -1153,7 +1159,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         lambda w: w.add_edition(NOW - HOUR, state=EditionState.APPROVED, approved_at=NOW - DAY, approved_by="eve"),
         "stuck-send",
         "sending hasn't started",
-        follow("digest send", then=" --yes", EDITION="2026-W47"),
+        outside(finish_send),
     ),
     "an edition was sent with refusals": Fault(
         lambda w: w.add_edition(state=EditionState.SENT, sent_at=None, refusals=12),
