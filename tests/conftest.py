@@ -107,7 +107,7 @@ def has_tool(name: str) -> bool:
         wanted = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
         return bool(find_tool(name)) and all((folder / "node_modules" / package).is_dir() for package in wanted)
     if name == "s3":
-        return all(shutil.which(command) for command in ("rclone", "restic", "moto_server"))
+        return all(shutil.which(command) for command in ("rclone", "restic"))
     if name == "landlock":
         return landlock_version() > 0
     if name == "seccomp":

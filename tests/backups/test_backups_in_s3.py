@@ -2,8 +2,8 @@
 
 import os
 import re
-import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,11 +26,10 @@ KEY_ID = KEY = "test"
 @pytest.fixture(scope="module")
 def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run moto's S3 server on loopback, and give its URL."""
-    server_path, folder = shutil.which("moto_server"), tmp_path_factory.mktemp("s3")
-    assert server_path
+    folder = tmp_path_factory.mktemp("s3")
     with reserve_port() as port, (folder / "log").open("wb") as log:
         url = f"http://127.0.0.1:{port}"
-        command = [server_path, "-H", "127.0.0.1", "-p", str(port)]
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
 
         def answers() -> bool:
