@@ -441,7 +441,7 @@ def test_who_left_stays_away_until_their_own_word_whatever_anybody_types(house: 
     person = house.person()
     assert person is not None
     assert (person.number, person.state) == (number, PersonState.WITHDRAWN)
-    evidence = ConsentEvidence("Yes.", "1", "en", "a list", "list", "eve", NOW)
+    evidence = ConsentEvidence("Yes.", "of the list", "en", "a list", "list", "eve", NOW)
     with pytest.raises(SignupRefusedError, match="its owner unsubscribed"), house.database.write() as session:
         manual_signup.add_subscriber(session, KEYS, ADA, evidence=evidence, now=house.now)
     assert house.confirm().new
