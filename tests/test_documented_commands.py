@@ -101,6 +101,9 @@ def find_command(words: tuple[str, ...]) -> tuple[click.Command, list[str], list
     command: click.Command = digest
     names, rest = [], [word.strip("[]") for word in words[1:]]
     while isinstance(command, click.Group) and rest:
+        if rest[0] == "--settings":  # the only option that's written before the command
+            del rest[:2]
+            continue
         found = command.get_command(click.Context(command), rest[0])
         assert found is not None, f"{' '.join(words)}: there's no command {rest[0]}"
         command = found

@@ -78,8 +78,8 @@ from tests.subscribers.transfer.suppression_files import PASSPHRASE
 from tests.web.conftest import WebSetup, build_web_setup, sample_evidence, store_edition
 from tests.web.forms import fetch_token
 
-# Pages for admins that nobody comes to here: no log of a mail server is examined, no source is removed from `digest.toml`.
-NOT_THERE = {"admin.show_log_evidence", "admin.confirm_source_removal"}
+# Pages for admins that nobody comes to here: no log of a mail server is examined, no source has moved or is removed from `digest.toml`.
+NOT_THERE = {"admin.show_log_evidence", "admin.confirm_source_removal", "admin.confirm_moved_source"}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NEEDLE = re.compile(rb"(?:zqx|xqz)[a-z]{9}", re.IGNORECASE)  # every local part and domain begins with one of the two
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
@@ -122,7 +122,7 @@ def test_no_text_of_an_email_is_illegible(site: BrandedSite, browser: Browser, n
     papers = set()
     for view in show_views(page, WIDTHS):
         assert find_illegible(page) == [], view
-        assert page.locator(f'img[alt="{site.brand.name}"] >> visible=true').count() == 1, view
+        expect(page.locator(f'img[alt="{site.brand.name}"] >> visible=true'), str(view)).to_have_count(1)
         papers.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert page_faults(page, AXE_MAIL, widths=WIDTHS) == ""
     assert len(papers) == (1 if site.world.install.settings.file.branding.is_always_dark else 2)

@@ -64,7 +64,7 @@ def test_public_pages_hold_longer_words_in_either_direction_on_screens_and_in_pr
         page = browser.new_page()
         for path in ("/", f"/editions/{NAME}", "/subscribe", "/privacy", "/contact", "/search?q=ports"):
             page.goto(f"http://127.0.0.1:{serving.port}{path}")
-            assert page.locator("html").get_attribute("dir") == world.install.settings.file.publication.direction
+            expect(page.locator("html")).to_have_attribute("dir", world.install.settings.file.publication.direction)
             for width, medium in ((320, "screen"), (390, "screen"), (1000, "screen"), (720, "print")):
                 page.emulate_media(media=medium)  # type: ignore[arg-type]
                 page.set_viewport_size({"width": width, "height": 844})
