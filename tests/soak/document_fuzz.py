@@ -237,6 +237,10 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
             "logos", _image_seeds(), lambda body: client.encode_image_in_child("fit logo", body, max_pixels=40_000_000), (ImageError,), "fit logo"
         ),
         FuzzedParser(
+            "header images", _image_seeds(), lambda body: client.encode_image_in_child("fit header", body, max_pixels=40_000_000), (ImageError,), "fit header"
+        ),
+        FuzzedParser("colors of logos", _image_seeds(), client.count_colors_in_child, (ImageError,), "count colors"),
+        FuzzedParser(
             "pictures of cards", _image_seeds(), lambda body: client.encode_image_in_child("draw card", body, **asdict(_CARD_WORDS)), (ImageError,), "draw card"
         ),
         FuzzedParser(
