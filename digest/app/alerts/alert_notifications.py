@@ -18,9 +18,8 @@ from digest.store.alert_models import Alert, AlertNotification
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 
-RETRY_DELAYS = tuple(
-    timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720)
-)  # after each attempt; then it's given up
+# After each attempt; then the notification is given up.
+RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720))
 MAX_MESSAGES = 50  # over one channel in one run
 
 SEND_TEST = Action("alert tested", Role.ADMIN, AffectedArea.NONE)
