@@ -105,7 +105,7 @@ def _name_account(email: str) -> str:
 def count_sign_in_attempt(
     session: Session, keys: KeyRing, account: str, staff: int | None, visitor: Visitor, *, now: datetime
 ) -> AttemptCount:
-    """Count an attempt on an account, which doesn't need to exist.
+    """Count an attempt on an account, which may not exist.
 
     Raises:
         TooManyAttemptsError: there were too many attempts; this one isn't counted.

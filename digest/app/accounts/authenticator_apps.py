@@ -1,4 +1,4 @@
-"""Six-digit codes from authenticator apps (RFC 6238, section 4), and recovery codes that replace them.
+"""Six-digit codes from authenticator apps (RFC 6238, section 4), and recovery codes to use instead.
 
 Libraries are imported where they're used, because most requests and commands don't need them.
 """

@@ -151,8 +151,8 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
 def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Email another link to members who can only sign in by link. Earlier links that they requested end.
 
-    With it, they can set up a passkey or password however old their session is. The thief of a session can't, because
-    the link goes to the verified address, and can't end an admin's link.
+    With it, they can set up a passkey or password however old their session is. Someone who stole
+    the session can't, because the link goes to the verified address, and can't end an admin's link.
 
     Raises:
         StaffError: they have another way to sign in, or their address isn't verified.

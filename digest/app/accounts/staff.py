@@ -63,7 +63,7 @@ def add_staff_member(
 
 
 def remove_staff_member(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
-    """Remove a staff member, end their sessions, links, and email, and delete their address and sign-in methods.
+    """Remove a staff member: delete their address and sign-in methods, and end their sessions, links, and email.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

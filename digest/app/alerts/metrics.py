@@ -37,7 +37,7 @@ KEPT_FOR = timedelta(seconds=10)  # metrics are computed at most once in this ti
 
 def make_gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> "GaugeMetricFamily":
     """Return a gauge: a metric whose values can go up and down."""
-    from prometheus_client.core import GaugeMetricFamily  # pages start without it
+    from prometheus_client.core import GaugeMetricFamily  # not loaded at startup
 
     return GaugeMetricFamily(f"digest_{name}", meaning, labels=labels)
 
@@ -133,7 +133,7 @@ def _list_counted_editions(session: Session) -> list[str]:
 
 def render_metrics(installation: Installation, *, now: datetime, requests: "Histogram | None" = None) -> bytes:
     """Return all metrics, including those of this process, as text."""
-    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # pages start without it
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # not loaded at startup
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -144,7 +144,7 @@ def render_metrics(installation: Installation, *, now: datetime, requests: "Hist
 
 
 def _make_request_histogram() -> "Histogram":
-    from prometheus_client import Histogram, disable_created_metrics  # pages start without it
+    from prometheus_client import Histogram, disable_created_metrics  # not loaded at startup
 
     disable_created_metrics()  # type: ignore[no-untyped-call]
     meaning = "How long requests took, by area of the site and status."
@@ -164,7 +164,7 @@ class CachedMetrics:
         """Record a request's site area, status, and duration."""
         requests = self._requests
         if requests is None:
-            with self._turn:  # two threads don't make one each
+            with self._turn:  # so that two threads don't create one each
                 requests = self._requests = self._requests or _make_request_histogram()
         requests.labels(area, f"{status // 100}xx").observe(seconds)
 

@@ -83,7 +83,7 @@ class ConsentDayCount(NamedTuple):
 
 def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> int:
     """Add the totals of the year before `now` and made-up people; return the number of people."""
-    rng = random.Random(_SEED)  # noqa: S311 - the same year each time, and nothing secret
+    rng = random.Random(_SEED)  # noqa: S311 - a fixed seed makes the same year each time; nothing is secret
     zone = installation.settings.file.publication.zone
     today = now.astimezone(zone).date()
     days = [today - timedelta(days=number) for number in range(DAYS, 0, -1)]

@@ -47,7 +47,7 @@ from subscribers.phrases import (
 )
 from subscribers.signup import rate_limits
 
-MAX_SOURCES_NAMED = 3  # sources
+MAX_SOURCES_NAMED = 3
 MAX_STANDSTILL = timedelta(hours=1)  # without progress while an edition is being sent
 
 

@@ -29,7 +29,7 @@ from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
 MAX_MESSAGE_BYTES = 20_000_000
-MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024  # Gmail cuts there; see docs/preflight.md
+MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024  # Gmail clips there; see docs/preflight.md
 _MAX_SIGNATURES = 10
 _MAX_DEPTH = 3  # levels of nested parts: mixed, related, alternative
 ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")

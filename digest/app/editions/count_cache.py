@@ -99,7 +99,7 @@ class CountCache:
             if cached.counted_at + RECOUNT_AFTER <= now and not cached.is_recounting:
                 cached.is_recounting = True
                 self.start_aside(partial(_log_failure, count_anew, cached))
-        result: Counted = cached.result  # type: ignore[assignment]  # `what` names one kind of count
+        result: Counted = cached.result  # type: ignore[assignment]  # a key has one kind of count
         return result
 
     def _turn_of(self, key: Hashable) -> threading.Lock:
