@@ -69,7 +69,7 @@ def send_alert_notifications(installation: Installation, *, now: datetime) -> st
 
 
 def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DueNotification]:
-    """Claim the notifications of one message by setting their next attempt before they are sent."""
+    """Claim one message's notifications, setting their next attempt first so that no other process sends them."""
     is_due = (AlertNotification.channel == channel.name, AlertNotification.next_try_at <= now)
     due = select(AlertNotification).where(*is_due).order_by(AlertNotification.id)
     due = due.limit(channel.batch_size)

@@ -274,7 +274,7 @@ def list_edition_link_hosts(installation: Installation, name: str) -> tuple[Link
 
 
 def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Return sentences about an edition's open notes, its approvals so far, and those missing. `viewer` is "you"."""
+    """Return sentences about an edition's open notes, its approvals so far, and those missing. Call `viewer` "you"."""
     names = overview.names
     notes = [
         f"{names.get(n.actor, n.actor)} sent it back with a note that isn't done yet: “{n.text}”"
@@ -284,12 +284,12 @@ def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> li
 
 
 def write_approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Return sentences about a draft's approvals, given and missing; empty if it isn't a draft. `viewer` is "you"."""
+    """Return sentences about a draft's approvals, given and missing; empty if it isn't a draft. Call `viewer` "you"."""
     return write_approver_rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
 def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
-    """Return sentences about approvals given and missing, and the text they're for. `viewer` is "you"."""
+    """Return sentences about approvals given and missing, and the text they're for. Call `viewer` "you"."""
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])

@@ -73,7 +73,7 @@ class CorrectionEmail(ApproverRuleOverview):
         return self.correction.mail_asked_at is not None
 
     def describe(self, viewer: str = "") -> list[str]:
-        """Return sentences about its approvals, or why an approval doesn't count. `viewer` is "you"."""
+        """Return sentences about its approvals, or why an approval doesn't count. Call `viewer` "you"."""
         if self.is_approved:
             signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
             return [f"Approved by {name}." for name in signed]
@@ -220,7 +220,7 @@ def _sign_email(
 
 
 def count_correction_recipients(installation: Installation, name: str, number: int) -> CorrectionAudience:
-    """Count the subscribers who got an error and would be emailed now.
+    """Count the recipients of an error as of now, without sending anything.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -42,7 +42,7 @@ class RecipientCount:
                 counts += page.counts
                 self.looked_at += page.counts.looked_at
                 pause()
-        except Exception as exc:  # noqa: BLE001 - nothing joins this thread, and the page says that it failed
+        except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
             log.error("counting who got an error failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows
             self.has_failed = True
         self.audience, self.is_done = counts, True
@@ -71,7 +71,7 @@ class RecipientCountCache:
     def find_or_begin(
         self, installation: Installation, name: str, number: int, *, now: datetime
     ) -> CorrectionWithRecipientCount:
-        """Return the count of a correction's recipients, complete if the edition is small, else as far as a thread is.
+        """Return a correction's recipient count: complete for a small edition, else as far as a thread has counted.
 
         Raises:
             UnknownEditionError: there's no edition of that name.

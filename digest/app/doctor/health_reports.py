@@ -60,7 +60,7 @@ class HealthReport:
                     self.checks_done = local_count + done
 
                 self.findings += run_online_checks(ExaminedInstallation(installation, now, outside), progress=count)
-        except Exception as exc:  # noqa: BLE001 - nothing joins this thread, and the page says that it failed
+        except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
             log.error("an examination failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote settings
             self.stage = ExaminationStage.FAILED
         else:
