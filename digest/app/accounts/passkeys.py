@@ -111,7 +111,7 @@ def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
 
 
 def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
-    """Return the passkey that a response claims to come from, unverified."""
+    """Return the passkey that a response claims to come from, unverified; None if it's unknown."""
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
     row = drop_if_forged(session, session.scalar(query.with_for_update() if lock else query))

@@ -3,7 +3,7 @@
 The totals are as each night would have counted them. Only a list of thousands that was imported and the people of the
 last 30 days exist as records. All have addresses under reserved names (RFC 2606, sections 2 and 3), and all subscribers
 have paused their email, so the demo writes files only for the sample's readers. Sign-ups, unsubscribes, and bounces of
-those 30 days were made by the same functions as real ones, on the day that the totals count them.
+those 30 days are made by the same functions as real ones, on the day that the totals count them.
 """
 
 import csv

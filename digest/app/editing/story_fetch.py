@@ -134,7 +134,7 @@ def _describe_item(installation: Installation, item: ParsedItem, site_title: str
 
 
 def _describe_image(item: ParsedItem, source: Source | None) -> dict[str, str | None]:
-    """Return an item's image fields, empty unless its source allows its images in email."""
+    """Return an item's image fields, all None unless its source allows its images in email."""
     if source is None or not may_mail_image(source, item):
         return {"image": None, "image_alt": None, "image_credit": None}
     return {"image": item.image_url, "image_alt": item.image_alt, "image_credit": item.image_credit}
